@@ -1,4 +1,4 @@
-"""Wires the use cases over their ports; `composition` chooses the adapters."""
+"""Makes the use cases and passes each its ports; `composition` chooses the adapters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ from vault_domain.services.use_cases import KeyServices, VaultServices
 def key_services(
     *, store: Store, keyring: Keyring, cipher: Cipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
 ) -> KeyServices:
-    """Return the use cases of keys."""
+    """Return the use cases about keys."""
     return KeyServices(
         rotating=RotationService(store.keys, store.key_rotation, keyring, cipher, sink, tasks, master_keys),
         resealing=ResealingService(store.key_rotation, cipher, sink, tasks),

@@ -1,4 +1,4 @@
-"""A provider that answers as a test tells it."""
+"""A refresher that answers as a test tells it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class RecordedCall:
 
     Attributes:
         account: account to refresh.
-        kind: kind of the credential.
+        kind: kind of the presented credential.
         scopes: scopes of the request.
-        deadline: time limit of the call.
+        deadline: longest time to wait for the provider.
     """
 
     account: Account
@@ -50,12 +50,12 @@ class ScriptedRefresher:
     """Implements `TokenRefresher` without a provider.
 
     Args:
-        answers: the script; a call after its last answer raises `ProviderConfigurationError`.
-        rotation: rotation policy of the provider; None is strict.
+        answers: the script. A call after the script's end raises `ProviderConfigurationError`.
+        rotation: rotation policy of the provider; None: `Rotation.strict()`.
         spends: kind of credential that the refresher takes.
 
     Attributes:
-        calls: the calls so far, in order.
+        calls: the calls of `refresh` so far, in order.
     """
 
     def __init__(
@@ -70,21 +70,21 @@ class ScriptedRefresher:
         self._script: deque[Answer] = deque(answers)
 
     def then(self, *answers: Answer) -> ScriptedRefresher:
-        """Append to the script; return this refresher."""
+        """Append answers to the script; return this refresher."""
         self._script.extend(answers)
         return self
 
     @property
     def remaining(self) -> int:
-        """Number of steps of the script that were not played yet."""
+        """Number of steps that are left in the script, waiting times included."""
         return len(self._script)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
-        """Play the next step."""
+        """Wait and answer as the next steps of the script say."""
         self.calls.append(
             RecordedCall(request.account, request.kind, request.scopes, request.deadline, request.credential)
         )
-        # Taken before any wait, so that concurrent calls get the steps in the order of the calls.
+        # Take the steps before any wait, so that concurrent calls get them in the order of the calls.
         pause, answer = self._next()
         await anyio.sleep(pause.total_seconds())
         if isinstance(answer, TokenSet):

@@ -1,4 +1,4 @@
-"""The pages that act on accounts: each asks first, and acts only on a form with a valid proof."""
+"""The pages that act on accounts: each asks the operator first, and acts only on a form with a valid proof."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Acting:
     site: Site
 
     async def ask(self, request: Request) -> Response:
-        """Ask whether to act; the page says what will happen."""
+        """Show what the action will do, and ask whether to do it."""
         action = request.path_params["action"]
         if refusal := await self._refusal(request, action):
             return refusal
@@ -55,7 +55,7 @@ class Acting:
         account = Account(form.get("tenant", ""), form.get("provider", ""), form.get("identifier") or None)
         actor = await self.site.actor_of(request)
         if not is_proved(request, form.get("proof", ""), _proved(request, action, account, actor, form)):
-            message = "This form was not sent by a page of this dashboard, or it is too old. Nothing was done."
+            message = "This form is not from a page that the dashboard made for you in this browser. Nothing was done."
             return await self._error(request, 403, "Not done", message)
         vault = self.site.vault.with_actor(actor)
         try:
@@ -128,7 +128,7 @@ class Acting:
 
     async def _refusal(self, request: Request, action: str) -> Response | None:
         if not await self.site.may_act(request):
-            return await self._error(request, 403, "Not allowed", "This dashboard was mounted without actions.")
+            return await self._error(request, 403, "Not allowed", "You may not act on accounts in this dashboard.")
         if action not in ACTIONS or (action == "reconnect" and self.site.connector is None):
             return await self._error(request, 404, "Not found", "There is no such action here.")
         return None
@@ -140,7 +140,7 @@ class Acting:
 
 
 def _proved(request: Request, action: str, account: Account, actor: str, form: Mapping[str, str]) -> list[str]:
-    """Return the parts that a form's proof covers; choices of the operator on the page, such as `revoke`, are not."""
+    """Return the parts that a form's proof covers; not `revoke`, because the operator ticks it on the page itself."""
     where = str(request.scope.get("root_path", ""))
     named = [account.tenant_id, account.provider, account.identifier or ""]
     return [where, action, *named, actor, form.get("since", ""), form.get("everyone", "")]

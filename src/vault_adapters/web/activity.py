@@ -25,18 +25,18 @@ _PAGE, _MOST_PAGES = 2000, 10
 
 @frozen
 class Slot:
-    """The counts of one stretch of time."""
+    """The counts of one period: the time at which it begins, and the number of events of each kind."""
 
     begins: datetime
     counts: Mapping[str, int]
 
 
 class Activity:
-    """Follows the audit log, so that a page reads only the events that are new since the page before.
+    """Counts the events of the last eight days; each visit of a page reads only the events since the visit before.
 
     Attributes:
-        counted_from: the time before which nothing was counted, UTC; None if all that is shown was counted.
-        is_complete: whether all events up to now were counted.
+        counted_from: the time before which no events were counted, UTC; None if all of the last eight days were.
+        is_complete: whether the latest `follow` read the log to its end.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Activity:
         self.is_complete = False
 
     async def follow(self, vault: TokenVault) -> Activity:
-        """Read the new events, at most as many as a page can wait for; return this object."""
+        """Count the new events, at most 20,000 in one call, because a page waits for them; return this object."""
         async with self._lock:
             if not self._begun:
                 await self._begin(vault)
@@ -64,7 +64,7 @@ class Activity:
         return self
 
     async def _begin(self, vault: TokenVault) -> None:
-        """Count the latest events, because the beginning of the log may be years ago."""
+        """Begin with the latest events, because the log may go back for years."""
         page = await vault.latest_audit_events(since=datetime.now(UTC) - _KEPT, limit=_MOST)
         for event in page.items:
             self._count(event)
@@ -73,7 +73,7 @@ class Activity:
             self.counted_from = page.items[0].occurred_at
 
     def slots(self, now: datetime, *, count: int, hours: int) -> list[Slot]:
-        """Return the counts of the last ``count`` stretches of ``hours`` hours each, the present one last."""
+        """Return the counts of the last ``count`` periods of ``hours`` hours each, the present period last."""
         size = timedelta(hours=hours)
         newest = _hour(now) - timedelta(hours=_hour(now).hour % hours)
         found: list[Slot] = []
@@ -87,7 +87,7 @@ class Activity:
 
     def _count(self, event: AuditEvent) -> None:
         kind = _KINDS.get(event.action.value)
-        # A refresh may change several tokens of an account; the access token stands for all of them.
+        # A refresh has one event. If it is not about an access token, the provider sent only a refresh token.
         if kind == REFRESHED and event.kind is not None and event.kind.value != "access_token":
             return
         if kind is not None:

@@ -1,4 +1,4 @@
-"""`dashboard`: makes the application with an operator's pages."""
+"""`dashboard`: makes the application with the pages for operators."""
 
 from __future__ import annotations
 
@@ -33,21 +33,22 @@ def dashboard(
 ) -> ASGIApp:
     """Return an ASGI application that shows operators the state of a vault. It shows no secret.
 
-    Mount it behind the host's own login, because it has none: anybody who reaches it sees all tenants. It keeps the
-    state of its pages in memory, so make one for each vault and not one for each request.
+    Mount it behind the host's own login, because it has none: anybody who reaches it sees all tenants. It keeps counts
+    and earlier answers of the vault in memory, so make one application for each vault, not one for each request.
 
     Args:
         vault: the vault, or a function that returns it, for a host that opens the vault after it has made its routes.
-        connector: a `Connector`, which connects an account again; None: no such action. Its redirect URI may be the
-            page ``connected`` of this application, such as ``https://ops.example.com/vault/connected``.
+        connector: a `Connector`, which connects accounts again; None: accounts cannot be reconnected here. Its redirect
+            URI may be the page ``connected`` of this application, such as ``https://ops.example.com/vault/connected``.
         actions: whether operators may refresh, reconnect, revive and delete accounts, or a function of the request
-            that says so, such as ``lambda request: request.user.is_admin``.
-        actor: a function of the request that names who acts, for the audit log. None, or if it returns None: the
-            ``display_name`` of Starlette's ``request.user``, or ``dashboard``.
-        session: a function of the request that returns the session which the connector binds a connection to, for a
-            host whose own page finishes connections; it must return a text. None: a cookie of the dashboard.
+            that returns this, such as ``lambda request: request.user.is_admin``.
+        actor: a function of the request that returns the actor for the audit log. If there is no function, or it
+            returns None, the actor is the ``display_name`` of Starlette's ``request.user``, else ``dashboard``.
+        session: a function of the request that returns the text that `Connector.finish` gets as ``session``. A host
+            needs it if a page of its own finishes connections; the text must not be empty. None: the dashboard keeps
+            a random text in a cookie.
 
-    Each of the functions may be async.
+    Each of these functions may be async, except the one that returns the vault.
     """
     site = Site(vault, connector, actions, actor, session)
     pages, acting = Pages(site), Acting(site)
@@ -68,14 +69,14 @@ def dashboard(
 
 
 class _Static:
-    """Serves the style sheet and the icon; their paths change with their content, so browsers may keep them."""
+    """Serves the style sheet and the icon. Browsers may keep these files, because a changed file has another path."""
 
     def __init__(self, edition: str) -> None:
         self._edition = edition
         self._files = {name: content(name) for name in STATIC}
 
     async def serve(self, request: Request) -> Response:
-        """Return a file."""
+        """Return a static file."""
         name = request.path_params["name"]
         if request.path_params["edition"] != self._edition or name not in self._files:
             raise HTTPException(404)
@@ -90,12 +91,12 @@ class _Errors:
         self._site = site
 
     async def http(self, request: Request, error: HTTPException) -> Response:
-        """Show that there is no such page."""
+        """Show that no page answers this request."""
         title = _STATUS.get(error.status_code, "Not done")
-        return await self._show(request, error.status_code, title, "There is no such page here.", None)
+        return await self._show(request, error.status_code, title, "There is no page here for this request.", None)
 
     async def vault(self, request: Request, error: VaultError) -> Response:
-        """Show an error of the vault; its message repeats no input."""
+        """Show an error of the vault; the error's message repeats no input."""
         if isinstance(error, InvalidInputError):
             return await self._show(request, 400, "Not understood", f"{error}.", None)
         status = 503 if isinstance(error, StorageError) else 409

@@ -1,4 +1,4 @@
-"""Counts accounts by provider and state, a little with each page that shows the counts."""
+"""Counts accounts by provider and state, a part of them on each visit of the page that shows the counts."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from vault_domain import AccountInfo, ConnectionState, TokenVault
 
 _PAGE = 500
 _BUDGET = 0.7
-"""Seconds for which one page goes on counting. An account's state is computed from its rows, so counting reads them."""
+"""Seconds of counting per visit. A count reads the rows of every account, because the state is computed from them."""
 
 _FRESH_FOR = 60.0
-"""Seconds for which a finished count is shown as it is."""
+"""Seconds after the end of a count before the next one begins."""
 
 
 @frozen
@@ -26,7 +26,7 @@ class Counts:
 
     Attributes:
         by_provider: the number for each provider and state.
-        reasons: the number for each state and reason; connected accounts have none.
+        reasons: the number for each state and reason; connected accounts have no reason.
         total: the number of accounts counted.
         counted_at: the time at which the counting ended, UTC; None if it has not ended yet.
     """
@@ -47,7 +47,7 @@ class Counts:
 
 
 class Census:
-    """Walks over all accounts, for a while on each call, and begins again when its result is old."""
+    """Counts all accounts, a part on each call; begins again a minute after it has counted all of them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, budget: float = _BUDGET, page: int = _PAGE) -> None:
         self._clock = clock
@@ -63,7 +63,7 @@ class Census:
         self._reasons: Counter[tuple[ConnectionState, str]] = Counter()
 
     async def follow(self, vault: TokenVault) -> Counts:
-        """Continue the count; return the last finished counts, or the unfinished ones if there are none."""
+        """Continue the count; return the last finished counts, or the unfinished ones if no count has finished yet."""
         async with self._lock:
             if self._last is not None and self._clock() - self._last[0] < _FRESH_FOR:
                 return self._last[1]

@@ -1,4 +1,4 @@
-"""Geometry of the charts; the templates draw it as SVG. Colours are the style sheet's, by class."""
+"""Computes the charts' shapes. The templates draw them as SVG, and the style sheet colours them by class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 WIDE, NARROW, HEIGHT = 1120, 360, 180
-"""Widths of the two drawings of a chart, and their height; a page shows the drawing that fits."""
+"""Widths of the two drawings of a chart, and their height; the style sheet shows the one that fits the window."""
 
 _LEFT, _BOTTOM, _TOP = 40, 22, 8
 
@@ -30,8 +30,8 @@ class Chart:
     Attributes:
         width: the width of the view box.
         bars: the rectangles.
-        lines: height and number of each line of the scale.
-        ticks: position and text of each mark of the axis of time.
+        lines: y and number of each horizontal line of the scale.
+        ticks: x and text of each mark on the time axis.
     """
 
     width: int
@@ -46,9 +46,9 @@ def columns(
     """Return a chart of stacked columns.
 
     Args:
-        slots: name and counts by kind of each column, from left to right.
-        kinds: the kinds from bottom to top.
-        every: the axis names one column in this many.
+        slots: each column's name and its counts by kind, from left to right.
+        kinds: the kinds, from the bottom of a column to its top.
+        every: 4 names every fourth column on the time axis.
         width: the width of the view box.
     """
     top = scale(max((sum(counts.get(kind, 0) for kind in kinds) for _, counts in slots), default=0))
@@ -60,7 +60,7 @@ def columns(
         for kind in kinds:
             if not counts.get(kind, 0):
                 continue
-            # A single failure among thousands of refreshes must be seen.
+            # At least two units, so that a single failure among thousands of refreshes is visible.
             tall = max(2.0, counts[kind] / top * height)
             y -= tall
             bars.append(Bar(round(_LEFT + at * step + 1, 2), round(y, 2), round(step - 2, 2), round(tall, 2), kind))
@@ -80,7 +80,7 @@ def scale(most: int) -> int:
 
 
 def shares(counts: Sequence[tuple[str, int]], width: float = 200) -> tuple[Bar, ...]:
-    """Return a bar that is divided as the counts are; a count that is not zero is seen."""
+    """Return the parts of a bar, in proportion to the counts; each count above zero has a visible part."""
     total = sum(count for _, count in counts)
     if not total:
         return ()

@@ -1,4 +1,4 @@
-"""Connects an account again: the page with the link to the provider, and the page that the provider sends back to."""
+"""Connects an account again: the page with the link to the provider, and the page for the provider's callback."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ async def begin(site: Site, request: Request, account: Account) -> Response:
     """Return the page with the link at which the account's user gives consent again.
 
     Raises:
-        VaultError: the connector cannot begin.
+        VaultError: the connector cannot begin, or returns no web address.
     """
-    assert site.connector is not None  # noqa: S101 - the action is refused without one
+    assert site.connector is not None  # noqa: S101 - without a connector, the action is refused
     session, is_new = await _session(site, request)
     found = site.connector.begin(account.tenant_id, account.provider, session=session, account=account)
     url = str((await found if inspect.isawaitable(found) else found).url)
@@ -30,23 +30,24 @@ async def begin(site: Site, request: Request, account: Account) -> Response:
         raise InvalidInputError("the connector returned no web address")
     response = await site.render(request, "reconnect.html", account=account, url=url, trouble=None)
     if is_new:
-        # The provider's redirection comes from another site, so a strict cookie would not come with it.
+        # The provider redirects from another site, and browsers do not send a strict cookie with such a request.
         keep_secret(response, request, COOKIE, session, path=link(request, ""), strict=False)
     return response
 
 
 async def finish(site: Site, request: Request) -> Response:
-    """Store the tokens of the provider's callback; the address of this page may be the connector's redirect URI.
+    """Exchange the code of a callback and store the tokens; this page may be the connector's redirect URI.
 
     Raises:
-        VaultError: the callback is not this browser's, or the provider refused.
+        HTTPException: the dashboard does not connect accounts, or the request is not a GET.
+        VaultError: the callback is not of this browser's session, the provider refused, or the tokens cannot be stored.
     """
     if site.connector is None or not await site.may_act(request):
         raise HTTPException(404)
     if request.method == "HEAD":  # a preview of a link must not use up a state and a code
         raise HTTPException(405)
     session, _ = await _session(site, request)
-    # A connector of another kind names its actor itself.
+    # A connector without `with_actor` names the actor itself.
     named = getattr(site.connector, "with_actor", None)
     connector: ConnectorLike = site.connector if named is None else named(await site.actor_of(request))
     found = connector.finish(request.url.query, session=session)
@@ -55,10 +56,10 @@ async def finish(site: Site, request: Request) -> Response:
 
 
 async def _session(site: Site, request: Request) -> tuple[str, bool]:
-    """Return the session that a connection is bound to, and whether a cookie must keep it."""
+    """Return the session that a connection is bound to, and whether a cookie must be set to keep it."""
     if site.session is not None:
         known = await answer_of(site.session, request)
-        if known is None or known == "":  # every browser would have the same one
+        if known is None or known == "":  # all browsers would share one session
             raise InvalidInputError("the session of this browser is not known; sign in first")
         return str(known), False
     return cookie_secret(request, COOKIE)

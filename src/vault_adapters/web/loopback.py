@@ -1,4 +1,4 @@
-"""Admits one browser: the first that opens a one-time link. For a dashboard that a person starts for a while."""
+"""Admits one browser to a dashboard that a person has started: the first browser that opens a one-time link."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ OPEN = "/open"
 
 
 class OneTimeDoor:
-    """Stands before an application and serves only the browser that has opened the link.
+    """Serves an application only to the browser that has opened the one-time link.
 
     Args:
         app: the application.
-        hosts: the values of the header Host that browsers send to this server. Any other is refused, because a
-            foreign page may resolve its own name to the address of this machine (DNS rebinding).
-        cookie: name of the cookie; browsers do not keep the cookies of different ports apart.
+        hosts: the values of the header Host that browsers send to this server. Any other value is refused, because the
+            owner of a foreign page may resolve its name to the address of this machine (DNS rebinding).
+        cookie: name of the session cookie. Servers on different ports need different names, because browsers send the
+            cookies of one port to all ports.
+
+    Attributes:
+        path: the path of the one-time link, with its key.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: frozenset[str], cookie: str) -> None:
@@ -47,9 +51,9 @@ class OneTimeDoor:
         await (self._app if refusal is None else refusal)(scope, receive, send)
 
     def _answer(self, request: Request) -> Response | None:
-        """Return the answer of the door, or None for a request that may pass."""
+        """Return the response of the door itself; None if the request may pass to the application."""
         if request.headers.get("host", "").lower() not in self._hosts:
-            return _plain(HTTPStatus.MISDIRECTED_REQUEST, "This server is not known by the name that was asked for.")
+            return _plain(HTTPStatus.MISDIRECTED_REQUEST, "The header Host does not name this server.")
         if request.url.path == OPEN and request.method == "GET":
             return self._open(request.query_params.get("key", ""))
         if not hmac.compare_digest(request.cookies.get(self._cookie, "").encode(), self._session.encode()):
@@ -58,7 +62,7 @@ class OneTimeDoor:
 
     def _open(self, key: str) -> Response:
         if self._key is None or not hmac.compare_digest(key.encode(), self._key.encode()):
-            used = "This link is wrong, or it was used already. Start `token-vault dashboard` again for a new one."
+            used = "This link is wrong, or it was used already. Start `token-vault dashboard` again for a new link."
             return _plain(HTTPStatus.FORBIDDEN, used)
         self._key = None
         response = RedirectResponse("/", status_code=HTTPStatus.SEE_OTHER)

@@ -1,4 +1,4 @@
-"""The pages that show: overview, accounts, one account, expiring soon, audit, keys. They change nothing."""
+"""The pages that only show: overview, accounts, one account, expiring tokens, audit events and keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LATEST = 200
 """Rows of the list of the latest events."""
 
 SPANS = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}
-"""Hours of each choice of a span of time."""
+"""The time spans to choose from, in hours."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -46,13 +46,13 @@ class Pages:
     site: Site
 
     async def overview(self, request: Request) -> Response:
-        """Show accounts, refreshes and failures over time, incidents, and whether store and master key answer."""
+        """Show counts of accounts and tokens, refreshes and failures over time, incidents, and the vault's state."""
         site = self.site
         vault = site.vault
         now = datetime.now(UTC)
         health: Answer[HealthReport] = await site.reader.health(vault)
         census, followed = site.reader.known("census"), False
-        if health.problem is None:  # else each further question would wait for the same database
+        if health.problem is None:  # otherwise, each question would wait for the same database
             census = (await site.reader.ask("census", self._census)).value
             followed = (await site.reader.ask("activity", lambda: site.activity.follow(vault))).problem is None
         week = request.query_params.get("span") == "7d"
@@ -79,7 +79,7 @@ class Pages:
         )
 
     async def accounts(self, request: Request) -> Response:
-        """List accounts of a tenant or of all, with filters."""
+        """List the accounts of one tenant or of all tenants, with filters."""
         tenant, provider, state, after = _read(request, "tenant", "provider", "state", "after")
         vault = self.site.vault
 
@@ -99,7 +99,7 @@ class Pages:
         )
 
     async def account(self, request: Request) -> Response:
-        """Show one account with its timeline."""
+        """Show one account with its latest audit events."""
         account = read_account(request)
         vault = self.site.vault
         found = await self.site.reader.ask(("account", account), lambda: vault.get_account(account))
@@ -117,7 +117,7 @@ class Pages:
         )
 
     async def expiring(self, request: Request) -> Response:
-        """List access tokens that expire soon or have expired."""
+        """List valid access tokens that expire soon or have expired."""
         within, provider, after = _read(request, "within", "provider", "after")
         hours = SPANS.get(within or "24h", 24)
         vault = self.site.vault
@@ -131,7 +131,7 @@ class Pages:
         )
 
     async def audit(self, request: Request) -> Response:
-        """List audit events: the latest, newest first, or all from the beginning."""
+        """List audit events: the latest ones, newest first, or all of them from the beginning of the log."""
         tenant, action, since, order, after = _read(request, "tenant", "action", "since", "order", "after")
         vault = self.site.vault
         oldest = order == "oldest"
@@ -179,7 +179,7 @@ class Pages:
 
     async def _show(self, request: Request, template: str, answers: list[Answer[Any]], **context: Any) -> Response:
         trouble = next((answer for answer in answers if answer.problem is not None), None)
-        # A monitoring program sees the outage, and a person reads the remembered answer.
+        # The status tells a monitoring program of the outage; a person reads the remembered answer.
         status = 200 if trouble is None else 503
         return await self.site.render(request, template, status=status, trouble=trouble, **context)
 
@@ -193,12 +193,12 @@ def read_account(request: Request) -> Account:
     """Return the account that a request names.
 
     Raises:
-        InvalidInputError: it names none.
+        InvalidInputError: the request does not name a valid account.
     """
     tenant, provider, identifier = _read(request, "tenant", "provider", "identifier")
     return Account(tenant or "", provider or "", identifier)
 
 
 def _read(request: Request, *names: str) -> list[str | None]:
-    """Return parameters of the query; an empty one is not given."""
+    """Return parameters of the query; None for an empty or missing one."""
     return [request.query_params.get(name) or None for name in names]

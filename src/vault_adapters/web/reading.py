@@ -15,11 +15,11 @@ from vault_domain import HealthReport, InvalidInputError, StorageError, TokenVau
 T = TypeVar("T")
 
 LONGEST_WAIT = 10.0
-"""Seconds after which a page stops to wait for an answer."""
+"""Seconds after which a page stops waiting for an answer of the vault."""
 
 _MOST_REMEMBERED = 64
 _REMEMBERED_FOR = timedelta(minutes=15)
-"""Age up to which an answer is shown while the database is unreachable; it also limits how long an erased tenant is."""
+"""Age up to which an answer is shown during an outage. For as long, a page may still show an erased tenant."""
 
 
 @frozen
@@ -41,9 +41,9 @@ class Answer(Generic[T]):
     """An answer of the vault, or a remembered earlier answer.
 
     Attributes:
-        value: the answer; None if there is none and none is remembered.
+        value: the answer; None if the vault gave no answer and none is remembered.
         problem: why the vault did not answer now, or None.
-        known_at: time of the remembered answer, UTC; None if the answer is from now.
+        known_at: time of the remembered answer, UTC; None if the value is not a remembered one.
     """
 
     value: T | None
@@ -52,7 +52,7 @@ class Answer(Generic[T]):
 
 
 class Reader:
-    """Asks questions to a vault. An error of the vault becomes a part of the answer, except for wrong input."""
+    """Asks a vault questions. Errors of the vault become part of the answer; only `InvalidInputError` is raised."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -62,8 +62,8 @@ class Reader:
         """Return the answer to a question.
 
         Args:
-            name: names the question and its arguments; an earlier answer is remembered under it.
-            question: asks the vault.
+            name: names the question and its arguments; the answer is remembered under this name.
+            question: the function that asks the vault.
 
         Raises:
             InvalidInputError: an argument of the question breaks a rule.
@@ -86,7 +86,7 @@ class Reader:
         return self._recall(name, Problem("")).value
 
     async def health(self, vault: TokenVault) -> Answer[HealthReport]:
-        """Return the health report; while the store fails, it has the remembered counts."""
+        """Return the health report; while the store fails, a remembered earlier report with the present errors."""
         answer = await self.ask(("health, now",), vault.health)
         report = answer.value
         if report is None or answer.problem is not None:

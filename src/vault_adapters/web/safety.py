@@ -1,4 +1,4 @@
-"""Keeps the pages safe in a browser: by headers of each answer, and by a proof that a form came from a page of ours."""
+"""Keeps the pages safe in browsers: by headers of each response, and by a proof that a form is from the dashboard."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Browsers hide the origin of a form's request under a stricter policy, and the origin is checked.
+    # Under a stricter policy, browsers would hide the origin of a form's request, which `is_same_origin` checks.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -31,7 +31,7 @@ _HEADERS = {
 
 
 class SafeHeaders:
-    """Adds the headers to every answer of an application, its errors included."""
+    """Adds the security headers to every response of an application, error pages included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,7 +54,7 @@ class SafeHeaders:
 
 
 def cookie_secret(request: Request, cookie: str) -> tuple[str, bool]:
-    """Return this browser's secret from a cookie, and whether it is new."""
+    """Return this browser's secret: that in the cookie, or a new one. Also return whether it is new."""
     known = request.cookies.get(cookie, "")
     if len(known) == 43 and known.isascii() and known.replace("-", "").replace("_", "").isalnum():
         return known, False
@@ -62,15 +62,16 @@ def cookie_secret(request: Request, cookie: str) -> tuple[str, bool]:
 
 
 def keep_secret(response: Response, request: Request, cookie: str, secret: str, *, path: str, strict: bool) -> None:
-    """Set a cookie that no script reads.
+    """Set a cookie that no script can read.
 
     Args:
-        response: the answer to set it on.
-        request: the request.
+        response: the response that sets the cookie.
+        request: the request; over HTTPS, the cookie is for HTTPS only.
         cookie: the cookie's name.
-        secret: its value.
-        path: the prefix of the pages that get it.
-        strict: whether it is kept from requests that other sites begin, even from their links and redirections.
+        secret: the cookie's value.
+        path: the prefix of the pages whose requests carry the cookie.
+        strict: whether no request that another site begins carries the cookie, not even a followed link or a
+            redirection.
     """
     response.set_cookie(
         cookie,
@@ -83,7 +84,7 @@ def keep_secret(response: Response, request: Request, cookie: str, secret: str, 
 
 
 def form_proof(secret: str, parts: Sequence[str]) -> str:
-    """Return the proof for one form: it fits only its action, its account and its actor."""
+    """Return the proof for a form with these parts; another browser's secret or other parts give another proof."""
     text = b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
     return hmac.new(secret.encode(), text, hashlib.sha256).hexdigest()
 
@@ -96,9 +97,10 @@ def is_proved(request: Request, proof: str, parts: Sequence[str]) -> bool:
 
 
 def is_same_origin(request: Request) -> bool:
-    """Return whether the browser says that a page of this origin sent the request; no page can forge these headers.
+    """Return whether the request's headers name no other origin; no page of another site can forge these headers.
 
-    Sec-Fetch-Site counts first, because a proxy may change the host that Origin is compared with.
+    Sec-Fetch-Site counts first, because a proxy may change the host that Origin is compared with. Without both headers,
+    as from an old browser, the result is True, so the proof must be checked too.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:

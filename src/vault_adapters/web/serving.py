@@ -23,13 +23,13 @@ async def serve(app: ASGIApp, *, host: str, port: int, announce: Callable[[str],
 
     Args:
         app: the application.
-        host: the address to listen at, as browsers name it.
-        port: the port; 0: a free one.
-        announce: called with the link.
+        host: the address to listen at, as browsers name it: ``localhost`` or an IP address.
+        port: the port; 0 takes a free one.
+        announce: called with the one-time link.
 
     Raises:
-        InvalidInputError: the host stands for all addresses, or it is no address.
-        ConfigurationError: the system does not give the port.
+        InvalidInputError: ``host`` is no address or stands for all addresses, or ``port`` is out of range.
+        ConfigurationError: the system refuses to listen at this host and port.
     """
     with _listening(host, port) as listener:
         taken = listener.getsockname()[1]
@@ -50,7 +50,7 @@ async def serve(app: ASGIApp, *, host: str, port: int, announce: Callable[[str],
 
 
 def host_names(host: str, port: int) -> list[str]:
-    """Return the values of the header Host that browsers send for an address; the first is for the link."""
+    """Return the values of the header Host that browsers send for an address; the one-time link has the first."""
     address = None if host == "localhost" else ipaddress.ip_address(host)
     shown = host if address is None else f"[{address}]" if address.version == 6 else str(address)
     names = [shown, "localhost"] if address is not None and address.is_loopback else [shown]
@@ -59,11 +59,11 @@ def host_names(host: str, port: int) -> list[str]:
 
 
 class _Server(uvicorn.Server):
-    """Ends without raising the signal again, so that the vault is closed in order."""
+    """Ends without raising the signal again as uvicorn does, so that the caller can close the vault."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Stop serving on a signal."""
+        """Stop serving on SIGINT or SIGTERM."""
         loop, numbers = asyncio.get_running_loop(), (signal.SIGINT, signal.SIGTERM)
         with suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
             for number in numbers:
@@ -85,7 +85,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except ValueError:
         address = None
     if address is None or address.is_unspecified:
-        raise InvalidInputError("host must be one IP address of this machine, as browsers will name it")
+        raise InvalidInputError("host must be localhost or one IP address of this machine, as browsers will name it")
     listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -98,7 +98,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _bound(listener: socket.socket, address: str, port: int) -> str | None:
-    """Bind a socket; return the name of the error if the system refuses."""
+    """Bind a socket and listen; return the system's text for the error if it refuses, else None."""
     try:
         listener.bind((address, port))
         listener.listen(64)

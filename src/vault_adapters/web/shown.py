@@ -1,4 +1,4 @@
-"""Shows values as HTML: hostile text, times and states. Everything that a page prints goes through here."""
+"""Shows values as HTML: texts that may be hostile, times, states and numbers."""
 
 from __future__ import annotations
 
@@ -23,34 +23,30 @@ MEANINGS: Mapping[str, str] = {
     "reauthorization_required": "bad",
     "retired": "quiet",
 }
-"""What a state means to an operator; a state that is not listed means nothing special."""
+"""How good or bad a state is, as the name of a colour class; a state that is not listed is ``plain``."""
 
 _TITLES: Mapping[str, str] = {"reauthorization_required": "must reconnect", "unwrap_only": "unwraps only"}
-_BAD_EVENTS = frozenset(
-    ["token_invalidated", "client_paused", "decryption_failed", "reauthorization_required", "provider_paused"]
-)
+_BAD_EVENTS = frozenset(["token_invalidated", "client_paused", "decryption_failed", "reauthorization_required"])
 _WORRYING_EVENTS = frozenset(
     (
         "token_suspected",
         "refresh_token_expiring",
         "refresh_failing",
-        "grant_expiring_soon",
         "token_deleted",
         "tenant_erased",
         "data_key_destroyed",
     )
 )
-_GOOD_EVENTS = frozenset(
-    ["token_refreshed", "account_revived", "client_resumed", "refresh_recovered", "provider_resumed", "token_stored"]
-)
+_GOOD_EVENTS = frozenset(["token_refreshed", "account_revived", "client_resumed", "refresh_recovered", "token_stored"])
 _UNITS = ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (float("inf"), 86400, "days"))
 _DASH = Markup('<span class="none">–<span class="aside"> none</span></span>')
 
 
 def shown(value: object) -> Markup:
-    """Return a text that someone else chose: escaped, isolated from the text around it, with marks made visible.
+    """Return a text that someone else chose: escaped, and isolated so that it cannot reorder the text around it.
 
-    A character that cannot be printed, such as one that turns the direction of writing, is shown as its number.
+    A character that cannot be printed, such as one that turns the direction of writing, is shown as its number, and an
+    empty text or None as a dash.
     """
     if value is None or value == "":
         return _DASH
@@ -72,7 +68,7 @@ def named(value: str | StrEnum) -> str:
 
 
 def pill(value: str | StrEnum, meaning: str | None = None) -> Markup:
-    """Return a state as a pill; its text says what its colour says."""
+    """Return a state as a coloured label; the text names the state, so that nobody has to see the colour."""
     kind = meaning or MEANINGS.get(str(value), "plain")
     return Markup('<span class="pill {}">{}</span>').format(kind, _capital(named(value)))
 
@@ -82,7 +78,7 @@ def _capital(text: str) -> str:
 
 
 def event_meaning(action: str | StrEnum) -> str:
-    """Return what an audit event means to an operator."""
+    """Return how good or bad an audit event is, as in `MEANINGS`."""
     text = str(action)
     if text in _BAD_EVENTS:
         return "bad"

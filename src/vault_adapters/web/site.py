@@ -1,4 +1,4 @@
-"""What the pages of one dashboard share: its vault, the hooks of the host, links and templates."""
+"""The parts that all pages of a dashboard share: its vault, functions of the host, links and templates."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Hook = Callable[[Request], Any]
 
 
 class ConnectorLike(Protocol):
-    """What the dashboard needs of a connector: the beginning of a connection, and its end."""
+    """The methods of a connector that the dashboard calls."""
 
     def begin(self, tenant_id: str, provider: str, *, session: str, account: Account | None = None) -> Awaitable[Any]:
-        """Return the start of a connection; its ``url`` is the page of the provider."""
+        """Begin a connection; the result has the provider's page as ``url``."""
 
     def finish(self, query: str, *, session: str) -> Awaitable[Any]:
-        """Store the tokens of a callback; return the account."""
+        """Store the tokens of a callback; return the account's `AccountInfo`."""
 
 
 def content(name: str) -> bytes:
@@ -75,10 +75,16 @@ class Site:
 
     Attributes:
         source: the vault, or a function that returns it.
-        connector: begins connections, or None.
-        actions: whether a request may act on accounts, or a function of the request that says so.
-        actor: a function of the request that names the actor, or None.
-        session: a function of the request that names the browser's session for the connector; None: a cookie does.
+        connector: begins and finishes connections; None: accounts cannot be connected again here.
+        actions: whether operators may act on accounts, or a function of the request that returns this.
+        actor: a function of the request that returns the actor, or None.
+        session: a function of the request that returns the browser's session for the connector; None: a cookie holds
+            the session.
+        reader: asks the vault, and remembers its answers.
+        activity: counts refreshes and failures.
+        census: counts accounts.
+        environment: renders the templates.
+        edition: a hash of the static files; it is a part of their paths.
     """
 
     source: TokenVault | Callable[[], TokenVault]
@@ -102,7 +108,7 @@ class Site:
         return bool(await answer_of(self.actions, request) if callable(self.actions) else self.actions)
 
     async def actor_of(self, request: Request) -> str:
-        """Return who acts, as the host or Starlette's authentication names them."""
+        """Return the actor: what the host's function returns, else the name of Starlette's user, else ``dashboard``."""
         named = None if self.actor is None else await answer_of(self.actor, request)
         if named is not None:
             return str(named)
@@ -111,7 +117,7 @@ class Site:
         return str(name) or "dashboard"
 
     async def render(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
-        """Return a page."""
+        """Return the page that a template makes."""
         text = self.environment.get_template(template).render(
             now=context.pop("now", datetime.now(UTC)),
             link=lambda page, **query: link(request, page, **query),

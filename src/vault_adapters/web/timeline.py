@@ -15,7 +15,7 @@ class Timeline:
 
     Attributes:
         events: the newest events, newest first.
-        is_complete: whether these are all.
+        is_complete: whether the audit log holds no further events of the account.
     """
 
     events: tuple[AuditEvent, ...]

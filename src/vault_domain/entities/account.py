@@ -39,7 +39,8 @@ def _as_kind(value: object) -> TokenKind:
 
 
 if TYPE_CHECKING:
-    # Type checkers take the parameters' types of a constructor from the converters, which check any object.
+    # Type checkers take the types of a constructor's parameters from its converters. The converters check any object,
+    # so their own types would be too wide.
 
     def _tenant_id(value: str | int | UUID) -> str: ...
     def _provider(value: str) -> str: ...
@@ -70,12 +71,12 @@ class Account:
 
     @scrubbed
     def key(self, kind: TokenKind) -> TokenKey:
-        """Return the key of this account's token of that kind."""
+        """Return the key of this account's token of a kind."""
         return _key_of(self.tenant_id, self.provider, _as_kind(kind), self.identifier)
 
 
 @scrubbed_class
-@frozen(cache_hash=True)  # a read looks its key up in several tables
+@frozen(cache_hash=True)  # a read looks its key up in several dictionaries
 class TokenKey:
     """The key of one token: at most one value is stored under it.
 
@@ -150,11 +151,11 @@ class AccountInfo:
         state: the connection state; REAUTHORIZATION_REQUIRED means that the user must connect the account again.
         reason: the error code that explains a state other than CONNECTED, or None. In the answer of
             `store_token_set` it may also be the `refresh_token_problem` of the token set.
-        label: the label given with the last token set, such as an e-mail address.
+        label: the latest label that was given with a token set, such as an e-mail address, or None.
         scopes: the scopes of the access token.
         expires_at: expiry of the access token, UTC, or None.
-        refresh_token_expires_at: expiry of the refresh token, UTC; None if the provider did not tell one. Unless a
-            refresh brings another refresh token, the user must connect the account again before this time.
+        refresh_token_expires_at: expiry of the refresh token, UTC; None if it is not known. Unless a refresh brings
+            another refresh token or a later expiry, the user must connect the account again before this time.
         last_refreshed_at: the access token's `TokenInfo.last_refreshed_at`.
         next_attempt_at: time of the next attempt after a failure, UTC, or None.
     """
@@ -177,9 +178,10 @@ class AccountDeletion:
     Attributes:
         deleted: number of deleted tokens.
         revoked: whether the provider confirmed the revocation; None if no revocation was requested, the account has
-            no readable credential, the provider has no revocation endpoint, or `reason` is set.
+            no readable credential, the provider has no refresher that can revoke or no revocation endpoint, or `reason`
+            is set.
         reason: ``shared_grant`` if nothing was revoked, because the provider would have ended the grant of another
-            account with the same provider and identifier too; else None.
+            tenant's account with the same provider and identifier too; else None.
     """
 
     deleted: int

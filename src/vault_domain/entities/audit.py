@@ -1,4 +1,4 @@
-"""Audit events: what happened to tokens and keys. They never hold a credential."""
+"""Audit events: what happened to tokens, accounts and keys. No event holds a credential."""
 
 from datetime import datetime
 
@@ -37,7 +37,7 @@ class AuditAction(Choice):
 
 
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
-"""The actions that concern an OAuth client at a provider, and no tenant."""
+"""The actions that concern an OAuth client at a provider. Their events have no tenant."""
 
 LASTING_ACTIONS = frozenset(
     {
@@ -50,18 +50,18 @@ LASTING_ACTIONS = frozenset(
         AuditAction.AUDIT_PRUNED,
     }
 )
-"""The actions whose events are never pruned: they confirm the states of keys, or tell what was erased or pruned."""
+"""The actions whose events are never pruned: they confirm the states of keys, or record an erasure or a pruning."""
 
 
 @frozen
 class AuditEvent:
     """One change, written in the transaction that made it.
 
-    Two actions report reads. A read does not write, so their events are stored a few seconds later:
+    Two actions report reads. A read writes nothing itself, so the vault stores these events a few seconds later:
 
-    - DECRYPTION_FAILED is stored once per value and hour. It reaches `on_event` and the log at once.
+    - DECRYPTION_FAILED is stored once per value and hour. `on_event` and the Python log get each failure at once.
     - TOKEN_READ is stored if the configuration has `audit_reads`. The reads of one value by one actor for one reason
-      within a minute are one event.
+      within a minute give one event.
 
     Attributes:
         action: the kind of change.

@@ -30,10 +30,10 @@ STORAGE_CAUSES = _OF_ANY_CONNECTION | {
     *(AUTHENTICATION_FAILED, DATABASE_MISSING, PERMISSION_DENIED, TOO_MANY_CONNECTIONS, READ_ONLY, DISK_FULL),
     *(LOCKED, CORRUPT, SHUTTING_DOWN, CLOSED),
 }
-"""The causes of a `StorageError`. Any other cause is the database's own code, such as an SQLSTATE."""
+"""The causes of a `StorageError`. For any other cause, the reason is the database's own code, such as an SQLSTATE."""
 
 PROVIDER_CAUSES = _OF_ANY_CONNECTION | {HTTP_404, REDIRECT, UNREADABLE_ANSWER}
-"""The causes of a failed refresh, beside the registered OAuth error codes."""
+"""The causes of a failed refresh, in addition to the registered OAuth error codes."""
 
 
 def provider_cause(code: str | None) -> str | None:

@@ -24,7 +24,7 @@ class _Lookup(enum.EnumType):
 
 
 class Choice(enum.StrEnum, metaclass=_Lookup):
-    """A text out of a fixed list.
+    """A text from a fixed list.
 
     Raises:
         InvalidInputError: the text is not in the list. The error names the list, and neither the error nor its frames

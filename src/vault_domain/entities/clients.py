@@ -1,4 +1,4 @@
-"""What is stored about an OAuth client that a provider refuses."""
+"""The stored refusals of an OAuth client, from which the vault decides whether to pause it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from datetime import datetime
 from attrs import frozen
 
 INVALID_CLIENT = "invalid_client"
-"""Reason: the provider does not know the client, or its secret is wrong (RFC 6749 section 5.2)."""
+"""Reason: the provider does not know the client, or the client's secret is wrong (RFC 6749 section 5.2)."""
 
 CLIENT_MISMATCH = "client_mismatch"
-"""Reason: the provider rejected credentials that were stored under another client than the configured one."""
+"""Reason: the provider rejected credentials that were stored under another client than the one now configured."""
 
 MASS_REJECTION = "mass_rejection"
 """Reason: the provider rejected so many credentials that a fault is likelier than so many dead grants."""
@@ -20,11 +20,11 @@ CLIENT_REASONS = frozenset({INVALID_CLIENT, CLIENT_MISMATCH, MASS_REJECTION})
 
 @frozen
 class ClientScope:
-    """The refusals that are counted together; the refreshes that they concern are paused together.
+    """Names the refusals that are counted together, and the refreshes that one pause holds back.
 
     Attributes:
         provider: the provider's name.
-        client: fingerprint of the client that is presented to the provider, or None if the refresher names none.
+        client: fingerprint of the client that is presented to the provider; None if the refresher names no client.
         reason: `INVALID_CLIENT`, `CLIENT_MISMATCH` or `MASS_REJECTION`. A pause for a mismatch concerns only
             credentials that were stored under another client.
     """
@@ -39,8 +39,8 @@ class ClientRecord:
     """The refusals of one scope, as stored.
 
     Attributes:
-        scope: what is refused.
-        since: time of the first refusal without a success since, UTC.
+        scope: which refusals the record counts.
+        since: time of the first refusal after the client's last success, UTC.
         refused_at: time of the latest refusal, UTC.
         marks: marks of the accounts that were refused last, each two bytes; see `rules.clients.mark_of`.
         opened_at: time since which the scope is paused, UTC; None if it is not paused.

@@ -1,4 +1,4 @@
-"""Seals positions in the audit log, because a position counts the events of all tenants."""
+"""Seals positions in the audit log, because plain positions would tell a tenant how many events other tenants have."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class CursorSeal:
     """Turns positions into cursors that show nothing about the position, and back.
 
     A cursor consists of a keyed hash of listing and position, and of the position itself, which is encrypted with a key
-    stream made from this hash. So the same event has different cursors in different listings. An invented cursor is
-    refused, and so is a cursor of another listing.
+    stream made from this hash. So one event has different cursors in a tenant's listing and in that of all tenants.
+    An invented cursor is refused, and so is a cursor of another listing.
 
     Args:
         material: bytes that belong to one vault and that tenants do not know.
@@ -55,7 +55,7 @@ class CursorSeal:
         tag = raw[:_TAG_BYTES]
         plain = self._mixed(tag, raw[_TAG_BYTES:])
         if not hmac.compare_digest(tag, self._tag(plain, tenant_id)):
-            raise InvalidInputError("after must be the `next` of a page of the same listing")
+            raise InvalidInputError("after must be the `next` of a page or the `cursor` of an event of this listing")
         first, second = _POSITION.unpack(plain)
         return first, second
 

@@ -1,4 +1,4 @@
-"""The errors of the vault: every error that it raises on purpose is a `VaultError`.
+"""The errors of the vault: every error that the vault raises on purpose is a `VaultError`.
 
 The message, arguments and cause of an error never hold a value that was passed in or read.
 """
@@ -45,7 +45,7 @@ class VaultError(Exception):
 
 
 class InvalidInputError(VaultError, ValueError):
-    """An argument breaks a rule; nothing was done. The message names the argument and the rule, not the value."""
+    """An argument breaks a rule, so nothing was done. The message names the argument and the rule, not the value."""
 
     default_code = "invalid_input"
     default_message = "an argument is not valid"
@@ -90,16 +90,16 @@ class GenerationConflictError(VaultError):
 
 
 class ReauthorizationRequiredError(VaultError):
-    """The user must connect the account again: its credential is invalid or missing."""
+    """The user must connect the account again: its tokens are invalid or expired, and nothing can refresh them."""
 
     default_code = "reauthorization_required"
     default_message = "the account must be connected again by its user"
 
 
 class RefreshFailedError(VaultError):
-    """The provider gave no new token this time.
+    """The provider gave no new access token this time.
 
-    Refreshers raise this error too, with ``outcome_unknown`` set to:
+    Refreshers raise this error too. They set ``outcome_unknown`` to:
 
     - False, if the provider did not consume the credential (refused connection, 429, 503).
     - True, if the provider may have consumed the credential (timeout, reset, 500, unreadable answer).
@@ -141,12 +141,12 @@ class RefreshNotPersistedError(VaultError):
 
 
 class ProviderConfigurationError(VaultError):
-    """The provider rejects this vault's client, or the provider has no refresher; no token was changed.
+    """The provider refuses this vault's client or request, or it has no refresher; no token was changed.
 
     Attributes:
         refused: whether the provider answered that it refuses the request. Refreshers pass False if the provider was
-            not asked, or if its answer says nothing about the account, such as a redirect. Refusals that go on for days
-            exhaust the account's credential.
+            not asked, or if its answer says nothing about the account, such as a redirect. Refusals of one account that
+            go on for days exhaust its credential; ``invalid_client`` does not count, because it concerns the client.
     """
 
     default_code = "provider_configuration"
@@ -169,10 +169,11 @@ class ProviderConfigurationError(VaultError):
 class DecryptionError(VaultError):
     """A stored value cannot be decrypted, because it was changed, was moved to another row, or lost its data key.
 
-    It is also raised for a row that is damaged or belongs to another key.
+    The vault also raises this error for a row that is damaged or belongs to another key.
 
     Attributes:
-        keys: the requested keys whose values could not be read.
+        keys: the keys whose values could not be read: for a damaged row of an account, the keys of all kinds. Empty if
+            the tenant's data key cannot be used.
     """
 
     default_code = "decryption_failed"
@@ -190,7 +191,10 @@ class DecryptionError(VaultError):
 
 
 class KeyUnavailableError(VaultError):
-    """A master key cannot be used now, was retired, or is unknown to this process; the stored values are intact."""
+    """No master key of this process can be used; the stored values are intact.
+
+    The key service does not answer, the master key was retired or set back, or this process does not have it.
+    """
 
     default_code = "key_unavailable"
     default_message = "the master key is not available now"
@@ -200,8 +204,8 @@ class KeyUnavailableError(VaultError):
 class StorageError(VaultError):
     """The database failed or could not be reached; `retryable` says whether a retry may succeed.
 
-    The ``reason`` is one of `vault_domain.entities.causes.STORAGE_CAUSES`, or the database's own code, such as an
-    SQLSTATE. The message names host, port and database.
+    If the database gave the error, ``reason`` is one of `vault_domain.entities.causes.STORAGE_CAUSES` or the database's
+    own code, such as an SQLSTATE, and the message names host, port and database, or the SQLite file.
     """
 
     default_code = "storage"
@@ -211,8 +215,7 @@ class StorageError(VaultError):
 class ConnectError(VaultError):
     """An account could not be connected, and nothing was stored; the user may start again.
 
-    The ``reason`` is a registered code of the provider, such as ``access_denied``, or one of the codes in the page
-    about errors.
+    The page about connecting accounts lists the codes and reasons.
     """
 
     default_code = "connect_failed"
@@ -220,7 +223,7 @@ class ConnectError(VaultError):
 
 
 class StateRefusedError(ConnectError):
-    """The ``state`` of a callback does not belong to this user's request, has expired, or was used before.
+    """The ``state`` of a callback was not made for this user's session, has expired, or was used before.
 
     Attributes:
         reason: ``unreadable`` (forged, changed, or of another session or redirect URI), ``expired`` or ``used``.
@@ -231,21 +234,21 @@ class StateRefusedError(ConnectError):
 
 
 class AuthorizationRefusedError(ConnectError):
-    """The provider or its user refused the authorization; ``reason`` has the registered code, if there was one."""
+    """The provider or the user refused the authorization; ``reason`` is the registered OAuth code, or None."""
 
     default_code = "authorization_refused"
     default_message = "the provider did not authorize the access"
 
 
 class IdentityRefusedError(ConnectError):
-    """The provider's answer does not prove whose account it is; ``reason`` names the failed check."""
+    """The provider's answer does not prove whose account was connected; ``reason`` names the failed check."""
 
     default_code = "identity_refused"
     default_message = "the provider's answer does not prove whose account this is"
 
 
 class OtherAccountError(ConnectError):
-    """The user chose another account at the provider than the one to connect again; its tokens were not stored."""
+    """The user chose another account at the provider than the one to connect again; no tokens were stored."""
 
     default_code = "other_account"
     default_message = "another account was chosen at the provider than the one to connect again"

@@ -1,4 +1,4 @@
-"""`Extra`: members of a token endpoint's answer that belong to its access token, such as Salesforce's instance_url."""
+"""`Extra`: further members of a token endpoint's answer, kept with the access token, such as `instance_url`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Extra(Mapping[str, str]):
-    """Members kept with an access token: names of up to 255 characters, and texts; together up to 16 KiB.
+    """The extra members of an access token: names of up to 255 characters with texts, together up to 16 KiB of JSON.
 
-    It cannot be changed, pickled or copied; ``dict(extra)`` gives the plain members. ``str`` and ``repr`` show only the
-    names, because a member may be a credential of its own.
+    An `Extra` cannot be changed, pickled or copied; ``dict(extra)`` gives the plain members. ``str`` and ``repr`` show
+    only the names, because a member may be a credential of its own.
     """
 
     __slots__ = ("_members", "_token_type")
@@ -59,7 +59,7 @@ class Extra(Mapping[str, str]):
         return self if token_type == self._token_type else _extra(self._members, token_type)
 
     def over(self, previous: Extra) -> Extra:
-        """Return these members and those of ``previous`` that these do not replace, as far as there is room."""
+        """Return these members, and those of ``previous`` whose names are missing here, as far as there is room."""
         if not previous:
             return self
         missing = {name: text for name, text in previous.items() if name not in self}
@@ -94,7 +94,7 @@ NO_EXTRA = _extra({})
 
 @scrubbed
 def as_extra(value: object) -> Extra:
-    """Return the members of a mapping.
+    """Return a mapping's members as `Extra`.
 
     Raises:
         InvalidInputError: a rule is broken; the message repeats no member.
@@ -111,9 +111,9 @@ def as_extra(value: object) -> Extra:
 
 
 def fitting(members: Mapping[str, Any]) -> dict[str, str]:
-    """Return those members of a provider's answer that `as_extra` takes, in their order.
+    """Return those members of a provider's answer that `as_extra` takes, in their order, as far as there is room.
 
-    An answer must not fail because of a member, since it may hold the only copy of a new refresh token.
+    A bad member must not make the answer fail, because the answer may hold the only copy of a new refresh token.
     """
     kept: dict[str, str] = {}
     room = MAX_EXTRA_BYTES - len("{}")
@@ -127,12 +127,12 @@ def fitting(members: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_bearer(token_type: str) -> bool:
-    """Return whether a token type is Bearer; RFC 6749 section 5.1 says that its case does not matter."""
+    """Return whether a token type is Bearer; upper and lower case count as equal (RFC 6749 section 5.1)."""
     return token_type.lower() == "bearer"
 
 
 def shown_token_type(token_type: str) -> str:
-    """Return a token type for a repr; an unknown one is hidden, because a provider may repeat a token there."""
+    """Return a token type for a repr; an unknown type is hidden, because a provider may send a token in its place."""
     return repr(token_type) if token_type.lower() in _KNOWN_TYPES else "'**********'"
 
 
@@ -142,7 +142,7 @@ def read_token_type(value: object) -> str:
 
 
 def sealable_extra(extra: Extra) -> Secret | None:
-    """Return the text to seal; None if there is nothing to store."""
+    """Return the text that the vault seals for these members; None if there is nothing to store."""
     if extra.is_empty:
         return None
     document: dict[str, object] = {"extra": dict(extra)}
@@ -150,7 +150,7 @@ def sealable_extra(extra: Extra) -> Secret | None:
 
 
 def decoded_extra(text: Secret) -> Extra | None:
-    """Return the members in a text of `sealable_extra`; None if it is another text."""
+    """Return the members in a text that `sealable_extra` made; None for any other text."""
     try:
         document = json.loads(text.reveal())
     except (ValueError, RecursionError):  # the error holds the text, so it must not be another error's context

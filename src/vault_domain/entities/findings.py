@@ -11,8 +11,9 @@ from vault_domain.entities.choice import Choice
 class Severity(Choice):
     """How urgent a finding is.
 
-    CRITICAL: accounts do not work, or the vault does not. WARNING: accounts will be lost unless somebody acts. NOTE:
-    worth knowing; nothing is at risk.
+    - CRITICAL: accounts or the vault do not work.
+    - WARNING: accounts or the vault are at risk until somebody acts.
+    - NOTE: worth knowing; nobody has to act.
     """
 
     CRITICAL = "critical"
@@ -21,7 +22,7 @@ class Severity(Choice):
 
 
 class FindingCode(Choice):
-    """What was found; docs/how-to/find-accounts-at-risk.md lists all."""
+    """The codes of findings; docs/how-to/find-accounts-at-risk.md says what each means."""
 
     CONFIGURATION = "configuration"
     DATABASE_UNAVAILABLE = "database_unavailable"
@@ -49,14 +50,14 @@ class Finding:
     """One finding; it holds no secret.
 
     Attributes:
-        severity: how urgent it is.
+        severity: how urgent the finding is.
         code: what was found.
         sentence: what was found, for people.
         action: what to do.
-        provider: the provider that it concerns, or None.
+        provider: the provider that the finding concerns, or None.
         detail: a cause, a number or the names of facts, or None.
-        accounts: number of accounts that it concerns.
-        examples: a few of them.
+        accounts: number of accounts that the finding concerns.
+        examples: a few of these accounts.
     """
 
     severity: Severity

@@ -57,17 +57,18 @@ class ImportedToken:
     Args:
         key: the key to store the token under.
         value: the plaintext value.
-        status: UNKNOWN if the other system did not record it. A token of status UNKNOWN can be used; sweeps do not
-            refresh it.
+        status: UNKNOWN if the other system did not record a status. Such a token can be used, and it is refreshed when
+            a caller needs it, but not by sweeps.
         error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.
-        expires_at: expiry, zone-aware; None if no expiry is known.
+        expires_at: expiry, zone-aware; None if no expiry is known. An access token that is a JWT then gets its ``exp``.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
-        last_refreshed_at: time of the last refresh, zone-aware; None means the present time if the token replaces a
-            stored one, and no time otherwise.
+        last_refreshed_at: time of the last refresh, zone-aware; None means the time of the import if the token replaces
+            one that another writer stored, and no time otherwise.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
-            key, the latest is stored; a token without a time replaces none of them and is not replaced by them.
+            key, the latest is stored. A token without a time replaces no other token of the import, and none replaces
+            it.
         line: line of the input at which the token begins, for the report, or None.
 
     Raises:
@@ -145,11 +146,11 @@ class ImportOutcome(enum.Enum):
 
 @frozen
 class ImportFailure:
-    """A row that was not imported.
+    """A row that could not be read or stored.
 
     Attributes:
         line: line at which the row begins, counted from 1, or None.
-        code: reason, such as ``unreadable_value``; it never contains text of the row.
+        code: reason, such as ``unreadable_value``; the code never contains text of the row.
     """
 
     line: int | None
@@ -163,7 +164,8 @@ class ImportReport:
     Attributes:
         imported: rows stored under keys that held nothing.
         replaced: rows that replaced a stored token, with ``overwrite``.
-        skipped: rows not stored, because their key holds a token, or another row for that key was chosen.
+        skipped: all further rows for a key that this import has stored, and without ``overwrite`` the rows for keys
+            that held a token before.
         failed: rows that could not be read or stored.
         failures: the first thousand failed rows.
     """

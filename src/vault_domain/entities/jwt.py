@@ -1,6 +1,6 @@
 """Reads the times of an access token that is a JWT (RFC 7519), without verifying it.
 
-That is safe, because the vault only schedules the next refresh by these times.
+That is safe, because the times decide only when the vault refreshes the token and when the token counts as expired.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _MAX_CHARACTERS = 16 * 1024
 
 
 def jwt_expiry(token: Secret) -> datetime | None:
-    """Return the claim ``exp``; None if the token is no JWT, or the time lies outside of the years 2000 to 9998."""
+    """Return the claim ``exp``; None if the token is no JWT or has no ``exp`` within the years 2000 to 9998."""
     return _moment(_claims(token), "exp")
 
 
 def jwt_times(token: Secret) -> tuple[datetime | None, timedelta | None]:
-    """Return the expiry, and the lifetime from ``iat`` to ``exp``; None for a time that the token lacks."""
+    """Return the expiry, and the lifetime from ``iat`` to ``exp``; each is None if the token does not tell it."""
     claims = _claims(token)
     expires_at, issued_at = _moment(claims, "exp"), _moment(claims, "iat")
     if expires_at is None or issued_at is None or issued_at >= expires_at:

@@ -8,7 +8,10 @@ from vault_domain.entities.choice import Choice
 
 
 class MasterKeyState(Choice):
-    """The states of a master key: introduced (unwrap_only) -> active (exactly one) -> unwrap_only -> retired."""
+    """The states of a master key: introduced (unwrap_only) -> active (exactly one) -> unwrap_only -> retired.
+
+    The first master key of a database is active at once. A retired one that is introduced again becomes unwrap_only.
+    """
 
     UNWRAP_ONLY = "unwrap_only"
     ACTIVE = "active"
@@ -16,7 +19,10 @@ class MasterKeyState(Choice):
 
 
 class DataKeyState(Choice):
-    """The states of a data key: active (one per tenant) -> decrypt_only -> destroyed (no wraps, id never reused)."""
+    """The states of a data key: active (one per tenant) -> decrypt_only -> destroyed (no wraps, id never reused).
+
+    The erasure of a tenant also destroys its active data key.
+    """
 
     ACTIVE = "active"
     DECRYPT_ONLY = "decrypt_only"
@@ -34,7 +40,7 @@ class MasterKeyRecord:
         kdf: parameters and salt of the key derivation, as JSON; empty for a key service.
         check_value: proof that secret, salt and parameters are right; empty for a key service.
         state: see `MasterKeyState`.
-        created_at: time of the introduction, UTC; None until the record is stored.
+        created_at: time of the first introduction, UTC; None until the record is stored.
         confirmed: the state that the audit log confirms; None if the log has no event of this key and no activation of
             any master key.
     """
@@ -66,8 +72,9 @@ class DataKeyRecord:
         key_id: 16 random bytes; tokens and envelopes name their data key by this id.
         state: see `DataKeyState`.
         wraps: the data key encrypted under each master key that can unwrap it.
-        emptied_at: time since which no token uses the key, UTC, or None.
-        confirmed: the latest state that an event in the audit log confirms; None if no event names the key.
+        emptied_at: time at which a run of `reencrypt` found that no token uses the key any more, UTC, or None.
+        confirmed: the state that the audit log confirms: DESTROYED or DECRYPT_ONLY; None if no event says that the key
+            was destroyed or replaced.
     """
 
     tenant_id: str

@@ -1,4 +1,4 @@
-"""Reports of key operations, as counts. Key ids are not secret, so they are shown, as hexadecimal text."""
+"""Reports of key operations, as counts. They show key ids as hexadecimal text, because key ids are not secret."""
 
 from datetime import datetime
 
@@ -20,11 +20,11 @@ class MasterKeyStatus:
         provider: holder of the key: ``local`` or a key service.
         uri: the key's name at a key service; empty for a local key.
         state: see `MasterKeyState`.
-        data_keys: number of data keys that it wraps.
-        is_open: whether this process can use it.
+        data_keys: number of data keys that the key wraps; if the status is of one tenant, only this tenant's.
+        is_open: whether this process can use the key.
         is_configured: whether it is the configured master key, which `rotate_master_key` makes active.
         created_at: time at which the key's record was first stored, UTC.
-        is_resurrected: whether it was set back to a state that the audit log contradicts. It is not used then.
+        is_resurrected: whether the key was set back to a state that the audit log contradicts. Such a key is not used.
     """
 
     key_id: str
@@ -40,17 +40,17 @@ class MasterKeyStatus:
 
 @frozen
 class KeyStatus:
-    """The status of all keys, computed without decrypting.
+    """The status of all master keys, and of the data keys of all tenants or of one; computed without decrypting.
 
     Attributes:
         master_keys: all master keys, including retired ones, oldest record first.
-        active: number of active data keys, one per tenant that has stored a value.
+        active: number of active data keys; a tenant has at most one.
         decrypt_only: number of data keys that only decrypt.
-        destroyed: number of destroyed data keys, which are tombstones.
-        tokens_to_reencrypt: number of tokens under decrypt_only data keys.
+        destroyed: number of destroyed data keys, whose records are tombstones.
+        tokens_to_reencrypt: number of tokens under decrypt_only data keys that are not marked as emptied.
         wraps_missing: number of data keys that the configured master key does not wrap yet.
-        resurrected: number of data keys that were set back to a state that the audit log contradicts. They seal
-            nothing, and those that were destroyed before open nothing.
+        resurrected: number of data keys that were set back to a state that the audit log contradicts. Such a data key
+            seals nothing; if it was destroyed before, it opens nothing either.
     """
 
     master_keys: tuple[MasterKeyStatus, ...]
@@ -63,7 +63,7 @@ class KeyStatus:
 
     @property
     def master_key_rotation_due(self) -> bool:
-        """Whether `rotate_master_key` would change anything in this process."""
+        """Whether a call of `rotate_master_key` in this process would have anything to do."""
         live = [
             key
             for key in self.master_keys
@@ -79,8 +79,8 @@ class DataKeyRotation:
     """The result of `rotate_data_key`.
 
     Attributes:
-        rotated: whether this call created a new key; False in a dry run, if the tenant has no data key, or if another
-            process was faster.
+        rotated: whether this call created a new key; False in a dry run, if the tenant has no active data key, or if
+            another process rotated it or erased the tenant first.
         data_key_id: id of the tenant's active data key; None if it has none.
         tokens_to_reencrypt: number of the tenant's tokens that `reencrypt` must still encrypt under the new key; in a
             dry run, the number that it would have to encrypt after the rotation.
@@ -111,12 +111,13 @@ class DataKeyRotations:
 
 @frozen
 class UnreadableKey:
-    """A data key that could not be unwrapped, or whose values could not be decrypted. It was left unchanged.
+    """A data key that could not be unwrapped, or whose values could not be decrypted. Key and values stay unchanged.
 
     Attributes:
         tenant_id: the tenant that the data key belongs to.
         data_key_id: id of the data key.
-        count: number of unreadable values under the data key; always 1 in the report of `rotate_master_key`.
+        count: number of values that could not be re-encrypted because of this data key; always 1 in the report of
+            `rotate_master_key`.
     """
 
     tenant_id: str
@@ -131,12 +132,13 @@ class Reencryption:
     Attributes:
         reencrypted: number of values that were encrypted under an active data key.
         overtaken: number of values that another writer replaced or deleted meanwhile; this run did not overwrite them.
-        emptied: number of old data keys that no value uses any more.
+        emptied: number of old data keys that this run marked as emptied, because no value uses them any more.
         destroyed: number of data keys that this run destroyed: those that were emptied at least 24 hours ago; with
             ``compromised``, all emptied ones.
-        remaining: number of values that are still under decrypt_only data keys.
-        unreadable: values that could not be decrypted, by data key.
-        unreadable_tokens: keys of the first thousand unreadable values, sorted.
+        remaining: number of values that are still under decrypt_only data keys that are not marked as emptied.
+        unreadable: the data keys because of which values could not be re-encrypted. It is usually a value's old data
+            key, but it is the active one if that cannot be unwrapped.
+        unreadable_tokens: keys of the first thousand tokens whose values could not be re-encrypted, sorted.
     """
 
     reencrypted: int
@@ -149,7 +151,7 @@ class Reencryption:
 
     @property
     def unreadable_count(self) -> int:
-        """Number of values that could not be decrypted."""
+        """Number of values that could not be re-encrypted."""
         return sum(key.count for key in self.unreadable)
 
     @property
@@ -168,8 +170,9 @@ class MasterKeyRotation:
         wrapped: number of data keys that this run wrapped under it.
         unwrapped: number of wraps under other master keys that this run deleted.
         retired: number of master keys that this run retired.
-        unreadable: data keys with a wrap that does not decrypt, or decrypts to a different key; all their wraps stay.
-        in_use: number of other master keys of this process that still wrap data keys and so are not retired.
+        unreadable: data keys that could not be unwrapped, or whose wraps do not decrypt to one and the same data key;
+            all their wraps stay.
+        in_use: number of previous master keys that were not retired, because they still wrap data keys.
     """
 
     master_key_id: str
@@ -182,7 +185,7 @@ class MasterKeyRotation:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the configuration still needs the previous master key."""
+        """Whether the configuration must keep the previous master key."""
         return self.in_use > 0 or bool(self.unreadable)
 
 

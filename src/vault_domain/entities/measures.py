@@ -19,7 +19,8 @@ class Operation(enum.Enum):
     CLAIM = "claim"
     """An attempt takes the lease of an account."""
     REFRESH = "refresh"
-    """An attempt, from its claim until its answer is stored."""
+    """An attempt after its claim, until its answer is stored. If the callers' deadline ends first, the operation ends
+    with it, and storing the late answer is a second one."""
     EXCHANGE = "exchange"
     """One request to a provider, and its answer."""
     JOURNAL = "journal"
@@ -35,11 +36,11 @@ class PoolCounts:
     Attributes:
         open: connections that are open.
         idle: open connections that nobody uses.
-        most: largest number of connections.
+        most: largest number of connections that the pool may open.
         waiting: callers that wait for a connection now.
-        waits: callers so far that had to wait.
-        waited: total time for which they waited.
-        timeouts: callers so far that got no connection.
+        waits: callers so far that had to wait for a connection.
+        waited: total time for which callers have waited for a connection.
+        timeouts: callers so far that got no connection in time.
     """
 
     open: int
@@ -58,7 +59,7 @@ class VaultCounts:
     Attributes:
         reads_from_database: tokens that were read from the database.
         reads_from_cache: tokens that the read cache returned.
-        reads_in_outage: tokens that were answered from memory, because the database did not answer.
+        reads_in_outage: tokens that were read from memory, because the database did not answer.
         reads_failed: tokens that could not be read.
         decryption_failures: tokens that could not be decrypted when read.
         answers_waiting: answers of providers that the database has not stored yet; see `journal_dir`.
@@ -87,8 +88,8 @@ class AccountCount:
     Attributes:
         provider: the provider.
         accounts: number of accounts that have a token.
-        due: number of accounts that a sweep would take now.
-        oldest: longest time for which an account has been due; zero if none is due.
+        due: number of accounts that are due for a sweep now.
+        oldest: longest time for which one of the provider's accounts has been due; zero if no account is due.
     """
 
     provider: str
@@ -111,9 +112,9 @@ class Census:
     """The counts of the whole database.
 
     Attributes:
-        states: number of accounts by provider and state.
+        states: number of accounts by provider and state; `VaultMeasures.census` states a limit.
         tokens: number of tokens by provider and health.
-        due: for each provider that this vault refreshes, the number of due accounts, and the longest time.
+        due: the due accounts of each provider that this vault has a refresher for.
         incidents: the pauses of OAuth clients.
     """
 

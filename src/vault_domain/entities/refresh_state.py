@@ -18,7 +18,7 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 @frozen
 class RefreshState:
-    """An account's lease and backoff.
+    """An account's lease, backoff, unknown outcome and run of refusals.
 
     The state concerns one credential, identified by its value id, and applies only while that value is stored.
 
@@ -32,9 +32,10 @@ class RefreshState:
         next_attempt_at: end of the backoff, UTC, or None.
         unknown_since: time since which an attempt's outcome is unknown, UTC, or None.
         error_code: error code of the latest failure, or None.
-        refused_since: begin of the run of definite refusals without a success since, UTC, or None. It moves if the time
-            between two refusals is longer than what counts of it (`vault_domain.rules.refusals.refused_for`).
-        refused_for: time from the begin of that run to its latest refusal.
+        refused_since: begin of the run of refusals, UTC; None if there was no refusal since the last success. If only
+            a part of the time between two refusals counts (`vault_domain.rules.refusals.refused_for`), the later
+            refusal moves the begin forward, so that `refused_for` is the time since then.
+        refused_for: time from the begin of the run to its latest refusal.
     """
 
     credential_value_id: UUID | None = None
@@ -67,7 +68,7 @@ class RefreshState:
         return self.lease_until
 
     def unknown_at(self, now: datetime) -> datetime | None:
-        """Return the time since which an attempt's outcome is unknown, or None.
+        """Return the time since which an attempt's outcome is unknown, or None; of several such times, the latest.
 
         A lease that ran out is an unknown outcome, because its holder may have got an answer and may still commit it.
         """
@@ -90,8 +91,8 @@ class AccountRecord:
     Attributes:
         account: the account.
         tokens: the metadata of its tokens, by kind.
-        label: the label given with the last token set, or None.
-        refresh: the refresh state: lease, backoff and unknown outcome.
+        label: the label that was last given with a token set, or None.
+        refresh: the refresh state: lease, backoff, unknown outcome and run of refusals.
     """
 
     account: Account

@@ -15,7 +15,7 @@ class HealthCount:
         provider: the provider.
         health: the tokens' health.
         count: how many there are.
-        is_estimate: whether a part of them was estimated from a sample, because there are too many tokens to count.
+        is_estimate: whether the count is partly an estimate from a sample, because there are too many tokens to count.
     """
 
     provider: str
@@ -26,13 +26,13 @@ class HealthCount:
 
 @frozen
 class Incident:
-    """A pause of an OAuth client at a provider; its refreshes are refused, except for one probe per interval.
+    """A pause of an OAuth client at a provider: the vault sends only probes for this client, one per interval.
 
     Attributes:
         provider: the provider.
         reason: ``invalid_client``, ``client_mismatch`` or ``mass_rejection``.
         since: time since which the client is paused, UTC.
-        refused_at: time of the latest refusal, UTC.
+        refused_at: time at which the provider last refused the client, or rejected one of its credentials, UTC.
     """
 
     provider: str
@@ -43,12 +43,15 @@ class Incident:
 
 @frozen
 class Readiness:
-    """Whether a vault can do its work now, as a probe asks; each part is None if it is in order, else a cause.
+    """Whether a vault can do its work now, for the readiness probe of an orchestrator.
+
+    Each attribute is None if its part is in order, else the cause of the problem.
 
     Attributes:
-        store: cause for which the database does not answer or takes no writes: the `StorageError.reason`.
+        store: cause for which the database does not answer or, on Postgres, takes no writes: the `StorageError.reason`,
+            or the error's code if it has no reason.
         schema: ``schema_outdated`` if the database's schema is missing or older than this release. It is also None
-            while the database does not answer, because nothing says that the schema has changed.
+            while the database does not answer, because the schema cannot be checked then.
         master_key: cause for which the master key cannot be used.
     """
 
@@ -74,7 +77,8 @@ class HealthReport:
         store_error: error code of the database check; None if the database answered.
         master_key_error: error code of the master key check; None if the master key can be used.
         incidents: the pauses of OAuth clients, of all tenants, sorted by provider.
-        store_reason: why the database check failed: the `StorageError.reason`; None if the database answered.
+        store_reason: why the database check failed: the error's ``reason``, or its code if it has no reason; None if
+            the database answered.
         store_time: the time of the database's clock, UTC; None if the database did not answer.
     """
 
@@ -88,12 +92,12 @@ class HealthReport:
 
     @property
     def ok(self) -> bool:
-        """Whether both checks succeeded."""
+        """Whether the checks of the database and of the master key succeeded."""
         return self.store_error is None and self.master_key_error is None
 
     @property
     def is_estimate(self) -> bool:
-        """Whether a count was estimated from a sample; about 50,000 tokens are read then, instead of all."""
+        """Whether a count was estimated from a sample: the store then read about 50,000 valid tokens instead of all."""
         return any(count.is_estimate for count in self.counts)
 
 
@@ -104,11 +108,13 @@ class SweepReport:
     Attributes:
         claimed: accounts that this sweep claimed.
         refreshed: accounts that got a new access token.
-        failed: accounts whose refresh failed and will be tried again.
+        failed: accounts whose refresh failed, or was not tried because their client is paused; a later sweep tries
+            again.
         reauthorization_required: accounts whose user must connect them again; they are not tried again.
-        skipped: claimed accounts that were neither refreshed nor counted as failed, because another process was faster
-            or the remaining lease was too short.
-        unreadable: accounts whose credential could not be decrypted.
+        skipped: accounts that were neither refreshed nor counted as failed: another writer was faster, too little was
+            left of the lease, or the request limit allowed no request. The request limit is asked before the claim, so
+            such an account is not among the claimed ones.
+        unreadable: accounts whose credential could not be decrypted, or whose rows cannot be used.
     """
 
     claimed: int = 0
@@ -121,11 +127,12 @@ class SweepReport:
 
 @frozen
 class RevivalReport:
-    """The result of `revive_accounts`, or its counts so far.
+    """The result of `revive_accounts`, or the counts of a running call so far.
 
     Attributes:
         revived: credentials that may be refreshed again; in a dry run, those that would be.
-        skipped: condemned credentials that stay condemned, because they have expired, or were changed meanwhile.
+        skipped: credentials that were not revived, because they have expired, or because another writer changed them
+            meanwhile.
     """
 
     revived: int = 0

@@ -32,12 +32,13 @@ def _as_per(value: object) -> timedelta:
 @scrubbed_class
 @frozen
 class RequestLimit:
-    """A limit of token requests, which all processes keep together.
+    """A limit of token requests; all processes together stay below it.
 
     Args:
-        requests: the number of requests that are accepted within ``per``.
-        per: the time.
-        counted: a `Counted` or its text: ``client``, the requests of a client for all of its accounts, or ``account``.
+        requests: the number of requests that the provider accepts within ``per``.
+        per: the period of the limit.
+        counted: a `Counted` or its text. ``client``: the provider counts the requests of a client for all of its
+            accounts together; ``account``: it counts the requests for each account on their own.
 
     Raises:
         InvalidInputError: an argument is not valid.
@@ -49,7 +50,7 @@ class RequestLimit:
 
     @property
     def burst(self) -> int:
-        """The number of requests that may follow each other at once: a quarter."""
+        """The number of requests that may follow each other without a wait: a quarter of `requests`, but at least 1."""
         return max(1, self.requests // 4)
 
     @property
@@ -59,5 +60,5 @@ class RequestLimit:
 
     @property
     def spacing(self) -> timedelta:
-        """The least time between two requests for one account, if the requests of an account are counted together."""
+        """The least time between two requests for one account; zero unless the provider counts by account."""
         return self.per / self.requests if self.counted is Counted.ACCOUNT else timedelta(0)

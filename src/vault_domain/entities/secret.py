@@ -47,7 +47,7 @@ class Secret:
         """Make one secret from several fields, such as an id and a secret; it is stored as a JSON object.
 
         Raises:
-            InvalidInputError: no field was given, or a field is not a string.
+            InvalidInputError: no field was given, a field is not a string, or the whole JSON text is no valid `Secret`.
         """
         if not fields or any(type(value) is not str for value in fields.values()):
             raise InvalidInputError("a secret of fields needs at least one field, each of them a string")

@@ -1,4 +1,4 @@
-"""Suspect tokens: a resource rejected the token once, and nothing can replace it."""
+"""Suspect tokens: a resource rejected the token once, and no refresh can replace it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ MOST_CONFIRMATION = timedelta(minutes=10)
 
 
 class Report(enum.Enum):
-    """What a report of a rejection means for a token that nothing can replace."""
+    """What a report of a rejection means for a token that no refresh can replace."""
 
     FIRST = "first"
-    """No earlier report counts: the token becomes suspect."""
+    """No earlier report counts, so the token becomes suspect."""
     EARLY = "early"
-    """The first report is too recent to be confirmed: nothing changes."""
+    """The first report is too recent to be confirmed, so nothing changes."""
     CONFIRMED = "confirmed"
-    """The report confirms the first: the token is invalid."""
+    """The report confirms the first one, so the token becomes invalid."""
 
 
 @frozen
@@ -38,7 +38,10 @@ class ConfirmationWindow:
     most: timedelta = MOST_CONFIRMATION
 
     def judge(self, suspect_since: datetime | None, now: datetime) -> Report:
-        """Return what a report at ``now`` means. A future ``suspect_since`` does not count: the clock was set back."""
+        """Return what a report at ``now`` means.
+
+        A ``suspect_since`` later than ``now`` does not count, because the clock was set back.
+        """
         if suspect_since is None or not suspect_since <= now <= suspect_since + self.most:
             return Report.FIRST
         return Report.EARLY if now - suspect_since < self.least else Report.CONFIRMED

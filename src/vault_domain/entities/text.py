@@ -24,8 +24,8 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 def plain_text(value: object) -> str | None:
     """Return the characters of a string as an exact ``str``; return None for any other object.
 
-    A subclass may define methods of its own: ``str()`` of a member of ``class P(str, Enum)`` is "P.GOOGLE", and a
-    ``__len__`` may lie. So each check begins here, and looks at the characters only.
+    A subclass of ``str`` may define methods of its own: ``str()`` of a member of ``class P(str, Enum)`` is "P.GOOGLE",
+    and a ``__len__`` may lie. So each check begins with this function, and looks at the characters only.
     """
     # Not `isinstance`, because an object may claim any `__class__`.
     return str.__str__(value) if issubclass(type(value), str) else None
@@ -88,7 +88,7 @@ def as_scopes(value: object) -> tuple[str, ...]:
         return tuple(dict.fromkeys(scopes))
     checked = [as_scope(scope) for scope in scopes]
     if None in checked:
-        raise InvalidInputError("a scope must be printable ASCII without space, quote and backslash")
+        raise InvalidInputError("a scope must be 1 to 1024 printable ASCII characters without space, quote, backslash")
     return tuple(dict.fromkeys(scope for scope in checked if scope is not None))
 
 

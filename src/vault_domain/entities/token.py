@@ -45,10 +45,10 @@ class MarkOutcome(Choice):
 
 
 DEFAULT_REFRESH_BUFFER = timedelta(minutes=5)
-"""Time before expiry from which a token counts as expiring."""
+"""Time before expiry from which a token counts as expiring, unless the host configures another."""
 
 RECONNECT_NOTICE = timedelta(days=14)
-"""Time before the expiry of a refresh token from which it counts as expiring, unless the host configures another."""
+"""Time before its expiry from which a refresh token counts as expiring, unless the host configures another."""
 
 
 NO_VALUE = UUID(int=0)
@@ -60,24 +60,26 @@ class TokenInfo:
     """The metadata of a stored token, without its value.
 
     Attributes:
-        id: random id, set when the key is first stored; a key that is deleted and stored again gets a new id.
+        id: id set when a value is first stored under the key. A key that is deleted and stored again gets a new id, and
+            so does a key whose value an import replaces.
         key: the token's key.
-        status: VALID, INVALID or UNKNOWN. An import sets UNKNOWN, and so does a late answer (`TokenWrite.keeps_mark`).
+        status: VALID, INVALID or UNKNOWN. UNKNOWN comes from an import, or from an answer whose credential was marked
+            invalid meanwhile (`TokenWrite.keeps_mark`).
         error_code: reason why the status is INVALID or UNKNOWN, or None.
         expires_at: expiry, UTC; None if no expiry is known.
         scopes: the granted scopes.
         generation: number of the stored value, counted from 1 under this id.
         last_used_at: time of the last use, UTC, or None; it is written in batches, some time after the use.
-        last_refreshed_at: time at which a refresh, or a value stored over another, last changed the value, UTC; None if
-            the first value is still stored.
+        last_refreshed_at: time at which the value was stored, UTC, if a refresh stored it or it replaced another value;
+            else None. An import may set another time.
         lifetime: time for which the provider issued the value, or None if unknown.
-        created_at: time at which the key was first stored, UTC.
+        created_at: time at which a value was first stored under the key, UTC, or an earlier time from an import.
         updated_at: time of the last change, UTC.
         value_id: random id of the stored value; each stored value has a new one. Every compare-and-set compares it,
             because a generation may occur twice: after a database was restored or lost its last transactions.
         client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
-        suspect_since: time of the first report that a resource rejected this value, which nothing can replace, UTC, or
-            None.
+        suspect_since: time of the first report that a resource rejected this value, UTC, or None. Such reports count
+            only for a value that no refresh can replace.
         rejected_at: time at which the provider rejected this credential, UTC, or None; a mark that a host set has none.
     """
 
@@ -113,10 +115,11 @@ class TokenInfo:
 
         Args:
             now: a zone-aware time.
-            buffer: time before expiry from which a token counts as expiring, limited to half of its lifetime if that
-                is known, as for a refresh.
+            buffer: time before expiry from which a token counts as expiring. If the token's lifetime is known, at most
+                half of it counts, as for a refresh.
             suspicion: time from the first report of a rejection for which the token counts as suspect.
-            notice: replaces ``buffer`` for a refresh token if it is longer, because a user needs time to connect again.
+            notice: the buffer of a refresh token, if this is longer than ``buffer``, because a user needs time to
+                connect again.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID
@@ -139,8 +142,8 @@ class Token:
     Attributes:
         info: the token's metadata.
         value: the decrypted value.
-        extra: the members that the provider's answer gave with this access token, such as ``instance_url``; empty for
-            other kinds. They cannot be changed, pickled or copied; ``dict(extra)`` gives plain ones.
+        extra: the extra members that belong to this access token, such as ``instance_url``; empty for other kinds. They
+            cannot be changed, pickled or copied; ``dict(extra)`` gives a plain dictionary.
         token_type: the type that the provider gave to the access token; ``Bearer`` unless it gave another.
     """
 
@@ -156,7 +159,7 @@ class UsableToken:
 
     Attributes:
         token: the token.
-        needs_refresh: whether it expires within the buffer.
+        needs_refresh: whether the token expires within the refresh buffer.
     """
 
     token: Token
@@ -168,10 +171,10 @@ class SealedToken:
     """A value as the database holds it.
 
     Attributes:
-        data_key_id: id of the tenant's data key that encrypts it.
+        data_key_id: id of the tenant's data key that encrypts the value.
         blob: the envelope that holds the ciphertext; see the format page.
-        extra: the envelope of the extra members, under the same data key, which opens beside this blob only; None if
-            there are none.
+        extra: the envelope of the extra members, under the same data key; it opens only together with this blob. None
+            if there are no extra members.
     """
 
     data_key_id: bytes
@@ -223,10 +226,10 @@ class TokenDraft:
         lifetime: time for which the provider issued the value, or None if unknown. Without `expires_at`, the
             expiry is the store's time plus this lifetime.
         scopes: replaces the stored scopes; None keeps them.
-        refreshed: whether a refresh stores the value. If so, the store sets `last_refreshed_at` and writes the event
-            ``token_refreshed``. The store also sets `last_refreshed_at` for any value that replaces another.
+        refreshed: whether a refresh stores the value. If so, the store sets `TokenInfo.last_refreshed_at` and writes
+            the event ``token_refreshed``. The store also sets this time for any value that replaces another.
         client: fingerprint of the OAuth client that the value was issued to, or None if unknown.
-        extra: the members to keep with the value; they replace the stored ones.
+        extra: the extra members to keep with the value; they replace the stored ones.
     """
 
     key: TokenKey
@@ -254,8 +257,9 @@ class TokenWrite:
         due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
         value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
             store makes a random one.
-        keeps_mark: if this is a provider's answer and the credential that it replaces was marked invalid meanwhile,
-            the value is stored with status UNKNOWN and the mark's error code. False clears the mark.
+        keeps_mark: matters only if a refresh stores a new credential, and the credential that it replaces was marked
+            invalid meanwhile. True: the new credential gets the status UNKNOWN and the mark's error code. False: it
+            gets the status VALID.
     """
 
     key: TokenKey
@@ -273,7 +277,9 @@ class TokenWrite:
 
 @frozen
 class TokenRef:
-    """Refers to one stored value. Two references are equal if their key and value id are, as in every compare-and-set.
+    """Refers to one stored value.
+
+    Two references are equal if their keys and their value ids are equal, because every compare-and-set compares these.
 
     Attributes:
         key: the token's key.

@@ -104,9 +104,9 @@ class TokenSet:
             ``refresh_token_expires_at``, the expiry is the time of storing plus this lifetime.
         refresh_token_problem: error code that says why the answer's refresh token cannot be stored, such as
             ``refresh_token_too_long``; None if there is no such problem.
-        extra: further members of the answer to keep with the access token, as texts: names of up to 255 characters,
-            together up to 16 KiB of JSON. They are sealed like the token. `store_token_set` replaces all stored ones;
-            a refresh replaces those that its answer has.
+        extra: the extra members to keep with the access token, as texts: names of up to 255 characters, together up to
+            16 KiB of JSON. They are sealed like the token. `store_token_set` replaces all stored members; a refresh
+            replaces only the members that its answer has.
 
     Raises:
         InvalidInputError: a field breaks its rule; the message repeats no value.
@@ -128,13 +128,13 @@ class TokenSet:
     def from_response(cls, response: Mapping[str, Any], received_at: datetime | None = None) -> TokenSet:
         """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (a Unix time).
 
-        Other members, such as ``id_token``, are ignored. Malformed optional members are ignored too, because an error
-        would lose a new refresh token. Examples are a negative ``expires_in`` and a scope outside of the RFC's
-        alphabet. An ``expires_in`` of 0 counts as missing. The lifetime of the refresh token is not in the RFC; it is
-        read from ``refresh_token_expires_in``, ``refresh_expires_in`` (Keycloak, where 0 means no end) or
-        ``x_refresh_token_expires_in`` (Intuit). Times more than 100 years ahead count as 100 years ahead. A
-        refresh token that cannot be stored, because it is longer than 64 KiB or no text, is left out;
-        `refresh_token_problem` says so.
+        Other members, such as ``id_token``, are ignored. Malformed optional members, such as a negative ``expires_in``
+        or a scope outside of the RFC's alphabet, are ignored too, because an error would lose a new refresh token. An
+        ``expires_in`` of 0 counts as missing. The RFC has no lifetime of the refresh token; it is read from
+        ``refresh_token_expires_in``, ``refresh_expires_in`` (Keycloak, where 0 means no end) or
+        ``x_refresh_token_expires_in`` (Intuit). A lifetime of more than 100 years counts as 100 years; an
+        ``expires_at`` is limited in the same way if ``received_at`` is given. A refresh token that cannot be stored,
+        because it is longer than 64 KiB or is no valid text, is left out; `refresh_token_problem` then has the code.
 
         Args:
             response: the decoded JSON object.

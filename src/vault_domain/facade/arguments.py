@@ -67,7 +67,7 @@ def as_token_info(token: object) -> TokenInfo:
 
 
 def as_presented_info(token: object) -> TokenInfo:
-    """Return the metadata of a token that the vault returned, of a kind that resources take."""
+    """Return the metadata of a token that the vault returned; it must be of a kind that a resource accepts."""
     info = as_token_info(token)
     if info.key.kind not in (TokenKind.ACCESS_TOKEN, TokenKind.API_KEY):
         raise InvalidInputError("token must be an access token or an API key")

@@ -15,11 +15,13 @@ class EventFeed:
     """Yields pages of the audit log as events come, without end: ``async for page in vault.event_feed(...)``.
 
     No event is lost, because each page begins after the page before. A host stores the ``cursor`` of an event when it
-    has handled the event, and passes it as ``after`` when it starts again. Events that it handled, but whose cursor it
-    did not store, then come again. On Postgres, notifications wake the feed; without them, it reads at an interval.
+    has handled the event, and passes this cursor as ``after`` when it starts again. An event that the host has handled
+    without storing the cursor comes again. The feed reads the log at an interval; on Postgres, notifications wake it
+    earlier.
 
     Attributes:
-        cursor: the cursor of the last event that was given, or the one at which the feed began.
+        cursor: the cursor of the last event that the feed has returned; before that, the cursor after which the feed
+            begins, or None for the beginning of the log.
     """
 
     def __init__(

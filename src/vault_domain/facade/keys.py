@@ -33,7 +33,7 @@ class VaultKeys:
 
     @scrubbed_async
     async def status(self, *, tenant_id: str | None = None) -> KeyStatus:
-        """Return the status of master keys and data keys as counts, without decrypting.
+        """Return the status of master keys and data keys, without decrypting.
 
         Args:
             tenant_id: the tenant whose data keys and tokens are counted; None: all tenants.
@@ -72,8 +72,8 @@ class VaultKeys:
         Args:
             older_than: smallest age of a data key to replace.
             dry_run: only count the tenants, and the tokens that would have to be encrypted again.
-            progress: called after each page with the number of finished tenants and the number of all tenants; an
-                exception that it raises ends the run.
+            progress: called after each page with the number of finished tenants and the number of tenants whose data
+                key was due; an exception that it raises ends the run.
 
         Raises:
             KeyUnavailableError: a new data key cannot be wrapped now; tenants that this run has finished keep their new
@@ -88,11 +88,12 @@ class VaultKeys:
         """Make the configured master key active, and retire the other master keys that this process can open.
 
         First configure the new master key as current and the old one as previous in every process. Changing from a
-        local secret to a key service, or back, works the same way. Master keys that this process cannot open stay.
+        local secret to a key service, or back, works the same way. Master keys that this process cannot open stay, but
+        a master key whose state was set back after its retirement is retired again.
 
         Args:
-            progress: called after each page with the number of wraps added or deleted so far, and the total number; an
-                exception that it raises ends the run, which can be started again.
+            progress: called after each page with the number of wraps added or deleted so far, and the number of all
+                wraps to add or delete; an exception that it raises ends the run, which can be started again.
 
         Raises:
             ConfigurationError: another master key was made active since this vault was opened, or a key service
@@ -114,15 +115,15 @@ class VaultKeys:
         - The tokens' generations and times stay.
         - A value that another caller stores meanwhile is not overwritten.
         - Unreadable values are counted and left unchanged.
-        - An old data key without values is marked as emptied. The first run at least 24 hours later destroys it.
+        - An old data key without values is marked as emptied. The first run after at least 24 hours destroys it.
 
         Args:
             tenant_id: the tenant whose values are re-encrypted; None: all tenants.
-            progress: called after each page with the number of finished values and the number of all values; an
-                exception that it raises ends the run, which can be started again.
-            compromised: destroy emptied data keys at the end of this run, because someone else may know them. A
-                refreshed token that is still in a journal or in memory, and not in the database, is lost if it was
-                sealed under one of them. Its account must then be connected again.
+            progress: called after each page with the number of finished values and the number of values to re-encrypt;
+                an exception that it raises ends the run, which can be started again.
+            compromised: destroy all emptied data keys at the end of this run, because someone else may know them. A
+                waiting answer, which the database has not stored yet, is lost if it was sealed under one of these data
+                keys. Its account must then be connected again.
 
         Raises:
             KeyUnavailableError: the master key cannot be used now; start the run again later.

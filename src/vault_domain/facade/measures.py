@@ -11,7 +11,8 @@ from vault_domain.services.measuring import MeasuringService
 class VaultMeasures:
     """Shows a vault's counts and operations, for metrics and traces. Nothing here names a tenant, account or token.
 
-    `vault_adapters.telemetry` passes it on to OpenTelemetry; a host with other metrics may use it directly.
+    `vault_adapters.telemetry` passes these counts and operations on to OpenTelemetry. A host with other metrics may use
+    this class directly.
     """
 
     __slots__ = ("_measuring",)
@@ -27,7 +28,7 @@ class VaultMeasures:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the vault was closed; its counts do not change any more."""
+        """Whether the vault was closed, so that its counts do not change any more."""
         return self._measuring.observed.is_closed
 
     def counts(self) -> VaultCounts:
@@ -42,6 +43,7 @@ class VaultMeasures:
     async def census(self) -> Census:
         """Count all accounts and tokens. This reads the whole database, so call it seldom.
 
-        Of each state except ``connected``, at most 100,000 accounts are counted.
+        Of each state except ``connected``, at most 100,000 accounts are counted. Further accounts in such a state count
+        as ``connected``.
         """
         return await self._measuring.census.take()

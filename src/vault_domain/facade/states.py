@@ -13,14 +13,14 @@ from vault_domain.facade.arguments import as_account
 from vault_domain.services.tokens.states import LONGEST_STATE, OpenedState, StateService
 
 _LONGEST_CONTENT = LONGEST_STATE // 2
-"""Largest number of bytes to seal, so that a state is always shorter than `LONGEST_STATE`."""
+"""Largest number of bytes to seal. The state of that many bytes is not longer than `LONGEST_STATE`."""
 
 
 class VaultStates:
     """Seals data that a host needs again when its user comes back from a provider, and opens it once.
 
-    `vault_adapters.connect` uses it; a host that speaks to providers itself may use it too. Any process that has opened
-    the vault can open a state, but each state opens only once.
+    `vault_adapters.connect` uses this class; a host that speaks to providers itself may use it too. Any process that
+    has opened the same vault can open a state, but each state opens only once.
     """
 
     __slots__ = ("_states",)
@@ -35,9 +35,10 @@ class VaultStates:
         """Return a state: a text of URL-safe characters that shows nothing of its content.
 
         Args:
-            account: the account that is being connected; the state is sealed under its tenant's data key.
-            content: what to seal, at most 4 KiB of UTF-8.
-            bound_to: a text that `open` must be given again, such as the user's session; it is not in the state.
+            account: the account that is being connected; the state is sealed under the data key of its tenant.
+            content: the text to seal, at most 4 KiB of UTF-8.
+            bound_to: a text that `open` must be given again, such as the id of the user's session; the state does not
+                contain it.
             lifetime: the time for which the state is valid, by the store's time.
         """
         secret, bound = as_value(content, "content"), _as_text(bound_to, "bound_to")
@@ -56,7 +57,8 @@ class VaultStates:
             bound_to: the text that the state was bound to.
 
         Raises:
-            StateRefusedError: the state is not valid; it is used up only if the reason is ``used``.
+            StateRefusedError: the state is not valid. A failed call does not use it up; the reason ``used`` means that
+                an earlier call did.
         """
         text, bound = _as_text(state, "state"), _as_text(bound_to, "bound_to")
         del state, bound_to  # tracebacks of later errors must not hold them

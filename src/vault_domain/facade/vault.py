@@ -431,10 +431,11 @@ class TokenVault:
         source: str | None = None,
         progress: Progress | None = None,
     ) -> ImportReport:
-        """Store tokens of another system, in batches of a thousand; a repeated import is harmless.
+        """Store tokens of another system, in batches of a thousand.
 
-        A stored token stays, because it may have been refreshed since; the row with its key is skipped. If several rows
-        have the same key, the row with the latest `updated_at` is stored; if times are equal or missing, the first row.
+        Without ``overwrite``, a repeated import is harmless: a stored token stays, because it may have been refreshed
+        since, and the row with its key is skipped. If several rows have the same key, the row with the latest
+        `updated_at` is stored; if times are equal or missing, the first row.
 
         Args:
             rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.
@@ -569,7 +570,7 @@ class TokenVault:
 
     @scrubbed_async
     async def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:
-        """Return whether the database, its schema and the master key can be used now, as a probe asks.
+        """Return whether the database, its schema and the master key can be used now, for a readiness probe.
 
         On Postgres, the database is also asked whether it takes writes. Nothing is counted. An outage raises no error.
 

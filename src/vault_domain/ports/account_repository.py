@@ -39,37 +39,42 @@ class AccountRepository(Protocol):
 
         Args:
             provider: only accounts at this provider; None: at all providers.
-            state: leave out as many accounts as possible that are not in this state, so that a page is read by an
-                index; never leave out one that is. The caller judges each account. None: list all accounts.
-            limit: largest number of accounts. Fewer accounts mean that no other account follows.
+            state: return every account in this state, and leave out other accounts as far as an index can tell them
+                apart. The caller judges each returned account. None: list all accounts.
+            limit: largest number of accounts. If fewer accounts are returned, no other account follows.
             after: list the accounts after this position.
         """
 
     async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
-        """List the tenants that have a token, sorted by their ids, after a tenant; an index finds each of them."""
+        """List the tenants that have a token, sorted by their ids; an index finds each of them.
+
+        Args:
+            limit: largest number of tenants.
+            after: list the tenants whose ids come after this one; None: from the first tenant.
+        """
 
     async def count_all(self) -> list[AccountCount]:
         """Count all tenants' accounts, and those that are due now, by provider.
 
-        It reads the whole database, so it is called seldom.
+        This reads all accounts and tokens, so call it seldom.
         """
 
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an access or refresh token under the same provider and identifier.
 
-        An index finds it. It returns nothing of the other tenant.
+        An index finds such a token. The result tells nothing else about the other tenant.
         """
 
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
     ) -> Change[tuple[AccountRecord, datetime]]:
-        """Store an account's tokens in one transaction and end its backoff and unknown outcome.
+        """Store an account's tokens in one transaction, and end its backoff, unknown outcome and run of refusals.
 
         Args:
             account: the account that the tokens belong to.
             writes: at most one per kind; stored tokens of the other kinds stay as they are.
             label: replaces the stored label; None keeps it.
-            actor: who stores them, for the audit log.
+            actor: who stores the tokens, for the audit log.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active.

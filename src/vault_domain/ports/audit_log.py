@@ -46,11 +46,11 @@ class AuditLog(Protocol):
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
         """Return events in an order that never changes; each event carries its cursor, which has two integers.
 
-        Events of one key come in the order of its generations. Events of different keys come in the order of their
-        commits, except for transactions that ran at the same time.
+        Events of one token key come in the order of the key's generations. Events of different keys come in the order
+        of their commits, except for transactions that ran at the same time.
 
-        Callers of the vault never see this cursor, because its numbers may reveal how many events other tenants have.
-        The vault seals it.
+        The vault seals this cursor before it gives the event to a caller, because the cursor's numbers may reveal how
+        many events other tenants have.
 
         A page ends before the oldest transaction that may still add events. So a caller who follows the cursors misses
         no event.
@@ -64,13 +64,14 @@ class AuditLog(Protocol):
 
         Args:
             noticed: the events.
-            apart: skip an event if the same was stored less than this time before: an event with the same action, key,
-                generation and code. It concerns ``decryption_failed`` only. None: append all events.
+            apart: skip an event if an equal one was stored less than this time before. Events are equal if action,
+                token key, generation and code are equal. Only calls with ``decryption_failed`` events alone pass a
+                time. None: append all events.
         """
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
         """Delete the events that occurred more than ``older_than`` ago; return their number.
 
         Events of `LASTING_ACTIONS` stay. If any event was deleted, the event ``audit_pruned`` is appended; its code is
-        the time before which events were deleted. It works in batches, and an interrupted call may be repeated.
+        the time before which events were deleted. The store works in batches, and an interrupted call may be repeated.
         """

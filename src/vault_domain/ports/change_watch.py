@@ -14,25 +14,25 @@ class ChangeHearer(Protocol):
 
         Args:
             mark: the row's mark; see `ChangeWatch.mark`.
-            value: the beginning of the hexadecimal id of the value that is stored now; empty if the row was deleted or
-                its status changed.
+            value: the beginning of the hexadecimal id of the value that is stored now; empty if the row was deleted,
+                or its value became invalid or suspect.
         """
 
     def tenants_changed(self, concerns: Callable[[str], bool]) -> None:
         """Hear that any row of a tenant may have changed if ``concerns`` returns True for the tenant's id."""
 
     def anything_changed(self) -> None:
-        """Hear that any rows may have changed; it is not known which."""
+        """Hear that rows may have changed, without knowing which rows."""
 
 
 class ChangeWatch(Protocol):
     """Watches the changes of one database."""
 
     def is_current(self) -> bool:
-        """Return whether every committed change has been told to the hearer, except for those of the last moment.
+        """Return whether the hearer has been told of every committed change, except for changes of the last moment.
 
-        It is called for each read that memory answers, so it takes microseconds.
+        The vault calls this for each read that memory answers, so a call must take only microseconds.
         """
 
     def mark(self, key: TokenKey) -> str | None:
-        """Return the mark of a row, which other rows may share; None if changes are not told row by row."""
+        """Return the mark of a row, which other rows may share; None if the hearer is not told of single rows."""

@@ -16,12 +16,12 @@ NO_ACTIVE_KEY = "no_active_key"
 
 
 class UnreadableError(Exception):
-    """A sealed value does not decrypt for its token key.
+    """A sealed value does not decrypt for its token key, or a data key cannot be used.
 
     Attributes:
-        reason: a code for operators (header, commitment, tag, unknown_key, `DESTROYED_KEY`); callers get the
-            same `DecryptionError` for each.
-        data_key_id: the data key that caused the error, if it is not the data key of the value.
+        reason: a code for operators, such as ``tag``, ``unknown_key`` or `DESTROYED_KEY`; callers of the vault get the
+            same `DecryptionError` whatever the reason.
+        data_key_id: id of the data key that caused the error; None: the data key of the value.
     """
 
     def __init__(self, reason: str, data_key_id: bytes | None = None) -> None:
@@ -38,10 +38,12 @@ class Sealer(Protocol):
 
 
 class Cipher(Protocol):
-    """Encrypts under the tenant's active data key, bound to tenant, provider, kind and identifier.
+    """Encrypts values under the tenant's active data key, bound to tenant, provider, kind and identifier.
 
     Raises:
         KeyUnavailableError: the master key cannot be used now.
+        DecryptionError: `seal` and `sealer` raise this if the wrap of the tenant's active data key was changed, or if
+            the state of this data key was set back.
     """
 
     async def seal(
@@ -51,15 +53,15 @@ class Cipher(Protocol):
 
         Args:
             values: the values and their keys.
-            extras: the text of each value's extra members, in the same order, or None; they open beside the same sealed
-                value only. Empty: no value has any.
+            extras: for each value, in the same order, the text of its extra members, or None. This text opens only
+                together with the same sealed value. Empty: no value has extra members.
         """
 
     async def sealer(self, tenant_id: str) -> Sealer:
         """Return a function that seals under the data key that is active now, even after a rotation replaces that key.
 
         Raises:
-            UnreadableError: `NO_ACTIVE_KEY`.
+            UnreadableError: the tenant has no active data key; the reason is `NO_ACTIVE_KEY`.
         """
 
     async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
@@ -74,19 +76,19 @@ class Cipher(Protocol):
         """
 
     def open_held(self, key: TokenKey, sealed: SealedToken) -> tuple[Secret, Secret | None] | None:
-        """Decrypt a value and its extra members at once, if their data key is held in memory.
+        """Decrypt a value and its extra members without waiting, if their data key is held in memory.
 
         Args:
             key: see `open`.
             sealed: see `open`.
 
         Returns:
-            The value, and the text of its extra members or None. None instead of both if the data key is not held or
-            something does not decrypt; `open` and `open_extra` then find the key or tell what is wrong.
+            The value, and the text of its extra members or None. If the data key is not held, or something does not
+            decrypt, the whole result is None; `open` and `open_extra` then find the key or raise the error.
         """
 
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
-        """Decrypt the extra members that were sealed beside this value; ``sealed`` has some.
+        """Decrypt the extra members that were sealed together with this value; ``sealed.extra`` is not None.
 
         Args:
             key: see `open`.
@@ -101,17 +103,18 @@ class Cipher(Protocol):
 
         Plaintext never leaves the cipher.
 
-        Unlike `seal`, it creates no data key. A tenant with values has one, unless it was erased meanwhile.
+        Unlike `seal`, this creates no data key, because a tenant with values has an active one unless the tenant was
+        erased meanwhile.
 
         Returns:
-            One item per value, in the same order: an error if the value cannot be resealed and a retry would not help.
+            One item per value, in the same order: the sealed value, or an error if a retry would not help either.
         """
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
-        """Drop the cached active data keys of these tenants; the next seal reads them from the store."""
+        """Forget which data keys of these tenants are active; the next seal asks the store."""
 
     def forget_tenant(self, tenant_id: str) -> None:
-        """Drop all cached keys of a tenant that was erased."""
+        """Drop all cached data keys of a tenant that was erased."""
 
     async def check(self) -> None:
-        """Return normally if the master key can be used now; raise otherwise."""
+        """Return normally if the active master key can be used now; raise an error otherwise."""

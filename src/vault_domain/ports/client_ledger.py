@@ -1,4 +1,4 @@
-"""ClientLedger: counts refusals of OAuth clients across processes, and guards the fleet of a client's accounts."""
+"""ClientLedger: counts refusals of OAuth clients across processes, and guards the fleets of these clients."""
 
 import enum
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules
 
 MOST_COUNTED = 1000
-"""Largest number of rejections, and of successes, that the guard of a fleet counts."""
+"""Largest number of other accounts' rejections that the guard of a fleet counts; of successes, it counts one more."""
 
 
 class Verdict(enum.Enum):
@@ -21,18 +21,18 @@ class Verdict(enum.Enum):
     CONDEMNED = "condemned"
     """The credential is invalid now, or was invalid before."""
     MOVED = "moved"
-    """Another value was stored meanwhile; that value stays valid."""
+    """The credential was replaced or deleted meanwhile, so nothing was marked."""
     SPARED = "spared"
-    """Nothing was condemned, because the provider rejects the whole fleet. The attempt has not ended."""
+    """Nothing was condemned, because the provider rejects the whole fleet. The caller still has to end the attempt."""
 
 
 class ClientLedger(Protocol):
     """Keeps one record per scope. Each method is one transaction.
 
-    A success of a client is an access token that was stored under it and whose `last_refreshed_at` is set. For a client
-    without a name, every such token of the provider counts.
+    A success of a client is an access token that was stored under this client and whose `last_refreshed_at` is set. If
+    the scope names no client, every such token of the provider counts.
 
-    The events ``client_paused`` and ``client_resumed`` have the provider and the scope's reason, and no tenant.
+    The events ``client_paused`` and ``client_resumed`` have the provider and the scope's reason, but no tenant.
     """
 
     async def records(self, provider: str | None = None) -> tuple[list[ClientRecord], datetime]:
@@ -41,23 +41,23 @@ class ClientLedger(Protocol):
     async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
         """Count the refusal of an account by `rules.clients.counted`; return the new record.
 
-        The event ``client_paused`` is written in the transaction that opens the pause. A success counts if it came
-        after the record's ``since``; for a mismatch, no success of the client counts.
+        The event ``client_paused`` is written in the transaction that opens the pause. Before the pause, a success of
+        the client after the record's ``since`` makes the count begin again; for a mismatch, no success does.
         """
 
     async def take_probe(self, scope: ClientScope, seen: datetime | None) -> bool:
-        """Set the time of the latest probe to now if it is still ``seen``; return False if not, or nothing is paused.
+        """Set the time of the latest probe to now, so that only one process probes a client at a time.
 
-        So only one process probes a client at a time.
+        Return False, and change nothing, if this time is no longer ``seen``, or if the scope is not paused.
         """
 
     async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take the turn for one token request of a client by `rules.pacing.next_turn`, and store the new shared time.
+        """Take the turn for one token request of a client, and store the time that `rules.pacing.next_turn` returns.
 
         Processes that ask at the same time get different turns.
 
         Returns:
-            Zero if a request may be sent now; else the time to wait, and nothing was stored.
+            Zero if a request may be sent now; else the time to wait. In the second case, nothing was stored.
         """
 
     async def close(self, scope: ClientScope) -> Change[bool]:
@@ -68,16 +68,15 @@ class ClientLedger(Protocol):
     ) -> Change[Verdict]:
         """Mark the attempt's credential invalid as `RefreshLedger.reject` does, unless the fleet is to be spared.
 
-        The scope's record is locked first, so that processes which reject at the same time see each other's
-        rejections. Then:
+        The scope's record is locked first, so that processes that store rejections at the same time see each other's.
+        Then the first of these cases applies:
 
-        - While the scope is paused (`rules.clients.is_paused`): nothing is marked, and the refusal is noted in the
-          record.
-        - If the accounts that were rejected within ``rules.window``, this one included, are a mass
-          (`rules.clients.is_mass`): the pause is opened, with its event. Credentials that were rejected within the
-          window become valid again, each with an event ``account_revived``, and their accounts are due now.
-        - Otherwise, the credential is marked, with its `rejected_at`.
+        - The scope is paused (`rules.clients.is_paused`): nothing is marked, and the refusal is noted in the record.
+        - The record has no pause, and the accounts that were rejected within ``rules.window``, this one included, are
+          a mass (`rules.clients.is_mass`): the pause is opened, with its event. Credentials that were rejected within
+          the window become valid again, each with an event ``account_revived``, and their accounts are due now.
+        - Otherwise, also if a pause has lasted for ``rules.longest``: the credential is marked, with its `rejected_at`.
 
-        Rejections and successes are counted up to `MOST_COUNTED`. A rejected credential counts, and is taken back, if
-        it is still stored, its ``rejected_at`` lies in the window, and its client is not known to be another one.
+        The counts end at `MOST_COUNTED`. A rejected credential counts, and becomes valid again, if it is still stored,
+        its ``rejected_at`` lies in the window, and it is not known to be stored under another client than the scope's.
         """

@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time that decides expiry, leases and stored timestamps."""
+    """Tells the time by which the vault judges expiry and leases, and which it stores."""
 
     def now(self) -> datetime:
         """Return the current time in UTC."""

@@ -14,10 +14,11 @@ class DataKeyWrapper(Protocol):
     Raises:
         KeyUnavailableError: a master key cannot be used now (retryable), or no open master key wraps the data key
             (not retryable).
+        ConfigurationError: the key service refuses permanently; see `MasterKey`.
     """
 
     async def store_new_data_key(self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]]) -> T:
-        """Make a data key, wrapped under the active master key alone; pass it to ``store`` and return the result.
+        """Make a data key, wrapped under the active master key alone; return the result of passing it to ``store``.
 
         If ``store`` raises KeyUnavailableError with reason ``retired_master_key``, because a rotation made another
         master key active, make another data key under the new active master key and call ``store`` again.
@@ -27,8 +28,8 @@ class DataKeyWrapper(Protocol):
         """Return a new wrap of a data key under the configured master key; None if the data key has one already.
 
         Raises:
-            UnreadableError: the data key cannot be unwrapped, or its state was set back.
+            UnreadableError: the data key cannot be unwrapped, or was destroyed, even if its state was set back since.
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether some wrap is under an open master key, and all such wraps decrypt to the same data key."""
+        """Return whether at least one wrap is under an open master key, and all such wraps decrypt to one data key."""

@@ -7,7 +7,7 @@ from vault_domain.entities.audit import AuditEvent
 
 
 class EventSink(Protocol):
-    """Passes each event on at most once; never raises."""
+    """Passes each audit event to the host at most once; never raises."""
 
     def publish(self, events: Sequence[AuditEvent]) -> None:
-        """Pass the events on."""
+        """Pass these events, which are committed, to the host."""

@@ -10,7 +10,7 @@ from vault_domain.ports.change import Change
 
 
 class ImportRun(Protocol):
-    """One import; it recognizes the rows that it stored itself."""
+    """One import; it recognizes the rows that it, or an earlier run of the same ``source``, has stored."""
 
     async def write(
         self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
@@ -18,15 +18,16 @@ class ImportRun(Protocol):
         """Store a batch in one transaction, with an event ``token_imported`` for each stored row.
 
         - The key holds nothing: the value is stored.
-        - The key holds a row of this same import: the value replaces it only if the row is unchanged since, and the
-          value's ``updated_at`` is later than the row's and before the present. Whether it replaces the row or not, the
-          outcome is SKIPPED, so that the counts do not depend on the order of the rows.
-        - The key holds any other row: if ``overwrite`` is True, the value replaces it; otherwise it is SKIPPED.
+        - The key holds a row that this import recognizes: the value replaces the stored one only if no other writer
+          has stored a value since, and if the ``updated_at`` of the write is later than the row's and before the
+          present. In both cases the outcome is SKIPPED, so that the counts do not depend on the order of the rows.
+        - The key holds any other row: if ``overwrite`` is True, the value replaces the stored one, and the outcome is
+          REPLACED; otherwise nothing is stored, and the outcome is SKIPPED.
 
-        A replaced token gets a new id and begins at generation 1, as if it had been deleted and stored again. Its
-        event has the code ``replaced``. A replacing token without a `last_refreshed_at` gets the present time if it
-        replaces another writer's token, and the replaced row's time if it replaces a row of this import. Times in the
-        future, except `expires_at`, become the present time.
+        A token that replaces another gets a new id and begins at generation 1, as if the other had been deleted first.
+        Its event has the code ``replaced``. If the write has no `last_refreshed_at`, the token gets the present time if
+        it replaces another writer's token, and the replaced row's time if it replaces a row of this import. Times in
+        the future, except `expires_at`, become the present time.
 
         Args:
             writes: each key at most once.
@@ -48,8 +49,8 @@ class ImportRepository(Protocol):
         """Begin an import.
 
         Args:
-            source: the name of the imported data; a later run with the same name recognizes the rows of this run.
-                None: no later run recognizes them.
+            source: the name of the imported data; a later import with the same name recognizes the rows of this import.
+                None: no later import recognizes these rows.
         """
 
     async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:

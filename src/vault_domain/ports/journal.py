@@ -38,20 +38,21 @@ class JournalEntry:
 
 
 class RefreshJournal(Protocol):
-    """Keeps answers durably on this machine; their tokens are encrypted."""
+    """Keeps providers' answers durably on this machine; the tokens of an answer are sealed."""
 
     async def write(self, entry: JournalEntry) -> None:
         """Store an entry durably; writing the entry of the same attempt again replaces it.
 
-        Once this is called, a cancelled caller does not lose the entry: writing begins before anything is awaited, and
-        the cancellation is raised after the entry is stored. The time for writing is limited.
+        Cancelling the caller does not lose the entry: writing begins before anything is awaited, and the cancellation
+        is raised after the entry is stored. The time for writing is limited.
 
         Raises:
-            JournalError: the entry could not be stored, or not in time; then it may still be stored later.
+            JournalError: the entry could not be stored, or was not stored in time. In the second case, the write may
+                still succeed later.
         """
 
     async def entries(self) -> Sequence[JournalEntry]:
-        """Return the stored entries; log unreadable ones and leave them out, but do not delete them."""
+        """Return the stored entries; log and leave out unreadable entries, but do not delete them."""
 
     async def remove(self, entry: JournalEntry) -> None:
         """Delete an entry; an entry that is already gone is no error."""

@@ -15,8 +15,9 @@ class KeyRepository(Protocol):
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 
-    - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has its id as code, else decrypt_only if an
-      event DATA_KEY_REPLACED has it as code, else None. Erasing a tenant keeps the events DATA_KEY_DESTROYED.
+    - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has the data key's id as code, else
+      decrypt_only if an event DATA_KEY_REPLACED of its tenant has this code, else None. Erasing a tenant keeps the
+      events DATA_KEY_DESTROYED.
     - a master key: retired if its last event is MASTER_KEY_RETIRED, else active if the last event MASTER_KEY_ACTIVATED
       of all master keys names it, else unwrap_only if the log has any event of this key or any MASTER_KEY_ACTIVATED,
       else None.
@@ -28,18 +29,21 @@ class KeyRepository(Protocol):
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
         """Store the first master key as active, unless a master key exists; return all records afterwards.
 
-        Of two processes that bootstrap at once, one wins. If data keys or tokens exist but no master key, this method
-        stores nothing and returns an empty list, because a vault that lost its master key row must not look new.
+        If two processes open a new vault at once, the master key of one of them is stored. If data keys or tokens exist
+        but no master key, this method stores nothing and returns an empty list, because a vault that lost its master
+        key row must not look new.
         """
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless another was introduced meanwhile; return all records.
+        """Store a further master key as unwrap_only, unless another one was introduced meanwhile; return all records.
 
         - It stores the record only if the caller has seen (``known``) every record that exists.
         - Checking and storing exclude other introductions, by a table lock or an immediate transaction. So of two
-          processes that introduce a key for the same secret, one wins, and the other finds that key in the result.
+          processes that introduce a master key for the same secret, one stores its record, and the other finds this
+          record in the result.
         - A retired record with the same key id becomes unwrap_only again, because a key service's key may be reused.
-        - Storing and reviving append the event MASTER_KEY_INTRODUCED in the same transaction.
+        - If this method stores a record or makes a retired one unwrap_only, it appends the event MASTER_KEY_INTRODUCED
+          in the same transaction.
 
         Args:
             record: the new master key; its `state` is ignored.
@@ -47,13 +51,17 @@ class KeyRepository(Protocol):
         """
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
-        """Return the tenant's active data key, or None."""
+        """Return the tenant's active data key; None if it has none, or if the row is damaged."""
 
     async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
-        """Return one data key of this tenant; None if it does not exist or belongs to another tenant."""
+        """Return one data key of this tenant; None if the tenant has no such data key, or if its row is damaged."""
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store the tenant's first active data key in a transaction of its own; return the active data key.
 
-        Of several processes that create a data key at once, one wins, and all get its record.
+        If several processes create a data key at once, one of the data keys is stored, and all processes get its
+        record.
+
+        Raises:
+            KeyUnavailableError: no wrap of the new data key is under the active master key; nothing was stored.
         """

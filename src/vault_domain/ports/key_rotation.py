@@ -2,8 +2,8 @@
 
 Each method is one short transaction, except for `destroy_emptied`, which runs several. Repeated and concurrent calls
 are harmless, because the stored data shows how far a rotation got. At every commit, each data key is destroyed or has a
-wrap under a master key that is not retired. Each method changes a key's state only from the states that
-`vault_domain.rules.key_states` allows.
+wrap under a master key that is not retired. The methods make only the changes of a key's state that
+`vault_domain.rules.key_states` lists.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ RETIRED_MASTER_KEY = "retired_master_key"
 """Reason: a new data key was wrapped under a master key that a rotation has replaced, so it was not stored."""
 
 DataKeyPosition = tuple[str, bytes]
-"""A data key's tenant and id: a page of data keys begins after this position."""
+"""The tenant and the id of a data key. A page of data keys begins after such a position."""
 
 
 @frozen
@@ -61,7 +61,7 @@ class KeyCounts:
         decrypt_only: number of data keys that only decrypt.
         destroyed: number of destroyed data keys, whose records are tombstones.
         tokens_to_reseal: number of tokens under decrypt_only data keys that are not marked as emptied.
-        resurrected: number of data keys whose state is behind the one that the audit log confirms.
+        resurrected: number of data keys whose state is earlier than the state that the audit log confirms.
     """
 
     wraps: dict[bytes, int]
@@ -100,7 +100,7 @@ class KeyRotationRepository(Protocol):
         """Count the active data keys that are at least ``age`` old."""
 
     async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
-        """Count the tokens, of all tenants or of one, whose active data key is at least ``age`` old."""
+        """Count the tokens, of all tenants or of one, under active data keys that are at least ``age`` old."""
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
         """Return active data keys at least ``age`` old, of the tenants after ``after``, sorted by tenant id."""
@@ -110,14 +110,15 @@ class KeyRotationRepository(Protocol):
     ) -> Change[DataKeyRecord | None]:
         """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key.
 
-        The events are DATA_KEY_REPLACED with the id of the replaced key, and DATA_KEY_ROTATED with that of the new one.
-        Nothing changes if ``replaced`` is no longer active, because another process rotated it or erased the tenant.
+        The events are DATA_KEY_REPLACED with the id of the replaced data key, and DATA_KEY_ROTATED with the id of the
+        new one. Nothing changes if ``replaced`` is no longer active, because another process has replaced it or erased
+        the tenant.
         """
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, of one tenant or of all, sorted by token key.
 
-        Rows that cannot be decrypted stay under their data key; the caller passes over them with ``after``.
+        Rows that cannot be decrypted stay under their data key. The caller skips them by a later ``after``.
         """
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
@@ -148,7 +149,7 @@ class KeyRotationRepository(Protocol):
     async def activate_master_key(
         self, key_id: bytes, replaced: bytes, *, actor: str | None
     ) -> Change[list[MasterKeyRecord]]:
-        """Make a master key active and the one that it replaces unwrap_only; return all records.
+        """Make a master key active, and the master key ``replaced`` unwrap_only; return all records.
 
         Nothing changes if ``replaced`` is no longer active, or if the new master key is retired or missing.
         """
@@ -156,7 +157,7 @@ class KeyRotationRepository(Protocol):
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys, not destroyed, without a wrap under this master key, sorted by tenant and id."""
+        """Return data keys that are not destroyed and have no wrap under this master key, sorted by tenant and id."""
 
     async def data_keys_with_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
@@ -181,7 +182,7 @@ class KeyRotationRepository(Protocol):
         """
 
     async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
-        """Retire a master key; return False and change nothing if it is active or still wraps a data key.
+        """Retire a master key; return False and change nothing if the key is active or still wraps a data key.
 
-        If it is already retired, return True without an event.
+        If the key is already retired, return True and append no event.
         """

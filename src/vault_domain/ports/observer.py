@@ -10,7 +10,7 @@ class Step(Protocol):
     """One operation that has begun."""
 
     def ended(self, outcome: str, cause: str | None = None) -> None:
-        """Tell how the operation ended; it is called once, before the step's context is left.
+        """Take note of how the operation ended. The vault calls this once, before it leaves the step's context.
 
         Args:
             outcome: a code from a fixed list.
@@ -19,7 +19,10 @@ class Step(Protocol):
 
 
 class Observer(Protocol):
-    """Measures operations. It must return at once; an error that it raises is logged and has no other effect."""
+    """Measures operations.
+
+    Each method must return at once. The vault logs an error that a method raises, and goes on.
+    """
 
     def begin(self, operation: Operation, provider: str | None) -> AbstractContextManager[Step]:
         """Return a context that is entered when an operation begins and left when it ends, in the same task.
@@ -28,5 +31,5 @@ class Observer(Protocol):
 
         Args:
             operation: what begins.
-            provider: the provider that it concerns; None: no single one.
+            provider: the provider that the operation concerns; None if it concerns no provider or several.
         """

@@ -12,7 +12,7 @@ from vault_domain.ports.refresh_ledger import Attempt, Failure
 
 
 def refreshed_event(attempt: Attempt, stored: Iterable[TokenInfo], now: datetime, actor: str | None) -> AuditEvent:
-    """Return the event of a commit that stored at least one value: one event, whatever the number of the values."""
+    """Return the one event of a commit that stored one or more values."""
     infos = {info.key.kind: info for info in stored}
     access = infos.get(TokenKind.ACCESS_TOKEN)
     others = [info for info in infos.values() if info is not access]
@@ -35,7 +35,7 @@ def recovered_event(attempt: Attempt, now: datetime, actor: str | None) -> Audit
 
 
 def failing_event(attempt: Attempt, failure: Failure, now: datetime, actor: str | None) -> AuditEvent:
-    """Return the event of the first failure of a run."""
+    """Return the event of the first failure of a run of failures."""
     return _about_account(AuditAction.REFRESH_FAILING, attempt, now, actor, cause_of(failure))
 
 
@@ -45,7 +45,7 @@ def required_event(attempt: Attempt, code: str, now: datetime, actor: str | None
 
 
 def cause_of(failure: Failure) -> str:
-    """Return the cause of a failure as a code; it is the reason that the account shows meanwhile."""
+    """Return the cause of a failure as a code: the `AccountInfo.reason` of the account until another attempt ends."""
     if failure.code is not None:
         return failure.code
     if failure.unknown:

@@ -26,8 +26,9 @@ class Snapshot:
             server, or the end of the last outage or the last step of its clock that this process saw. None for a store
             to which neither happens.
         timeline: names the history of the store's commits; another name means that the store may have lost its last
-            commits, because a standby was promoted. None for a store that loses none, or cannot tell.
-        turned_at: time at which a vault first met this timeline, UTC; None if `timeline` is None.
+            commits, because a standby was promoted. None if the store loses no commits, or cannot name its timeline.
+        turned_at: time at which a vault first met this timeline, UTC; None if `timeline` is None, or if this time could
+            not be stored.
     """
 
     record: AccountRecord | None
@@ -54,8 +55,8 @@ class Attempt:
         access: the access token as stored at the time of the claim, or None.
         claimed_at: the store's time of the claim.
         lease: duration of the lease.
-        client: fingerprint of the client under which the credential was stored, or None; no journal keeps it.
-        timeline: the store's timeline when the credential was read to be presented, or None; no journal keeps it.
+        client: fingerprint of the client under which the credential was stored, or None; not kept in the journal.
+        timeline: the store's timeline when the credential was read to be presented, or None; not kept in the journal.
     """
 
     account: Account
@@ -77,9 +78,8 @@ class Failure:
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
         refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
-        refused_for: length of the run of refusals, this one included; `RefreshState.refused_since` becomes the time of
-            this refusal minus this length. It has no effect if the run begins with this refusal. None: a stored
-            begin stays.
+        refused_for: length of the run of refusals up to this refusal. If the run began earlier,
+            `RefreshState.refused_since` becomes the time of this refusal minus this length; None: it stays as stored.
     """
 
     code: str | None
@@ -107,7 +107,7 @@ Judge = Callable[[AccountRecord | None, datetime], datetime | None]
 
 
 INVALID = "invalid_grant"
-"""The mark of an invalid credential without an error code."""
+"""Error code that stands for the mark of an invalid credential which has no error code."""
 
 
 class CommitOutcome(enum.Enum):
@@ -116,9 +116,9 @@ class CommitOutcome(enum.Enum):
     WRITTEN = "written"
     """All tokens of the answer are stored, by this commit or by an earlier commit of the same attempt."""
     ACCESS_MOVED = "access_moved"
-    """Another writer stored or deleted the access token meanwhile. Of the answer, only a refresh token is stored."""
+    """Another writer stored or deleted the access token meanwhile. Only the refresh token of the answer is stored."""
     CREDENTIAL_MOVED = "credential_moved"
-    """Another writer stored or deleted the credential meanwhile. The answer is dropped."""
+    """Another writer replaced or deleted the credential meanwhile. The answer is dropped."""
 
 
 @frozen
@@ -135,7 +135,7 @@ class Commit:
 
 
 def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken | None:
-    """Return the access token among stored writes, each given with its stored metadata; None if there is none."""
+    """Return the access token among writes that were stored, each with its new metadata; None if there is none."""
     for write, info in stored:
         if write.key.kind is TokenKind.ACCESS_TOKEN:
             return StoredToken(info, write.sealed)
@@ -145,7 +145,7 @@ def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken
 def still_wanted(
     attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
 ) -> tuple[CommitOutcome, list[TokenWrite]]:
-    """Compare the values that an attempt refers to with those stored now; return the outcome and the writes to store.
+    """Compare an attempt's values with the values that are stored now; return the outcome and the writes to store.
 
     Args:
         attempt: refers to the values that were stored when the account was claimed.
@@ -160,7 +160,7 @@ def still_wanted(
 
 
 def mark_of(credential: TokenInfo) -> str | None:
-    """Return the error code with which a credential was marked invalid; None if it is not invalid."""
+    """Return the error code with which a credential was marked invalid; None if the credential is not invalid."""
     return credential.error_code or INVALID if credential.status is TokenStatus.INVALID else None
 
 
@@ -169,7 +169,7 @@ def suspect(attempt: Attempt, mark: str | None, writes: Iterable[TokenWrite]) ->
 
     Args:
         attempt: refers to the credential that was spent.
-        mark: the error code with which the spent credential was marked invalid; None if it is not invalid.
+        mark: the error code with which the spent credential was marked invalid; None if that credential is not invalid.
         writes: the writes that are stored.
     """
     if mark is None:
@@ -182,14 +182,15 @@ class RefreshLedger(Protocol):
 
     The state concerns one credential, identified by its value id. Each method is one transaction.
 
-    The schedule is one time per account, ``due_at``. It is never later than the time at which the rules would
-    refresh the account (`vault_domain.rules.refresh.next_due`). Each mutation sets ``due_at`` to keep that promise:
+    The schedule is one time per account, ``due_at``. This time is never later than the time at which the rules would
+    refresh the account (`vault_domain.rules.refresh.next_due`). So each mutation sets ``due_at``:
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
     - A stored access token with a ``due_in``: that time from now, unless ``due_at`` is already earlier.
-    - Any other stored value: now, but only if the account already has a label, a refresh state or a schedule.
+    - A stored value without such a time: now, but only if the account already has a label, a refresh state or a
+      schedule.
     - An access token that is marked invalid: now.
-    - A claim: the end of the lease. A renewal: the new end, if the account was due at the old one.
+    - A claim: the end of the lease. A renewal: the new end of the lease, if ``due_at`` was the old end.
     - A release or a rejection: now. A failure: the next attempt, or an earlier time that another write has set since
       the claim.
     - A commit: the expiry of the new access token minus its ``lead``, or ``due_in`` from now if that is earlier; now
@@ -206,7 +207,7 @@ class RefreshLedger(Protocol):
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster.
 
-        It succeeds only if all of these hold:
+        The claim succeeds only if all of these hold:
 
         - The credential that ``attempt`` names is stored, and is not invalid.
         - The latest attempt is ``seen``.
@@ -236,17 +237,19 @@ class RefreshLedger(Protocol):
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
     ) -> tuple[list[DueAccount], datetime]:
-        """Take up to ``limit`` due accounts of a provider, earliest first; skip accounts that other sweeps are taking.
+        """Reserve up to ``limit`` due accounts of a provider, earliest first.
 
-        A taken account becomes due again after ``hold``, in case the sweep never reaches it. Taking is no lease: the
-        sweep decides by the rules, and then claims the account or reschedules it.
+        Accounts that other sweeps are reserving at this moment are skipped. A reserved account becomes due again after
+        ``hold``, in case the sweep never reaches it. A reserved account has no lease: the sweep decides by the rules,
+        and then claims the account or reschedules it.
 
         Args:
-            provider: the provider whose accounts are taken.
-            hold: time during which no other sweep takes them; half an hour at most.
-            limit: largest number of accounts to take.
-            since: take only accounts that became due at this time or later: the last ``due_at`` of the previous batch.
-            until: take only accounts that are due at this time or earlier; None: now.
+            provider: the provider whose accounts are reserved.
+            hold: time during which no other sweep reserves these accounts; half an hour at most.
+            limit: largest number of accounts to reserve.
+            since: reserve only accounts that became due at this time or later: the last ``due_at`` of the previous
+                batch. None: no limit.
+            until: reserve only accounts that are due at this time or earlier; None: now.
 
         Returns:
             The accounts and the store's time.
@@ -262,38 +265,39 @@ class RefreshLedger(Protocol):
         """End the attempt's own lease, because nothing was sent to the provider."""
 
     async def fail(self, attempt: Attempt, failure: Failure, *, actor: str | None = None) -> Change[None]:
-        """Record that the attempt failed; nothing changes if it is no longer the latest attempt.
+        """Record that the attempt failed; nothing changes if the attempt is no longer the latest one.
 
-        The first failure of a run appends the event ``refresh_failing``; later failures append none.
+        The first failure of a run of failures appends the event ``refresh_failing``; later failures append no event.
         """
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """End the attempt, mark the credential invalid and set its `TokenInfo.rejected_at`.
 
-        A credential that is invalid already keeps its mark, and the time of its rejection if it has one.
+        The events are ``token_invalidated`` for the credential, and ``reauthorization_required`` for the account. If
+        the credential is already invalid, it does not change, and no event is appended.
 
-        It appends the event ``token_invalidated`` for the credential, and ``reauthorization_required`` for the account.
-
-        The vault calls this in three cases:
+        The vault calls this method in three cases:
 
         - The provider rejected the credential for good.
         - The provider replaced the credential by one that cannot be stored. The attempt has been committed before.
         - The provider consumed the credential, but its answer can no longer be decrypted.
 
         Returns:
-            False if another value was stored meanwhile; that value stays valid.
+            False if the credential was replaced or deleted meanwhile; then no value is marked.
         """
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:
         """Store the provider's answer by compare-and-set on credential and access token, even after the lease ended.
 
-        A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears
-        failures and unknown outcome; it ends the lease if the lease still belongs to this attempt.
+        A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears the
+        account's failures, refusals and unknown outcome, and ends the attempt's own lease. If the outcome is
+        CREDENTIAL_MOVED, the commit only ends that lease.
 
-        It appends one event ``token_refreshed`` for all values of the answer, and then ``refresh_recovered`` if the
-        account had failed before.
+        The events are one ``token_refreshed`` for all stored values, and then ``refresh_recovered`` if the commit ends
+        a run of failures.
 
-        If the credential was marked invalid since the claim, its new value is stored as `TokenWrite.keeps_mark` says.
+        If the credential was marked invalid since the claim, `TokenWrite.keeps_mark` decides about the status of the
+        new credential.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active.

@@ -8,7 +8,7 @@ from attrs import frozen
 from vault_domain.ports.change import Change
 
 Place = tuple[Any, ...]
-"""A store's own position in the condemned credentials; only that store reads it."""
+"""Position in a list of condemned credentials; only the store that returned it can read it."""
 
 
 @frozen
@@ -30,7 +30,7 @@ class Condemned:
 
 @frozen
 class Spread:
-    """Says when sweeps refresh revived accounts: one after the other.
+    """The times at which revived accounts become due, one after the other.
 
     Attributes:
         first: due time of the first account, counted from the store's time.
@@ -50,10 +50,10 @@ class Revived:
     """A page of condemned credentials.
 
     Attributes:
-        revived: number of credentials that were revived; in a dry run, that would be revived.
+        revived: number of credentials that were revived; in a dry run, number that would be revived.
         skipped: number of credentials that have expired, or that another writer changed meanwhile.
         now: the store's time.
-        next: where the next page begins; None after the last page.
+        next: position after which the next page begins; None after the last page.
     """
 
     revived: int
@@ -70,14 +70,14 @@ class RevivalRepository(Protocol):
     ) -> Change[Revived]:
         """Revive one page of condemned credentials in one transaction.
 
-        A credential is condemned if its status is INVALID and it has a `TokenInfo.rejected_at`. So a host's own mark
-        stays. For each condemned credential that has not expired:
+        A credential is condemned if its status is INVALID and it has a `TokenInfo.rejected_at`. So a credential that a
+        host marked stays invalid. For each condemned credential that has not expired:
 
         - Its status becomes VALID. Its error code and `TokenInfo.rejected_at` are cleared. Its value, its value id and
           its generation stay.
         - Its account's backoff, unknown outcome and run of refusals are cleared. A running attempt keeps its lease.
         - Its account is due as ``spread`` says.
-        - One event ``account_revived`` is written, whose code is the cleared error code.
+        - One event ``account_revived`` is written; its code is the error code that was cleared.
 
         A value that was stored since the page was read stays as it is.
 

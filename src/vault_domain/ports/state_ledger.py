@@ -1,4 +1,4 @@
-"""StateLedger: remembers which sealed states were used, so that each one works once across all processes."""
+"""StateLedger: remembers which sealed states were used, so that each state opens once across all processes."""
 
 from datetime import datetime
 from typing import Protocol
@@ -7,7 +7,7 @@ from vault_domain.entities.choice import Choice
 
 
 class StateUse(Choice):
-    """What became of an attempt to use a state."""
+    """The result of using a state: this was its first use, it was used before, or it has expired."""
 
     FIRST = "first"
     USED = "used"
@@ -15,13 +15,13 @@ class StateUse(Choice):
 
 
 class StateLedger(Protocol):
-    """Records used states until they expire. A record holds neither tenant nor content."""
+    """Records used states until they expire. A record holds neither the tenant nor the content of the state."""
 
     async def now(self) -> datetime:
         """Return the store's time, UTC."""
 
     async def tenant_of(self, data_key_id: bytes) -> str | None:
-        """Return the tenant whose data key has this id, whatever the key's state; None if there is none."""
+        """Return the tenant whose data key has this id, whatever the key's state; None if no data key has it."""
 
     async def use(self, state_id: bytes, expires_at: datetime) -> StateUse:
         """Use a state, in one transaction; of several callers, exactly one gets FIRST.

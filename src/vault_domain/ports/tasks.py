@@ -44,19 +44,19 @@ class Tasks(Protocol):
         pace: float,
         renew: Callable[[], Coroutine[Any, Any, object]],
     ) -> T:
-        """Run ``work`` under a lease; cancel it after ``seconds`` seconds.
+        """Run ``work`` under a lease; cancel ``work`` after ``seconds`` seconds.
 
-        ``renew`` is called every ``pace`` seconds; its errors have no effect. When ``work`` ends, a running call of
-        ``renew`` is not awaited. If the process was stopped for so long that a whole ``pace`` passed without a call,
-        the lease may be over. Then work that may still send its request is cancelled, and an exchange whose request
-        has left goes on.
+        ``renew`` is called every ``pace`` seconds, unless its previous call is still running. Its errors have no
+        effect. When ``work`` ends, a running call of ``renew`` is not awaited. If the process was stopped for so long
+        that a call comes a whole ``pace`` late, the lease may be over. Then ``work`` is cancelled if it may still send
+        its request to the provider, and goes on if the request has left.
 
         Raises:
-            TimeoutError: ``work`` was cancelled.
+            TimeoutError: ``work`` was cancelled for one of these two reasons.
         """
 
     def is_flying(self, key: Hashable) -> bool:
-        """Return whether a shared call with this key is running."""
+        """Return whether a shared call with this key is running that new callers can join."""
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """Run ``work`` once for all concurrent callers with the same key, and return its result to each.
@@ -72,16 +72,16 @@ class Tasks(Protocol):
         """Let the next `share` with this key start anew; a running call goes on for its present callers."""
 
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
-        """Run jobs concurrently, at most ``per_group`` of a group at a time; return when all have ended.
+        """Run jobs, each given with its group, at most ``per_group`` of a group at a time; return when all have ended.
 
-        If a job fails, the others go on, and its error is raised at the end. Cancelling the caller does not cancel the
-        jobs.
+        If jobs fail, the other jobs go on, and the error of the first failed job in ``jobs`` is raised at the end.
+        Cancelling the caller does not cancel the jobs.
         """
 
     async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``, but at most ``most`` works of a group at a time; the others wait in the order of their calls.
+        """Run ``work`` once fewer than ``most`` calls of this group are running; waiting calls run in their order.
 
-        ``most`` is the same for all calls of a group.
+        All calls of a group must pass the same ``most``.
         """
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:

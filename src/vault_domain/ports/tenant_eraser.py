@@ -22,17 +22,17 @@ class TenantEraser(Protocol):
     """Deletes a tenant's rows and keys."""
 
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
-        """Delete tokens, uses, accounts and wraps, and mark the data keys destroyed, in one transaction.
+        """Delete a tenant's tokens, uses, accounts and wraps, and mark its data keys destroyed, in one transaction.
 
-        Earlier audit events of the tenant lose tenant and identifier; action and time stay. The tombstones of the data
-        keys, an event DATA_KEY_DESTROYED for each of them and the event of the erasure still name the tenant, even
-        after a later erasure. If nothing is stored for the tenant, no event is appended.
+        The tombstones of the data keys, an event DATA_KEY_DESTROYED for each of them and the event of the erasure still
+        name the tenant, even after a later erasure. The tenant's other audit events lose tenant and identifier; their
+        action and time stay. If there is nothing to erase, no event is appended.
 
         A concurrent write commits before the erasure and is erased, or fails because its data key is destroyed.
         """
 
     async def purge(self) -> bool | None:
-        """Remove deleted rows from the database's files too.
+        """Remove the deleted rows from the database's files too.
 
         Returns:
             True if the files are clean. False if another connection to the database prevented it for now. None if the

@@ -30,9 +30,9 @@ class Reading:
     """The result of reading one key.
 
     Attributes:
-        row: the stored token; None if there is none, or if its row cannot be used.
+        row: the stored token; None if the key holds no token, or if the row cannot be used.
         now: the store's time of the read; callers judge expiry by it.
-        damaged: the reason for which the row cannot be used, or None.
+        damaged: stands for a row that cannot be used, and says why; else None.
         is_stale: whether the row comes from this process's memory, because the store did not answer.
     """
 
@@ -43,7 +43,7 @@ class Reading:
 
     @property
     def answer(self) -> StoredToken | DamagedToken | None:
-        """The stored token, or the reason for which its row cannot be used; None if nothing is stored."""
+        """The stored token, or the `DamagedToken` that stands for its row; None if nothing is stored."""
         return self.damaged or self.row
 
     @classmethod
@@ -87,19 +87,26 @@ class TokenRepository(Protocol):
         """
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Mark exactly this value invalid; return STALE if it was replaced or deleted.
+        """Mark exactly this value invalid.
 
-        If it is an access token, its account is due now, because a sweep refreshes it.
+        Change nothing and return STALE if the value was replaced or deleted, or ALREADY_INVALID if it is invalid.
+
+        If the value is an access token, its account becomes due now, so that a sweep refreshes the account.
         """
 
     async def report_rejected(
         self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> Change[MarkOutcome]:
-        """Note that a resource rejected exactly this value, which nothing can replace.
+        """Note that a resource rejected exactly this value, which no refresh can replace.
 
-        By `ConfirmationWindow.judge`, a first report sets `suspect_since` and writes the event ``token_suspected``; the
-        status stays. An early report changes nothing; the result is SUSPECTED too. A confirming report does what
-        `mark_invalid` does. Each is one compare-and-set on the value's id.
+        `ConfirmationWindow.judge` says what the report means:
+
+        - A first report sets `suspect_since` and writes the event ``token_suspected``; the status stays, and the
+          result is SUSPECTED.
+        - An early report changes nothing; the result is SUSPECTED too.
+        - A confirming report does what `mark_invalid` does.
+
+        Each report takes effect only while exactly this value is stored and not invalid.
         """
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
@@ -110,11 +117,11 @@ class TokenRepository(Protocol):
 
         Args:
             notice: time before the expiry.
-            limit: largest number of tokens; those that end first come first.
+            limit: largest number of tokens; the tokens that end first are taken.
             actor: who runs the sweep, for the audit log.
 
         Returns:
-            The number of tokens.
+            The number of tokens that end soon and had no such event.
         """
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
@@ -137,7 +144,10 @@ class TokenRepository(Protocol):
         """List a tenant's tokens, sorted by (provider, kind, identifier)."""
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Store when tokens were last used, unless a later use is stored. It writes no audit event."""
+        """Store when tokens were last used, unless a later use or a token with another id is stored.
+
+        It writes no audit event.
+        """
 
     async def count_health(
         self,
@@ -149,16 +159,17 @@ class TokenRepository(Protocol):
     ) -> list[HealthCount]:
         """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting.
 
-        If ``tenant_id`` is None and there are many more tokens than ``most``, a store may estimate the tokens of status
-        VALID from about as many of them. It counts all others, because a few of them matter.
+        If ``tenant_id`` is None and there are many more tokens than ``most``, a store may estimate the counts of tokens
+        of status VALID from a sample of about ``most`` tokens. It counts all tokens of other statuses, because even a
+        few of them matter.
         """
 
     async def ping(self) -> None:
-        """Return normally if the database answers, takes writes, and has the schema; it reads no token.
+        """Return normally if the database answers, takes writes, and has the schema; read no token.
 
         A store may leave out the test for writes if this test would wait for other writers.
 
         Raises:
-            StorageError: it does not answer or takes no writes.
+            StorageError: the database does not answer or takes no writes.
             SchemaOutdatedError: the schema is missing or older than this release.
         """

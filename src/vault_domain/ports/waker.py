@@ -4,7 +4,10 @@ from typing import Protocol
 
 
 class Waker(Protocol):
-    """Saves time and queries; a follower of the log also reads it at an interval, without being woken."""
+    """Lets a follower of the audit log read the log soon after a change, and rarely otherwise.
+
+    A change may be missed, such as one between two calls. So the follower also reads the log at an interval.
+    """
 
     async def wait(self, seconds: float) -> None:
-        """Return when events may have been written since the last call, or after this time at the latest."""
+        """Return when a change during this call may have written events, or after ``seconds`` at the latest."""

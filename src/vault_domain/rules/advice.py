@@ -1,4 +1,4 @@
-"""Says for each code of a finding how urgent it is, what it means and what to do."""
+"""Says for each code of a finding how urgent the finding is, what it means and what to do."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.PROVIDER_PAUSED: (
         _CRITICAL,
-        "The provider refuses the OAuth client, so refreshes are paused.",
+        "The provider refuses the OAuth client or rejects most of its accounts, so refreshes are paused.",
         "Check client id and secret; the pause ends by itself after a success.",
     ),
     FindingCode.RECONNECT_REQUIRED: (
         _CRITICAL,
         "Users must connect these accounts again.",
-        "Send the users through the connection again; after an incident, try `token-vault revive`.",
+        "Ask the users to connect again; after an incident, try `token-vault revive`.",
     ),
     FindingCode.REFRESHER_MISSING: (
         _CRITICAL,
@@ -76,8 +76,8 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.SHARED_GRANT: (
         _WARNING,
-        "Accounts share a user whose grants all end when one of them is revoked.",
-        "Revoke at the provider only with `delete_account(revoke=True)`.",
+        "Several tenants have the same user's account, and the provider ends all grants of a user when one is revoked.",
+        "Revoke only with `delete_account(revoke=True)`, which revokes nothing while another tenant has the account.",
     ),
     FindingCode.AUDIT_RETENTION_MISSING: (
         _WARNING,
@@ -86,8 +86,8 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.PROFILE_UNVERIFIED: (
         _NOTE,
-        "The profile in use has facts that are not from the provider's own pages; it has careful values for them.",
-        "Compare them with your experience: `token-vault providers NAME` shows them.",
+        "The profile has facts that are not from the provider's own pages; it uses careful values for them.",
+        "Compare these facts with your experience: `token-vault providers NAME` shows them.",
     ),
     FindingCode.API_HOSTS_MISSING: (
         _NOTE,
@@ -116,10 +116,10 @@ _ACTIONS = {
     causes.TIMEOUT: "Look at the server's load, its locks and the network.",
     causes.TOO_MANY_CONNECTIONS: "Raise the server's limit, lower TOKEN_VAULT_POOL_SIZE, or use a pooler.",
     causes.SHUTTING_DOWN: "Wait until the server has started.",
-    "unknown_master_key": "Give this process the encryption secret or KMS key that is active; `token-vault keys status`"
-    " shows it to a process that can open the vault.",
-    "retired_master_key": "Give this process the encryption secret or KMS key that replaced its own.",
-    "kms_unavailable": "Check the key service, and the rights of this process there.",
+    "unknown_master_key": "Give this process the encryption secret or KMS key that is active now; `token-vault keys"
+    " status` shows the active master key, if you run it where the vault can be opened.",
+    "retired_master_key": "Give this process the encryption secret or KMS key that is active now.",
+    "kms_unavailable": "Check the key service and the network.",
     "kms_throttled": "Raise the key service's limit of requests, or data_key_ttl.",
 }
 """What to do about an outage, by its cause."""
@@ -135,7 +135,7 @@ def finding(
     accounts: int = 0,
     examples: tuple[Account, ...] = (),
 ) -> Finding:
-    """Return a finding with the severity and the texts of its code; an outage's cause has an action of its own."""
+    """Return a finding with the severity and the texts of its code; a known cause of an outage has its own action."""
     severity, sentence, action = ADVICE[code]
     if code in _OUTAGES and detail is not None:
         action = _ACTIONS.get(detail, action)

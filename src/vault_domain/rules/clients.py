@@ -1,4 +1,4 @@
-"""Decides what refusals say about an OAuth client: when it is paused, who may probe it, when the fleet is spared."""
+"""Decides when refusals pause an OAuth client, which account may probe, and when rejections condemn no credential."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MARK_DOMAIN = b"token-vault refused account v1"
 _SIZE, _MARK_SIZE = 16, 2
 
 MOST_ACCOUNTS = 10
-"""Largest number of different refused accounts that open a pause."""
+"""Largest allowed value of `ClientRules.accounts`."""
 
 _REPEATED = 3
-"""Probe intervals that an account waits after its own refused probe, so that other accounts are tried before it."""
+"""Probe intervals for which an account waits that was refused lately, so that other accounts are tried first."""
 
 _NEVER_A_FLEET = 2**31
 
@@ -30,15 +30,16 @@ LONGEST_WAIT = timedelta(minutes=5)
 
 @frozen
 class ClientRules:
-    """The numbers by which the vault tells a fault of its client, or of the provider, from dead grants.
+    """The numbers by which the vault distinguishes a fault of its client, or of the provider, from dead grants.
 
     Attributes:
         accounts: number of different accounts that are refused, without a success in between, before the client is
             paused.
         probe_interval: time between two probes of a paused client.
-        fleet: least number of different accounts that the provider rejects within `window` before the guard acts.
-        window: time for which rejections and successes are compared.
-        longest: time without a success after which the guard spares no credential any more.
+        fleet: least number of different accounts that the provider rejects within `window` before the vault calls this
+            a mass rejection, pauses the client and condemns no credential.
+        window: length of the time in which rejections and successes are counted and compared.
+        longest: time without a success after which rejected credentials are condemned despite a mass rejection.
     """
 
     accounts: int = 3
@@ -64,13 +65,13 @@ def fingerprint(provider: str, client_id: str) -> bytes:
 
 
 def mark_of(account: Account) -> bytes:
-    """Return two bytes that tell a few accounts apart, and are too short to tell which accounts they are."""
+    """Return two bytes: enough to distinguish a few accounts, and too few to identify an account."""
     text = f"{account.tenant_id}\0{account.provider}\0{account.identifier or ''}"
     return hashlib.sha256(_MARK_DOMAIN + text.encode()).digest()[:_MARK_SIZE]
 
 
 def is_mismatch(stored: bytes | None, client: bytes | None) -> bool:
-    """Return whether a credential is known to be stored under another client than the one now configured."""
+    """Return whether a credential is known to be stored under another client than the one that is configured now."""
     return stored is not None and client is not None and stored != client
 
 
@@ -86,11 +87,12 @@ def counted(
 
     Args:
         record: the stored record, or None.
-        scope: what was refused.
-        account: whose refresh was refused.
+        scope: the refusals that the record counts.
+        account: the account whose refresh was refused.
         now: the store's time.
         rules: the configured numbers.
-        succeeded: whether the client succeeded since the first counted refusal, so that counting begins again.
+        succeeded: whether the client succeeded since the first counted refusal. If so, and if the client is not paused,
+            counting begins again.
     """
     mark = mark_of(account)
     if record is None or (record.opened_at is None and (succeeded or not record.marks)):
@@ -130,10 +132,11 @@ def concerns(record: ClientRecord, stored: bytes | None, client: bytes | None) -
 def may_probe(
     record: ClientRecord, account: Account | None, now: datetime, rules: ClientRules, code: str | None = None
 ) -> bool:
-    """Return whether an account may try a paused client now.
+    """Return whether an account may probe a paused client now.
 
-    An account that was refused lately waits longer, because others tell more about the client. Otherwise the dead
-    grants of a mass rejection would take all probes, and keep away the accounts whose success ends the pause.
+    An account that was refused lately waits longer, because a refresh of another account says more about the client.
+    Otherwise the dead grants of a mass rejection would take all probes, so that no account whose success ends the pause
+    could probe.
 
     Args:
         record: the pause.
@@ -142,7 +145,7 @@ def may_probe(
         rules: the configured numbers.
         code: the error code of the account's latest refresh, or None.
     """
-    if record.probe_at is None or now < record.probe_at:  # or the clock was set back
+    if record.probe_at is None or now < record.probe_at:  # a later time: the clock was set back
         return True
     is_spared = record.scope.reason == MASS_REJECTION and code in CLIENT_REASONS
     is_known = is_spared or (account is not None and mark_of(account) in record.marks)
@@ -150,15 +153,15 @@ def may_probe(
 
 
 def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
-    """Return whether the provider rejects a fleet: many accounts, and more than half of all attempts."""
+    """Return whether the provider rejects a fleet: many accounts, and more accounts than it gives tokens to."""
     return rejected >= rules.fleet and rejected > succeeded
 
 
 def believing(rules: ClientRules) -> ClientRules:
-    """Return rules under which no mass rejection spares a credential, not even one that pauses the client now."""
+    """Return rules by which a rejected credential is condemned, even while a mass rejection pauses the client."""
     return evolve(rules, fleet=_NEVER_A_FLEET, longest=timedelta.resolution)
 
 
 def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
-    """Return whether nobody has used a paused client for so long that the pause is over."""
+    """Return whether the last refusal of a paused client is so long ago that the client is no longer in use."""
     return record.opened_at is not None and now - record.refused_at > max(rules.window, 10 * rules.probe_interval)

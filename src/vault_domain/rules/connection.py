@@ -1,4 +1,4 @@
-"""Decides the connection state that a host shows for an account, and which credential a refresh presents."""
+"""Decides the connection state of an account, and which of its tokens is the credential that a refresh spends."""
 
 from datetime import datetime
 
@@ -13,8 +13,8 @@ def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> Tok
 
     Args:
         record: the account.
-        spends: the kind that the provider's refresher takes. None if no refresher is known; then the credential is
-            the refresh token, or the API key if there is no refresh token.
+        spends: the kind of token that the provider's refresher takes. None if no refresher is known; then the
+            credential is the refresh token, or the API key if there is no refresh token.
     """
     if spends is not None:
         return record.tokens.get(spends)
@@ -46,8 +46,8 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
     if credential is not None and credential.status is TokenStatus.INVALID:
         return ConnectionState.REAUTHORIZATION_REQUIRED, credential.error_code
     if credential is not None and credential.status is TokenStatus.UNKNOWN and credential.error_code is not None:
-        # The previous credential was marked invalid before this one was stored, so the provider may have revoked both.
-        # The next refresh shows whether this one works.
+        # The previous credential was marked invalid before this credential was stored, so the provider may have revoked
+        # both. The next refresh shows whether this credential works.
         return ConnectionState.RETRYING, credential.error_code
     can_refresh = credential is not None and is_usable(credential, now)
     if access is not None and not is_usable(access, now) and (not can_refresh or credential is access):

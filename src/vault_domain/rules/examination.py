@@ -1,4 +1,4 @@
-"""Decides what puts a vault's accounts at risk; the facts are arguments."""
+"""Decides what puts a vault's accounts at risk, from facts that the caller has read."""
 
 from __future__ import annotations
 
@@ -31,8 +31,10 @@ class ProviderFacts:
         has_refresher: whether a refresher is configured; None if the host's refreshers are not known.
         rotates: whether a refresh replaces the refresh token; None if that is not known.
         ends_all_grants: whether the provider ends all grants of a user when one token is revoked.
-        unverified: facts of its profile that are not from the provider's own pages.
-        names_hosts: whether it is known to which hosts its tokens may be sent; None if that was not examined.
+        unverified: facts of the provider's profile that matter for refreshing, and that are not from the provider's own
+            pages.
+        names_hosts: whether it is known to which hosts the provider's access tokens may be sent; None if that was not
+            examined.
     """
 
     has_refresher: bool | None = None
@@ -50,10 +52,10 @@ class SetUp:
         readiness: whether store, schema and master key can be used.
         asked_at: this machine's time before the database was asked for its time.
         answered_at: this machine's time after the database answered.
-        store_time: the database's time; None if it did not tell.
+        store_time: the database's time; None if it is not known.
         secret_bits: the estimated entropy of each configured encryption secret, in bits.
         has_retention: whether sweeps delete old audit events.
-        events: number of audit events, counted up to `LARGE_LOG`.
+        events: number of audit events, counted up to about `LARGE_LOG`; not counted if `has_retention` is True.
         incidents: the clients that are paused.
         knows_refreshers: whether the host's refreshers are known.
     """
@@ -98,9 +100,9 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
 
 
 def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
-    """Return the least difference between the clocks that explains the times; zero if they may agree.
+    """Return the least difference between the clocks that explains the times; zero if the clocks may agree.
 
-    The database read its clock at some time between question and answer. So the time of a slow answer does not count.
+    The database read its clock at some time between question and answer. So a slow answer does not look like a skew.
     """
     if store_time is None:
         return timedelta(0)
@@ -110,17 +112,17 @@ def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: dat
 def account_codes(
     info: AccountInfo, provider: ProviderFacts, now: datetime, notice: timedelta
 ) -> Iterator[FindingCode]:
-    """Return what is wrong with one account.
+    """Return the codes of the findings about one account.
 
     Args:
         info: the account.
         provider: what is known about its provider.
         now: the present time.
-        notice: time before the end of a refresh token from which it ends soon.
+        notice: time before the expiry of a refresh token from which it counts as ending soon.
     """
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
         yield FindingCode.RECONNECT_REQUIRED
-        return  # its refresh token has ended, and a refresher would not help
+        return  # only the user can help now, so the findings below do not matter
     if info.state is ConnectionState.RETRYING:
         yield FindingCode.REFRESH_FAILING
     end = info.refresh_token_expires_at
@@ -131,7 +133,7 @@ def account_codes(
 
 
 def provider_codes(provider: ProviderFacts) -> Iterator[tuple[FindingCode, str | None]]:
-    """Return what concerns all accounts of a provider, each with its detail."""
+    """Return the findings' codes that concern all accounts of a provider, each with the finding's detail."""
     if provider.unverified:
         yield FindingCode.PROFILE_UNVERIFIED, ", ".join(provider.unverified)
     if provider.names_hosts is False:

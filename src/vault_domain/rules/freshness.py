@@ -23,13 +23,13 @@ class Freshness(enum.Enum):
 
 @frozen
 class RefreshPolicy:
-    """The configured times before expiry from which tokens are due for a refresh.
+    """The times from which the vault decides when tokens are due for a refresh.
 
     Attributes:
         buffer: time before expiry from which a caller's request refreshes an access token.
-        notice: time before the expiry of a refresh token from which its user is to connect the account again.
+        notice: time before the expiry of a refresh token from which the vault reports the token as expiring.
         default_lifetimes: by provider, the lifetime of access tokens whose expiry is not known.
-        idle_lifetimes: by provider, the time after which a refresh token that is not used lapses.
+        idle_lifetimes: by provider, the time after which a refresh token lapses if it is not used.
         exchanging: the providers at which an access token is its own credential.
     """
 
@@ -61,7 +61,7 @@ def freshness(info: TokenInfo, now: datetime, policy: RefreshPolicy, buffer: tim
     Args:
         info: the token.
         now: the time to judge by.
-        policy: the configured buffer.
+        policy: has the configured buffer.
         buffer: replaces the configured buffer, without a limit. None uses the configured buffer, limited to half of
             the lifetime.
     """

@@ -1,4 +1,4 @@
-"""Whether a credential may be presented again within a grace period, and how long the first request lasts."""
+"""Decides whether a credential may be presented again in a grace period, and how long an exchange may last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONG_AGO = timedelta.max / 4
 
 
 def since_first_request(state: RefreshState, now: datetime) -> timedelta:
-    """Return the time since the first request whose outcome may be unknown; a very long time if that is not known."""
+    """Return the time since the first request whose outcome may be unknown; a very long time if none is known."""
     if state.sent_at is None or was_set_back(state.sent_at, now):
         return _LONG_AGO
     return max(timedelta(0), now - state.sent_at)
@@ -35,10 +35,11 @@ def may_repeat(rotation: Rotation, since_first: timedelta, timing: RefreshTiming
 
 
 def listening_time(rotation: Rotation, since_first: timedelta, timing: RefreshTiming) -> timedelta:
-    """Return how long an exchange is listened to.
+    """Return how long an exchange with the provider may last before its connection is closed.
 
-    With a grace period, the exchange ends in time for a repetition, if it can last for the callers' deadline until
-    then. Its connection is closed first, so that there is never more than one open request for a credential.
+    With a grace period, the exchange ends early enough for one repetition, unless it would then last less than the
+    callers' deadline. The repetition begins after the connection is closed, so that there is never more than one open
+    request for a credential.
     """
     if rotation.kind is RotationKind.GRACE:
         room = rotation.grace_period - timing.deadline - since_first - _TURN
@@ -55,6 +56,6 @@ def useless_grace(rotation: Rotation, timing: RefreshTiming) -> str | None:
     others = (timing.lease + timing.deadline).total_seconds()
     return (
         f"its grace period of {period:g} s leaves no time to present a refresh token again: the process that presented "
-        f"it needs more than {deadline:g} s (refresh_deadline), and others more than {others:g} s. An unknown outcome "
-        "is treated as at a strict provider"
+        f"it needs more than {deadline:g} s (refresh_deadline), and other processes need more than {others:g} s. An "
+        "unknown outcome is treated as at a strict provider"
     )

@@ -55,6 +55,6 @@ Waiting does not help, but another configuration does.
 
 
 def registered_code(code: str | None) -> str | None:
-    """Return a registered code unchanged; return None for anything else, because it may be free text."""
+    """Return a registered code unchanged; return None for any other value, because such a value may be free text."""
     text = plain_text(code)
     return text if text in REGISTERED_CODES else None

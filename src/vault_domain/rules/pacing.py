@@ -10,10 +10,11 @@ FREE = timedelta(0)
 
 
 def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> tuple[datetime | None, timedelta]:
-    """Return the new shared time and zero if a request may be sent now; else the old one, and the time to wait.
+    """Return the new shared time and zero if a request may be sent now; else the old shared time and the time to wait.
 
-    The shared time moves by one interval per request and never lies in the past. A request may be sent while it is less
-    than a burst ahead (the generic cell rate algorithm).
+    Each request moves the shared time forward by one interval, from the present if the shared time lies in the past. A
+    request may be sent while the shared time is less than ``limit.burst`` intervals ahead of ``now`` (the generic cell
+    rate algorithm).
 
     Args:
         free_at: the shared time; None if no request was sent yet.
@@ -32,6 +33,6 @@ def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> t
 def spaced(when: datetime, refreshed_at: datetime | None, spacing: timedelta) -> datetime:
     """Return the earliest time, from ``when`` on, for another refresh of an account that was refreshed before.
 
-    A refresh that seems to lie in the future counts for nothing, because the clock was set back.
+    A ``refreshed_at`` later than ``when`` does not count, because the clock was set back since.
     """
     return when if refreshed_at is None or refreshed_at > when else max(when, refreshed_at + spacing)

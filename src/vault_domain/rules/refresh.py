@@ -49,7 +49,7 @@ class RefreshRule:
 
     @classmethod
     def of(cls, spends: TokenKind, rotation: Rotation, timing: RefreshTiming) -> RefreshRule:
-        """Return a provider's rule; `vault_domain.rules.grace` tells who can use a grace period."""
+        """Return a provider's rule with the defaults of the other attributes."""
         return cls(spends, rotation, timing)
 
 
@@ -62,16 +62,22 @@ class Use:
 
 @frozen
 class Wait:
-    """Another attempt is refreshing the account; read it again repeatedly, until the lease ends at ``until``."""
+    """Another attempt is refreshing the account; read the account repeatedly until the lease ends at ``until``."""
 
     until: datetime
 
 
 @frozen
 class Claim:
-    """Claim the account and refresh it with this credential; decided at ``now``.
+    """Claim the account and refresh it with this credential.
 
-    The credential was stored under ``client``; its latest refresh failed with ``error_code``.
+    Attributes:
+        credential: the credential to present.
+        access: the stored access token, or None.
+        seen_attempt: id of the latest attempt at the time of the decision, or None.
+        client: fingerprint of the client under which the credential was stored, or None.
+        now: the store's time of the decision.
+        error_code: error code of the latest failure with this credential, or None.
     """
 
     credential: TokenRef
@@ -84,7 +90,7 @@ class Claim:
 
 @frozen
 class BackOff:
-    """Do not call the provider now; it may be called again after ``retry_after``."""
+    """Do not call the provider now; the next attempt may begin after ``retry_after``."""
 
     retry_after: timedelta
     reason: str | None = None
@@ -116,7 +122,8 @@ class Demand:
 
     Attributes:
         forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
-        replaced: the access token that the caller does not accept, because it was rejected or must be replaced.
+        replaced: an access token that the caller does not accept, because a resource rejected it or the caller wants a
+            new one.
         early: refresh although the access token is fresh, because the credential would lapse (`idle_due`) or a sweep
             looks further ahead than callers (`expiring_from`).
     """
@@ -208,8 +215,8 @@ def _not_before(
     - After a failure, wait for the end of the backoff.
     - After an unknown outcome, the provider may have consumed the credential. A provider that does not rotate accepts
       it again at any time, and a provider with a grace period accepts it until that period ends.
-    - Otherwise, the provider may revoke the grant when it sees the credential again. So wait for the end of the
-      quiescence, and until the usable access token ``good`` has expired.
+    - In all other cases, the provider may revoke the grant when it sees the credential again. So wait for the end of
+      the quiescence, and until the usable access token ``good`` has expired.
     """
     if not state.concerns(credential):
         return now  # the state concerns a credential that is no longer stored
@@ -223,11 +230,11 @@ def _not_before(
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
-    # Ask for the start, because the grace period may end before the backoff does.
+    # Compare the grace period with ``start``, because it may end before the backoff does.
     if may_repeat(rule.rotation, since_first_request(state, now) + (start - now), rule.timing):
         return start
-    # The quiescence gives the attempt with the unknown outcome time to store its answer. So it does not begin before
-    # the store was reachable again.
+    # The quiescence gives the attempt with the unknown outcome time to store its answer. So the quiescence does not
+    # begin before the store is reachable.
     since = max(since, store_since or since)
     quiet = max(start, since + rule.timing.quiescence)
     if good is None:
@@ -245,9 +252,9 @@ def decide_ahead(
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
-    For an account that has a valid access token with an expiry, or an invalid access token, this decides as `decide`
-    does, with the longer horizon. A grant whose refresh token would lapse unused is refreshed too (`idle_due`). Other
-    accounts are refreshed only when a caller asks for them.
+    For an account that has a valid access token with an expiry, or an invalid access token, this function decides as
+    `decide` does, but with the horizon in place of the shorter buffer. It also refreshes a grant whose refresh token
+    would lapse unused (`idle_due`). Other accounts are refreshed only when a caller asks for their access token.
 
     Args:
         record: the stored account; None if nothing is stored.

@@ -1,8 +1,9 @@
 """Decides how long an account waits after definite refusals, and when its credential counts as exhausted.
 
-A definite refusal is an answer in which the provider refuses the request of this account, but which does not say that
+A definite refusal is an answer in which the provider refuses the request of one account, but which does not say that
 the credential is invalid: an error code that no standard defines, a 404, ``unauthorized_client``. A run of refusals
-begins with the first one, and ends with a success or another credential. Failures of other kinds do not end it.
+begins with the first refusal, and ends with a success or another credential. Failures of other kinds do not end the
+run.
 """
 
 from datetime import datetime, timedelta
@@ -11,7 +12,7 @@ from vault_domain.entities.errors import ProviderConfigurationError, VaultError
 from vault_domain.entities.refresh_state import RefreshState
 
 EXHAUSTED = "exhausted"
-"""The error code of a credential that the provider refused for so long that the vault stopped to try."""
+"""The error code of an exhausted credential: the vault condemned it, because the provider refused it for days."""
 
 DEFAULT_EXHAUSTION = timedelta(days=4)
 """Length of a run of refusals after which the credential is exhausted."""
@@ -23,7 +24,7 @@ LONGEST_WAIT = timedelta(days=1)
 """Longest wait after a refusal."""
 
 LONGEST_BACKOFF = timedelta(hours=1)
-"""Longest wait after a failure of another kind."""
+"""Longest wait after a failure that is no definite refusal."""
 
 _LEAST_GAPS = 4
 
@@ -63,7 +64,7 @@ def is_exhausted(run: timedelta, exhaustion: timedelta) -> bool:
 
 
 def wait_after(run: timedelta, jitter: float) -> timedelta:
-    """Return the time to wait after a refusal: as long as its run or up to twice as long, from 15 seconds to a day.
+    """Return the time to wait after a refusal: 1 to 2 times the length of its run, from 15 seconds to a day.
 
     Args:
         run: the length of the run, this refusal included.
@@ -73,7 +74,7 @@ def wait_after(run: timedelta, jitter: float) -> timedelta:
 
 
 def backoff(failures: int, jitter: float, retry_after: timedelta | None) -> timedelta:
-    """Return the time to wait after a failure.
+    """Return the time to wait after a failure that is no definite refusal; an hour at most.
 
     Args:
         failures: number of consecutive failures, including this one.

@@ -11,11 +11,11 @@ from vault_domain.entities.token import StoredToken, TokenStatus
 
 @frozen
 class MemoryPolicy:
-    """How long a remembered row may answer a read. Its age counts from its confirmation by the database.
+    """How long a remembered row may answer a read. A row's age is the time since the database confirmed the row.
 
     Attributes:
         read_cache: age up to which a row answers without a query; zero: never.
-        serve_stale: age up to which a row answers while the database does not; zero: never.
+        serve_stale: age up to which a row answers while the database does not answer; zero: never.
         size: largest number of remembered rows.
         unwatched: limits ``read_cache`` while this process does not hear of other processes' changes.
     """
@@ -27,10 +27,10 @@ class MemoryPolicy:
 
 
 def may_be_remembered(key: TokenKey, row: StoredToken) -> bool:
-    """Return whether a row may answer later reads of ``key``.
+    """Return whether to remember a row, so that it may answer later reads of ``key``.
 
-    A refresh token may not, because presenting an older one may revoke the grant. An invalid value may not, because
-    nobody can use it.
+    A refresh token is not remembered, because presenting a refresh token that was replaced may revoke the grant. An
+    invalid value is not remembered, because nobody can use it. The row of another key is a wrong row.
     """
     if key.kind is TokenKind.REFRESH_TOKEN or row.info.status is TokenStatus.INVALID:
         return False

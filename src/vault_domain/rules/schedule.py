@@ -1,4 +1,4 @@
-"""Decides what each stored value says about the time at which a sweep refreshes its account."""
+"""Decides from the stored values of an account when a sweep refreshes the account."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vault_domain.rules.freshness import RefreshPolicy
 
 
 def idle_limit(provider: str, policy: RefreshPolicy) -> timedelta | None:
-    """Return the time after a refresh at which a grant of the provider is refreshed again: 80 % of its idle life."""
+    """Return the longest time between two refreshes of a grant: 80 % of the provider's idle lifetime, or None."""
     idle = policy.idle_lifetimes.get(provider)
     return None if idle is None else idle * 4 // 5
 
@@ -20,8 +20,8 @@ def idle_limit(provider: str, policy: RefreshPolicy) -> timedelta | None:
 def idle_due(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
     """Return the time at which an account is refreshed so that its refresh token does not lapse; None: never.
 
-    A refresh stores the access token and, if the provider rotates, the refresh token. So the later of both times is
-    the last use that this vault knows of.
+    A refresh stores the access token and, if the provider rotates, the refresh token. So the later of their two times
+    is the refresh token's last use that this vault knows of.
     """
     limit = idle_limit(access.key.provider, policy)
     if limit is None or credential.key.kind is not TokenKind.REFRESH_TOKEN:
@@ -34,12 +34,12 @@ def lead(
 ) -> timedelta | None:
     """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
 
-    A store subtracts the returned time from the expiry that it stores. The result is never too late. It may be too
-    early, because the store does not read the account's other values; so a sweep asks `decide_ahead` before it calls
-    the provider.
+    A store subtracts the returned time from the expiry that it stores. The resulting due time is never too late. It may
+    be too early, because the store does not read the account's other values. So a sweep asks `decide_ahead` before it
+    calls the provider.
 
-    A token that is its own credential cannot be refreshed after its expiry, which ends the grant. So a fifth of its
-    lifetime is left for faults.
+    A token that is its own credential cannot be refreshed after its expiry, which ends the grant. So its account
+    becomes due while at least a fifth of the lifetime is left, so that there is time to mend a fault.
 
     Args:
         kind: the value's kind.
@@ -60,7 +60,7 @@ def expiring_from(access: TokenInfo, policy: RefreshPolicy) -> datetime | None:
 
 
 def scheduled(record: AccountRecord | None, policy: RefreshPolicy) -> TokenInfo | None:
-    """Return the access token if sweeps refresh it: it is INVALID, or VALID with an expiry or an idle limit."""
+    """Return the access token if sweeps refresh it: if it is INVALID, or VALID with an expiry or an idle limit."""
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
     if access is None or access.status is TokenStatus.INVALID:
         return access

@@ -14,12 +14,12 @@ class RefreshTiming:
 
     Attributes:
         deadline: longest time that a caller waits for the provider.
-        quiescence: waiting time after an unknown outcome, for a provider with a strict rotation policy.
+        quiescence: waiting time after an unknown outcome, unless the provider accepts the credential again.
         commit_budget: time reserved for storing the answer.
-        slack: longest time between claim and request. If more time has passed, less than deadline and commit budget is
-            left of the lease, so the provider is not called.
-        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer is stored.
-        hold: time for which a committed answer is held, in case that the store loses the commit; and the time after a
+        slack: longest time between claim and request. If more time has passed, the provider is not called, because less
+            than deadline and commit budget is left of the lease.
+        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer can be stored.
+        hold: time for which a committed answer is held, in case the store loses the commit; also the time after a
             change of the store's timeline for which no credential of a strict provider is presented.
     """
 
@@ -32,7 +32,7 @@ class RefreshTiming:
 
     @property
     def exchange(self) -> timedelta:
-        """Longest time for an exchange with the provider: deadline and answer deadline."""
+        """Longest time for an exchange with the provider: the sum of deadline and answer deadline."""
         return self.deadline + self.answer_deadline
 
     @property

@@ -1,4 +1,4 @@
-"""When a store's credentials may be presented after its timeline changed."""
+"""Decides when credentials may be presented after the store's timeline changed."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import datetime, timedelta
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 
 DEFAULT_HOLD = timedelta(seconds=15)
-"""Longer than a caller waits for a provider by default."""
+"""Default of `RefreshTiming.hold`; longer than the default of its ``deadline``."""
 
 _SLACK = timedelta(seconds=1)
-"""Most by which the time of a statement is earlier than a time that the statement reads."""
+"""Longest time by which a statement's own time may precede the time of the change that the statement reads."""
 
 
 def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, now: datetime) -> datetime:
     """Return the time from which a provider's credentials may be presented; ``now`` if they may be presented now.
 
-    When its timeline changes, the store may lose its last commits: a claim whose request is open, or an answer. Then
-    the credential that the answer has replaced is stored again, although it is spent. During the hold, the processes
-    that have such answers store them again. A provider that is not strict accepts a credential that was spent a moment
-    ago.
+    When the store's timeline changes, the store may lose its last commits, such as an answer, or the claim of an
+    attempt whose request is open. If an answer is lost, the spent credential that it had replaced is stored again.
+    During the hold, the processes that still have such answers store them again. A provider that is not strict accepts
+    a credential that was spent a moment ago, so its credentials need no pause.
 
     Args:
         rotation: the provider's rotation policy.
@@ -30,4 +30,4 @@ def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, 
     if turned_at is None or rotation.kind is not RotationKind.STRICT:
         return now
     end = turned_at + hold
-    return end if now < end <= now + hold + _SLACK else now  # a later end: the clock was set back since
+    return end if now < end <= now + hold + _SLACK else now  # a later end: the clock was set back since the change

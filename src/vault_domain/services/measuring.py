@@ -13,12 +13,12 @@ from vault_domain.services.tokens.opening import TokenOpener
 
 @frozen(eq=False)
 class MeasuringService:
-    """Collects the counts of one vault from the parts that count.
+    """Collects the counts that the parts of one vault keep.
 
     Attributes:
         observed: the observers, and the counts of reads.
         census: counts the accounts and tokens of the database.
-        opener: counts the reads that failed to decrypt.
+        opener: counts the reads of tokens that did not decrypt.
         held: the answers that wait for the database.
         data_keys: returns three numbers of data keys: found in the cache, unwrapped, and cached now.
         pool: returns the state of the store's pool; None for a store without a pool.

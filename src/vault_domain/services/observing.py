@@ -50,7 +50,7 @@ UNKNOWN = "outcome_unknown"
 
 @define
 class ReadCounts:
-    """The number of tokens read, by the source of the answer."""
+    """The number of tokens that were read, by their source, and of those that could not be read; see `VaultCounts`."""
 
     database: int = 0
     cache: int = 0
@@ -67,7 +67,7 @@ class Observed:
         self._observers: tuple[Observer, ...] = ()
 
     def close(self) -> None:
-        """Note that the vault is closed, so that readers of its counts may drop it."""
+        """Note that the vault is closed, so that readers of its counts forget the vault."""
         self.is_closed = True
 
     def add(self, observer: Observer) -> None:
@@ -75,7 +75,11 @@ class Observed:
         self._observers = (*self._observers, observer)
 
     def step(self, operation: Operation, provider: str | None = None) -> AbstractContextManager[Step]:
-        """Return the context manager in which an operation runs. An error that leaves it becomes the outcome."""
+        """Return the context manager in which an operation runs.
+
+        If the operation does not call `Step.ended`, its outcome is what `outcome_of` returns for the error that leaves
+        the context, or for None.
+        """
         if not self._observers:
             return _UNOBSERVED
         return _Steps(self._observers, operation, provider)
@@ -124,7 +128,7 @@ class _Steps:
             self.ended(*outcome_of(error))
         for context, _ in reversed(self._begun):
             try:
-                # An observer never gets the error itself, because its text or its traceback may hold a secret.
+                # An observer never gets the error itself, because the error's text or traceback may hold a secret.
                 context.__exit__(None, None, None)
             except Exception as failure:
                 self._note(failure)
@@ -146,6 +150,6 @@ def outcome_of(error: BaseException | None) -> tuple[str, str | None]:
 
 
 def _cause(error: VaultError) -> str | None:
-    """Return the reason of an error if it is a registered code or a documented cause; others may be free text."""
+    """Return an error's reason if it is a registered code or a documented cause, else None: it may be free text."""
     code = plain_text(error.reason)
     return code if code in PROVIDER_CAUSES or code in STORAGE_CAUSES else registered_code(code)

@@ -127,6 +127,20 @@ async def test_an_answer_that_lies_in_the_socket_is_read_however_late(store, url
         assert await database.write("SELECT pg_backend_pid()", {}) == [(session,)]  # the connection was kept, too
 
 
+async def test_a_statement_ends_although_the_event_loop_is_always_late(url):
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        waiting = asyncio.create_task(
+            answered(connection, 0.1, connection.execute(f"SELECT pg_sleep({GENEROUS_SECONDS})"))
+        )
+        began = time.monotonic()
+        while not waiting.done() and time.monotonic() - began < GENEROUS_SECONDS / 2:
+            await asyncio.sleep(0)
+            time.sleep(0.8)  # noqa: ASYNC251 - something keeps the event loop busy
+        with pytest.raises(OverdueError):
+            await waiting
+        assert time.monotonic() - began < GENEROUS_SECONDS / 2
+
+
 async def test_each_statement_of_a_connection_has_its_own_limit(url):
     """A timer of an earlier statement neither cuts a later one nor lets it take longer than its own limit."""
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:

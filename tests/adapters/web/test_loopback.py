@@ -121,7 +121,7 @@ def test_a_port_that_is_taken_and_a_host_for_all_are_refused(token_vault):
     for host in ["0.0.0.0", "::", "example.com"]:
         done = token_vault("dashboard", "--port", "0", "--host", host)
         assert done.code == 2
-        assert "host must be one IP address" in done.stderr
+        assert "host must be localhost or one IP address" in done.stderr
 
 
 def test_a_missing_extra_is_named(token_vault):

@@ -7,6 +7,7 @@ from typing import Any
 
 from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of_state, owner_of
 from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.postgres.audit import deletion_events
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
@@ -16,7 +17,7 @@ from vault_adapters.stores.postgres.rows import (
     listed_account,
     time_of,
 )
-from vault_adapters.stores.postgres.tokens import deletion_events, write_tokens
+from vault_adapters.stores.postgres.tokens import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.measures import AccountCount

@@ -50,6 +50,16 @@ def token_event(
     )
 
 
+def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
+    """Return the events of deleted tokens; each row is (kind, identifier, generation, time)."""
+    return tuple(
+        token_event(
+            AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
+        )
+        for kind, identifier, generation, occurred_at in rows
+    )
+
+
 @frozen
 class _Turn:
     """The server's timeline, 0 if it is not known, and the time when a vault first met this timeline."""

@@ -7,7 +7,7 @@ from vault_domain.entities.audit import AuditEvent
 
 
 class DeferredEvents(Sequence[AuditEvent]):
-    """A sequence that builds its events when they are read, because building all takes a tenth of a bulk write's time.
+    """A sequence that builds its events when they are read, because building all at once takes a tenth of a bulk write.
 
     Args:
         count: the number of events.

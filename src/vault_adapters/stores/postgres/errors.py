@@ -15,7 +15,7 @@ from vault_domain.entities.errors import StorageError, VaultError
 T = TypeVar("T")
 
 # Errors that a retry may avoid: serialization failure, deadlock, lock timeout, statement timeout, too many connections,
-# a standby, and sessions that the server ended (shutdown, crash, start-up, idle timeouts).
+# a standby, a server that starts up, and sessions that the server ended (shutdown, crash, idle or transaction timeout).
 _PASSING = {
     *("40001", "40P01", "55P03", "57014", "53300", "25006"),
     *("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"),
@@ -25,15 +25,16 @@ _PASSING = {
 async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -> T:
     """Await ``work``; raise each error of the driver as a `StorageError` with only the error's cause and SQLSTATE.
 
-    - A server's message and DETAIL may repeat values that were sent.
+    - The server's message and DETAIL are left out, because they may repeat values that were sent.
     - A cancellation loses its traceback, because the driver's frames hold the connection's password.
-    - This is no context manager, because an error that a context manager raises keeps the original error as its
+    - This is not a context manager, because an error that a context manager raises keeps the driver's error as its
       context.
 
     Args:
         work: calls the driver.
-        peer: the database; it is told about failures and successes.
-        opening: ``work`` connects; translate errors of other libraries too, such as those of the resolver.
+        peer: the database; its fault log counts failures and successes.
+        opening: whether ``work`` opens connections; if so, errors of other libraries are translated too, such as
+            those of the resolver.
     """
     failure: BaseException
     try:

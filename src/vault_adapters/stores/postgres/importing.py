@@ -21,7 +21,7 @@ from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change, DataKeyInactiveError
 
 _Stored = tuple[ImportedWrite, UUID, bool, datetime]
-"""A stored write: the write, its id, whether its key held no token before, and the time."""
+"""A stored write: the write, the new id of its token, whether its key held no token before, and the store's time."""
 
 
 class PostgresImportRepository:
@@ -53,7 +53,7 @@ class PostgresImportRun:
         self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
     ) -> Change[list[ImportOutcome]]:
         """Store a batch in one transaction."""
-        # Every writer locks keys in the same order, because two writers could deadlock otherwise.
+        # Every writer locks tokens in the order of their keys, because two writers could deadlock otherwise.
         ordered = sorted(writes, key=lambda write: key_columns(write.key))
         by_id = dict(zip(self._ids.several(len(ordered)), ordered, strict=True))
         parameters = self._parameters(by_id) | {"overwrite": overwrite, "actor": actor}

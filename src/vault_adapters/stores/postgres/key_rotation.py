@@ -30,7 +30,7 @@ from vault_domain.ports.key_rotation import (
 )
 
 DESTROYED_AT_ONCE = 1000
-"""Number of data keys to destroy in one transaction."""
+"""Largest number of data keys to destroy in one transaction."""
 
 
 class PostgresKeyRotation:
@@ -69,7 +69,7 @@ class PostgresKeyRotation:
         return int(count)
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return the active data keys that are at least ``age`` old, for the tenants that come after ``after``."""
+        """Return at most ``limit`` active data keys, at least ``age`` old, of the tenants after ``after``."""
         parameters = {"age": micros(age), "now": self._database.now(), "after": after, "limit": int8(limit)}
         rows = await self._database.fetch(self._queries["find_data_keys_to_rotate"], parameters, pace=Pace.BULK)
         return [(tenant_id, key_id) for tenant_id, key_id in rows]
@@ -161,7 +161,7 @@ class PostgresKeyRotation:
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Until the commit, nobody else stores, activates or retires a master key: all statements see one state.
+            # Until the commit, nobody else stores, activates or retires a master key, so all statements see one state.
             await transaction.execute(self._queries["lock_master_keys"])
             await transaction.execute(self._queries["lock_both_master_keys"], parameters)
             events: tuple[AuditEvent, ...] = ()

@@ -18,7 +18,7 @@ from vault_domain.entities.errors import StorageError
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.key_rotation import DataKeyPosition, no_active_master_key
 
-# A further round is needed only if an erasure committed meanwhile.
+# Creating a data key takes a further round only if an erasure destroyed the new data key before it was read.
 _ROUNDS = 8
 
 
@@ -28,7 +28,7 @@ class PostgresKeyRepository:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        # Batch these reads, because a bulk write or a sweep asks for the keys of many tenants at once.
+        # Batch reads and creations, because a bulk write or a sweep asks for the data keys of many tenants at once.
         most = database.most_connections
         self._active = ReadBatcher(partial(database.reading, self._read_active), most_batches=most)
         self._by_id = ReadBatcher(partial(database.reading, self._read_by_id), most_batches=most)
@@ -39,7 +39,7 @@ class PostgresKeyRepository:
         return sound(await self._database.fetch(self._queries["list_master_keys"]), master_key_record)
 
     async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
-        """Store the first master key as active, if the store is empty; return all records afterwards."""
+        """Store the first master key as active, unless the store holds keys or tokens; return all records."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             stored = await self._locked(transaction)
@@ -70,14 +70,14 @@ class PostgresKeyRepository:
         return await self._active.get(tenant_id)
 
     async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
-        """Return one data key of this tenant."""
+        """Return one data key of this tenant, or None."""
         return await self._by_id.get((tenant_id, key_id))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
         for _ in range(_ROUNDS):
             usable = await self._creations.get(record)
-            # The insert waited for other writers, so the active data key of the fastest writer is committed by now.
+            # The insert waited for others that create this tenant's data key, so the first one's data key is committed.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active
@@ -116,7 +116,7 @@ class PostgresKeyRepository:
         return await self._all(transaction)
 
     async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
-        """Store a record, or make the retired one with its id unwrap_only; return False if that one is not retired."""
+        """Store a record, or make a retired record with its id unwrap_only; return False if neither was done."""
         parameters = _parameters(record, state, transaction.now)
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 

@@ -26,8 +26,11 @@ _LATE_SECONDS = 0.5
 _GRACE_SECONDS = 1.0
 """Time to read what arrived while this process was frozen."""
 
+_MOST_GRACES = 3
+"""Largest number of such times for one statement, so that it ends even if the event loop is always late."""
+
 _KEPT_SECONDS = 60.0
-"""Longest limit whose timer stays until it rings; the timer of a longer limit is cancelled with its statement."""
+"""Longest limit whose timer stays until it rings. A statement with a longer limit cancels its timer when it ends."""
 
 _BULK_SECONDS = 600.0
 _MIGRATION_SECONDS = 86_400.0
@@ -39,7 +42,7 @@ class Pace(enum.Enum):
     QUICK = enum.auto()
     """The statement reads or writes a few rows: `storage_timeout`."""
     BULK = enum.auto()
-    """The statement reads or writes many rows: ten minutes. It waits for a lock no longer than a quick one."""
+    """The statement reads or writes many rows: ten minutes. For a lock, it waits no longer than a quick statement."""
     MIGRATION = enum.auto()
     """The statement may build an index, or wait for another process that does: a day."""
 
@@ -50,11 +53,11 @@ class Limits:
 
     Attributes:
         answer: for the answer to a statement; after it, this process drops the connection.
-        lock: for one lock; after it, the server ends the statement. It is shorter than ``answer``, so that the
-            connection usually survives.
+        lock: for one lock; after it, the server ends the statement. Except for migrations, it is shorter than
+            ``answer``, so that the connection usually survives.
         idle: between two statements of a transaction; after it, the server ends the session, which releases its locks.
-            For quick statements it is shorter than ``lock``, so that a process that waits for a stopped one still gets
-            the lock.
+            For quick statements it is shorter than ``lock``, so that a process that waits for a lock of a stopped
+            process still gets the lock.
     """
 
     answer: float
@@ -65,10 +68,10 @@ class Limits:
     def begin(self) -> str:
         """The statements that begin a transaction with these limits.
 
-        The isolation level is named each time, because a role, a database or a host may have set another default. The
-        search path too: it could lead to other operators than those of pg_catalog. All settings last for the
-        transaction, so that neither a host's pool nor a pooler keeps them. The server ends a statement a little before
-        this process would drop the connection, so that it does not go on in vain.
+        They set the isolation level, because a role, a database or a host may have set another default. They set the
+        search path, because another path could lead to other operators than those of pg_catalog. All settings last for
+        the transaction, so that neither a host's pool nor a pooler keeps them. The server ends a statement a little
+        before this process would drop the connection, so that the statement does not go on in vain.
         """
         return (
             "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp; "
@@ -79,7 +82,7 @@ class Limits:
 
     @property
     def options(self) -> str:
-        """The server's options for a connection of the vault's own pool; single statements use them."""
+        """The options with which the vault's own pool connects. They limit statements outside of a transaction."""
         return f"-c lock_timeout={_millis(self.lock)}"
 
 
@@ -99,10 +102,11 @@ class OverdueError(psycopg.OperationalError):
 
 
 class _Watch:
-    """Hangs up a connection when a time has passed.
+    """Shuts down a connection's socket when the time of its statement has passed.
 
-    One timer serves all statements of a connection. It is set again only after it rang, because the timers of the
-    statements would fill the event loop's heap, and most of them would be cancelled.
+    One timer serves all statements of a connection, because a timer for each statement would fill the event loop's
+    heap, and most of these timers would be cancelled. It is set again when it rings, or for a statement whose time ends
+    before it rings.
     """
 
     def __init__(self) -> None:
@@ -110,6 +114,7 @@ class _Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._connection: Connection | None = None
         self._due, self._is_long = 0.0, False
+        self._graces = 0
         self.is_over = False
 
     @property
@@ -118,7 +123,7 @@ class _Watch:
         return self._connection is not None
 
     def begin(self, connection: Connection, seconds: float) -> None:
-        self._connection, self.is_over = connection, False
+        self._connection, self.is_over, self._graces = connection, False, 0
         self._due = self.loop.time() + seconds
         self._is_long = seconds > _KEPT_SECONDS
         if self._timer is not None and self._timer.when() > self._due:
@@ -141,7 +146,8 @@ class _Watch:
         if self._connection is None:
             return
         late = self.loop.time() - self._due
-        if late > _LATE_SECONDS:
+        if late > _LATE_SECONDS and self._graces < _MOST_GRACES:
+            self._graces += 1
             self._due = self.loop.time() + _GRACE_SECONDS
         elif late >= 0:
             self.is_over = True
@@ -154,7 +160,7 @@ _watches: WeakKeyDictionary[Connection, _Watch] = WeakKeyDictionary()
 
 
 def _watch(connection: Connection) -> _Watch:
-    """Return the connection's watch, or another one if that is in use or belongs to another event loop."""
+    """Return the connection's watch, or a new watch if the old one is in use or belongs to another event loop."""
     found = _watches.get(connection)
     if found is None or found.is_running or found.loop is not asyncio.get_running_loop():
         found = _watches[connection] = _Watch()
@@ -164,10 +170,11 @@ def _watch(connection: Connection) -> _Watch:
 async def answered(connection: Connection, seconds: float, work: Awaitable[T]) -> T:
     """Await ``work``, which waits for an answer on the connection; drop the connection if none comes in time.
 
-    The driver is not cancelled, because it would first wait for the server to confirm that. Instead its socket is shut
-    down, so that the driver at once finds the connection lost, whatever the server, the network and keepalives do.
+    The driver is not cancelled, because it would first wait until the server confirms the cancellation. Instead its
+    socket is shut down, so that the driver at once finds the connection lost, whatever the server, the network and
+    keepalives do.
 
-    A connection on which a standby answers is dropped too, because the next one may lead to the primary.
+    A connection on which a standby answers is dropped too, because the next connection may lead to the primary.
 
     Raises:
         OverdueError: no answer came within ``seconds``.

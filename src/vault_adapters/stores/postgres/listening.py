@@ -22,15 +22,15 @@ from vault_domain.ports.change_watch import ChangeHearer
 _log = logging.getLogger(__name__)
 
 _HEARTBEAT_SECONDS = 5.0
-"""Time without a notification after which the connection is asked whether it is alive."""
+"""Seconds between two checks whether the connection is alive."""
 
 _PROBE_SECONDS = 5.0
-"""Longest time for a notification that this process sends to itself."""
+"""Longest time to wait for the probe, a notification that this process sends to itself."""
 
 _PROBE_PAUSE = 0.05
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-"""Seconds between two attempts to listen."""
+"""Shortest and longest time in seconds between two attempts to listen."""
 
 _POOLER_PAUSE = 600.0
 """Seconds between two attempts if notifications do not come through, as behind a pooler in transaction mode."""
@@ -38,7 +38,7 @@ _POOLER_PAUSE = 600.0
 _POOLER = "notifications do not come through, as behind a pooler in transaction mode"
 
 _BARRIER_PAUSE = 0.2
-"""Seconds between two checks whether the writers that began before have ended."""
+"""Seconds between two checks whether the transactions that began before the listeners' lock was taken have ended."""
 
 _SNAPSHOT = """
 SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::pg_catalog.int8,
@@ -92,15 +92,16 @@ class NotificationWatch:
                 await self._listen_once()
             except _NotHeardError:
                 pause = _POOLER_PAUSE
-            except Exception as error:  # whatever it is, listening begins anew
+            except Exception as error:  # listen again after any error
                 problem, longest = f"the connection for notifications was lost ({type(error).__name__})", _LONGEST_PAUSE
             if self._has_listened:
                 pause, said = _FIRST_PAUSE, ""
             if problem != said:
                 _log.warning("tokens are cached for a second at most, because %s", problem)
                 said = problem
+            pause = min(pause, longest)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, longest)
+            pause *= 2
 
     async def _listen_once(self) -> None:
         connection = await self._connections.connect_apart(self._seconds)
@@ -135,7 +136,7 @@ class NotificationWatch:
         return {"channel": self._channel, "text": text}
 
     async def _announce(self, connection: Connection) -> None:
-        """Take the listeners' lock, so that writers notify, and wait for the writers that began before."""
+        """Take the listeners' lock, so that writers notify, and wait for the transactions that began before."""
         first, second = self._lock
         lock = f"SELECT pg_catalog.pg_try_advisory_lock_shared({first}, {second})"
         while await self._execute(connection, lock) != [(True,)]:  # noqa: ASYNC110 - a writer has it for a microsecond
@@ -145,7 +146,7 @@ class NotificationWatch:
             await self._hear(connection, _BARRIER_PAUSE)
 
     async def _snapshot(self, connection: Connection) -> tuple[int, int]:
-        """Return the number of the oldest running transaction, and that of the next one."""
+        """Return the number of the oldest running transaction, and the number that the next transaction will get."""
         [(oldest, following)] = await self._execute(connection, _SNAPSHOT)
         return oldest, following
 
@@ -155,7 +156,7 @@ class NotificationWatch:
         return await cursor.fetchall() if cursor.description else []
 
     async def _hear(self, connection: Connection, seconds: float) -> None:
-        """Pass on the notifications that come within some time."""
+        """Pass on the notifications that come within ``seconds``."""
         async for notification in connection.notifies(timeout=seconds):
             if notification.channel == self._channel:
                 self._pass_on(notification.payload)
@@ -174,7 +175,7 @@ class NotificationWatch:
 
 
 class DeafWatch(NotificationWatch):
-    """A watch of tables that Citus distributes: nobody notifies, so it is never current."""
+    """A watch of tables that Citus distributes: no writer notifies, so it is never current."""
 
     async def run(self) -> None:
         """Wait until the task is cancelled."""
@@ -188,7 +189,7 @@ def _has_mark(mark: str, tenant_id: str) -> bool:
 
 @asynccontextmanager
 async def listening(watch: NotificationWatch) -> AsyncIterator[None]:
-    """Listen until the block ends."""
+    """Listen while the block runs."""
     task = asyncio.create_task(watch.run())
     try:
         yield

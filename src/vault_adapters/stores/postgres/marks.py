@@ -1,4 +1,4 @@
-"""Marks on stored values: invalid, suspect, or noted as ending soon."""
+"""Marks stored values as invalid or suspect, and notes refresh tokens that end soon."""
 
 from datetime import timedelta
 
@@ -26,7 +26,7 @@ async def mark_invalid(
         [(occurred_at, generation)] = rows
         event = token_event(action, ref.key, generation, occurred_at, actor, error_code)
         return Change(MarkOutcome.APPLIED, (event,))
-    # A value that is invalid stays so until another one is stored.
+    # The value is invalid already, or it was replaced or deleted.
     [(is_invalid,)] = await database.fetch(queries["is_invalid"], value)
     return Change(MarkOutcome.ALREADY_INVALID if is_invalid else MarkOutcome.STALE)
 

@@ -3,12 +3,14 @@
 A notification names no account, because every role of the database may listen. It names a *mark*: the first 24 bits of
 a digest of tenant, provider and identifier. Its text is a list of items, separated by commas:
 
-- ``k``, a mark and the first eight hexadecimal digits of the id of the value that is stored now. Without these digits,
-  the row was deleted or its status changed.
+- ``k``, the mark of a row, and the first eight hexadecimal digits of the id of the value that is stored now. If these
+  digits are missing, the row was deleted, or its value became invalid or suspect.
 - ``t`` and the mark of a tenant, all of whose rows may have changed.
+- ``p`` and random digits: a probe, with which a listener finds out whether notifications reach it.
 
 A writer notifies only while somebody listens, because notifying transactions commit one after the other. Each listener
-holds an advisory lock that it shares with other listeners, and a writer checks whether this lock is free.
+holds an advisory lock that it shares with other listeners, and a writer checks whether this lock is free. Only the
+trigger on the host's table of tenants always notifies.
 """
 
 from __future__ import annotations
@@ -22,15 +24,15 @@ _MARK_DIGITS = 6
 _VALUE_DIGITS = 8
 
 _MOST_ITEMS = 500
-"""Largest number of items in one notification. An item has 16 characters, and Postgres allows 7,999."""
+"""Largest number of items in one notification. An item and its comma have 16 characters, and Postgres allows 7,999."""
 
 
 _LISTENED = (
     "CASE WHEN pg_catalog.pg_try_advisory_lock({lock}) THEN NOT pg_catalog.pg_advisory_unlock({lock}) ELSE true END"
 )
-"""Whether somebody listens. Taking the lock and giving it back in one expression keeps it for a microsecond.
+"""Whether somebody listens. A writer that gets the lock gives it back in the same expression, after a microsecond.
 
-A concurrent writer that finds it taken notifies without need, which does no harm.
+A concurrent writer that finds the lock taken meanwhile notifies without need, which does no harm.
 """
 
 _TOLD = "CASE WHEN {listened} THEN pg_catalog.pg_notify('{channel}', {item}) IS NULL END AS told"
@@ -74,11 +76,11 @@ def _digest(text: str) -> str:
 def notifying_fragments(schema: str) -> dict[str, str]:
     """Return the parts of statements that notify, by name.
 
-    - ``told_value``, ``told_change``, ``told_tenant``: an expression for the RETURNING list of a statement that changes
-      the row ``t``: its value, its status, or all rows of its tenant. Equal notifications of one transaction are sent
-      once.
-    - ``told_values``: a query that tells the values of all rows of ``stored``. The statement must read its result,
-      because Postgres does not run a query whose result is not read.
+    - ``told_value``, ``told_change``, ``told_tenant``: expressions for the RETURNING list of a statement that changes
+      the row ``t``. They tell that a value was stored in the row, that the row was deleted or its value became invalid
+      or suspect, and that any rows of its tenant changed. Postgres sends equal notifications of a transaction once.
+    - ``told_values``: a query that tells that values were stored in all rows of ``stored``. The statement around it
+      must read its result, because Postgres does not run a query whose result is not read.
     """
     first, second = lock_of(schema)
     listened = _LISTENED.replace("{lock}", f"{first}, {second}")

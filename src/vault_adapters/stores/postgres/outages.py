@@ -9,14 +9,14 @@ _SHORTEST_SECONDS = 1.0
 
 
 class OutageTracker:
-    """Tells how long ago the last outage ended that this process saw. All times are monotonic, in seconds."""
+    """Tells the time since the end of the last outage that this process saw. All times are monotonic, in seconds."""
 
     def __init__(self) -> None:
         self._failed_since: float | None = None
         self._ended_at: float | None = None
 
     def failed(self, since: float) -> None:
-        """Record a connection that was lost or could not be made; ``since`` is the time when its use began."""
+        """Record a connection that was lost or could not be made; ``since``: when it was taken or asked for."""
         if self._failed_since is None:
             self._failed_since = since
 

@@ -26,16 +26,16 @@ from vault_domain.entities.secret import Secret
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 4
-"""Longest time to connect to one host. It is short, because an attempt may go on after an outage has ended."""
+"""Longest time to connect to one host. It is short, because an attempt may outlast the outage in which it began."""
 
 _SECONDS_PER_HOST = 2
-"""The same if the URL names several hosts, so that `storage_timeout` suffices to reach the second one."""
+"""The same time if the URL names several hosts, so that `storage_timeout` suffices to reach the second host."""
 
 _ATTRIBUTES = "target_session_attrs"
 _SEVERAL = "several hosts"
 """Key that shows whether a URL names several hosts; no parameter of libpq has this name."""
 _TORN = "torn"
-"""Key that shows whether libpq took the URL apart within the user or the password."""
+"""Key that shows whether libpq split the URL inside the user or the password."""
 
 _HOST = re.compile(r"[\w.:%-]*")
 _UNKNOWN = (
@@ -53,7 +53,7 @@ _RECONNECT_SECONDS = 1.0
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
 _REFUSED_OPTIONS = re.compile("startup parameter|options")
-"""The text with which a pooler refuses the server's options; libpq gives no code for a refused connection."""
+"""The text with which a pooler refuses the parameter ``options``; libpq gives no code for a refused connection."""
 
 
 async def open_connections(
@@ -65,10 +65,10 @@ async def open_connections(
         url: a libpq URL; its parameters and libpq's environment variables apply.
         size: largest number of connections.
         prepare: whether to prepare statements on the server.
-        timeout: longest time for an answer.
+        timeout: longest time for the answer to a quick statement, and for a free connection.
 
     Raises:
-        ConfigurationError: libpq does not understand the URL, or its password is not escaped.
+        ConfigurationError: libpq does not understand the URL, or its user or password is not escaped.
         StorageError: the server cannot be reached.
     """
     settings = _settings(url, timeout, prepare=prepare)
@@ -78,7 +78,7 @@ async def open_connections(
 
 
 async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: timedelta, peer: Peer) -> Pool:
-    # Connect once before opening the pool, because a pool keeps retrying and would not report the reason.
+    # Connect once before opening the pool, because a pool keeps retrying and does not report why it fails.
     connection = await _first_connection(url, settings)
     _warn_of_sslmode({option.keyword.decode(): (option.val or b"").decode() for option in connection.pgconn.info})
     await connection.close()
@@ -93,8 +93,8 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: 
         name=POOL_NAME,
         connection_class=noting(peer),
         timeout=patience,
-        # The pool doubles the time between its attempts until it gives up. So it gives up early, and begins anew while
-        # somebody waits; a later caller begins anew too.
+        # The pool doubles the time between its attempts until it gives up. So it gives up early. `_begin_anew` lets it
+        # try again while a caller waits, and each later caller does so too.
         reconnect_timeout=_RECONNECT_SECONDS,
         reconnect_failed=_begin_anew,
     )
@@ -103,7 +103,7 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: 
 
 
 async def _first_connection(url: Secret, settings: dict[str, Any]) -> Connection:
-    """Connect; if a pooler refuses the server's options, connect without them and remove them from the settings."""
+    """Connect; if a pooler refuses the parameter ``options``, connect without it and remove it from the settings."""
     try:
         return await psycopg.AsyncConnection.connect(url.reveal(), **settings)
     except psycopg.OperationalError as error:
@@ -119,7 +119,7 @@ async def _begin_anew(pool: Pool) -> None:
 
 
 def _warn_of_sslmode(options: Mapping[str, str]) -> None:
-    """Log a warning if another server could pretend to be this one, because its certificate is not checked."""
+    """Log a warning if the database is on another host, and libpq does not check its certificate and host name."""
     mode = options.get("sslmode") or "prefer"
     hosts = (options.get("hostaddr") or options.get("host") or "").split(",")
     if mode != "verify-full" and not all(map(_is_local, hosts)):
@@ -144,7 +144,7 @@ def adopt_pool(pool: object, *, timeout: timedelta = DEFAULT_TIMEOUT) -> Connect
 
     Args:
         pool: the host's pool.
-        timeout: longest time for an answer.
+        timeout: longest time to wait for a free connection, and for the server while a connection is given back.
 
     Raises:
         ConfigurationError: ``pool`` is not an open `psycopg_pool.AsyncConnectionPool`.
@@ -166,7 +166,7 @@ def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, An
         "autocommit": True,
         "client_encoding": "utf8",
         "fallback_application_name": "token-vault",
-        # The host's options come last, because the last one counts.
+        # The host's options come last, because the last value of a setting counts.
         "options": f"{limits_of(timeout)[Pace.QUICK].options} {given.get('options', '')}".strip(),
     }
     if not prepare:
@@ -187,8 +187,9 @@ def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, An
 def _parameters(url: Secret) -> dict[str, str] | None:
     """Return the parameters that a URL or libpq's environment sets; None for a bad URL.
 
-    The values of all parameters except ``options`` are left out, because they may hold the password. For the same
-    reason it raises no error. `_SEVERAL` is empty unless they name several hosts.
+    The values of all parameters except ``options`` are left out, because they may hold the password. This function
+    raises no error, because the driver's error may hold the password too. The value of `_SEVERAL` is empty unless the
+    parameters name several hosts, and that of `_TORN` unless libpq split the URL in a wrong place.
     """
     try:
         given = conninfo_to_dict(url.reveal())
@@ -204,7 +205,7 @@ def _parameters(url: Secret) -> dict[str, str] | None:
 
 
 def _is_torn(given: Mapping[str, Any]) -> bool:
-    """Return whether a special character of the user or the password ended it, so that its rest is a host or a name."""
+    """Return whether a special character ended the user or the password, so that libpq misread the rest of the URL."""
     hosts, ports = str(given.get("host") or "").split(","), str(given.get("port") or "").split(",")
     at, slash = (str(given.get("dbname") or "").find(mark) for mark in "@/")
     return (

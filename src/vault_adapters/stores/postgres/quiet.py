@@ -13,7 +13,7 @@ class OwnConnection(psycopg.AsyncConnection[Any]):
 
 
 class _OncePerOutage(logging.Filter):
-    """Drops the lines about connections of the vault's own pool; the vault logs that its database fails, and why."""
+    """Drops the vault's own pool's lines about failed and lost connections, because the vault logs each fault once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         subject = record.args[0] if isinstance(record.args, tuple) and record.args else None
@@ -26,5 +26,5 @@ _FILTER = _OncePerOutage()
 
 
 def quieten_pool() -> None:
-    """Filter the pool's log; a repeated call changes nothing, and pools of other names are not concerned."""
+    """Filter the pool's log; a repeated call changes nothing, and the lines of other pools are kept."""
     logging.getLogger("psycopg.pool").addFilter(_FILTER)

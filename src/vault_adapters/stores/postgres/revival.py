@@ -26,8 +26,8 @@ class _Found:
 
     Attributes:
         place: time of the condemnation, tenant, kind and identifier.
-        value_id: the id of its value.
-        can_revive: whether it has not expired.
+        value_id: the id of the credential's value.
+        can_revive: whether the credential has not expired.
         now: the store's time.
     """
 
@@ -78,7 +78,7 @@ class PostgresRevivalRepository:
         columns = {"tenant_ids": tenants, "kinds": kinds, "identifiers": identifiers}
         values = {"value_ids": value_ids, "codes": codes}
         moments = await transaction.fetch(self._queries["revive_credentials"], own | columns | values)
-        # The earliest condemned account is due first, although the credentials are locked in the order of their keys.
+        # The account whose credential was condemned first is due first, although `locked` has the order of the keys.
         order = {number: place for place, number in enumerate(sorted(numbers))}
         delays = {"delays": [micros(spread.due_in(order[number])) for number in numbers]}
         await transaction.execute(self._queries["revive_accounts"], own | columns | delays)

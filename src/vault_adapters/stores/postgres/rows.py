@@ -29,7 +29,7 @@ from vault_domain.ports.refresh_ledger import Snapshot
 
 MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # made once; `json.dumps` would make one for each call
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would make an encoder for each call
 
 
 def in_order(rows: list[Row]) -> list[Row]:
@@ -81,7 +81,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
 
 
 def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = None) -> TokenInfo:
-    """Return a token's metadata from a row of a list, which belongs to this tenant and provider (None: any).
+    """Return a token's metadata from a row of a list; the row must belong to this tenant and provider (None: any).
 
     Raises:
         Exception: the row is damaged or belongs to another tenant or provider.
@@ -99,7 +99,7 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
 def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | DamagedToken | None, Row]:
     """Return the token with its sealed value from a row, and the row's remaining columns.
 
-    The token is None if the row holds no token, only the store's time.
+    The token is None if the row holds no token, and a `DamagedToken` if the row cannot be decoded.
     """
     token, value, rest = STORED.split(row)
     if is_missing(token):
@@ -111,9 +111,9 @@ def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | DamagedToken | 
 
 
 def answers_of(rows: list[Row], keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken | None], datetime]:
-    """Return the answer for each key from the rows of a query for many keys, and the store's time.
+    """Return the token of each key from the rows of a query for many keys, and the store's time.
 
-    A key with several rows gets none of them, because at most one of them can be its own.
+    A key with several rows gets a `DamagedToken`, because at most one of these rows can belong to the key.
     """
     rows = in_order(rows)
     if len(rows) == len(keys):
@@ -137,7 +137,7 @@ def has_token(row: Row) -> bool:
 
 
 def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
-    """Return the account, or None if it has no token, and the store's time from the rows of its tokens.
+    """Return the account (None if it has no token) and the store's time, from the rows of the account's tokens.
 
     Raises:
         DecryptionError: a row is damaged or belongs to another account.
@@ -147,7 +147,7 @@ def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord
 
 
 def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
-    """Return the account with its sealed values from the rows of its tokens.
+    """Return the account with its sealed values, from the rows of its tokens.
 
     Raises:
         DecryptionError: a row is damaged or belongs to another account.
@@ -164,7 +164,7 @@ def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapsho
 
 
 def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
-    """Return the account from its tokens' rows; it has sealed values if the layout has them."""
+    """Return the snapshot of an account from its tokens' rows; it has sealed values if the layout has them."""
     tokens: dict[TokenKind, TokenInfo] = {}
     sealed: dict[TokenKind, SealedToken] = {}
     state, now, about = None, None, []

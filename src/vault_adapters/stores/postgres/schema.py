@@ -107,7 +107,7 @@ def schema_sql(schema: str) -> str:
 
 
 def schema_steps(schema: str) -> list[str]:
-    """Return the parts of the script that creates the schema, without the transaction."""
+    """Return the parts of the script that creates the schema, without BEGIN and COMMIT."""
     steps = [f"CREATE SCHEMA {quoted(schema)};", _filled(_LEDGER, schema).strip() + ";"]
     for migration in load_migrations(_PACKAGE):
         title = f"-- Migration {migration.number:04d}: {migration.name.replace('_', ' ')}"

@@ -15,11 +15,12 @@ A volatile function, such as ``clock_timestamp``, would prevent the use of index
 _DURABLE = """CASE
         WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')
         THEN pg_catalog.set_config('synchronous_commit', 'on', true) END"""
-"""Makes the commit of this transaction durable, even if the host allows commits to be lost; else it changes nothing.
+"""Makes the commit of this transaction durable, even if the host's setting allows commits to be lost.
 
-A claim, a rotated refresh token, a rejection and an erasure must survive a crash of the server. With ``on``, a commit
-also waits for the standbys that ``synchronous_standby_names`` names. The other values of the setting already promise
-this. In a subquery, the planner keeps the column, although nothing reads it, because `set_config` is volatile.
+A claim, a rotated refresh token, a rejection and an erasure must survive a crash of the server, and a failover to a
+synchronous standby. With ``on``, a commit waits for the server's disk and for the standbys that
+``synchronous_standby_names`` names. Values other than ``off`` and ``local`` wait for both already, so they stay. In a
+subquery, the planner keeps the column, although nothing reads it, because `set_config` is volatile.
 """
 
 _SCHEDULED = """scheduled AS (
@@ -37,7 +38,7 @@ _WOKEN = """scheduled AS (
     FROM stored s
     WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier
         AND (a.due_at IS NULL OR a.due_at > s.updated_at))"""
-"""Makes an existing account due now, because the stored value has no lead or no expiry."""
+"""Makes an existing account due now, because the value has no ``due_in``, and no lead or no expiry."""
 
 _HORIZON = """coalesce(
         (SELECT r.xid
@@ -54,7 +55,7 @@ _HORIZON = """coalesce(
         ORDER BY r.xid
         LIMIT 1),
         pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()))"""
-"""The oldest transaction that may still add events which the statement's snapshot does not show.
+"""The number of the oldest transaction that may still add events which the statement's snapshot does not show.
 
 A snapshot names the running transactions of the whole server. Those of other databases are left out, because they
 cannot write here. Every transaction locks its own number until it ends, and any role may see this lock and the database
@@ -73,7 +74,7 @@ _AFTER = """(
 
 A position may come from another server, whose dump was restored here. Then its transaction number is replaced with 2,
 the number that `adopt_audit_events` gave to all restored events. Such a position is recognised because this server has
-not reached its transaction number yet, or because an event under transaction 2 has a higher seq.
+not reached its transaction number yet, or because an event under transaction 2 has a higher seq than the position.
 """
 
 _CONFIRMED_DATA_KEY = """(
@@ -98,8 +99,8 @@ _CONFIRMED_MASTER_KEY = """(
         ORDER BY e.seq DESC LIMIT 1) AS activated) l)"""
 """The state that the audit log confirms for the master key ``m``: by its own last event, and by the last activation.
 
-These events are ordered by ``seq``, because the lock on the table of master keys lets one such transaction run at a
-time.
+These events are ordered by ``seq``, because each transaction that appends one holds the lock on the table of master
+keys, so only one such transaction runs at a time.
 """
 
 _USABLE_WRAP = """EXISTS (
@@ -116,7 +117,7 @@ that data key.
 
 _AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
             AND (%(provider)b::text IS NULL OR provider = %(provider)b)"""
-"""Whether an account of any tenant stands after a position, and at the provider that was asked for."""
+"""Whether an account of any tenant comes after a position, and belongs to the provider that was asked for."""
 
 _TOKENS_OF_PAGE = """(SELECT) one
 LEFT JOIN (page p
@@ -128,7 +129,7 @@ LEFT JOIN {{schema}}.token_use u
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 ORDER BY t.tenant_id, t.provider, t.identifier"""
-"""The tokens of the accounts on a ``page`` of all tenants, with uses and accounts; one row if the page is empty."""
+"""The tokens of the accounts on a ``page`` of all tenants, with uses and accounts; an empty page gives an empty row."""
 
 
 def load_statements(

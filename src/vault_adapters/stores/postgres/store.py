@@ -87,7 +87,8 @@ async def open_postgres_store(
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
-        ConfigurationError: the URL, the server's version or the host's pool cannot be used.
+        ConfigurationError: the URL, the server's version, a connection's settings or the host's pool cannot be used; a
+            newer release migrated the schema; or an applied migration's file was changed.
         StorageError: the server cannot be reached.
     """
     url = as_secret(url)  # tracebacks must not hold the text

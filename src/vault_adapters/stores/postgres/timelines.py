@@ -18,7 +18,10 @@ while the server behind it changes.
 """
 
 NO_TIMELINE = "NULL::text"
-"""Replaces `TIMELINE` if the server does not tell it: a right was revoked, or the server is not a plain Postgres."""
+"""Replaces `TIMELINE` if Citus distributes the tables, or if the server does not tell its timeline.
+
+A server does not tell it if a right was revoked, or if the server is not a plain Postgres.
+"""
 
 
 async def timeline_sql(database: PostgresDatabase) -> str:
@@ -50,7 +53,7 @@ class Timelines:
         return timeline, met_at
 
     async def meet(self, timeline: str) -> datetime | None:
-        """Note a timeline, and return when it was first met; return None if the database takes no writes."""
+        """Note a timeline, and return when it was first met; return None if it could not be noted."""
         parameters = {"timeline": timeline, "now": self._database.now()}
         try:
             rows = await self._database.write(self._queries["meet_timeline"], parameters)

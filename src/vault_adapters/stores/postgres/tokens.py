@@ -13,7 +13,7 @@ from vault_adapters.stores.columns import LISTED, place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres import citus_tokens
-from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.audit import deletion_events, token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
@@ -293,7 +293,7 @@ async def write_tokens(
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
-    # Every writer locks rows in the order of their token keys, because otherwise two writers could deadlock.
+    # Every writer locks tokens in the order of their keys, because two writers could deadlock otherwise.
     ordered = sorted(writes, key=lambda write: key_columns(write.key))
     infos: dict[tuple[str, ...], TokenInfo] = {}
     for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
@@ -323,16 +323,6 @@ async def _stored_infos(sent: Sequence[TokenWrite], rows: Sequence[Row]) -> dict
         if number % _ROWS_AT_ONCE == 0:
             await asyncio.sleep(0)
     return infos
-
-
-def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
-    """Return the events of deleted tokens; each row is (kind, identifier, generation, time)."""
-    return tuple(
-        token_event(
-            AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
-        )
-        for kind, identifier, generation, occurred_at in rows
-    )
 
 
 _ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}

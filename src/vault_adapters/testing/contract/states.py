@@ -41,6 +41,12 @@ class StateCases(ContractFixtures):
         assert (opened.tenant_id, opened.content.reveal()) == (ACCOUNT.tenant_id, "what the host must know")
         assert await self.refusal_of(vault, state) == "used"
 
+    @pytest.mark.parametrize("character", ["x", '"', "\\", "\n", "é", "日", "😀"])
+    async def test_the_longest_content_opens_whatever_its_characters(self, vault: TokenVault, character: str) -> None:
+        content = character * (4096 // len(character.encode()))
+        state = await vault.states.seal(ACCOUNT, content, bound_to="session")
+        assert (await vault.states.open(state, bound_to="session")).content.reveal() == content
+
     async def test_of_callers_at_once_one_opens_it(self, vault: TokenVault) -> None:
         state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
         reasons = await asyncio.gather(*[self.refusal_of(vault, state) for _ in range(8)])

@@ -1,4 +1,4 @@
-"""The rules of the loopback provider: codes, PKCE, id_tokens and refresh tokens that work once."""
+"""The rules of the loopback provider: codes and refresh tokens that work once, PKCE, and id_tokens."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class User:
 
     Attributes:
         sub: the identifier that never changes.
-        email: the address; as a ``login_hint`` it signs the user in without a page.
-        name: the name that the page shows.
+        email: the e-mail address; a ``login_hint`` with it signs the user in without showing the page.
+        name: the name that the provider's page shows.
     """
 
     sub: str
@@ -41,12 +41,12 @@ class User:
 
 @frozen
 class Grant:
-    """What a user agreed to.
+    """What a user has agreed to.
 
     Attributes:
         user: the user.
         scope: the scopes, separated by spaces.
-        request: the parameters of the authorization request.
+        request: the parameters of the authorization request that the user has agreed to.
     """
 
     user: User
@@ -55,21 +55,25 @@ class Grant:
 
 
 class LoopbackOpenIdProvider:
-    """Answers as a provider does. Override a method to make it answer wrongly.
+    """Answers requests as an OpenID provider does; `openid_provider` serves it over HTTP.
 
-    ``client_id`` and ``client_secret`` are those of the registered client.
+    Override a method to make the provider answer wrongly.
 
     Args:
-        issuer: its issuer identifier, with which all its URLs begin.
-        client_secret: the secret; None makes a random one. A service whose provider runs as another process
-            (``python -m vault_adapters.testing.openid``) makes its refresher from the same issuer and secret.
+        issuer: the provider's issuer identifier, with which all its URLs begin.
+        client_secret: the client's secret; None makes a random one. If the provider runs in a process of its own
+            (``python -m vault_adapters.testing.openid``), the service under test makes an object with the same issuer
+            and secret, and takes its refresher.
 
     Attributes:
-        issuer: its issuer identifier, with which all its URLs begin.
+        issuer: the provider's issuer identifier.
+        client_id: the id of the only registered client.
+        client_secret: the secret of this client.
+        sends_iss: whether callbacks hold ``iss`` (RFC 9207).
         users: the users who can sign in.
-        lifetimes: by a user's ``sub``, the lifetime of the access tokens in seconds, where it is not an hour.
-        exchanged: number of codes that were exchanged.
-        refreshed: number of refresh tokens that were exchanged.
+        lifetimes: the lifetime of access tokens in seconds, by their user's ``sub``; an hour for other users.
+        exchanged: number of codes that were exchanged for tokens.
+        refreshed: number of refresh tokens that were exchanged for new tokens.
         refused: number of token requests that were refused.
     """
 
@@ -109,7 +113,7 @@ class LoopbackOpenIdProvider:
         """Return the refresher of this provider's client, for `open_vault` and for a connector."""
         made = refresher(self.profile(name), self.client_id, self.client_secret)
         if not isinstance(made, ProfileRefresher):
-            raise TypeError("the profile is one of refresh tokens")
+            raise TypeError("the profile must be one whose grant has a refresh token")
         return made
 
     def metadata(self) -> dict[str, Any]:
@@ -129,11 +133,11 @@ class LoopbackOpenIdProvider:
         }
 
     def keys(self) -> dict[str, Any]:
-        """Return the public keys."""
+        """Return the public keys that verify id_tokens, as a JWK set."""
         return {"keys": [self.key.as_dict(private=False)]}
 
     def check(self, request: Mapping[str, str]) -> str | None:
-        """Return the error of an authorization request, or None."""
+        """Return the error code for an authorization request; None if the request is valid."""
         if request.get("client_id") != self.client_id or not request.get("redirect_uri", "").startswith("http"):
             return "invalid_request"
         if request.get("response_type") != "code":
@@ -154,7 +158,7 @@ class LoopbackOpenIdProvider:
         return {"error": error, **self.common(request)}
 
     def common(self, request: Mapping[str, str]) -> dict[str, str]:
-        """Return the parameters of every callback."""
+        """Return the parameters that every callback has."""
         return {"state": request.get("state", ""), **({"iss": self.issuer} if self.sends_iss else {})}
 
     def token(self, form: Mapping[str, str], authorization: str) -> tuple[int, dict[str, Any]]:
@@ -178,7 +182,7 @@ class LoopbackOpenIdProvider:
             return 200, self._issue(grant)
 
     def userinfo(self, authorization: str) -> dict[str, Any] | None:
-        """Return the claims about the user of an access token, or None."""
+        """Return the claims about the user of an access token; None if the token is unknown."""
         grant = self._access_tokens.get(authorization.removeprefix("Bearer "))
         return None if grant is None else _about(grant.user)
 
@@ -190,7 +194,7 @@ class LoopbackOpenIdProvider:
         return {**about, **nonce, **_about(grant.user)}
 
     def signed(self, claims: dict[str, Any]) -> str:
-        """Return an id_token."""
+        """Return an id_token with these claims."""
         return jwt.encode({"alg": "ES256", "kid": self.key.kid}, claims, self.key)
 
     def _issue(self, grant: Grant) -> dict[str, Any]:
@@ -216,7 +220,7 @@ def _about(user: User) -> dict[str, Any]:
 
 
 def _fits(request: Mapping[str, str], form: Mapping[str, str]) -> bool:
-    """Return whether redirect URI and PKCE verifier are those of the authorization request (RFC 7636 section 4.6)."""
+    """Return whether a token request fits its authorization request: redirect URI and PKCE (RFC 7636 section 4.6)."""
     digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
     challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
     return request.get("code_challenge") == challenge and request.get("redirect_uri") == form.get("redirect_uri")

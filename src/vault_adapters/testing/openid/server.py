@@ -1,4 +1,4 @@
-"""Serves a loopback provider over HTTP, with a page on which its user agrees."""
+"""Serves a loopback provider over HTTP, with a page on which a user agrees or refuses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Handler(BaseHTTPRequestHandler):
     provider: LoopbackOpenIdProvider
 
     def do_GET(self) -> None:
-        """Answer a browser, or a client that reads the provider's documents."""
+        """Answer a browser, or a request for the discovery document, the keys or the claims about a user."""
         parts = urlsplit(self.path)
         if parts.path == "/.well-known/openid-configuration":
             self._json(200, self.provider.metadata())

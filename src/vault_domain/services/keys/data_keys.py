@@ -61,7 +61,7 @@ class RotationService:
         )
 
     async def rotate(self, tenant_id: str, *, dry_run: bool = False, actor: str | None) -> DataKeyRotation:
-        """Give a tenant a new active data key; the old one only decrypts from now on."""
+        """Replace a tenant's active data key, if it has one; the replaced data key only decrypts from now on."""
         before = await self._keys.active_data_key(tenant_id)
         if dry_run:
             return DataKeyRotation(
@@ -104,7 +104,7 @@ class RotationService:
         )
 
     async def _count_tokens(self, older_than: timedelta, tenant_id: str | None) -> int:
-        """Count the tokens that will have to be encrypted again once a rotation is done."""
+        """Count the tokens that would have to be encrypted again after a rotation."""
         counts = await self._rotation.key_counts(tenant_id)
         return counts.tokens_to_reseal + await self._rotation.count_tokens_to_rotate(older_than, tenant_id)
 

@@ -21,7 +21,8 @@ from vault_domain.rules.key_states import is_resurrected_master_key
 _log = logging.getLogger(__name__)
 _PAGE = 500
 _AT_ONCE = 10
-# A further round is needed only if another process meanwhile wrapped new data keys with the previous master key alone.
+# New data keys are wrapped under the active master key. So a further round is needed only if a data key that only a
+# previous master key wraps appeared meanwhile, for example from a restored backup.
 _ROUNDS = 8
 
 _Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]
@@ -29,7 +30,7 @@ _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of wraps added or deleted so far, and the total number of them."""
+"""Called after each page with the number of wraps handled so far, and the number of wraps to add and to delete."""
 
 
 @define
@@ -55,9 +56,9 @@ class RewrappingService:
     """Rotates the master key in an order of steps that keeps every data key usable, even if the process dies.
 
     1. Activate the configured master key.
-    2. Add the missing wraps under it.
+    2. Wrap each data key under the configured master key, if that wrap is missing.
     3. Check that the new and the previous wrap decrypt to the same data key, then delete the previous wrap.
-    4. Retire the previous master keys. The store refuses this while they wrap data keys.
+    4. Retire the previous master keys. The store refuses to retire a master key that still wraps data keys.
 
     Master keys that this process cannot open stay, because one of them may be kept offline for recovery. A master key
     whose state was set back after its retirement is retired again.
@@ -143,7 +144,7 @@ class RewrappingService:
         ]
 
     async def _add_missing(self, run: _Run) -> None:
-        """Wrap data keys that the target does not wrap, until only unreadable ones lack a wrap."""
+        """Wrap data keys that the target does not wrap, until only unreadable data keys lack that wrap."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = await self._wrapper.make_missing_wrap(record)
@@ -155,12 +156,12 @@ class RewrappingService:
             run.wrapped += await self._rotation.add_wraps(wraps)
 
     async def _delete_wraps(self, master_key_id: bytes, run: _Run) -> None:
-        """Delete each wrap under a previous master key, if it and the target's wrap decrypt to the same data key."""
+        """Delete each wrap under a previous master key if that wrap and the target's decrypt to the same data key."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # another process made this data key; the next round adds the wrap under the target
+                return None  # the data key appeared meanwhile; the next round adds the wrap under the target
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)
@@ -231,5 +232,5 @@ def _overtaken() -> ConfigurationError:
 def _describe(unreadable: set[DataKeyPosition]) -> tuple[UnreadableKey, ...]:
     named = tuple(UnreadableKey(tenant, key_id.hex(), 1) for tenant, key_id in sorted(unreadable))
     for key in named:
-        _log.error("data key %s could not be opened and was left as it is", key.data_key_id)
+        _log.error("data key %s could not be unwrapped, or its wraps differ; it was left as it is", key.data_key_id)
     return named

@@ -21,15 +21,15 @@ from vault_domain.ports.tasks import Tasks
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of finished values and the number of all values."""
+"""Called after each page with the number of finished values and the number of values to re-encrypt."""
 
 DESTROY_AFTER = timedelta(hours=24)
 """Time that an emptied data key is kept, because an entry of a refresh journal may still need it."""
 
 _PAGE = 1000
-# A further round is needed only if another rotation of the same tenant committed meanwhile.
+# A further round is needed only if a data key of the page's tenants was rotated or destroyed meanwhile.
 _ROUNDS = 8
-# A further pass is needed if other writers replaced values, because the new values' data key may be old by now.
+# A further pass is needed if other writers replaced values, because the data key of the new values may be old by now.
 _PASSES = 8
 
 
@@ -90,7 +90,7 @@ class ResealingService:
         If ``at_once`` is True, destroy all emptied data keys at the end of the run.
         """
         # Destroy first, because this also clears `emptied_at` of data keys that tokens of a restored backup use again.
-        # Otherwise the passes below would skip these tokens.
+        # Otherwise the passes below would skip these tokens on Postgres.
         destroyed = await self._destroy(tenant_id, DESTROY_AFTER, actor)
         counts = await self._rotation.key_counts(tenant_id)
         run = _Run(counts.tokens_to_reseal, progress)
@@ -164,5 +164,5 @@ class ResealingService:
 def _describe(unreadable: Counter[tuple[str, str]]) -> tuple[UnreadableKey, ...]:
     named = tuple(UnreadableKey(tenant, key_id, count) for (tenant, key_id), count in sorted(unreadable.items()))
     for key in named:
-        _log.error("%d values under data key %s could not be opened and stay there", key.count, key.data_key_id)
+        _log.error("%d values could not be re-encrypted (data key %s)", key.count, key.data_key_id)
     return named

@@ -64,19 +64,22 @@ _PATIENCE = 1.0
 """Longest time in seconds that a caller whose token is still valid waits for a new one."""
 
 _LEAST_LOOK = 0.25
-"""Shortest time in seconds for the first and the last read, so that a timeout of 0 returns the stored token."""
+"""Least time limit (seconds) of the first and the last read, so that a timeout of 0 returns the stored token."""
 
 _LOOK_SHARE = 0.8
-"""Share of the time for a read after which a remembered token is returned."""
+"""Share of a read's time limit after which a remembered token is returned."""
 
 _LAST_LOOK = 0.25
-"""Seconds of a caller's timeout for a last read, because another process may have stored a token."""
+"""Seconds of a caller's timeout that are kept for a last read, because another process may have stored a token."""
 
 _MOST_LEASES = 3
 """Longest time that a caller waits for other attempts, as a number of leases."""
 
 _MOST_ATTEMPTS = 2
-"""Largest number of attempts for one caller; the second follows if the first answer was overtaken or is expired."""
+"""Largest number of attempts with an answer for one caller.
+
+A second one follows if the first answer was overtaken by another change, or if its access token has already expired.
+"""
 
 
 @frozen
@@ -125,9 +128,9 @@ class RefreshService:
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None, fresh: bool = False) -> Token:
         """Return an access token that may be used now; refresh it first if it is due.
 
-        ``timeout`` (seconds) covers everything, the first read included. A caller whose token is still valid waits at
-        most a second for a new one; after that, the refresh goes on without the caller. If ``fresh`` is True, no
-        remembered token is returned.
+        ``timeout`` (seconds) covers everything, the first read included. Even with a shorter timeout, a read may take a
+        quarter of a second. A caller whose token is still valid waits at most a second for a new one; after that, the
+        refresh goes on without the caller. If ``fresh`` is True, the first read does not use remembered rows.
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
@@ -164,17 +167,20 @@ class RefreshService:
     async def _look(self, account: Account, seconds: float, *, fresh: bool = False) -> Access:
         """Read the access token in a call of its own, because cancelling a read that hangs may hang too."""
         key = ("look", self._tasks.new_id())
-        patience = min(PATIENCE, _LOOK_SHARE * seconds)  # a remembered token comes just before the time is over
+        patience = min(PATIENCE, _LOOK_SHARE * seconds)  # a remembered token is returned just before the time is over
         return await self._tasks.share(
             key, lambda: self._tokens.find_access(account, None, fresh=fresh, patience=patience), seconds
         )
 
     async def _refresh_ahead(self, account: Account, caller: _Caller, end: float) -> Token | None:
-        """Refresh a token that is still valid; return None if the refresh fails now or does not end by ``end``."""
+        """Replace a token that is still valid.
+
+        Return None if there is no new token by ``end``, or if the store or the master key fails.
+        """
         try:
             return await self._wait_for(account, account, caller, end)
         except (TimeoutError, StorageError, KeyUnavailableError) as error:
-            _log.info("a refresh ahead did not end (%s); the stored token is still valid", type(error).__name__)
+            _log.info("a refresh ahead gave no token in time (%s); the stored one is still valid", type(error).__name__)
             return None
 
     async def refresh(self, account: Account, *, actor: str | None) -> Token:
@@ -190,7 +196,7 @@ class RefreshService:
         return await self._share(demand.replaced, info.key.account, _Caller(demand, actor), math.inf)
 
     async def _share(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
-        """Obtain a token in a call that this process's callers share, until the monotonic time ``end``."""
+        """Obtain a token until the monotonic time ``end``, in a call that all callers with the same ``key`` share."""
         dies = self._old_token_dies(account)
         reserve = 0.0 if dies else min(_LAST_LOOK, (end - self._tasks.monotonic()) / 4)
         found: UsableToken | None = None
@@ -213,7 +219,7 @@ class RefreshService:
             return await self._tasks.share(key, lambda: self._obtain(account, caller), left)
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:
-        """Read the account and carry out the decision, until there is a token or an error."""
+        """Read the account and carry out the decision, repeatedly, until there is a token or an error."""
         poll, attempts, patience = _FIRST_POLL, 0, Patience()
         end = self._tasks.monotonic() + _MOST_LEASES * self._lease(account).total_seconds()
         while self._tasks.monotonic() < end and attempts < _MOST_ATTEMPTS:
@@ -238,7 +244,8 @@ class RefreshService:
             is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
             if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
                 raise still_open(account)
-            # If a claim is decided while an attempt runs here, the clock was set forward: its lease only seems over.
+            # While this process runs an attempt, another claim may be decided: the attempt has not stored its claim
+            # yet, or its lease only seems to be over, because the store's clock was set forward.
             await self._pause(poll, longest)
             poll = min(poll * 1.5, _LONGEST_POLL)
         raise RefreshFailedError(
@@ -250,7 +257,7 @@ class RefreshService:
     def _longest_wait(
         self, account: Account, decision: Wait | BackOff | Reauthorize | NoRefresher | NothingStored, now: datetime
     ) -> timedelta:
-        """Return how long to wait for another attempt; raise the error of a decision that is not to wait."""
+        """Return how long to wait for another attempt; if the decision is not `Wait`, raise its error."""
         if not isinstance(decision, Wait):
             raise _error(decision, account)
         self._runner.refuse_if_stopped(account)
@@ -299,7 +306,10 @@ class RefreshService:
         return await self._result(account, outcome)
 
     async def _result(self, account: Account, refreshed: Refreshed) -> Token | Refreshed:
-        """Return the new token even if it is already due, because otherwise refreshes would repeat without end."""
+        """Return the new token, or ``refreshed`` if there is no usable token.
+
+        A token that is already due is returned too, because otherwise refreshes would repeat without end.
+        """
         if refreshed.held is not None:
             return refreshed.held
         if refreshed.stored is not None:

@@ -1,4 +1,4 @@
-"""Completes a provider's answer: kept members, and expiry times. An absurd expiry is limited, and is not an error."""
+"""Adds to a provider's answer: kept extra members, and expiry times. An absurd expiry is limited; it is no error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vault_domain.services.tokens.sealing import drafts_of
 
 
 def with_renewed_credential(request: RefreshRequest, answer: TokenSet) -> TokenSet:
-    """Add the presented refresh token to an answer that only states the new lifetime of that token.
+    """Add the presented refresh token to an answer that only states the new lifetime or expiry of that token.
 
     Without this, the stored expiry would end a refresh token that its provider has prolonged.
     """

@@ -35,13 +35,13 @@ _FIRST_SHARE = 0.5
 """Share of the commit budget after which a commit counts as hanging, and a new one is started."""
 
 _PATIENCE_SECONDS = 30.0
-"""Longest time to wait for a slow commit if there is no journal."""
+"""Longest time to wait for a slow commit of an answer that the journal does not hold."""
 
 _TOGETHER = 10
-"""Largest number of waiting answers that are tried at once."""
+"""Largest number of waiting answers that are committed, or written to the journal, at the same time."""
 
 _LAST_SHARE = 0.2
-"""Share of the time for closing that is left to the journal."""
+"""Share of the time for closing that is reserved for the journal."""
 
 
 class AnswerKeeper:
@@ -49,11 +49,11 @@ class AnswerKeeper:
 
     Args:
         ledger: stores the answers.
-        cipher: checks the seals of journal entries.
+        cipher: checks the seals of journal entries, and seals an answer again if its data key was replaced.
         opener: decrypts the tokens that are handed out before they are stored.
         sink: takes the events of the commits.
         journal: keeps the answers on this machine.
-        tasks: runs the commits and no other work, so that closing can cancel commits that hang.
+        tasks: runs the work of this keeper and no other, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
         held: the waiting answers; reads use them too.
         observed: is told of each write to the journal.
@@ -106,6 +106,7 @@ class AnswerKeeper:
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
+            KeyUnavailableError, StorageError: the answer waits, and its access token may not be handed out now.
         """
         entry = seal_entry(JournalEntry(attempt, tuple(writes), actor, problem), sealer)
         held = Held(entry, Moment(attempt.claimed_at, started), journaled=False)
@@ -141,11 +142,12 @@ class AnswerKeeper:
         """Commit the account's waiting answer before its credential may be used again.
 
         Returns:
-            None if the answer is committed or was overtaken; the new access token if it is only in the journal.
+            The access token of the answer, if the answer is only in the journal. None if no answer waits any more, if
+            the store has a newer token, or if the answer has no access token.
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
-            StorageError: the store cannot tell now whether the answer is still current.
+            KeyUnavailableError, StorageError: the access token of the answer may not be handed out now.
         """
         held = self._held.get(account)
         if held is None:
@@ -158,7 +160,8 @@ class AnswerKeeper:
         """Commit the account's waiting answer, then read the account; if the answer must wait, return its token.
 
         Raises:
-            RefreshNotPersistedError, StorageError: see `settle`.
+            RefreshNotPersistedError, KeyUnavailableError, StorageError: see `settle`; StorageError also if the read
+                fails.
             DecryptionError: the account's rows are damaged.
         """
         while (held := await self.settle(account)) is None:
@@ -173,7 +176,7 @@ class AnswerKeeper:
         await self._confirm_recent()
 
     def reopen(self, account: Account, snapshot: Snapshot) -> bool:
-        """Return whether the store has lost an answer of the account that was committed; if so, let it wait again."""
+        """If the store has lost a committed answer of the account, let it wait again, and return True."""
         undone = self._recent.undone(account, snapshot)
         if undone is None:
             return False
@@ -191,8 +194,8 @@ class AnswerKeeper:
     async def close(self, seconds: float) -> None:
         """Try for the last time to store the waiting answers: all together in the database, then in the journal.
 
-        This takes about ``seconds`` from `stop_waiting` on, however many answers wait. If the journal holds all of
-        them, it ends after one try.
+        This takes about ``seconds`` from `stop_waiting` on, however many answers wait. If the journal holds all waiting
+        answers, this method tries only once to store them.
         """
         self.stop_waiting()
         await self._confirm_recent(is_last=True)
@@ -224,7 +227,11 @@ class AnswerKeeper:
             accounts.setdefault(entry.attempt.account, []).append(entry)
         await self._run([partial(self._recover, found) for found in accounts.values()])
         if entries:
-            _log.warning("the journal held %d refreshed token sets; %d still wait", len(entries), len(self._held))
+            _log.warning(
+                "the journal held %d refreshed token sets; %d accounts still wait for theirs",
+                len(entries),
+                len(self._held),
+            )
         return len(entries)
 
     async def _recover(self, entries: Iterable[JournalEntry]) -> None:
@@ -304,8 +311,8 @@ class AnswerKeeper:
     async def _confirm_recent(self, *, is_last: bool = False) -> None:
         """Commit lost answers again; forget the answers that were held long enough, or at any age if ``is_last``.
 
-        One read returns the store's timeline. If it fails, every answer stays held, and stays in the journal. So does
-        an answer of another timeline whose commit could not be confirmed.
+        One read returns the store's timeline. If this read fails, every answer stays held, and stays in the journal. So
+        does an answer of another timeline whose commit could not be confirmed.
         """
         account, now = self._recent.oldest(), math.inf if is_last else self._tasks.monotonic()
         if account is None:

@@ -1,4 +1,4 @@
-"""Runs one attempt for a claimed account: reads it again, calls the provider once, stores the answer."""
+"""Claims an account and runs the attempt: reads the account again, calls the provider, and stores the answer."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _WITHDRAWAL_SECONDS = 0.5
 """Longest time that a caller waits for the release of a claim whose acknowledgement was lost."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between two tries to release such a claim."""
+"""Seconds between two tries to release a claim whose acknowledgement was lost."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -175,12 +175,16 @@ class AttemptRunner:
             actor: who asked for the refresh, for the audit log.
 
         Raises:
-            ReauthorizationRequiredError: the provider rejected the credential for good; it is marked invalid.
-            ProviderConfigurationError: the provider rejects this client or request; no token was changed.
+            ReauthorizationRequiredError: the provider rejected the credential for good, or the credential is exhausted;
+                it is marked invalid.
+            ProviderConfigurationError: the provider rejects this client, this request or most of the fleet. The
+                account's tokens stay as they are.
             RefreshFailedError: the refresh failed this time, or the vault is closing, or the provider has not answered
                 within the deadline. In the last case, the attempt goes on, and a late answer is stored.
             RefreshNotPersistedError: the answer is in this process's memory only.
-            DecryptionError: the credential cannot be decrypted.
+            KeyUnavailableError, StorageError: the store or a master key failed before the provider was called; or the
+                answer waits, and its access token may not be handed out now.
+            DecryptionError: the credential cannot be decrypted, or a row of the account is damaged.
         """
         try:
             with self._observed.step(Operation.REFRESH, attempt.account.provider) as step:
@@ -193,7 +197,7 @@ class AttemptRunner:
     async def _run(self, attempt: Attempt, started: float, actor: str | None) -> Refreshed | NothingSent:
         try:
             prepared = await self._prepare(attempt, started)
-            self.refuse_if_stopped(attempt.account)  # nothing is awaited between this check and the request
+            self.refuse_if_stopped(attempt.account)  # nothing is awaited between this and the exchange's start
         except VaultError:
             await self._release(attempt)
             raise
@@ -231,17 +235,17 @@ class AttemptRunner:
     async def _prepare(
         self, attempt: Attempt, started: float
     ) -> tuple[RefreshRequest, RefreshState, timedelta, Sealer, Extra, str | None] | None:
-        """Read the account again under the lease; prepare request and sealer before the provider is called.
+        """Read the account again under the lease, and prepare request and sealer; return None if nothing may be sent.
 
-        This also opens the extra members of the present access token, because the answer keeps the members that it does
-        not replace. The commit compares the access token's value id, so members of another value are never kept.
+        This also opens the extra members of the stored access token, because a refresh keeps the members that the
+        answer lacks. The commit compares the access token's value id, so members of another value are never kept.
         """
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
         if self._keeper.reopen(attempt.account, snapshot) or not self._is_settled(attempt.account, snapshot):
-            return None  # the store turned to another timeline since the decision
+            return None  # the store's timeline changed since the decision
         if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
-            return None  # another writer was faster, or an answer for this credential already waits for the database
+            return None  # another writer was faster, or an answer of this account already waits for the database
         kind = attempt.credential.key.kind
         row = StoredToken(credential, snapshot.sealed[kind])
         token = await self._opener.open(attempt.account.key(kind), row, snapshot.now)
@@ -273,7 +277,7 @@ class AttemptRunner:
         return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
-        """Log that an answer's refresh token cannot be stored; return the code if the stored refresh token is spent."""
+        """Log why an answer's refresh token cannot be stored; return that error code if the stored one is spent."""
         problem, provider = answer.refresh_token_problem, attempt.account.provider
         if problem is None:
             return None
@@ -293,6 +297,7 @@ class AttemptRunner:
         drafts = self.guard.clients.sign(drafts)
         writes = [sealed_write(draft, sealed_by(sealer, draft), self._policy) for draft in drafts]
         # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
+        # So only the new credential of a strict provider keeps the mark of the old one.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)

@@ -32,7 +32,7 @@ _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
 
 _SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", EXHAUSTED})
-"""Codes that do not condemn a credential of another client, because that client may still be able to use it."""
+"""Codes that do not condemn a credential that was stored under another client, because that client may still use it."""
 
 
 @frozen
@@ -47,7 +47,9 @@ class _Seen:
 class ClientGuard:
     """Admits attempts, and takes note of refusals and successes.
 
-    A process reads the records of a provider at most every 5 seconds, and only before an attempt or a sweep.
+    A process reads the records of a provider only before an attempt or a batch of a sweep, and relies on them for up to
+    5 seconds. It reads them again sooner if it has changed a record since. While it knows of a pause, it reads them
+    before each batch.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class ClientGuard:
     async def places(self, provider: str) -> int | None:
         """Return how many accounts of a provider a sweep may take now; None: any number.
 
-        If all accounts of the provider share a client that is paused, a sweep takes one account when a probe is due.
+        If all accounts of the provider share a client that is paused, a sweep takes one account if a probe is due, else
+        none.
         """
         if not self.clients.is_shared(provider):
             return None
@@ -103,7 +106,7 @@ class ClientGuard:
         return int(all(may_probe(record, None, seen.now, self._rules) for record in pauses))
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Take note that the provider answered with tokens: end every pause that concerns this credential."""
+        """Take note that the provider answered with tokens: end all pauses and counts that concern this credential."""
         client = self.clients.of(attempt.account)
         scopes = [scope for scope in self._known(attempt.account.provider) if scope.client == client]
         mismatch = ClientScope(attempt.account.provider, client, CLIENT_MISMATCH)
@@ -121,13 +124,13 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Time after which a mass rejection spares no credential, also for one account that is rejected each time."""
+        """Time without a success, of the fleet or of one account, after which a mass rejection spares no credential."""
         return self._rules.longest
 
     async def condemn(
         self, attempt: Attempt, code: str | None, *, actor: str | None, is_believed: bool = False
     ) -> Verdict | str:
-        """Condemn the credential of an attempt that the provider rejected for good, unless its client is at fault.
+        """Condemn a credential that the provider rejected for good, unless the client or the provider is at fault.
 
         Args:
             attempt: the attempt.
@@ -136,7 +139,7 @@ class ClientGuard:
             is_believed: whether the provider has rejected this credential for so long that no mass rejection spares it.
 
         Returns:
-            The verdict; or, if nothing was condemned, the reason.
+            The verdict; or, if the credential was spared, the reason: `CLIENT_MISMATCH` or `MASS_REJECTION`.
 
         Raises:
             StorageError: the store failed.
@@ -160,7 +163,7 @@ class ClientGuard:
         try:
             change = await self._ledger.refuse(scope, account, self._rules)
         except StorageError as error:
-            _log.warning("a refused client could not be counted (%s)", error.code)
+            _log.warning("the refusal of a client could not be counted (%s)", error.code)
             return
         self._sink.publish(change.events)
         self._forget(scope.provider)
@@ -204,7 +207,7 @@ class ClientGuard:
         return seen
 
     def _is_left(self, record: ClientRecord, now: datetime) -> bool:
-        """Return whether a pause is over because the host has configured another client since."""
+        """Return whether a pause is over, because the host has configured another client and nobody uses this one."""
         if not self.clients.is_shared(record.scope.provider) or record.scope.client == self.clients.shared(
             record.scope.provider
         ):
@@ -216,7 +219,7 @@ class ClientGuard:
         return [] if seen is None else list(seen.records)
 
     def _forget(self, provider: str) -> None:
-        """Read the records again before the next attempt."""
+        """Let the next attempt or sweep read the records again."""
         seen = self._seen.get(provider)
         if seen is not None:
             self._seen[provider] = evolve(seen, read_at=-math.inf)

@@ -42,7 +42,7 @@ class Refreshed:
 
 
 class AnswerCommitter:
-    """Commits answers. Any number of commits of one answer may run, because a repeated commit changes nothing.
+    """Commits answers. Several commits of one answer may run at once, because a repeated commit changes nothing.
 
     Args:
         ledger: stores the answers.
@@ -92,7 +92,7 @@ class AnswerCommitter:
         raise StorageError("the tenant's data key kept changing", retryable=True)
 
     async def _mark_spent(self, entry: JournalEntry) -> None:
-        """Mark the credential invalid if the provider replaced it by one that cannot be stored."""
+        """Mark the credential invalid if the provider replaced it by a refresh token that cannot be stored."""
         if entry.problem is not None:
             change = await self._ledger.reject(entry.attempt, entry.problem, actor=entry.actor)
             self._sink.publish(change.events)
@@ -103,7 +103,8 @@ class AnswerCommitter:
         The caller has just seen that the credential of the attempt is still stored.
 
         Raises:
-            StorageError: the answer does not decrypt, but its data key is not destroyed, so an operator may repair it.
+            StorageError: the answer does not decrypt, but its data key is not destroyed, so an operator may repair the
+                data key.
         """
         self._cipher.forget_active([entry.attempt.account.tenant_id])
         try:

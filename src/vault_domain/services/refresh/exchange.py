@@ -95,7 +95,10 @@ class Exchanges:
         return bool(self._late)
 
     def is_late(self, account: Account) -> bool:
-        """Return whether a late exchange goes on for an account whose credential must not be presented twice."""
+        """Return whether a late exchange goes on for this account.
+
+        This is False at a provider that does not rotate, because its credential may be presented again at any time.
+        """
         return account in self._late.values() and not self._is_reusable(account)
 
     async def hold(
@@ -105,8 +108,8 @@ class Exchanges:
 
         Args:
             attempt: the attempt, whose lease is renewed until the exchange ends.
-            request: what to ask.
-            since_first: time since the first request for the credential whose outcome may be unknown.
+            request: the input of the refresher.
+            since_first: time since the first request for the credential; see `since_first_request`.
             finish: stores the answer, or records how the attempt failed.
 
         Raises:
@@ -116,7 +119,7 @@ class Exchanges:
         exchange, began = _Exchange(), self._tasks.monotonic()
 
         async def listen() -> None:
-            if self._tasks.monotonic() - began > _LONGEST_START:  # stopped since the lease was checked
+            if self._tasks.monotonic() - began > _LONGEST_START:  # stopped after the lease was checked
                 exchange.answer = RefreshFailedError("the process was stopped before it sent the request")
             else:
                 exchange.answer = await self._ask_within_grace(attempt, request, since_first)
@@ -125,12 +128,13 @@ class Exchanges:
 
         patience = self._timing.deadline.total_seconds() + _GRACE_SECONDS
         try:
-            # A time limit is the caller's affair only if something is left to listen to after it.
+            # Without an answer deadline, the exchange itself ends at the callers' deadline, so wait for its end.
             limit = patience if self._timing.answer_deadline else None
             await self._tasks.share(("exchange", attempt.attempt_id), listen, limit)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
-        # Nothing is awaited between reading `answer` and setting `is_late`, so exactly one side takes the answer.
+        # Nothing is awaited between reading `answer` and setting `is_late`, so exactly one of this method and `listen`
+        # takes the answer.
         if exchange.answer is not None:
             return await finish(exchange.answer)
         exchange.is_late = True
@@ -210,7 +214,7 @@ class Exchanges:
         return RefreshFailedError(outcome_unknown=True)
 
     async def _keep_lease(self, attempt: Attempt) -> None:
-        # The credential of a provider that does not rotate may be presented at any time, so others need not wait.
+        # The credential of a provider that does not rotate may be presented at any time, so no other attempt need wait.
         if not self._is_reusable(attempt.account):
             await self._renew(attempt)
 
@@ -228,15 +232,15 @@ class Exchanges:
             _log.warning("a lease could not be renewed (%s)", error.code)
             return False
         if not is_held:
-            _log.info("a lease was not renewed, because another attempt began")
+            _log.info("a lease was not renewed, because its attempt has ended or is no longer the latest one")
         return is_held
 
 
 @define
 class Patience:
-    """Limits the wait of a caller for other attempts: for each attempt, until the end of its lease as first read.
+    """Limits a caller's wait for other attempts: for each attempt, until the end that its lease had at the first read.
 
-    If the lease still runs at that time, its attempt has renewed it, because the provider has not answered in time.
+    If the lease still runs at that time, the attempt has renewed it, because the provider has not answered in time.
     """
 
     _attempt_id: UUID | None = None
@@ -246,8 +250,8 @@ class Patience:
         """Return whether the caller has waited long enough for the attempt that holds the lease now.
 
         Args:
-            record: the account.
-            left: the time until its lease ends.
+            record: the stored account; None if nothing is stored.
+            left: the time until the lease ends.
             now: the monotonic time in seconds.
         """
         attempt_id = None if record is None else record.refresh.attempt_id

@@ -45,8 +45,8 @@ _FAULTS = PROVIDER_CAUSES | {"server_error", "temporarily_unavailable"}
 class NothingSent:
     """The attempt ended without tokens to store and without an error.
 
-    Either the provider was not called, because another process was faster or too little of the lease was left, or it
-    rejected a credential that another writer had replaced meanwhile.
+    Either the provider was not called, for example because another process was faster or too little of the lease was
+    left; or the provider rejected a credential that another writer had replaced or deleted meanwhile.
 
     Attributes:
         queued_seconds: seconds for which the caller waited for its turn at the provider.
@@ -84,7 +84,7 @@ class FailureRecorder:
             self._faults[provider].worked()
 
     def _note(self, provider: str, error: VaultError, reason: str | None) -> None:
-        """Log that a provider fails for everybody; a refusal of one account shows that it works."""
+        """Log an error that concerns the provider as a whole; any other error shows that the provider works."""
         if reason in _FAULTS or (reason is None and isinstance(error, RefreshFailedError)):
             name = f"refreshing at {provider}"
             faults = self._faults.setdefault(provider, FaultLog(_log, name, self._tasks.monotonic))
@@ -104,7 +104,7 @@ class FailureRecorder:
             actor: who asked for the refresh, for the audit log.
 
         Returns:
-            `NothingSent` if the provider rejected a credential that another writer had replaced meanwhile.
+            `NothingSent` if the provider rejected a credential that another writer had replaced or deleted meanwhile.
         """
         account, reason = attempt.account, registered_code(error.reason) or provider_cause(error.reason)
         self._note(account.provider, error, reason)
@@ -129,7 +129,7 @@ class FailureRecorder:
     async def _refuse(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
     ) -> NothingSent:
-        """Record a definite refusal of the account; condemn its credential if that exhausts it. Raise the error."""
+        """Record a definite refusal of the account; if it exhausts the credential, condemn that. Raise the error."""
         run = refused_for(state, attempt.claimed_at, self._exhaustion)
         if is_exhausted(run, self._exhaustion):
             return await self._condemn(attempt, EXHAUSTED, state, actor)
@@ -141,9 +141,9 @@ class FailureRecorder:
     async def _condemn(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
     ) -> NothingSent:
-        """Condemn the credential, unless another writer replaced it or the client is at fault; raise the error."""
+        """Condemn the credential, unless it was replaced or deleted, or is spared; raise the error."""
         longest = self._guard.longest
-        # An exhausted credential has a run of other refusals, which says nothing about this rejection.
+        # The run of an exhausted credential consists of definite refusals, so it is no run of spared rejections.
         was_spared = state.error_code == MASS_REJECTION and reason != EXHAUSTED
         run = refused_for(state, attempt.claimed_at, longest) if was_spared else timedelta(0)
         verdict = await self._guard.condemn(attempt, reason, actor=actor, is_believed=is_exhausted(run, longest))
@@ -164,7 +164,7 @@ class FailureRecorder:
         *,
         spared_for: timedelta | None = None,
     ) -> None:
-        """Record a failure for which the account is not to blame; it waits for some minutes at most.
+        """Record a failure for which the account is not to blame; the account waits for five minutes at most.
 
         ``spared_for`` is the length of a run of rejections that condemned nothing.
         """

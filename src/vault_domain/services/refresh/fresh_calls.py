@@ -1,4 +1,4 @@
-"""Shares calls to the database, and starts a new one where the running one hangs."""
+"""Shares calls to the database, and starts a new call if the running one hangs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FreshCalls:
         """Join the running call with this key, or start one; return its result.
 
         Raises:
-            TimeoutError: it takes longer than ``seconds``; the call goes on.
+            TimeoutError: the result is not there after ``seconds``; the call goes on.
         """
         if self._hangs(key):
             self._tasks.forget(key)

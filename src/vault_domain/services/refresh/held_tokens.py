@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_SECONDS = 0.5
-"""Longest time in seconds of each step, for a caller who can get the token of a journaled answer."""
+"""Longest time in seconds of each call to the database, for a caller who can get the token of a journaled answer."""
 
 
 class HeldTokens:
@@ -61,11 +61,11 @@ class HeldTokens:
         return None
 
     async def token(self, account: Account) -> Token | None:
-        """Return the access token of a waiting answer; None if nothing waits, or if the store has a newer token.
+        """Return the access token of a waiting answer; None if there is none, or if the store has a newer token.
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
-            KeyUnavailableError, StorageError: it is not known now whether the token may be used.
+            KeyUnavailableError, StorageError: the token may not be handed out now.
         """
         held = self._held.get(account)
         if held is not None:
@@ -115,7 +115,7 @@ class HeldTokens:
         try:
             return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
         except UnreadableError as error:
-            # Without its data key, the entry cannot be stored. The commit drops it, or marks its credential as spent.
+            # Without its data key, the answer cannot be stored: its commit drops it, or marks the credential invalid.
             return None if error.reason == DESTROYED_KEY else "this database's data keys do not decrypt its seal"
         except DecryptionError:
             return "this database's data keys do not decrypt its seal"

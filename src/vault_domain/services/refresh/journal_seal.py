@@ -70,7 +70,7 @@ def _of_ref(ref: TokenRef) -> list[object]:
 
 def _of_write(write: TokenWrite) -> list[object]:
     # A journal keeps none of `lead`, `refreshed` and `keeps_mark`. In an entry that was read from a journal, `lead` is
-    # None, and the others are True.
+    # None, and `refreshed` and `keeps_mark` are True.
     return [
         write.key.kind.value,
         None if write.value_id is None else write.value_id.hex,

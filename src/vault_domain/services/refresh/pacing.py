@@ -1,4 +1,4 @@
-"""Keeps the limits that providers set on token requests, together with all other processes."""
+"""Keeps token requests within the request limits of the providers, which all processes share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATE_LIMITED = "rate_limited"
 """The reason of an attempt that was not begun, because the provider accepts no more requests now."""
 
 _NEAR = timedelta(seconds=10)
-"""Longest time for which a caller without a token waits for a turn."""
+"""Longest wait for a turn; a caller without a token gets an error instead of a longer wait."""
 
 _SPREAD_SECONDS = 0.1
 
@@ -82,7 +82,7 @@ class Pacer:
         return 0 if self._remembered(provider, self._clients.shared(provider)) > FREE else limit.burst
 
     def _remembered(self, provider: str, client: bytes | None) -> timedelta:
-        """Return what is left of the wait that the store returned last; other processes can only lengthen it."""
+        """Return the rest of the wait that the store returned last; other processes can only lengthen this wait."""
         until = self._closed.get((provider, client))
         if until is None:
             return FREE

@@ -27,7 +27,7 @@ def provider_rules(refreshers: Mapping[str, TokenRefresher], timing: RefreshTimi
 
 
 def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notice: timedelta) -> RefreshPolicy:
-    """Return the policy: the configured times, and the lifetimes that the refreshers name.
+    """Return the policy: the configured times, and what the refreshers tell about lifetimes and credentials.
 
     Raises:
         InvalidInputError: a refresher names a lifetime that is no positive duration.

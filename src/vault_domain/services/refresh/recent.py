@@ -1,7 +1,7 @@
 """Holds answers that were committed lately, because a store that fails over may lose their commits.
 
-A standby that lags lacks the last commits of its primary. After its promotion, it holds the credential that an answer
-has replaced. The process that got the answer still has it, sealed, and commits it again.
+A standby that lags lacks the last commits of its primary. After its promotion, it still stores the credential that an
+answer has replaced. The process that got the answer still has the sealed answer, and commits it again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Recent:
 
 
 class RecentAnswers:
-    """The answers of this process that were committed lately, in the order in which they end.
+    """The answers of this process that were committed lately, in the order in which their hold ends.
 
     All times are monotonic, in seconds.
 
@@ -47,8 +47,8 @@ class RecentAnswers:
         """Hold an answer whose commit has succeeded.
 
         Returns:
-            The answers that are dropped for it; None if it need not be held, because it did not replace its credential,
-            or because the store loses no commits.
+            The older answers that are dropped to make room. None if the answer is not held, because it did not replace
+            its credential, the store loses no commits, or the hold is 0.
         """
         timeline = held.entry.attempt.timeline
         if not self._hold or timeline is None or not _is_rotated(held):
@@ -97,8 +97,8 @@ class RecentAnswers:
         """Return the answers that have been held long enough, and hold them no longer.
 
         Args:
-            timeline: the store's timeline, asked at ``now`` or later; a commit under it is not lost.
-            now: the time until which the answers were to be held; infinite: any.
+            timeline: the store's timeline, read at ``now`` or later; a commit under this timeline is not lost.
+            now: return the answers whose hold ends by this time; infinity: all answers of the timeline.
         """
         ended = [each.held for each in self._recent.values() if each.timeline == timeline and each.until <= now]
         for held in ended:
@@ -115,7 +115,7 @@ def in_order(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
     """Return a journal's entries in the order in which they are to be committed.
 
     If answer A contains the credential that answer B replaced, A comes before B. Of two answers for one credential, the
-    later one comes first, because only the first one is stored.
+    later one comes first, because only the answer that is committed first is stored.
     """
     found = sorted(entries, key=lambda entry: entry.attempt.claimed_at)
     begun: dict[TokenRef, datetime] = {}

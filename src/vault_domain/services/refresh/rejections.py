@@ -1,4 +1,4 @@
-"""Takes reports that a resource rejected a token: replaces it, or makes it suspect if nothing can replace it."""
+"""Takes reports that a resource rejected a token: replaces it, or makes it suspect if no refresh can replace it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
 
 YOUNG = timedelta(seconds=30)
-"""Age below which a rejected token is not refreshed, because the resource would reject the next one too."""
+"""Age below which a rejected token is not refreshed, because the resource would probably reject a new one too."""
 
 REJECTED = "invalid_token"
 """Error code of a token that a resource rejected (RFC 6750 section 3.1)."""
 
 
 class RejectionService:
-    """Marks a rejected token, so that no process hands it out again, and returns the token to try next.
+    """Returns the token to try after a resource rejected one, and marks the rejected token where the report suffices.
+
+    No process hands out a marked token again. A token that is very young, or its own credential, is not marked.
 
     Args:
         tokens: marks and hands out tokens.
@@ -34,7 +36,7 @@ class RejectionService:
         keeper: stores an answer that waits, so that its token can be marked.
         refreshing: replaces access tokens.
         rules: the rule of each provider that has a refresher.
-        window: the times between two reports of a token that nothing can replace.
+        window: the times between two reports within which the second makes a token invalid.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class RejectionService:
         self._window = window
 
     async def report(self, info: TokenInfo, *, actor: str | None) -> Token:
-        """Return a token to try instead of one that a resource rejected."""
+        """Return the token to try after a resource rejected one; a young or suspect token may be returned again."""
         key, account = info.key, info.key.account
         self._tokens.refuse(info)  # first, because the steps below fail while the database is unreachable
         await self._keeper.settle(account)  # a token can be marked only after its answer was stored
@@ -73,7 +75,7 @@ class RejectionService:
         if credential is not None and is_usable(credential, snapshot.now) and key.kind is TokenKind.ACCESS_TOKEN:
             return await self._replace(row, credential, actor=actor)
         is_condemned = credential is not None and credential.status is TokenStatus.INVALID
-        if is_condemned and key.kind is TokenKind.ACCESS_TOKEN:  # the provider ended the grant, so one 401 is enough
+        if is_condemned and key.kind is TokenKind.ACCESS_TOKEN:  # the grant has ended, so one report is enough
             await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
             return await self._refreshing.ensure(account, None, actor=actor, fresh=True)
         if not is_usable(row.info, snapshot.now):
@@ -93,7 +95,7 @@ class RejectionService:
         return await self._refreshing.replace(row.info, actor=actor)
 
     async def _suspect(self, row: StoredToken, *, actor: str | None) -> Token:
-        """Note a report of a token that nothing can replace; the second report in time makes it invalid."""
+        """Note a report of a token that no refresh can replace; the second report in time makes it invalid."""
         account = row.key.account
         outcome = await self._tokens.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
         if outcome in (MarkOutcome.APPLIED, MarkOutcome.ALREADY_INVALID):

@@ -36,7 +36,7 @@ from vault_domain.services.tokens.single import TokenService
 _log = logging.getLogger(__name__)
 
 _PER_PROVIDER = 10
-"""Largest number of concurrent refreshes at one provider."""
+"""Largest number of refreshes that one sweep runs at one provider at the same time."""
 
 _BATCH = 2 * _PER_PROVIDER
 """Number of accounts taken in one batch; small enough to visit all of them before another sweep may take them."""
@@ -100,7 +100,7 @@ class SweepService:
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
     ) -> SweepReport:
-        """Refresh up to ``limit`` due accounts (None: all); at each provider, the longest due come first.
+        """Refresh up to ``limit`` due accounts (None: all); at each provider, those due for the longest come first.
 
         The providers take turns. The sweep ends when it has visited all accounts that were due at its start. If
         ``should_stop`` returns True, the sweep ends after the accounts that it has already taken.
@@ -132,7 +132,7 @@ class SweepService:
         room = self._runner.pacer.room(provider)
         wanted = min(each for each in (wanted, places, room) if each is not None)
         if wanted > 0:
-            # Two leases, because the second half of a batch waits for the first.
+            # Two leases, because the second half of a batch waits for the first half.
             hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
@@ -170,7 +170,7 @@ class SweepService:
                 counts["refreshed" if isinstance(outcome, Refreshed) else "skipped"] += 1
 
     async def _refresh(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> object | None:
-        """Decide, claim and refresh an account; return None if there was nothing to refresh."""
+        """Decide, claim and refresh an account; return None if no attempt was begun."""
         if self._runner.is_stopped:
             return None
         started = self._tasks.monotonic()
@@ -188,7 +188,10 @@ class SweepService:
         return await self._runner.run(attempt, started=started, actor=sweep.actor)
 
     async def _claim(self, account: Account, decision: Claim, rule: RefreshRule) -> Attempt | None:
-        """Claim an account. If its client is paused or must wait, make it due later, so that few sweeps read it."""
+        """Claim an account.
+
+        If its client is paused or has no turn now, make the account due later, so that few sweeps read it.
+        """
         try:
             return await self._runner.claim(account, decision, rule.timing.lease)
         except ProviderConfigurationError:

@@ -23,10 +23,10 @@ _READ_SECONDS = 60.0
 """Reads of one value by one actor for one reason within this time are one event."""
 
 _HOUR = timedelta(hours=1)
-"""A value that does not decrypt is stored in the audit log once in this time."""
+"""Shortest time between two audit events about one value that does not decrypt."""
 
 _MOST_PENDING = 10_000
-"""Largest number of events that wait for the database; beyond it, the newest are dropped and counted in the log."""
+"""Largest number of events that wait for the database. Further events are dropped; a log message has their number."""
 
 _PRUNE_SECONDS = 3600.0
 """Shortest time between two prunings of a process by its sweeps."""
@@ -132,7 +132,7 @@ class AuditService:
             await self._audit.append(others, apart=None)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> int:
-        """Delete old events; return their number."""
+        """Delete events that are older than ``older_than``; return their number."""
         change = await self._audit.prune(older_than, actor=actor)
         self._sink.publish(change.events)
         return change.result

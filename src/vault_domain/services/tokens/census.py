@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.measures import Census, StateCount
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.services.tokens.health import HealthService
@@ -22,7 +23,7 @@ class CensusService:
         accounts: counts the accounts.
         listing: lists the accounts that are not connected, by an index.
         health: counts the tokens.
-        refreshed: the providers that have a refresher here. The accounts of others are never due.
+        refreshed: the providers that this vault has a refresher for; only their due accounts are reported.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class CensusService:
         self._refreshed = refreshed
 
     async def take(self) -> Census:
-        """Count everything.
+        """Count the accounts by provider and state, the tokens by provider and health, and the due accounts.
 
         Raises:
             StorageError: the database failed.
@@ -48,6 +49,8 @@ class CensusService:
             totals = {provider: max(0, total - found[provider]) for provider, total in totals.items()}
         states += [StateCount(provider, ConnectionState.CONNECTED, count) for provider, count in totals.items()]
         health = await self._health.report(None)
+        if health.store_error is not None:
+            raise StorageError("the database failed during the census", retryable=True, reason=health.store_error)
         due = tuple(count for count in counts if count.provider in self._refreshed)
         return Census(tuple(states), health.counts, due, health.incidents)
 

@@ -1,4 +1,4 @@
-"""Names the OAuth client of accounts, by fingerprint."""
+"""Tells the fingerprint of the OAuth client that a refresher presents for an account."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _ISSUED = frozenset({TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN})
 
 
 class Clients:
-    """The clients that the refreshers present. A refresher that names none has the client None."""
+    """The clients that the refreshers present, as fingerprints."""
 
     def __init__(self, refreshers: Mapping[str, TokenRefresher]) -> None:
         self._namers = {name: each for name, each in refreshers.items() if isinstance(each, ClientNamer)}
 
     def of(self, account: Account) -> bytes | None:
-        """Return the fingerprint of the client that is presented for an account."""
+        """Return the fingerprint of the client that is presented for an account; None if no client is named."""
         return self._named(account.provider, account)
 
     def is_shared(self, provider: str) -> bool:
-        """Return whether all accounts of a provider have the same client."""
+        """Return whether all accounts of a provider have the same client; True if its refresher is no `ClientNamer`."""
         return provider not in self._namers or self._named(provider, None) is not None
 
     def shared(self, provider: str) -> bytes | None:
-        """Return the fingerprint of the client that all accounts of a provider have."""
+        """Return the fingerprint of the client of all accounts of a provider; None if no such client is named."""
         return self._named(provider, None)
 
     def sign(self, drafts: Sequence[TokenDraft]) -> list[TokenDraft]:
-        """Return drafts with the client to which the provider issued them."""
+        """Return the drafts; access and refresh tokens without a fingerprint get that of their account's client."""
         return [self._signed(draft) for draft in drafts]
 
     def _signed(self, draft: TokenDraft) -> TokenDraft:
@@ -53,6 +53,6 @@ class Clients:
         try:
             client_id = namer.client_id_of(account)
             return None if client_id is None else fingerprint(provider, client_id)
-        except Exception as error:  # a refresher of the host; log the type only, because the text may hold a secret
+        except Exception as error:  # a host's own refresher; log the type only, because the text may hold a secret
             _log.error("a refresher for %s could not name its client (%s)", provider, type(error).__qualname__)
             return None

@@ -20,7 +20,7 @@ class ErasureService:
         self._sink = sink
 
     async def erase(self, tenant_id: str, *, actor: str | None) -> ErasureReport:
-        """Erase a tenant in one transaction, then drop its cached keys and clean the database's files."""
+        """Erase a tenant in one transaction, then drop the tenant's cached data keys and clean the database's files."""
         change = await self._eraser.erase(tenant_id, actor=actor)
         self._cipher.forget_tenant(tenant_id)
         self._sink.publish(change.events)

@@ -28,16 +28,16 @@ class _Group:
 
 
 class Examination:
-    """Examines accounts one by one; it keeps counts and a few examples.
+    """Examines accounts one by one, and keeps counts and a few examples.
 
-    If a provider ends all grants of a user when one token is revoked, it also keeps the identifiers of this provider's
-    accounts, because accounts of one user may be far apart in the list.
+    If a provider ends all grants of a user when one token is revoked, the examination also keeps the identifiers of
+    this provider's accounts, because the accounts of one user may be far apart in the list.
 
     Args:
         facts: returns what is known about a provider.
         now: the present time.
-        notice: time before the end of a refresh token from which it ends soon.
-        has_journal: whether refreshed tokens are kept in files until the database has stored them.
+        notice: time before a refresh token's expiry from which the token counts as ending soon.
+        has_journal: whether the vault has a journal.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Examination:
             self._rotating.add(info.account)
 
     def _share(self, account: Account) -> None:
-        """Note an account whose user has another account in another tenant."""
+        """Find accounts of several tenants that belong to the same user of a provider."""
         if account.identifier is None:
             return
         user = (account.provider, account.identifier)
@@ -80,7 +80,7 @@ class Examination:
         shared, first = self._found[FindingCode.SHARED_GRANT, account.provider], self._first[user]
         if first is not None:
             shared.add(first)
-            self._first[user] = None  # counted now
+            self._first[user] = None  # the first account is counted now
         shared.add(account)
 
     def findings(self, others: Iterable[Finding] = (), *, is_complete: bool = True) -> list[Finding]:

@@ -25,5 +25,5 @@ class FailedReads:
             self._of_tenants.popitem(last=False)
 
     def count(self, tenant_id: str | None = None) -> int:
-        """Return the failed reads of one tenant; None: of all tenants."""
+        """Return the number of failed reads of one tenant; None: of all tenants."""
         return self._total if tenant_id is None else self._of_tenants.get(tenant_id, 0)

@@ -29,7 +29,10 @@ class FaultLog:
         self._said_at: dict[str, float] = {}
 
     def failed(self, cause: str) -> None:
-        """Count a failure; log it if its cause differs from that of the failure before, or if there was none."""
+        """Count a failure; log it if it is the first since a success, or its cause differs from the previous failure's.
+
+        A cause that was logged less than a minute ago is not logged again.
+        """
         self._count += 1
         if cause == self._cause:
             return
@@ -41,7 +44,10 @@ class FaultLog:
         self._log.warning("%s fails: %s", self.name, cause)
 
     def worked(self) -> None:
-        """Note a success; log it with the number of failures if they were logged."""
+        """Note a success; log it if a failure since the last success was logged.
+
+        The line tells the number of failures since the last such line.
+        """
         if self._cause is None:
             return
         if self._is_told:

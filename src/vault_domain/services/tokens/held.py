@@ -31,12 +31,13 @@ class Held:
 
     Attributes:
         entry: the sealed answer.
-        seen_at: a moment by which this process can tell the store's time; None for an entry of an earlier process,
+        seen_at: a moment from which the store's present time is computed; None for an entry of an earlier process,
             until the store's time is known.
-        journaled: whether the journal holds the entry, so that its token may be handed out.
+        journaled: whether the journal holds the entry, so that the answer's token may be handed out.
         genuine: whether the entry is known to be this vault's.
-        changed: whether this process has written to the account since; then only the store knows the current token.
-        refused: whether a resource rejected its access token, so that it is not handed out.
+        changed: whether this process has changed the account since it began to commit or to keep the answer; then only
+            the store knows the current token.
+        refused: whether a resource rejected the answer's access token, so that this token is not handed out.
     """
 
     entry: JournalEntry
@@ -81,11 +82,11 @@ class HeldAnswers:
         return list(self._by_account.values())
 
     def begin(self, held: Held) -> None:
-        """Begin to note changes for an answer that is being committed; it does not wait yet."""
+        """Begin to note changes of an answer's account while the answer is being committed and does not wait yet."""
         self._begun[held.account] = held
 
     def put(self, held: Held) -> None:
-        """Let an answer wait, in place of an earlier one of its account."""
+        """Keep a waiting answer, in place of an earlier one of its account."""
         begun = self._begun.pop(held.account, None)
         changed = held.changed or (begun is not None and begun.changed)
         self._by_account[held.account] = evolve(held, changed=changed)
@@ -121,8 +122,9 @@ class HeldAnswers:
     def over(self, key: TokenKey, row: StoredToken | DamagedToken | None) -> StoredToken | DamagedToken | None:
         """Return the row that a reader of ``key`` gets instead of the stored row.
 
-        If the journal holds the waiting access token, and the store still holds the value that it replaces, the reader
-        gets the waiting token. So a reader never gets an older token than another caller of this process before.
+        The reader gets the waiting access token if the store still holds the value that the answer replaces, the
+        journal holds the answer, the answer is known to be genuine, and no resource rejected the token. So a reader
+        does not get an older token than an earlier caller of this process.
         """
         held = self._by_account.get(key.account) if self._by_account else None
         if held is None or not held.journaled or not held.genuine or held.refused or not replaces(held, key, row):
@@ -140,11 +142,14 @@ class HeldAnswers:
         return None if row is None or now is None or row.info.is_expired(now) else Reading.of(row, now)
 
     def watching(self, sink: EventSink) -> EventSink:
-        """Return a sink that passes events on, and notes which accounts with a waiting answer have changed."""
+        """Return a sink that passes events on, and first calls `note_changes` with them."""
         return _WatchingSink(self, sink)
 
     def note_changes(self, events: Sequence[AuditEvent]) -> None:
-        """Note the accounts that these events say were changed; an event without an account concerns its tenant."""
+        """Note which answers' accounts these events change.
+
+        An event without an account concerns all accounts of its tenant; an event without a tenant, all accounts.
+        """
         for event in events if self._by_account or self._begun else ():
             if event.action is not AuditAction.DECRYPTION_FAILED:
                 for answers in (self._by_account, self._begun):

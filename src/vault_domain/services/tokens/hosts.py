@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class ApiHosts:
-    """The hosts that the refreshers name. If a refresher names none, the host service decides."""
+    """The API hosts that the refreshers name. If a refresher names none, the service that uses the vault decides."""
 
     def __init__(self, refreshers: Mapping[str, TokenRefresher]) -> None:
         self._namers = {name: each for name, each in refreshers.items() if isinstance(each, HostNamer)}
@@ -25,6 +25,6 @@ class ApiHosts:
             return ()
         try:
             return tuple(await namer.hosts_of(account, token.extra))
-        except Exception as error:  # a refresher of the host; log the type only, because the text may hold a secret
+        except Exception as error:  # a host's own refresher; log the type only, because the text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()

@@ -1,4 +1,4 @@
-"""Imports any number of tokens of another system, in batches; a repeated import is harmless."""
+"""Imports any number of tokens of another system, in batches; a repeated import without ``overwrite`` is harmless."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class ImportService:
         Args:
             rows: tokens, and failures of the reader, which are counted and reported.
             options: the options of the import.
-            progress: called with the counts after each batch.
+            progress: called with the counts so far after each batch.
             actor: who imports, for the audit log.
         """
         tally = _Tally()
@@ -96,13 +96,13 @@ class ImportService:
         async def read() -> None:
             following.append(await anext(batches, None))
 
-        await self._tasks.run_beside(write, read)  # an import that is cancelled does not wait for a slow source
+        await self._tasks.run_beside(write, read)  # a cancelled import does not wait for the next rows
         return following[0]
 
 
 @frozen
 class _Prepared:
-    """A batch that is ready to be written: one token per key, with sealed values if sealing succeeded."""
+    """A batch that is ready to be written: one token per key, with the sealed values unless `_Taker.seal` gave None."""
 
     tokens: list[ImportedToken]
     sealed: list[SealedToken] | None
@@ -112,7 +112,7 @@ class _Prepared:
 
 class _Taker(Protocol):
     async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
-        """Seal values before `take`; return None if `take` has to seal them."""
+        """Seal values before `take`; return None if `take` has to seal them, or needs no sealed values."""
 
     async def take(
         self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None
@@ -192,7 +192,7 @@ class _Writer:
 
 
 class _DryRun:
-    """Counts without storing. It keeps a hash of each key, because no stored row shows which keys occurred before."""
+    """Counts without storing. It keeps a hash of each key to recognize a key that occurs again in a later batch."""
 
     def __init__(self, imports: ImportRepository, *, overwrite: bool) -> None:
         self._imports = imports

@@ -1,4 +1,4 @@
-"""Lists tokens, accounts and audit events by pages, without decrypting."""
+"""Lists tokens, accounts, tenants and audit events page by page, without decrypting."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from vault_domain.services.tokens.vault_seal import VaultSeal
 
 
 class ListingService:
-    """Returns pages of tokens, accounts and audit events."""
+    """Returns pages of tokens, accounts, tenants and audit events."""
 
     def __init__(
         self,

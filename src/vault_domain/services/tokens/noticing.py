@@ -1,4 +1,4 @@
-"""Repositories that report the rows that this process reads and writes to `RememberedRows`."""
+"""Wraps repositories, so that `RememberedRows` learns which rows this process reads and writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def noticing(
 
 
 class _Noticing:
-    """Passes on every method that the subclass does not define."""
+    """Passes every method that the subclass does not define on to the wrapped repository."""
 
     def __init__(self, right: Any, rows: RememberedRows) -> None:
         self._right = right

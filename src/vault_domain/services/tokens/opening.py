@@ -1,4 +1,4 @@
-"""Decrypts rows. Callers get the same error for every cause; operators find the reason code in the log."""
+"""Decrypts rows. Callers get the same error for every unreadable row; operators find the reason code in the log."""
 
 import logging
 from collections.abc import Callable
@@ -50,14 +50,14 @@ class TokenOpener:
         """Return the decrypted token of a row.
 
         Args:
-            key: the key that the caller asked for, never one that was read from the row; the value decrypts in its
-                context only.
+            key: the key that the caller asked for, never one that was read from the row; the value decrypts in
+                this key's context only.
             row: the store's answer.
             now: time of the read, for the audit event.
 
         Raises:
             DecryptionError: the row or the value belongs to another key, was changed, or its data key is gone.
-            OvertakenError: the same, but the store no longer holds the value. Nothing is counted or reported.
+            OvertakenError: the value does not decrypt, but the store no longer holds it; no failed read is counted.
             KeyUnavailableError: the master key cannot be used now.
         """
         stored = self.checked(key, row, now)
@@ -74,7 +74,7 @@ class TokenOpener:
         raise self._refusal(key, stored, reason, now)
 
     def open_held(self, key: TokenKey, row: StoredToken) -> Token | None:
-        """Return what `open` returns, if that needs no waiting; else None: `open` waits or tells what is wrong."""
+        """Return what `open` returns, if that needs no waiting; else None: `open` then waits or raises the error."""
         opened = self._cipher.open_held(key, row.sealed) if row.key == key else None
         if opened is None:
             return None
@@ -85,7 +85,7 @@ class TokenOpener:
         return None if extra is None else Token(row.info, value, extra, extra.token_type)
 
     async def kept_extra(self, key: TokenKey, stored: StoredToken, now: datetime) -> Extra:
-        """Return the extra members of a row; if they cannot be decrypted, report a failed read and return none.
+        """Return the extra members of a row; if they cannot be decrypted, report a failed read and return no members.
 
         Raises:
             KeyUnavailableError: the master key cannot be used now.
@@ -106,7 +106,7 @@ class TokenOpener:
         return extra
 
     async def _is_overtaken(self, key: TokenKey, stored: StoredToken) -> bool:
-        """Return whether the store now holds another value, or none, as after an erasure."""
+        """Return whether the store no longer holds this ciphertext, as after a write, a re-encryption or an erasure."""
         try:
             current = (await self._tokens.get(key)).answer
         except StorageError:

@@ -1,4 +1,4 @@
-"""Tells within a given time whether store and master key can be used."""
+"""Tells within a given time whether store, schema and master key can be used."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -14,7 +14,7 @@ STORE, MASTER_KEY = "store", "master key"
 
 
 class ReadinessService:
-    """Checks store and master key at the same time. Probes that overlap share their checks."""
+    """Checks store and master key at the same time. Concurrent calls share their checks."""
 
     def __init__(self, tokens: TokenRepository, cipher: Cipher, tasks: Tasks) -> None:
         self._tokens = tokens
@@ -32,8 +32,8 @@ class ReadinessService:
     async def errors(self, seconds: float) -> dict[str, VaultError]:
         """Return the errors of the failed checks, by `STORE` and `MASTER_KEY`.
 
-        The state of the master key is read from the store. So while the store fails, only an error of the master key
-        itself counts.
+        The state of the master key is read from the store. So while the store fails, a `StorageError` of the master
+        key's check is left out.
         """
         errors: dict[str, VaultError] = {}
         checks = {STORE: self._tokens.ping, MASTER_KEY: self._cipher.check}
@@ -62,5 +62,5 @@ class ReadinessService:
 
 
 def cause_of(error: VaultError | None) -> str | None:
-    """Return the cause that an error names, or its code; None without an error."""
+    """Return the cause that an error names, or its code; None if there is no error."""
     return None if error is None else error.reason or error.code

@@ -19,7 +19,7 @@ from vault_domain.services.tokens.remembered import RememberedRows
 _log = logging.getLogger(__name__)
 
 PATIENCE = 1.0
-"""Seconds after which a read is answered from memory, if its row is remembered."""
+"""Seconds after which a read is answered from memory, if memory has a token that may be handed out."""
 
 _QUIET_SECONDS = 60.0
 """Shortest time in seconds between two lines of the log about reads that were answered from memory."""
@@ -53,10 +53,10 @@ class RowReader:
         self._quiet_until = -math.inf
 
     def at_hand(self, key: TokenKey) -> Reading | None:
-        """Return a remembered row that answers without a query; None: `read` decides.
+        """Return a remembered row that answers without a query; None: call `read`.
 
-        While an answer of a provider waits for the database, it is always None, because the answer may replace the row.
-        The caller counts the read in `counts` if it hands the token out.
+        While any provider's answer waits for the database, the result is None, because the answer may replace the row.
+        A caller that hands the token out counts the read in `counts`.
         """
         return None if self._held else self._rows.cached(key)
 
@@ -66,10 +66,10 @@ class RowReader:
         Args:
             key: the key of the row.
             fresh: never answer from the remembered rows.
-            patience: seconds after which a remembered row answers.
+            patience: seconds after which memory answers, if it can.
 
         Raises:
-            StorageError: the store failed, and no remembered row may be used.
+            StorageError: the store failed, and memory has no token that may be handed out.
         """
         cached = None if fresh else self._rows.cached(key)
         if cached is not None:
@@ -96,10 +96,13 @@ class RowReader:
         return self._handed_out(answer)
 
     async def read_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
-        """Read the rows of several keys; remembered rows answer as in `read`, but only if they answer for every key.
+        """Read the rows of several keys.
+
+        If the store fails or does not answer within `PATIENCE`, memory answers, but only if it can answer for every
+        key. The read cache is not used.
 
         Raises:
-            StorageError: the store failed, and not all keys have a remembered row that may be used.
+            StorageError: the store failed, and memory cannot answer for every key.
         """
         name, failure = ("read of many", self._tasks.new_id()), None
         try:
@@ -146,7 +149,7 @@ class RowReader:
     async def _from_memory(self, key: TokenKey, *, fresh: bool) -> Reading:
         """Answer from memory; a read goes on in the background, so that the answer of a slow store is remembered."""
         answer = self._without_store(key, fresh=fresh)
-        if answer is None:  # it expired, or was changed meanwhile
+        if answer is None:  # the token expired, or was changed meanwhile
             return await self._from_store(key)
         with suppress(TimeoutError, StorageError):
             await self._tasks.share(_flight(key), lambda: self._from_store(key), 0.0)
@@ -188,7 +191,8 @@ def _by_question(
     """Return the rows by requested key.
 
     A row whose key was not requested has taken the place of a requested key's row, but the row does not tell which key
-    that is. So each requested key without a row gets an error instead of counting as not stored.
+    that is. So each requested key without a row gets an error instead of counting as not stored. If every requested key
+    has a row, all of them get an error.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):

@@ -24,7 +24,7 @@ from vault_domain.services.tokens.change_log import EVERYTHING, ChangeLog, Scope
 T = TypeVar("T")
 
 _MOST_AT_ONCE = 256
-"""Largest number of rows of one write that are remembered. A bulk write would push out the rows that are in use."""
+"""Largest number of keys of a write whose rows are remembered. A larger write would push out the rows in use."""
 
 _MOST_REFUSED = 10_000
 """Largest number of rejected values to keep in mind."""
@@ -41,13 +41,16 @@ class _Row:
     was_used: bool = False
 
     def confirm(self, store_time: datetime, ticket: Ticket) -> None:
-        """Note that the store has told the same again."""
+        """Note that the store has returned the same row again."""
         self.store_time, self.since, self.epoch = store_time, ticket.since, ticket.epoch
         self.left, self.was_used = time_left(self.token, store_time), False
 
 
 class Ticket(NamedTuple):
-    """The moment at which a read or a write began. Each read makes one, and a tuple is made in half the time."""
+    """The moment at which a read or a write began.
+
+    It is a tuple, because each read makes a ticket, and another object takes twice the time to make.
+    """
 
     changes: int
     """Number of the last change that this process knew of by then."""
@@ -56,7 +59,7 @@ class Ticket(NamedTuple):
     """The monotonic time in seconds."""
 
     epoch: int
-    """Number of times by then that any rows may have changed."""
+    """Number of calls of `RememberedRows.anything_changed` by then."""
 
 
 class RememberedRows:
@@ -69,7 +72,7 @@ class RememberedRows:
         policy: the limits.
         tasks: tells the monotonic time.
         is_at_hand: returns whether a data key (of a tenant, by id) decrypts without asking the store or a key service.
-        clock: tells the store's time; None: it is computed from the time of the store's last answer.
+        clock: tells the store's time; None: compute it from the store's time when the store last returned the row.
     """
 
     def __init__(
@@ -127,7 +130,7 @@ class RememberedRows:
             self._drop(key)
             return
         if before is not None and before.mark == mark and before.token == row:
-            # Objects that replace equal ones, read by read, would let the garbage collector visit the whole heap often.
+            # Keep the object, because new ones for each read would let the garbage collector visit all objects often.
             before.confirm(store_time, ticket)
         else:
             self._rows[key] = _Row(row, store_time, ticket.since, time_left(row, store_time), ticket.epoch, mark)
@@ -139,7 +142,7 @@ class RememberedRows:
             self._make_room()
 
     def forget(self, scope: Scope) -> None:
-        """Forget rows, because they have changed; the results of reads that are running now are not remembered."""
+        """Forget rows, because they have changed; running reads of these rows are not remembered either."""
         self._log.note(scope)
         for key in [key for key in self._rows if scope_of_key(key)[: len(scope)] == scope]:
             self._drop(key)
@@ -156,7 +159,7 @@ class RememberedRows:
             self._drop(key)
 
     def learn(self, key: TokenKey, tokens: Mapping[TokenKind, TokenInfo] | None) -> None:
-        """Forget a row if the metadata of its account shows that another value is stored, or none, or an invalid one.
+        """Forget a row if its account's metadata shows that its value or status has changed or that it was deleted.
 
         Args:
             key: the row's key.
@@ -191,7 +194,7 @@ class RememberedRows:
             work: the write.
             keys: keys whose rows it may change.
             scopes: further rows that it may change.
-            stored: returns the rows that the write stored.
+            stored: returns the rows that the write stored, given its result.
         """
         self._forget_all(keys, scopes)
         ticket = self.begin()
@@ -200,7 +203,7 @@ class RememberedRows:
         except BaseException as error:
             self._forget_all(keys, scopes)
             if not isinstance(error, (GenerationConflictError, DataKeyInactiveError)):
-                # Also if the caller is cancelled, because the write goes on.
+                # The result is unknown, also if the caller was cancelled, because the write goes on.
                 self._log.doubt([*map(scope_of_key, keys), *scopes])
             raise
         rows = stored(change.result) if len(keys) <= _MOST_AT_ONCE else ()
@@ -250,7 +253,7 @@ class RememberedRows:
         return None if row is None or now is None else Reading(row.token, now, is_stale=True)
 
     def may_serve(self, key: TokenKey) -> bool:
-        """Return whether `stale` has an answer, without computing the store's time as that does."""
+        """Return whether `stale` has an answer; this costs less, because it does not compute the store's time."""
         row = self._rows.get(key)
         return row is not None and self._is_fit(key, row, self._monotonic() - row.since, self._stale_seconds)
 
@@ -273,7 +276,7 @@ class RememberedRows:
         return self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id)
 
     def _make_room(self) -> None:
-        """Forget the first row, or move it to the end if it was used since it became the last."""
+        """Forget the first row, or move it to the end if it was used since it was last put there."""
         key, row = next(iter(self._rows.items()))
         if row.was_used:
             row.was_used = False

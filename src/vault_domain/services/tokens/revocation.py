@@ -1,4 +1,4 @@
-"""Asks a provider to revoke an account's credential before the vault deletes the account."""
+"""Asks a provider to revoke an account's refresh or access token before the vault deletes the account."""
 
 import logging
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class RevocationService:
-    """Revokes credentials and reports the result; it does not raise errors of the provider."""
+    """Revokes tokens and reports the result; it does not raise errors of the provider."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class RevocationService:
         self._accounts = accounts
 
     async def shares_grant(self, account: Account) -> bool:
-        """Return whether a revocation would end the grant of another account, of any tenant, too."""
+        """Return whether a revocation would also end the grant of an account of another tenant."""
         scope = getattr(self._refreshers.get(account.provider), "revocation_scope", RevocationScope.GRANT)
         return scope == RevocationScope.USER_AND_CLIENT and await self._accounts.has_sibling(account)
 
     async def revoke(self, account: Account) -> bool | None:
-        """Ask the provider to revoke the credential; return whether it confirmed.
+        """Ask the provider to revoke the refresh token, or else the access token; return whether it confirmed.
 
-        None means that there is no readable credential, no refresher that can revoke, or no revocation endpoint.
+        None means that there is no readable token, no refresher that can revoke, or no revocation endpoint.
         """
         revoker = self._refreshers.get(account.provider)
         if not isinstance(revoker, TokenRevoker):

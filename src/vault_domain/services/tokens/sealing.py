@@ -24,7 +24,7 @@ T = TypeVar("T")
 W = TypeVar("W")
 W_co = TypeVar("W_co", covariant=True)
 
-# A further round is needed only if a rotation or erasure committed meanwhile. Many rounds in a row are a fault.
+# A further round is needed only if a key rotation or an erasure committed meanwhile. Many rounds in a row are a fault.
 _ROUNDS = 8
 
 
@@ -49,7 +49,7 @@ class Draft(Protocol[W_co]):
 
     @property
     def extra(self) -> Extra:
-        """The members to keep with the value."""
+        """The extra members to keep with the value."""
 
     def seal(self, sealed: SealedToken, lead: timedelta | None) -> W_co:
         """Return the write that stores this draft with the sealed value."""
@@ -107,9 +107,10 @@ def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> 
 
 
 def with_expiry(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:
-    """Add the times in an access token's JWT to its draft, else the provider's default lifetime.
+    """Return an access token's draft with the times in its JWT, or else with the provider's default lifetime.
 
-    A given expiry or lifetime stays. An imported token gets no default lifetime, because its age is not known.
+    A given expiry or lifetime stays. An imported token gets only the expiry in its JWT. It gets no default lifetime,
+    because its age is not known.
     """
     if draft.key.kind is not TokenKind.ACCESS_TOKEN or (draft.expires_at or draft.lifetime) is not None:
         return draft

@@ -37,7 +37,7 @@ _READS = 2
 """Number of overtaken reads after which a read is tried for the last time; data keys are not destroyed that often."""
 
 _ENDING_AT_ONCE = 100
-"""Number of refresh tokens that end soon and are noted in one transaction."""
+"""Largest number of refresh tokens for which one transaction writes the event that they end soon."""
 
 
 def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -142,7 +142,7 @@ class TokenService:
         """Return the tokens stored under these keys, in the order of the keys.
 
         Raises:
-            DecryptionError: at least one value cannot be decrypted; its `keys` names all of them.
+            DecryptionError: at least one value cannot be decrypted; the error's `keys` are the keys of all such values.
         """
         readings = await self._reader.read_many(keys)
         tokens: dict[TokenKey, Token] = {}
@@ -171,14 +171,17 @@ class TokenService:
     async def get_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False
     ) -> UsableToken | None:
-        """Return the access token if it may be used now, else None. It never calls a provider."""
+        """Return the access token if it may be used now, else None. No provider is called."""
         return (await self.find_access(account, buffer, fresh=fresh)).usable
 
     @_unless_overtaken
     async def find_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
-        """Find the token as `get_access` does, and tell how it was found; see `RowReader.read` for the arguments."""
+        """Find the token as `get_access` does, and tell when and where it was found.
+
+        See `freshness` for ``buffer``, and `RowReader.read` for ``fresh`` and ``patience``.
+        """
         key = access_key(account)
         row, reading = await self._read(key, fresh=fresh, patience=patience)
         found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
@@ -229,7 +232,10 @@ class TokenService:
         return change.result
 
     async def note_ending(self, should_stop: Callable[[], bool], *, actor: str | None) -> None:
-        """Publish the event of each refresh token that ends soon, in batches until none is left."""
+        """Write and publish the event of each refresh token that ends soon, in batches until none is left.
+
+        If ``should_stop`` returns True, no further batch begins.
+        """
         noted = _ENDING_AT_ONCE
         while noted == _ENDING_AT_ONCE and not should_stop():
             change = await self._tokens.note_ending(self._policy.notice, limit=_ENDING_AT_ONCE, actor=actor)

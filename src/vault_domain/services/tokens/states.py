@@ -1,12 +1,12 @@
 """Seals the state of an authorization request, and opens it once (RFC 6749 section 10.12).
 
-A state is sealed under the tenant's data key. Its context names the text that the caller binds it to. No token and no
-journal entry has the same context, because the identifier in it begins with NUL, and is not the journal's.
+A state is sealed under the tenant's data key. The state's context holds a hash of the text that the caller binds the
+state to. No token and no journal entry has the same context: a token's identifier holds no NUL, and a journal entry's
+identifier begins differently.
 """
 
 import base64
 import hashlib
-import json
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -32,8 +32,8 @@ class OpenedState:
     """A state that was opened.
 
     Attributes:
-        tenant_id: the tenant that it was sealed for.
-        content: what was sealed.
+        tenant_id: the tenant that the state was sealed for.
+        content: the text that was sealed.
     """
 
     tenant_id: str
@@ -50,14 +50,14 @@ class StateService:
     async def seal(self, account: Account, content: Secret, *, bound_to: Secret, lifetime: timedelta) -> str:
         """Return a state that is valid for ``lifetime`` by the store's time."""
         ends = (await self._ledger.now() + lifetime - _EPOCH) // _MICROSECOND
-        text = Secret(json.dumps([ends, content.reveal()]))
+        text = Secret(f"{ends} {content.reveal()}")
         [sealed] = await self._cipher.seal([(_context(account.tenant_id, bound_to), text)])
         return base64.urlsafe_b64encode(sealed.data_key_id + sealed.blob).decode().rstrip("=")
 
     async def open(self, state: Secret, *, bound_to: Secret) -> OpenedState | StateRefusedError:
-        """Open a state and use it up; return the error to raise if it is not valid.
+        """Open a state and use it up; return the error to raise if the state is not valid.
 
-        No frame of an error that is raised meanwhile shows the state.
+        If this method raises an error, no frame of its traceback shows the state.
         """
         state_id, sealed = _parts(state)
         tenant_id = None if sealed is None else await self._ledger.tenant_of(sealed.data_key_id)
@@ -85,8 +85,8 @@ def _context(tenant_id: str, bound_to: Secret) -> TokenKey:
 
 
 def _content(content: Secret) -> tuple[int, Secret]:
-    ends, text = json.loads(content.reveal())
-    return ends, Secret(text)
+    ends, _, text = content.reveal().partition(" ")
+    return int(ends), Secret(text)
 
 
 def _parts(state: Secret) -> tuple[bytes, SealedToken | None]:
