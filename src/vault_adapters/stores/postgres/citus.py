@@ -63,6 +63,8 @@ def citus_sql(schema: str) -> str:
     name = quoted(schema)
     tables = "\n\n".join(schema_steps(schema))
     steps = [
+        # Otherwise, Citus copies rows over several connections, and then creates no function in this transaction.
+        "SET LOCAL citus.multi_shard_modify_mode TO 'sequential';",
         f"DO $token_vault_do$ BEGIN IF to_regclass({_table(schema, 'migration')}) IS NULL THEN",
         "EXECUTE $token_vault_tables$",
         tables,
