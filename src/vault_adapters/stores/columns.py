@@ -157,6 +157,11 @@ def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(sound)
 
 
+def dated(row: tuple[Any, ...], now: object) -> tuple[Any, ...]:
+    """Return a row that ends with the database's time with a clock's time instead, unless that is None."""
+    return row if now is None else (*row[:-1], now)
+
+
 def id_of(row: Sequence[Any]) -> Any:
     """Return the id of a token from a row that begins with the columns `TOKEN`."""
     return row[0]

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from attrs import frozen
 
-from vault_adapters.stores.columns import bounded, id_of, with_last_use
+from vault_adapters.stores.columns import bounded, dated, id_of, with_last_use
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader
 from vault_adapters.stores.queries import Queries
@@ -96,12 +96,7 @@ async def read_token(
     else:
         last = await reader.fetch(*use) if last is None else last
         found = [uses.remember(key, row, last) for row in rows]
-    return [_dated(bounded(row), now) for row in found]
-
-
-def _dated(row: Row, now: datetime | None) -> Row:
-    """Return a row whose last column is the database's time with the clock's time, if there is a clock."""
-    return row if now is None else (*row[:-1], now)
+    return [dated(bounded(row), now) for row in found]
 
 
 async def store_token(database: PostgresDatabase, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
