@@ -166,7 +166,7 @@ def test_the_image_is_built_from_what_exists():
     assert {name for name, _ in instructions} <= known
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     text = dict(instructions)
-    [extras] = re.findall(r"token-vault\[([\w,]+)\]", (FILES / "Dockerfile").read_text())
+    [extras] = re.findall(r"whl\)\[([\w,]+)\]", (FILES / "Dockerfile").read_text())
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
     assert set(json.loads(text["ENTRYPOINT"])) <= set(project["scripts"])
     build().parse_args(json.loads(text["CMD"]), exit_on_error=False, print_error=False)

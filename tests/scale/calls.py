@@ -47,8 +47,8 @@ def contestants(
         if len(found) != BATCH:
             raise RuntimeError("too few accounts are due")
 
-    async def page(state: ConnectionState | None) -> None:
-        if not (await vault.list_accounts(state=state, limit=PAGE)).items:
+    async def page(state: ConnectionState | None, provider: str | None = None) -> None:
+        if not (await vault.list_accounts(state=state, provider=provider, limit=PAGE)).items:
             raise RuntimeError("the page is empty")
 
     async def bare_page() -> None:
@@ -60,6 +60,7 @@ def contestants(
         _timed("get_token", 20, lambda: vault.get_token(next_key())),
         _timed(f"a bare SELECT of {PAGE} accounts", 2, bare_page),
         _timed(f"first {PAGE} accounts", 2, lambda: page(None)),
+        _timed(f"first {PAGE} at a provider", 2, lambda: page(None, PROVIDER)),
         _timed(f"first {PAGE} to connect again", 2, lambda: page(ConnectionState.REAUTHORIZATION_REQUIRED)),
         _timed(f"first {PAGE} that fail", 2, lambda: page(ConnectionState.RETRYING)),
         _timed(f"first {PAGE} tenants", 2, lambda: vault.list_tenants(limit=PAGE)),

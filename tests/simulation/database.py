@@ -25,28 +25,47 @@ class Server(DictDatabase):
 
     def __init__(self, most_events=None):
         super().__init__()
-        self._most_events = most_events
-        self._judged, self._first_due = None, None
+        self._most_events = self._limit = most_events
+        self._judged, self._first_due, self._first_seconds = None, None, float("inf")
 
-    def has_due(self, now):
+    def has_due(self, clock):
         """Return whether a sweep would find an account."""
         tables = self.tables
         if tables is not self._judged:  # each transaction replaces the tables
-            times = (row.due_at for row in tables.accounts.values() if row.due_at is not None)
+            times = [row.due_at for row in tables.accounts.values() if row.due_at is not None]
             self._judged, self._first_due = tables, min(times, default=None)
-        return self._first_due is not None and self._first_due <= now
+            self._first_seconds = float("inf") if not times else (self._first_due - clock.start).total_seconds()
+        # Numbers are compared first, because they are there already; the time must be made.
+        return clock.seconds + 1.0 > self._first_seconds and self._first_due <= clock.now()
 
     async def transact(self, work, clock):
         """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
-        transaction = Transaction(self.tables.copy(), clock.now())
-        events = transaction.tables.events
-        if (
-            self._most_events is not None and len(events) > self._most_events
-        ):  # events about keys must stay: they confirm the states of keys
+        events = self.tables.events
+        if self._limit is not None and len(events) > self._limit:
+            # Events about keys must stay: they confirm the states of keys.
             events[:] = [event for event in events if event.account is None]
-        result = work(transaction)
-        self.tables = transaction.tables
+            self._limit = len(events) + self._most_events
+        tables = _TouchedTables(self.tables)
+        result = work(Transaction(tables, clock.now()))
+        self.tables = tables.all()
         return result
+
+
+class _TouchedTables:
+    """The tables of a transaction: each is copied when it is first asked for."""
+
+    def __init__(self, before):
+        self._before = before
+
+    def __getattr__(self, name):
+        table = getattr(self._before, name).copy()
+        setattr(self, name, table)
+        return table
+
+    def all(self):
+        """Return all tables: the copies, and those that nobody asked for."""
+        copies = {**vars(self)}
+        return evolve(copies.pop("_before"), **copies)
 
 
 class Link:
@@ -64,7 +83,7 @@ class Link:
     def __init__(self, loop, random, ambush):
         self._loop, self._random, self.ambush = loop, random, ambush
         self.slow, self.lost, self.down, self.silent = 0.0, 0.0, False, False
-        self.broken_since, self.last_cut = 0.0, None
+        self.broken_since, self.last_cut, self._has_trouble = 0.0, None, False
 
     def heal(self):
         """End all faults."""
@@ -76,6 +95,7 @@ class Link:
         was_broken = self.is_broken
         for name, value in changes.items():
             setattr(self, name, value)
+        self._has_trouble = bool(self.slow or self.lost or self.down or self.silent)
         self.broken_since = self._loop.time()
         if self.is_broken and not was_broken:
             self.last_cut = self.broken_since, None
@@ -90,7 +110,7 @@ class Link:
     @property
     def is_calm(self):
         """Whether statements take effect at once; asked before each, for speed."""
-        return not (self.ambush.is_set or self.slow or self.lost or self.down or self.silent)
+        return not (self._has_trouble or self.ambush.is_set)
 
     async def run(self, call):
         """Send a statement, let the server run it, and return the answer."""
@@ -99,7 +119,7 @@ class Link:
         return await self._run(call)
 
     async def _run(self, call):
-        if not (self.slow or self.lost or self.down or self.silent):
+        if not self._has_trouble:
             return await call()
         result = self._loop.create_future()
         random = self._random

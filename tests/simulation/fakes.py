@@ -7,7 +7,7 @@ from functools import cache
 from itertools import count
 from types import SimpleNamespace
 from unittest.mock import patch
-from uuid import UUID
+from uuid import UUID, SafeUUID
 
 from tests.examples.dict_store import tokens as dict_tokens
 from tests.services.fakes import MASTER_KEY, PlainCipher
@@ -27,20 +27,28 @@ from vault_domain.services.tokens import clients
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 _MOST_KEYS = 10_000
+_set = object.__setattr__
 
 
 class WorldClock:
     """Implements `Clock`: the virtual time, plus the steps that faults make."""
 
+    start = START
+
     def __init__(self, loop):
         self._loop, self.offset = loop, 0.0
         self._seconds, self._now = 0.0, START
 
+    @property
+    def seconds(self):
+        """The seconds since `start`."""
+        return self._loop.now + self.offset
+
     def now(self):
         """Return the time, in UTC."""
-        seconds = self._loop.time() + self.offset
+        seconds = self._loop.now + self.offset
         if seconds != self._seconds:
-            self._seconds, self._now = seconds, START + timedelta(seconds=seconds)
+            self._seconds, self._now = seconds, START + timedelta(0, seconds)
         return self._now
 
 
@@ -156,7 +164,7 @@ class Naps:
     @property
     def is_calm(self):
         """Whether periodic work would find nothing to do now, unless an account is due."""
-        if self._loop.time() < self._until:
+        if self._loop.now < self._until:
             return False
         for disk in self._disks:  # noqa: SIM110 - a generator takes three times as long
             if disk.files:
@@ -196,7 +204,15 @@ async def _no_master_keys(keys, _):
 
 def _numbered_ids():
     numbers = count(1)
-    return lambda: UUID(int=next(numbers))
+
+    def new_id():
+        """Return a UUID, as its constructor makes it, in half the time."""
+        made = object.__new__(UUID)
+        _set(made, "int", next(numbers))
+        _set(made, "is_safe", SafeUUID.unknown)
+        return made
+
+    return new_id
 
 
 @contextmanager

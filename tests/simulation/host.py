@@ -125,7 +125,7 @@ class Host:
         pause = world.random.uniform(0.8, 1.2) * period
         if world.sweeps_together:  # as cron starts all of them
             pause = period - world.loop.time() % period + world.random.uniform(0.0, 0.5)
-        world.later(pause, self._sweep_now, process, vault)
+        world.loop.outside(pause, self._sweep_now, process, vault)
 
     def _sweep_now(self, process, vault):
         """Start a sweep, unless it would find nothing: that costs time and shows nothing."""

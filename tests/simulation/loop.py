@@ -25,6 +25,8 @@ class Life(enum.Enum):
 
 
 _RUNNING = Life.RUNNING  # looking a member up takes a while in Python 3.11
+_Task, _copy_context, _process = asyncio.Task, contextvars.copy_context, PROCESS.get
+_push, _pop, _next = heapq.heappush, heapq.heappop, next
 
 
 class Process:
@@ -84,42 +86,48 @@ class DeadlockError(Exception):
     """Nothing is left to do, and no timer is set."""
 
 
-class _Handle:
-    """A callback that waits for its turn: what code uses of `asyncio.Handle` and `asyncio.TimerHandle`, and faster."""
+class _Handle(list):
+    """A callback that waits for its turn, its arguments and its context: a list is made faster than other objects.
 
-    __slots__ = ("args", "callback", "context")
+    It has what code uses of `asyncio.Handle` and `asyncio.TimerHandle`.
+    """
 
-    def __init__(self, callback, args, context):
-        self.callback, self.args, self.context = callback, args, context
+    __slots__ = ()
 
     def cancel(self):
         """Do not call it."""
-        self.callback = self.args = None
+        self[0] = self[1] = None
 
     def cancelled(self):
         """Return whether it was cancelled."""
-        return self.callback is None
+        return self[0] is None
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks of different processes in an order that a seed determines.
 
     Callbacks of one process run in the order in which they were scheduled, as asyncio promises.
+
+    Attributes:
+        now: the virtual time in seconds.
     """
 
     def __init__(self, seed):
         super().__init__()
-        self._virtual_now = 0.0
+        self.now = 0.0
         self._order, self._timers, self._numbers = Random(seed), [], count()
         self._outside = contextvars.Context()
+        self.get_debug = bool  # asked for each future; a function in C that returns False
 
     def time(self):
         """Return the virtual time in seconds."""
-        return self._virtual_now
+        return self.now
 
     def outside(self, delay, callback, *args):
         """Call a function of the world, outside of all processes, after a delay in seconds."""
-        return self._set(self._virtual_now + delay, callback, args, self._outside)
+        timer = _Handle((callback, args, self._outside))
+        _push(self._timers, (self.now + delay, _next(self._numbers), timer))
+        return timer
 
     def requeue(self, handles):
         """Make callbacks ready that were kept."""
@@ -136,15 +144,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def create_task(self, coro, *, name=None, context=None):
         """See `asyncio.AbstractEventLoop`; a process keeps its tasks."""
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
-        process = PROCESS.get() if context is None else context.get(PROCESS)
+        task = _Task(coro, loop=self, name=name or "task", context=context)  # asyncio numbers those without a name
+        process = _process() if context is None else context.get(PROCESS)
         if process is not None:
             process.keep(task)
         return task
 
     def call_soon(self, callback, *args, context=None):
         """See `asyncio.AbstractEventLoop`."""
-        handle = _Handle(callback, args, contextvars.copy_context() if context is None else context)
+        handle = _Handle((callback, args, _copy_context() if context is None else context))
         self._ready.append(handle)
         return handle
 
@@ -154,12 +162,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def call_later(self, delay, callback, *args, context=None):
         """See `asyncio.AbstractEventLoop`."""
-        return self._set(self._virtual_now + delay, callback, args, context)
+        return self._set(self.now + delay, callback, args, context)
 
     def _set(self, when, callback, args, context):
         """Set a timer; tuples in the heap are compared faster than handles."""
-        timer = _Handle(callback, args, contextvars.copy_context() if context is None else context)
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        timer = _Handle((callback, args, _copy_context() if context is None else context))
+        _push(self._timers, (when, _next(self._numbers), timer))
         return timer
 
     def _run_once(self):
@@ -167,8 +175,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready, timers, pop, run = self._ready, self._timers, heapq.heappop, self._run
         while not self._stopping:
             if not ready:
-                self._jump()
-            now = self._virtual_now
+                handle = self._jump()
+                if not timers or timers[0][0] > self.now:
+                    run(handle)
+                    continue
+                ready.append(handle)
+            now = self.now
             while timers and timers[0][0] <= now:
                 ready.append(pop(timers)[2])
             if len(ready) == 1:
@@ -180,13 +192,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 run(handle)
 
     def _run(self, handle):
-        callback, context = handle.callback, handle.context
+        callback, args, context = handle
         if callback is None:
             return
         process = context.get(PROCESS)
         if process is None or process.life is _RUNNING:
             try:
-                context.run(callback, *handle.args)
+                context.run(callback, *args)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -197,15 +209,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
             process.kept.append(handle)
 
     def _jump(self):
+        """Let the next timer's time come; return its callback."""
         timers = self._timers
-        while timers and timers[0][2].callback is None:
-            heapq.heappop(timers)
-        if not timers:
-            raise DeadlockError("every task waits for another one")
-        self._virtual_now = max(self._virtual_now, timers[0][0])
+        while timers:
+            when, _, handle = _pop(timers)
+            if handle[0] is not None:
+                if when > self.now:
+                    self.now = when
+                return handle
+        raise DeadlockError("every task waits for another one")
 
     def _permuted(self, handles):
-        owners = [handle.context.get(PROCESS) for handle in handles]
+        owners = [context.get(PROCESS) for _, _, context in handles]
         if owners.count(owners[0]) == len(owners):
             return handles
         queues = {}

@@ -66,7 +66,7 @@ class Scene:
         )
 
     def at(self, seconds):
-        self.loop._virtual_now = seconds
+        self.loop.now = seconds
 
     def is_out_of_reach(self):
         self.at(REUSED)

@@ -150,10 +150,10 @@ class World:
 
     def has_due(self):
         """Return whether a sweep would find an account."""
-        now = self.clock.now()
         if self.peer is not None:
+            now = self.clock.now()
             return any(not row.is_condemned and is_due(row, now, 2 * BUFFER) for row in self.peer_tables.rows.values())
-        return self.server.has_due(now)
+        return self.server.has_due(self.clock)
 
     def step_clock(self, seconds):
         """Step the database's clock."""
@@ -286,7 +286,7 @@ def run(seed, kind, **options):
     """
     logging.disable(logging.CRITICAL)
     gc.disable()
-    _freeze()
+    freeze()
     try:
         return World(seed, kind, **options).run()
     finally:
@@ -296,7 +296,8 @@ def run(seed, kind, **options):
 
 
 @cache
-def _freeze():
+def freeze():
+    """Let the garbage collector never visit again what exists now: modules, classes and functions."""
     gc.collect()
     gc.freeze()
 

@@ -2,14 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http.cookies import SimpleCookie
 from importlib import import_module
 from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth import aget_user
 from django.core.asgi import get_asgi_application
-from django.http import HttpRequest
+from django.http import HttpRequest, parse_cookie
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse
 from starlette.routing import Mount
@@ -31,7 +30,7 @@ pages = dashboard(
 async def user_of(scope: Scope) -> Any:
     """Return the user of Django's session."""
     header = b"; ".join(value for name, value in scope["headers"] if name == b"cookie")
-    cookies = {name: morsel.value for name, morsel in SimpleCookie(header.decode("latin-1")).items()}
+    cookies = parse_cookie(header.decode("latin-1"))
     request = HttpRequest()
     engine = import_module(settings.SESSION_ENGINE)
     request.session = engine.SessionStore(cookies.get(settings.SESSION_COOKIE_NAME))

@@ -75,7 +75,8 @@ async def main(url: str, secret: bytes, place: anyio.Path) -> None:
             for event in page.items:
                 if event.action in TOLD:
                     await post(client, url, secret, event)
-                await keep(place, event.cursor)
+                if event.cursor is not None:  # each event of a feed has one
+                    await keep(place, event.cursor)
 
 
 if __name__ == "__main__":

@@ -128,12 +128,16 @@ def _whole_number(digits: str) -> float:
     return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
 
 
+_DECODER = json.JSONDecoder(parse_int=_whole_number)
+
+
 def json_object(body: bytes | None) -> Members | None:
     """Return the JSON object of a body; None if the body is no JSON object."""
     if body is None:
         return None
     try:
-        members = json.loads(body, parse_int=_whole_number)
+        # As `json.loads` does it, which would make a decoder for each answer.
+        members = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
         return None
     return members if isinstance(members, dict) else None

@@ -123,7 +123,10 @@ def settle(outcome: T | VaultError, account: Account) -> T:
     """Return an outcome, or raise it if it is an error, from a frame without secrets."""
     if isinstance(outcome, VaultError):
         outcome.account = account
-        raise outcome
+        try:
+            raise outcome
+        finally:
+            del outcome  # a frame that holds its own error stays, with a credential, until the garbage collector runs
     return outcome
 
 

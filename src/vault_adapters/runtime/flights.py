@@ -41,7 +41,10 @@ class Flights:
             return await _join(self.begin(key, work))
         except VaultError as error:
             failure = copy.copy(error)
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # a frame that holds its own error stays until the garbage collector runs
 
     def begin(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
         """Return the task of the running call with this key, or start a call; do not wait for it."""
@@ -106,7 +109,10 @@ async def _join(task: asyncio.Task[T]) -> T:
         await waiter
     finally:
         task.remove_done_callback(wake)
-    return task.result()
+    try:
+        return task.result()
+    finally:
+        del task  # it holds its error, whose traceback holds this frame
 
 
 def _wake(waiter: asyncio.Future[None], _: asyncio.Task[Any]) -> None:

@@ -85,6 +85,8 @@ class AsyncioTasks:
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """Run ``work`` once for all concurrent callers with the same key."""
+        if timeout is None:
+            return await self._flights.share(key, work)
         async with asyncio.timeout(timeout):
             return await self._flights.share(key, work)
 

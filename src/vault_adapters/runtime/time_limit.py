@@ -85,6 +85,7 @@ class TimeLimit:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._timer.cancel()
+        self._beat = None  # it may refer to this limit, and a cycle stays until the garbage collector runs
         _enclosing.reset(self._mark)
         if self._outer is not None:
             self._outer.inner = None

@@ -208,12 +208,13 @@ _LISTS = {
 }
 
 
-def list_of_state(state: ConnectionState | None) -> str:
-    """Return the name of the query that finds all accounts of this state.
+def list_of(state: ConnectionState | None, provider: str | None) -> str:
+    """Return the name of the query that finds all accounts of this state, at this provider (None: at any).
 
     It may find accounts of other states too; the caller drops these. For a state that is rare, they are few.
     """
-    return "list_all_accounts" if state is None else _LISTS.get(state, "list_all_accounts")
+    anyone = "list_all_accounts" if provider is None else "list_provider_accounts"
+    return anyone if state is None else _LISTS.get(state, anyone)
 
 
 def sought_parameters(sought: Sought) -> dict[str, Any]:

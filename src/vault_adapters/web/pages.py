@@ -14,7 +14,7 @@ from vault_adapters.web.census import Counts
 from vault_adapters.web.charts import NARROW, columns
 from vault_adapters.web.reading import Answer
 from vault_adapters.web.site import Site, link
-from vault_adapters.web.timeline import timeline
+from vault_adapters.web.timeline import Timeline, timeline
 from vault_domain import (
     Account,
     AccountInfo,
@@ -105,7 +105,9 @@ class Pages:
         found = await self.site.reader.ask(("account", account), lambda: vault.get_account(account))
         if found.value is None and found.problem is None:
             return await self._missing(request, "The vault holds nothing for this account.")
-        events = await self.site.reader.ask(("timeline", account), lambda: timeline(vault, account))
+        events: Answer[Timeline] = Answer(self.site.reader.known(("timeline", account)))
+        if found.problem is None:  # else this question would wait for the same database
+            events = await self.site.reader.ask(("timeline", account), lambda: timeline(vault, account))
         return await self._show(
             request,
             "account.html",

@@ -84,7 +84,8 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
     except ValueError:
         address = None
-    if address is None or address.is_unspecified:
+    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:0.0.0.0 stands for all addresses too
+    if address is None or address.is_unspecified or (mapped is not None and mapped.is_unspecified):
         raise InvalidInputError("host must be localhost or one IP address of this machine, as browsers will name it")
     listener = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET)
     try:

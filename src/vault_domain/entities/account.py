@@ -51,7 +51,7 @@ else:
 
 
 @scrubbed_class
-@frozen
+@frozen(cache_hash=True)  # a refresh looks its account up in many tables
 class Account:
     """One account of a tenant at a provider.
 
@@ -101,6 +101,16 @@ class TokenKey:
         return stored_account(self.tenant_id, self.provider, self.identifier or "")
 
 
+def is_key_of(key: TokenKey, account: Account, kind: TokenKind) -> bool:
+    """Return whether ``key == account.key(kind)``, without making that key."""
+    return (
+        key.kind is kind
+        and key.tenant_id == account.tenant_id
+        and key.provider == account.provider
+        and key.identifier == account.identifier
+    )
+
+
 def access_key(account: Account) -> TokenKey:
     """Return the key of an account's access token, in a third of the time of `Account.key`."""
     return _key_of(account.tenant_id, account.provider, TokenKind.ACCESS_TOKEN, account.identifier)
@@ -109,6 +119,7 @@ def access_key(account: Account) -> TokenKey:
 def stored_account(tenant_id: str, provider: str, identifier: str) -> Account:
     """Return the account of a row without checking it again; ``""`` stands for no identifier."""
     account: Account = object.__new__(Account)
+    _set(account, "_attrs_cached_hash", None)
     _set(account, "tenant_id", tenant_id)
     _set(account, "provider", provider)
     _set(account, "identifier", identifier or None)

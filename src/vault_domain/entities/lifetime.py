@@ -12,6 +12,8 @@ from vault_domain.entities.text import LATEST
 LONGEST_LIFETIME = timedelta(days=36_525)
 """The longest lifetime that the vault keeps: 100 years."""
 
+_LONGEST_SECONDS = LONGEST_LIFETIME.total_seconds()
+
 _EARLIEST_EPOCH = 946_684_800  # the year 2000; a smaller number is a lifetime in the wrong member
 _END_OF_EPOCHS = 253_370_764_800  # the year 9999
 
@@ -21,7 +23,7 @@ def read_lifetime(value: object) -> timedelta | None:
     number = _number(value)
     if number is None or number < 0:
         return None
-    return timedelta(seconds=min(number, LONGEST_LIFETIME.total_seconds()))
+    return timedelta(seconds=min(number, _LONGEST_SECONDS))
 
 
 def read_epoch(value: object) -> datetime | None:

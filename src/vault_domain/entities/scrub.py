@@ -37,7 +37,10 @@ def scrubbed_class(cls: C) -> C:
         if refusal is not None:
             # Raise outside of the handler, so that the error has no `__context__`, which would hold frames too.
             del self, args, kwargs
-            raise refusal.with_traceback(None)
+            try:
+                raise refusal.with_traceback(None)
+            finally:
+                del refusal  # a frame that holds its own error stays until the garbage collector runs
 
     cls.__init__ = __init__
     return cls
@@ -56,7 +59,10 @@ def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
             raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
         finally:
             del args, kwargs
-        raise refusal.with_traceback(None)
+        try:
+            raise refusal.with_traceback(None)
+        finally:
+            del refusal  # as in `scrubbed_class`
 
     return wrapper
 
@@ -80,7 +86,10 @@ def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
             raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
         finally:
             del args, kwargs
-        raise refusal.with_traceback(None)
+        try:
+            raise refusal.with_traceback(None)
+        finally:
+            del refusal  # as in `scrubbed_class`
 
     return cast("Callable[P, Coroutine[Any, Any, T]]", wrapper)
 

@@ -303,6 +303,10 @@ async def test_export_keeps_formulas_out_of_spreadsheets_and_import_reads_them_b
     assert {row["scopes"] for row in table} == {"'=a b"}
     exported = {json.loads(line)["identifier"] for line in token_vault("export", "t1").out.splitlines()}
     assert exported == set(names)
+    raw = csv.DictReader(io.StringIO(token_vault("export", "t1", "--format", "csv", "--raw").out, newline=""))
+    assert {(row["identifier"], row["scopes"]) for row in raw} == {(name, "=a b") for name in names}
+    refused = token_vault("export", "t1", "--raw")
+    assert (refused.code, "--raw goes with --format csv only" in refused.stderr) == (2, True)
 
     text = io.StringIO(newline="")
     columns = ("tenant_id", "provider", "kind", "identifier", "scopes")

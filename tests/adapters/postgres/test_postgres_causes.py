@@ -1,5 +1,6 @@
 """If Postgres cannot be used, errors, logs and health name the cause, host, port and database, and no secret."""
 
+import contextlib
 import logging
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -160,6 +161,18 @@ async def test_the_server_stops_and_comes_back(server, own_url, caplog):
     ]
 
 
+async def test_an_outage_ends_with_an_answer_and_not_with_a_closed_connection(server, own_url, caplog):
+    """Neither giving a connection back nor closing the store shows that the database works."""
+    with contextlib.ExitStack() as stack:
+        async with open_postgres_store(own_url, migrate=True, pool_size=1, timeout=timedelta(seconds=1)) as store:
+            server.stop("fast")
+            stack.callback(server.start)
+            for _ in range(2):
+                await failing(store.tokens.list_tenant("t1", provider=None, limit=1, after=None))
+    assert "fails: connection_refused" in caplog.text
+    assert "works again" not in caplog.text
+
+
 async def test_a_page_is_damaged(server, own_url, caplog):
     async with opened(own_url):
         with psycopg.connect(own_url, autocommit=True) as connection:
@@ -201,6 +214,8 @@ def test_no_part_of_a_password_is_a_place(url, name, monkeypatch):
         ("connection failed: FATAL:  Passwort-Authentifizierung fehlgeschlagen", "connection_failed"),
         ("connection failed: certificate verify failed", "tls"),
         ("SSL SYSCALL error: EOF detected", "connection_failed"),
+        # What listens there is another kind of server, so nobody should look at certificates.
+        ("connection failed: received invalid response to SSL negotiation: H", "connection_failed"),
     ],
 )
 def test_texts_of_libpq(text, cause):

@@ -63,6 +63,15 @@ async def test_the_disk_is_full_and_gets_room_again(tmp_path, caplog):
     ]
 
 
+async def test_closing_a_file_does_not_show_that_it_works(tmp_path, caplog):
+    path = tmp_path / "vault.db"
+    async with open_sqlite_store(str(path), migrate=True, clock=None, timeout=SHORT) as store:
+        await prepare(store)
+        path.unlink()
+        await failing(store.tokens.store([write()], actor=None))
+    assert warnings(caplog) == [f"the SQLite database {path} fails: database_replaced"]
+
+
 async def test_another_process_holds_the_lock(tmp_path):
     path = tmp_path / "vault.db"
     async with open_sqlite_store(str(path), migrate=True, clock=None, timeout=SHORT) as store:

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
+from vault_adapters import StorageError, TokenKey, TokenKind, VaultConfig, open_vault
 from vault_adapters.stores.sqlite.permissions import tighten
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such file modes")
@@ -48,6 +48,19 @@ async def test_an_existing_database_is_tightened(config, tmp_path, caplog, mode)
     caplog.clear()
     async with open_vault(config):
         assert warnings_of(caplog) == []
+
+
+async def test_a_file_that_is_no_database_keeps_its_mode(config, tmp_path, caplog):
+    """A mistyped path may name a file that the whole machine reads, such as /etc/passwd."""
+    file = tmp_path / "vault.db"
+    file.write_text("root:x:0:0:root:/root:/bin/sh\n" * 40)
+    file.chmod(0o644)
+    with pytest.raises(StorageError) as caught:
+        async with open_vault(config):
+            pass
+    assert caught.value.reason == "corrupt"
+    assert modes(tmp_path) == {"vault.db": 0o644}
+    assert warnings_of(caplog) == []
 
 
 async def test_a_rollback_journal_is_tightened_too(config, tmp_path):

@@ -18,6 +18,7 @@ from vault_adapters import (
     ReauthorizationRequiredError,
     RefreshFailedError,
     TokenKind,
+    TokenNotFoundError,
     TokenSet,
     open_sync_vault,
     open_vault,
@@ -208,6 +209,18 @@ async def test_no_attribute_holds_a_secret_a_tenant_or_an_identifier(opening, sd
         allowed = {name for metric in METRICS for name in metric.attributes}
         found = {key for points in sdk.metrics().values() for attributes, _ in points for key in attributes}
         assert found <= allowed
+
+
+async def test_a_provider_that_only_a_caller_names_is_no_attribute(opening, sdk):
+    """A host may take the name from a request; each name would be a series of its own, and may be anything."""
+    async with opening(ScriptedRefresher()) as vault:
+        for name in ("acme", "sk-live-1", "sk-live-2"):
+            with pytest.raises(TokenNotFoundError):
+                await vault.ensure_access_token(Account("t1", name))
+        waits = [attributes for attributes, _ in sdk.metrics()["token_vault.wait.duration"]]
+        assert {each.get("token_vault.provider") for each in waits} == {"acme", None}
+        assert sdk.value("token_vault.wait.duration", outcome="not_connected") == 3
+        assert "sk-live" not in "".join(span.to_json() for span in sdk.spans()["token_vault.ensure"])
 
 
 async def test_every_metric_and_attribute_is_in_the_table(opening, sdk, clock, tmp_path):

@@ -183,6 +183,7 @@ async def test_a_form_is_good_for_its_action_its_actor_and_its_browser_only(vaul
         ({"Sec-Fetch-Site": "none"}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://[ops.test"}, 403),
         ({"Sec-Fetch-Site": "same-origin", "Origin": "https://public.example"}, 303),
         ({"Origin": "http://ops.test"}, 303),
     ],

@@ -118,7 +118,7 @@ def test_a_port_that_is_taken_and_a_host_for_all_are_refused(token_vault):
         done = token_vault("dashboard", "--port", str(taken.getsockname()[1]))
     assert done.code == 3
     assert "cannot listen at this host and port" in done.stderr
-    for host in ["0.0.0.0", "::", "example.com"]:
+    for host in ["0.0.0.0", "::", "::ffff:0.0.0.0", "example.com"]:
         done = token_vault("dashboard", "--port", "0", "--host", host)
         assert done.code == 2
         assert "host must be localhost or one IP address" in done.stderr

@@ -50,6 +50,31 @@ async def test_pages_show_the_cause_and_what_is_remembered(losable):
         assert "1 accounts" in Reader((await client.get("/")).text).text
 
 
+class Recorder:
+    """Notes what a page asks a vault for."""
+
+    def __init__(self, vault):
+        self.vault = vault
+        self.asked = []
+
+    def __getattr__(self, name):
+        self.asked.append(name)
+        return getattr(self.vault, name)
+
+
+async def test_the_page_of_an_account_waits_once(losable):
+    """A second question would wait for the same database, which may be ten seconds more."""
+    vault, lose = losable
+    recorder = Recorder(vault)
+    async with browsing(dashboard(lambda: recorder)) as client:
+        await client.get(account_path(ACCOUNT))
+        lose()
+        recorder.asked.clear()
+        page = Reader((await client.get(account_path(ACCOUNT))).text).text
+    assert recorder.asked == ["get_account"]
+    assert "Token stored" in page  # of the timeline that is remembered
+
+
 async def test_the_cause_is_that_of_the_real_database(postgres):
     with fault_proxy(postgres.create_database("dashboard")) as proxy:
         config = VaultConfig(

@@ -78,10 +78,10 @@ class DictTokenRepository:
                 info
                 for info in self._infos()
                 if info.key.kind is TokenKind.REFRESH_TOKEN
-                and info.status is not TokenStatus.INVALID
-                and info.value_id not in tables.noted
                 and info.expires_at is not None
+                and info.status is not TokenStatus.INVALID
                 and timedelta(0) < info.expires_at - now <= capped(notice, info.lifetime)
+                and info.value_id not in tables.noted
             ]
             noted = sorted(ending, key=lambda info: info.expires_at)[:limit]
             tables.noted.update(info.value_id for info in noted)

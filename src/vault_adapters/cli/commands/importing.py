@@ -22,7 +22,7 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.importing.formats import Format
 from vault_adapters.importing.formulas import guard
 from vault_adapters.importing.reading import Opener
-from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault
+from vault_domain import ImportedToken, ImportFailure, ImportReport, InvalidInputError, TokenVault
 
 _FormatName = Annotated[
     Literal["original", "tokens", "fernet"],
@@ -85,6 +85,7 @@ def export(
     all_: All = False,
     provider: OnlyProvider = None,
     format_: Annotated[Literal["jsonl", "csv"], Parameter(name="--format", help="JSON lines or CSV.")] = "jsonl",
+    raw: Annotated[bool, Parameter(help="Write CSV without apostrophes before formulas.", show_default=False)] = False,
 ) -> None:
     """Write the metadata of the tokens of a tenant or of all tenants, never their values.
 
@@ -93,10 +94,12 @@ def export(
     a terminal, control characters are shown as escapes.
     """
     one_tenant_or_all(tenant, all_)
+    if raw and format_ != "csv":
+        raise InvalidInputError("--raw goes with --format csv only")
     config = VaultConfig.from_env()
 
     async def work(vault: TokenVault) -> None:
-        write = _csv_rows() if format_ == "csv" else _json_row
+        write = _csv_rows(raw=raw) if format_ == "csv" else _json_row
         async for name in _each(tenant, vault):
             async for info in vault.iter_tokens(name, provider=provider):
                 write(token_json(info, config.refresh_buffer))
@@ -142,7 +145,7 @@ def _json_row(row: dict[str, Any]) -> None:
     sys.stdout.write(json_lines.dumps(row) + "\n")
 
 
-def _csv_rows() -> Callable[[dict[str, Any]], None]:
+def _csv_rows(*, raw: bool) -> Callable[[dict[str, Any]], None]:
     # Use UTF-8, because CSV has no escapes for characters that another encoding lacks.
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
     table = csv.DictWriter(sys.stdout, TOKEN_MEMBERS, lineterminator="\n")
@@ -150,7 +153,7 @@ def _csv_rows() -> Callable[[dict[str, Any]], None]:
     is_terminal = sys.stdout.isatty()
 
     def cell(value: Any) -> Any:
-        text = guard(value) if isinstance(value, str) else value
+        text = guard(value) if isinstance(value, str) and not raw else value
         return printable(text) if is_terminal and isinstance(text, str) else text
 
     def write(row: dict[str, Any]) -> None:

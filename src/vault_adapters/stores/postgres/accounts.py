@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of_state, owner_of
+from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of, owner_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres.audit import deletion_events
 from vault_adapters.stores.postgres.cursors import Row, int8
@@ -72,7 +72,7 @@ class PostgresAccountRepository:
 
         async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
             page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True)) | {"limit": int8(wanted)}
-            rows = await self._database.fetch(self._queries[list_of_state(state)], parameters | page)
+            rows = await self._database.fetch(self._queries[list_of(state, provider)], parameters | page)
             times.append(time_of(rows))
             return [list(group) for _, group in groupby(filter(has_token, rows), key=owner_of)]
 

@@ -48,6 +48,7 @@ _BY_TEXT = (
         causes.AUTHENTICATION_FAILED,
         re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|role \S* does not exist|pg_hba"),
     ),
+    (causes.CONNECTION_FAILED, re.compile(r"invalid response to SSL negotiation")),  # no Postgres listens there
     (causes.TLS, re.compile(r"(SSL|TLS)(?! SYSCALL)|certificate")),
 )
 _NAMES = re.compile(r'"[^"]*"')

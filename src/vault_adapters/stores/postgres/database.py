@@ -134,7 +134,7 @@ class Reader:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await translated(self.close(), self._connections.peer)
+        await translated(self.close(), self._connections.peer, answers=False)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. If the connection is lost, try once more on another connection."""
@@ -235,7 +235,7 @@ class PostgresDatabase:
     async def close(self) -> None:
         """Wait for running statements and close the connections."""
         await self._flights.wait()
-        await translated(self._connections.close(), self._connections.peer)
+        await translated(self._connections.close(), self._connections.peer, answers=False)
 
     def now(self) -> datetime | None:
         """Return the clock's time; without a clock, return None, which statements replace with the database's time."""

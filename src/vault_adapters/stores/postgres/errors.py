@@ -22,7 +22,7 @@ _PASSING = {
 }
 
 
-async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -> T:
+async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False, answers: bool = True) -> T:
     """Await ``work``; raise each error of the driver as a `StorageError` with only the error's cause and SQLSTATE.
 
     - The server's message and DETAIL are left out, because they may repeat values that were sent.
@@ -35,6 +35,7 @@ async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -
         peer: the database; its fault log counts failures and successes.
         opening: whether ``work`` opens connections; if so, errors of other libraries are translated too, such as
             those of the resolver.
+        answers: whether a success of ``work`` shows that the database works. Giving back a connection does not.
     """
     failure: BaseException
     try:
@@ -53,7 +54,8 @@ async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False) -
         error.__context__ = None
         failure = error.with_traceback(None)
     else:
-        peer.faults.worked()
+        if answers:
+            peer.faults.worked()
         return result
     finally:
         del work  # releases the coroutine with its frames

@@ -5,7 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of_state, owner_of
+from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of, owner_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
@@ -61,7 +61,7 @@ class SqliteAccountRepository:
         async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
             parameters = {"provider": provider, "limit": wanted, "now": to_micros(now)}
             page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True))
-            rows = await self._database.fetch(self._queries[list_of_state(state)], parameters | page)
+            rows = await self._database.fetch(self._queries[list_of(state, provider)], parameters | page)
             return [list(group) for _, group in groupby(rows, key=owner_of)]
 
         found = await sound_page(

@@ -6,6 +6,7 @@ start. A later reader computes the difference again. If the difference has chang
 moves these times by the change.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -21,13 +22,44 @@ _MICROSECOND = timedelta(microseconds=1)
 _LEAST_STEP = 1_000_000
 """Smallest difference in microseconds that counts as a step; smaller ones are the clock's usual corrections."""
 
+_KEPT_SECONDS = 1.0
+"""Time for which the name of the machine's start is not read again."""
+
+
+def _read_start() -> str:
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    namespace = Path("/proc/self/ns/time").stat().st_ino  # a container may have a boot clock of its own
+    return f"{boot_id}-{namespace}"
+
+
+class MachineStart:
+    """The name of this machine's start. Reading it takes two files, so a process keeps it for a second."""
+
+    def __init__(self, read: Callable[[], str] = _read_start) -> None:
+        self._read = read
+        self._kept: tuple[str, int, float] | None = None
+
+    def name(self, *, pid: int, now: float) -> str:
+        """Return the name.
+
+        Args:
+            pid: the process, because a child may have a boot clock of its own.
+            now: monotonic time in seconds.
+        """
+        kept = self._kept
+        if kept is None or kept[1] != pid or now - kept[2] > _KEPT_SECONDS:
+            kept = self._kept = self._read(), pid, now
+        return kept[0]
+
+
+_START = MachineStart()
+
 
 def machine_boot_clock() -> tuple[str, int] | None:
     """Return an id of this machine's start, and the microseconds since, sleep included; None outside of Linux."""
     with suppress(OSError, AttributeError):
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = Path("/proc/self/ns/time").stat().st_ino  # a container may have a boot clock of its own
-        return f"{boot_id}-{namespace}", time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+        name = _START.name(pid=os.getpid(), now=time.monotonic())
+        return name, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     return None
 
 
@@ -48,10 +80,13 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
         return None if found is None else (now() - _EPOCH) // _MICROSECOND - found[1]
 
     def step(recorded_boot: object, recorded_offset: object) -> int:
-        current = offset()
-        if recorded_boot is None or type(recorded_offset) is not int or current is None or recorded_boot != boot_id():
+        # Most rows have no lease, and a statement calls this several times for each row.
+        if recorded_boot is None or not isinstance(recorded_offset, int):
             return 0
-        difference = current - recorded_offset
+        found = boot()
+        if found is None or recorded_boot != found[0]:
+            return 0
+        difference = (now() - _EPOCH) // _MICROSECOND - found[1] - recorded_offset
         return difference if _LEAST_STEP <= abs(difference) < 2**62 else 0
 
     return [("vault_boot_id", 0, boot_id), ("vault_clock_offset", 0, offset), ("vault_clock_step", 2, step)]

@@ -121,8 +121,9 @@ class SqliteDatabase:
         with self._errors.translated():
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)
-                tighten(Path(self._path))
             self._writer = await self._connected()
+            if self._path != MEMORY:  # only now is it known that the file is a database
+                tighten(Path(self._path))
             self._reader = self._writer if self._path == MEMORY else await self._connected()
         if self._path != MEMORY:
             self._identity = FileIdentity(Path(self._path))
@@ -136,7 +137,7 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Wait for running transactions and close the connections."""
         await self._writes.wait()
-        with self._errors.translated():
+        with self._errors.translated(answers=False):
             if self._reader is not self._writer:
                 await _close(self._reader)
             await _close(self._writer)

@@ -64,8 +64,12 @@ class FileErrors:
         self.faults = FaultLog(_log, self.name, time.monotonic)
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Raise errors of the driver and of the file system as a `StorageError` with only their cause and name."""
+    def translated(self, *, answers: bool = True) -> Iterator[None]:
+        """Raise errors of the driver and of the file system as a `StorageError` with only their cause and name.
+
+        Args:
+            answers: whether a success shows that the database works. Closing it does not.
+        """
         try:
             yield
         except StorageError as error:
@@ -82,7 +86,8 @@ class FileErrors:
                 raise
             name, cause = "the vault is closed", causes.CLOSED
         else:
-            self.faults.worked()
+            if answers:
+                self.faults.worked()
             return
         if cause != causes.CLOSED:
             self.faults.failed(cause)

@@ -97,6 +97,16 @@ class AcrossCases(ContractFixtures):
         )
         assert [info.account async for info in vault.iter_accounts()] == sorted(everything, key=_owner)
 
+    async def test_all_tenants_accounts_at_one_provider(self, vault: TokenVault) -> None:
+        providers = ("github", "google", "slack")
+        everything = [Account(tenant, name, str(n)) for tenant in _NAMES for name in providers for n in range(2)]
+        for account in everything:
+            await vault.store_token_set(account, TokenSet("a", "r"))
+        for name in providers:
+            expected = sorted((account for account in everything if account.provider == name), key=_owner)
+            for limit in (1, 3, 1000):
+                assert await _walk(vault, limit, provider=name) == expected
+
     async def test_a_narrowed_list_holds_every_account_of_the_state(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:

@@ -215,7 +215,8 @@ class RefreshService:
 
     async def _wait_for(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         left = None if end == math.inf else max(0.0, end - self._tasks.monotonic())
-        with self._observed.step(Operation.ENSURE, account.provider):
+        # A name without a refresher may be any text of a request, and metrics have a series for each name.
+        with self._observed.step(Operation.ENSURE, account.provider if account.provider in self._rules else None):
             return await self._tasks.share(key, lambda: self._obtain(account, caller), left)
 
     async def _obtain(self, account: Account, caller: _Caller) -> Token:

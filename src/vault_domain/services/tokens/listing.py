@@ -17,6 +17,13 @@ from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.connection import describe_account
 from vault_domain.services.tokens.vault_seal import VaultSeal
 
+_MOST_JUDGED = 1000
+"""Number of a tenant's accounts that are judged one by one for a page of one state.
+
+Most tenants have fewer. For them the narrowed lists would read more, because these also pass over accounts of other
+tenants whose tokens have expired.
+"""
+
 
 class ListingService:
     """Returns pages of tokens, accounts, tenants and audit events."""
@@ -82,18 +89,27 @@ class ListingService:
     ) -> Page[AccountInfo]:
         """Return a tenant's accounts, sorted by provider and identifier.
 
-        The connection state is not stored. So this method reads accounts of all states and filters them.
+        The connection state is not stored. So this method reads accounts of all states and filters them, but after many
+        of them it reads from the lists across tenants, which are narrowed to a state.
         """
         position = decode_cursor(after, str, str)
         found: list[AccountInfo] = []
+        judged = 0
         while len(found) <= limit:
-            records, now = await self._accounts.list_tenant(
-                tenant_id, provider=provider, limit=limit + 1, after=position
-            )
-            found += self._described(records, now, state)
-            if len(records) <= limit:
+            is_narrowed = state not in (None, ConnectionState.CONNECTED) and judged >= _MOST_JUDGED
+            if is_narrowed and position is not None:
+                records, now = await self._accounts.list_all(
+                    provider=provider, state=state, limit=limit + 1, after=(tenant_id, *position)
+                )
+            else:
+                records, now = await self._accounts.list_tenant(
+                    tenant_id, provider=provider, limit=limit + 1, after=position
+                )
+            own = [record for record in records if record.account.tenant_id == tenant_id]
+            found += self._described(own, now, state)
+            if len(own) <= limit:
                 break
-            position = _by_account(records[-1])
+            position, judged = _by_account(own[-1]), judged + len(own)
         return make_page(found, limit, _by_account)
 
     def _described(

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import DamagedToken, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
@@ -111,7 +111,7 @@ class _Accounts(_Noticing):
 
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
         found, now = await self._right.get(account)
-        self._rows.learn(account.key(TokenKind.ACCESS_TOKEN), None if found is None else found.tokens)
+        self._rows.learn(access_key(account), None if found is None else found.tokens)
         return found, now
 
     async def store_set(
@@ -138,9 +138,7 @@ class _Refreshes(_Noticing):
     async def read(self, account: Account) -> Snapshot:
         ticket = self._rows.begin()
         snapshot = await self._right.read(account)
-        self._rows.saw(
-            account.key(TokenKind.ACCESS_TOKEN), snapshot.token(TokenKind.ACCESS_TOKEN), snapshot.now, ticket
-        )
+        self._rows.saw(access_key(account), snapshot.token(TokenKind.ACCESS_TOKEN), snapshot.now, ticket)
         return snapshot
 
     async def commit(self, attempt: Attempt, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[Commit]:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from vault_domain.entities.account import Account, TokenKey
+from vault_domain.entities.account import Account, TokenKey, is_key_of
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError, StorageError
 from vault_domain.entities.extra import NO_EXTRA, Extra, decoded_extra
@@ -162,7 +162,7 @@ def checked_record(account: Account, record: AccountRecord | None) -> AccountRec
     """
     if record is None:
         return None
-    wrong = [kind for kind, info in record.tokens.items() if info.key != account.key(kind)]
+    wrong = [kind for kind, info in record.tokens.items() if not is_key_of(info.key, account, kind)]
     if not wrong and record.account == account:
         return record
     _log.error("a stored account could not be used: reason %s", WRONG_ROW)

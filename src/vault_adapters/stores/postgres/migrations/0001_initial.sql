@@ -93,6 +93,8 @@ CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
 CREATE INDEX token_sibling ON {{schema}}.token (provider, identifier) WHERE kind IN ('access_token', 'refresh_token');
 -- Lists of accounts read their pages from here.
 CREATE INDEX token_account ON {{schema}}.token (tenant_id, provider, identifier);
+-- Lists of one provider's accounts of all tenants read their pages from here.
+CREATE INDEX token_provider ON {{schema}}.token (provider, tenant_id, identifier);
 -- Lists of accounts to be connected again read from the next two indexes.
 CREATE INDEX token_doubtful ON {{schema}}.token (status, tenant_id, provider, identifier) WHERE status <> 'valid';
 CREATE INDEX token_lapsing ON {{schema}}.token (expires_at)

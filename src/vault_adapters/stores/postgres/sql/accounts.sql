@@ -49,6 +49,17 @@ WITH page AS MATERIALIZED (
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
+-- name: list_provider_accounts
+-- List the tokens of all tenants' accounts at one provider after a position; see list_all_accounts.
+WITH page AS MATERIALIZED (
+    SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
+    WHERE provider = %(provider)b AND tenant_id >= %(after_tenant_id)b
+        AND {{after_account}}
+    ORDER BY tenant_id, provider, identifier
+    LIMIT %(limit)b::bigint)
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
+FROM {{tokens_of_page}}
+
 -- name: list_doubtful_accounts
 -- List all tenants' accounts that may have to be connected again; see list_all_accounts. A token of each of them is not
 -- valid or has expired. The partial indexes hold these tokens.

@@ -66,6 +66,8 @@ CREATE INDEX token_vault_token_sibling ON token_vault_token (provider, identifie
     WHERE kind IN ('access_token', 'refresh_token');
 -- Lists of accounts read their pages from here.
 CREATE INDEX token_vault_token_account ON token_vault_token (tenant_id, provider, identifier);
+-- Lists of one provider's accounts of all tenants read their pages from here.
+CREATE INDEX token_vault_token_provider ON token_vault_token (provider, tenant_id, identifier);
 -- Lists of accounts to be connected again read from the next two indexes.
 CREATE INDEX token_vault_token_doubtful ON token_vault_token (status, tenant_id, provider, identifier) WHERE status != 'valid';
 CREATE INDEX token_vault_token_lapsing ON token_vault_token (expires_at)

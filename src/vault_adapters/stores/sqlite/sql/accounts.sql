@@ -42,6 +42,17 @@ WITH page AS (
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
+-- name: list_provider_accounts
+-- List the tokens of all tenants' accounts at one provider after a position; see list_all_accounts.
+WITH page AS (
+    SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_provider
+    WHERE provider = :provider AND tenant_id >= :after_tenant_id
+        AND {{after_account}}
+    ORDER BY tenant_id, provider, identifier
+    LIMIT :limit)
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
+FROM {{tokens_of_page}}
+
 -- name: list_doubtful_accounts
 -- List all tenants' accounts that may have to be connected again; see list_all_accounts. A token of each of them is not
 -- valid or has expired. The partial indexes hold these tokens.
