@@ -114,7 +114,7 @@ def vault_services(
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy),
         reviving=RevivalService(store.revivals, sink),
-        hosts=ApiHosts(refreshers),
+        hosts=ApiHosts(refreshers, tasks),
         states=StateService(cipher, store.states),
         measuring=measures(CensusService(store.accounts, listing, health, rules)),
     )

@@ -13,6 +13,7 @@ from vault_domain.rules.clients import (
     concerns,
     counted,
     fingerprint,
+    holds_back,
     is_abandoned,
     is_mass,
     is_mismatch,
@@ -148,3 +149,11 @@ def test_a_pause_that_nobody_uses_is_over():
 def test_numbers_that_make_no_sense(numbers):
     with pytest.raises(InvalidInputError):
         ClientRules(**numbers)
+
+
+@pytest.mark.parametrize("reason", [INVALID_CLIENT, CLIENT_MISMATCH, MASS_REJECTION])
+def test_a_mass_rejection_holds_back_only_what_was_rejected(reason):
+    paused = evolve(refuse(None, ANN), scope=evolve(SCOPE, reason=reason), opened_at=NOW, probe_at=NOW)
+    assert holds_back(paused, ANN, None)
+    assert holds_back(paused, DOT, MASS_REJECTION)
+    assert holds_back(paused, DOT, None) is (reason != MASS_REJECTION)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from vault_domain import Account, AccountInfo, ConnectionState, Incident, Readiness
+from vault_domain.entities.clients import CLIENT_REASONS, MASS_REJECTION
 from vault_domain.entities.findings import FindingCode, Severity
 from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY
 from vault_domain.rules.advice import ADVICE
@@ -66,6 +67,20 @@ def test_each_known_cause_of_an_outage_has_an_action_of_its_own():
     told += [actions_of(master_key=cause)[0] for cause in ("unknown_master_key", RETIRED_MASTER_KEY, "kms_unavailable")]
     assert len({*told, *unknown}) == len(told) + 1
     assert actions_of(schema="schema_outdated") == [ADVICE[FindingCode.SCHEMA_OUTDATED][2]]
+
+
+def test_the_rights_of_a_process_are_named_only_if_the_key_service_refuses_it():
+    """A refusal never has the code ``kms_unavailable``."""
+    assert "right" not in actions_of(master_key="kms_unavailable")[0]
+    assert "right" in actions_of(master_key="kms_access_denied")[0]
+
+
+def test_each_reason_of_a_pause_has_an_action_of_its_own():
+    incidents = tuple(Incident("acme", reason, NOW, NOW) for reason in sorted(CLIENT_REASONS))
+    found = list(setup_findings(sound(incidents=incidents)))
+    assert len({each.action for each in found} | {ADVICE[FindingCode.PROVIDER_PAUSED][2]}) == len(incidents) + 1 == 4
+    [mass] = [each for each in found if each.detail == MASS_REJECTION]
+    assert "secret" not in mass.action
 
 
 def test_a_missing_refresher():

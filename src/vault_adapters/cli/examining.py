@@ -37,7 +37,7 @@ class Result:
 
     Attributes:
         findings: what was found, the most urgent first.
-        examined: number of examined accounts; 0 if an error ended the examination.
+        examined: number of examined accounts, also if an error ended the examination.
         is_complete: whether the vault and all its accounts were examined.
     """
 
@@ -99,10 +99,16 @@ async def _examine(
         config.reconnect_notice,
         has_journal=config.journal_dir is not None,
     )
-    is_complete = await _see_accounts(vault, examination, limit, advance)
-    setup = await _set_up(vault, config, readiness, knows_refreshers=refreshers is not None)
-    found = examination.findings(setup_findings(setup), is_complete=is_complete)
-    return Result(found, examination.examined, is_complete)
+    saw_all = is_up = False
+    try:
+        saw_all = await _see_accounts(vault, examination, limit, advance)
+        others = setup_findings(await _set_up(vault, config, readiness, knows_refreshers=refreshers is not None))
+        is_up = True
+    except (StorageError, KeyUnavailableError) as error:
+        # An outage meanwhile; what was found before still helps.
+        others = iter({each.code: each for each in (*readiness_findings(readiness), *_refusal(error))}.values())
+    found = examination.findings(others, is_complete=saw_all)
+    return Result(found, examination.examined, saw_all and is_up)
 
 
 async def _see_accounts(

@@ -70,8 +70,10 @@ def read_secret() -> Secret:
 
 
 def _piped() -> str:
-    # Read one byte more than allowed, so that `Secret` refuses a value that is too long; otherwise it would be cut.
+    # Read one byte more than allowed, because a value that is too long must not be cut.
     raw = sys.stdin.buffer.read(_MOST_BYTES + _LINE_END + 1)
+    if len(raw) > _MOST_BYTES + _LINE_END:  # the end of what was read may lie inside a character
+        raise InvalidInputError("a secret must not be longer than 64 KiB of UTF-8")
     text = _decoded(raw)
     if text is None:
         raise InvalidInputError("standard input must be UTF-8 text")

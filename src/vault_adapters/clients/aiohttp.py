@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 # aiohttp calls a middleware for each hop of a chain of redirects, in the task of the request, and does not tell which
-# hop it is. This variable holds the id of the middleware, and the URLs to which the task's last response redirected and
-# which do not get the token.
-_forsaken: ContextVar[tuple[int, frozenset[URL]]] = ContextVar("forsaken", default=(0, frozenset()))
+# hop it is. This variable holds the id of the middleware, the chain of the task's last request (see `_chain`), and the
+# URLs to which the last response redirected and which do not get the token.
+_forsaken: ContextVar[tuple[int, object, frozenset[URL]]] = ContextVar("forsaken", default=(0, None, frozenset()))
 
 
 class VaultAuth:
@@ -82,12 +82,12 @@ class VaultAuth:
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
         """Send a request with the token; send it without the token if a redirect from another origin led to it."""
-        leaving, targets = _forsaken.get()
-        if leaving == id(self) and request.url in targets:
+        leaving, chain, targets = _forsaken.get()
+        if leaving == id(self) and request.url in targets and _chain(request) is chain:
             response = await handler(request)
-            self._forsake(_targets(response))  # a chain that has left the origin never gets the token again
+            self._forsake(request, _targets(response))  # a chain that has left the origin never gets the token again
             return response
-        self._forsake(frozenset())
+        self._forsake(request, frozenset())
         if self._hosts.named is not None:
             self._hosts.check(_place(request), self._account)  # before the vault is asked for a token
         token = await awaitable(self._vault.ensure_access_token(self._account))
@@ -102,11 +102,11 @@ class VaultAuth:
                 response.release()
                 response = await self._send(request, handler, fresh)
         origin = request.url.origin()
-        self._forsake(frozenset(url for url in _targets(response) if _origin(url) != origin))
+        self._forsake(request, frozenset(url for url in _targets(response) if _origin(url) != origin))
         return response
 
-    def _forsake(self, targets: frozenset[URL]) -> None:
-        _forsaken.set((id(self), targets))
+    def _forsake(self, request: aiohttp.ClientRequest, targets: frozenset[URL]) -> None:
+        _forsaken.set((id(self), _chain(request), targets))
 
     async def _send(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, token: Token
@@ -116,6 +116,15 @@ class VaultAuth:
             self._hosts.check(_place(request), self._account, told)
         request.headers["Authorization"] = bearer(token)
         return await handler(request)
+
+
+def _chain(request: aiohttp.ClientRequest) -> object:
+    """Return the object that all hops of one chain of redirects have in common, and no other request has.
+
+    It tells a hop from a request of the caller's own to the target of a redirect that aiohttp was told not to follow.
+    The object is the timer of the chain's time limit. Without it, such a request is taken for a hop and gets no token.
+    """
+    return getattr(request, "_timer", None)
 
 
 def _targets(response: aiohttp.ClientResponse) -> frozenset[URL]:

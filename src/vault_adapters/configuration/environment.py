@@ -12,6 +12,7 @@ from typing import Any
 import environ
 
 from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.secret import is_storable
 
 _PREFIX = "TOKEN_VAULT_"
 # These variables also have a name without prefix, because other tools of the host may share them.
@@ -53,11 +54,9 @@ _MOST_FILE_BYTES = 65_536
 
 
 def _secret(value: str) -> str:
-    try:
-        is_short = len(value.encode("utf-16-le")) // 2 < LEAST_SECRET
-    except UnicodeEncodeError:  # `VaultConfig` refuses this value
-        return value
-    if is_short:
+    if not is_storable(value):
+        raise ConfigurationError("must be a text of at most 64 KiB, without lone surrogates")
+    if len(value.encode("utf-16-le")) // 2 < LEAST_SECRET:
         raise ConfigurationError(f"must have at least {LEAST_SECRET} characters", code="encryption_secret_short")
     return value
 

@@ -20,14 +20,14 @@ DEADLINE = timedelta(seconds=10)
 """Longest time for one request to a provider."""
 
 
-async def send(client: HttpClient | None, outgoing: Outgoing) -> Incoming:
+async def send(client: HttpClient | None, outgoing: Outgoing, deadline: timedelta = DEADLINE) -> Incoming:
     """Send a request once and return the answer.
 
     Raises:
         ConnectError: the provider did not answer (code ``provider_unavailable``).
         ConfigurationError: httpx2 is not installed.
     """
-    answer = await exchange(client, outgoing, DEADLINE)
+    answer = await exchange(client, outgoing, deadline)
     if isinstance(answer, Incoming):
         return answer
     if isinstance(answer, ConfigurationError):

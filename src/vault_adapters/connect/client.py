@@ -1,4 +1,4 @@
-"""`Client`: a provider's profile, and the id and secret of the host's OAuth client there."""
+"""`Client`: a provider's profile, and the id and the secret or key of the host's OAuth client there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from vault_adapters.providers.client_auth import AuthMethod
 from vault_adapters.providers.profiles.profile import Profile
+from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_provider
@@ -36,6 +37,14 @@ class MadeOfProfile(Protocol):
     @property
     def auth_method(self) -> AuthMethod:
         """How the client authenticates."""
+
+    @property
+    def signing_key(self) -> SigningKey | None:
+        """The client's key for ``private_key_jwt``, or None."""
+
+    @property
+    def audience(self) -> str | None:
+        """The ``aud`` of the client's JWT; None: the token endpoint's URL."""
 
     @property
     def scopes(self) -> tuple[str, ...]:

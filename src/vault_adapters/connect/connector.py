@@ -12,8 +12,8 @@ from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
 
-from vault_adapters.connect.asking import Members, json_object, send, unavailable
 from vault_adapters.connect.client import Client, as_clients
+from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
 from vault_adapters.connect.identity import Answers, Identity, identify
 from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_named
@@ -23,9 +23,6 @@ from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.endpoint import as_endpoint
 from vault_adapters.providers.http import opened
-from vault_adapters.providers.profiles.profile import Profile
-from vault_adapters.providers.shaped_answers import read_shaped, read_token_set
-from vault_adapters.providers.shaped_requests import signed
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.errors import (
@@ -33,10 +30,7 @@ from vault_domain.entities.errors import (
     IdentityRefusedError,
     InvalidInputError,
     OtherAccountError,
-    ProviderConfigurationError,
-    ReauthorizationRequiredError,
     StateRefusedError,
-    VaultError,
 )
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_provider, as_scopes, as_tenant_id, plain_text
@@ -184,7 +178,7 @@ class Connector:
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
             raise AuthorizationRefusedError(reason=registered_code(callback.error))
-        token_set, answer = await self._exchanged(client, handshake, callback.code, http)
+        token_set, answer = await exchanged(client, handshake, callback.code, self._redirect_uri, http)
         claims = None
         if issuer is not None:
             claims = await check_id_token(
@@ -226,30 +220,6 @@ class Connector:
         if name is None or not client.uses_openid:
             return None
         return await self._issuers.find(name, http)
-
-    async def _exchanged(
-        self, client: Client, handshake: Handshake, code: str, http: HttpClient
-    ) -> tuple[TokenSet, Members]:
-        profile, values = client.profile, client.values(handshake.variables)
-        members = profile.parameters(profile.authorization.exchange, values)
-        members |= {"grant_type": "authorization_code", "code": code, "redirect_uri": self._redirect_uri}
-        if profile.authorization.pkce != "unsupported":
-            members["code_verifier"] = handshake.verifier
-        outgoing = signed(
-            profile,
-            client.url("token_url", handshake.variables) or "",
-            members,
-            client_id=client.made_of.client_id,
-            client_secret=client.made_of.client_secret,
-            auth_method=client.made_of.auth_method,
-        )
-        answer = await send(http, outgoing)
-        found = json_object(answer) if 200 <= answer.status < 300 else None
-        token_set = None if found is None else _token_set(profile, found)
-        if found is not None and token_set is not None:
-            return token_set, found
-        result = read_shaped(answer, profile)
-        raise unavailable() if isinstance(result, TokenSet) else _refusal(result)
 
 
 def _session(session: object) -> str:
@@ -319,25 +289,6 @@ def _origin(url: str) -> tuple[str, str] | None:
     except ValueError:
         return None
     return parts.scheme, parts.netloc
-
-
-def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
-    """Return the tokens of an answer; None if it holds no usable access token."""
-    try:
-        return read_token_set(profile, answer)
-    except InvalidInputError:
-        return None
-
-
-def _refusal(error: VaultError) -> VaultError:
-    """Return the error for a code that was not exchanged; ``error`` is worded for a refresh."""
-    if isinstance(error, ReauthorizationRequiredError):
-        return AuthorizationRefusedError(reason=error.reason)
-    if isinstance(error, ProviderConfigurationError):
-        if error.reason is None and error.refused:
-            return AuthorizationRefusedError()
-        return error
-    return unavailable()
 
 
 def _completed(token_set: TokenSet, handshake: Handshake) -> TokenSet:

@@ -51,7 +51,8 @@ def urls(
         session: returns a text that only the user's session has, such as ``request.session.session_key``, or None. A
             cookie binds each connection to its browser in any case; this text binds it to the user's session too.
         done: the path of the page to show afterwards, unless ``next`` names another.
-        connected: called with each connected account; a response that it returns replaces the redirection.
+        connected: called with each connected account; a response that it returns replaces the redirection, and
+            gets the headers ``no-store`` and ``no-referrer``, because its address holds the code.
         failed: returns the page for an error; None: the page is a line of plain text.
 
     Raises:
@@ -86,7 +87,7 @@ def urls(
         except VaultError as error:
             return await fail(request, error)
         own = None if connected is None else await _value(connected, request, info)
-        return _with_cookie(own or _redirect(to.url), to.cookie)
+        return _with_cookie(_with_headers(own) if own else _redirect(to.url), to.cookie)
 
     return [
         path("callback", _for("GET", view=callback), name="connect-callback"),

@@ -53,8 +53,8 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
     """Return the identity of the account.
 
     Raises:
-        IdentityRefusedError: the provider gave no usable identifier (``identifier``), or userinfo and id_token name
-            different users (``sub``).
+        IdentityRefusedError: the provider gave no usable identifier (``identifier``), or userinfo does not name the
+            user of the id_token (``sub``).
         ConnectError: userinfo is needed, and cannot be read.
     """
     profile = client.profile
@@ -62,8 +62,8 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
     userinfo = None
     if any(place.source == "userinfo" for place in places):
         userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", said.access_token)
-        # OpenID Connect Core 1.0 section 5.3.2
-        if said.claims is not None and userinfo.get("sub", said.claims["sub"]) != said.claims["sub"]:
+        # OpenID Connect Core 1.0 section 5.3.2: userinfo must have a sub, and it must be that of the id_token.
+        if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
     sources = {"answer": said.answer, "id_token": said.claims, "userinfo": userinfo}
     return Identity(_identifier(_found(sources, profile.identifier)), _label(_found(sources, profile.label)))

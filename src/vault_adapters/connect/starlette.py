@@ -45,7 +45,8 @@ def routes(
         session: returns a text that only the user's session has, or None. A cookie binds each connection to its browser
             in any case; this text binds it to the user's session too, so that it cannot be finished after signing out.
         done: the path of the page to show afterwards, unless ``next`` names another.
-        connected: called with each connected account; a response that it returns replaces the redirection.
+        connected: called with each connected account; a response that it returns replaces the redirection, and
+            gets the headers ``no-store`` and ``no-referrer``, because its address holds the code.
         failed: returns the page for an error; None: the page is a line of plain text.
 
     Raises:
@@ -58,9 +59,7 @@ def routes(
         log_failure(error)
         if failed is None:
             return PlainTextResponse(text_of(error), status_of(error), HEADERS)
-        response: Response = await _value(failed(request, error))
-        response.headers.update(HEADERS)
-        return response
+        return _with_headers(await _value(failed(request, error)))
 
     async def begin(request: Request) -> Response:
         owner = await _value(tenant(request))
@@ -83,7 +82,7 @@ def routes(
         except VaultError as error:
             return await fail(request, error)
         own = None if connected is None else await _value(connected(request, info))
-        return _with_cookie(own or RedirectResponse(to.url, 303, HEADERS), to.cookie)
+        return _with_cookie(_with_headers(own or RedirectResponse(to.url, 303)), to.cookie)
 
     return [
         _route("/callback", "GET", view=callback, name="connect-callback"),
@@ -125,6 +124,11 @@ def _route(path: str, *methods: str, view: Callable[[Request], Awaitable[Respons
 
 def _nobody() -> Response:
     return PlainTextResponse(NOBODY, 401, HEADERS)
+
+
+def _with_headers(response: Response) -> Response:
+    response.headers.update(HEADERS)
+    return response
 
 
 def _with_cookie(response: Response, cookie: Cookie) -> Response:

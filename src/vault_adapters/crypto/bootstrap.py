@@ -1,6 +1,7 @@
 """Opens the master keys at start, by matching the configured keys with the database's records."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from vault_adapters.crypto.scrypt_parameters import DAMAGED_PARAMETERS
 from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
 from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import DAMAGED_ROW
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected_master_key
@@ -19,6 +21,9 @@ _log = logging.getLogger(__name__)
 
 _MOST_FURTHER = 3
 """Largest number of records, besides the active one, on which an attempt to open them runs scrypt."""
+
+_TOO_MANY = "too_many_master_keys"
+"""Why a record is passed over on which scrypt did not run; it may be sound."""
 
 _UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -143,19 +148,20 @@ async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -
         raise _refusal(active, candidates)
     opened = {active.key_id: key}
     tried = _limited(others, candidates)
-    passed_over = len(others) - len(tried)
+    passed_over = Counter({_TOO_MANY: len(others) - len(tried)})
     for record in tried:
         try:
             key = await _open_any(record, candidates)
         except ConfigurationError as error:
             if error.code != DAMAGED_PARAMETERS:
                 raise
-            passed_over += 1  # a damaged record does not stop the start, because the active master key is open
+            # A damaged record does not stop the start, because the active master key is open.
+            passed_over[DAMAGED_ROW] += 1
             continue
         if key is not None:
             opened[record.key_id] = key
-    if passed_over:
-        _log.error("%d records of master keys were passed over: reason damaged_row", passed_over)
+    for reason, count in (+passed_over).items():
+        _log.error("%d records of master keys were passed over: reason %s", count, reason)
     return opened
 
 

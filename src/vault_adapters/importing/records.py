@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from attrs import field, frozen
 
+from vault_adapters.importing.csv_fields import fields_of
 from vault_adapters.importing.formulas import unguard
 from vault_adapters.importing.lines import MOST_BYTES, Line, read_lines
 from vault_adapters.importing.piped import PipedLines
@@ -71,7 +70,7 @@ def _is_blank(line: Line | ImportFailure) -> bool:
 
 
 def _header(line: Line | ImportFailure, required: Sequence[str]) -> list[str] | None:
-    fields = None if isinstance(line, ImportFailure) else _fields(line.text)
+    fields = None if isinstance(line, ImportFailure) else fields_of(line.text)
     if fields is None:
         return None
     names = [name.strip() for name in fields]
@@ -117,7 +116,7 @@ def _csv_records(lines: _Lines, header: list[str], guarded: Collection[str]) -> 
             continue
         taken = _whole_row(line, again, lines)
         texts = [part.text for part in taken if isinstance(part, Line)]
-        fields = _fields("".join(texts)) if len(texts) == len(taken) else None
+        fields = fields_of("".join(texts)) if len(texts) == len(taken) else None
         if fields is None or len(fields) != len(header):
             again.extend(reversed(taken[1:]))
             yield ImportFailure(line.number, "not_csv" if fields is None else "wrong_number_of_columns")
@@ -151,12 +150,3 @@ def _whole_row(line: Line, again: list[Line | ImportFailure], lines: _Lines) -> 
         size += len(following.text)
         is_open ^= following.text.count('"') % 2 == 1
     return taken
-
-
-def _fields(text: str) -> list[str] | None:
-    """Return the fields of one row, or None if the text is not a single valid row."""
-    try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
-    except csv.Error:  # for example, a field of more than 128 KiB
-        return None
-    return rows[0] if len(rows) == 1 else None

@@ -13,7 +13,6 @@ from attrs import field, frozen
 
 from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.errors import RefreshFailedError
-from vault_domain.ports.token_refresher import RefreshRequest
 
 CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -51,20 +50,22 @@ class Signed:
     send_deadline: timedelta
 
 
-async def timely(key: SigningKey, claims: Mapping[str, Any], request: RefreshRequest) -> Signed | RefreshFailedError:
+async def timely(
+    key: SigningKey, claims: Mapping[str, Any], deadline: timedelta, send_deadline: timedelta | None = None
+) -> Signed | RefreshFailedError:
     """Return a signed JWT, or the error to raise if signing fails or the JWT comes after the request must have left.
 
     With an error, nothing was sent, so the attempt may be repeated. The error holds no text of the signer's error.
     """
     clock = asyncio.get_running_loop().time
-    sending = min(request.send_deadline or request.deadline, request.deadline)
+    sending = min(send_deadline or deadline, deadline)
     began = clock()
     try:
         async with asyncio.timeout(sending.total_seconds()):
             jwt = await key.jwt(claims)
         passed = timedelta(seconds=clock() - began)
         if passed < sending:
-            return Signed(jwt, request.deadline - passed, sending - passed)
+            return Signed(jwt, deadline - passed, sending - passed)
         what = "the signer did not answer in time"
     except TimeoutError:
         what = "the signer did not answer in time"
@@ -88,16 +89,20 @@ class Proof:
 
 
 async def proof_of(
-    key: SigningKey | None, client_id: str, audience: str, request: RefreshRequest
+    key: SigningKey | None,
+    client_id: str,
+    audience: str,
+    deadline: timedelta,
+    send_deadline: timedelta | None = None,
 ) -> Proof | RefreshFailedError:
     """Return the proof of ``private_key_jwt``; without a key, the proof adds nothing to the request.
 
     Every request has a JWT of its own, because a provider accepts each JWT only once.
     """
     if key is None:
-        return Proof({}, request.deadline, request.send_deadline)
+        return Proof({}, deadline, send_deadline)
     claims = new_claims(client_id, client_id, audience, DEFAULT_LIFETIME)
-    signed = await timely(key, claims, request)
+    signed = await timely(key, claims, deadline, send_deadline)
     if isinstance(signed, RefreshFailedError):
         return signed
     members = {"client_assertion_type": CLIENT_ASSERTION, "client_assertion": signed.jwt}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -19,6 +20,7 @@ from vault_adapters.providers.fields import credential_fields
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.signing_key import SigningKey
+from vault_domain.entities import causes
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import (
     InvalidInputError,
@@ -38,6 +40,8 @@ GITHUB_API_URL = "https://api.github.com"
 
 _BEFORE_SECONDS, _LIFETIME_SECONDS = 60, 540
 _INSTALLATION = re.compile(r"[0-9]{1,20}\Z")
+_GONE = frozenset({404, 410})
+"""The answers if the installation was removed, belongs to another App, or is not looked for at GitHub."""
 
 
 def _as_api_url(value: str) -> str:
@@ -52,6 +56,9 @@ class GitHubAppRefresher(KeyRefresher):
     Store the installation as ``Secret.from_fields(installation_id="123")``, of the kind API key. The optional fields
     ``repositories`` (names, separated by spaces) and ``permissions`` (such as ``"contents:read issues:write"``)
     restrict the token.
+
+    A removed installation answers 404, and so does a wrong ``api_url``. So a 404 condemns an account only if the App
+    itself (``GET /app``) is found at the same URL.
 
     GitHub documents the request under "Generating an installation access token for a GitHub App". The JWT's ``iat``
     lies a minute in the past, as GitHub advises, because clocks differ. Its ``exp`` lies nine minutes ahead, because
@@ -88,12 +95,37 @@ class GitHubAppRefresher(KeyRefresher):
             return ReauthorizationRequiredError("installation_id must be a number", reason="invalid_request")
         now = int(time.time())
         claims = {"iss": self.app_id, "iat": now - _BEFORE_SECONDS, "exp": now + _LIFETIME_SECONDS}
-        signed = await timely(self.signing_key, claims, request)
+        signed = await timely(self.signing_key, claims, request.deadline, request.send_deadline)
         if not isinstance(signed, Signed):
             return signed
         outgoing = self._outgoing(fields, signed.jwt)
+        clock = asyncio.get_running_loop().time
+        began = clock()
         answer = await exchange(self.client, outgoing, signed.deadline, signed.send_deadline)
-        return _read(answer) if isinstance(answer, Incoming) else answer
+        if not isinstance(answer, Incoming):
+            return answer
+        if answer.status in _GONE:
+            return await self._gone(signed.jwt, signed.deadline - timedelta(seconds=clock() - began))
+        return _read(answer)
+
+    async def _gone(self, jwt: str, time_left: timedelta) -> VaultError:
+        """Return the error for an installation that is not found: it is gone only if the URL leads to the App."""
+        if time_left <= timedelta(0):
+            return RefreshFailedError("the App was not asked in time", reason=causes.TIMEOUT)
+        outgoing = Outgoing(f"{self.api_url}/app", b"", _headers(jwt), method="GET")
+        answer = await exchange(self.client, outgoing, time_left)
+        if isinstance(answer, RefreshFailedError):  # asking for the App spends nothing
+            return RefreshFailedError("the App could not be asked", reason=answer.reason)
+        if not isinstance(answer, Incoming):
+            return answer
+        if answer.status == 200 and "id" in (json_object(answer.body) or {}):
+            return ReauthorizationRequiredError(reason="invalid_grant")
+        if answer.status == 401:
+            return ProviderConfigurationError(reason="invalid_client")
+        if answer.status in (403, 429) or answer.status >= 500:
+            wait = retry_after(answer.headers, answer.received_at)
+            return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
+        return ProviderConfigurationError("api_url has no such App", reason=causes.HTTP_404, refused=False)
 
     def _outgoing(self, fields: dict[str, str], jwt: str) -> Outgoing:
         body: dict[str, Any] = {}
@@ -102,14 +134,17 @@ class GitHubAppRefresher(KeyRefresher):
         if fields.get("permissions"):
             pairs = [part.partition(":") for part in fields["permissions"].split()]
             body["permissions"] = {name: level for name, _, level in pairs}
-        headers = {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {jwt}",
-            "Content-Type": "application/json",
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
         url = f"{self.api_url}/app/installations/{fields['installation_id']}/access_tokens"
+        headers = {**_headers(jwt), "Content-Type": "application/json"}
         return Outgoing(url, json.dumps(body).encode(), headers)
+
+
+def _headers(jwt: str) -> dict[str, str]:
+    return {
+        "Accept": "application/vnd.github+json",
+        "Authorization": f"Bearer {jwt}",
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
 
 
 def _read(answer: Incoming) -> TokenSet | VaultError:
@@ -117,8 +152,6 @@ def _read(answer: Incoming) -> TokenSet | VaultError:
     wait = retry_after(answer.headers, answer.received_at)
     if answer.status == 403:
         return _forbidden(answer, wait)
-    if answer.status in (404, 410):  # the installation was removed, or belongs to another App
-        return ReauthorizationRequiredError(reason="invalid_grant")
     if answer.status == 401:  # GitHub refuses the App's JWT: another key or id, or a wrong clock
         return ProviderConfigurationError(reason="invalid_client")
     if answer.status == 422:  # repositories or permissions that the installation does not have

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,13 @@ from vault_adapters.providers.http import Incoming, exchange
 from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, CONDEMNS_KEY
 from vault_adapters.providers.signing_key import SigningKey
-from vault_domain.entities.errors import ConfigurationError, InvalidInputError, ReauthorizationRequiredError, VaultError
+from vault_domain.entities.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    VaultError,
+)
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_duration, as_scopes, plain_text
@@ -25,6 +32,8 @@ from vault_domain.ports.token_refresher import RefreshRequest
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
+
+_log = logging.getLogger(__name__)
 
 _LONGEST = timedelta(hours=1)
 _LONGEST_PEM = 4096
@@ -68,7 +77,8 @@ class JwtBearerRefresher(KeyRefresher):
     The fields are ``issuer`` (or ``client_email``), ``private_key`` (PEM), ``key_id`` (or ``private_key_id``) and
     ``subject``. An account's ``private_key`` has at most 4096 characters (RSA of 4096 bits). If the account has a
     ``private_key``, the answers ``invalid_client`` and ``unauthorized_client`` condemn its API key; the answer
-    ``invalid_grant`` always does.
+    ``invalid_grant`` always does. If neither account nor refresher has an issuer or a key, the host may have forgotten
+    it, so nothing is condemned, unless the account brings half of its own to a refresher that has neither.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
@@ -123,29 +133,44 @@ class JwtBearerRefresher(KeyRefresher):
             return key
         issuer = fields.get("issuer") or self.issuer
         if key is None or issuer is None:
-            return ReauthorizationRequiredError(
-                "the stored API key must hold issuer and private_key (PEM), or the refresher must have them",
-                reason="invalid_client",
-            )
+            return self._incomplete(fields, "signing_key" if key is None else "issuer")
         claims: dict[str, Any] = new_claims(
             issuer, fields.get("subject"), self.audience or self.token_url, self.lifetime
         )
         if self.scopes and self.scope_claim:
             claims["scope"] = " ".join(self.scopes)
-        return await timely(key, claims, request)
+        return await timely(key, claims, request.deadline, request.send_deadline)
 
-    def _key(self, fields: dict[str, str]) -> SigningKey | ConfigurationError | None:
+    def _incomplete(self, fields: dict[str, str], lacking: str) -> VaultError:
+        """Return the error for a missing issuer or key; it must not condemn an account that the host's own can serve.
+
+        A refresher with neither of them serves only accounts that bring both.
+        """
+        is_for_own_keys = self.issuer is None and self.signing_key is None
+        if is_for_own_keys and (not fields or "private_key" in fields):
+            return ReauthorizationRequiredError(
+                "the stored API key must hold issuer and private_key (PEM), or the refresher must have them",
+                reason="invalid_client",
+            )
+        _log.warning("a JwtBearerRefresher has no %s, and an account's API key brings none", lacking)
+        return ProviderConfigurationError(f"the refresher has no {lacking}, and the API key brings none", refused=False)
+
+    def _key(self, fields: dict[str, str]) -> SigningKey | VaultError | None:
+        """Return the account's key or else the refresher's; None if there is none; or the error to raise."""
         pem = fields.get("private_key")
         if pem is None:
             return self.signing_key
-        if len(pem) > _LONGEST_PEM:
-            return None
-        try:
-            return SigningKey.from_pem(Secret(pem), key_id=fields.get("key_id"))
-        except InvalidInputError:
-            return None
-        except ConfigurationError as error:  # joserfc is missing; drop the traceback, because this frame holds the key
-            return error.with_traceback(None)
+        if len(pem) <= _LONGEST_PEM:
+            try:
+                return SigningKey.from_pem(Secret(pem), key_id=fields.get("key_id"))
+            except InvalidInputError:
+                pass
+            except ConfigurationError as error:  # joserfc is missing; drop the traceback: this frame holds the key
+                return error.with_traceback(None)
+        return ReauthorizationRequiredError(
+            f"the stored API key must hold a private_key (PEM) of {_LONGEST_PEM} characters at most",
+            reason="invalid_client",
+        )
 
 
 def _named(fields: dict[str, str]) -> dict[str, str]:

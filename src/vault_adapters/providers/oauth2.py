@@ -184,4 +184,5 @@ class OAuth2Refresher:
 
     async def _proof(self, request: RefreshRequest, token_url: str) -> Proof | VaultError:
         """Return the client's proof by ``private_key_jwt``, or the error to raise."""
-        return await proof_of(self.signing_key, self.client_id, self.audience or token_url, request)
+        audience = self.audience or token_url
+        return await proof_of(self.signing_key, self.client_id, audience, request.deadline, request.send_deadline)

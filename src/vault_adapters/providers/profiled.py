@@ -158,6 +158,11 @@ class ProfileKeyRefresher(KeyRefresher):
         """The limit that the provider sets on token requests, or None."""
         return self.profile.limits.request_limit
 
+    @property
+    def concurrency(self) -> int | None:
+        """The largest number of requests that one process has open at the provider, or None."""
+        return self.profile.limits.concurrency
+
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)

@@ -107,7 +107,7 @@ class SigningKey:
 
         Args:
             sign: takes the bytes to sign, and returns the signature in the form of RFC 7518 (for ECDSA: r and s joined,
-                not DER). It may be a coroutine function. A plain function runs in a thread, because it may block.
+                not DER), or an awaitable of it. A plain function runs in a thread, because it may block.
             algorithm: the signature algorithm that ``sign`` uses.
             key_id: see `from_pem`.
 
@@ -123,6 +123,8 @@ class SigningKey:
                 signature = await sign(content.encode())
             else:
                 signature = await asyncio.to_thread(sign, content.encode())
+            if inspect.isawaitable(signature):  # from a lambda, or from an object with an asynchronous ``__call__``
+                signature = await signature
             if not isinstance(signature, bytes) or not signature:
                 raise InvalidInputError("the signer must return the signature as bytes")
             return f"{content}.{_encoded(signature)}"

@@ -13,11 +13,13 @@ from vault_domain.ports.observer import Observer
 class SyncMeasures(View[VaultMeasures]):
     """Shows what a vault does; it has the methods of `VaultMeasures`, without await."""
 
+    _path = "measures."
+
     census = blocking(VaultMeasures.census)
 
     def counts(self) -> VaultCounts:
         """Return what this vault has counted since it was opened."""
-        return self._session.run(Call(_counts, self._target, (), {}))
+        return self._session.run(Call(_counts, self._target, (), {}, "measures.counts"))
 
     def observe(self, observer: Observer) -> None:
         """Tell an observer of every operation that begins from now on, or after the vault has opened."""
@@ -28,6 +30,9 @@ class SyncMeasures(View[VaultMeasures]):
 
         The function must return at once and cannot call this vault. An error that the function raises is raised by
         this method, or by the call that opens the vault.
+
+        Raises:
+            ConfigurationError: the vault was closed, or it was opened before the process forked.
         """
         self._session.when_open(lambda vault: work(self._target(vault)))
 

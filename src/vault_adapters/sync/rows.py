@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -29,13 +30,20 @@ class CallersRows(Generic[T]):
     def __init__(self, rows: Iterable[T]) -> None:
         self._rows = iter(rows)
         self._wanted: SimpleQueue[Future[list[T]] | None] = SimpleQueue()
+        self._awaited: Future[list[T]] | None = None
+
+    @property
+    def awaited(self) -> Future[list[T]] | None:
+        """The answer that the vault waits for, or None; any thread may read it."""
+        return self._awaited
 
     async def __aiter__(self) -> AsyncIterator[T]:
         """Give the rows; runs on the vault's event loop."""
         while True:
-            answer: Future[list[T]] = Future()
+            self._awaited = answer = Future[list[T]]()
             self._wanted.put(answer)
             rows = await asyncio.wrap_future(answer)
+            self._awaited = None
             if not rows:
                 return
             for row in rows:
@@ -47,7 +55,16 @@ class CallersRows(Generic[T]):
         while (answer := self._wanted.get()) is not None:
             if not answer.set_running_or_notify_cancel():
                 continue
-            try:
-                answer.set_result(list(islice(self._rows, _AT_ONCE)))
-            except Exception as error:  # an error of the caller's iterable; the call raises it
-                answer.set_exception(error)
+            self._answer(answer)
+
+    def _answer(self, answer: Future[list[T]]) -> None:
+        try:
+            answer.set_result(list(islice(self._rows, _AT_ONCE)))
+        except Exception as error:  # an error of the caller's iterable; the call raises it
+            give_up(answer, error)
+
+
+def give_up(answer: Future[list[T]], error: Exception) -> None:
+    """Raise ``error`` in the call that waits for this answer, unless the answer has come or the call has ended."""
+    with suppress(InvalidStateError):
+        answer.set_exception(error)

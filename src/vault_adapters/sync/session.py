@@ -1,4 +1,4 @@
-"""Calls the vault from code without an event loop; the vault runs on an event loop in a thread of its own."""
+"""Calls the vault from code without an event loop, on the thread of `running`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ import functools
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-import anyio
-from anyio.from_thread import BlockingPortal
-from attrs import frozen
-
-from vault_adapters.sync.rows import CallersRows
+from vault_adapters.sync.rows import CallersRows, give_up
+from vault_adapters.sync.running import Opener, Running
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.page import Page
 from vault_domain.facade.vault import TokenVault
@@ -24,17 +19,34 @@ from vault_domain.facade.vault import TokenVault
 P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
-Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
 
-# Longest time that `Session.close` waits for threads inside a call. Only a fault reaches this limit, such as an
-# iterable that blocks after its import has failed. `_Running.stop` waits for the calls themselves, without a limit.
+# Longest time that `Session.close` waits for threads inside a call, or for the next rows of an import. Only a fault
+# reaches this limit, such as an iterable that blocks. `Running.stop` waits for the calls themselves without a limit,
+# because each of them has a deadline of its own, except for an import that waits for the caller's rows.
 _PATIENCE_SECONDS = 30.0
 
 
-class Call(Generic[V, T]):
-    """A method with its arguments. The arguments may be secrets, so neither the repr nor any frame shows them."""
+# What to use on an event loop, by the name of a public method; otherwise it is the method with ``await``.
+_INSTEAD = {
+    "open": "async with open_vault(...)",
+    "close": "async with open_vault(...)",
+    "event_feed": "async for page in vault.event_feed(...)",
+    "measures.counts": "vault.measures.counts()",
+}
 
-    __slots__ = ("_args", "_kwargs", "_method", "_target")
+
+class Call(Generic[V, T]):
+    """A method with its arguments. The arguments may be secrets, so neither the repr nor any frame shows them.
+
+    Args:
+        method: the method, or a function.
+        target: returns the method's first argument.
+        args: its further arguments.
+        kwargs: its keyword arguments.
+        name: the public method that the host called, such as ``keys.status``; None: that of ``method``.
+    """
+
+    __slots__ = ("_args", "_kwargs", "_method", "_target", "name")
 
     def __init__(
         self,
@@ -42,77 +54,21 @@ class Call(Generic[V, T]):
         target: Callable[[TokenVault], V],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        name: str | None = None,
     ) -> None:
+        self.name = name or method.__name__
         self._method = method
         self._target = target
         self._args = args
         self._kwargs = kwargs
 
-    @property
-    def name(self) -> str:
-        """The method's name."""
-        return self._method.__name__
-
     def behind(self, after: str | None) -> Call[V, T]:
         """Return the same call for the page after a cursor."""
-        return Call(self._method, self._target, self._args, {**self._kwargs, "after": after})
+        return Call(self._method, self._target, self._args, {**self._kwargs, "after": after}, self.name)
 
     async def __call__(self, vault: TokenVault) -> T:
         """Call the method; runs on the vault's event loop."""
         return await self._method(self._target(vault), *self._args, **self._kwargs)
-
-
-@frozen
-class _Running:
-    """An open vault on its thread.
-
-    The thread runs everything from opening to closing. anyio's `start_blocking_portal` is not used, because it is a
-    generator. A forked child would finish the generator before the child exits, and so wait for a thread that only the
-    parent has.
-    """
-
-    portal: BlockingPortal
-    vault: TokenVault
-    _thread: threading.Thread
-    _ended: Future[None]
-
-    @classmethod
-    def start(cls, opener: Opener) -> _Running:
-        """Open the vault on a new thread; raise the error if opening fails."""
-        opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
-        ended: Future[None] = Future()
-        # The thread is a daemon, and so are the threads that it starts. Otherwise the process would never end: it would
-        # wait for this thread before it runs its atexit functions, and one of these functions ends this thread.
-        # The thread takes the opener out of the list, because the opener holds the encryption secret.
-        thread = threading.Thread(target=_serve, args=([opener], opened, ended), name="token-vault", daemon=True)
-        thread.start()
-        try:
-            portal, vault = opened.result()
-        except Exception:
-            thread.join()  # the thread has nothing left to do
-            raise
-        return cls(portal, vault, thread, ended)
-
-    def stop(self) -> None:
-        """Close the vault and wait for the thread's end; raise the error if closing fails."""
-        self.portal.start_task_soon(self.portal.stop)
-        self._thread.join()
-        self._ended.result()
-
-
-def _serve(openers: list[Opener], opened: Future[tuple[BlockingPortal, TokenVault]], ended: Future[None]) -> None:
-    async def serve() -> None:
-        # The portal waits for running calls, so they end before the vault closes.
-        async with openers.pop()() as vault, BlockingPortal() as portal:
-            opened.set_result((portal, vault))
-            await portal.sleep_until_stopped()
-
-    try:
-        anyio.run(serve)
-    except BaseException as error:
-        (ended if opened.done() else opened).set_exception(error)
-    else:
-        ended.set_result(None)
 
 
 class Session:
@@ -126,30 +82,29 @@ class Session:
         self._opener: Opener | None = opener
         self._idle = threading.Condition()
         self._calls = 0
+        self._imports: set[CallersRows[Any]] = set()
         self._closed = False
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
-        # The process that uses this session. `run`, `open` and `close` check and set it before they take
-        # the lock, because a forked child must not wait for the lock: a fork may copy the lock while another thread
-        # holds it.
+        # The process that uses this session. `run`, `open` and `close` check and set it before they take the lock, and
+        # `when_open` checks it, because a forked child must not wait for the lock: a fork may copy the lock while
+        # another thread holds it.
         self._process: int | None = None
 
-    def run(self, call: Call[V, T], serve: Callable[[Future[T]], object] | None = None) -> T:
-        """Run a call on the vault's event loop and wait for its result; ``serve`` runs on this thread meanwhile."""
-        running = self._enter(call.name)
+    def run(self, call: Call[V, T], rows: CallersRows[Any] | None = None) -> T:
+        """Run a call on the vault's event loop and wait for its result; this thread reads ``rows`` meanwhile."""
+        running = self._enter(call.name, rows)
         try:
             future = running.portal.start_task_soon(call, running.vault)
             try:
-                if serve is not None:
-                    serve(future)
+                if rows is not None:
+                    rows.serve(future)
                 return future.result()
             except BaseException:  # for example an interrupt: the caller no longer waits for the result
                 future.cancel()
                 raise
         finally:
-            with self._idle:
-                self._calls -= 1
-                self._idle.notify_all()
+            self._leave(rows)
 
     def open(self) -> None:
         """Open the vault, unless it is already open."""
@@ -159,12 +114,19 @@ class Session:
 
     def when_open(self, hook: Callable[[TokenVault], object]) -> None:
         """Call ``hook`` with the vault, on the vault's event loop: now if the vault is open, else when it opens."""
+        self._refuse_fork()
         with self._idle:
+            if self._closed:
+                raise _closed()
             if self._running is None:
                 self._hooks.append(hook)
                 return
             running = self._running
-        running.portal.start_task_soon(hook, running.vault).result()
+            self._calls += 1
+        try:
+            running.portal.start_task_soon(hook, running.vault).result()
+        finally:
+            self._leave()
 
     def close(self) -> None:
         """Wait for running calls, then close the vault; do nothing if the vault is closed, or in a forked child."""
@@ -175,42 +137,71 @@ class Session:
             if self._closed:
                 return
             self._closed = True
-            self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS)
+            self._wait_for_calls()
             running, self._running = self._running, None
             atexit.unregister(self._close_at_exit)
             if running is not None:
                 running.stop()
             self._process = None
 
-    def _enter(self, name: str) -> _Running:
+    def _wait_for_calls(self) -> None:
+        """Wait until no thread is inside a call, and end the imports whose rows do not come."""
+        is_moving = True
+        while is_moving:
+            awaited = {rows: rows.awaited for rows in self._imports}
+            if self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS):
+                return
+            is_moving = False
+            for rows, answer in awaited.items():
+                if answer is not None and rows.awaited is answer:
+                    give_up(answer, _closed())
+                else:
+                    is_moving |= rows in self._imports
+
+    def _enter(self, name: str, rows: CallersRows[Any] | None) -> Running:
         self._refuse_wrong_place(name)
         with self._idle:
             running = self._running or self._open()
             self._calls += 1
+            if rows is not None:
+                self._imports.add(rows)
             return running
 
-    def _open(self) -> _Running:
+    def _leave(self, rows: CallersRows[Any] | None = None) -> None:
+        with self._idle:
+            self._calls -= 1
+            self._imports -= {rows}
+            self._idle.notify_all()
+
+    def _open(self) -> Running:
         if self._closed:
-            raise ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
+            raise _closed()
         opener = self._opener
         if self._running is None and opener is not None:
             self._process = os.getpid()
             try:
-                self._running = _Running.start(opener)
+                self._running = Running.start(opener)
             except BaseException:
                 self._process = None  # the vault is not open, so a fork is harmless
                 raise
             self._opener = None  # it holds the configuration, with the encryption secret
             atexit.register(self._close_at_exit)
-            while self._hooks:
-                self._running.portal.start_task_soon(self._hooks.pop(0), self._running.vault).result()
-        return cast("_Running", self._running)
+            self._call_hooks(self._running)
+        return cast("Running", self._running)
+
+    def _call_hooks(self, running: Running) -> None:
+        if self._hooks:
+            hook = self._hooks.pop(0)
+            try:
+                running.portal.start_task_soon(hook, running.vault).result()
+            finally:
+                self._call_hooks(running)  # an error of one hook does not keep the others from running
 
     def _close_at_exit(self) -> None:
         if self._process == os.getpid():  # a forked child inherits the atexit registration and must not close the vault
             self.close()
 
-    def _refuse_wrong_place(self, name: str) -> None:
+    def _refuse_fork(self) -> None:
         if self._process not in (None, os.getpid()):
             raise ConfigurationError(
                 "this SyncVault was used before the process forked, and its thread stayed in the parent: make the "
@@ -218,14 +209,21 @@ class Session:
                 "worker_process_init)",
                 code="used_across_fork",
             )
+
+    def _refuse_wrong_place(self, name: str) -> None:
+        self._refuse_fork()
         if on_event_loop():
-            instead = "async with open_vault(...)" if name in ("open", "close") else f"await vault.{name}(...)"
+            instead = _INSTEAD.get(name, f"await vault.{name}(...)")
             raise ConfigurationError(
                 f"SyncVault.{name} would block the event loop that runs here: use `{instead}` of the "
                 "asynchronous vault, or a thread without an event loop",
                 code="running_event_loop",
             )
         self._process = os.getpid()
+
+
+def _closed() -> ConfigurationError:
+    return ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
 
 
 def on_event_loop() -> bool:
@@ -238,7 +236,13 @@ def on_event_loop() -> bool:
 
 
 class View(Generic[V]):
-    """A blocking view of one object of the vault, such as the vault with an actor."""
+    """A blocking view of one object of the vault, such as the vault with an actor.
+
+    Attributes:
+        _path: the attribute of the vault that gives this object, with a dot, such as ``keys.``.
+    """
+
+    _path: ClassVar[str] = ""
 
     def __init__(self, session: Session, target: Callable[[TokenVault], V]) -> None:
         self._session = session
@@ -250,7 +254,7 @@ def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Conc
 
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        call: Call[V, T] = Call(method, self._target, args, kwargs)
+        call: Call[V, T] = Call(method, self._target, args, kwargs, self._path + method.__name__)
         del args, kwargs  # tracebacks of later errors must not hold the arguments
         return self._session.run(call)
 
@@ -263,14 +267,11 @@ def blocking_over_rows(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Cal
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
         rows, *others = args or (kwargs.get("rows"),)
-        serve = None
-        if isinstance(rows, Iterable):
-            rows = CallersRows(rows)
-            serve = rows.serve
+        served = CallersRows(rows) if isinstance(rows, Iterable) else None
         given = {name: value for name, value in kwargs.items() if name != "rows"}
-        call: Call[V, T] = Call(method, self._target, (rows, *others), given)
+        call: Call[V, T] = Call(method, self._target, (served or rows, *others), given)
         del args, kwargs, rows, others, given  # tracebacks of later errors must not hold the arguments
-        return self._session.run(call, serve)
+        return self._session.run(call, served)
 
     return wrapper
 

@@ -38,6 +38,8 @@ class SyncKeys(View[VaultKeys]):
     A progress callback runs on the vault's own thread and cannot call this vault.
     """
 
+    _path = "keys."
+
     status = blocking(VaultKeys.status)
     rotate_data_key = blocking(VaultKeys.rotate_data_key)
     rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
@@ -47,6 +49,8 @@ class SyncKeys(View[VaultKeys]):
 
 class SyncStates(View[VaultStates]):
     """Seals and opens states; it has the methods of `VaultStates`, without await."""
+
+    _path = "states."
 
     seal = blocking(VaultStates.seal)
     open = blocking(VaultStates.open)
@@ -67,7 +71,11 @@ class SyncVault(View[TokenVault]):
         return self
 
     def close(self) -> None:
-        """Close the vault and all its views permanently; the end of the process closes it too."""
+        """Wait for running calls, then close the vault and all its views permanently.
+
+        An import whose next rows do not come within 30 seconds ends with an error, with code ``vault_closed``. The end
+        of the process closes the vault too.
+        """
         self._session.close()
 
     def __enter__(self) -> Self:
@@ -191,12 +199,12 @@ class SyncVault(View[TokenVault]):
             interval: longest time between two reads of the log; a notification leads to an earlier read.
         """
         wanted = {"tenant_id": tenant_id, "after": after, "limit": limit, "interval": interval}
-        feed = self._session.run(Call(_event_feed, self._target, (), wanted))
+        feed = self._session.run(Call(_event_feed, self._target, (), wanted, "event_feed"))
         return self._follow(feed)
 
     def _follow(self, feed: EventFeed) -> Iterator[Page[AuditEvent]]:
         while True:
-            yield self._session.run(Call(_next_events, self._target, (feed,), {}))
+            yield self._session.run(Call(_next_events, self._target, (feed,), {}, "event_feed"))
 
     def _walk(self, method: Callable[..., Awaitable[Page[T]]], *args: Any, **kwargs: Any) -> Iterator[T]:
         return walk_pages(self._session, Call(method, self._target, args, kwargs))

@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _SCOPE = "token_vault"
 
 _meters: WeakKeyDictionary[Any, Meters] = WeakKeyDictionary()
+_traced: WeakKeyDictionary[Any, list[VaultMeasures]] = WeakKeyDictionary()
+"""By tracer provider, the open vaults whose spans it gets."""
 _lock = threading.Lock()
 
 
@@ -45,7 +47,8 @@ def instrument(
 
     Args:
         vault: an open `TokenVault`, or a `SyncVault`, open or not. All views of a vault count as the same vault. A
-            second call for a vault with the same meter provider only logs a warning.
+            second call for a vault with the same meter provider only logs a warning. With another meter provider, it
+            reports the metrics there too; a tracer provider gets each span once.
         meter_provider: takes the metrics; None: the global one.
         tracer_provider: takes the spans; None: the global one.
 
@@ -59,12 +62,13 @@ def instrument(
         from opentelemetry.trace import get_tracer_provider
 
         meters = _meters_of(meter_provider or get_meter_provider())
-        tracer = (tracer_provider or get_tracer_provider()).get_tracer(_SCOPE, _version())
+        tracers = tracer_provider or get_tracer_provider()
 
     def begin(measures: VaultMeasures) -> None:
         from vault_adapters.telemetry.steps import TelemetryObserver
 
         if meters.add(measures, asyncio.get_running_loop()):
+            tracer = tracers.get_tracer(_SCOPE, _version()) if _is_first(measures, tracers) else None
             measures.observe(TelemetryObserver(meters.instruments, tracer))
         else:
             _log.warning("this vault already reports to this meter provider")
@@ -86,6 +90,15 @@ def _meters_of(provider: MeterProvider) -> Meters:
         if provider not in _meters:
             _meters[provider] = Meters(provider.get_meter(_SCOPE, _version()))
         return _meters[provider]
+
+
+def _is_first(measures: VaultMeasures, tracers: TracerProvider) -> bool:
+    """Note that a tracer provider gets a vault's spans; return whether it did not get them before."""
+    with _lock:
+        known = [each for each in _traced.get(tracers, ()) if not each.is_closed]
+        is_first = measures not in known
+        _traced[tracers] = [*known, measures] if is_first else known
+        return is_first
 
 
 def _version() -> str | None:

@@ -78,11 +78,11 @@ class TelemetryObserver:
 
     Attributes:
         instruments: the instruments that take the measurements.
-        tracer: the tracer that makes the spans.
+        tracer: the tracer that makes the spans; None: another observer makes them.
     """
 
     instruments: Instruments
-    tracer: Tracer
+    tracer: Tracer | None
 
     def begin(self, operation: Operation, provider: str | None) -> AbstractContextManager[_Step]:
         """See `Observer`."""
@@ -99,9 +99,10 @@ class _Step:
     _span: Span | None = None
 
     def __enter__(self) -> Self:
-        if self._operation in _TRACED:
+        tracer = self._observer.tracer
+        if tracer is not None and self._operation in _TRACED:
             is_exchange = self._operation is Operation.EXCHANGE
-            self._context = self._observer.tracer.start_as_current_span(
+            self._context = tracer.start_as_current_span(
                 f"token_vault.{self._operation.value}",
                 kind=SpanKind.CLIENT if is_exchange else SpanKind.INTERNAL,
                 attributes=dict(self._attributes),

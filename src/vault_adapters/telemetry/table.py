@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from attrs import frozen
@@ -152,6 +153,12 @@ COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
 }
 """The metrics of the counts that a vault keeps in memory; they are read whenever the metrics are collected."""
 
+
+def _paused(census: Census) -> Points:
+    counts = Counter((each.provider, each.reason) for each in census.incidents)
+    return [(count, {PROVIDER: provider, REASON: reason}) for (provider, reason), count in counts.items()]
+
+
 SURVEYED: dict[Metric, Callable[[Census], Points]] = {
     Metric(
         "token_vault.account.count", Kind.GAUGE, "{account}", "Accounts by provider and state.", (PROVIDER, STATE)
@@ -169,9 +176,9 @@ SURVEYED: dict[Metric, Callable[[Census], Points]] = {
         "token_vault.provider.paused",
         Kind.GAUGE,
         "{client}",
-        "1 while an OAuth client is paused, by reason.",
+        "OAuth clients that are paused, by reason.",
         (PROVIDER, REASON),
-    ): lambda census: [(1, {PROVIDER: each.provider, REASON: each.reason}) for each in census.incidents],
+    ): _paused,
 }
 """The metrics of the census; they show the latest finished census."""
 

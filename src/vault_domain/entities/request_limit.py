@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 from attrs import field, frozen
@@ -55,10 +56,18 @@ class RequestLimit:
 
     @property
     def interval(self) -> timedelta:
-        """The time after which one more request is allowed; so any period of ``per`` has at most ``requests``."""
-        return _MARGIN * self.per / max(1, self.requests - self.burst)
+        """The time after which one more request is allowed; so any period of ``per`` has at most ``requests``.
+
+        Of ``requests`` + 1 requests, the first ``burst`` may leave at once, and each later one an interval after the
+        one before. So they take at least ``requests`` + 1 - ``burst`` intervals, which are longer than ``per``.
+        """
+        return self._part(self.requests + 1 - self.burst)
 
     @property
     def spacing(self) -> timedelta:
         """The least time between two requests for one account; zero unless the provider counts by account."""
-        return self.per / self.requests if self.counted is Counted.ACCOUNT else timedelta(0)
+        return self._part(self.requests) if self.counted is Counted.ACCOUNT else timedelta(0)
+
+    def _part(self, parts: int) -> timedelta:
+        """Return ``per`` with the margin, divided into so many parts, and rounded up to microseconds."""
+        return timedelta(microseconds=math.ceil(_MARGIN * (self.per / timedelta.resolution) / parts))

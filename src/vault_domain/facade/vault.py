@@ -302,7 +302,7 @@ class TokenVault:
         """Return the hosts to which an access token may be sent, as its provider's profile names them.
 
         Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. Empty:
-        there is no profile, or it names none.
+        there is no profile, it names none, or the host's ``account_variables`` fails or takes more than ten seconds.
 
         Args:
             token: the access token as the vault returned it; its extra members may name the hosts of its account.

@@ -143,7 +143,8 @@ class KeyRotationRepository(Protocol):
 
         It works in pages, each a short transaction of its own, so that other writers do not wait long. It deletes the
         data keys' wraps and keeps their records as tombstones. If a token uses an emptied data key again, because a
-        backup restored the token's row, the data key stays and its `emptied_at` is cleared.
+        backup restored the token's row, the data key stays and its `emptied_at` is cleared. A data key whose id is
+        damaged stays too, because tokens may still name its former id.
         """
 
     async def activate_master_key(

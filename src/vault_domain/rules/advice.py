@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vault_domain.entities import causes
 from vault_domain.entities.account import Account
+from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.findings import Finding, FindingCode, Severity
 
 _CRITICAL, _WARNING, _NOTE = Severity.CRITICAL, Severity.WARNING, Severity.NOTE
@@ -37,7 +38,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.PROVIDER_PAUSED: (
         _CRITICAL,
         "The provider refuses the OAuth client or rejects most of its accounts, so refreshes are paused.",
-        "Check client id and secret; the pause ends by itself after a success.",
+        "Look up the reason in the page about errors; the pause ends by itself after a success.",
     ),
     FindingCode.RECONNECT_REQUIRED: (
         _CRITICAL,
@@ -120,11 +121,17 @@ _ACTIONS = {
     " status` shows the active master key, if you run it where the vault can be opened.",
     "retired_master_key": "Give this process the encryption secret or KMS key that is active now.",
     "kms_unavailable": "Check the key service and the network.",
+    "kms_access_denied": "Give this process the right to use the master key at the key service.",
+    "kms_credentials": "Give this process valid credentials for the key service.",
     "kms_throttled": "Raise the key service's limit of requests, or data_key_ttl.",
+    INVALID_CLIENT: "Check client id and secret; the pause ends by itself after a success.",
+    CLIENT_MISMATCH: "Configure the client id under which the users connected, or let them connect again.",
+    MASS_REJECTION: "Find out what happened at the provider or in your registration; no credential was condemned, and"
+    " the pause ends by itself after a success.",
 }
-"""What to do about an outage, by its cause."""
+"""What to do about an outage or a pause, by its cause."""
 
-_OUTAGES = {FindingCode.DATABASE_UNAVAILABLE, FindingCode.MASTER_KEY_UNAVAILABLE}
+_WITH_CAUSES = {FindingCode.DATABASE_UNAVAILABLE, FindingCode.MASTER_KEY_UNAVAILABLE, FindingCode.PROVIDER_PAUSED}
 
 
 def finding(
@@ -135,8 +142,8 @@ def finding(
     accounts: int = 0,
     examples: tuple[Account, ...] = (),
 ) -> Finding:
-    """Return a finding with the severity and the texts of its code; a known cause of an outage has its own action."""
+    """Return a finding with the severity and the texts of its code; causes of outages and pauses have own actions."""
     severity, sentence, action = ADVICE[code]
-    if code in _OUTAGES and detail is not None:
+    if code in _WITH_CAUSES and detail is not None:
         action = _ACTIONS.get(detail, action)
     return Finding(severity, code, sentence, action, provider, detail, accounts, examples)

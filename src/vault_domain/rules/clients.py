@@ -129,6 +129,21 @@ def concerns(record: ClientRecord, stored: bytes | None, client: bytes | None) -
     return record.scope.reason != CLIENT_MISMATCH or is_mismatch(stored, client)
 
 
+def holds_back(record: ClientRecord, account: Account, code: str | None) -> bool:
+    """Return whether a pause that concerns an account's credential holds the account back.
+
+    A mass rejection holds back only accounts that were rejected during it. Another account's grant may be alive, and
+    nobody but the provider can tell. If it is rejected too, it is spared and held back from then on, so each account
+    sends one request more at most.
+
+    Args:
+        record: the pause.
+        account: the account.
+        code: the error code of the account's latest refresh, or None.
+    """
+    return record.scope.reason != MASS_REJECTION or code in CLIENT_REASONS or mark_of(account) in record.marks
+
+
 def may_probe(
     record: ClientRecord, account: Account | None, now: datetime, rules: ClientRules, code: str | None = None
 ) -> bool:

@@ -44,3 +44,47 @@ def test_an_account_is_deleted(filled):
     assert filled("delete-account", "t1", "google").code == 4
     assert "deleted 2 tokens" in filled("delete-account", "t2", "google").out
     assert json.loads(filled("tenants", "--json").out) == []
+
+
+REVOKING = """
+from vault_adapters import RevocationScope, Rotation, TokenKind
+
+class Revoker:
+    rotation, spends = Rotation.strict(), TokenKind.REFRESH_TOKEN
+
+    def __init__(self, answer, scope=RevocationScope.GRANT):
+        self.answer, self.revocation_scope = answer, scope
+
+    async def refresh(self, request):
+        raise NotImplementedError
+
+    async def revoke(self, request):
+        return self.answer
+
+refreshers = {
+    "yes": Revoker(True),
+    "no": Revoker(False),
+    "silent": Revoker(None),
+    "shared": Revoker(True, RevocationScope.USER_AND_CLIENT),
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("provider", "revoked", "reason", "text"),
+    [
+        ("yes", True, None, "the provider confirmed the revocation"),
+        ("no", False, None, "the provider did not confirm the revocation"),
+        ("silent", None, None, "nothing was revoked"),
+        ("shared", None, "shared_grant", "nothing was revoked (shared_grant)"),
+    ],
+)
+def test_json_and_text_tell_the_same_outcome_of_a_revocation(token_vault, provider, revoked, reason, text):
+    (token_vault.folder / "revoking_host.py").write_text(REVOKING)
+    row = {"provider": provider, "kind": "refresh_token", "identifier": "ann", "value": "v"}
+    dump = "".join(json.dumps({"tenant_id": tenant, **row}) + "\n" for tenant in ("t1", "t2", "t3"))
+    assert token_vault("import", "--format", "tokens", "-", stdin=dump).code == 0
+    named = ("--identifier", "ann", "--revoke", "--refreshers", "revoking_host:refreshers")
+    told = json.loads(token_vault("delete-account", "t1", provider, *named, "--json").out)
+    assert told == {"deleted": 1, "revoked": revoked, "reason": reason}
+    assert token_vault("delete-account", "t2", provider, *named).out.splitlines() == ["deleted 1 token", text]

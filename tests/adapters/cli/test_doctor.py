@@ -3,10 +3,14 @@
 import json
 import os
 import sqlite3
+from contextlib import closing
 
 import pytest
 from tests.adapters.cli.conftest import SECRET
 from tests.support.postgres import start_postgres
+
+from vault_adapters import Account, TokenSet, VaultConfig, open_vault
+from vault_adapters.cli import examining
 
 HOST = """
 from vault_adapters.providers import OAuth2Refresher, refresher
@@ -129,6 +133,24 @@ def test_a_vault_that_does_not_open(token_vault, variables, code, detail):
 def test_an_old_schema(unprepared):
     done = unprepared("doctor", "--json")
     assert (done.code, [place[0] for place in found_by(done)]) == (15, ["schema_outdated"])
+
+
+async def test_an_outage_midway_keeps_what_was_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(examining, "_PAGE", 1)
+    config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret=SECRET, scrypt_log2_n=14)
+    async with open_vault(config) as vault:
+        for number in range(3):
+            await vault.store_token_set(Account("t1", f"p{number}"), TokenSet("a", "r", expires_in=60))
+
+        def advance(examined):
+            if examined == 2:
+                with closing(sqlite3.connect(tmp_path / "vault.db")) as connection:
+                    connection.execute("DROP TABLE token_vault_account")
+
+        result = await examining._examine(vault, config, {}, 100, advance)
+    assert (result.examined, result.is_complete) == (2, False)
+    found = {(each.code.value, each.provider) for each in result.findings}
+    assert {("database_unavailable", None), ("accounts_left", None), ("refresher_missing", "p0")} <= found
 
 
 def test_nothing_is_changed(token_vault):

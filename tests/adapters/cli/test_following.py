@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from attrs import evolve
@@ -13,8 +14,9 @@ from tests.adapters.cli.command import PROGRAM, heed_interrupts
 from tests.adapters.reading.test_outages import stopped
 from tests.support.postgres import start_postgres
 
-from vault_adapters import Page, StorageError
+from vault_adapters import AuditAction, AuditEvent, Page, StorageError
 from vault_adapters.cli import following
+from vault_adapters.cli.commands.audit import _Filters
 from vault_adapters.stores.postgres.quiet import POOL_NAME, OwnConnection, quieten_pool
 
 ANN = ("--identifier", "ann")
@@ -73,6 +75,13 @@ def test_it_shows_what_is_there_at_once_and_then_each_event_under_one_header(sto
             assert row.split()[1:3] == ["token_stored", tenant]
             assert row.index(tenant) == header.index("TENANT")
         assert interrupted(process) == (130, "", "")
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [(-1, False), (0, True)])
+def test_new_events_before_a_time_to_come_are_left_out(seconds, taken):
+    since = datetime(2030, 1, 31, 12, tzinfo=UTC)
+    event = AuditEvent(AuditAction.TOKEN_STORED, since + timedelta(seconds=seconds))
+    assert _Filters(None, None, "2030-01-31T12:00:00Z").take(event) is taken
 
 
 def invalidate(command, identifier):

@@ -53,6 +53,7 @@ def test_one_line_end_of_standard_input_is_not_part_of_the_value(token_vault, gi
         (b"caf\xe9", "must be UTF-8"),
         (b"x" * 65537, "longer than 64 KiB"),
         (b"x" * 70000, "longer than 64 KiB"),
+        (b"x" * 65538 + "é".encode(), "longer than 64 KiB"),
     ],
 )
 def test_what_cannot_be_a_value_is_refused(token_vault, given, rule):

@@ -89,6 +89,18 @@ async def test_a_chain_that_left_the_origin_does_not_get_the_token_back(session_
         assert first.requests[-1].headers["authorization"] == "Bearer good"
 
 
+@pytest.mark.parametrize("limit", [300, None])
+async def test_a_redirect_that_is_not_followed_withholds_the_token_from_no_later_request(session_of, api, limit):
+    timeout = aiohttp.ClientTimeout(total=limit)
+    with scripted_provider(Answer(status=200)) as other:
+        api.answer(*[redirect_answer(f"{other.base_url}/target")] * 2, path="/away")
+        async with session_of(AsyncListedVault("good")) as session:
+            first = await session.get(f"{api.base_url}/away", allow_redirects=False, timeout=timeout)
+            await session.get(first.headers["Location"], timeout=timeout)  # a request of the caller's own
+            await session.get(f"{api.base_url}/away", timeout=timeout)  # the same target, as a hop
+        assert [request.headers.get("authorization") for request in other.requests] == ["Bearer good", None]
+
+
 async def test_requests_at_once_do_not_disturb_each_other(session_of, api):
     away = redirect_answer(f"{api.base_url.replace('127.0.0.1', 'localhost')}/resource")
     api.answer(*[away] * 5, path="/away")

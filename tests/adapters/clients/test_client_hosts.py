@@ -1,5 +1,7 @@
 """Hosts that may get a token: every client refuses the others before anything leaves."""
 
+import asyncio
+
 import aiohttp
 import google.auth.transport.requests
 import httpx
@@ -25,7 +27,9 @@ from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
 from vault_adapters.clients.httpx2 import VaultAuth as Httpx2VaultAuth
 from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
 from vault_adapters.providers import presets, refresher
+from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import memory_vault
+from vault_domain.services.tokens.hosts import ApiHosts
 
 
 def ask_httpx(library, auth):
@@ -243,3 +247,16 @@ async def test_a_vault_tells_the_hosts_of_its_refresher(caplog):
         with pytest.raises(InvalidInputError):
             await vault.api_hosts(token_of("a").info)
     assert "could not name its hosts (KeyError)" in caplog.text
+
+
+async def test_variables_that_never_come_leave_the_hosts_unknown(caplog):
+    """A client waits for the hosts before each request, so the host's callable must not hold it for ever."""
+
+    async def never(account):
+        await asyncio.Event().wait()
+
+    hanging = refresher("okta", "id", "secret", account_variables=never)
+    hosts = ApiHosts({ACCOUNT.provider: hanging}, AsyncioTasks(), seconds=0.01)
+    async with asyncio.timeout(60):
+        assert await hosts.of(token_of("a")) == ()
+    assert "could not name its hosts (TimeoutError)" in caplog.text

@@ -230,6 +230,16 @@ def test_a_file_that_is_not_text(tmp_path):
         read(ENCRYPTION_SECRET_FILE=str(path))
 
 
+@pytest.mark.parametrize("secret", ["x" * 65_537, SECRET + "\udcff"])
+@pytest.mark.parametrize("name", ["ENCRYPTION_SECRET", "TOKEN_VAULT_ENCRYPTION_SECRET_PREVIOUS"])
+def test_a_secret_that_cannot_be_one_is_refused_with_its_variable(secret, name):
+    """A variable with bytes that are no UTF-8 has lone surrogates."""
+    with pytest.raises(ConfigurationError, match=f"^{name} must be a text of at most 64 KiB") as caught:
+        read(**{name: secret})
+    assert caught.value.__context__ is None
+    assert secret not in str(caught.value)
+
+
 def test_a_secret_file_without_an_end_is_refused():
     with pytest.raises(ConfigurationError, match="64 KiB at most"):
         read(ENCRYPTION_SECRET_FILE="/dev/zero")

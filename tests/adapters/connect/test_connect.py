@@ -1,10 +1,13 @@
 """Connecting an account at an OpenID provider on loopback that makes no mistake."""
 
 import asyncio
+import base64
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from attrs import evolve
+from joserfc import jwt
+from joserfc.jwk import ECKey
 from tests.adapters.connect.browser import REDIRECT_URI, parameters
 from tests.adapters.providers.profiles.files import TABLES, values
 
@@ -12,15 +15,18 @@ from vault_adapters import (
     Account,
     AuthorizationRefusedError,
     ConfigurationError,
+    ConnectError,
     InvalidInputError,
     OtherAccountError,
     ProviderConfigurationError,
     TokenKind,
 )
 from vault_adapters.connect import Connector
-from vault_adapters.providers import refresher
+from vault_adapters.providers import SigningKey, refresher
+from vault_adapters.providers.assertions import CLIENT_ASSERTION
 from vault_adapters.providers.profiles import packaged_profile, profiles
 from vault_adapters.providers.profiles.templates import Variable
+from vault_adapters.testing.openid import LoopbackOpenIdProvider, openid_provider
 
 ANA = Account("t1", "local", "user-1")
 
@@ -219,3 +225,44 @@ async def test_the_values_of_variables_stay_with_the_tokens(vault, provider, bro
     assert "acme" not in start.url
     await connector.finish(await browser.visit(start.url), session="session")
     assert (await vault.get_token(ANA.key(TokenKind.ACCESS_TOKEN))).extra == {"workspace": "acme"}
+
+
+class KeyedProvider(LoopbackOpenIdProvider):
+    """Knows its client by a public key, and checks its assertions (RFC 7523 section 3)."""
+
+    audience, client_key, seen = None, ECKey.generate_key("P-256", private=True), ()
+
+    def token(self, form, authorization):
+        if authorization or form.get("client_assertion_type") != CLIENT_ASSERTION:
+            return self._refuse("invalid_client")
+        claims = jwt.decode(form["client_assertion"], self.client_key, algorithms=["ES256"]).claims
+        self.seen = (*self.seen, claims["jti"])
+        named = (claims["iss"], claims["sub"], claims["aud"])
+        if named != (self.client_id, self.client_id, self.audience or f"{self.issuer}/token"):
+            return self._refuse("invalid_client")
+        pair = base64.b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode()
+        return super().token(form, f"Basic {pair}")
+
+
+@pytest.mark.parametrize("audience", [None, "https://issuer.example"])
+async def test_a_client_with_a_key_sends_an_assertion_with_the_code(vault, browser, audience):
+    with openid_provider(KeyedProvider) as keyed:
+        keyed.audience = audience
+        key = SigningKey.from_jwk(keyed.client_key.as_dict(private=True))
+        client = refresher(keyed.profile(), keyed.client_id, signing_key=key, audience=audience)
+        connector = Connector(vault, {"local": client}, redirect_uri=REDIRECT_URI)
+        for _ in range(2):
+            info = await connector.finish(await browser.connect(connector), session="session")
+            assert info.account == ANA
+        assert len(set(keyed.seen)) == keyed.exchanged == 2
+
+
+async def test_a_key_that_cannot_sign_sends_no_code(vault, provider, browser, caplog):
+    key = SigningKey.from_signer(lambda content: 1 / 0, algorithm="RS256")
+    client = refresher(provider.profile(), provider.client_id, signing_key=key)
+    connector = Connector(vault, {"local": client}, redirect_uri=REDIRECT_URI)
+    with pytest.raises(ConnectError) as caught:
+        await connector.finish(await browser.connect(connector), session="session")
+    assert caught.value.code == "provider_unavailable"
+    assert "signed (ZeroDivisionError)" in caplog.text
+    assert (provider.exchanged, provider.refused) == (0, 0)

@@ -454,15 +454,16 @@ async def test_a_provider_that_does_not_answer(connector, browser, vault):
     assert caught.value.code == "provider_unavailable"
 
 
-async def test_userinfo_of_another_user(vault, browser):
-    """OpenID Connect Core 5.3.2: userinfo counts only for the user of the id_token."""
+@pytest.mark.parametrize("claims", [{"sub": "user-2"}, {}, {"sub": None}, {"sub": ["user-1"]}])
+async def test_userinfo_of_another_user_or_of_nobody(vault, browser, claims):
+    """OpenID Connect Core 5.3.2: userinfo names its user, and counts only for the user of the id_token."""
 
     class Mistaken(LoopbackOpenIdProvider):
         def profile(self, name="local"):
             return evolve(super().profile(name), label=Place("userinfo", "email"))
 
         def userinfo(self, authorization):
-            return {"sub": "user-2", "email": "ben@example.com"}
+            return {"email": "ben@example.com", **claims}
 
     with openid_provider(Mistaken) as provider:
         connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)

@@ -4,26 +4,29 @@ from datetime import date
 
 import httpx2
 import pytest
+from joserfc.jwk import ECKey
 from tests.adapters.connect.browser import REDIRECT_URI
 from tests.support.openid_peer import openid_peer
 
 from vault_adapters import AuthorizationRefusedError, IdentityRefusedError, TokenKind
 from vault_adapters.connect import Connector
-from vault_adapters.providers import refresher
+from vault_adapters.providers import SigningKey, refresher
 from vault_adapters.providers.profiles import Profile
 from vault_adapters.providers.profiles.facts import AuthorizationFacts, Place
 from vault_adapters.testing import memory_vault
 
+KEY = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": "client-key"}, private=True)
+
 
 @pytest.fixture(scope="module")
 def peer():
-    with openid_peer(REDIRECT_URI) as running:
+    with openid_peer(REDIRECT_URI, KEY.as_dict(private=False)) as running:
         yield running
 
 
 @pytest.fixture
-def client(peer):
-    profile = Profile(
+def profile(peer):
+    return Profile(
         name="peer",
         title="oidc-provider",
         docs=("https://github.com/panva/node-oidc-provider",),
@@ -36,6 +39,10 @@ def client(peer):
         identifier=Place("id_token", "sub"),
         label=Place("userinfo", "email"),
     )
+
+
+@pytest.fixture
+def client(peer, profile):
     return refresher(profile, peer.client_id, peer.client_secret)
 
 
@@ -62,6 +69,17 @@ async def test_a_certified_provider(client):
         await vault.refresh_account(info.account)
         after = await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))
         assert before.value != after.value
+
+
+async def test_a_client_that_signs_connects_and_refreshes_at_a_certified_provider(peer, profile):
+    """RFC 7523 section 2.2: each exchange of a code and each refresh has an assertion of its own."""
+    key = SigningKey.from_jwk(KEY.as_dict(private=True))
+    client = refresher(profile, peer.signing_client_id, signing_key=key)
+    async with memory_vault(refreshers={"peer": client}) as vault:
+        connector = Connector(vault, {"peer": client}, redirect_uri=REDIRECT_URI)
+        info = await connector.finish(await callback_of(connector, "ann"), session="session")
+        assert (info.account.identifier, info.state.value) == ("ann", "connected")
+        await vault.refresh_account(info.account)
 
 
 async def test_what_a_certified_provider_refuses(client):

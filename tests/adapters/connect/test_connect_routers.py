@@ -134,6 +134,21 @@ async def test_a_host_may_answer_itself(make_app, connector):
     assert seen == [ANA, "state_refused"]
 
 
+async def test_the_page_of_a_host_does_not_pass_on_the_code_in_its_address(make_app, connector):
+    def connected(request, info):
+        from django.http import HttpResponse
+        from starlette.responses import PlainTextResponse
+
+        response = PlainTextResponse("welcome") if make_app is fastapi_app else HttpResponse("welcome")
+        response.headers["Cache-Control"] = "public"
+        return response
+
+    async with client_of(make_app(connector, connected=connected)) as browser:
+        page = await browser.get(await agree(browser, "http://localhost/connect/local"))
+    assert (page.status_code, page.text) == (200, "welcome")
+    assert (page.headers["cache-control"], page.headers["referrer-policy"]) == ("no-store", "no-referrer")
+
+
 ELSEWHERE = [
     *("https://evil.example/", "//evil.example", "/\\evil.example", "\\/evil.example", "/\t/evil.example", "evil"),
     *("/a\\b", "/a b", "/a\nb", "javascript:alert(1)", "///evil.example", "/é"),

@@ -228,6 +228,18 @@ def test_no_fernet_key():
         reader()
 
 
+async def test_the_longest_value_of_a_fernet_bytea_in_csv():
+    key, value = Fernet.generate_key(), "v" * 65_536
+    column = "\\x" + Fernet(key).encrypt(value.encode()).hex()
+    raw = f"tenant_id,provider,kind,encrypted_value\nt1,google,api_key,{column}\n".encode()
+
+    async def opener(texts):
+        return [FernetReader([Secret(key.decode())]).read(text) for text in texts]
+
+    [found] = [found async for found in read_dump(io.BytesIO(raw), FERNET, opener)]
+    assert found.value.reveal() == value
+
+
 async def test_a_fernet_column():
     token = Fernet(KEYS[0]).encrypt(b"v").decode()
     row = {"tenant_id": 1, "provider": "google", "kind": "refresh_token", "encrypted_value": token}

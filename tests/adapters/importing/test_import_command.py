@@ -354,6 +354,13 @@ def test_a_data_key_that_was_tampered_with_fails_its_tenant_only(token_vault, da
     done = token_vault("import", "--format", "tokens", "-", "--json", stdin=json_lines(*rows))
     assert (done.code, counts(done)) == (13, (1, 0, 0, 1))
     assert json.loads(done.stdout)["failures"] == [{"line": 1, "code": "data_key_unreadable"}]
+    assert done.stderr.endswith("\ntoken-vault: line 1: data_key_unreadable\n")
+    broken = [json_lines({}), *[json_lines(plain_row(f"e{number}", "v")) for number in range(1001)]]
+    done = token_vault("import", "--format", "tokens", "-", stdin=b"".join(broken))
+    lines = [line for line in done.stderr.splitlines() if "cannot be used" not in line]
+    assert (done.code, len(lines), lines[1]) == (13, 1001, "token-vault: line 2: data_key_unreadable")
+    assert lines[0].startswith("token-vault: line 1: missing_")
+    assert lines[-1] == "token-vault: 2 more rows: data_key_unreadable"
 
 
 @on_sqlite

@@ -11,7 +11,8 @@ ACCOUNTS = 40_000
 FILL = f"""
 INSERT INTO vault.token (tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, expires_at,
     generation, created_at, updated_at)
-SELECT 't' || n / 10, CASE WHEN n % 2000 = 3 THEN 'rare' ELSE 'google' END, k, 'u' || n, gen_random_uuid(), gen_random_uuid(), decode(repeat('00', 16), 'hex'), 'x',
+SELECT 't' || n / 10, CASE WHEN n % 2000 = 3 THEN 'rare' ELSE 'google' END, k, 'u' || n, gen_random_uuid(),
+    gen_random_uuid(), decode(repeat('00', 16), 'hex'), 'x',
     CASE WHEN n % 1000 = 0 AND k = 'refresh_token' THEN 'invalid' ELSE 'valid' END,
     CASE WHEN k = 'access_token' THEN now() + interval '1 hour' END, 1, now(), now()
 FROM generate_series(1, {ACCOUNTS}) n, unnest(ARRAY['access_token', 'refresh_token']) k;

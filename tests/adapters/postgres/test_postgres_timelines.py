@@ -1,19 +1,22 @@
 """The timeline of the server, and the behaviour for a role that may not ask for it."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-from tests.adapters.postgres.samples import ACCOUNT, SCHEMA
+from tests.adapters.postgres.samples import ACCOUNT, SCHEMA, prepare, write
 
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
 from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.ports.audit_log import Sought
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 KEYS = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number}") for number in range(5)]
 TURN = "UPDATE token_vault.timeline SET timeline = 'older' WHERE timeline <> 'older'"
 """Makes the present timeline new to the vault, as after a promotion."""
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
 
 
 async def look(store):
@@ -115,6 +118,26 @@ async def test_a_reader_misses_no_event_after_a_failover_and_gets_some_again(url
         assert found == ["a0", "a1", "a2"]
         found, _ = await after(page.items[-1].cursor)
         assert found == []
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda audit: audit.page("acme", limit=100, after=None),
+        lambda audit: audit.latest("acme", Sought(), limit=100),
+    ],
+    ids=["page", "latest"],
+)
+async def test_the_timeline_is_read_before_the_events(store, raw, execute, read):
+    """If the server changed between the two, a cursor with the later timeline would pass over some of its events."""
+    await prepare(store)
+    async with raw.transaction():
+        await raw.execute("LOCK TABLE token_vault.timeline")
+        reading = asyncio.create_task(read(store.audit))
+        while execute(WAITING) == [(0,)]:  # noqa: ASYNC110 - the database tells nobody
+            await asyncio.sleep(0.005)
+        await store.tokens.store([write()], actor=None)
+    assert [event.action.value for event in await reading][-1] == "token_stored"
 
 
 async def as_of_timeline(vault, cursor, timeline):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
-from tests.adapters.providers.asking import failure, refreshed, request_for
+from tests.adapters.providers.asking import failure, refreshed
 from tests.security.reporters import reports
 from tests.support.answers import Answer
 from tests.support.authlib_peer import authlib_peer
@@ -47,6 +47,16 @@ def by_service(content):
     return RSA.private_key.sign(content, padding.PKCS1v15(), hashes.SHA256())
 
 
+class Service:
+    async def __call__(self, content):
+        return by_service(content)
+
+
+def by_service_later(content):
+    """Return an awaitable, without being a coroutine function."""
+    return Service()(content)
+
+
 async def slowly(content):
     await asyncio.sleep(60)
 
@@ -58,6 +68,8 @@ KEYS = {
     "jwk": lambda: (SigningKey.from_jwk(EC.as_dict(private=True)), EC),
     "jwk text": lambda: (SigningKey.from_jwk(Secret(json.dumps(RSA.as_dict(private=True)))), RSA),
     "signer": lambda: (SigningKey.from_signer(by_service, algorithm="RS256", key_id="k"), RSA),
+    "signer's awaitable": lambda: (SigningKey.from_signer(by_service_later, algorithm="RS256"), RSA),
+    "signer object": lambda: (SigningKey.from_signer(Service(), algorithm="RS256"), RSA),
 }
 
 
@@ -178,7 +190,7 @@ async def test_a_signer_that_fails_sends_nothing_and_spends_nothing(provider, si
     assert provider.requests == []
 
 
-async def test_the_time_for_signing_counts(provider):
+async def test_the_time_for_signing_counts():
     async def sign(content):
         await asyncio.sleep(0.05)
         return b"signature"
@@ -186,15 +198,10 @@ async def test_the_time_for_signing_counts(provider):
     from vault_adapters.providers.assertions import timely
 
     key = SigningKey.from_signer(sign, algorithm="RS256")
-    request = request_for(client_of_loopback(provider), deadline=10.0, send_deadline=4.0)
-    signed = await timely(key, {"iss": "me"}, request)
+    signed = await timely(key, {"iss": "me"}, timedelta(seconds=10), timedelta(seconds=4))
     limits = [signed.deadline.total_seconds(), signed.send_deadline.total_seconds()]
     assert 0.05 <= 10 - limits[0] < 5
     assert 0.05 <= 4 - limits[1] < 4
-
-
-def client_of_loopback(provider):
-    return OAuth2Refresher(provider.token_url, "client", "secret")
 
 
 # The JWT bearer grant
@@ -235,11 +242,34 @@ async def test_a_user_who_is_gone_must_connect_again(peer):
     assert isinstance(error, ReauthorizationRequiredError)
 
 
-@pytest.mark.parametrize("fields", [{"subject": "ann"}, {"issuer": "client"}, {"issuer": "client", "private_key": "x"}])
-async def test_an_account_without_issuer_or_key_must_be_mended(fields):
-    error = await failure(JwtBearerRefresher("https://acme.example/token"), Secret.from_fields(**fields))
+OWN_KEYS = JwtBearerRefresher("https://acme.example/token")
+KEY_FORGOTTEN = JwtBearerRefresher("https://acme.example/token", issuer="me")
+ISSUER_FORGOTTEN = JwtBearerRefresher("https://acme.example/token", signing_key=SigningKey.from_pem(PEM))
+
+
+@pytest.mark.parametrize("fields", [{"private_key": PEM}, {"issuer": "client", "private_key": "x"}, "no fields"])
+async def test_an_account_whose_own_key_is_incomplete_must_be_mended(fields):
+    error = await failure(OWN_KEYS, Secret(fields) if isinstance(fields, str) else Secret.from_fields(**fields))
     assert isinstance(error, ReauthorizationRequiredError)
     assert error.reason == "invalid_client"
+
+
+@pytest.mark.parametrize(
+    ("bearer", "fields", "lacking"),
+    [
+        (OWN_KEYS, {"subject": "ann"}, "signing_key"),
+        (OWN_KEYS, {"issuer": "client"}, "signing_key"),
+        (KEY_FORGOTTEN, {"subject": "ann"}, "signing_key"),
+        (ISSUER_FORGOTTEN, {"subject": "ann"}, "issuer"),
+        (ISSUER_FORGOTTEN, {"private_key": PEM}, "issuer"),
+    ],
+)
+async def test_what_the_host_forgot_condemns_no_account(bearer, fields, lacking, caplog):
+    error = await failure(bearer, Secret.from_fields(**fields))
+    assert type(error) is ProviderConfigurationError
+    assert not error.refused
+    assert f"has no {lacking}" in str(error)
+    assert f"has no {lacking}" in caplog.text
 
 
 async def test_the_claims_are_those_of_the_rfc(provider):
@@ -320,7 +350,6 @@ async def test_an_installation_gets_its_token(provider):
 
 
 REFUSALS = {
-    "removed": (404, "Not Found", ReauthorizationRequiredError, "invalid_grant"),
     "suspended": (403, "This installation has been suspended", ReauthorizationRequiredError, "access_denied"),
     "another key": (401, "A JSON web token could not be decoded", ProviderConfigurationError, "invalid_client"),
     "permissions": (422, "not granted", ProviderConfigurationError, "invalid_scope"),
@@ -337,6 +366,45 @@ async def test_githubs_refusals_mean(provider, name):
     error = await failure(github(provider), INSTALLATION)
     assert type(error) is kind
     assert error.reason == reason
+
+
+APP = Answer(json={"id": 7, "slug": "acme"})
+NOT_FOUND = Answer(status=404, json={"message": "Not Found"})
+APPS = {
+    "the App is found": (APP, ReauthorizationRequiredError, "invalid_grant"),
+    "nothing is found": (NOT_FOUND, ProviderConfigurationError, "http_404"),
+    "a page of another server": (Answer(body=b"<html>welcome</html>"), ProviderConfigurationError, "http_404"),
+    "an object of another server": (Answer(json={"name": "api"}), ProviderConfigurationError, "http_404"),
+    "the App is refused": (Answer(status=401, json={}), ProviderConfigurationError, "invalid_client"),
+    "forbidden": (Answer(status=403, json={"message": "suspended"}), RefreshFailedError, "temporarily_unavailable"),
+    "busy": (Answer(status=429), RefreshFailedError, "temporarily_unavailable"),
+    "broken": (Answer(status=500), RefreshFailedError, "temporarily_unavailable"),
+    "no answer": (Answer(drop="rst"), RefreshFailedError, "connection_lost"),
+}
+
+
+@pytest.mark.parametrize(("status", "name"), [*((404, name) for name in APPS), (410, "nothing is found")])
+async def test_an_installation_is_gone_only_if_the_url_leads_to_the_app(provider, status, name):
+    """A wrong ``api_url`` answers 404 for every installation, which must not condemn them all."""
+    answer, kind, reason = APPS[name]
+    provider.answer(Answer(status=status, json={"message": "Not Found"}), path="/app/installations/42/access_tokens")
+    provider.answer(answer, path="/app")
+    error = await failure(github(provider), INSTALLATION)
+    assert type(error) is kind
+    assert error.reason == reason
+    if kind is RefreshFailedError:
+        assert not error.outcome_unknown
+    if reason == "http_404":
+        assert not error.refused
+    installation, app = provider.requests
+    assert (app.method, app.headers["authorization"]) == ("GET", installation.headers["authorization"])
+
+
+async def test_an_app_that_does_not_answer_in_time_condemns_nothing(provider):
+    provider.answer(Answer(status=404, json={}), Answer(json={"id": 7}, delay=30))
+    error = await failure(github(provider), INSTALLATION, deadline=0.5)
+    assert type(error) is RefreshFailedError
+    assert not error.outcome_unknown
 
 
 @pytest.mark.parametrize("fields", [{"installation_id": "../user"}, {"installation_id": ""}, {"id": "1"}])

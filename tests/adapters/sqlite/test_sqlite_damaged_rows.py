@@ -51,6 +51,16 @@ async def test_storing_over_a_damaged_row_raises_a_typed_error(config, column):
         assert (await vault.delete_account(ACCOUNT)).deleted == 2
 
 
+async def test_the_error_names_the_account_whose_row_is_damaged(config):
+    damage(config, "UPDATE token_vault_token SET created_at = ?")
+    others = [Account("good", "google", name).key(TokenKind.ACCESS_TOKEN) for name in ("bob", "eve")]
+    async with open_vault(config) as vault:
+        with pytest.raises(DecryptionError) as caught:
+            await vault.store_tokens([(others[0], "new"), (ACCESS, "new"), (others[1], "new")])
+        assert (caught.value.account, {key.account for key in caught.value.keys}) == (ACCOUNT, {ACCOUNT})
+        assert await vault.get_tokens(others) == {}, "a part of the batch was stored"
+
+
 @pytest.mark.parametrize("column", ["id", "generation", "updated_at"])
 async def test_an_import_counts_a_damaged_row_as_another_writers(config, column):
     damage(config, f"UPDATE token_vault_token SET {column} = ?")

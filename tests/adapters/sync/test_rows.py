@@ -3,10 +3,11 @@
 import asyncio
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vault_adapters import ImportedToken, ImportReport, InvalidInputError, Secret, TokenKey
+from vault_adapters import ConfigurationError, ImportedToken, ImportReport, InvalidInputError, Secret, TokenKey
 from vault_adapters.testing import memory_sync_vault
 
 
@@ -76,3 +77,63 @@ def test_asynchronous_rows_and_no_rows_work_too(vault):
     assert vault.import_tokens(iter([])) == ImportReport()
     with pytest.raises(InvalidInputError):
         vault.import_tokens(None)
+
+
+def test_closing_ends_an_import_whose_rows_do_not_come(vault, monkeypatch):
+    monkeypatch.setattr("vault_adapters.sync.session._PATIENCE_SECONDS", 0.05)
+    reading, go_on = threading.Event(), threading.Event()
+
+    def rows():
+        yield row(1)
+        reading.set()
+        go_on.wait(20)
+        yield row(2)
+
+    with ThreadPoolExecutor(2) as pool:
+        importing = pool.submit(vault.import_tokens, rows())
+        assert reading.wait(20)
+        try:
+            pool.submit(vault.close).result(20)
+            assert not importing.done(), "the caller's thread still waits for its iterable"
+        finally:
+            go_on.set()
+        with pytest.raises(ConfigurationError) as caught:
+            importing.result(20)
+    assert caught.value.code == "vault_closed"
+
+
+class Rounds(threading.Condition):
+    """A condition whose time limit passes each time that one of ``rows`` was read."""
+
+    def __init__(self, rows, go_on, reading):
+        super().__init__()
+        self._rows = rows
+        self._go_on = go_on
+        self._reading = reading
+
+    def wait_for(self, predicate, timeout=None):
+        if self._rows:
+            self._rows -= 1
+            self._go_on.release()
+            assert self._reading.acquire(timeout=20)
+            return super().wait_for(predicate, 0)
+        return super().wait_for(predicate, 20)
+
+
+def test_closing_waits_for_an_import_whose_rows_come_slowly(vault, monkeypatch):
+    monkeypatch.setattr("vault_adapters.sync.rows._AT_ONCE", 1)
+    go_on, reading = threading.Semaphore(0), threading.Semaphore(0)
+
+    def rows():
+        for number in range(3):
+            reading.release()
+            assert go_on.acquire(timeout=20)
+            yield row(number)
+        reading.release()
+
+    vault._session._idle = Rounds(3, go_on, reading)
+    with ThreadPoolExecutor(2) as pool:
+        importing = pool.submit(vault.import_tokens, rows())
+        assert reading.acquire(timeout=20)
+        pool.submit(vault.close).result(40)
+        assert importing.result(20).imported == 3

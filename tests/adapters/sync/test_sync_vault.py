@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -25,6 +27,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.sync.session import View
+from vault_adapters.sync.vault import sync_vault_over
 from vault_adapters.testing import ManualClock
 
 KEY = TokenKey("t1", "google", TokenKind.ACCESS_TOKEN)
@@ -106,6 +109,29 @@ def test_a_wrong_configuration_shows_on_open_and_the_next_try_is_free(config, tm
         assert vault.get_token(KEY) is None
 
 
+def test_an_interrupt_while_it_opens_leaves_no_thread(config):
+    """The thread must not go on to open a vault that nobody uses or closes."""
+    threads, ends = set(threading.enumerate()), []
+
+    @asynccontextmanager
+    async def interrupted_once():
+        async with open_vault(config) as vault:
+            if not ends:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+                try:
+                    await asyncio.sleep(20)
+                finally:
+                    ends.append("cancelled")
+            yield vault
+
+    vault = sync_vault_over(interrupted_once)
+    with pytest.raises(KeyboardInterrupt):
+        vault.get_token(KEY)
+    assert (ends, set(threading.enumerate())) == (["cancelled"], threads)
+    with vault:
+        assert vault.get_token(KEY) is None
+
+
 def test_values_errors_and_views(vault):
     assert vault.store_token(KEY, "v1").generation == 1
     assert vault.get_token(KEY).value.reveal() == "v1"
@@ -182,6 +208,27 @@ def test_on_a_running_loop_it_names_the_async_method(vault):
     assert asyncio.run(use()) is None
 
 
+def test_on_a_running_loop_it_names_public_methods_only(vault):
+    feed = vault.event_feed()
+
+    async def use():
+        for call, method, instead in (
+            (vault.keys.status, "keys.status", "await vault.keys.status(...)"),
+            (lambda: vault.states.seal(b"", "x"), "states.seal", "await vault.states.seal(...)"),
+            (vault.measures.census, "measures.census", "await vault.measures.census(...)"),
+            (vault.measures.counts, "measures.counts", "vault.measures.counts()"),
+            (vault.event_feed, "event_feed", "async for page in vault.event_feed(...)"),
+            (lambda: next(feed), "event_feed", "async for page in vault.event_feed(...)"),
+            (vault.ready, "ready", "await vault.ready(...)"),
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                call()
+            assert f"SyncVault.{method} would" in str(caught.value)
+            assert f"`{instead}`" in str(caught.value)
+
+    asyncio.run(use())
+
+
 def test_on_event_cannot_hang_the_vault_by_calling_it(config):
     refusals = []
 
@@ -244,6 +291,33 @@ def test_first_use_after_a_fork_works_and_use_before_it_is_refused(config):
         assert in_a_fork(vault.close) == "None"
         assert in_a_fork(lambda: value_of(open_sync_vault(config))) == "from the child"
         assert vault.get_token(KEY).info.generation == 1
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_an_observer_is_refused_after_a_fork_and_after_closing(config):
+    """A hook could wait for a thread that only the parent has, or never be called."""
+    vault = open_sync_vault(config)
+    called = []
+    vault.measures.when_open(called.append)
+    assert in_a_fork(lambda: [vault.open(), len(called), vault.close()][1]) == "1"
+    with vault:
+        assert in_a_fork(lambda: vault.measures.when_open(called.append)).startswith("used_across_fork:")
+        vault.measures.when_open(called.append)
+        assert len(called) == 2
+    with pytest.raises(ConfigurationError) as caught:
+        vault.measures.when_open(called.append)
+    assert (caught.value.code, len(called)) == ("vault_closed", 2)
+
+
+def test_an_error_of_one_hook_does_not_keep_the_others_from_running(config):
+    vault = open_sync_vault(config)
+    called = []
+    vault.measures.when_open(lambda measures: 1 / 0)
+    vault.measures.when_open(called.append)
+    with pytest.raises(ZeroDivisionError):
+        vault.open()
+    assert len(called) == 1
+    vault.close()
 
 
 @pytest.mark.real_scrypt

@@ -7,6 +7,9 @@ import sys
 from datetime import timedelta
 
 import pytest
+from attrs import evolve
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import StatusCode
 from tests.security.canaries import leaks_in, make_canaries
 
@@ -15,6 +18,7 @@ from vault_adapters import (
     ConfigurationError,
     DecryptionError,
     InvalidInputError,
+    ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
     TokenKind,
@@ -223,6 +227,28 @@ async def test_a_provider_that_only_a_caller_names_is_no_attribute(opening, sdk)
         assert "sk-live" not in "".join(span.to_json() for span in sdk.spans()["token_vault.ensure"])
 
 
+async def test_paused_clients_of_one_provider_are_counted(opening, sdk, clock):
+    class Refused(ScriptedRefresher):
+        """Each tenant has a client of its own, which the provider refuses."""
+
+        def client_id_of(self, account):
+            return None if account is None else account.tenant_id
+
+        async def refresh(self, request):
+            raise ProviderConfigurationError(reason="invalid_client")
+
+    async with opening(Refused()) as vault:
+        accounts = [Account(f"t{tenant}", "acme", name) for tenant in (1, 2) for name in ("ann", "ben", "cem")]
+        for account in accounts:
+            await vault.store_token_set(account, answer())
+        clock.advance(HOUR)
+        for account in accounts:
+            with pytest.raises(ProviderConfigurationError):
+                await vault.refresh_account(account)
+        await census_of(sdk)
+        assert sdk.value("token_vault.provider.paused", provider="acme", reason="invalid_client") == 2
+
+
 async def test_every_metric_and_attribute_is_in_the_table(opening, sdk, clock, tmp_path):
     refresher = ScriptedRefresher(answer(1), RefreshFailedError(reason="server_error"))
     async with opening(refresher, journal_dir=tmp_path / "journal") as vault:
@@ -266,6 +292,21 @@ async def test_several_vaults_are_added_up(opening, sdk):
         await other.get_token(KEY)
         sdk.instrument(other.with_actor("me"))  # no second time
         assert sdk.value("token_vault.reads", source="database") == 2
+
+
+async def test_with_two_meter_providers_each_span_is_told_once(opening, sdk, clock):
+    """A host may push its metrics and show them to Prometheus too."""
+    more = InMemoryMetricReader()
+    meters = MeterProvider([more], shutdown_on_exit=False)
+    async with opening(ScriptedRefresher(answer(1))) as vault:
+        instrument(vault, meter_provider=meters, tracer_provider=sdk.tracers)
+        await vault.store_token_set(ACCOUNT, answer(0))
+        clock.advance(HOUR)
+        await vault.ensure_access_token(ACCOUNT)
+    assert [len(sdk.spans()[f"token_vault.{name}"]) for name in ("ensure", "refresh", "exchange")] == [1, 1, 1]
+    for each in (sdk, evolve(sdk, reader=more)):
+        assert each.value("token_vault.refreshes", outcome="refreshed") == 1
+    meters.shutdown()
 
 
 async def test_the_census_is_that_of_a_vault_that_is_still_open(opening, sdk):

@@ -26,16 +26,20 @@ class Peer:
     issuer: str
     client_id: str
     client_secret: str
+    signing_client_id: str
 
 
 @contextmanager
-def openid_peer(redirect_uri):
-    """Run the provider with one client."""
+def openid_peer(redirect_uri, public_jwk):
+    """Run the provider with a client that has a secret, and another that signs with the key of ``public_jwk``."""
     node, folder = shutil.which("node"), _installed()
     server = folder / "server.mjs"
     shutil.copyfile(_SERVER, server)
     process = subprocess.Popen(
-        [node, str(server), redirect_uri], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [node, str(server), redirect_uri, json.dumps(public_jwk)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         yield Peer(**json.loads(process.stdout.readline()))

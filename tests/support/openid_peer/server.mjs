@@ -1,19 +1,24 @@
-// oidc-provider with one client; whoever `login_hint` names signs in and agrees, and `deny` refuses.
+// oidc-provider with a client that has a secret, and one that signs with a key; whoever `login_hint` names signs in and agrees, and `deny` refuses.
 import http from 'node:http';
 import { randomBytes } from 'node:crypto';
 import Provider from 'oidc-provider';
 
 const client = { client_id: 'peer-client', client_secret: randomBytes(24).toString('base64url') };
+const signing = {
+  client_id: 'peer-signing-client',
+  token_endpoint_auth_method: 'private_key_jwt',
+  jwks: { keys: [JSON.parse(process.argv[3])] },
+};
 const server = http.createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
-    clients: [{
-      ...client,
+    clients: [client, signing].map((each) => ({
+      ...each,
       redirect_uris: [process.argv[2]],
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
-    }],
+    })),
     pkce: { required: () => true },
     features: { devInteractions: { enabled: false } },
     claims: { openid: ['sub'], email: ['email'] },
@@ -41,5 +46,5 @@ server.listen(0, '127.0.0.1', () => {
       : { login: { accountId: params.login_hint } };
     return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
   });
-  console.log(JSON.stringify({ issuer, ...client }));
+  console.log(JSON.stringify({ issuer, ...client, signing_client_id: signing.client_id }));
 });

@@ -119,8 +119,9 @@ class _Filters:
         return self.account is not None and self.account.identifier is None
 
     def take(self, event: AuditEvent) -> bool:
-        """Return whether the options for account and action select a new event."""
-        return self.account in (None, event.account) and self.action in (None, event.action)
+        """Return whether the options select a new event."""
+        is_early = self.since is not None and event.occurred_at < self.since
+        return not is_early and self.account in (None, event.account) and self.action in (None, event.action)
 
 
 def _action(text: str) -> AuditAction:

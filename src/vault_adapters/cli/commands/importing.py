@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json as json_lines
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,7 @@ from vault_adapters.importing.formats import Format
 from vault_adapters.importing.formulas import guard
 from vault_adapters.importing.reading import Opener
 from vault_domain import ImportedToken, ImportFailure, ImportReport, InvalidInputError, TokenVault
+from vault_domain.services.tokens.importing import DATA_KEY_UNREADABLE
 
 _FormatName = Annotated[
     Literal["original", "tokens", "fernet"],
@@ -59,19 +61,24 @@ def import_dump(
     """Import tokens of another system.
 
     Without --overwrite, stored tokens stay, and the rows with their keys are counted as skipped. So a repeated import
-    is harmless. If rows cannot be read, standard error shows the line number of each and a code. The other rows are
-    imported, and the exit code is 13.
+    is harmless. If rows cannot be read or stored, standard error shows the line number of each and a code. The other
+    rows are imported, and the exit code is 13.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()
+    unread: Counter[str] = Counter()
     with open_dump(dump) as opened, waiting("importing", opened.size) as shown:
 
         async def work(vault: TokenVault) -> ImportReport:
             return await vault.import_tokens(
-                _watched(opened, form, opener, shown), overwrite=overwrite, dry_run=dry_run, source=opened.source
+                _watched(opened, form, opener, shown, unread),
+                overwrite=overwrite,
+                dry_run=dry_run,
+                source=opened.source,
             )
 
         report = with_vault(work, config)
+    _name_not_stored(report, unread.total())
     _show(report, json=json, dry_run=dry_run)
     if any(failure.code.startswith("unknown_column") for failure in report.failures):
         complain(f"the columns of --format {format_} are {', '.join(form.columns)}")
@@ -116,16 +123,29 @@ async def _each(tenant: str | None, vault: TokenVault) -> AsyncIterator[str]:
 
 
 async def _watched(
-    dump: Dump, form: Format, opener: Opener, shown: Waiting
+    dump: Dump, form: Format, opener: Opener, shown: Waiting, unread: Counter[str]
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
-    """Pass the rows on and print each failure at once, because the report holds only the first thousand failures."""
+    """Pass the rows on and print each failure at once, because the report holds only the first thousand failures.
+
+    ``unread`` counts them by their codes.
+    """
     read = 0
     async for row in dump.rows(form, opener):
         if isinstance(row, ImportFailure):
+            unread[row.code] += 1
             shown.note(f"line {row.line}: {row.code}")
         if (read := read + 1) % _SHOWN_EACH == 0:
             shown.advance(dump.position)
         yield row
+
+
+def _name_not_stored(report: ImportReport, unread: int) -> None:
+    """Name the rows that were read and could not be stored."""
+    named = [failure for failure in report.failures if failure.code == DATA_KEY_UNREADABLE]
+    for failure in named:
+        complain(f"line {failure.line}: {failure.code}")
+    if (more := report.failed - unread - len(named)) > 0:
+        complain(f"{more} more {'row' if more == 1 else 'rows'}: {DATA_KEY_UNREADABLE}")
 
 
 def _show(report: ImportReport, *, json: bool, dry_run: bool) -> None:

@@ -41,6 +41,7 @@ _NO_NEW_MASTER_KEY = (
     "no new master key is configured, so the master key stays. If somebody may know the encryption secret too,"
     " configure a new secret, keep the old one as the previous secret, and run this again"
 )
+_NO_DATA_KEY = "the tenant has no data key"
 _NOTHING_HELD = "the vault holds nothing of a tenant with this id; `token-vault tenants` lists the ids"
 
 _DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]
@@ -100,7 +101,7 @@ def rotate_data(
         raise InvalidInputError("--older-than needs --all")
     report = with_vault(lambda vault: vault.keys.rotate_data_key(tenant, dry_run=dry_run), VaultConfig.from_env())
     if report.data_key_id is None:
-        complain("the tenant has no data key")
+        complain(_NO_DATA_KEY)
         return ExitCode.NOT_FOUND
     _show_counts({"dry_run": dry_run, **report_json(report)}, json=json)
     return ExitCode.OK
@@ -179,9 +180,12 @@ def _replace_compromised(tenant: str | None, *, dry_run: bool, json: bool) -> Ex
     if dry_run:
         counts = with_vault(lambda vault: count_keys(vault, tenant), config)
         _show_counts({"dry_run": True, **counts}, json=json)
+        if tenant is not None and not counts["data_keys_to_rotate"]:
+            complain(_NO_DATA_KEY)
+            return ExitCode.NOT_FOUND
         if not counts["master_key_rotation_due"]:
             complain(_NO_NEW_MASTER_KEY)
-        return ExitCode.OK if tenant is None or counts["data_keys_to_rotate"] else ExitCode.NOT_FOUND
+        return ExitCode.OK
     done = with_vault(lambda vault: replace_keys(vault, tenant, _bar), config)
     if json:
         parts = {"data_keys": done.data_keys, "values": done.values, "master_key": done.master_key}
@@ -191,7 +195,7 @@ def _replace_compromised(tenant: str | None, *, dry_run: bool, json: bool) -> Ex
         for part in filter(None, (done.master_key, done.data_keys, done.values)):
             open_screen().fields(count_fields(report_json(part)))
     if isinstance(done.data_keys, DataKeyRotation) and done.data_keys.data_key_id is None:
-        complain("the tenant has no data key")
+        complain(_NO_DATA_KEY)
         return ExitCode.NOT_FOUND
     if done.master_key is None:
         complain(_NO_NEW_MASTER_KEY)

@@ -31,7 +31,8 @@ class ErrorRule:
     """What one of a provider's errors means. An answer fits if it has the code, the status and the message of the rule.
 
     A part that the rule leaves out is not compared. Bodies are read with a status 2xx, or 4xx without 429; in other
-    answers, only the status is compared. No rule applies to the status 408: it is always an unknown outcome.
+    answers, only the status is compared. No rule has the status 408 or 3xx: 408 is always an unknown outcome, and a
+    redirect is always a mistake of the configuration.
 
     Attributes:
         means: ``grant_dead``: the credential is invalid, so the user must connect again. ``client_refused``: the
@@ -52,8 +53,15 @@ class ErrorRule:
     def __attrs_post_init__(self) -> None:
         if self.code is None and self.status is None and self.message is None:
             raise refused("means", "needs a code, a status or a message to compare")
-        if self.status is not None and self.status < 400 and self.code is None and self.message is None:
-            raise refused("status", "a status below 400 needs a code or a message too")
+        if self.status is None:
+            return
+        if self.status == 408 or 300 <= self.status < 400:
+            raise refused("status", "no rule applies to 408 and to redirects")
+        has_text = self.code is not None or self.message is not None
+        if self.status < 300 and not has_text:
+            raise refused("status", "a status below 300 needs a code or a message too")
+        if (self.status == 429 or self.status >= 500) and has_text:
+            raise refused("status", "the bodies of 429 and 5xx are not read, so leave out code and message")
 
     def fits(self, code: str | None, status: int, message: str | None) -> bool:
         """Return whether an answer fits the rule; None stands for a part that the answer does not have."""

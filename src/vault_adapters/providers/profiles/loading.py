@@ -42,13 +42,17 @@ def load_profile(path: str | PathLike[str]) -> Profile:
     if not isinstance(path, (str, PathLike)):
         raise InvalidInputError("path must be a text or a path")
     name = Path(path).name
-    if not name.isprintable():  # `open` raises a ValueError for a text with NUL
+    if not name.isprintable():
         raise InvalidInputError("path must be printable")
     try:
         with Path(path).open("rb") as file:
-            return parse_profile(file.read(_LARGEST + 1), name)
+            content = file.read(_LARGEST + 1)
     except OSError as error:
         problem = error.strerror or type(error).__name__
+    except ValueError:  # NUL or a lone surrogate in the name of a directory
+        problem = "no file can have this path"
+    else:
+        return parse_profile(content, name)
     raise ConfigurationError(f"{name}: cannot be read: {problem}")
 
 

@@ -26,7 +26,17 @@ CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "none", "private_key
 _page = checks.matching(r"https://[\x21-\x7e]{1,2000}", "must be a page's address that begins with https://")
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Arguments of `refresher`; variables are passed beside them, as further keyword arguments.
-_ARGUMENTS = {"name_or_profile", "client_id", "client_secret", "scopes", "auth_method", "account_variables", "client"}
+_ARGUMENTS = {
+    "name_or_profile",
+    "client_id",
+    "client_secret",
+    "scopes",
+    "auth_method",
+    "signing_key",
+    "audience",
+    "account_variables",
+    "client",
+}
 _ABOUT_FILE = {"name", "title", "docs", "checked", "unverified", "sources", "quirks", "variables"}
 
 

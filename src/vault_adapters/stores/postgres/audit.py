@@ -98,7 +98,7 @@ class PostgresAuditLog:
         return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
 
     async def _turn(self) -> _Turn:
-        """Return the timeline; `page` reads it before the events, so that no cursor names a later timeline."""
+        """Return the timeline; read it before the events, so that no cursor names a later timeline than theirs."""
         timeline, met_at = await self._timelines.current()
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
 
@@ -116,6 +116,7 @@ class PostgresAuditLog:
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
         """Return the latest events that match ``sought``, the latest one at the end."""
+        turn = await self._turn()
         parameters = {
             **sought_parameters(sought),
             "tenant_id": tenant_id,
@@ -124,7 +125,6 @@ class PostgresAuditLog:
             **await self._horizon(),
         }
         rows = await self._database.fetch(self._queries["latest_audit_events"], parameters, pace=Pace.BULK)
-        turn = await self._turn()
         return sound(rows[::-1], lambda row: _event(row, tenant_id, turn))
 
     async def _horizon(self) -> dict[str, Any]:

@@ -8,7 +8,12 @@ from typing import Any
 from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.key_rows import data_key_record, data_keys_parameters, master_key_record
+from vault_adapters.stores.postgres.key_rows import (
+    data_key_position,
+    data_key_record,
+    data_keys_parameters,
+    master_key_record,
+)
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import (
     key_columns,
@@ -221,14 +226,17 @@ class PostgresKeyRotation:
     async def _page(
         self, query: str, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        after_tenant_id, after_data_key_id = after or ("", b"")
-        parameters = {
-            "master_key_id": master_key_id,
-            "after_tenant_id": after_tenant_id,
-            "after_data_key_id": after_data_key_id,
-        }
-        rows = await self._database.fetch(self._queries[query], parameters | {"limit": int8(limit)}, pace=Pace.BULK)
-        return sound(rows, data_key_record)
+        async def fetch(position: DataKeyPosition, wanted: int) -> list[Row]:
+            after_tenant_id, after_data_key_id = position
+            parameters = {
+                "master_key_id": master_key_id,
+                "after_tenant_id": after_tenant_id,
+                "after_data_key_id": after_data_key_id,
+                "limit": int8(wanted),
+            }
+            return await self._database.fetch(self._queries[query], parameters, pace=Pace.BULK)
+
+        return await sound_page(fetch, data_key_record, data_key_position, after or ("", b""), limit)
 
 
 async def append_key_event(

@@ -8,6 +8,7 @@ from typing import Any
 from vault_adapters.stores.damage import data_key_of_row, master_key_of_row
 from vault_adapters.stores.postgres.cursors import Row
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
+from vault_domain.ports.key_rotation import DataKeyPosition
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
@@ -15,6 +16,12 @@ def data_key_record(row: Row) -> DataKeyRecord:
     tenant_id, key_id, state, emptied_at, confirmed, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
     return data_key_of_row(tenant_id, key_id, state, emptied_at, confirmed, pairs)
+
+
+def data_key_position(row: Row) -> DataKeyPosition:
+    """Return the tenant and the id of the data key of a row."""
+    tenant_id, key_id, *_ = row
+    return tenant_id, key_id
 
 
 def master_key_record(row: Row) -> MasterKeyRecord:

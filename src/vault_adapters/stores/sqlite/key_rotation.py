@@ -10,7 +10,13 @@ from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sou
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.keys import data_key_position, data_key_record, insert_data_key, master_key_record
+from vault_adapters.stores.sqlite.keys import (
+    data_key_of_rows,
+    data_key_position,
+    data_key_record,
+    insert_data_key,
+    master_key_record,
+)
 from vault_adapters.stores.sqlite.rows import key_parameters, to_micros
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -224,15 +230,19 @@ class SqliteKeyRotation:
     async def _page(
         self, query: str, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        after_tenant_id, after_data_key_id = after or ("", b"")
-        parameters = {
-            "master_key_id": master_key_id,
-            "after_tenant_id": after_tenant_id,
-            "after_data_key_id": after_data_key_id,
-        }
-        rows = await self._database.fetch(self._queries[query], parameters | {"limit": limit})
-        records = (data_key_record(list(group)) for _, group in groupby(rows, key=data_key_position))
-        return [record for record in records if record is not None]
+        async def fetch(position: DataKeyPosition, wanted: int) -> list[list[Row]]:
+            after_tenant_id, after_data_key_id = position
+            parameters = {
+                "master_key_id": master_key_id,
+                "after_tenant_id": after_tenant_id,
+                "after_data_key_id": after_data_key_id,
+                "limit": wanted,
+            }
+            rows = await self._database.fetch(self._queries[query], parameters)
+            return [list(group) for _, group in groupby(rows, key=data_key_position)]
+
+        start = after or ("", b"")
+        return await sound_page(fetch, data_key_of_rows, lambda rows: data_key_position(rows[-1]), start, limit)
 
 
 def _wrap_parameters(placed: PlacedWrap) -> dict[str, Any]:

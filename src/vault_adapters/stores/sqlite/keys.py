@@ -119,9 +119,15 @@ def data_key_position(row: Row) -> tuple[str, bytes]:
 
 def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
     """Return the data key from the rows of its wraps; None if there are no rows, or if they are damaged."""
-    if not rows:
-        return None
+    return next(iter(sound([rows], data_key_of_rows)), None) if rows else None
+
+
+def data_key_of_rows(rows: Sequence[Row]) -> DataKeyRecord:
+    """Return the data key from the rows of its wraps.
+
+    Raises:
+        Exception: the rows are damaged.
+    """
     [(tenant_id, key_id, state, emptied_at, confirmed, *_), *_] = rows
     wraps = [(master_key_id, wrapped) for *_, master_key_id, wrapped in rows]
-    found = sound([emptied_at], lambda at: data_key_of_row(tenant_id, key_id, state, to_time(at), confirmed, wraps))
-    return next(iter(found), None)
+    return data_key_of_row(tenant_id, key_id, state, to_time(emptied_at), confirmed, wraps)

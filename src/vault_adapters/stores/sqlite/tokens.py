@@ -280,12 +280,17 @@ def _written_infos(rows: Sequence[Row], keys: Sequence[TokenKey]) -> list[TokenI
     Raises:
         DecryptionError: a row is damaged; nothing is stored, because the caller rolls back the transaction.
     """
-    account = keys[0].account
-    try:
-        return [stored_info(row, key) for row, key in zip(rows, keys, strict=True)]
-    except Exception as error:
-        refusal = refused_account(account, error)
-    raise refusal
+    infos, refusal = [], None
+    for key, (_, found) in zip(keys, groupby(rows, key=itemgetter(-1)), strict=True):
+        try:
+            [row] = found
+            infos.append(stored_info(row, key))
+        except Exception as error:
+            refusal = refused_account(key.account, error)
+            break
+    if refusal is not None:
+        raise refusal
+    return infos
 
 
 _ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}

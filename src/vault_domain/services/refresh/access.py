@@ -11,15 +11,11 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     KeyUnavailableError,
-    ProviderConfigurationError,
-    ReauthorizationRequiredError,
     RefreshFailedError,
     RefreshNotPersistedError,
     StorageError,
-    TokenNotFoundError,
     VaultError,
 )
 from vault_domain.entities.measures import Operation
@@ -27,7 +23,6 @@ from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenRef,
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy, is_usable
-from vault_domain.rules.oauth_codes import CLIENT_CODES
 from vault_domain.rules.refresh import (
     BackOff,
     Claim,
@@ -49,6 +44,7 @@ from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Patience, overdue, still_open
 from vault_domain.services.refresh.failures import NothingSent
 from vault_domain.services.refresh.pacing import RateLimitedError
+from vault_domain.services.refresh.refusing import refusal_of
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.reading import PATIENCE
 from vault_domain.services.tokens.single import Access, TokenService
@@ -260,7 +256,7 @@ class RefreshService:
     ) -> timedelta:
         """Return how long to wait for another attempt; if the decision is not `Wait`, raise its error."""
         if not isinstance(decision, Wait):
-            raise _error(decision, account)
+            raise refusal_of(decision, account)
         self._runner.refuse_if_stopped(account)
         return decision.until - now
 
@@ -347,15 +343,3 @@ class RefreshService:
 
 def _access(snapshot: Snapshot) -> TokenInfo | None:
     return None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)
-
-
-def _error(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
-    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
-        return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not help
-    if isinstance(decision, BackOff):
-        return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
-    if isinstance(decision, Reauthorize):
-        return ReauthorizationRequiredError(account=account, reason=decision.reason)
-    if isinstance(decision, NoRefresher):
-        return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
-    return TokenNotFoundError(account=account)

@@ -21,7 +21,16 @@ from vault_domain.ports.client_ledger import ClientLedger, Verdict
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.tasks import Tasks
-from vault_domain.rules.clients import ClientRules, believing, concerns, is_abandoned, is_mismatch, is_paused, may_probe
+from vault_domain.rules.clients import (
+    ClientRules,
+    believing,
+    concerns,
+    holds_back,
+    is_abandoned,
+    is_mismatch,
+    is_paused,
+    may_probe,
+)
 from vault_domain.rules.refresh import Claim
 from vault_domain.rules.refusals import EXHAUSTED
 from vault_domain.services.tokens.clients import Clients
@@ -63,7 +72,7 @@ class ClientGuard:
         self._seen: dict[str, _Seen] = {}
 
     async def admit(self, account: Account, claim: Claim) -> None:
-        """Let an attempt pass if nothing is paused for its credential, or if it is the next probe.
+        """Let an attempt pass if no pause holds its account back, or if it is the next probe.
 
         Raises:
             ProviderConfigurationError: the client is paused; the ``reason`` says why.
@@ -77,10 +86,14 @@ class ClientGuard:
             for record in seen.records.values()
             if concerns(record, claim.client, client) and is_paused(record, now, self._rules)
         ]
-        waiting = [record for record in pauses if not may_probe(record, account, now, self._rules, claim.error_code)]
-        for record in waiting or pauses:
+        held = [record for record in pauses if holds_back(record, account, claim.error_code)]
+        waiting = [record for record in held if not may_probe(record, account, now, self._rules, claim.error_code)]
+        for record in waiting or held:
             if waiting or not await self._probe(record):
                 raise ProviderConfigurationError(account=account, reason=record.scope.reason)
+        for record in pauses:
+            if record not in held:
+                await self._probe(record)  # its result says as much as a probe's, so probes wait for it
 
     async def places(self, provider: str) -> int | None:
         """Return how many accounts of a provider a sweep may take now; None: any number.

@@ -6,15 +6,28 @@ import logging
 from collections.abc import Mapping
 
 from vault_domain.entities.token import Token
+from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
 
 _log = logging.getLogger(__name__)
 
+LONGEST_SECONDS = 10.0
+"""Longest time for a refresher to name hosts; it may ask the host's own code, which may hang."""
+
 
 class ApiHosts:
-    """The API hosts that the refreshers name. If a refresher names none, the service that uses the vault decides."""
+    """The API hosts that the refreshers name. If a refresher names none, the service that uses the vault decides.
 
-    def __init__(self, refreshers: Mapping[str, TokenRefresher]) -> None:
+    Args:
+        refreshers: the refreshers, by provider.
+        tasks: limits the time.
+        seconds: longest time for a refresher.
+    """
+
+    def __init__(
+        self, refreshers: Mapping[str, TokenRefresher], tasks: Tasks, seconds: float = LONGEST_SECONDS
+    ) -> None:
+        self._tasks, self._seconds = tasks, seconds
         self._namers = {name: each for name, each in refreshers.items() if isinstance(each, HostNamer)}
 
     async def of(self, token: Token) -> tuple[str, ...]:
@@ -24,7 +37,7 @@ class ApiHosts:
         if namer is None:
             return ()
         try:
-            return tuple(await namer.hosts_of(account, token.extra))
+            return tuple(await self._tasks.within_briefly(self._seconds, lambda: namer.hosts_of(account, token.extra)))
         except Exception as error:  # a host's own refresher; log the type only, because the text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()

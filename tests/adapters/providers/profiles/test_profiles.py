@@ -1,6 +1,7 @@
 """Profiles that a host writes: mistakes in a file, the values of variables for an account, and reading of answers."""
 
 import asyncio
+import inspect
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from vault_adapters.providers import load_profile, profiles, refresher
 from vault_adapters.providers.profiles import Profile
 from vault_adapters.providers.profiles.facts import ErrorRule, Limits
 from vault_adapters.providers.profiles.loading import packaged_profile
+from vault_adapters.providers.profiles.profile import _variable
 from vault_adapters.providers.shaped_answers import read_token_set
 from vault_domain.entities.errors import (
     ConfigurationError,
@@ -52,7 +54,17 @@ URL = 'token_url = "https://acme.example/token"\n'
         (
             LEAST + URL + "[errors]\nrules = [{status = 200, means = 'unknown'}]\n",
             "errors.rules[1].status",
-            "a status below 400",
+            "a status below 300",
+        ),
+        *(
+            (LEAST + URL + f"[errors]\nrules = [{{{rule}, means = 'unknown'}}]\n", "errors.rules[1].status", text)
+            for rule, text in (
+                ("status = 408", "no rule applies"),
+                ("status = 302", "no rule applies"),
+                ("status = 302, code = 'x'", "no rule applies"),
+                ("status = 429, code = 'x'", "are not read"),
+                ("status = 503, message = 'x'", "are not read"),
+            )
         ),
         (
             LEAST + URL + "[errors]\nrules = [{message = '(', means = 'unknown'}]\n",
@@ -111,6 +123,21 @@ def test_a_pattern_of_bytes_is_refused():
         ErrorRule("unknown", message=re.compile(b"x"))
 
 
+@pytest.mark.parametrize("directory", ["a\0b", "\ud800"])
+def test_a_directory_that_cannot_be_is_a_typed_error(directory):
+    with pytest.raises(ConfigurationError, match=r"^x\.toml: cannot be read") as caught:
+        load_profile(f"{directory}/x.toml")
+    assert caught.value.__context__ is None
+
+
+def test_no_variable_has_the_name_of_an_argument():
+    """`refresher` could not take such a variable, because it takes variables as keyword arguments."""
+    arguments = set(inspect.signature(refresher).parameters) - {"variables"}
+    for name in sorted(arguments):
+        with pytest.raises(InvalidInputError, match="no argument"):
+            _variable(f"variables.{name}", {})
+
+
 def test_files_that_are_not_there_or_too_large(tmp_path):
     (tmp_path / "large.toml").write_text("#" * 300_000)
     for name in ("none.toml", "large.toml"):
@@ -132,6 +159,12 @@ def test_a_profile_may_be_a_file_or_an_object():
         limits=Limits(requests=3, per=timedelta(minutes=1)),
     )
     assert refresher(made, "client", "secret").request_limit == RequestLimit(3, timedelta(minutes=1), Counted.CLIENT)
+    with_keys = evolve(made, request={"grant": "client_credentials"}, limits=Limits(concurrency=2))
+    assert (
+        refresher(with_keys).concurrency
+        == refresher(evolve(with_keys, request={}), "client", "secret").concurrency
+        == 2
+    )
     with pytest.raises(InvalidInputError, match="token_url: must use https"):
         evolve(made, token_url="http://acme.example/token")
 

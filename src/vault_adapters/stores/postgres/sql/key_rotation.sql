@@ -125,13 +125,15 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
 
 -- name: destroy_emptied_data_keys
 -- Turn data keys that were emptied long enough ago into tombstones, delete their wraps and append events. A data key
--- that tokens use again, for example after a backup was restored in part, loses its emptied_at instead. It returns
--- a row for each data key of the page, with a time if it was destroyed.
+-- that tokens use again, for example after a backup was restored in part, loses its emptied_at instead. A damaged data
+-- key is left out: once its id is repaired, tokens may need it. It returns a row for each data key of the page, with a
+-- time if it was destroyed.
 WITH due AS (
     SELECT d.tenant_id, d.data_key_id,
         EXISTS (SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
     FROM {{schema}}.data_key d
     WHERE d.state = 'decrypt_only' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+        AND octet_length(d.data_key_id) = 16
         AND d.emptied_at <= {{now}}
             - %(age)b::bigint::float8 * interval '1 microsecond'
     ORDER BY d.tenant_id, d.data_key_id

@@ -90,12 +90,14 @@ WHERE state = 'decrypt_only' AND emptied_at IS NULL AND (:tenant_id IS NULL OR t
         WHERE t.tenant_id = token_vault_data_key.tenant_id AND t.data_key_id = token_vault_data_key.data_key_id)
 
 -- name: find_emptied
--- Find data keys that were emptied no later than a given time, and whether tokens use them again.
+-- Find data keys that were emptied no later than a given time, and whether tokens use them again. A damaged data key is
+-- left out: once its id is repaired, tokens may need it.
 SELECT tenant_id, data_key_id, EXISTS (
     SELECT 1 FROM token_vault_token t
     WHERE t.tenant_id = token_vault_data_key.tenant_id AND t.data_key_id = token_vault_data_key.data_key_id)
 FROM token_vault_data_key
 WHERE state = 'decrypt_only' AND emptied_at <= :until AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
+    AND typeof(tenant_id) = 'text' AND typeof(data_key_id) = 'blob' AND length(data_key_id) = 16
 ORDER BY tenant_id, data_key_id
 LIMIT :limit
 

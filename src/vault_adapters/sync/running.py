@@ -1,0 +1,92 @@
+"""The thread on which the vault of code without an event loop runs."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, cast
+
+import anyio
+from anyio.from_thread import BlockingPortal
+from attrs import frozen
+
+from vault_domain.facade.vault import TokenVault
+
+Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
+
+
+@frozen
+class Running:
+    """An open vault on its thread.
+
+    The thread runs everything from opening to closing. anyio's `start_blocking_portal` is not used, because it is a
+    generator. A forked child would finish the generator before the child exits, and so wait for a thread that only the
+    parent has.
+    """
+
+    portal: BlockingPortal
+    vault: TokenVault
+    _thread: threading.Thread
+    _ended: Future[None]
+
+    @classmethod
+    def start(cls, opener: Opener) -> Running:
+        """Open the vault on a new thread; raise the error if opening fails."""
+        begun: Future[Callable[[], object]] = Future()
+        opened: Future[tuple[BlockingPortal, TokenVault]] = Future()
+        ended: Future[None] = Future()
+        # The thread is a daemon, and so are the threads that it starts. Otherwise the process would never end: it would
+        # wait for this thread before it runs its atexit functions, and one of these functions ends this thread.
+        # The thread takes the opener out of the list, because the opener holds the encryption secret.
+        thread = threading.Thread(target=_serve, args=([opener], begun, opened, ended), name="token-vault", daemon=True)
+        try:
+            thread.start()
+            portal, vault = opened.result()
+        except BaseException:
+            # After an interrupt, nobody would use or close the vault. If opening failed, there is nothing to cancel.
+            begun.add_done_callback(lambda cancel: cancel.result()())
+            if thread.is_alive():
+                thread.join()
+            raise
+        return cls(portal, vault, thread, ended)
+
+    def stop(self) -> None:
+        """Close the vault and wait for the thread's end; raise the error if closing fails."""
+        self.portal.start_task_soon(self.portal.stop)
+        self._thread.join()
+        self._ended.result()
+
+
+def _serve(
+    openers: list[Opener],
+    begun: Future[Callable[[], object]],
+    opened: Future[tuple[BlockingPortal, TokenVault]],
+    ended: Future[None],
+) -> None:
+    async def serve() -> None:
+        begun.set_result(_canceller())
+        # The portal waits for running calls, so they end before the vault closes.
+        async with openers.pop()() as vault, BlockingPortal() as portal:
+            opened.set_result((portal, vault))
+            await portal.sleep_until_stopped()
+
+    try:
+        anyio.run(serve)
+    except BaseException as error:
+        (ended if opened.done() else opened).set_exception(error)
+    else:
+        ended.set_result(None)
+
+
+def _canceller() -> Callable[[], object]:
+    """Return a function that cancels the running task; any thread may call it."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def cancel() -> None:
+        with suppress(RuntimeError):  # the loop is closed, so the task has ended
+            loop.call_soon_threadsafe(cast("asyncio.Task[Any]", task).cancel)
+
+    return cancel

@@ -1,0 +1,26 @@
+"""The errors of decisions by which a caller gets no token."""
+
+from vault_domain.entities.account import Account
+from vault_domain.entities.clients import CLIENT_REASONS
+from vault_domain.entities.errors import (
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    TokenNotFoundError,
+    VaultError,
+)
+from vault_domain.rules.oauth_codes import CLIENT_CODES
+from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reauthorize
+
+
+def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
+    """Return the error to raise."""
+    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
+        return ProviderConfigurationError(account=account, reason=decision.reason)  # waiting does not help
+    if isinstance(decision, BackOff):
+        return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
+    if isinstance(decision, Reauthorize):
+        return ReauthorizationRequiredError(account=account, reason=decision.reason)
+    if isinstance(decision, NoRefresher):
+        return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
+    return TokenNotFoundError(account=account)
