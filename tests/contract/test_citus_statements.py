@@ -4,9 +4,8 @@ The server has a view with the name of Citus's catalogue, so a vault takes its t
 is in `test_citus.py`.
 """
 
-from uuid import uuid4
-
 import asyncio
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -51,6 +50,10 @@ SELECT tenant_id, 'token_stored', now(), provider, identifier, kind, generation 
 """
 
 
+async def _is_free(connection, table):
+    return await (await connection.execute(_WAITING, (table,))).fetchone() == (0,)
+
+
 async def _open(url, schema, *, migrate):
     async with open_postgres_store(url, migrate=migrate, schema=schema):
         pass
@@ -88,7 +91,7 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases):
         ):
             await holder.execute(f"LOCK TABLE {lent}.data_key IN EXCLUSIVE MODE")  # takes no transaction number
             storing = asyncio.create_task(vault.store_token(ACCESS, "w"))
-            while (await (await other.execute(_WAITING, (f"{lent}.data_key",))).fetchone()) == (0,):
+            while await _is_free(other, f"{lent}.data_key"):  # noqa: ASYNC110 - the server does not tell of waits
                 await asyncio.sleep(0.005)
             await other.execute(_REPLACED.replace("schema", lent))
             await holder.rollback()
