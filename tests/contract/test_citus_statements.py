@@ -83,7 +83,7 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases):
             await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)
         assert (await vault.get_token(ACCESS)).info.generation == 1
 
-    async def test_an_event_whose_place_was_overtaken_gets_another_one(self, store, vault, seeming_schemas, lent):
+    async def test_an_event_gets_its_place_when_the_row_is_held(self, store, vault, seeming_schemas, lent):
         await vault.store_token(ACCESS, "v")
         async with (
             await psycopg.AsyncConnection.connect(seeming_schemas.url) as holder,
@@ -100,7 +100,7 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases):
 
     async def test_the_limit_of_a_wait_for_a_lock_goes_to_the_node_of_the_tenant(self, store, seeming_schemas, lent):
         async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as connection:
-            arguments = ["NULL"] * 19
+            arguments = ["NULL"] * 15
             await connection.execute(f"SELECT {lent}.citus_write_token({', '.join(arguments)}, '1234ms')")
             assert await (await connection.execute("SHOW lock_timeout")).fetchone() == ("1234ms",)
 

@@ -100,7 +100,7 @@ def test_statements_before_another_run_tenant_by_tenant():
 
 def test_citus_refuses_no_statement_of_a_function():
     statements = list(statements_of(citus.functions_sql("vault")))
-    assert len(statements) == 7, "those that name a table"
+    assert len(statements) == 5, "those that name a table"
     for sql in statements:
         assert broken_rules(sql) == frozenset()
 

@@ -100,7 +100,7 @@ def functions_sql(schema: str) -> str:
         schema: the schema's name.
     """
     script = files("vault_adapters.stores.postgres").joinpath("citus_functions.sql").read_text(encoding="utf-8")
-    return script.replace("{{sequence}}", _table(schema, "audit_event_seq_seq")).replace("{{schema}}", quoted(schema))
+    return script.replace("{{schema}}", quoted(schema))
 
 
 def _delegated(schema: str) -> str:

@@ -1,11 +1,11 @@
 -- Stores one value on the node of its tenant; citus_store_token calls it. It returns no row if the data key is not
--- active. Without a place, it appends no event.
+-- active.
 -- Plans are not kept, because Citus 14.0 would keep one more at each call, so that the session's memory would grow.
 CREATE OR REPLACE FUNCTION {{schema}}.citus_write_token(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
-    given_scopes text, given_refreshed boolean, given_client bytea, given_due_at timestamptz, given_action text,
-    given_actor text, given_now timestamptz, given_xid xid8, given_seq bigint, given_lock_timeout text)
+    given_scopes text, given_refreshed boolean, given_client bytea, given_due_at timestamptz, given_now timestamptz,
+    given_lock_timeout text)
 RETURNS TABLE (
     stored_id uuid, stored_generation bigint, stored_scopes text, stored_last_refreshed_at timestamptz,
     stored_created_at timestamptz)
@@ -43,23 +43,14 @@ BEGIN
         ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
             WHERE a.due_at IS NULL OR a.due_at > excluded.due_at;
     END IF;
-    IF given_xid IS NOT NULL THEN
-        INSERT INTO {{schema}}.audit_event (
-            tenant_id, xid, seq, action, occurred_at, provider, identifier, kind, generation, actor)
-        OVERRIDING SYSTEM VALUE
-        VALUES (given_tenant_id, given_xid, given_seq, given_action, given_now, given_provider, given_identifier,
-            given_kind, stored_generation, given_actor);
-    END IF;
     RETURN NEXT;
 END
 $token_vault_body$;
 
 -- Stores one value and appends the event; store_token of a plain server says what that means. It returns no row if the
 -- data key is not active. A value without a due time makes an existing account due now.
--- This node gives the event its place, which must not be lower than that of an earlier event of the same key. Such an
--- event was written by a transaction that ended before this one got the key's row. So a place that is taken before the
--- row is right if no transaction with a higher number has ended when the row is held. Otherwise the place is taken when
--- the row is held, as all other writers do; that takes one more message to the tenant's node.
+-- This node gives the event its place, and only when the row is held: the transaction gets its number then, which is
+-- higher than the numbers of the writers before it.
 CREATE OR REPLACE FUNCTION {{schema}}.citus_store_token(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
@@ -72,43 +63,27 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
 DECLARE
     -- Variables, because the tenant's node would evaluate an expression among the arguments.
-    running pg_snapshot := pg_current_snapshot();
     now timestamptz := coalesce(given_now, statement_timestamp());
     expires_at timestamptz := coalesce(given_expires_at, now + given_lifetime::float8 * interval '1 microsecond');
     due_at timestamptz := least(
         expires_at - given_lead::float8 * interval '1 microsecond',
         now + given_due_in::float8 * interval '1 microsecond');
     lock_timeout text := current_setting('lock_timeout');
-    place xid8;
-    number bigint;
 BEGIN
     stored_updated_at := now;
     stored_expires_at := expires_at;
-    IF pg_snapshot_xmin(running) = pg_snapshot_xmax(running)
-        AND has_sequence_privilege({{sequence}}, 'USAGE')
-    THEN
-        place := pg_current_xact_id();
-        number := nextval({{sequence}});
-    END IF;
     SELECT * INTO stored_id, stored_generation, stored_scopes, stored_last_refreshed_at, stored_created_at
     FROM {{schema}}.citus_write_token(
         given_tenant_id, given_provider, given_kind, given_identifier, given_value_id, given_data_key_id, given_blob,
-        given_extra, expires_at, given_lifetime, given_scopes, given_refreshed, given_client, due_at, given_action,
-        given_actor, now, place, number, lock_timeout);
+        given_extra, expires_at, given_lifetime, given_scopes, given_refreshed, given_client, due_at, now,
+        lock_timeout);
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    IF place IS NOT NULL AND pg_snapshot_xmax(pg_current_snapshot()) > place THEN
-        DELETE FROM {{schema}}.audit_event
-        WHERE tenant_id = given_tenant_id AND xid = place AND seq = number AND occurred_at = now;
-        place := NULL;
-    END IF;
-    IF place IS NULL THEN
-        INSERT INTO {{schema}}.audit_event (
-            tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-        VALUES (given_tenant_id, given_action, now, given_provider, given_identifier, given_kind,
-            stored_generation, given_actor);
-    END IF;
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    VALUES (given_tenant_id, given_action, now, given_provider, given_identifier, given_kind, stored_generation,
+        given_actor);
     RETURN NEXT;
 END
 $token_vault_body$;
