@@ -1,4 +1,4 @@
-"""A store that reports the rows of tokens which this process reads and writes to `RememberedRows`."""
+"""A store that tells `RememberedRows` which rows of tokens this process reads and writes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from vault_domain.services.tokens.remembered import RememberedRows
 
 @frozen
 class NoticedStore:
-    """Implements `Store`; its repositories of tokens report to `RememberedRows`."""
+    """Implements `Store`; the repositories that `noticed` wraps report rows of tokens to `RememberedRows`."""
 
     tokens: TokenRepository
     accounts: AccountRepository
@@ -56,7 +56,7 @@ async def remembering(
     clock: Clock | None,
     counts: ReadCounts | None = None,
 ) -> AsyncIterator[tuple[NoticedStore, RowReader]]:
-    """Yield a store that reports what it reads and writes to a memory of rows, and a reader that uses this memory.
+    """Yield a store that tells a memory of rows what it reads and writes, and a reader that uses this memory.
 
     Args:
         store: the store. It is watched until the block ends if it is a `WatchedStore` and there is a read cache.
@@ -76,7 +76,7 @@ async def remembering(
 
 
 def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
-    """Wrap a store, so that it reports the rows that this process reads and writes to ``rows``."""
+    """Wrap a store, so that it tells ``rows`` which rows of tokens this process reads and writes."""
     ports = noticing(
         rows,
         tokens=store.tokens,

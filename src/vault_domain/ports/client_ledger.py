@@ -12,7 +12,10 @@ from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules
 
 MOST_COUNTED = 1000
-"""Largest number of other accounts' rejections that the guard of a fleet counts; of successes, it counts one more."""
+"""Largest number of other accounts' rejections that the guard of a fleet counts.
+
+It counts up to one success more, because it adds the rejection of the present account to the counted ones.
+"""
 
 
 class Verdict(enum.Enum):
@@ -39,10 +42,11 @@ class ClientLedger(Protocol):
         """Return the records of a provider, or of all providers, and the store's time."""
 
     async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
-        """Count the refusal of an account by `rules.clients.counted`; return the new record.
+        """Count that an account was refused, and return the new record, which `rules.clients.counted` computes.
 
         The event ``client_paused`` is written in the transaction that opens the pause. Before the pause, a success of
-        the client after the record's ``since`` makes the count begin again; for a mismatch, no success does.
+        the client after the record's ``since`` makes the count begin again; if the scope's reason is
+        `CLIENT_MISMATCH`, no success does.
         """
 
     async def take_probe(self, scope: ClientScope, seen: datetime | None) -> bool:

@@ -4,9 +4,10 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, MINUTE, SECOND, Gate, answer, failure, store
 
-from vault_adapters import InvalidInputError, RefreshFailedError
+from vault_adapters import InvalidInputError, RefreshFailedError, open_vault
 from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.testing import ScriptedRefresher
 
@@ -65,6 +66,18 @@ async def test_a_dying_token_is_handed_out_before_and_after_a_failed_attempt(ope
         await vault.refresh_account(ACCOUNT)
     clock.advance(SECOND)
     assert value(await vault.ensure_access_token(ACCOUNT)) == "access-0"
+
+
+async def test_a_dying_token_is_not_handed_out_after_the_deadline_of_its_own_attempt(config, clock):
+    """The exchange goes on, so its answer may end the token at any moment."""
+    gate = Gate(answer(1))
+    hasty = evolve(config, refresh_deadline=SECOND)
+    async with open_vault(hasty, refreshers={"acme": Strict(gate)}, clock=clock) as vault:
+        await store(vault)
+        clock.advance(HOUR - 2 * MINUTE)
+        assert isinstance(await failure(vault.ensure_access_token(ACCOUNT)), RefreshFailedError)
+        gate.open.set()
+        assert value(await vault.ensure_access_token(ACCOUNT)) == "access-1"
 
 
 async def test_other_providers_tokens_are_handed_out_during_an_attempt(opened, clock):

@@ -13,7 +13,7 @@ import attrs
 from vault_adapters.providers.profiles.profile import Profile, fact_names
 
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
-# Facts that are shown even if the profile does not state them, because their defaults then apply.
+# Facts that are shown even if they have their default values; other facts with their default values are left out.
 _ALWAYS = ("client_auth", "rotation.kind", "rotation.old_token_dies", "revocation.scope", "authorization.pkce")
 
 

@@ -38,7 +38,10 @@ _WOKEN = """scheduled AS (
     FROM stored s
     WHERE a.tenant_id = s.tenant_id AND a.provider = s.provider AND a.identifier = s.identifier
         AND (a.due_at IS NULL OR a.due_at > s.updated_at))"""
-"""Makes an existing account due now, because the value has no ``due_in``, and no lead or no expiry."""
+"""Makes an existing account due now.
+
+It is for a value from which no other time follows: the value has no ``due_in``, and lacks its lead, its expiry or both.
+"""
 
 _HORIZON = """coalesce(
         (SELECT r.xid

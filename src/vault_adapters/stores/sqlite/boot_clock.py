@@ -23,7 +23,7 @@ _LEAST_STEP = 1_000_000
 """Smallest difference in microseconds that counts as a step; smaller ones are the clock's usual corrections."""
 
 _KEPT_SECONDS = 1.0
-"""Time for which the name of the machine's start is not read again."""
+"""Time for which the id of the machine's last start is not read again."""
 
 
 def _read_start() -> str:
@@ -33,14 +33,14 @@ def _read_start() -> str:
 
 
 class MachineStart:
-    """The name of this machine's start. Reading it takes two files, so a process keeps it for a second."""
+    """The id of this machine's last start. It is read from two files, so a process keeps it for a second."""
 
     def __init__(self, read: Callable[[], str] = _read_start) -> None:
         self._read = read
         self._kept: tuple[str, int, float] | None = None
 
     def name(self, *, pid: int, now: float) -> str:
-        """Return the name.
+        """Return the id.
 
         Args:
             pid: the process, because a child may have a boot clock of its own.
@@ -56,7 +56,7 @@ _START = MachineStart()
 
 
 def machine_boot_clock() -> tuple[str, int] | None:
-    """Return an id of this machine's start, and the microseconds since, sleep included; None outside of Linux."""
+    """Return an id of this machine's last start, and the microseconds since, sleep included; None outside of Linux."""
     with suppress(OSError, AttributeError):
         name = _START.name(pid=os.getpid(), now=time.monotonic())
         return name, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000

@@ -277,8 +277,10 @@ class RefreshService:
             return found.token
 
     async def _current(self, account: Account, caller: _Caller) -> UsableToken | None:
-        """Return the stored token if it satisfies the caller's demand."""
-        return await self._tokens.get_access(account, None) if caller.demand == Demand() else None
+        """Return the stored token if it satisfies the caller's demand, and if no late answer may end it."""
+        if caller.demand != Demand() or (self._old_token_dies(account) and self._runner.is_attempting(account)):
+            return None
+        return await self._tokens.get_access(account, None)
 
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller

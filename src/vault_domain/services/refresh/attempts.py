@@ -277,7 +277,7 @@ class AttemptRunner:
         return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
-        """Log why an answer's refresh token cannot be stored; return that error code if the stored one is spent."""
+        """Log why an answer's refresh token cannot be stored; return the error code if the stored token is spent."""
         problem, provider = answer.refresh_token_problem, attempt.account.provider
         if problem is None:
             return None
@@ -297,7 +297,7 @@ class AttemptRunner:
         drafts = self.guard.clients.sign(drafts)
         writes = [sealed_write(draft, sealed_by(sealer, draft), self._policy) for draft in drafts]
         # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
-        # So only the new credential of a strict provider keeps the mark of the old one.
+        # So if the old one was marked invalid meanwhile, only the new one of a strict provider gets the status UNKNOWN.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)

@@ -92,7 +92,8 @@ def _content(content: Secret) -> tuple[int, Secret]:
 def _parts(state: Secret) -> tuple[bytes, SealedToken | None]:
     """Return a state's id and its envelope; no envelope if the state is not in base64.
 
-    All bytes of an envelope are authenticated, so that nobody can make another id that opens to the same content.
+    The id is a hash of all bytes, and all bytes are authenticated. So nobody can change a used state so that it has
+    another id and still opens.
     """
     text, raw = state.reveal(), b""
     if len(text) <= LONGEST_STATE and text.isascii():
