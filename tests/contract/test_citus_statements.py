@@ -4,6 +4,7 @@ The server has a view with the name of Citus's catalogue, so a vault takes its t
 is in `test_citus.py`.
 """
 
+import asyncio
 from uuid import uuid4
 
 import psycopg
@@ -11,6 +12,7 @@ import pytest
 from tests.contract.stores import check_postgres_idle, open_postgres
 from tests.support.prepared_schemas import PreparedSchemas
 
+from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.fixtures import ACCESS
 from vault_adapters.testing.contract.rotation import DataKeyCases
@@ -18,11 +20,14 @@ from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import DataKeyInactiveError
 
 _CATALOGUE = """
-CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class WHERE relname = 'token'
+CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class WHERE relname = 'token';
+CREATE FUNCTION pg_catalog.create_distributed_function(
+    regprocedure, text, colocate_with text, force_delegation boolean) RETURNS void LANGUAGE sql AS '';
 """
 
 
@@ -36,11 +41,33 @@ def seeming_schemas(postgres):
     schemas.close()
 
 
+_WAITING = "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted"
+
+_REPLACED = """
+WITH stored AS (UPDATE schema.token SET generation = generation + 1 RETURNING *)
+INSERT INTO schema.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation)
+SELECT tenant_id, 'token_stored', now(), provider, identifier, kind, generation FROM stored
+"""
+
+
+async def _is_free(connection, table):
+    return await (await connection.execute(_WAITING, (table,))).fetchone() == (0,)
+
+
+async def _open(url, schema, *, migrate):
+    async with open_postgres_store(url, migrate=migrate, schema=schema):
+        pass
+
+
 class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases):
     @pytest.fixture
-    def open_store(self, seeming_schemas):
+    def lent(self, seeming_schemas):
         with seeming_schemas.lend() as schema:
-            yield open_postgres(seeming_schemas.url, schema)
+            yield schema
+
+    @pytest.fixture
+    def open_store(self, seeming_schemas, lent):
+        return open_postgres(seeming_schemas.url, lent)
 
     async def check_idle(self, store):
         await check_postgres_idle(store)
@@ -55,6 +82,36 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases):
         with pytest.raises(DataKeyInactiveError):
             await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)
         assert (await vault.get_token(ACCESS)).info.generation == 1
+
+    async def test_an_event_gets_its_place_when_the_row_is_held(self, store, vault, seeming_schemas, lent):
+        await vault.store_token(ACCESS, "v")
+        async with (
+            await psycopg.AsyncConnection.connect(seeming_schemas.url) as holder,
+            await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as other,
+        ):
+            await holder.execute(f"LOCK TABLE {lent}.data_key IN EXCLUSIVE MODE")  # takes no transaction number
+            storing = asyncio.create_task(vault.store_token(ACCESS, "w"))
+            while await _is_free(other, f"{lent}.data_key"):  # noqa: ASYNC110 - the server does not tell of waits
+                await asyncio.sleep(0.005)
+            await other.execute(_REPLACED.replace("schema", lent))
+            await holder.rollback()
+        assert (await storing).generation == 3
+        assert [event.generation for event in (await vault.audit_events()).items] == [1, 2, 3]
+
+    async def test_the_limit_of_a_wait_for_a_lock_goes_to_the_node_of_the_tenant(self, store, seeming_schemas, lent):
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as connection:
+            arguments = ["NULL"] * 15
+            await connection.execute(f"SELECT {lent}.citus_write_token({', '.join(arguments)}, '1234ms')")
+            assert await (await connection.execute("SHOW lock_timeout")).fetchone() == ("1234ms",)
+
+    async def test_functions_that_are_missing_are_made_by_a_migration(self, store, seeming_schemas, lent):
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as connection:
+            await connection.execute(f"DROP FUNCTION {lent}.citus_store_token, {lent}.citus_write_token")
+        with pytest.raises(ConfigurationError) as caught:
+            await _open(seeming_schemas.url, lent, migrate=False)
+        assert caught.value.code == "citus_functions"
+        await _open(seeming_schemas.url, lent, migrate=True)
+        await _open(seeming_schemas.url, lent, migrate=False)
 
     async def test_pages_of_events_end_before_the_oldest_transaction(self, store, vault, seeming_schemas):
         assert store.tokens._database.is_distributed

@@ -133,19 +133,33 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 _LAST_USE = TOKEN.index("u.last_used_at")
 
 
-def without_last_use(columns: str, moment: str) -> str:
-    """Return the SQL of the columns `TOKEN` without the table of uses; `with_last_use` fills in what is missing.
+TOKEN_ALONE: Columns = tuple(name for name in TOKEN if name.startswith("t."))
+"""The columns `TOKEN` without those of the table of uses; `with_last_use` fills them in."""
 
-    Args:
-        columns: the SQL of the columns.
-        moment: the SQL that stands for the time of the last use.
-    """
-    return columns.replace(TOKEN[_LAST_USE], moment)
+_SCOPES, _BLOB, _EXTRA = ((*TOKEN, *VALUE).index(name) for name in ("t.scopes", "t.blob", "t.extra"))
 
 
 def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
-    """Fill the time of the last use into a row that begins with the columns `TOKEN`, and return the new row."""
-    return (*row[:_LAST_USE], last_used_at, *row[_LAST_USE + 1 :])
+    """Return a row that begins with the columns `TOKEN_ALONE` as one that begins with the columns `TOKEN`."""
+    return (*row[:_LAST_USE], last_used_at, *row[_LAST_USE:])
+
+
+def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return a row of a token and its value whose sizes the query did not check, as a query that checks returns it."""
+    scopes, blob, extra = row[_SCOPES], row[_BLOB], row[_EXTRA]
+    sound = list(row)
+    if len((scopes or "").encode()) > MOST_SCOPES:
+        sound[_SCOPES] = ""
+    if len(blob) > MOST_BLOB:
+        sound[_BLOB] = None
+    if len(extra or b"") > MOST_EXTRA:
+        sound[_EXTRA] = b""
+    return tuple(sound)
+
+
+def dated(row: tuple[Any, ...], now: object) -> tuple[Any, ...]:
+    """Return a row that ends with the database's time with a clock's time instead, unless that is None."""
+    return row if now is None else (*row[:-1], now)
 
 
 def id_of(row: Sequence[Any]) -> Any:

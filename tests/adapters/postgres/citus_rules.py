@@ -7,7 +7,7 @@ and an interval that reads a column, in a statement that writes, and a parameter
 
 import re
 
-from pglast import ast, parse_sql
+from pglast import ast, parse_plpgsql, parse_sql
 from pglast.visitors import Skip, Visitor
 
 DISTRIBUTED = frozenset({"data_key", "data_key_wrap", "token", "token_use", "account", "audit_event"})
@@ -20,6 +20,7 @@ IMMUTABLE = frozenset(
         *("num_nonnulls", "octet_length", "row_number", "sha256", "string_agg", "unnest"),
     }
 )
+_DISTRIBUTED = re.compile(rf'(?:FROM|INTO|UPDATE) "\w+"\.(?:{"|".join(sorted(DISTRIBUTED))})\b')
 _PARAMETER = re.compile(r"%\((\w+)\)b")
 
 TIME = "a function that is not immutable where a statement writes: in its values, ON CONFLICT or RETURNING"
@@ -49,6 +50,22 @@ def parsed(sql):
     names = list(dict.fromkeys(_PARAMETER.findall(sql)))
     [tree] = parse_sql(_PARAMETER.sub(lambda found: f"${names.index(found[1]) + 1}", sql))
     return tree.stmt
+
+
+def statements_of(functions):
+    """Return the statements that name a distributed table in functions of PL/pgSQL; their arguments are parameters."""
+    found = [query for query in _queries(parse_plpgsql(functions)) if _DISTRIBUTED.search(query)]
+    return [re.sub(r"\bgiven_(\w+)", r"%(\1)b", query) for query in found]
+
+
+def _queries(tree):
+    if isinstance(tree, dict):
+        if "PLpgSQL_expr" in tree:
+            yield tree["PLpgSQL_expr"]["query"]
+        tree = list(tree.values())
+    if isinstance(tree, list):
+        for part in tree:
+            yield from _queries(part)
 
 
 def broken_rules(sql):

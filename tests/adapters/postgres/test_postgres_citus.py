@@ -21,8 +21,10 @@ from tests.adapters.postgres.citus_rules import (
     TIME,
     WRONG,
     broken_rules,
+    statements_of,
 )
 
+from vault_adapters.stores.columns import MOST_BLOB, MOST_EXTRA, MOST_SCOPES, TOKEN, VALUE, bounded
 from vault_adapters.stores.postgres import citus
 from vault_adapters.stores.postgres.citus_statements import HELD, UNHELD, held_parameters
 from vault_adapters.stores.postgres.schema import schema_sql
@@ -96,10 +98,21 @@ def test_statements_before_another_run_tenant_by_tenant():
     assert list(held_parameters("LOCK TABLE x", sent)) == [{}]
 
 
-def test_a_value_without_an_expiry_wakes_its_account():
-    waking = load_statements("vault", waking=True, distributed=True)
-    assert ON_CITUS["schedule_token"].startswith("INSERT INTO")
-    assert waking["schedule_token"].startswith("UPDATE")
+def test_citus_refuses_no_statement_of_a_function():
+    statements = list(statements_of(citus.functions_sql("vault")))
+    assert len(statements) == 5, "those that name a table"
+    for sql in statements:
+        assert broken_rules(sql) == frozenset()
+
+
+def test_sizes_that_a_query_did_not_check_are_checked():
+    columns = {"t.scopes": "[]", "t.blob": b"b", "t.extra": None}
+    row = tuple(columns.get(name) for name in (*TOKEN, *VALUE, "now"))
+    assert bounded(row) == row
+    scopes = "\xe9" * (MOST_SCOPES // 2 + 1)  # two bytes each
+    large = {"t.scopes": scopes, "t.blob": bytes(MOST_BLOB + 1), "t.extra": bytes(MOST_EXTRA + 1)}
+    emptied = dict(zip((*TOKEN, *VALUE), bounded([large.get(name) for name in (*TOKEN, *VALUE)]), strict=True))
+    assert {name: value for name, value in emptied.items() if value is not None} == {"t.scopes": "", "t.extra": b""}
 
 
 def test_every_table_is_distributed_or_copied(postgres):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from vault_adapters.stores.postgres.database import PostgresDatabase
+from importlib.resources import files
+
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.schema import literal, quoted, schema_steps
+from vault_domain.entities.errors import ConfigurationError
 
 FIRST = "data_key"
 """The table with which the other distributed tables are co-located, so that all rows of a tenant are on one node."""
@@ -21,14 +25,23 @@ Citus compares the types of the distribution columns, and a domain is another ty
 So in distributed tables, the column becomes text with a check.
 """
 
+_WRITER = "citus_write_token"
+"""The function that Citus calls on the node of the tenant, its first argument."""
+
 _HAS_CITUS = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
 _IS_DISTRIBUTED = """
 SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_dist_partition p
-    JOIN pg_catalog.pg_class c ON c.oid = p.logicalrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = %(schema)b AND c.relname = 'token')
+    SELECT FROM pg_catalog.pg_proc f WHERE f.pronamespace = n.oid AND f.proname = 'citus_store_token')
+FROM pg_catalog.pg_dist_partition p
+JOIN pg_catalog.pg_class c ON c.oid = p.logicalrelid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %(schema)b AND c.relname = 'token'
 """
+
+_NO_FUNCTIONS = (
+    "Citus distributes the tables, but a function of this release is missing: run `token-vault init` with the URL of"
+    " the coordinator"
+)
 
 _HEAD = """\
 -- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once, on the
@@ -50,6 +63,8 @@ def citus_sql(schema: str) -> str:
     name = quoted(schema)
     tables = "\n\n".join(schema_steps(schema))
     steps = [
+        # Otherwise, Citus copies rows over several connections, and then creates no function in this transaction.
+        "SET LOCAL citus.multi_shard_modify_mode TO 'sequential';",
         f"DO $token_vault_do$ BEGIN IF to_regclass({_table(schema, 'migration')}) IS NULL THEN",
         "EXECUTE $token_vault_tables$",
         tables,
@@ -75,7 +90,27 @@ def citus_sql(schema: str) -> str:
         for table in (*reversed(DISTRIBUTED), *REFERENCE)
     ]
     rest = "-- These statements delete the former local rows from the coordinator, where no query sees them any more:"
-    return "\n".join([_HEAD, *steps, "", rest, *emptied]) + "\n"
+    return "\n".join([_HEAD, *steps, "", functions_sql(schema), _delegated(schema), "", rest, *emptied]) + "\n"
+
+
+def functions_sql(schema: str) -> str:
+    """Return the SQL that creates the functions which a vault calls on distributed tables.
+
+    Args:
+        schema: the schema's name.
+    """
+    script = files("vault_adapters.stores.postgres").joinpath("citus_functions.sql").read_text(encoding="utf-8")
+    return script.replace("{{schema}}", quoted(schema))
+
+
+def _delegated(schema: str) -> str:
+    """Return the SQL that makes Citus call a function on the node of its first argument, in any transaction."""
+    return (
+        f"SELECT create_distributed_function(p.oid::regprocedure, 'given_tenant_id',\n"
+        f"    colocate_with => {_table(schema, FIRST)}, force_delegation => true)\n"
+        f"FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace\n"
+        f"WHERE n.nspname = {literal(schema)} AND p.proname = '{_WRITER}';"
+    )
 
 
 def _table(schema: str, table: str) -> str:
@@ -83,10 +118,25 @@ def _table(schema: str, table: str) -> str:
     return literal(f"{quoted(schema)}.{table}")
 
 
-async def is_distributed(database: PostgresDatabase, schema: str) -> bool:
-    """Return whether Citus distributes the tables of a schema."""
+async def is_distributed(database: PostgresDatabase, schema: str, *, migrate: bool) -> bool:
+    """Return whether Citus distributes the tables of a schema.
+
+    Args:
+        database: the open database.
+        schema: the schema's name.
+        migrate: True creates the functions if they are missing, which works on the coordinator only.
+
+    Raises:
+        ConfigurationError: the functions are missing and ``migrate`` is False.
+    """
     [(has_citus,)] = await database.fetch(_HAS_CITUS)
-    if not has_citus:
-        return False
-    [(found,)] = await database.fetch(_IS_DISTRIBUTED, {"schema": schema})
+    found = await database.fetch(_IS_DISTRIBUTED, {"schema": schema}) if has_citus else []
+    if (False,) in found:
+        if not migrate:
+            raise ConfigurationError(_NO_FUNCTIONS, code="citus_functions")
+        await database.transact(lambda transaction: _create_functions(transaction, schema), pace=Pace.MIGRATION)
     return bool(found)
+
+
+async def _create_functions(transaction: Transaction, schema: str) -> None:
+    await transaction.run_script(f"{functions_sql(schema)}\n{_delegated(schema)}")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vault_adapters.stores.columns import without_last_use
+from vault_adapters.stores.columns import TOKEN_ALONE, VALUE
 from vault_adapters.stores.queries import Queries
 
 HELD: Mapping[str, tuple[str, ...]] = {
@@ -27,6 +27,9 @@ HELD: Mapping[str, tuple[str, ...]] = {
     "empty_tenant_audit_events": ("copy_tenant_audit_events",),
 }
 """For a statement, the statements that run before it in the same transaction."""
+
+ALONE = frozenset({"store_token"})
+"""The statements that are a transaction of their own: one call of a function, which takes the time itself."""
 
 UNHELD = frozenset(
     {"record_uses", "note_ending", "prune_audit_events", "take_back_rejections", "destroy_emptied_data_keys"}
@@ -47,38 +50,33 @@ _USABLE = """
     SELECT m.master_key_id FROM {{schema}}.master_key m
     WHERE m.state <> 'retired' AND coalesce({{confirmed_master_key}}, m.state) <> 'retired'"""
 
-_SCHEDULED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, least(
-    coalesce(%(expires_at)b::timestamptz,
-        %(now)b::timestamptz + %(lifetime)b::bigint::float8 * interval '1 microsecond')
-        - %(lead)b::bigint::float8 * interval '1 microsecond',
-    %(now)b::timestamptz + %(due_in)b::bigint::float8 * interval '1 microsecond'))
-ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
-    WHERE a.due_at IS NULL OR a.due_at > excluded.due_at"""
-_WOKEN = """UPDATE {{schema}}.account SET due_at = %(now)b::timestamptz
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-    AND (due_at IS NULL OR due_at > %(now)b::timestamptz)"""
-"""`_SCHEDULED` and `_WOKEN` do for one account what the CTE ``scheduled`` of a plain server does."""
+_STORED = {
+    **{f"t.{name}": f"s.stored_{name}" for name in ("id", "expires_at", "generation", "last_refreshed_at")},
+    **{f"t.{name}": f"s.stored_{name}" for name in ("created_at", "updated_at", "scopes")},
+    **dict.fromkeys(("t.suspect_since", "t.rejected_at"), "NULL::timestamptz"),
+    "t.status": "'valid'::text",
+    "t.error_code": "NULL::text",
+    "t.lifetime": "%(lifetime)b::bigint",
+    "t.value_id": "%(value_id)b::uuid",
+    "t.client": "%(client)b::bytea",
+}
+"""The columns of a token that was just stored: those that `citus_store_token` returns, and its arguments."""
 
 
-def distributed_fragments(
-    scheduled: str, horizon: str, confirmed_master_key: str, token_columns: str
-) -> dict[str, str]:
+def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, str]:
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
-        scheduled: the plain server's CTE that makes an account due.
         horizon: the plain server's expression for the end of a page of events; the node that gives the events their
             places evaluates it.
         confirmed_master_key: the plain server's expression for the confirmed state of a master key.
-        token_columns: the SQL of the columns of a token.
     """
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
         "told_values": f"SELECT {_UNTOLD}",
         "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
-        "schedule_token": _SCHEDULED if "INSERT INTO" in scheduled else _WOKEN,
-        "token_columns_alone": without_last_use(token_columns, "NULL::timestamptz"),
+        "stored_columns": ", ".join(_STORED[name] for name in TOKEN_ALONE),
+        "token_columns_alone": ", ".join((*TOKEN_ALONE, *VALUE)),
         "horizon_here": horizon,
         "horizon": "%(horizon)b::text::xid8",
         "after": "(%(after_xid)b::text::xid8, %(after_seq)b::bigint)",
@@ -102,11 +100,12 @@ def _distributed(name: str, sql: str, now: str) -> str:
 
 
 def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
-    """Return the SQL of the statements that run before a statement, by the SQL of this statement.
+    """Return the SQL of the statements that run before a statement, by its SQL; none for the statements `ALONE`.
 
     If two statements have the same SQL, the same statements must run before both.
     """
-    return {queries[name]: tuple(queries[hold] for hold in holds) for queries in loaded for name, holds in HELD.items()}
+    holds = {**HELD, **dict.fromkeys(ALONE, ())}
+    return {queries[name]: tuple(queries[hold] for hold in holds[name]) for queries in loaded for name in holds}
 
 
 def held_parameters(hold: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

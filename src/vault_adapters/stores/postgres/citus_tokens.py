@@ -1,8 +1,9 @@
 """Reads and stores one token on tables that Citus distributes.
 
 Citus plans a statement that names two tables anew each time, and gathers the rows of a CTE that writes. It does neither
-for a statement that names one table and one tenant. So this process sends several such statements together, and joins
-their rows itself.
+for a statement that names one table and one tenant. So a token and its last use are read by two such statements, which
+are sent together, and this process joins their rows. A token is stored by a function, which Citus calls on the node of
+the tenant.
 """
 
 from __future__ import annotations
@@ -15,11 +16,10 @@ from uuid import UUID
 
 from attrs import frozen
 
-from vault_adapters.stores.columns import id_of, with_last_use
-from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
+from vault_adapters.stores.columns import bounded, dated, id_of, with_last_use
+from vault_adapters.stores.postgres.cursors import Row
+from vault_adapters.stores.postgres.database import PostgresDatabase, Reader
 from vault_adapters.stores.queries import Queries
-from vault_domain.ports.change import DataKeyInactiveError
 
 Parameters = Mapping[str, Any]
 _Key = tuple[str, ...]
@@ -84,49 +84,36 @@ async def read_token(
         now: the clock's time; None: the database's time.
     """
     known = uses.known(key)
-    alone, use = (queries["get_token_alone"], {**key, "now": now}), (queries["get_last_use"], key)
+    alone, use = (queries["get_token_alone"], key), (queries["get_last_use"], key)
     if known is None:
         rows, last = await reader.fetch_together([alone, use])
     else:
-        rows = await reader.fetch(*alone)
-        if rows and id_of(rows[0]) == known.token_id:
-            return [with_last_use(row, known.last_used_at) for row in rows]
-        last = await reader.fetch(*use)
+        rows, last = await reader.fetch(*alone), None
     if not rows:  # `get_token` returns the store's time even if there is no token
         return await reader.fetch(queries["get_token"], {**key, "now": now})
-    return [uses.remember(key, row, last) for row in rows]
+    if known is not None and id_of(rows[0]) == known.token_id:
+        found = [with_last_use(row, known.last_used_at) for row in rows]
+    else:
+        last = await reader.fetch(*use) if last is None else last
+        found = [uses.remember(key, row, last) for row in rows]
+    return [dated(bounded(row), now) for row in found]
 
 
 async def store_token(database: PostgresDatabase, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
-    """Do what `store_token` of a plain server does, in several statements; return its row.
+    """Do what `store_token` of a plain server does; return its row, or no row if the data key is not active.
 
     Args:
-        database: runs the transaction.
-        queries: the statements; they schedule the account by the value's expiry, or make it due now.
+        database: runs the statements.
+        queries: the statements.
         uses: the last uses that this process knows.
         write: the parameters of `store_token`.
-
-    Raises:
-        DataKeyInactiveError: the data key is not active.
     """
-    return await database.transact(lambda transaction: _store(transaction, queries, uses, write))
-
-
-async def _store(transaction: Transaction, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
-    parameters = {**write, "now": transaction.now}
-    held, [(*row, generation)] = await transaction.fetch_together(
-        [(queries["hold_data_key"], parameters), (queries["store_token"], parameters)]
-    )
-    if not held:
-        raise DataKeyInactiveError
+    rows = await database.write(queries["store_token"], write)
     known = uses.known(write)
-    parameters["generation"] = int8(generation)
-    statements = [(queries["schedule_token"], parameters), (queries["audit_token"], parameters)]
-    if known is not None and known.token_id == id_of(row):
-        await transaction.fetch_together(statements)
-        return [with_last_use(row, known.last_used_at)]
-    *_, last = await transaction.fetch_together([*statements, (queries["get_last_use"], parameters)])
-    return [uses.remember(write, tuple(row), last)]
+    if not rows or (known is not None and known.token_id == id_of(rows[0])):
+        return [with_last_use(row, known and known.last_used_at) for row in rows]
+    last = await database.fetch(queries["get_last_use"], write)
+    return [uses.remember(write, row, last) for row in rows]
 
 
 def _place(key: Parameters) -> _Key:

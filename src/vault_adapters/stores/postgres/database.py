@@ -62,10 +62,6 @@ class Transaction:
             parameters = await self._hold(self._held.get(sql, ()), parameters or {})
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
-    async def fetch_together(self, statements: Sequence[tuple[str, Parameters]]) -> list[list[Row]]:
-        """Send several queries at once; return the rows of each. If one fails, those after it do not run."""
-        return await query_together(self._connection, self._limits, statements, prepare=self._prepare)
-
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
         """Run ``holds``, which a statement on distributed tables needs first; return the statement's parameters.
 
@@ -305,7 +301,8 @@ class PostgresDatabase:
     async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
         connection = await self._connections.take()
         try:
-            if self._held is None and self._connections.is_plain(connection):
+            is_alone = self._held is None or self._held.get(sql) == ()
+            if is_alone and self._connections.is_plain(connection):
                 return await query(connection, limits, sql, parameters, prepare=self._prepare)
             return await self._enclosed(connection, limits, lambda transaction: transaction.fetch(sql, parameters))
         finally:

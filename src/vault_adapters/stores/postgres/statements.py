@@ -1,6 +1,5 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
-from vault_adapters.stores.columns import placeholders
 from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
 from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
@@ -163,12 +162,7 @@ def load_statements(
         **notifying_fragments(schema),
     }
     if distributed:
-        shared |= distributed_fragments(
-            shared["scheduled"],
-            shared["horizon"],
-            shared["confirmed_master_key"],
-            placeholders("octet_length")["token_columns"],
-        )
+        shared |= distributed_fragments(shared["horizon"], shared["confirmed_master_key"])
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     queries = load_queries(
         "vault_adapters.stores.postgres",

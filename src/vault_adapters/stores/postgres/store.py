@@ -99,7 +99,7 @@ async def open_postgres_store(
     database = PostgresDatabase(connections, prepare=prepare, clock=clock, timeout=timeout)
     try:
         await prepare_schema(database, schema, migrate=migrate)
-        distributed = await is_distributed(database, schema)
+        distributed = await is_distributed(database, schema, migrate=migrate)
         timeline = NO_TIMELINE if distributed else await timeline_sql(database)
         queries = load_statements(schema, timeline=timeline, distributed=distributed)
         waking = load_statements(schema, waking=True, timeline=timeline, distributed=distributed)

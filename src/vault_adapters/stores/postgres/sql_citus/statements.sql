@@ -284,46 +284,23 @@ VALUES (%(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}})
 ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refused_at
 RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.opened_at, r.probe_at, {{now}}
 
--- name: hold_data_key
--- Lock a data key, if it is active, until the transaction ends.
-SELECT true FROM {{schema}}.data_key
-WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
-FOR SHARE
-
 -- name: store_token
--- Insert or replace one value, whose data key hold_data_key has locked; see `citus_tokens`. It returns the token without
--- the time of its last use, and its generation.
-INSERT INTO {{schema}}.token AS t (
-    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
-    scopes, generation, last_refreshed_at, created_at, updated_at, client)
-VALUES (%(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
-    %(extra)b::bytea, 'valid',
-    coalesce(%(expires_at)b::timestamptz,
-        %(now)b::timestamptz + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
-    %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN %(now)b::timestamptz END,
-    %(now)b::timestamptz, %(now)b::timestamptz, %(client)b::bytea)
-ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
-    status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
-    expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
-    generation = t.generation + 1,
-    last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
-RETURNING {{token_columns_alone}}, t.generation
-
--- name: schedule_token
--- Make the account of the value that store_token has stored due no later than the value requires.
-{{schedule_token}}
-
--- name: audit_token
--- Append the event of the value that store_token has stored. The values are parameters, so the node that plans the
--- statement computes the event's place; for rows of a query, the node of the rows would.
-INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-VALUES (%(tenant_id)b, %(action)b::text, %(now)b::timestamptz, %(provider)b, %(identifier)b, %(kind)b,
-    %(generation)b::bigint, %(actor)b::text)
+-- Insert or replace one value by one call of a function; see citus_functions.sql. It returns the token without the time
+-- of its last use, or no row if the data key is not active. The condition is always true: without one, Citus looks
+-- whether it can call this function on another node too, and plans the statement anew each time.
+SELECT {{stored_columns}}
+FROM {{schema}}.citus_store_token(
+    %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,
+    %(data_key_id)b::bytea, %(blob)b::bytea, %(extra)b::bytea, %(expires_at)b::timestamptz, %(lifetime)b::bigint,
+    %(scopes)b::text, %(refreshed)b::boolean, %(client)b::bytea, %(lead)b::bigint, %(due_in)b::bigint,
+    %(action)b::text, %(actor)b::text, %(now)b::timestamptz) s
+WHERE s.stored_generation > 0
 
 -- name: get_token_alone
--- Get one token by its key without the time of its last use; no row if there is none. See get_last_use.
-SELECT {{token_columns_alone}}, {{value_columns}}, {{now}}
+-- Get one token by its key without the time of its last use; no row if there is none. See get_last_use. Sizes are
+-- checked by `citus_tokens`, and the clock's time, if there is one, is filled in there: Citus evaluates an expression of
+-- a parameter itself, and then writes all parameters into the text that it sends.
+SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
 

@@ -1,0 +1,89 @@
+-- Stores one value on the node of its tenant; citus_store_token calls it. It returns no row if the data key is not
+-- active.
+-- Plans are not kept, because Citus 14.0 would keep one more at each call, so that the session's memory would grow.
+CREATE OR REPLACE FUNCTION {{schema}}.citus_write_token(
+    given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
+    given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
+    given_scopes text, given_refreshed boolean, given_client bytea, given_due_at timestamptz, given_now timestamptz,
+    given_lock_timeout text)
+RETURNS TABLE (
+    stored_id uuid, stored_generation bigint, stored_scopes text, stored_last_refreshed_at timestamptz,
+    stored_created_at timestamptz)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
+BEGIN
+    PERFORM set_config('lock_timeout', given_lock_timeout, true);  -- Citus does not pass settings on to other nodes
+    PERFORM true FROM {{schema}}.data_key
+    WHERE tenant_id = given_tenant_id AND data_key_id = given_data_key_id AND state = 'active'
+    FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO {{schema}}.token AS t (
+        tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
+        scopes, generation, last_refreshed_at, created_at, updated_at, client)
+    VALUES (given_tenant_id, given_provider, given_kind, given_identifier, given_value_id, given_value_id,
+        given_data_key_id, given_blob, given_extra, 'valid', given_expires_at, given_lifetime, given_scopes, 1,
+        CASE WHEN given_refreshed THEN given_now END, given_now, given_now, given_client)
+    ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+        value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
+        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
+        expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
+        generation = t.generation + 1,
+        last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
+    RETURNING t.id, t.generation, t.scopes, t.last_refreshed_at, t.created_at
+    INTO stored_id, stored_generation, stored_scopes, stored_last_refreshed_at, stored_created_at;
+    IF given_due_at IS NULL THEN
+        UPDATE {{schema}}.account SET due_at = given_now
+        WHERE tenant_id = given_tenant_id AND provider = given_provider AND identifier = given_identifier
+            AND (due_at IS NULL OR due_at > given_now);
+    ELSE
+        INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+        VALUES (given_tenant_id, given_provider, given_identifier, given_due_at)
+        ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+            WHERE a.due_at IS NULL OR a.due_at > excluded.due_at;
+    END IF;
+    RETURN NEXT;
+END
+$token_vault_body$;
+
+-- Stores one value and appends the event; store_token of a plain server says what that means. It returns no row if the
+-- data key is not active. A value without a due time makes an existing account due now.
+-- This node gives the event its place, and only when the row is held: the transaction gets its number then, which is
+-- higher than the numbers of the writers before it.
+CREATE OR REPLACE FUNCTION {{schema}}.citus_store_token(
+    given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
+    given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
+    given_scopes text, given_refreshed boolean, given_client bytea, given_lead bigint, given_due_in bigint,
+    given_action text, given_actor text, given_now timestamptz)
+RETURNS TABLE (
+    stored_id uuid, stored_generation bigint, stored_scopes text, stored_last_refreshed_at timestamptz,
+    stored_created_at timestamptz, stored_updated_at timestamptz, stored_expires_at timestamptz)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
+DECLARE
+    -- Variables, because the tenant's node would evaluate an expression among the arguments.
+    now timestamptz := coalesce(given_now, statement_timestamp());
+    expires_at timestamptz := coalesce(given_expires_at, now + given_lifetime::float8 * interval '1 microsecond');
+    due_at timestamptz := least(
+        expires_at - given_lead::float8 * interval '1 microsecond',
+        now + given_due_in::float8 * interval '1 microsecond');
+    lock_timeout text := current_setting('lock_timeout');
+BEGIN
+    stored_updated_at := now;
+    stored_expires_at := expires_at;
+    SELECT * INTO stored_id, stored_generation, stored_scopes, stored_last_refreshed_at, stored_created_at
+    FROM {{schema}}.citus_write_token(
+        given_tenant_id, given_provider, given_kind, given_identifier, given_value_id, given_data_key_id, given_blob,
+        given_extra, expires_at, given_lifetime, given_scopes, given_refreshed, given_client, due_at, now,
+        lock_timeout);
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO {{schema}}.audit_event (
+        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
+    VALUES (given_tenant_id, given_action, now, given_provider, given_identifier, given_kind, stored_generation,
+        given_actor);
+    RETURN NEXT;
+END
+$token_vault_body$;
