@@ -79,11 +79,7 @@ class AesGcmCipher:
         opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
             key.tenant_id, key_id
         )
-        # EnvelopeKey.open refuses an envelope that does not name the row's data key.
-        secret = decoded_secret(opener.open(sealed.blob, self._contexts.encode(key)))
-        if secret is None:
-            raise UnreadableError("encoding")
-        return secret
+        return _opened(opener, sealed.blob, self._contexts.encode(key))
 
     def open_held(self, key: TokenKey, sealed: SealedToken) -> tuple[Secret, Secret | None] | None:
         """See `Cipher`."""
@@ -92,15 +88,12 @@ class AesGcmCipher:
             return None
         context = self._contexts.encode(key)
         try:
-            secret = decoded_secret(opener.open(sealed.blob, context))
-            if secret is None:
-                return None
+            secret = _opened(opener, sealed.blob, context)
             if sealed.extra is None:
                 return secret, None
-            text = decoded_secret(opener.open(sealed.extra, beside(context, sealed.blob)))
+            return secret, _opened(opener, sealed.extra, beside(context, sealed.blob))
         except UnreadableError:
             return None
-        return None if text is None else (secret, text)
 
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""
@@ -108,10 +101,7 @@ class AesGcmCipher:
         opener = self._keyring.get_held_key(key.tenant_id, key_id) or await self._keyring.find_key(
             key.tenant_id, key_id
         )
-        text = decoded_secret(opener.open(sealed.extra or b"", beside(self._contexts.encode(key), sealed.blob)))
-        if text is None:
-            raise UnreadableError("encoding")
-        return text
+        return _opened(opener, sealed.extra or b"", beside(self._contexts.encode(key), sealed.blob))
 
     async def reseal(self, values: Sequence[tuple[TokenKey, SealedToken]]) -> list[SealedToken | UnreadableError]:
         """See `Cipher`."""
@@ -162,3 +152,11 @@ class AesGcmCipher:
             self._sink.publish([AuditEvent(AuditAction.DECRYPTION_FAILED, now, tenant_id=tenant_id, code=reason)])
         # Raise outside of the handler, so that this error does not refer to the caught one.
         raise DecryptionError("the tenant's data key cannot be used")
+
+
+def _opened(opener: EnvelopeKey, blob: bytes, context: bytes) -> Secret:
+    """Return the text of an envelope; `EnvelopeKey.open` refuses an envelope that names another data key."""
+    secret = decoded_secret(opener.open(blob, context))
+    if secret is None:
+        raise UnreadableError("encoding")
+    return secret

@@ -141,7 +141,13 @@ def holds_back(record: ClientRecord, account: Account, code: str | None) -> bool
         account: the account.
         code: the error code of the account's latest refresh, or None.
     """
-    return record.scope.reason != MASS_REJECTION or code in CLIENT_REASONS or mark_of(account) in record.marks
+    return record.scope.reason != MASS_REJECTION or _was_refused(record, account, code)
+
+
+def _was_refused(record: ClientRecord, account: Account, code: str | None) -> bool:
+    """Return whether an account was refused lately, or was spared by a mass rejection."""
+    is_spared = record.scope.reason == MASS_REJECTION and code in CLIENT_REASONS
+    return is_spared or mark_of(account) in record.marks
 
 
 def may_probe(
@@ -162,8 +168,7 @@ def may_probe(
     """
     if record.probe_at is None or now < record.probe_at:  # a later time: the clock was set back
         return True
-    is_spared = record.scope.reason == MASS_REJECTION and code in CLIENT_REASONS
-    is_known = is_spared or (account is not None and mark_of(account) in record.marks)
+    is_known = account is not None and _was_refused(record, account, code)
     return now - record.probe_at >= rules.probe_interval * (_REPEATED if is_known else 1)
 
 
