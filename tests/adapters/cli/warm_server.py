@@ -5,23 +5,27 @@ folder, because the program must not import modules of the tests. A run's standa
 folder come over a socket from `warm_client.py`; its exit code goes back the same way.
 """
 
+import atexit
+import gc
 import marshal
 import os
 import select
 import signal
 import socket
 import sys
+import threading
 import time
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import vault_adapters.cli.application
 from vault_adapters.cli.__main__ import main
 
 # Modules that a command imports only when it needs them.
 _LATER = (
-    *("aiosqlite", "anyio._backends._asyncio", "cyclopts.help", "psycopg_pool", "rich.console", "rich.table"),
-    "vault_adapters.stores.postgres.store",
+    *("aiosqlite", "anyio._backends._asyncio", "cyclopts.help", "docstring_parser", "psycopg_pool"),
+    *("rich.console", "rich.markdown", "rich.progress", "rich.table"),
+    *("vault_adapters.cli.plain", "vault_adapters.stores.postgres.store"),
 )
 _MOST_BYTES = 1 << 20
 _KILLED = 128
@@ -77,8 +81,21 @@ def _become(run: dict[str, Any], streams: list[int]) -> None:
     sys.argv = [vault_adapters.cli.__main__.__file__, *run["arguments"]]
 
 
+def _end(code: int) -> NoReturn:
+    """End the program's process as an interpreter does, but leave its memory to the system."""
+    threading._shutdown()  # type: ignore[attr-defined] # waits for threads
+    atexit._run_exitfuncs()
+    gc.collect()  # warns of what the program has left open
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     for module in _LATER:
         import_module(module)
+    # A collection, and the end of the interpreter, would write to each object and so copy the server's memory.
+    gc.collect()
+    gc.freeze()
     _serve(sys.argv[1])
-    sys.exit(main())
+    _end(main())
