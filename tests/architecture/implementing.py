@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
+from attrs import frozen
 from tests.architecture.imports import part_of
 from tests.architecture.tree import SOURCE, python_files
 
@@ -13,41 +15,59 @@ Shape = dict[str, tuple[str, ...]]
 """The members of a class by name: a method with its type and parameters, any other member with an empty tuple."""
 
 
+@frozen(eq=False)
+class _Class:
+    """A class as its module defines it, with its own members only."""
+
+    name: str
+    bases: tuple[str, ...]
+    members: Shape
+
+    @property
+    def is_protocol(self) -> bool:
+        return "Protocol" in self.bases
+
+
 def read_implementations(source: Path = SOURCE) -> dict[str, frozenset[str]]:
     """Return, by name of a port's module, the parts of the adapters that have a class of the port's shape."""
-    adapters = [(part_of(module, source), node) for module, node in _classes(source, "vault_adapters")]
-    shapes = _shapes([node for _, node in adapters])
+    adapters = [(part_of(module, source), each) for module, each in _classes(source, "vault_adapters")]
+    shapes = _shapes([each for _, each in adapters])
     found: dict[str, frozenset[str]] = {}
-    for module, node in _classes(source, "vault_domain/ports"):
-        if _is_protocol(node):
-            port = _members(node)
-            parts = {part for part, adapter in adapters if not _is_protocol(adapter) and _fits(shapes[adapter], port)}
+    for module, port in _classes(source, "vault_domain/ports"):
+        if port.is_protocol:
+            fitting = {part for part, each in adapters if not each.is_protocol and _fits(shapes[each], port.members)}
             name = module.split(".")[-1]
-            found[name] = found.get(name, frozenset()) | parts
+            found[name] = found.get(name, frozenset()) | fitting
     return found
 
 
-def _classes(source: Path, folder: str) -> Iterator[tuple[str, ast.ClassDef]]:
+def _classes(source: Path, folder: str) -> Iterator[tuple[str, _Class]]:
     for path in python_files(source / folder):
         module = ".".join(path.relative_to(source).with_suffix("").parts)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef):
-                yield module, node
+        for found in _classes_in(path.read_text(encoding="utf-8")):
+            yield module, found
 
 
-def _is_protocol(node: ast.ClassDef) -> bool:
-    return any(ast.unparse(base).split("[")[0] == "Protocol" for base in node.bases)
+@cache
+def _classes_in(text: str) -> tuple[_Class, ...]:
+    """Return the classes in a module's text; kept, because the tests read many copies in which one module differs."""
+    nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    return tuple(_Class(node.name, tuple(map(_base, node.bases)), _members(node)) for node in nodes)
 
 
-def _shapes(nodes: list[ast.ClassDef]) -> dict[ast.ClassDef, Shape]:
+def _base(node: ast.expr) -> str:
+    return ast.unparse(node).split("[")[0]
+
+
+def _shapes(classes: list[_Class]) -> dict[_Class, Shape]:
     """Return the members of each class, including those of its base classes."""
-    by_name = {node.name: node for node in nodes}
+    by_name = {each.name: each for each in classes}
 
-    def shape(node: ast.ClassDef) -> Shape:
-        bases = [by_name[name] for base in node.bases if (name := ast.unparse(base).split("[")[0]) in by_name]
-        return {name: how for of in (*map(shape, bases), _members(node)) for name, how in of.items()}
+    def shape(each: _Class) -> Shape:
+        bases = [by_name[name] for name in each.bases if name in by_name]
+        return {name: how for of in (*map(shape, bases), each.members) for name, how in of.items()}
 
-    return {node: shape(node) for node in nodes}
+    return {each: shape(each) for each in classes}
 
 
 def _members(node: ast.ClassDef) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from attrs import frozen
@@ -43,8 +44,8 @@ def read_imports(source: Path = SOURCE) -> Imports:
             continue  # only public names; an import of one counts for the part that defines it
         part = part_of(".".join(path.relative_to(source).with_suffix("").parts), source)
         parts.add(part)
-        imported = _imported(ast.parse(path.read_text(encoding="utf-8")), names)
-        arrows |= {(part, part_of(module, source)) for module in imported}
+        imported = _imported_in(path.read_text(encoding="utf-8"))
+        arrows |= {(part, part_of(_home(module, name, names), source)) for module, name in imported}
     return Imports(frozenset(parts), frozenset(arrow for arrow in arrows if arrow[0] != arrow[1]))
 
 
@@ -78,23 +79,30 @@ def _public_names(init: Path) -> dict[str, str]:
     return found
 
 
-def _imported(node: ast.AST, names: dict[str, dict[str, str]]) -> Iterator[str]:
-    """Yield our own modules, and names in them, that a syntax tree imports."""
+@cache
+def _imported_in(text: str) -> tuple[tuple[str, str], ...]:
+    """Return what a module's text imports of ours, as pairs of a module and a name in it; the name may be empty.
+
+    The result is kept, because the tests read many copies of the source in which one module differs.
+    """
+    return tuple(_imported(ast.parse(text)))
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
     for child in ast.iter_child_nodes(node):
         match child:
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 continue
             case ast.Import(names=aliases):
-                yield from (alias.name for alias in aliases if alias.name.split(".")[0] in PACKAGES)
+                yield from ((alias.name, "") for alias in aliases if alias.name.split(".")[0] in PACKAGES)
             case ast.ImportFrom(module=str(module), names=aliases) if module.split(".")[0] in PACKAGES:
-                for alias in aliases:
-                    yield _home(module, alias.name, names)
+                yield from ((module, alias.name) for alias in aliases)
             case _:
-                yield from _imported(child, names)
+                yield from _imported(child)
 
 
 def _home(module: str, name: str, names: dict[str, dict[str, str]]) -> str:
     """Return an imported name, preceded by the module that defines it."""
     while module in names and name in names[module]:
         module = names[module][name]
-    return f"{module}.{name}"
+    return f"{module}.{name}" if name else module
