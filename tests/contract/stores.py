@@ -78,9 +78,9 @@ def database(request, tmp_path):
     if request.param == "sqlite":
         yield SqliteFile(tmp_path / "vault.db")
         return
-    schema = PostgresSchema(request.getfixturevalue("contract_database"))
-    yield schema
-    schema.drop()
+    schemas = request.getfixturevalue("prepared_schemas")
+    with schemas.lend() as schema:
+        yield PostgresSchema(schemas.url, schema)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -152,10 +152,10 @@ def _is_there(test: str, root: Path) -> bool:
     function = names.rpartition("::")[2].partition("[")[0]
     # The test may be a case of the store contract, which stands in another file. An entry may also name a whole class.
     files = [root / path, *(root / _CONTRACT).glob("*.py")]
-    wanted = re.compile(rf"\b(?:def|class) {re.escape(function)}\b")
-    return any(file.is_file() and wanted.search(_text_of(file)) for file in files)
+    return any(file.is_file() and function in _names_in(file) for file in files)
 
 
 @cache
-def _text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _names_in(path: Path) -> frozenset[str]:
+    """Return the names of all functions and classes that a file defines."""
+    return frozenset(re.findall(r"\b(?:def|class) (\w+)", path.read_text(encoding="utf-8")))

@@ -48,13 +48,13 @@ class SqliteFile:
 
 
 class PostgresSchema:
-    """A schema of its own in a shared Postgres database."""
+    """A schema of its own in a shared Postgres database; without a name, one that does not exist yet."""
 
     kind = "postgres"
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: str | None = None) -> None:
         self.url = url
-        self.schema = f"vault_{secrets.token_hex(6)}"
+        self.schema = schema or f"vault_{secrets.token_hex(6)}"
 
     def config(self, **settings: Any) -> VaultConfig:
         """See `Database`."""

@@ -47,6 +47,7 @@ class PreparedSchemas:
         self._uses: dict[str, int] = {}
         self._idle = [asyncio.run(self._make())]
         self._shape = self._shape_of(self._idle[0])
+        self._migrations = self._migrations_of(self._idle[0])
 
     @contextmanager
     def lend(self) -> Iterator[str]:
@@ -77,7 +78,7 @@ class PreparedSchemas:
             return schema
 
     def _is_emptied(self, schema: str) -> bool:
-        if self._shape_of(schema) != self._shape:
+        if self._shape_of(schema) != self._shape or self._migrations_of(schema) != self._migrations:
             return False
         with self._connection.cursor() as cursor:
             [statements] = cursor.execute(_TABLES, {"schema": schema}).fetchone()
@@ -86,6 +87,9 @@ class PreparedSchemas:
             except psycopg.errors.LockNotAvailable:
                 return False
         return True
+
+    def _migrations_of(self, schema: str) -> list[tuple[object, ...]]:
+        return self._connection.execute(f"SELECT number, digest FROM {schema}.migration ORDER BY number").fetchall()
 
     def _shape_of(self, schema: str) -> str | None:
         [lines] = self._connection.execute(_SHAPE, {"schema": schema}).fetchone()

@@ -8,10 +8,10 @@ import os
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.adapters.cli.command import CommandLine
-from tests.contract.stores import contract_database, database, postgres_schema
+from tests.contract.stores import contract_database, database, prepared_schemas
 from tests.support.databases import SECRET
 
-__all__ = ["contract_database", "database", "postgres_schema"]
+__all__ = ["contract_database", "database", "prepared_schemas"]
 
 OLD_SECRET = "the secret of the original, 32 characters"
 

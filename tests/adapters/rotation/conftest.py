@@ -1,12 +1,11 @@
-import itertools
+from contextlib import ExitStack
 
 import pytest
 from tests.adapters.rotation.place import Place
+from tests.support.prepared_schemas import PreparedSchemas
 from tests.support.scrypt import cheap_scrypt
 
 __all__ = ["cheap_scrypt"]
-
-_numbers = itertools.count()
 
 
 @pytest.fixture
@@ -15,15 +14,23 @@ def anyio_backend():
 
 
 @pytest.fixture(scope="session")
-def rotation_database(postgres):
-    """One database for all tests; each test has a schema of its own in it."""
-    return postgres.create_database("rotation_tests")
+def rotation_schemas(postgres):
+    """The schemas of one database, which the tests use one after another."""
+    schemas = PreparedSchemas(postgres.create_database("rotation_tests"))
+    yield schemas
+    schemas.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def place(request, tmp_path):
     """An empty database."""
     if request.param == "sqlite":
-        return Place(f"sqlite:///{tmp_path}/vault.db")
-    url = request.getfixturevalue("rotation_database")
-    return Place(url, postgres_schema=f"rotation_{next(_numbers)}", pool_size=3)
+        yield Place(f"sqlite:///{tmp_path}/vault.db")
+        return
+    schemas = request.getfixturevalue("rotation_schemas")
+    with ExitStack() as stack:
+
+        def lend():
+            return stack.enter_context(schemas.lend())
+
+        yield Place(schemas.url, lend=lend, postgres_schema=lend(), pool_size=3)

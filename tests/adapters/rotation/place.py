@@ -17,11 +17,13 @@ class Place:
 
     Args:
         url: for `VaultConfig`.
+        lend: gives the name of another empty schema of the same Postgres database.
         settings: further fields of `VaultConfig`.
     """
 
-    def __init__(self, url, **settings):
+    def __init__(self, url, *, lend=None, **settings):
         self.url = url
+        self._lend = lend
         self.settings = {"scrypt_log2_n": 14, "refresh_deadline": timedelta(seconds=1), **settings}
         self.is_sqlite = url.startswith("sqlite")
 
@@ -29,7 +31,7 @@ class Place:
         """Return another empty database."""
         if self.is_sqlite:
             return Place(f"{self.url}.{number}")
-        return Place(self.url, **{**self.settings, "postgres_schema": f"{self.settings['postgres_schema']}_{number}"})
+        return Place(self.url, lend=self._lend, **{**self.settings, "postgres_schema": self._lend()})
 
     def config(self, secret=OLD, previous=None, **more):
         return VaultConfig(
