@@ -53,7 +53,7 @@ FROM {{tokens_of_page}}
 -- List the tokens of all tenants' accounts at one provider after a position; see list_all_accounts.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-    WHERE provider = %(provider)b AND tenant_id >= %(after_tenant_id)b
+    WHERE provider = (SELECT %(provider)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text)
         AND {{after_account}}
     ORDER BY tenant_id, provider, identifier
     LIMIT %(limit)b::bigint)
