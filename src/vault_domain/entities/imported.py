@@ -101,7 +101,9 @@ class ImportedToken:
         """Always empty, because dumps hold no extra members."""
         return NO_EXTRA
 
-    def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> ImportedWrite:
+    def seal(
+        self, sealed: SealedToken, lead: timedelta | None = None, due_in: timedelta | None = None
+    ) -> ImportedWrite:
         """Return the write that stores this token with the sealed value."""
         code = (self.error_code or IMPORTED_CODE) if self.status is TokenStatus.INVALID else None
         return ImportedWrite(
@@ -116,12 +118,19 @@ class ImportedToken:
             self.created_at or self.updated_at,
             self.updated_at,
             lead,
+            due_in,
         )
 
 
 @frozen
 class ImportedWrite:
-    """A sealed value to import; `ImportedToken` explains the fields, and `TokenWrite` explains ``lead``."""
+    """A sealed value to import; `ImportedToken` explains most fields.
+
+    Attributes:
+        lead: see `TokenWrite`.
+        due_in: time after the last refresh, or else after the creation, at which the value makes its account due at the
+            latest; None if it sets no such time.
+    """
 
     key: TokenKey
     sealed: SealedToken
@@ -134,6 +143,7 @@ class ImportedWrite:
     created_at: datetime | None
     updated_at: datetime | None
     lead: timedelta | None = None
+    due_in: timedelta | None = None
 
 
 class ImportOutcome(enum.Enum):

@@ -186,7 +186,8 @@ class RefreshLedger(Protocol):
     refresh the account (`vault_domain.rules.refresh.next_due`). So each mutation sets ``due_at``:
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
-    - A stored access token with a ``due_in``: that time from now, unless ``due_at`` is already earlier.
+    - A stored access token with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an
+      imported one it counts from its last refresh, or else from its creation.
     - A stored value without such a time: now, but only if the account already has a label, a refresh state or a
       schedule.
     - An access token that is marked invalid: now.
