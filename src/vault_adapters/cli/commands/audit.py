@@ -147,8 +147,8 @@ def _list(tenant: str | None, limit: int, after: str | None, *, json: bool) -> N
     _show(page.items, json=False, said=page.next is None)
     if page.next is not None:
         complain(
-            "more events follow these; --tail shows the latest ones, and --after continues after the event with a"
-            " cursor, which --json shows"
+            "more events follow these; --tail shows the latest ones. To continue after the last event shown, pass its"
+            " cursor to --after; --json shows the cursors"
         )
 
 
