@@ -176,7 +176,7 @@ class VaultConfig:
             different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.
         fleet_guard_accounts: if a provider rejects at least this many of a client's accounts within
-            `fleet_guard_window`, and more than half of all attempts, the vault condemns none of these accounts'
+            `fleet_guard_window`, and more accounts than it gives tokens to, the vault condemns none of these accounts'
             credentials and pauses the client.
         fleet_guard_window: time for which rejections and successes are compared; see `fleet_guard_accounts`.
         fleet_guard_limit: time without a success after which the vault condemns rejected credentials nevertheless.
