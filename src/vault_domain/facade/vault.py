@@ -468,7 +468,7 @@ class TokenVault:
         dry_run: bool = False,
         progress: Callable[[RevivalReport], object] | None = None,
     ) -> RevivalReport:
-        """Make credentials refreshable again after refreshes condemned them by mistake; their values are still stored.
+        """Make credentials refreshable again that refreshes condemned by mistake; their values are still stored.
 
         Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
         that a host marked invalid stays invalid, and so does one that has expired. It works in transactions of 500
