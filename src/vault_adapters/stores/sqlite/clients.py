@@ -87,7 +87,7 @@ class SqliteClientLedger:
     async def condemn(
         self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None
     ) -> Change[Verdict]:
-        """Mark the attempt's credential invalid, unless the fleet is to be spared."""
+        """Mark the attempt's credential invalid, unless the provider rejects most of the fleet."""
 
         async def work(transaction: Transaction) -> Change[Verdict]:
             record, now = await self._record(transaction, scope), transaction.now
