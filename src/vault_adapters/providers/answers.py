@@ -100,7 +100,7 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
-    """Set the expiry from the answer's lifetime, else its expiry time, else a JWT's expiry, else the default lifetime."""
+    """Set the expiry by the answer's lifetime, else its expiry time, else a JWT's expiry, else the default lifetime."""
     if tokens.expires_in is not None:
         # Prefer the lifetime to an expiry time, because the provider's clock may differ. The vault counts the lifetime
         # from the claim.

@@ -58,7 +58,7 @@ class PostgresClientLedger:
         return bool(await self._database.write(self._queries["take_client_probe"], parameters))
 
     async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take the turn for one token request of a client; return the time to wait if there is none now."""
+        """Take a turn for one token request of a client and return zero, or return the time until a turn is free."""
         key = {"provider": provider, "client": client or b""}
 
         async def work(transaction: Transaction) -> timedelta:

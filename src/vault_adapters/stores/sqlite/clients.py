@@ -59,7 +59,7 @@ class SqliteClientLedger:
         return await self._database.transact(work)
 
     async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take the turn for one token request of a client; return the time to wait if there is none now."""
+        """Take a turn for one token request of a client and return zero, or return the time until a turn is free."""
         key = {"provider": provider, "client": client or b""}
 
         async def work(transaction: Transaction) -> timedelta:
