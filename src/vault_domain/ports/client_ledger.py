@@ -70,7 +70,7 @@ class ClientLedger(Protocol):
     async def condemn(
         self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None
     ) -> Change[Verdict]:
-        """Mark the attempt's credential invalid as `RefreshLedger.reject` does, unless the fleet is to be spared.
+        """Mark the attempt's credential invalid as `RefreshLedger.reject` does, unless most of the fleet is rejected.
 
         The scope's record is locked first, so that processes that store rejections at the same time see each other's.
         Then the first of these cases applies:

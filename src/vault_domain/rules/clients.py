@@ -173,7 +173,7 @@ def may_probe(
 
 
 def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
-    """Return whether the provider rejects a fleet: many accounts, and more accounts than it gives tokens to."""
+    """Return whether the provider rejects most of a fleet: many accounts, and more than it gives tokens to."""
     return rejected >= rules.fleet and rejected > succeeded
 
 

@@ -2,7 +2,7 @@
 
 Few statements are written anew, in the folder ``sql_citus``. Rules change the other statements:
 
-- The time of a statement that writes is a parameter, because Citus does not call the function for the time there.
+- A statement that writes takes the time as a parameter, because Citus does not call the function for the time in it.
 - Citus does not support a statement that locks rows of several tenants. The statements that `HELD` names take these
   locks first, tenant by tenant, and the statement itself takes none.
 - No parameter is hidden in a subquery, because Citus plans statements with subqueries in other ways.
@@ -37,9 +37,9 @@ UNHELD = frozenset(
 )
 """The statements that lose their row locks, and before which no other statement takes them.
 
-Between the search for rows and the change of them, another process may change the rows. `record_uses`, `note_ending`
-and `destroy_emptied_data_keys` compare the rows once more when they change them. The others find them by their keys
-only.
+Between the search for rows and the change of them, another process may change the rows. So these statements compare the
+rows once more when they change them. There are two exceptions: `prune_audit_events` finds events, and
+`take_back_rejections` finds accounts, by their keys only.
 """
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")
