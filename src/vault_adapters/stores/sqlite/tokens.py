@@ -101,7 +101,7 @@ class SqliteTokenRepository:
         )
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the events of refresh tokens that end soon, once for each stored value."""
+        """Write the events of refresh tokens that expire soon, once for each stored value."""
         return await self._database.transact(
             lambda transaction: note_ending(transaction, self._queries, notice, limit, actor)
         )

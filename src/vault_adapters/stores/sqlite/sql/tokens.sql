@@ -61,7 +61,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
     AND value_id = :value_id
 
 -- name: find_ending
--- Find refresh tokens that end soon and are not noted yet, earliest first; it reads the partial index.
+-- Find refresh tokens that expire soon and are not noted yet, earliest first; it reads the partial index.
 SELECT tenant_id, provider, identifier, generation FROM token_vault_token
 WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id
     AND expires_at > :now AND expires_at <= :now + :notice
