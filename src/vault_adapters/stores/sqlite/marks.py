@@ -1,4 +1,4 @@
-"""Marks on stored values: invalid, suspect, or noted as ending soon."""
+"""Marks on stored values: invalid, suspect, or noted as expiring soon."""
 
 from datetime import timedelta
 from typing import Any

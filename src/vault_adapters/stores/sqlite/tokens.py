@@ -50,7 +50,7 @@ from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
-"""The reason of the error for a missing table, among others."""
+"""The reason of the error if a table is missing; some other errors have this reason too."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
