@@ -81,4 +81,4 @@ class AccountRepository(Protocol):
         """
 
     async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens and refresh state in one transaction; return the number of deleted tokens."""
+        """Delete an account's tokens, label and refresh state atomically; return the number of deleted tokens."""

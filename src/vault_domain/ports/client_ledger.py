@@ -65,7 +65,7 @@ class ClientLedger(Protocol):
         """
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record, because the client succeeded; if it was paused, write the event ``client_resumed``."""
+        """Delete a record after a success; if its scope was paused, write the event ``client_resumed``."""
 
     async def condemn(
         self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None

@@ -67,7 +67,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.REFRESH_TOKEN_ENDING: (
         _WARNING,
-        "Refresh tokens end soon; then users must connect these accounts again.",
+        "Refresh tokens expire soon; then users must connect these accounts again.",
         "Ask the users to connect again before that.",
     ),
     FindingCode.REFRESH_FAILING: (

@@ -73,7 +73,7 @@ class SqliteClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record; if it was paused, write the event."""
+        """Delete a record; if its scope was paused, write the event."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             record = await self._record(transaction, scope)

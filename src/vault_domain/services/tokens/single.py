@@ -37,7 +37,7 @@ _READS = 2
 """Number of overtaken reads after which a read is tried for the last time; data keys are not destroyed that often."""
 
 _ENDING_AT_ONCE = 100
-"""Largest number of refresh tokens for which one transaction writes the event that they end soon."""
+"""Largest number of refresh tokens for which one transaction writes the event that they expire soon."""
 
 
 def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -232,7 +232,7 @@ class TokenService:
         return change.result
 
     async def note_ending(self, should_stop: Callable[[], bool], *, actor: str | None) -> None:
-        """Write and publish the event of each refresh token that ends soon, in batches until none is left.
+        """Write and publish the event of each refresh token that expires soon, in batches until none is left.
 
         If ``should_stop`` returns True, no further batch begins.
         """
