@@ -41,11 +41,11 @@ class ContractFixtures:
     pytestmark = pytest.mark.anyio
 
     def __init_subclass__(cls, *, given: tuple[str, ...] = (), **kwargs: Any) -> None:
-        """Prepare a class of cases; the class of a store's suite inherits it, together with other such classes.
+        """Prepare a class of cases. The test class of a store inherits several such classes.
 
         Args:
-            given: fixtures that every case of this class needs. With autouse, pytest would run them for the cases of
-                the other classes too.
+            given: fixtures that every case of this class needs. They are not autouse, because pytest would then run
+                them for the cases of the other classes too.
             **kwargs: arguments for other base classes.
         """
         super().__init_subclass__(**kwargs)
