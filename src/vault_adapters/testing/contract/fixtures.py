@@ -29,7 +29,7 @@ REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
 
 class OpenStore(Protocol):
-    """Opens the test's database, at every call the same one; the store takes all times from the given clock."""
+    """Opens the test's database, which is the same at every call; the store takes all times from the given clock."""
 
     def __call__(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
         """Return a context manager that opens and closes the store."""
