@@ -98,7 +98,7 @@ class ImportedToken:
 
     @property
     def extra(self) -> Extra:
-        """Always empty, because dumps hold no extra members."""
+        """Always empty, because an import brings no extra members."""
         return NO_EXTRA
 
     def seal(
@@ -174,8 +174,8 @@ class ImportReport:
     Attributes:
         imported: rows stored under keys that held nothing.
         replaced: rows that replaced a stored token, with ``overwrite``.
-        skipped: all further rows for a key that this import has stored, and without ``overwrite`` the rows for keys
-            that held a token before.
+        skipped: all further rows for a key that this import, or an earlier run of it, has stored; and without
+            ``overwrite`` the rows for keys that held a token before.
         failed: rows that could not be read or stored.
         failures: the first thousand failed rows.
     """

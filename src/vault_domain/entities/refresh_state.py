@@ -11,7 +11,7 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.token import TokenInfo
 
 LONGEST_LEASE = timedelta(minutes=6)
-"""No lease is longer: a refresh may last for 5 minutes, and its other steps take seconds."""
+"""No lease is longer: the deadline of a refresh is 5 minutes at most, and the rest of a lease lasts seconds."""
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
