@@ -248,7 +248,7 @@ class TokenVault:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
                 None: until the refresh has ended. With or without a timeout, if the stored token is still valid, the
-                caller waits at most one second for a new one, and then gets the stored one. The second does not apply
+                caller waits at most one second for a new one, and then gets the stored one. This limit does not apply
                 at a provider that ends the old token when it issues a new one.
             fresh: see `get_token`.
 
@@ -284,7 +284,9 @@ class TokenVault:
           So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
-          the account and return the new token. If the refresh fails, the token stays invalid.
+          the account and return the new token. If the refresh fails, the token stays invalid. A token that is its own
+          credential is refreshed without the mark.
+        - If the credential is invalid, mark the access token invalid and raise `ReauthorizationRequiredError`.
         - Otherwise, as for an API key, the first report makes the token suspect, and the call returns the token again,
           because one 401 may be a resource's mistake. A second report that comes at least 30 seconds and at most 10
           minutes later (`VaultConfig.rejection_confirm_after` and ``rejection_confirm_within``) makes the token invalid
@@ -300,11 +302,11 @@ class TokenVault:
 
     @scrubbed_async
     async def api_hosts(self, token: Token) -> tuple[str, ...]:
-        """Return the hosts to which an access token may be sent, as its provider's profile names them.
+        """Return the hosts to which an access token may be sent, as its provider's refresher names them.
 
         Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. The
-        result is empty if there is no profile, if the profile names no hosts, or if the ``account_variables`` that you
-        gave to the profile fails or takes more than ten seconds.
+        refresher of a profile names the profile's hosts. The result is empty if the refresher names no hosts, or if its
+        ``account_variables`` fails or takes more than ten seconds.
 
         Args:
             token: the access token as the vault returned it; its extra members may name the hosts of its account.
