@@ -14,7 +14,8 @@ from vault_domain.rules.clients import ClientRules
 MOST_COUNTED = 1000
 """Largest number of other accounts' rejections that the guard of a fleet counts.
 
-It counts up to one success more, because it adds the rejection of the present account to the counted ones.
+The guard counts successes up to `MOST_COUNTED` + 1, because it adds the rejection of the present account to the
+counted rejections before it compares both numbers.
 """
 
 

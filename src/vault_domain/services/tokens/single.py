@@ -43,7 +43,7 @@ _ENDING_AT_ONCE = 100
 def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Repeat a read that a write or an erasure overtook, because the old row's data key may be destroyed.
 
-    The method has a parameter ``fresh``, which is True from the second time on.
+    The method must have a parameter ``fresh``; repeated reads pass True.
     """
 
     @functools.wraps(read)
@@ -178,7 +178,7 @@ class TokenService:
     async def find_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
-        """Find the token as `get_access` does, and tell when and where it was found.
+        """Find the token as `get_access` does, and tell the time of the read and whether memory answered it.
 
         See `freshness` for ``buffer``, and `RowReader.read` for ``fresh`` and ``patience``.
         """
