@@ -157,8 +157,8 @@ class Naps:
 
     LONG, AFTERWARDS = 6 * 3600.0, 120.0
 
-    def __init__(self, loop, disks):
-        self._loop, self._disks, self._until = loop, disks, 0.0
+    def __init__(self, loop, disks, on_trouble):
+        self._loop, self._disks, self._until, self._on_trouble = loop, disks, 0.0, on_trouble
         self._sleepers = {}  # a set would give them in the order of their addresses, which no seed determines
 
     @property
@@ -190,6 +190,7 @@ class Naps:
         self._until = max(self._until, self._loop.time() + seconds + self.AFTERWARDS)
         for waiter in list(self._sleepers):
             _wake(waiter)
+        self._on_trouble()
 
 
 def _wake(waiter):
