@@ -13,7 +13,7 @@ from random import Random
 from attrs import frozen
 from tests.simulation.ambush import Ambush
 from tests.simulation.callers import Callers
-from tests.simulation.copies import fast_copies
+from tests.simulation.copies import fast_values
 from tests.simulation.database import MOST_EVENTS, Server
 from tests.simulation.fakes import Naps, WorldClock, fake_ports
 from tests.simulation.faults import Faults
@@ -99,7 +99,7 @@ class World:
         """Play the world and return its outcome."""
         started = time.process_time()
         randomness.seed(self.seed)
-        with fake_ports(self.loop, self.naps), fast_copies():
+        with fake_ports(self.loop, self.naps), fast_values():
             try:
                 self.loop.run_until_complete(self._play())
                 return Outcome(
