@@ -45,7 +45,10 @@ class Server(DictDatabase):
         return self._first_seconds
 
     async def transact(self, work, clock):
-        """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
+        """Run ``work`` on copies of the tables that it asks for; they replace the tables unless ``work`` raises.
+
+        No reader waits while it has the tables, so it never sees some of the changes only.
+        """
         events = self.tables.events
         if self._limit is not None and len(events) > self._limit:
             # Events about keys must stay: they confirm the states of keys.
@@ -53,8 +56,11 @@ class Server(DictDatabase):
             self._limit = len(events) + self._most_events
         tables = _TouchedTables(self.tables)
         result = work(Transaction(tables, clock.now()))
-        self.tables = tables.all()
-        if self.tables.accounts is not tables.before.accounts:
+        changed = vars(tables)
+        changed.pop("_before")
+        for name, table in changed.items():
+            setattr(self.tables, name, table)
+        if "accounts" in changed:
             self._on_accounts()
         return result
 
@@ -63,17 +69,12 @@ class _TouchedTables:
     """The tables of a transaction: each is copied when it is first asked for."""
 
     def __init__(self, before):
-        self.before = before
+        self._before = before
 
     def __getattr__(self, name):
-        table = getattr(self.before, name).copy()
+        table = getattr(self._before, name).copy()
         setattr(self, name, table)
         return table
-
-    def all(self):
-        """Return all tables: the copies, and those that nobody asked for."""
-        copies = {**vars(self)}
-        return evolve(copies.pop("before"), **copies)
 
 
 class Link:

@@ -173,31 +173,36 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _run_once(self):
         """Run callbacks until the loop is stopped; the method's name is that of the base class, which calls it."""
         ready, timers, now = self._ready, self._timers, self.now
+        run, jump = self._run, self._jump
         while not self._stopping:
             if ready:
                 while timers and timers[0][0] <= now:
                     ready.append(_pop(timers)[2])
             else:
-                now = self._jump()
+                now = jump()
             if len(ready) == 1:
                 handles = (ready.popleft(),)
             else:
                 handles = self._permuted(list(ready))
                 ready.clear()
-            for handle in handles:
-                callback, args, context = handle
-                if callback is None:
-                    continue
-                process = context.get(PROCESS)
-                if process is None:
-                    context.run(callback, *args)  # an error is a fault of the simulation
-                elif process.life is _RUNNING:
-                    try:
-                        context.run(callback, *args)
-                    except Exception as error:
-                        self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
-                elif process.life is Life.FROZEN:
-                    process.kept.append(handle)
+            run(handles)
+
+    def _run(self, handles):
+        """Run callbacks, or keep those of processes that are stopped; those of dead processes are dropped."""
+        for handle in handles:
+            callback, args, context = handle
+            if callback is None:
+                continue
+            process = context.get(PROCESS)
+            if process is None:
+                context.run(callback, *args)  # an error is a fault of the simulation
+            elif process.life is _RUNNING:
+                try:
+                    context.run(callback, *args)
+                except Exception as error:
+                    self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
+            elif process.life is Life.FROZEN:
+                process.kept.append(handle)
 
     def _jump(self):
         """Let the next timer's time come, make all callbacks of this time ready, and return the time."""

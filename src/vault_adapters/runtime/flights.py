@@ -145,6 +145,6 @@ class _Flight:
             _wake(waiter, True)
 
 
-def _wake(waiter: asyncio.Future[bool], is_ended: bool) -> None:  # noqa: FBT001 - a timer passes no keywords
+def _wake(waiter: asyncio.Future[bool], is_ended: bool) -> None:
     if not waiter.done():
         waiter.set_result(is_ended)
