@@ -241,7 +241,7 @@ class TokenDraft:
     client: bytes | None = None
     extra: Extra = NO_EXTRA
 
-    def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> TokenWrite:
+    def seal(self, sealed: SealedToken, lead: timedelta | None = None, due_in: timedelta | None = None) -> TokenWrite:
         """Return the write that stores this draft with the sealed value."""
         return TokenWrite(
             self.key,
@@ -252,6 +252,7 @@ class TokenDraft:
             self.refreshed,
             lead,
             client=self.client,
+            due_in=due_in,
         )
 
 

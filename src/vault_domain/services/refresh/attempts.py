@@ -134,7 +134,7 @@ class AttemptRunner:
 
         Raises:
             RefreshFailedError: the vault is closing.
-            ProviderConfigurationError: the account's client is paused, and this is no probe.
+            ProviderConfigurationError: the account's client is paused, and this attempt is no probe.
             RateLimitedError: the provider accepts no more requests now.
             StorageError: the store failed. If it stored the claim, the claim is released once the store answers.
         """

@@ -1,4 +1,4 @@
-"""Knows which rows have changed since a read began, so that the old row it returns is not remembered."""
+"""Knows which rows have changed since a read began, so that an old row in its result is not remembered."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ChangeLog:
         self._told[mark] = _Told(self.last, value)
 
     def _forget(self) -> None:
-        """Count every row as changed, because the changes are too many to keep."""
+        """Count every row as changed, and keep no single changes."""
         self._all = self.last
         self._scopes.clear()
         self._told.clear()

@@ -62,7 +62,7 @@ class HealthService:
         try:
             records, now = await self._ledger.records()
         except VaultError:
-            return (), None  # the store failed after the count, which is reported without incidents
+            return (), None  # the store failed after the count; report the counts without incidents
         found = [
             Incident(record.scope.provider, record.scope.reason, record.opened_at, record.refused_at)
             for record in records
