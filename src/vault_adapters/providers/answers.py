@@ -104,7 +104,7 @@ def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: time
     if tokens.expires_in is not None:
         # Prefer the lifetime to an expiry time, because the provider's clock may differ. The vault counts the lifetime
         # from the claim.
-        return evolve(tokens, expires_at=None)
+        return tokens if tokens.expires_at is None else evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:
         expires_at = limited_expiry(expires_at, received_at)

@@ -205,7 +205,8 @@ class AttemptRunner:
             await self._release(attempt)
             return NothingSent()
         request, state, since_first, sealer, previous, timeline = prepared
-        attempt = evolve(attempt, timeline=timeline)
+        if timeline != attempt.timeline:
+            attempt = evolve(attempt, timeline=timeline)
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
             if isinstance(answer, TokenSet):

@@ -23,7 +23,7 @@ _DOUBT_SECONDS = 60.0
 
 def scope_of_key(key: TokenKey) -> Scope:
     """Return the scope of one row."""
-    return (key.tenant_id, key.provider, key.identifier or "", key.kind.value)
+    return (key.tenant_id, key.provider, key.identifier or "", key.kind)
 
 
 def scope_of_account(account: Account) -> Scope:
