@@ -74,6 +74,7 @@ async def open_vault(
         ConfigurationError: the configuration is invalid or does not fit the database; nothing was written.
         WrongEncryptionSecretError: the secret does not belong to this database; nothing was written.
         SchemaOutdatedError: the schema is missing or old and ``migrate`` is False.
+        KeyUnavailableError: the key service of a new master key cannot be reached.
         StorageError: the database cannot be reached.
     """
     refusal = misuse(config, refreshers, pool, clock, on_event)

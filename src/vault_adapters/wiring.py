@@ -98,7 +98,9 @@ def vault_services(
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, observed)
     listing = ListingService(store.tokens, store.accounts, store.audit, spends, store.keys)
-    health = HealthService(store.tokens, readiness, opener, policy.buffer, store.clients, window.most, policy.notice)
+    health = HealthService(
+        store.tokens, readiness, opener, policy.buffer, store.clients, window.most, policy.notice, config.client_rules
+    )
     return VaultServices(
         tokens=tokens,
         auditing=auditing,

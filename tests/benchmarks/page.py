@@ -15,8 +15,8 @@ CHART_TITLE = "Time to fetch one token and decrypt it; a bare SELECT by the driv
 
 _HEAD = """# Performance
 
-How fast the vault is, compared with the bare driver and with other ways to keep an encrypted token in Postgres.
-`nox -s bench` writes this page; it measures all numbers in one run and takes none from an earlier run.
+This page compares the vault's speed with that of the bare driver and of other ways to keep an encrypted token in
+Postgres. `nox -s bench` writes this page; it measures all numbers in one run and takes none from an earlier run.
 
 ## How it is measured
 

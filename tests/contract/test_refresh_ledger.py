@@ -179,7 +179,8 @@ async def test_where_only_others_of_the_same_name_have_a_time_a_value_sets_none(
 @pytest.mark.parametrize("kind", [TokenKind.REFRESH_TOKEN, TokenKind.API_KEY])
 async def test_an_imported_credential_is_not_scheduled_by_its_end(store, vault, clock, kind):
     imported = ImportedToken(ACCOUNT.key(kind), "v", expires_at=clock.now() + HOUR)
-    await vault.import_tokens([imported])
+    neighbour = ImportedToken(evolve(ACCESS, identifier="neighbour"), "v", expires_at=clock.now() + HOUR)
+    await vault.import_tokens([imported, neighbour])
     assert await due_at(store) is None
     await vault.store_token_set(ACCOUNT, token_set())
     await store.refreshes.reschedule(ACCOUNT, lambda record, now: None)

@@ -17,9 +17,9 @@ that these pages do not state is marked *unverified*: it comes from another sour
 safe whatever the provider does. In the column *source*, *pages* stands for the section's pages. A [profile of your
 own](../how-to/write-a-profile.md) can replace any profile.
 
-- *rotation* says what a refresh does to the refresh token: with `strict`, a used one does not work any more; with
-  `grace`, it works for the stated time longer; with `non-rotating`, it stays. *The old token dies* means that a refresh
-  ends the old access token.
+- *rotation* says what a refresh does to the old tokens. With `strict`, a used refresh token does not work any more;
+  with `grace`, it works for the stated time longer; with `non-rotating`, it stays. An access token works until it
+  expires, unless the column says that a refresh ends the old one.
 - *access token* is the lifetime of an access token if the provider's answer does not state it.
 - *idle life* is the time after which a refresh token that is not used lapses.
 - *longest life* is the time after which a refresh token ends, however often it is used.

@@ -10,9 +10,11 @@ from vault_domain.entities.clients import ClientRecord, ClientScope
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.reports import HealthCount, Incident
 from vault_domain.entities.token import TokenHealth
+from vault_domain.rules.clients import MASS_REJECTION, ClientRules
 from vault_domain.services.tokens.health import HealthService
 
 NOW, HOUR = datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1)
+LONGEST = ClientRules().longest
 COUNTS = [HealthCount("google", TokenHealth.FRESH, 2), HealthCount("clerk", TokenHealth.INVALID, 1)]
 
 
@@ -40,7 +42,11 @@ class Ports:
             raise self._store_error
         refused = ClientRecord(ClientScope("google", None, "invalid_client"), NOW, NOW, (b"ab",))
         paused = [evolve(refused, opened_at=NOW + HOUR, scope=ClientScope(name, None, "x")) for name in ("b", "a")]
-        return [refused, *paused], NOW
+        begun = (("over", LONGEST), ("lasting", LONGEST - HOUR))
+        masses = [
+            evolve(refused, opened_at=NOW - ago, scope=ClientScope(name, None, MASS_REJECTION)) for name, ago in begun
+        ]
+        return [refused, *paused, *masses], NOW
 
     async def errors(self, seconds):
         return {} if self._key_error is None else {"master key": self._key_error}
@@ -55,7 +61,8 @@ def test_all_is_well():
     report = report_of()
     assert report.counts == (COUNTS[1], COUNTS[0])
     assert (report.ok, report.failed_reads, report.store_error, report.master_key_error) == (True, 3, None, None)
-    assert report.incidents == tuple(Incident(name, "x", NOW + HOUR, NOW) for name in ("a", "b"))
+    paused = [Incident(name, "x", NOW + HOUR, NOW) for name in ("a", "b")]
+    assert report.incidents == (*paused, Incident("lasting", MASS_REJECTION, NOW - LONGEST + HOUR, NOW))
 
 
 @pytest.mark.parametrize("error", [KeyUnavailableError(), ConfigurationError(code="kms_wrong_key")], ids=repr)

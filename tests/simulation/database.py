@@ -21,25 +21,34 @@ class Server(DictDatabase):
 
     Args:
         most_events: number of events from which those about tokens are dropped, for speed; None: never.
+        on_accounts: called after each change of accounts.
     """
 
-    def __init__(self, most_events=None):
+    def __init__(self, most_events=None, on_accounts=lambda: None):
         super().__init__()
         self._most_events = self._limit = most_events
+        self._on_accounts = on_accounts
         self._judged, self._first_due, self._first_seconds = None, None, float("inf")
 
     def has_due(self, clock):
         """Return whether a sweep would find an account."""
-        tables = self.tables
-        if tables is not self._judged:  # each transaction replaces the tables
-            times = [row.due_at for row in tables.accounts.values() if row.due_at is not None]
-            self._judged, self._first_due = tables, min(times, default=None)
-            self._first_seconds = float("inf") if not times else (self._first_due - clock.start).total_seconds()
         # Numbers are compared first, because they are there already; the time must be made.
-        return clock.seconds + 1.0 > self._first_seconds and self._first_due <= clock.now()
+        return clock.seconds + 1.0 > self.first_due(clock) and self._first_due <= clock.now()
+
+    def first_due(self, clock):
+        """Return the time at which the first account becomes due, in seconds of the clock; infinite: never."""
+        accounts = self.tables.accounts
+        if accounts is not self._judged:  # each transaction that changes accounts replaces them
+            times = [row.due_at for row in accounts.values() if row.due_at is not None]
+            self._judged, self._first_due = accounts, min(times, default=None)
+            self._first_seconds = float("inf") if not times else (self._first_due - clock.start).total_seconds()
+        return self._first_seconds
 
     async def transact(self, work, clock):
-        """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
+        """Run ``work`` on copies of the tables that it asks for; they replace the tables unless ``work`` raises.
+
+        No reader waits while it has the tables, so it never sees some of the changes only.
+        """
         events = self.tables.events
         if self._limit is not None and len(events) > self._limit:
             # Events about keys must stay: they confirm the states of keys.
@@ -47,7 +56,12 @@ class Server(DictDatabase):
             self._limit = len(events) + self._most_events
         tables = _TouchedTables(self.tables)
         result = work(Transaction(tables, clock.now()))
-        self.tables = tables.all()
+        changed = vars(tables)
+        changed.pop("_before")
+        for name, table in changed.items():
+            setattr(self.tables, name, table)
+        if "accounts" in changed:
+            self._on_accounts()
         return result
 
 
@@ -61,11 +75,6 @@ class _TouchedTables:
         table = getattr(self._before, name).copy()
         setattr(self, name, table)
         return table
-
-    def all(self):
-        """Return all tables: the copies, and those that nobody asked for."""
-        copies = {**vars(self)}
-        return evolve(copies.pop("_before"), **copies)
 
 
 class Link:

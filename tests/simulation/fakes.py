@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 from uuid import UUID, SafeUUID
 
+from attrs import evolve
 from tests.examples.dict_store import tokens as dict_tokens
 from tests.services.fakes import MASTER_KEY, PlainCipher
 from tests.simulation.loop import PROCESS
@@ -19,10 +20,13 @@ from vault_adapters.crypto.keyring import DEFAULT_TTL
 from vault_adapters.providers import http
 from vault_adapters.runtime import periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_domain.entities import account
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.journal import JournalError
 from vault_domain.ports.master_key import MasterKeys
+from vault_domain.services.refresh import answers
+from vault_domain.services.refresh.journal_seal import seal_entry
 from vault_domain.services.tokens import clients
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -122,6 +126,33 @@ class Disk:
         self.files, self.is_full, self.full_since, self.ambush = {}, False, None, ambush
 
 
+class LateSeal:
+    """Stands for the seal of a journal entry until the entry is read, which happens rarely; a seal takes long to make.
+
+    Args:
+        entry: the entry without its seal.
+        sealer: see `seal_entry`.
+    """
+
+    def __init__(self, entry, sealer):
+        self._entry, self._sealer = entry, sealer
+
+    def made(self):
+        """Return the seal."""
+        return seal_entry(self._entry, self._sealer).seal
+
+
+def seal_later(entry, sealer):
+    """Do what `seal_entry` does, but make the seal only when the entry is read."""
+    return evolve(entry, seal=LateSeal(entry, sealer))
+
+
+def _as_file(entry):
+    """Return an entry in the real format of its file."""
+    sealed = evolve(entry, seal=entry.seal.made()) if isinstance(entry.seal, LateSeal) else entry
+    return encode_entry(sealed)
+
+
 class DiskJournal:
     """Implements `RefreshJournal` over a disk. A file gets its real format once it is read, which happens rarely."""
 
@@ -142,7 +173,7 @@ class DiskJournal:
 
     async def entries(self):
         """Return the entries."""
-        return [decode_entry(encode_entry(entry)) for entry in self._disk.files.values()]
+        return [decode_entry(_as_file(entry)) for entry in self._disk.files.values()]
 
     async def remove(self, entry):
         """Delete an entry."""
@@ -157,8 +188,8 @@ class Naps:
 
     LONG, AFTERWARDS = 6 * 3600.0, 120.0
 
-    def __init__(self, loop, disks):
-        self._loop, self._disks, self._until = loop, disks, 0.0
+    def __init__(self, loop, disks, on_trouble):
+        self._loop, self._disks, self._until, self._on_trouble = loop, disks, 0.0, on_trouble
         self._sleepers = {}  # a set would give them in the order of their addresses, which no seed determines
 
     @property
@@ -190,6 +221,7 @@ class Naps:
         self._until = max(self._until, self._loop.time() + seconds + self.AFTERWARDS)
         for waiter in list(self._sleepers):
             _wake(waiter)
+        self._on_trouble()
 
 
 def _wake(waiter):
@@ -203,13 +235,13 @@ async def _no_master_keys(keys, _):
 
 
 def _numbered_ids():
-    numbers = count(1)
+    numbers, unknown = count(1), SafeUUID.unknown
 
     def new_id():
         """Return a UUID, as its constructor makes it, in half the time."""
         made = object.__new__(UUID)
         _set(made, "int", next(numbers))
-        _set(made, "is_safe", SafeUUID.unknown)
+        _set(made, "is_safe", unknown)
         return made
 
     return new_id
@@ -228,6 +260,8 @@ def fake_ports(loop, naps):
             (composition, "open_with_sources", _no_master_keys),
             (composition, "Keyring", lambda keys, *_, **__: SimulatedCipher(keys, key_numbers, loop.time)),
             (composition, "AesGcmCipher", lambda keyring, _: keyring),
+            (answers, "seal_entry", seal_later),
+            (account, "_key_of", cache(account._key_of)),
             (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (http, "quiet_exchange", nullcontext),  # logging is off
             (periodic, "asyncio", nap),

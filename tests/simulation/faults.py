@@ -125,6 +125,7 @@ class Faults:
 
     def _freeze(self, process, seconds):
         process.freeze()
+        self._world.sweeps.wake()
         process.stopped_seconds += seconds
         self._during(seconds, process.thaw)
 

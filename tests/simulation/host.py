@@ -74,6 +74,7 @@ class Host:
             self._world.history.add(self.process.name, "killed")
             self.process.kill()
             self._world.oracle.on_end(self, self.process)
+            self._world.sweeps.wake()  # its journal may hold answers
         self.process = self.vault = None
 
     def stop(self):
@@ -100,7 +101,7 @@ class Host:
         async with await self._open() as vault:
             self.vault, self.opened_at = vault, world.loop.time()
             world.history.add(process.name, "serves")
-            self._sweep_later(process, vault)
+            world.sweeps.begin(self, process, vault)
             await process.stop.wait()
             self._forget(process)
         world.oracle.on_end(self, process)
@@ -120,23 +121,8 @@ class Host:
         if self.process is process:
             self.vault = None
 
-    def _sweep_later(self, process, vault):
-        world, period = self._world, self._world.sweep_seconds
-        pause = world.random.uniform(0.8, 1.2) * period
-        if world.sweeps_together:  # as cron starts all of them
-            pause = period - world.loop.time() % period + world.random.uniform(0.0, 0.5)
-        world.loop.outside(pause, self._sweep_now, process, vault)
-
-    def _sweep_now(self, process, vault):
-        """Start a sweep, unless it would find nothing: that costs time and shows nothing."""
-        if self.vault is not vault or process.life is Life.DEAD:
-            return
-        if not process.is_sweeping and (not self._world.naps.is_calm or self._world.has_due()):
-            process.is_sweeping = True
-            process.start(self._sweep(process, vault))
-        self._sweep_later(process, vault)
-
-    async def _sweep(self, process, vault):
+    async def sweep(self, process, vault):
+        """Sweep once."""
         try:
             await vault.refresh_due()
         except VaultError as error:

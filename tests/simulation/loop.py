@@ -172,55 +172,55 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def _run_once(self):
         """Run callbacks until the loop is stopped; the method's name is that of the base class, which calls it."""
-        ready, timers, pop, run = self._ready, self._timers, heapq.heappop, self._run
+        ready, timers, now = self._ready, self._timers, self.now
+        run, jump = self._run, self._jump
         while not self._stopping:
-            if not ready:
-                handle = self._jump()
-                if not timers or timers[0][0] > self.now:
-                    run(handle)
-                    continue
-                ready.append(handle)
-            now = self.now
-            while timers and timers[0][0] <= now:
-                ready.append(pop(timers)[2])
+            if ready:
+                while timers and timers[0][0] <= now:
+                    ready.append(_pop(timers)[2])
+            else:
+                now = jump()
             if len(ready) == 1:
-                run(ready.popleft())
-                continue
-            handles = self._permuted(list(ready))
-            ready.clear()
-            for handle in handles:
-                run(handle)
+                handles = (ready.popleft(),)
+            else:
+                handles = self._permuted(list(ready))
+                ready.clear()
+            run(handles)
 
-    def _run(self, handle):
-        callback, args, context = handle
-        if callback is None:
-            return
-        process = context.get(PROCESS)
-        if process is None or process.life is _RUNNING:
-            try:
-                context.run(callback, *args)
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as error:
-                if process is None:  # a fault of the simulation
-                    raise
-                self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
-        elif process.life is Life.FROZEN:
-            process.kept.append(handle)
+    def _run(self, handles):
+        """Run callbacks, or keep those of processes that are stopped; those of dead processes are dropped."""
+        for handle in handles:
+            callback, args, context = handle
+            if callback is None:
+                continue
+            process = context.get(PROCESS)
+            if process is None:
+                context.run(callback, *args)  # an error is a fault of the simulation
+            elif process.life is _RUNNING:
+                try:
+                    context.run(callback, *args)
+                except Exception as error:
+                    self.call_exception_handler({"message": f"exception in {callback}", "exception": error})
+            elif process.life is Life.FROZEN:
+                process.kept.append(handle)
 
     def _jump(self):
-        """Let the next timer's time come; return its callback."""
-        timers = self._timers
+        """Let the next timer's time come, make all callbacks of this time ready, and return the time."""
+        ready, timers, now = self._ready, self._timers, self.now
         while timers:
             when, _, handle = _pop(timers)
-            if handle[0] is not None:
-                if when > self.now:
-                    self.now = when
-                return handle
+            if handle[0] is None:
+                continue
+            if when > now:
+                self.now = now = when
+            ready.append(handle)
+            while timers and timers[0][0] <= now:
+                ready.append(_pop(timers)[2])
+            return now
         raise DeadlockError("every task waits for another one")
 
     def _permuted(self, handles):
-        owners = [context.get(PROCESS) for _, _, context in handles]
+        owners = [handle[2].get(PROCESS) for handle in handles]
         if owners.count(owners[0]) == len(owners):
             return handles
         queues = {}

@@ -13,7 +13,7 @@ from random import Random
 from attrs import frozen
 from tests.simulation.ambush import Ambush
 from tests.simulation.callers import Callers
-from tests.simulation.copies import fast_copies
+from tests.simulation.copies import fast_values
 from tests.simulation.database import MOST_EVENTS, Server
 from tests.simulation.fakes import Naps, WorldClock, fake_ports
 from tests.simulation.faults import Faults
@@ -26,6 +26,7 @@ from tests.simulation.oracle import Oracle
 from tests.simulation.patience import Patience
 from tests.simulation.peers import BUFFER, PeerTables, is_due
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, Provider
+from tests.simulation.sweeps import Sweeps
 
 from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultError
 
@@ -76,7 +77,8 @@ class World:
         self.clock = WorldClock(self.loop)
         self.history = History(self.loop.time, is_kept=is_verbose)
         self.violations, self.processes, self._accounts = [], [], {}
-        self.server = Server(MOST_EVENTS)
+        self.sweeps = Sweeps(self)
+        self.server = Server(MOST_EVENTS, self.sweeps.arm)
         self.oracle, self.measures = Oracle(self), Measures()
         self.patience = Patience(self)
         self.provider = Provider(self.loop, self.kind, self.random, self.history, self.oracle, self.patience)
@@ -87,7 +89,7 @@ class World:
         self.sweep_seconds = self.random.choice((300.0, 900.0, 1800.0) if self.kind.grant != "meta" else (300.0,))
         self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
-        self.naps = Naps(self.loop, [host.disk for host in self.hosts])
+        self.naps = Naps(self.loop, [host.disk for host in self.hosts], self.sweeps.wake)
         self.is_client_wrong, self.ever_refused = False, set()
         self.clock_was_stepped, self.stepped_at = False, float("-inf")
         self._only_fault = only_fault
@@ -97,7 +99,7 @@ class World:
         """Play the world and return its outcome."""
         started = time.process_time()
         randomness.seed(self.seed)
-        with fake_ports(self.loop, self.naps), fast_copies():
+        with fake_ports(self.loop, self.naps), fast_values():
             try:
                 self.loop.run_until_complete(self._play())
                 return Outcome(
@@ -137,6 +139,7 @@ class World:
 
     def trouble(self):
         """Let callers ask more often for a while."""
+        self.sweeps.wake()
         self._busy_until = max(self._busy_until, self.loop.time() + _BUSY)
 
     @property
@@ -158,6 +161,7 @@ class World:
     def step_clock(self, seconds):
         """Step the database's clock."""
         self.clock.offset += seconds
+        self.sweeps.wake()
         self.clock_was_stepped, self.stepped_at = True, self.loop.time()
         self.patience.on_step()
 
@@ -258,6 +262,7 @@ class World:
     def _end_faults(self):
         self.provider.weather = type(self.provider.weather)()
         self.clock.offset, self.is_client_wrong, self.stepped_at = 0.0, False, self.loop.time()
+        self.sweeps.wake()
         self.is_recovering = True
         for host in self.hosts:
             if host.is_lying.get("client_id", CLIENT_ID) != CLIENT_ID or host.is_lying.get("client_secret"):

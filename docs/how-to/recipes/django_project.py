@@ -1,4 +1,4 @@
-"""A module of a Django project that everything imports its vault from: views, tasks, commands, URLs."""
+"""The module from which the views, tasks, commands and URLs of a Django project import the vault."""
 
 import os
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def on_event(event: AuditEvent) -> None:
         reconnect_required.send(sender=None, account=event.account)
 
 
-# TOKEN_VAULT_DATABASE_URL precedes; the tests set it to a database in memory.
+# TOKEN_VAULT_DATABASE_URL in the environment takes precedence; the tests set it to a database in memory.
 variables = {"TOKEN_VAULT_DATABASE_URL": database_url(settings.DATABASES["default"]), **os.environ}
 refreshers = {"google": refresher("google", os.environ["GOOGLE_CLIENT_ID"], os.environ["GOOGLE_CLIENT_SECRET"])}
 

@@ -1,4 +1,4 @@
-"""`gunicorn.conf.py`: a wrong configuration stops the server at its start, not the first request."""
+"""`gunicorn.conf.py`: with a wrong configuration, the server fails at its start, not at its first request."""
 
 from vault_adapters import StorageError
 

@@ -116,7 +116,7 @@ async def erase(tenant_id: Tenant, vault: Vault) -> Any:
     return as_json(await vault.erase_tenant(tenant_id))
 
 
-# The paths below are for your own network: they need no sign-in, and tell providers and numbers of accounts.
+# The paths below are for your own network: they need no sign-in, and show providers and numbers of accounts.
 @app.get("/livez")
 async def alive() -> dict[str, str]:
     return {"status": "alive"}

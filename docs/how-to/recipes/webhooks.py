@@ -38,7 +38,7 @@ def signed(secret: bytes, message_id: str, body: bytes) -> dict[str, str]:
 
 
 async def post(client: httpx.AsyncClient, url: str, secret: bytes, event: AuditEvent) -> None:
-    """Post one event until the receiver takes it; the id stays the same, so that it can drop what comes twice."""
+    """Post one event, always with the same id, until the receiver takes it; the receiver can drop a repetition."""
     body, pause = message(event), 0.5
     while True:
         try:
@@ -53,14 +53,14 @@ async def post(client: httpx.AsyncClient, url: str, secret: bytes, event: AuditE
 
 
 async def keep(place: anyio.Path, cursor: str) -> None:
-    """Store the cursor; a process that is killed meanwhile leaves the old one or the new one, and never half of it."""
+    """Store the cursor; a process that is killed meanwhile leaves the old or the new cursor, and never half of one."""
     part = place.with_suffix(".part")
     await part.write_text(cursor)
     await part.replace(place)
 
 
 async def main(url: str, secret: bytes, place: anyio.Path) -> None:
-    """Post all events behind the stored cursor, in order, and store the cursor of each when it was taken."""
+    """Post all events behind the stored cursor, in order; store the cursor of each event that the receiver took."""
     after = await place.read_text() if await place.exists() else None
     async with open_vault(VaultConfig.from_env()) as vault, httpx.AsyncClient(timeout=10) as client:
         feed = vault.event_feed(after=after)
@@ -75,7 +75,7 @@ async def main(url: str, secret: bytes, place: anyio.Path) -> None:
             for event in page.items:
                 if event.action in TOLD:
                     await post(client, url, secret, event)
-                if event.cursor is not None:  # each event of a feed has one
+                if event.cursor is not None:  # each event of a feed has a cursor
                     await keep(place, event.cursor)
 
 

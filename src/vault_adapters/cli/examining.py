@@ -105,7 +105,7 @@ async def _examine(
         others = setup_findings(await _set_up(vault, config, readiness, knows_refreshers=refreshers is not None))
         is_up = True
     except (StorageError, KeyUnavailableError) as error:
-        # An outage meanwhile; what was found before still helps.
+        # The database or the master key failed meanwhile; still report what was found before.
         others = iter({each.code: each for each in (*readiness_findings(readiness), *_refusal(error))}.values())
     found = examination.findings(others, is_complete=saw_all)
     return Result(found, examination.examined, saw_all and is_up)

@@ -37,7 +37,8 @@ class ExitCode(enum.IntEnum):
     REFRESH_FAILED = 10
     REFRESH_NOT_PERSISTED = 11
     PROVIDER_CONFIGURATION = 12
-    # The command is partly done: some rows or keys could not be read, or SQLite's write-ahead log could not be emptied.
+    # The command is partly done: some rows or keys could not be read, an old key is still in use, or SQLite's
+    # write-ahead log could not be emptied.
     INCOMPLETE = 13
     # The demonstration only: no other command connects an account.
     CONNECT_FAILED = 14

@@ -44,7 +44,7 @@ def as_moment_or_age(text: str, name: str) -> datetime:
     try:
         is_age = bool(text and _DURATION.match(text))
         return datetime.now(UTC) - as_duration(text, name) if is_age else as_moment(text, name)
-    except (InvalidInputError, OverflowError):  # no time lies 2,000 years ago
+    except (InvalidInputError, OverflowError):  # an age may reach back beyond the year 1
         pass
     raise InvalidInputError(f"{name} must be a duration such as 90m or 2d, or a time such as 2030-01-31T12:00:00Z")
 
@@ -72,7 +72,7 @@ def read_secret() -> Secret:
 def _piped() -> str:
     # Read one byte more than allowed, because a value that is too long must not be cut.
     raw = sys.stdin.buffer.read(_MOST_BYTES + _LINE_END + 1)
-    if len(raw) > _MOST_BYTES + _LINE_END:  # the end of what was read may lie inside a character
+    if len(raw) > _MOST_BYTES + _LINE_END:  # not decoded, because the read may end inside a character
         raise InvalidInputError("a secret must not be longer than 64 KiB of UTF-8")
     text = _decoded(raw)
     if text is None:

@@ -89,7 +89,7 @@ class TerminalScreen:
     def _say_once(self, names: list[str], cells: list[list[Text]]) -> tuple[list[str], list[list[Text]]]:
         """Show values that are the same in all rows, such as the tenant, above a table; return the other columns."""
         same = [at for at in range(len(names)) if len({line[at].plain for line in cells}) == 1]
-        if len(same) == len(names):  # each row says the same; without a column, nobody would see how many there are
+        if len(same) == len(names):  # keep one column, so that the number of rows can be seen
             same = same[:-1]
         self._lines([(names[at], cells[0][at]) for at in same])
         others = [at for at in range(len(names)) if at not in same]

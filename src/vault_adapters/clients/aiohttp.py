@@ -121,14 +121,15 @@ class VaultAuth:
 def _chain(request: aiohttp.ClientRequest) -> object:
     """Return the object that all hops of one chain of redirects have in common, and no other request has.
 
-    It tells a hop from a request of the caller's own to the target of a redirect that aiohttp was told not to follow.
-    The object is the timer of the chain's time limit. Without it, such a request is taken for a hop and gets no token.
+    The object is the timer of the chain's time limit. It distinguishes a hop from a request that the caller itself
+    sends to the target of a redirect, after telling aiohttp not to follow redirects. If requests have no such timer,
+    the caller's request is taken for a hop and gets no token.
     """
     return getattr(request, "_timer", None)
 
 
 def _targets(response: aiohttp.ClientResponse) -> frozenset[URL]:
-    """Return the URLs that aiohttp may request for a redirect: it quotes reserved characters again, or it does not."""
+    """Return the URLs that aiohttp may request for a redirect: with reserved characters quoted again, and without."""
     location = response.headers.get("Location") or response.headers.get("URI")
     if response.status not in _REDIRECTS or location is None:
         return frozenset()

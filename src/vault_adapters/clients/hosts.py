@@ -72,7 +72,7 @@ class Hosts:
             )
         if place is None or not any(_covers(entry, place) for entry in allowed):
             raise ConfigurationError(
-                "the access token may not be sent to this request's host and port, or not without TLS; it was not sent",
+                "the access token may not be sent to this request's host and port, or only with TLS; it was not sent",
                 code="host_not_allowed",
                 account=account,
             )

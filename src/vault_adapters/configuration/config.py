@@ -143,7 +143,7 @@ class VaultConfig:
         hold_answers: time for which a provider's answer that replaced the credential stays in memory, and in the
             journal, after the database has stored the answer, so that the vault can store it again if a failover loses
             it. For the same time after a failover, the vault presents no refresh token of a provider with a strict
-            rotation policy. At most ten minutes; zero: neither. Postgres only.
+            rotation policy. At most ten minutes; zero turns off both. Postgres only.
         rejection_confirm_after: a second report of a rejection makes a token invalid only if it comes at least this
             time after the first report. This concerns tokens that no refresh can replace, such as API keys.
         rejection_confirm_within: longest time between these two reports; a later report counts as a first one.
@@ -176,7 +176,7 @@ class VaultConfig:
             different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.
         fleet_guard_accounts: if a provider rejects at least this many of a client's accounts within
-            `fleet_guard_window`, and more than half of all attempts, the vault condemns none of these accounts'
+            `fleet_guard_window`, and more accounts than it gives tokens to, the vault condemns none of these accounts'
             credentials and pauses the client.
         fleet_guard_window: time for which rejections and successes are compared; see `fleet_guard_accounts`.
         fleet_guard_limit: time without a success after which the vault condemns rejected credentials nevertheless.

@@ -112,8 +112,8 @@ class Connector:
             provider: one of this connector's providers.
             session: a text that only this user's browser session has, such as the session's id; `finish` must be given
                 the same text.
-            scopes: the scopes to ask for; None takes those of the refresher. Scopes that are needed to keep an account
-                or to tell it apart are added.
+            scopes: the scopes to ask for; None takes those of the refresher. The profile's own scopes, which are needed
+                to keep or to identify an account, are added.
             account: the account to connect again; `finish` then refuses any other.
             extra: further parameters for the provider (``{"login_hint": "ann@example.com"}``), and the values of the
                 profile's variables (``{"subdomain": "acme"}``).
@@ -146,7 +146,7 @@ class Connector:
 
         Raises:
             InvalidInputError: an argument is not valid; the message does not repeat it.
-            StateRefusedError: the callback does not belong to this session's request, is too late, or came before.
+            StateRefusedError: the callback does not belong to this session's request, comes too late, or comes again.
             AuthorizationRefusedError: the provider or the user refused; see its ``reason``.
             IdentityRefusedError: the answer does not prove whose account it is; see its ``reason``.
             OtherAccountError: the user chose another account than the one to connect again.

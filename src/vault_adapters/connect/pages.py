@@ -38,9 +38,7 @@ NOBODY = "Sign in first.\n"
 """The page for a visitor who is not signed in."""
 
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-"""Headers of pages and redirects, because the address of a callback holds a code. A host's page for a connected account
-does not get them.
-"""
+"""Headers of all pages and redirects, also of the host's own, because the address of a callback holds a code."""
 
 _LONGEST_PATH = 2000
 
@@ -154,7 +152,7 @@ class Pages:
         """
         callback = f"{path.rpartition('/')[0]}/callback"
         if not self._is_looked_at and not self._path.endswith(callback):
-            _log.warning("the redirect URI leads to another path than %a, where the callback is answered", callback)
+            _log.warning("the path of the redirect URI does not end with %a, the path of the callback's page", callback)
         self._is_looked_at = True
 
     def _cookie(self, state: str, value: str, max_age: int) -> Cookie:

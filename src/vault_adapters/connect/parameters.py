@@ -39,7 +39,7 @@ def read_callback(query: object) -> Callback:
     """Read a callback's parameters.
 
     Raises:
-        InvalidInputError: the query is not a `Query`, is too long, or names one of these parameters twice (RFC 6749
+        InvalidInputError: the query is not a `Query`, is too long, or names a parameter of `Callback` twice (RFC 6749
             section 3.1).
     """
     found: dict[str, str] = {}

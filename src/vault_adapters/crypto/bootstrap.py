@@ -20,10 +20,10 @@ from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected
 _log = logging.getLogger(__name__)
 
 _MOST_FURTHER = 3
-"""Largest number of records, besides the active one, on which an attempt to open them runs scrypt."""
+"""Largest number of records, besides the active one, that are tried with scrypt."""
 
 _TOO_MANY = "too_many_master_keys"
-"""Why a record is passed over on which scrypt did not run; it may be sound."""
+"""Reason for passing over a record that was not tried with scrypt; the record may be sound."""
 
 _UNKNOWN_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -30,7 +30,7 @@ class ContextEncoder:
 def beside(context: bytes, blob: bytes) -> bytes:
     """Return the context of the extra members that belong to one sealed value.
 
-    It is the value's own context with two parts more: a constant, and the value's salt and nonce, which no other sealed
+    It is the value's own context with two more parts: a constant, and the value's salt and nonce, which no other sealed
     value has. So a value and its extra members cannot be exchanged, and the members do not open beside another value.
 
     Args:

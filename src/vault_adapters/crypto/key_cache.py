@@ -31,7 +31,7 @@ class KeyCache:
         capacity: largest number of data keys to hold.
         ttl: time to hold a key, in seconds.
         monotonic: a monotonic clock, in seconds.
-        renew: called with a tenant and a key id when `get` returns a key after half of its time, or None.
+        renew: called with a tenant and a key id when `get` returns a key after half of ``ttl``; None: no call.
     """
 
     def __init__(

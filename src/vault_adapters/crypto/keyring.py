@@ -51,7 +51,7 @@ class Keyring:
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
         renewing: read and unwrap a cached key again, in the background, when it is used to open a value after half of
-            its time. So such a key stays cached for about half of its time after an outage begins.
+            ``ttl``. So a key that is often used stays cached for about half of ``ttl`` or more after an outage begins.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ _FIELD = re.compile(r'(?:"((?:[^"]++|"")*+)"|((?!")[^,\r\n]*+))(,|(?:\r\n|\r|\n)
 def fields_of(text: str) -> list[str] | None:
     """Return the fields of a row, whose line end may be missing; return None if the text is not a single valid row.
 
-    A quote within a field without quotes is an ordinary character, as for Python's reader.
+    A quote within an unquoted field is an ordinary character, as for Python's reader.
     """
     fields, place = [], 0
     while (found := _FIELD.match(text, place)) is not None:

@@ -49,7 +49,7 @@ def read_records(
     Args:
         stream: the dump, read to its end.
         required: the columns that the header of a CSV dump must name.
-        guarded: the columns of a CSV dump that `guard` may have changed.
+        guarded: the columns in which `formulas.guard` may have put an apostrophe before a text.
     """
     lines = read_lines(stream)
     first = next((line for line in lines if not _is_blank(line)), None)
@@ -104,8 +104,8 @@ _decode = json.JSONDecoder(object_pairs_hook=_unique).decode
 def _csv_records(lines: _Lines, header: list[str], guarded: Collection[str]) -> Iterator[Record | ImportFailure]:
     """Yield rows; a quoted text may span several lines.
 
-    If a row of several lines is malformed, only its first line is a failure, and its other lines are read again as rows
-    of their own. So a stray quote does not hide the rows after it.
+    If a row of several lines is malformed, only its first line is reported as a failure, and its other lines are read
+    again as rows of their own. So a stray quote does not hide the rows after it.
     """
     again: list[Line | ImportFailure] = []
     while (line := again.pop() if again else next(lines, None)) is not None:

@@ -50,7 +50,8 @@ async def values_for(
 ) -> Mapping[str, object] | VaultError:
     """Return the values of the variables for an account, or the error to raise.
 
-    Values of the host's callable precede the account's extra members, and these precede fixed values.
+    If several of them give a value, the host's callable overrides the account's extra members, and these override the
+    fixed values.
 
     Args:
         profile: the provider's profile.

@@ -43,7 +43,7 @@ def read_answer(
         answer: status, headers, body and time of receipt.
         dialect: converts the answer of a provider that does not follow RFC 6749.
         condemns: the error codes of a permanently invalid credential.
-        default_lifetime: the documented lifetime, if neither the answer nor a JWT as access token has an expiry.
+        default_lifetime: the documented lifetime, if neither the answer nor its access token (a JWT) has an expiry.
     """
     status = answer.status
     if status in (429, 503):
@@ -100,11 +100,11 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:
-    """Set the expiry: from the answer's lifetime, else its expiry time or that of a JWT, else the default lifetime."""
+    """Set the expiry by the answer's lifetime, else its expiry time, else a JWT's expiry, else the default lifetime."""
     if tokens.expires_in is not None:
         # Prefer the lifetime to an expiry time, because the provider's clock may differ. The vault counts the lifetime
         # from the claim.
-        return evolve(tokens, expires_at=None)
+        return tokens if tokens.expires_at is None else evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:
         expires_at = limited_expiry(expires_at, received_at)
@@ -136,7 +136,7 @@ def json_object(body: bytes | None) -> Members | None:
     if body is None:
         return None
     try:
-        # As `json.loads` does it, which would make a decoder for each answer.
+        # This does what `json.loads` does, which would make a new decoder for each answer.
         members = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
         return None

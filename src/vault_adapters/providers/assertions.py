@@ -53,7 +53,7 @@ class Signed:
 async def timely(
     key: SigningKey, claims: Mapping[str, Any], deadline: timedelta, send_deadline: timedelta | None = None
 ) -> Signed | RefreshFailedError:
-    """Return a signed JWT, or the error to raise if signing fails or the JWT comes after the request must have left.
+    """Return a signed JWT, or the error to raise if signing fails or takes longer than the request may wait.
 
     With an error, nothing was sent, so the attempt may be repeated. The error holds no text of the signer's error.
     """

@@ -1,4 +1,4 @@
-"""`CustomRefresher`: for answers of another shape; the host writes only the function that reads them."""
+"""`CustomRefresher`: for answers that do not follow OAuth; the host writes only the functions that read them."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ GITHUB_API_URL = "https://api.github.com"
 _BEFORE_SECONDS, _LIFETIME_SECONDS = 60, 540
 _INSTALLATION = re.compile(r"[0-9]{1,20}\Z")
 _GONE = frozenset({404, 410})
-"""The answers if the installation was removed, belongs to another App, or is not looked for at GitHub."""
+"""The statuses with which the installation is not found: it is removed or another App's, or `api_url` is wrong."""
 
 
 def _as_api_url(value: str) -> str:
@@ -57,8 +57,8 @@ class GitHubAppRefresher(KeyRefresher):
     ``repositories`` (names, separated by spaces) and ``permissions`` (such as ``"contents:read issues:write"``)
     restrict the token.
 
-    A removed installation answers 404, and so does a wrong ``api_url``. So a 404 condemns an account only if the App
-    itself (``GET /app``) is found at the same URL.
+    A removed installation is answered with 404 or 410, and so may be a wrong ``api_url``. So these answers condemn an
+    account only if the App itself (``GET /app``) is found at the same URL.
 
     GitHub documents the request under "Generating an installation access token for a GitHub App". The JWT's ``iat``
     lies a minute in the past, as GitHub advises, because clocks differ. Its ``exp`` lies nine minutes ahead, because
@@ -111,11 +111,11 @@ class GitHubAppRefresher(KeyRefresher):
     async def _gone(self, jwt: str, time_left: timedelta) -> VaultError:
         """Return the error for an installation that is not found: it is gone only if the URL leads to the App."""
         if time_left <= timedelta(0):
-            return RefreshFailedError("the App was not asked in time", reason=causes.TIMEOUT)
+            return RefreshFailedError("no time was left to look for the App", reason=causes.TIMEOUT)
         outgoing = Outgoing(f"{self.api_url}/app", b"", _headers(jwt), method="GET")
         answer = await exchange(self.client, outgoing, time_left)
         if isinstance(answer, RefreshFailedError):  # asking for the App spends nothing
-            return RefreshFailedError("the App could not be asked", reason=answer.reason)
+            return RefreshFailedError("GitHub could not be asked for the App", reason=answer.reason)
         if not isinstance(answer, Incoming):
             return answer
         if answer.status == 200 and "id" in (json_object(answer.body) or {}):

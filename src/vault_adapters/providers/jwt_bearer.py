@@ -77,8 +77,11 @@ class JwtBearerRefresher(KeyRefresher):
     The fields are ``issuer`` (or ``client_email``), ``private_key`` (PEM), ``key_id`` (or ``private_key_id``) and
     ``subject``. An account's ``private_key`` has at most 4096 characters (RSA of 4096 bits). If the account has a
     ``private_key``, the answers ``invalid_client`` and ``unauthorized_client`` condemn its API key; the answer
-    ``invalid_grant`` always does. If neither account nor refresher has an issuer or a key, the host may have forgotten
-    it, so nothing is condemned, unless the account brings half of its own to a refresher that has neither.
+    ``invalid_grant`` always does.
+
+    If the issuer or the key is missing in both the account and the refresher, the host may have forgotten it, so the
+    account is not condemned. There is one exception: if the refresher has neither an issuer nor a key, an account with
+    a ``private_key`` but no issuer, or with none of these fields, is condemned.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
@@ -142,9 +145,10 @@ class JwtBearerRefresher(KeyRefresher):
         return await timely(key, claims, request.deadline, request.send_deadline)
 
     def _incomplete(self, fields: dict[str, str], lacking: str) -> VaultError:
-        """Return the error for a missing issuer or key; it must not condemn an account that the host's own can serve.
+        """Return the error for a missing issuer or key.
 
-        A refresher with neither of them serves only accounts that bring both.
+        An account is not condemned if the host may have forgotten to give the refresher its issuer or key. A refresher
+        that has neither of them may be meant for accounts that bring both.
         """
         is_for_own_keys = self.issuer is None and self.signing_key is None
         if is_for_own_keys and (not fields or "private_key" in fields):

@@ -29,7 +29,7 @@ CONDEMNS_GRANT = frozenset({"invalid_grant"})
 """The codes by which a provider says that a refresh token is permanently invalid."""
 
 CONDEMNS_KEY = CONDEMNS_GRANT | {"invalid_client", "unauthorized_client"}
-"""The codes by which a provider says that an API key is permanently invalid; it may be a client id and secret."""
+"""The codes by which a provider says that an API key, such as a client id and secret, is permanently invalid."""
 
 
 def error_code(members: Mapping[str, Any] | None) -> str | None:

@@ -210,13 +210,14 @@ def refresher(
             profile's file as a `pathlib.Path`. A text is always a name.
         client_id: the client id registered with the provider; None if each account stores an API key of its own.
         client_secret: text or `Secret`; None for a public client, with a ``signing_key``, or if ``client_id`` is None.
-        scopes: the scopes to request; None requests the scopes of the grant.
-        auth_method: how the client authenticates. None: ``private_key_jwt`` with a ``signing_key``, else the profile's
-            first method for a client with a secret, or for one without.
+        scopes: the scopes that a `Connector` requests, and a refresh too, unless its profile says that it sends none.
+            None: a refresh requests the scopes of the grant.
+        auth_method: how the client authenticates. None: ``private_key_jwt`` with a ``signing_key``, else the first
+            method of the profile that fits a client with, or without, a secret.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
-            precede the account's extra members, and these precede ``variables``.
+            override the account's extra members, and these override ``variables``.
         client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
 

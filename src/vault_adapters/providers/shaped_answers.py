@@ -47,7 +47,7 @@ def read_shaped(
         answer: status, headers, body and time of receipt.
         profile: says where the parts of an answer are, and what errors mean.
         condemns: the error codes of a permanently invalid credential.
-        prepared: changes the members of an answer before the profile is asked.
+        prepared: changes the members of an answer before the profile's rules are applied to them.
     """
     if not body_matters(answer.status):
         code = _meaning(profile.errors, answer.status, None)

@@ -44,12 +44,13 @@ async def running(
 
     First, no refresh starts any more. Then the running ones end, each within its own limits. Then the vault tries
     for the last time to store the waiting answers, which are providers' answers that the database does not have yet.
-    ``limit`` counts from the moment at which refreshes were stopped; a fifth of it is added if it is used up by then.
+    ``limit`` counts from the moment at which refreshes were stopped. At least a fifth of it is left for storing, even
+    if the running refreshes used it up.
 
     Args:
         refreshing: the refreshes.
         keeper: keeps the waiting answers, and tries every second to store them.
-        noted: collect in memory what reads leave to be stored, such as times of use; it is stored every ten seconds.
+        noted: buffers of what reads have to store, such as times of use; they are flushed every ten seconds.
         tasks: runs the refreshes.
         limit: longest time in seconds for storing the waiting answers.
         lease: longest time in seconds that a refresh takes.

@@ -3,7 +3,6 @@
 import asyncio
 import copy
 from collections.abc import Callable, Coroutine, Hashable
-from functools import partial
 from typing import Any, TypeVar
 
 from vault_domain.entities.errors import VaultError
@@ -23,7 +22,7 @@ class Flights:
 
     def __init__(self) -> None:
         self._by_key: dict[Hashable, asyncio.Task[Any]] = {}
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], _Flight] = {}
 
     def __contains__(self, key: Hashable) -> bool:
         """Return whether a call with this key is running that new callers can join."""
@@ -34,11 +33,15 @@ class Flights:
         """The number of running calls, including calls whose keys were forgotten."""
         return len(self._running)
 
-    async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Join the running call with this key, or start a call; return the call's result."""
+    async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
+        """Join the running call with this key, or start a call; return the call's result.
+
+        Raises:
+            TimeoutError: the call has not ended after ``timeout`` seconds (None: no limit); it goes on.
+        """
         failure: VaultError
         try:
-            return await _join(self.begin(key, work))
+            return await self._join(self.begin(key, work), timeout)
         except VaultError as error:
             failure = copy.copy(error)
         try:
@@ -51,19 +54,25 @@ class Flights:
         task: asyncio.Task[T] | None = self._by_key.get(key)
         if task is None:
             task = self._by_key[key] = self.start(work())
-            task.add_done_callback(partial(self._landed, key))
+            self._running[task].key = key
         return task
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a call that no other caller can join; return its result."""
-        return await _join(self.start(work))
+        return await self._join(self.start(work), None)
 
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a call without waiting for it."""
-        task = asyncio.create_task(work)
-        self._running.add(task)
+        task = asyncio.get_running_loop().create_task(work)
+        self._running[task] = _Flight()
         task.add_done_callback(self._ended)
         return task
+
+    async def ended(self, task: asyncio.Task[Any]) -> None:
+        """Wait for a call's end, whatever its result; cancelling the caller does not cancel the call."""
+        flight = self._running.get(task)
+        if flight is not None:
+            await flight.end(task.get_loop(), None)
 
     def is_current(self, key: Hashable) -> bool:
         """Return whether the calling code runs inside the call with this key; False once the key was forgotten."""
@@ -87,34 +96,55 @@ class Flights:
         await asyncio.gather(*running, return_exceptions=True)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+        flight = self._running.pop(task)
+        if self._by_key.get(flight.key) is task:
+            del self._by_key[flight.key]
+        flight.wake()
         if not task.cancelled():
             task.exception()  # marks the error as seen, so that asyncio does not log it if all callers were cancelled
 
-    def _landed(self, key: Hashable, task: asyncio.Task[Any]) -> None:
-        if self._by_key.get(key) is task:
-            del self._by_key[key]
+    async def _join(self, task: asyncio.Task[T], timeout: float | None) -> T:
+        """Wait for a call and return its result; cancelling the caller does not cancel the call."""
+        if not await self._running[task].end(task.get_loop(), timeout):
+            raise TimeoutError
+        try:
+            return task.result()
+        finally:
+            del task  # it holds its error, whose traceback holds this frame
 
 
-async def _join(task: asyncio.Task[T]) -> T:
-    """Wait for a call and return its result; cancelling the caller does not cancel the call.
+class _Flight:
+    """A running call: its key, if callers can join it, and the futures of the callers that wait for its end.
 
+    The callers wait for futures of their own, because cancelling a caller cancels the future that it waits for.
     `asyncio.shield` is not used, because since Python 3.14 it logs the error of a call whose caller was cancelled.
-    `asyncio.wait` is not used, because it takes several microseconds longer.
+    `asyncio.wait`, `asyncio.timeout` and a callback of the task for each caller take several microseconds longer.
     """
-    waiter = task.get_loop().create_future()
-    wake = partial(_wake, waiter)
-    task.add_done_callback(wake)
-    try:
-        await waiter
-    finally:
-        task.remove_done_callback(wake)
-    try:
-        return task.result()
-    finally:
-        del task  # it holds its error, whose traceback holds this frame
+
+    __slots__ = ("_waiters", "key")
+
+    def __init__(self) -> None:
+        self.key: Hashable = None
+        self._waiters: list[asyncio.Future[bool]] = []
+
+    async def end(self, loop: asyncio.AbstractEventLoop, timeout: float | None) -> bool:
+        """Wait for the call's end; return False if it does not come within ``timeout`` seconds (None: no limit)."""
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiters.append(waiter)
+        timer = None if timeout is None else loop.call_later(timeout, _wake, waiter, False)
+        try:
+            return await waiter
+        finally:
+            self._waiters.remove(waiter)
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """Tell the callers that the call has ended."""
+        for waiter in self._waiters:
+            _wake(waiter, True)
 
 
-def _wake(waiter: asyncio.Future[None], _: asyncio.Task[Any]) -> None:
+def _wake(waiter: asyncio.Future[bool], is_ended: bool) -> None:
     if not waiter.done():
-        waiter.set_result(None)
+        waiter.set_result(is_ended)

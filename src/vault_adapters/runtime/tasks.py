@@ -85,10 +85,7 @@ class AsyncioTasks:
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """Run ``work`` once for all concurrent callers with the same key."""
-        if timeout is None:
-            return await self._flights.share(key, work)
-        async with asyncio.timeout(timeout):
-            return await self._flights.share(key, work)
+        return await self._flights.share(key, work, timeout)
 
     def forget(self, key: Hashable) -> None:
         """Let the next `share` with this key start anew."""
@@ -104,9 +101,10 @@ class AsyncioTasks:
 
         tasks = [self._flights.start(limited(group, job)) for group, job in jobs]
         # Do not use a TaskGroup: if a job failed or the caller were cancelled, it would cancel the running refreshes.
-        for result in await asyncio.shield(asyncio.gather(*tasks, return_exceptions=True)):
-            if isinstance(result, BaseException):
-                raise result
+        for task in tasks:
+            await self._flights.ended(task)
+        for task in tasks:
+            task.result()
 
     async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work`` once fewer than ``most`` works of the group are running."""

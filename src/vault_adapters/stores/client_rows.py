@@ -1,6 +1,7 @@
 """Converts the refusals of a client to and from columns of both stores, and counts rejections.
 
-A scope without a client has an empty value in the column ``client``. All marks of a record are joined into one value.
+A scope without a client has an empty value in the column ``client``. The marks of a record, which stand for the
+accounts that were refused last, are joined into one value.
 """
 
 from collections.abc import Awaitable, Callable
@@ -53,7 +54,7 @@ async def rejects_fleet(
     own: dict[str, Any],
     rules: ClientRules,
 ) -> bool:
-    """Return whether the provider rejects a fleet; successes are counted only if there are enough rejections.
+    """Return whether the provider rejects most of a fleet; count successes only if there are enough rejections.
 
     Args:
         count: runs a counting statement; its arguments are the statement's name, the scope, the time after which to

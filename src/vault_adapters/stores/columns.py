@@ -59,7 +59,7 @@ MOST_BLOB = 65_664
 """Size of the largest sealed value in bytes: an envelope of 64 KiB."""
 
 MOST_EXTRA = 17_504
-"""Size of the largest sealed extra members in bytes: an envelope of 17 KiB, for 16 KiB and the token's type."""
+"""Size of the largest sealed extra members in bytes: an envelope of 17 KiB, for 16 KiB of members and a token type."""
 
 MOST_SCOPES = 1_048_576
 """Size of the longest list of scopes in bytes."""
@@ -140,12 +140,12 @@ _SCOPES, _BLOB, _EXTRA = ((*TOKEN, *VALUE).index(name) for name in ("t.scopes", 
 
 
 def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
-    """Return a row that begins with the columns `TOKEN_ALONE` as one that begins with the columns `TOKEN`."""
+    """Add the last use to a row that begins with `TOKEN_ALONE`, so that it begins with `TOKEN`."""
     return (*row[:_LAST_USE], last_used_at, *row[_LAST_USE:])
 
 
 def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return a row of a token and its value whose sizes the query did not check, as a query that checks returns it."""
+    """Apply the limits of `placeholders` to a row of a token and its value that a query read without these limits."""
     scopes, blob, extra = row[_SCOPES], row[_BLOB], row[_EXTRA]
     sound = list(row)
     if len((scopes or "").encode()) > MOST_SCOPES:
@@ -158,7 +158,7 @@ def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def dated(row: tuple[Any, ...], now: object) -> tuple[Any, ...]:
-    """Return a row that ends with the database's time with a clock's time instead, unless that is None."""
+    """Replace the database's time, which ends a row, by a clock's time ``now``; None: return the row unchanged."""
     return row if now is None else (*row[:-1], now)
 
 
@@ -211,7 +211,8 @@ _LISTS = {
 def list_of(state: ConnectionState | None, provider: str | None) -> str:
     """Return the name of the query that finds all accounts of this state, at this provider (None: at any).
 
-    It may find accounts of other states too; the caller drops these. For a state that is rare, they are few.
+    The query may find accounts of other states too; the caller drops these. For a rare state, the query finds few of
+    them.
     """
     anyone = "list_all_accounts" if provider is None else "list_provider_accounts"
     return anyone if state is None else _LISTS.get(state, anyone)

@@ -120,7 +120,7 @@ def master_key_of_row(
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
     """Return the key and the sealed value of a row whose value is to be sealed again.
 
-    A value that is too large, or extra members that are, become empty.
+    A value or extra members that are too large become empty.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.

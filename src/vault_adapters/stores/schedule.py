@@ -25,9 +25,15 @@ class CommittedSchedule:
 def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, now: datetime) -> datetime | None:
     """Return the time at which a value that is stored ``now`` makes its account due; None: the value sets no time."""
     times = [] if write.lead is None or expires_at is None else [expires_at - write.lead]
-    if isinstance(write, TokenWrite) and write.due_in is not None:
-        times.append(now + write.due_in)
+    if write.due_in is not None:
+        times.append(_used_at(write, now) + write.due_in)
     return min(times, default=None)
+
+
+def _used_at(write: TokenWrite | ImportedWrite, now: datetime) -> datetime:
+    """Return the time since which the account's credential is idle, as far as the value tells: now, for a new one."""
+    known = (write.last_refreshed_at or write.created_at) if isinstance(write, ImportedWrite) else None
+    return now if known is None else min(known, now)
 
 
 def committed_schedule(written: Iterable[tuple[TokenWrite, TokenInfo]]) -> CommittedSchedule:

@@ -34,7 +34,7 @@ class CallersRows(Generic[T]):
 
     @property
     def awaited(self) -> Future[list[T]] | None:
-        """The answer that the vault waits for, or None; any thread may read it."""
+        """The future of the rows that the vault waits for, or None; any thread may read it."""
         return self._awaited
 
     async def __aiter__(self) -> AsyncIterator[T]:

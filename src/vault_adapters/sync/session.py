@@ -26,7 +26,7 @@ V = TypeVar("V")
 _PATIENCE_SECONDS = 30.0
 
 
-# What to use on an event loop, by the name of a public method; otherwise it is the method with ``await``.
+# What to use instead on an event loop, by the name of a public method; by default, the same method with ``await``.
 _INSTEAD = {
     "open": "async with open_vault(...)",
     "close": "async with open_vault(...)",

@@ -140,7 +140,7 @@ class Acting:
 
 
 def _proved(request: Request, action: str, account: Account, actor: str, form: Mapping[str, str]) -> list[str]:
-    """Return the parts that a form's proof covers; not `revoke`, because the operator ticks it on the page itself."""
+    """Return the parts that a form's proof covers; `revoke` is no such part, because the operator ticks it later."""
     where = str(request.scope.get("root_path", ""))
     named = [account.tenant_id, account.provider, account.identifier or ""]
     return [where, action, *named, actor, form.get("since", ""), form.get("everyone", "")]

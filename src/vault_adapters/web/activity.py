@@ -35,7 +35,7 @@ class Activity:
     """Counts the events of the last eight days; each visit of a page reads only the events since the visit before.
 
     Attributes:
-        counted_from: the time before which no events were counted, UTC; None if all of the last eight days were.
+        counted_from: the time before which no events were counted, UTC; None if nothing was left out.
         is_complete: whether the latest `follow` read the log to its end.
     """
 

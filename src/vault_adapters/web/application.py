@@ -43,10 +43,11 @@ def dashboard(
         actions: whether operators may refresh, reconnect, revive and delete accounts, or a function of the request
             that returns this, such as ``lambda request: request.user.is_admin``.
         actor: a function of the request that returns the actor for the audit log. If there is no function, or it
-            returns None, the actor is the ``display_name`` of Starlette's ``request.user``, else ``dashboard``.
-        session: a function of the request that returns the text that `Connector.finish` gets as ``session``. A host
-            needs it if a page of its own finishes connections; the text must not be empty. None: the dashboard keeps
-            a random text in a cookie.
+            returns None, the actor is the ``display_name`` of Starlette's ``request.user`` if this user is
+            authenticated, else ``dashboard``.
+        session: a function of the request that returns the text to give to the connector as ``session``; the text must
+            not be empty. A host needs this function if its own page calls `Connector.finish`, because that call must
+            give the same text. None: the dashboard keeps a random text in a cookie.
 
     Each of these functions may be async, except the one that returns the vault.
     """

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 WIDE, NARROW, HEIGHT = 1120, 360, 180
-"""Widths of the two drawings of a chart, and their height; the style sheet shows the one that fits the window."""
+"""Widths of the two drawings of a chart, and their height; the style sheet shows the drawing that fits the window."""
 
 _LEFT, _BOTTOM, _TOP = 40, 22, 8
 

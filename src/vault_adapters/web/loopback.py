@@ -20,8 +20,8 @@ class OneTimeDoor:
 
     Args:
         app: the application.
-        hosts: the values of the header Host that browsers send to this server. Any other value is refused, because the
-            owner of a foreign page may resolve its name to the address of this machine (DNS rebinding).
+        hosts: the values of the header Host that browsers send to this server. Any other value is refused, because
+            the owner of another site may point its host name to the address of this machine (DNS rebinding).
         cookie: name of the session cookie. Servers on different ports need different names, because browsers send the
             cookies of one port to all ports.
 

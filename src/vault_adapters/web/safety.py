@@ -54,7 +54,7 @@ class SafeHeaders:
 
 
 def cookie_secret(request: Request, cookie: str) -> tuple[str, bool]:
-    """Return this browser's secret: that in the cookie, or a new one. Also return whether it is new."""
+    """Return the secret in this browser's cookie, or else a new secret; and whether the secret is new."""
     known = request.cookies.get(cookie, "")
     if len(known) == 43 and known.isascii() and known.replace("-", "").replace("_", "").isalnum():
         return known, False
@@ -70,8 +70,8 @@ def keep_secret(response: Response, request: Request, cookie: str, secret: str, 
         cookie: the cookie's name.
         secret: the cookie's value.
         path: the prefix of the pages whose requests carry the cookie.
-        strict: whether no request that another site begins carries the cookie, not even a followed link or a
-            redirection.
+        strict: if True, browsers send the cookie only with requests that begin on this site; if False, also when a
+            link or a redirection of another site leads to a page.
     """
     response.set_cookie(
         cookie,

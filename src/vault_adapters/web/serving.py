@@ -59,7 +59,7 @@ def host_names(host: str, port: int) -> list[str]:
 
 
 class _Server(uvicorn.Server):
-    """Ends without raising the signal again as uvicorn does, so that the caller can close the vault."""
+    """Does not raise the signal again at its end, unlike uvicorn, so that the caller can close the vault."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

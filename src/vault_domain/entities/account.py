@@ -51,7 +51,7 @@ else:
 
 
 @scrubbed_class
-@frozen(cache_hash=True)  # a refresh looks its account up in many tables
+@frozen(cache_hash=True)  # a refresh looks its account up in many dictionaries
 class Account:
     """One account of a tenant at a provider.
 
@@ -160,7 +160,7 @@ class AccountInfo:
     Attributes:
         account: the account.
         state: the connection state; REAUTHORIZATION_REQUIRED means that the user must connect the account again.
-        reason: the error code that explains a state other than CONNECTED, or None. In the answer of
+        reason: the error code that explains a state other than CONNECTED, or None. In the result of
             `store_token_set` it may also be the `refresh_token_problem` of the token set.
         label: the latest label that was given with a token set, such as an e-mail address, or None.
         scopes: the scopes of the access token.

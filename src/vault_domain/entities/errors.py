@@ -141,7 +141,7 @@ class RefreshNotPersistedError(VaultError):
 
 
 class ProviderConfigurationError(VaultError):
-    """The provider refuses this vault's client or request, or it has no refresher; no token was changed.
+    """The provider refuses this vault's client or request, or the vault has no refresher for it; no token was changed.
 
     Attributes:
         refused: whether the provider answered that it refuses the request. Refreshers pass False if the provider was
@@ -191,9 +191,9 @@ class DecryptionError(VaultError):
 
 
 class KeyUnavailableError(VaultError):
-    """No master key of this process can be used; the stored values are intact.
+    """The master key for this operation cannot be used; the stored values are intact.
 
-    The key service does not answer, the master key was retired or set back, or this process does not have it.
+    The key service does not answer, the key was retired or its state was set back, or this process lacks the key.
     """
 
     default_code = "key_unavailable"

@@ -98,10 +98,12 @@ class ImportedToken:
 
     @property
     def extra(self) -> Extra:
-        """Always empty, because dumps hold no extra members."""
+        """Always empty, because an import brings no extra members."""
         return NO_EXTRA
 
-    def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> ImportedWrite:
+    def seal(
+        self, sealed: SealedToken, lead: timedelta | None = None, due_in: timedelta | None = None
+    ) -> ImportedWrite:
         """Return the write that stores this token with the sealed value."""
         code = (self.error_code or IMPORTED_CODE) if self.status is TokenStatus.INVALID else None
         return ImportedWrite(
@@ -116,12 +118,19 @@ class ImportedToken:
             self.created_at or self.updated_at,
             self.updated_at,
             lead,
+            due_in,
         )
 
 
 @frozen
 class ImportedWrite:
-    """A sealed value to import; `ImportedToken` explains the fields, and `TokenWrite` explains ``lead``."""
+    """A sealed value to import; `ImportedToken` explains most fields.
+
+    Attributes:
+        lead: see `TokenWrite`.
+        due_in: time after the last refresh, or else after the creation, at which the value makes its account due at the
+            latest; None if it sets no such time.
+    """
 
     key: TokenKey
     sealed: SealedToken
@@ -134,6 +143,7 @@ class ImportedWrite:
     created_at: datetime | None
     updated_at: datetime | None
     lead: timedelta | None = None
+    due_in: timedelta | None = None
 
 
 class ImportOutcome(enum.Enum):
@@ -164,8 +174,8 @@ class ImportReport:
     Attributes:
         imported: rows stored under keys that held nothing.
         replaced: rows that replaced a stored token, with ``overwrite``.
-        skipped: all further rows for a key that this import has stored, and without ``overwrite`` the rows for keys
-            that held a token before.
+        skipped: all further rows for a key that this import, or an earlier run of it, has stored; and without
+            ``overwrite`` the rows for keys that held a token before.
         failed: rows that could not be read or stored.
         failures: the first thousand failed rows.
     """

@@ -136,8 +136,8 @@ class Reencryption:
         destroyed: number of data keys that this run destroyed: those that were emptied at least 24 hours ago; with
             ``compromised``, all emptied ones.
         remaining: number of values that are still under decrypt_only data keys that are not marked as emptied.
-        unreadable: the data keys because of which values could not be re-encrypted. It is usually a value's old data
-            key, but it is the active one if that cannot be unwrapped.
+        unreadable: the data keys because of which values could not be re-encrypted: a value's old data key, or the
+            tenant's active data key if that one cannot be unwrapped.
         unreadable_tokens: keys of the first thousand tokens whose values could not be re-encrypted, sorted.
     """
 
@@ -198,7 +198,7 @@ class ErasureReport:
         accounts: number of accounts whose tokens, labels and refresh states were deleted.
         data_keys: number of destroyed data keys.
         wraps: number of deleted wraps.
-        audit_events: number of earlier audit events that lost tenant and identifier.
+        audit_events: number of earlier audit events from which tenant and identifier were removed.
         checkpointed: SQLite only: whether the write-ahead log was emptied, so that no file of the database holds the
             deleted rows. False if an open reader or an error prevented it. None on other stores; see the guide on
             erasure.

@@ -20,7 +20,7 @@ class Operation(enum.Enum):
     """An attempt takes the lease of an account."""
     REFRESH = "refresh"
     """An attempt after its claim, until its answer is stored. If the callers' deadline ends first, the operation ends
-    with it, and storing the late answer is a second one."""
+    then, and storing the late answer is a second operation."""
     EXCHANGE = "exchange"
     """One request to a provider, and its answer."""
     JOURNAL = "journal"

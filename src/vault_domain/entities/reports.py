@@ -14,7 +14,7 @@ class HealthCount:
     Attributes:
         provider: the provider.
         health: the tokens' health.
-        count: how many there are.
+        count: number of these tokens.
         is_estimate: whether the count is partly an estimate from a sample, because there are too many tokens to count.
     """
 
@@ -27,6 +27,8 @@ class HealthCount:
 @frozen
 class Incident:
     """A pause of an OAuth client at a provider: the vault sends only probes for this client, one per interval.
+
+    A pause for ``client_mismatch`` holds back only credentials that were stored under another client.
 
     Attributes:
         provider: the provider.
@@ -113,7 +115,7 @@ class SweepReport:
         reauthorization_required: accounts whose user must connect them again; they are not tried again.
         skipped: accounts that were neither refreshed nor counted as failed: another writer was faster, too little was
             left of the lease, or the request limit allowed no request. The request limit is asked before the claim, so
-            such an account is not among the claimed ones.
+            an account that it holds back does not count as claimed.
         unreadable: accounts whose credential could not be decrypted, or whose rows cannot be used.
     """
 

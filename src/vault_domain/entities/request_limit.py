@@ -39,7 +39,7 @@ class RequestLimit:
         requests: the number of requests that the provider accepts within ``per``.
         per: the period of the limit.
         counted: a `Counted` or its text. ``client``: the provider counts the requests of a client for all of its
-            accounts together; ``account``: it counts the requests for each account on their own.
+            accounts together; ``account``: it counts the requests of each account separately.
 
     Raises:
         InvalidInputError: an argument is not valid.

@@ -115,7 +115,7 @@ def as_value(value: object, name: str = "value") -> Secret:
     """Return a value that can be stored: a `Secret`, or a text as a `Secret`; see `as_secret`.
 
     Raises:
-        InvalidInputError: the value is empty, or see `Secret`.
+        InvalidInputError: the value is empty, or it breaks a rule of `Secret`.
     """
     secret = as_secret(value)
     if not secret.reveal():
@@ -129,7 +129,7 @@ def is_storable(text: object) -> bool:
 
 
 def is_too_long(text: object) -> bool:
-    """Return whether a text cannot be a secret only because it is too long."""
+    """Return whether a text is too long for a secret and breaks no other rule."""
     return isinstance(text, str) and _problem_with(text) == _TOO_LONG
 
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 LEAST_CONFIRMATION = timedelta(seconds=30)
-"""Time between two reports from which the second confirms the first, unless the host configures another."""
+"""Shortest time between two reports at which the second confirms the first, unless the host configures another."""
 
 MOST_CONFIRMATION = timedelta(minutes=10)
-"""Time after which a report counts as a first one again, unless the host configures another."""
+"""Longest time between two reports at which the second confirms the first, unless the host configures another."""
 
 
 class Report(enum.Enum):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.choice import Choice
@@ -241,10 +241,19 @@ class TokenDraft:
     client: bytes | None = None
     extra: Extra = NO_EXTRA
 
-    def seal(self, sealed: SealedToken, lead: timedelta | None = None) -> TokenWrite:
+    def seal(self, sealed: SealedToken, lead: timedelta | None = None, due_in: timedelta | None = None) -> TokenWrite:
         """Return the write that stores this draft with the sealed value."""
-        write = TokenWrite(self.key, sealed, self.expires_at, self.lifetime, self.scopes, self.refreshed, lead)
-        return write if self.client is None else evolve(write, client=self.client)
+        return TokenWrite(
+            self.key,
+            sealed,
+            self.expires_at,
+            self.lifetime,
+            self.scopes,
+            self.refreshed,
+            lead,
+            client=self.client,
+            due_in=due_in,
+        )
 
 
 @frozen

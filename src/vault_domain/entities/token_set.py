@@ -67,7 +67,8 @@ def _as_refresh_lifetime(value: timedelta | float | None) -> timedelta | None:
 
 
 def _as_extra(value: Mapping[str, str]) -> Extra:
-    return as_extra(value)  # mypy does not accept a decorated function as a converter
+    # mypy does not accept a decorated function as a converter; most answers have no extra members
+    return NO_EXTRA if value is NO_EXTRA else as_extra(value)
 
 
 def _as_problem(value: object) -> str | None:

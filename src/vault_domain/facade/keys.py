@@ -115,7 +115,7 @@ class VaultKeys:
         - The tokens' generations and times stay.
         - A value that another caller stores meanwhile is not overwritten.
         - Unreadable values are counted and left unchanged.
-        - An old data key without values is marked as emptied. The first run after at least 24 hours destroys it.
+        - An old data key without values is marked as emptied. The first run at least 24 hours later destroys it.
 
         Args:
             tenant_id: the tenant whose values are re-encrypted; None: all tenants.

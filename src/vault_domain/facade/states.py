@@ -13,7 +13,7 @@ from vault_domain.facade.arguments import as_account
 from vault_domain.services.tokens.states import LONGEST_STATE, OpenedState, StateService
 
 _LONGEST_CONTENT = LONGEST_STATE // 2
-"""Largest number of bytes to seal. The state of that many bytes is not longer than `LONGEST_STATE`."""
+"""Largest number of bytes to seal; the resulting state is not longer than `LONGEST_STATE`."""
 
 
 class VaultStates:

@@ -228,9 +228,9 @@ class TokenVault:
         Args:
             account: the account to delete.
             revoke: first ask the provider to revoke the credential (RFC 7009), within the refresh deadline. The
-                tokens are deleted even if the provider does not confirm. A provider such as Google ends all grants of
-                the user for this client; it is not asked while another tenant has an account with the same provider
-                and identifier (`AccountDeletion.reason` is then ``shared_grant``).
+                tokens are deleted even if the provider does not confirm. A provider such as Google then ends all grants
+                of the user for this client, so it is not asked while another tenant has an account with the same
+                provider and identifier (`AccountDeletion.reason` is then ``shared_grant``).
         """
         return await self._services.accounts.delete(
             read.as_account(account), revoke=read.as_flag(revoke, "revoke"), actor=self._actor
@@ -248,7 +248,8 @@ class TokenVault:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
                 None: until the refresh has ended. With or without a timeout, if the stored token is still valid, the
-                caller waits at most one second for a new one, and then gets the stored one.
+                caller waits at most one second for a new one, and then gets the stored one. This limit does not apply
+                at a provider that ends the old token when it issues a new one.
             fresh: see `get_token`.
 
         Raises:
@@ -271,7 +272,7 @@ class TokenVault:
         """Refresh now, even if the token is not due, and despite backoff and unknown outcomes.
 
         Raises:
-            ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
+            ReauthorizationRequiredError, RefreshFailedError and the other errors of `ensure_access_token`.
         """
         return self._noted(await self._services.refreshing.refresh(read.as_account(account), actor=self._actor))
 
@@ -283,26 +284,29 @@ class TokenVault:
           So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
-          the account and return the new token. If the refresh fails, the token stays invalid.
-        - Otherwise, as for an API key, the first report makes the token suspect and returns it again: one 401 may be a
-          resource's mistake. A second report makes it invalid and raises `ReauthorizationRequiredError`, if it comes at
-          least 30 seconds and at most 10 minutes later (`VaultConfig.rejection_confirm_after` and
-          ``rejection_confirm_within``).
+          the account and return the new token. If the refresh fails, the token stays invalid. A token that is its own
+          credential is refreshed without the mark.
+        - If the credential is invalid, mark the access token invalid and raise `ReauthorizationRequiredError`.
+        - Otherwise, as for an API key, the first report makes the token suspect, and the call returns the token again,
+          because one 401 may be a resource's mistake. A second report that comes at least 30 seconds and at most 10
+          minutes later (`VaultConfig.rejection_confirm_after` and ``rejection_confirm_within``) makes the token invalid
+          and raises `ReauthorizationRequiredError`.
 
         Args:
             token: the access token or API key as the vault returned it.
 
         Raises:
-            ReauthorizationRequiredError, RefreshFailedError and the others of `ensure_access_token`.
+            ReauthorizationRequiredError, RefreshFailedError and the other errors of `ensure_access_token`.
         """
         return self._noted(await self._services.rejections.report(read.as_presented_info(token), actor=self._actor))
 
     @scrubbed_async
     async def api_hosts(self, token: Token) -> tuple[str, ...]:
-        """Return the hosts to which an access token may be sent, as its provider's profile names them.
+        """Return the hosts to which an access token may be sent, as its provider's refresher names them.
 
-        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. Empty:
-        there is no profile, it names none, or the host's ``account_variables`` fails or takes more than ten seconds.
+        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. The
+        refresher of a profile names the profile's hosts. The result is empty if the refresher names no hosts, or if its
+        ``account_variables`` fails or takes more than ten seconds.
 
         Args:
             token: the access token as the vault returned it; its extra members may name the hosts of its account.
@@ -442,8 +446,8 @@ class TokenVault:
             overwrite: replace stored tokens. The new token gets a new id, and its generation begins at 1.
             dry_run: only count. A dry run needs about a hundred bytes of memory per row.
             source: a name for the imported data, such as the name of its file. After an interruption, a run with the
-                same name recognizes the rows of the earlier run, so that the latest row still wins. It has
-                no effect with ``overwrite``.
+                same name recognizes the rows of the earlier run, so that the latest row still wins. With
+                ``overwrite``, the name has no effect.
             progress: called with the counts so far after each batch.
 
         Raises:
@@ -468,10 +472,10 @@ class TokenVault:
         dry_run: bool = False,
         progress: Callable[[RevivalReport], object] | None = None,
     ) -> RevivalReport:
-        """Make credentials refreshable again after refreshes condemned them by mistake; their values are still stored.
+        """Make credentials refreshable again that refreshes condemned by mistake; their values are still stored.
 
         Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
-        that a host marked invalid stays invalid, and so does one that has expired. It works in transactions of 500
+        that a host marked invalid stays invalid, and so does one that has expired. Each transaction revives at most 500
         credentials, and a repeated call is harmless.
 
         Args:
@@ -546,7 +550,7 @@ class TokenVault:
 
     @scrubbed_async
     async def prune_audit(self, *, older_than: timedelta) -> int:
-        """Delete the audit events that are older than this; return their number.
+        """Delete the audit events that are older than ``older_than``; return their number.
 
         Events that confirm the states of keys, and those of erasures and prunings, stay. If any event was deleted, the
         event ``audit_pruned`` is appended. On Postgres, the partition of a month is dropped once all its events

@@ -46,7 +46,7 @@ class AccountRepository(Protocol):
         """
 
     async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
-        """List the tenants that have a token, sorted by their ids; an index finds each of them.
+        """List the tenants that have a token, sorted by their ids, without reading every token.
 
         Args:
             limit: largest number of tenants.
@@ -81,4 +81,4 @@ class AccountRepository(Protocol):
         """
 
     async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens and refresh state in one transaction; return the number of deleted tokens."""
+        """Delete an account's tokens, label and refresh state atomically; return the number of deleted tokens."""

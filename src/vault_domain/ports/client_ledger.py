@@ -14,7 +14,8 @@ from vault_domain.rules.clients import ClientRules
 MOST_COUNTED = 1000
 """Largest number of other accounts' rejections that the guard of a fleet counts.
 
-It counts up to one success more, because it adds the rejection of the present account to the counted ones.
+The guard counts successes up to `MOST_COUNTED` + 1, because it adds the rejection of the present account to the
+counted rejections before it compares both numbers.
 """
 
 
@@ -65,12 +66,12 @@ class ClientLedger(Protocol):
         """
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record, because the client succeeded; if it was paused, write the event ``client_resumed``."""
+        """Delete a record after a success; if its scope was paused, write the event ``client_resumed``."""
 
     async def condemn(
         self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None
     ) -> Change[Verdict]:
-        """Mark the attempt's credential invalid as `RefreshLedger.reject` does, unless the fleet is to be spared.
+        """Mark the attempt's credential invalid as `RefreshLedger.reject` does, unless most of the fleet is rejected.
 
         The scope's record is locked first, so that processes that store rejections at the same time see each other's.
         Then the first of these cases applies:

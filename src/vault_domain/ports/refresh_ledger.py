@@ -78,8 +78,8 @@ class Failure:
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
         refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
-        refused_for: length of the run of refusals up to this refusal. If the run began earlier,
-            `RefreshState.refused_since` becomes the time of this refusal minus this length; None: it stays as stored.
+        refused_for: length of the run of refusals up to this refusal. If this refusal continues a run,
+            `RefreshState.refused_since` becomes the time of this refusal minus this length; None leaves it as stored.
     """
 
     code: str | None
@@ -95,7 +95,7 @@ class DueAccount:
 
     Attributes:
         account: the account.
-        due_at: time at which it became due, UTC; the last one of a batch is the ``since`` of the next batch.
+        due_at: time at which the account became due, UTC; the last ``due_at`` of a batch is the next batch's ``since``.
     """
 
     account: Account
@@ -107,7 +107,7 @@ Judge = Callable[[AccountRecord | None, datetime], datetime | None]
 
 
 INVALID = "invalid_grant"
-"""Error code that stands for the mark of an invalid credential which has no error code."""
+"""The error code that `mark_of` returns for an invalid credential without an error code."""
 
 
 class CommitOutcome(enum.Enum):
@@ -186,7 +186,8 @@ class RefreshLedger(Protocol):
     refresh the account (`vault_domain.rules.refresh.next_due`). So each mutation sets ``due_at``:
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
-    - A stored access token with a ``due_in``: that time from now, unless ``due_at`` is already earlier.
+    - A stored access token with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an
+      imported one it counts from its last refresh, or else from its creation.
     - A stored value without such a time: now, but only if the account already has a label, a refresh state or a
       schedule.
     - An access token that is marked invalid: now.
@@ -279,7 +280,7 @@ class RefreshLedger(Protocol):
         The vault calls this method in three cases:
 
         - The provider rejected the credential for good.
-        - The provider replaced the credential by one that cannot be stored. The attempt has been committed before.
+        - The provider replaced the credential by one that cannot be stored. The attempt has already been committed.
         - The provider consumed the credential, but its answer can no longer be decrypted.
 
         Returns:

@@ -70,9 +70,9 @@ class TokenRefresher(Protocol):
     #   client when one token is revoked.
     # - `request_limit`: a `RequestLimit`; all processes together send no more token requests than it allows.
     # - `concurrency`: the largest number of requests that one process has open at the provider.
-    # Each of the others is a timedelta or None:
+    # Each of these optional attributes is a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
-    # - `idle_lifetime`: the time after which a refresh token that is not used lapses. A grant is refreshed before.
+    # - `idle_lifetime`: the time after which a refresh token that is not used lapses. Sweeps refresh it before then.
 
 
 def times_of(refreshers: Mapping[str, TokenRefresher], name: str) -> dict[str, timedelta]:
@@ -106,7 +106,7 @@ class ClientNamer(Protocol):
     """
 
     def client_id_of(self, account: Account | None) -> str | None:
-        """Return the id of the client that is presented for an account; None if it shares no client with others.
+        """Return the id of the client that is presented for an account; None if the account has a client of its own.
 
         For the account None, return the client of all accounts; None if the client depends on the account.
         """

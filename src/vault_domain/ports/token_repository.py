@@ -110,18 +110,18 @@ class TokenRepository(Protocol):
         """
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the event ``refresh_token_expiring`` for refresh tokens that end soon, once for each stored value.
+        """Write the event ``refresh_token_expiring`` for refresh tokens that expire soon, once for each stored value.
 
-        A token ends soon if it is not invalid, has not expired, and expires within ``notice``, or within half of its
+        A token expires soon if it is not invalid, has not expired, and expires within ``notice``, or within half of its
         lifetime if that is less.
 
         Args:
             notice: time before the expiry.
-            limit: largest number of tokens; the tokens that end first are taken.
+            limit: largest number of tokens; the tokens that expire first are taken.
             actor: who runs the sweep, for the audit log.
 
         Returns:
-            The number of tokens that end soon and had no such event.
+            The number of tokens that expire soon and had no such event.
         """
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:

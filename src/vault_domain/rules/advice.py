@@ -67,7 +67,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.REFRESH_TOKEN_ENDING: (
         _WARNING,
-        "Refresh tokens end soon; then users must connect these accounts again.",
+        "Refresh tokens expire soon; then users must connect these accounts again.",
         "Ask the users to connect again before that.",
     ),
     FindingCode.REFRESH_FAILING: (
@@ -142,7 +142,7 @@ def finding(
     accounts: int = 0,
     examples: tuple[Account, ...] = (),
 ) -> Finding:
-    """Return a finding with the severity and the texts of its code; causes of outages and pauses have own actions."""
+    """Return a finding with severity and texts of its code; a known cause of an outage or pause has its own action."""
     severity, sentence, action = ADVICE[code]
     if code in _WITH_CAUSES and detail is not None:
         action = _ACTIONS.get(detail, action)

@@ -20,7 +20,7 @@ MOST_ACCOUNTS = 10
 """Largest allowed value of `ClientRules.accounts`."""
 
 _REPEATED = 3
-"""Probe intervals for which an account waits that was refused lately, so that other accounts are tried first."""
+"""Number of probe intervals that an account waits if it was refused lately, so that other accounts probe first."""
 
 _NEVER_A_FLEET = 2**31
 
@@ -132,9 +132,9 @@ def concerns(record: ClientRecord, stored: bytes | None, client: bytes | None) -
 def holds_back(record: ClientRecord, account: Account, code: str | None) -> bool:
     """Return whether a pause that concerns an account's credential holds the account back.
 
-    A mass rejection holds back only accounts that were rejected during it. Another account's grant may be alive, and
-    nobody but the provider can tell. If it is rejected too, it is spared and held back from then on, so each account
-    sends one request more at most.
+    A mass rejection holds back only accounts that were rejected during it. The grant of any other account may be alive,
+    and nobody but the provider can tell. If such an account is rejected too, its credential is spared and the account
+    is held back from then on. So each account sends one request more at most.
 
     Args:
         record: the pause.
@@ -173,7 +173,7 @@ def may_probe(
 
 
 def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
-    """Return whether the provider rejects a fleet: many accounts, and more accounts than it gives tokens to."""
+    """Return whether the provider rejects most of a fleet: many accounts, and more than it gives tokens to."""
     return rejected >= rules.fleet and rejected > succeeded
 
 

@@ -133,7 +133,7 @@ def account_codes(
 
 
 def provider_codes(provider: ProviderFacts) -> Iterator[tuple[FindingCode, str | None]]:
-    """Return the findings' codes that concern all accounts of a provider, each with the finding's detail."""
+    """Return the codes of the findings about all accounts of a provider, each with the finding's detail."""
     if provider.unverified:
         yield FindingCode.PROFILE_UNVERIFIED, ", ".join(provider.unverified)
     if provider.names_hosts is False:

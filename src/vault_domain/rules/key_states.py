@@ -52,7 +52,7 @@ def may_seal(key: DataKeyRecord) -> bool:
 
 
 def is_resurrected_master_key(key: MasterKeyRecord) -> bool:
-    """Return whether a master key was set back: from retired, or to active although another one was activated.
+    """Return whether a master key was set back: from retired, or to active after another master key became active.
 
     A retired master key that was introduced again is not resurrected.
     """

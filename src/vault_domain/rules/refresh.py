@@ -230,7 +230,7 @@ def _not_before(
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
-    # Compare the grace period with ``start``, because it may end before the backoff does.
+    # The repetition begins at ``start``, not ``now``, and the grace period may end before that.
     if may_repeat(rule.rotation, since_first_request(state, now) + (start - now), rule.timing):
         return start
     # The quiescence gives the attempt with the unknown outcome time to store its answer. So the quiescence does not
@@ -252,9 +252,10 @@ def decide_ahead(
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
-    For an account that has a valid access token with an expiry, or an invalid access token, this function decides as
-    `decide` does, but with the horizon in place of the shorter buffer. It also refreshes a grant whose refresh token
-    would lapse unused (`idle_due`). Other accounts are refreshed only when a caller asks for their access token.
+    For an account whose access token is invalid, or valid with an expiry, this function decides as `decide` does, but
+    with the horizon in place of the shorter buffer. It also has a grant refreshed before its refresh token lapses
+    unused (`idle_due`), even if the access token has no expiry. Other accounts are refreshed only when a caller asks
+    for their access token.
 
     Args:
         record: the stored account; None if nothing is stored.

@@ -16,8 +16,8 @@ class RefreshTiming:
         deadline: longest time that a caller waits for the provider.
         quiescence: waiting time after an unknown outcome, unless the provider accepts the credential again.
         commit_budget: time reserved for storing the answer.
-        slack: longest time between claim and request. If more time has passed, the provider is not called, because less
-            than deadline and commit budget is left of the lease.
+        slack: longest time between claim and request. If more time has passed, the provider is not called, because the
+            rest of the lease is shorter than deadline plus commit budget.
         answer_deadline: time after the deadline for which the exchange goes on, so that a late answer can be stored.
         hold: time for which a committed answer is held, in case the store loses the commit; also the time after a
             change of the store's timeline for which no credential of a strict provider is presented.

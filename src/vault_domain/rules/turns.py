@@ -19,11 +19,11 @@ def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, 
     When the store's timeline changes, the store may lose its last commits, such as an answer, or the claim of an
     attempt whose request is open. If an answer is lost, the spent credential that it had replaced is stored again.
     During the hold, the processes that still have such answers store them again. A provider that is not strict accepts
-    a credential that was spent a moment ago, so its credentials need no pause.
+    a credential that was spent a moment ago, so its credentials may be presented at once.
 
     Args:
         rotation: the provider's rotation policy.
-        hold: length of the pause after the change.
+        hold: time after the change for which no credential of a strict provider may be presented.
         turned_at: time of the change; see `Snapshot`.
         now: the store's time.
     """

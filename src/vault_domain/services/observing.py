@@ -150,6 +150,6 @@ def outcome_of(error: BaseException | None) -> tuple[str, str | None]:
 
 
 def _cause(error: VaultError) -> str | None:
-    """Return an error's reason if it is a registered code or a documented cause, else None: it may be free text."""
+    """Return an error's reason if it is a registered code or a documented cause, else None, as for free text."""
     code = plain_text(error.reason)
     return code if code in PROVIDER_CAUSES or code in STORAGE_CAUSES else registered_code(code)

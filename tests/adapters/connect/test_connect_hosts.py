@@ -119,5 +119,5 @@ async def test_a_redirect_uri_that_leads_to_another_page(make_app, vault, provid
         for _ in range(2):  # it is said once
             assert (await browser.get("http://localhost/connect/local")).status_code == 303
     said = [record.message for record in of_the_vault(caplog)]
-    expected = "the redirect URI leads to another path than '/connect/callback', where the callback is answered"
+    expected = "the path of the redirect URI does not end with '/connect/callback', the path of the callback's page"
     assert said == [expected] * warnings

@@ -1,11 +1,14 @@
 """Operators' lists read their pages from an index, however many accounts there are."""
 
 import json
+import re
 
 import psycopg
 import pytest
 
-from vault_adapters.stores.postgres.statements import load_statements
+from vault_adapters.stores.postgres.statements import load_statements, planned_once
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.entities.account import ConnectionState
 
 ACCOUNTS = 40_000
 FILL = f"""
@@ -25,6 +28,10 @@ PLACE = {"after_tenant_id": "t2", "after_provider": "", "after_identifier": "", 
 MOST_BLOCKS = 500
 """A page of twenty accounts reads some blocks for each; the whole table has several times as many."""
 
+KEPT_PLANS = """
+SELECT statement, generic_plans > custom_plans FROM pg_catalog.pg_prepared_statements WHERE statement ~ '^WITH page '
+"""
+
 
 @pytest.fixture(scope="module")
 def filled(postgres):
@@ -43,25 +50,62 @@ def nodes_of(plan):
         yield from nodes_of(inner)
 
 
-@pytest.mark.parametrize(
-    ("query", "index"),
-    [
-        ("list_all_accounts", "token_account"),
-        ("list_doubtful_accounts", "token_doubtful"),
-        ("list_troubled_accounts", "account_troubled"),
-        ("list_tenants", "token_"),
-        ("list_provider_accounts", "token_provider"),
-        ("list_accounts", "token_account"),
-    ],
-)
-def test_a_page_is_read_from_an_index(filled, query, index):
+INDEXES = {
+    "list_all_accounts": "token_account",
+    "list_doubtful_accounts": "token_doubtful",
+    "list_troubled_accounts": "account_troubled",
+    "list_tenants": "token_",
+    "list_provider_accounts": "token_provider",
+    "list_accounts": "token_account",
+}
+
+
+def parameters_of(query):
     parameters = {**PLACE, "after": "t2", "limit": 21, "tenant_id": "t77"}
-    parameters |= {"provider": "rare"} if query == "list_provider_accounts" else {}
-    statement = load_statements("vault")[query]
-    [(found,)] = filled.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters).fetchall()
+    return parameters | ({"provider": "rare"} if query == "list_provider_accounts" else {})
+
+
+def check_plan(found, index):
     [plan] = found if isinstance(found, list) else json.loads(found)
     nodes = list(nodes_of(plan["Plan"]))
     assert "Seq Scan" not in {node["Node Type"] for node in nodes}
     assert any(node.get("Index Name", "").startswith(index) for node in nodes)
     blocks = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     assert blocks < MOST_BLOCKS, blocks
+
+
+@pytest.mark.parametrize(("query", "index"), INDEXES.items())
+def test_a_page_is_read_from_an_index(filled, query, index):
+    statement = load_statements("vault")[query]
+    [(found,)] = filled.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters_of(query)).fetchall()
+    check_plan(found, index)
+
+
+@pytest.mark.parametrize(("query", "index"), INDEXES.items())
+def test_a_plan_that_is_kept_reads_a_page_from_an_index(filled, query, index):
+    parameters = parameters_of(query)
+    names = []
+
+    def numbered(match):
+        names.extend({match[1]} - set(names))
+        return f"${names.index(match[1]) + 1}"
+
+    statement = re.sub(r"%\((\w+)\)b", numbered, planned_once(load_statements("vault")[query], 21, None))
+    filled.execute(f"PREPARE {query} AS {statement}")
+    filled.execute("SET plan_cache_mode = force_generic_plan")
+    given = ", ".join("NULL" if parameters[name] is None else f"'{parameters[name]}'" for name in names)
+    [(found,)] = filled.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE {query}({given})").fetchall()
+    check_plan(found, index)
+
+
+async def test_pages_of_all_tenants_accounts_are_planned_once(filled):
+    """A new plan for each page would take about as long as the page itself."""
+    places = [("", "", ""), ("t2", "google", "u29"), ("t99", "", "")]
+    asked = [(state, None) for state in (None, *ConnectionState)] + [(None, "google"), (None, "rare")]
+    async with open_postgres_store(filled.info.dsn, migrate=False, schema="vault", pool_size=1) as store:
+        for after in places * 4:
+            for state, provider in asked:
+                await store.accounts.list_all(provider=provider, state=state, limit=21, after=after)
+        plans = await store.accounts._database.fetch(KEPT_PLANS, {})
+    assert len(plans) == 4
+    assert all(kept for _, kept in plans), plans

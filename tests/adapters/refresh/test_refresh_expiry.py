@@ -137,6 +137,16 @@ async def test_single_tokens_of_an_idle_grant_are_scheduled(opened, clock, order
     assert (await vault.refresh_due()).refreshed == 1
 
 
+async def test_an_imported_idle_grant_is_refreshed_before_it_lapses(opened, clock):
+    vault = await opened(Idle(TokenSet("access-1", "refresh-1")))
+    past = clock.now() - 20 * DAY
+    await vault.import_tokens([ImportedToken(key, "value", created_at=past) for key in (ACCESS, REFRESH)])
+    clock.advance(4 * DAY - timedelta(minutes=1))
+    assert (await vault.refresh_due()).refreshed == 0
+    clock.advance(timedelta(minutes=1))
+    assert (await vault.refresh_due()).refreshed == 1
+
+
 @pytest.mark.parametrize("value", [0, -1, "2h", timedelta(0)])
 def test_a_default_lifetime_is_a_positive_duration(value):
     with pytest.raises(InvalidInputError):

@@ -8,7 +8,7 @@ from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
 from tests.support.databases import SqliteFile
 
-from vault_adapters import Account, TokenSet, open_vault
+from vault_adapters import Account, ConnectionState, TokenSet, open_vault
 from vault_adapters.web import dashboard
 
 MANY = 100_000
@@ -37,6 +37,11 @@ async def big(tmp_path):
         await vault.store_token_set(Account("tenant-000000", "github"), TokenSet("value", expires_in=3600))
         multiply(path)
         yield vault
+
+
+async def test_an_unfinished_count_is_shown_as_a_lower_bound(big):
+    async with browsing(dashboard(big)) as client:
+        assert (await client.get("/")).text.count("≥ ") == len(ConnectionState)
 
 
 async def test_pages_stay_quick(big):

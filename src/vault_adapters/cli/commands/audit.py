@@ -57,7 +57,8 @@ def audit(
     """List the audit events of tokens and keys, the newest last.
 
     Without --tail, --follow, --since, --account and --action, it lists them from the beginning, or from --after on.
-    --follow goes on after an outage of the database, and ends with Ctrl-C. With --json, it writes one object per line.
+    --follow goes on after an outage of the database, and ends with Ctrl-C. With --json, --follow writes one object per
+    line.
     """
     filters = _Filters(account, action, since)
     if tail is None and not follow and not filters.is_set:
@@ -147,8 +148,8 @@ def _list(tenant: str | None, limit: int, after: str | None, *, json: bool) -> N
     _show(page.items, json=False, said=page.next is None)
     if page.next is not None:
         complain(
-            "more events follow these; --tail shows the latest ones, and --after continues after the event with a"
-            " cursor, which --json shows"
+            "more events follow these; --tail shows the latest ones. To continue after the last event shown, pass its"
+            " cursor to --after; --json shows the cursors"
         )
 
 

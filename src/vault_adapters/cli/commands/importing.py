@@ -127,7 +127,7 @@ async def _watched(
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
     """Pass the rows on and print each failure at once, because the report holds only the first thousand failures.
 
-    ``unread`` counts them by their codes.
+    ``unread`` counts the failures by their codes.
     """
     read = 0
     async for row in dump.rows(form, opener):

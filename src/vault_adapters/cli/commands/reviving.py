@@ -1,4 +1,4 @@
-"""`revive`: makes accounts refreshable again after refreshes condemned them by mistake."""
+"""`revive`: makes accounts refreshable again after their credentials were condemned by mistake."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def revive(
     dry_run: Annotated[bool, Parameter(help="Only count; write nothing.", show_default=False)] = False,
     json: Json = False,
 ) -> None:
-    """Make accounts refreshable again after refreshes condemned them by mistake.
+    """Make accounts refreshable again after their credentials were condemned by mistake.
 
     Use it after the provider rejected valid credentials for a time, or after a wrong client id. Credentials that a host
     marked invalid stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per

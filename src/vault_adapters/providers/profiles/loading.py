@@ -17,7 +17,7 @@ from vault_domain.entities.text import plain_text
 
 _LARGEST = 256 * 1024
 _MOST_DOTS = 100
-"""Largest number of dots in a line, because the cost of reading a key grows with the square of its dotted parts."""
+"""Largest number of dots in a line, because the cost of reading a dotted key grows with the square of its parts."""
 
 _FILES = "vault_adapters.providers.profiles"
 
@@ -85,7 +85,7 @@ def packaged_profile(name: str) -> Profile:
 
 
 def as_profile(value: str | PathLike[str] | Profile) -> Profile:
-    """Return a profile: the given one, the package's of a name, or a host's own from the file at a path.
+    """Return a profile: the given one, the package's profile of the given name, or the host's own in the given file.
 
     A text is always taken as a name, so that an unknown name never makes the vault read a file.
     """

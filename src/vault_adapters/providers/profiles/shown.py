@@ -121,7 +121,7 @@ def rotation(profile: Profile) -> str:
     if profile.request.grant == "none":
         return "nothing to refresh"
     kind = f"grace, {duration(facts.grace)}" if facts.grace else facts.kind.replace("_", "-")
-    return f"{kind}; the old token dies" if facts.old_token_dies else kind
+    return f"{kind}; the old access token ends" if facts.old_token_dies else kind
 
 
 def limits(profile: Profile) -> str:

@@ -17,6 +17,7 @@ from vault_adapters.stores.postgres.rows import (
     listed_account,
     time_of,
 )
+from vault_adapters.stores.postgres.statements import planned_once
 from vault_adapters.stores.postgres.tokens import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, ConnectionState
@@ -67,12 +68,14 @@ class PostgresAccountRepository:
         self, *, provider: str | None, state: ConnectionState | None, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
         """List all tenants' accounts, sorted by (tenant_id, provider, identifier)."""
-        parameters = {"provider": provider, "now": self._database.now()}
+        now = self._database.now()
+        parameters = {"provider": provider, "now": now}
         times: list[datetime] = []
 
         async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
-            page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True)) | {"limit": int8(wanted)}
-            rows = await self._database.fetch(self._queries[list_of(state, provider)], parameters | page)
+            page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True))
+            sql = planned_once(self._queries[list_of(state, provider)], wanted, now)
+            rows = await self._database.fetch(sql, parameters | page)
             times.append(time_of(rows))
             return [list(group) for _, group in groupby(filter(has_token, rows), key=owner_of)]
 
@@ -123,7 +126,7 @@ class PostgresAccountRepository:
         return await self._database.transact(work)
 
     async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens and refresh state in one transaction."""
+        """Delete an account's tokens, label and refresh state in one transaction."""
 
         async def work(transaction: Transaction) -> Change[int]:
             place = account_parameters(account)

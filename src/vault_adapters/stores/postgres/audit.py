@@ -98,7 +98,7 @@ class PostgresAuditLog:
         return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
 
     async def _turn(self) -> _Turn:
-        """Return the timeline; read it before the events, so that no cursor names a later timeline than theirs."""
+        """Return the timeline. Read it before the events, so that no cursor names a later timeline than its event's."""
         timeline, met_at = await self._timelines.current()
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
 

@@ -26,7 +26,7 @@ So in distributed tables, the column becomes text with a check.
 """
 
 _WRITER = "citus_write_token"
-"""The function that Citus calls on the node of the tenant, its first argument."""
+"""The function that Citus calls on the node of the tenant that is the function's first argument."""
 
 _HAS_CITUS = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
 _IS_DISTRIBUTED = """

@@ -58,7 +58,7 @@ class PostgresClientLedger:
         return bool(await self._database.write(self._queries["take_client_probe"], parameters))
 
     async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take the turn for one token request of a client; return the time to wait if there is none now."""
+        """Take a turn for one token request of a client and return zero, or return the time until a turn is free."""
         key = {"provider": provider, "client": client or b""}
 
         async def work(transaction: Transaction) -> timedelta:
@@ -87,7 +87,7 @@ class PostgresClientLedger:
     async def condemn(
         self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None
     ) -> Change[Verdict]:
-        """Mark the attempt's credential invalid, unless the fleet is to be spared."""
+        """Mark the attempt's credential invalid, unless the provider rejects most of the fleet."""
 
         async def work(transaction: Transaction) -> Change[Verdict]:
             record, now = await self._lock(transaction, scope)

@@ -77,7 +77,7 @@ class PostgresKeyRepository:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
         for _ in range(_ROUNDS):
             usable = await self._creations.get(record)
-            # The insert waited for others that create this tenant's data key, so the first one's data key is committed.
+            # The insert waited for other transactions that create a data key of this tenant, so one key is committed.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active

@@ -24,10 +24,10 @@ _LATE_SECONDS = 0.5
 """A timer that is late by more than this shows that this process was frozen. Answers may have arrived meanwhile."""
 
 _GRACE_SECONDS = 1.0
-"""Time to read what arrived while this process was frozen."""
+"""Extra time to read what arrived while this process was frozen."""
 
 _MOST_GRACES = 3
-"""Largest number of such times for one statement, so that it ends even if the event loop is always late."""
+"""Largest number of extra times for one statement, so that it ends even if the event loop is always late."""
 
 _KEPT_SECONDS = 60.0
 """Longest limit whose timer stays until it rings. A statement with a longer limit cancels its timer when it ends."""
@@ -105,8 +105,8 @@ class _Watch:
     """Shuts down a connection's socket when the time of its statement has passed.
 
     One timer serves all statements of a connection, because a timer for each statement would fill the event loop's
-    heap, and most of these timers would be cancelled. It is set again when it rings, or for a statement whose time ends
-    before it rings.
+    heap, and most of these timers would be cancelled. The one timer is set again when it rings, or for a statement
+    whose time ends before it rings.
     """
 
     def __init__(self) -> None:

@@ -77,8 +77,9 @@ def notifying_fragments(schema: str) -> dict[str, str]:
     """Return the parts of statements that notify, by name.
 
     - ``told_value``, ``told_change``, ``told_tenant``: expressions for the RETURNING list of a statement that changes
-      the row ``t``. They tell that a value was stored in the row, that the row was deleted or its value became invalid
-      or suspect, and that any rows of its tenant changed. Postgres sends equal notifications of a transaction once.
+      the row ``t``. The first tells that a value was stored in the row; the second, that the row was deleted or its
+      value became invalid or suspect; the third, that any rows of its tenant may have changed. Postgres sends equal
+      notifications of a transaction once.
     - ``told_values``: a query that tells that values were stored in all rows of ``stored``. The statement around it
       must read its result, because Postgres does not run a query whose result is not read.
     """

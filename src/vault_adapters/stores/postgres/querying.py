@@ -46,7 +46,7 @@ async def query_together(
 
 
 async def begin_at(connection: Connection, limits: Limits) -> datetime:
-    """Begin a transaction; return the server's time, which comes with the same answer."""
+    """Begin a transaction and return the server's time, in one round trip."""
     cursor = VaultCursor(connection)
     await answered(connection, limits.answer, cursor.execute(f"{limits.begin}; {_MICROSECONDS}"))
     while cursor.nextset():

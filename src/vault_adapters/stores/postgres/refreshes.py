@@ -69,7 +69,7 @@ class PostgresRefreshLedger:
         snapshot = account_snapshot(rows, account)
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
-            # The timeline may have been noted after this snapshot was read; `turned_at` must not lie in its future.
+            # The timeline may have been noted after this snapshot was read, but `turned_at` must not exceed `now`.
             snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
         age = self._database.noticed(snapshot.now, asked)
         if age is None:
@@ -127,11 +127,11 @@ class PostgresRefreshLedger:
         await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
-        """End the attempt's own lease, even if its claim still waits for a lock after its caller gave up."""
+        """End the attempt's own lease, even if the claim still waits for a lock because its caller gave up early."""
 
         async def work(transaction: Transaction) -> None:
-            # Take the account's lock first, which waits for such a claim, because a statement sees only what was
-            # committed before it began.
+            # Lock the account first: this waits for such a claim. The next statement then sees the claim, because it
+            # begins after the claim's commit.
             await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
 

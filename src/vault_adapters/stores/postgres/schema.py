@@ -101,7 +101,7 @@ async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: s
 def schema_sql(schema: str) -> str:
     """Return a script that creates the schema, for operators who do not let the vault create it.
 
-    Afterwards `open_vault` finds the schema up to date, so its role needs no right to create anything.
+    Afterwards `open_vault` finds the schema up to date, so the vault's role needs no right to create anything.
     """
     return "\n\n".join(["BEGIN;", *schema_steps(schema), "COMMIT;"]) + "\n"
 

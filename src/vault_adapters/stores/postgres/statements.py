@@ -1,5 +1,7 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
+from datetime import datetime
+
 from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
 from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
@@ -118,9 +120,16 @@ that data key.
 """
 
 
-_AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (%(after_tenant_id)b, %(after_provider)b, %(after_identifier)b)
-            AND (%(provider)b::text IS NULL OR provider = %(provider)b)"""
-"""Whether an account of any tenant comes after a position, and belongs to the provider that was asked for."""
+_AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (
+                (SELECT %(after_tenant_id)b::text),
+                (SELECT %(after_provider)b::text),
+                (SELECT %(after_identifier)b::text))
+            AND ((SELECT %(provider)b::text) IS NULL OR provider = (SELECT %(provider)b::text))"""
+"""Whether an account of any tenant comes after a position, and belongs to the provider that was asked for.
+
+The planner does not see a parameter's value in a subquery. So a plan for the position at hand never looks cheaper than
+the plan for all positions; see `planned_once`.
+"""
 
 _TOKENS_OF_PAGE = """(SELECT) one
 LEFT JOIN (page p
@@ -133,6 +142,25 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 ORDER BY t.tenant_id, t.provider, t.identifier"""
 """The tokens of the accounts on a ``page`` of all tenants, with uses and accounts; an empty page gives an empty row."""
+
+
+_LIMIT = "%(limit)b::bigint"
+
+
+def planned_once(sql: str, limit: int, now: datetime | None) -> str:
+    """Return the query for a page with its limit, and the time's source if no clock gives it, in place of parameters.
+
+    The server plans a prepared query again at each call if a plan for any parameters looks more expensive than one for
+    these. With an unknown limit or time it does look so, because the server then expects to read a large part of the
+    table. Planning takes about as long as reading the page, and this text lets the server keep one plan.
+
+    Args:
+        sql: the query, one of those for pages.
+        limit: the number of rows; each limit is a prepared statement of its own.
+        now: the clock's time, or None if there is no clock.
+    """
+    fixed = sql.replace(_LIMIT, str(int(limit)))
+    return fixed if now is not None else fixed.replace(_NOW, "statement_timestamp()")
 
 
 def load_statements(

@@ -32,7 +32,7 @@ _COLUMN = re.compile(_PART)
 
 
 def tenants_trigger_sql(schema: str, table: str, column: str) -> str:
-    """Return a script that erases a tenant in the vault when its row in the host's table is deleted.
+    """Return a script whose trigger erases a tenant in the vault when the tenant's row in the host's table is deleted.
 
     - The trigger also covers TRUNCATE, and the script may be run again.
     - The role that runs the script owns the functions. It needs the rights to change the vault's tables, to read the

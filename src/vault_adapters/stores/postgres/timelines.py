@@ -39,7 +39,7 @@ async def timeline_sql(database: PostgresDatabase) -> str:
 
 
 class Timelines:
-    """Notes the timelines of one database, so that all its processes agree on when the latest one was first met."""
+    """Notes a database's timelines, so that all processes agree on when the latest one was first met."""
 
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database

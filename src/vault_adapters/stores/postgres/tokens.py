@@ -71,8 +71,8 @@ class PostgresTokenRepository:
 
     Args:
         database: runs the statements.
-        queries: the statements; one that stores a value makes its account due no later than the value requires.
-        waking: the same statements, except that one that stores a value makes its account due now.
+        queries: the statements; those that store a value make its account due no later than the value requires.
+        waking: the same statements, except that those that store a value make its account due now.
     """
 
     def __init__(self, database: PostgresDatabase, queries: Queries, waking: Queries) -> None:
@@ -123,7 +123,7 @@ class PostgresTokenRepository:
         return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the events of refresh tokens that end soon, once for each stored value."""
+        """Write the events of refresh tokens that expire soon, once for each stored value."""
         return await note_ending(self._database, self._queries, notice, limit, actor)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
@@ -250,7 +250,7 @@ class PostgresTokenRepository:
         return await self._database.write(queries["store_token"], parameters)
 
     def _storing(self, write: TokenWrite) -> Queries:
-        """Return the statements that store a value: they make its account due as the value requires, or else now."""
+        """Return the statements that make the account due as the value requires; if it requires no time, then now."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
         return self._queries if is_scheduled or write.due_in is not None else self._waking
 

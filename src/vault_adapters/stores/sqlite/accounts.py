@@ -110,7 +110,7 @@ class SqliteAccountRepository:
         return await self._database.transact(work)
 
     async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens and refresh state in one transaction."""
+        """Delete an account's tokens, label and refresh state in one transaction."""
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = account_parameters(account)

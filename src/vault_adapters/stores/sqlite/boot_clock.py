@@ -66,9 +66,9 @@ def machine_boot_clock() -> tuple[str, int] | None:
 def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tuple[str, int, Callable[..., Any]]]:
     """Return the SQL functions with which statements follow steps: name, number of arguments, function.
 
-    - ``vault_boot_id()`` and ``vault_clock_offset()`` are recorded when times are written.
-    - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since then: less
-      than 0 if it was set back; 0 if the step is smaller than a second or not known.
+    - ``vault_boot_id()`` and ``vault_clock_offset()`` return the values that are recorded when times are written.
+    - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since these values
+      were recorded: less than 0 if it was set back; 0 if the step is smaller than a second or not known.
     """
 
     def boot_id() -> str | None:
@@ -80,7 +80,7 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
         return None if found is None else (now() - _EPOCH) // _MICROSECOND - found[1]
 
     def step(recorded_boot: object, recorded_offset: object) -> int:
-        # Most rows have no lease, and a statement calls this several times for each row.
+        # Return early, because most rows have no lease and a statement calls this several times for each row.
         if recorded_boot is None or not isinstance(recorded_offset, int):
             return 0
         found = boot()

@@ -59,7 +59,7 @@ class SqliteClientLedger:
         return await self._database.transact(work)
 
     async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take the turn for one token request of a client; return the time to wait if there is none now."""
+        """Take a turn for one token request of a client and return zero, or return the time until a turn is free."""
         key = {"provider": provider, "client": client or b""}
 
         async def work(transaction: Transaction) -> timedelta:
@@ -73,7 +73,7 @@ class SqliteClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record; if it was paused, write the event."""
+        """Delete a record; if its scope was paused, write the event."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             record = await self._record(transaction, scope)
@@ -87,7 +87,7 @@ class SqliteClientLedger:
     async def condemn(
         self, attempt: Attempt, code: str, scope: ClientScope, rules: ClientRules, *, actor: str | None
     ) -> Change[Verdict]:
-        """Mark the attempt's credential invalid, unless the fleet is to be spared."""
+        """Mark the attempt's credential invalid, unless the provider rejects most of the fleet."""
 
         async def work(transaction: Transaction) -> Change[Verdict]:
             record, now = await self._record(transaction, scope), transaction.now

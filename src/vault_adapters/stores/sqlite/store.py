@@ -64,7 +64,7 @@ async def open_sqlite_store(
         path: a file's path, or ``:memory:``.
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the process's clock.
-        timeout: longest time that a caller waits for other transactions.
+        timeout: longest time that a caller waits for other transactions, and for a query.
         boot: replaces the machine's boot clock, which shows by how much the clock was set after a lease was taken.
 
     Raises:

@@ -50,7 +50,7 @@ from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
-"""The reason of the error for a missing table, among others."""
+"""The reason of the error if a table is missing; some other errors have this reason too."""
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -101,7 +101,7 @@ class SqliteTokenRepository:
         )
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the events of refresh tokens that end soon, once for each stored value."""
+        """Write the events of refresh tokens that expire soon, once for each stored value."""
         return await self._database.transact(
             lambda transaction: note_ending(transaction, self._queries, notice, limit, actor)
         )

@@ -14,7 +14,7 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.ports.change_watch import ChangeHearer
 
 _ASKED_EVERY = 0.005
-"""Seconds for which the file's last answer is used again, because asking takes several system calls."""
+"""Seconds for which the last ``data_version`` is used again, because reading it takes several system calls."""
 
 
 class FileWatch:

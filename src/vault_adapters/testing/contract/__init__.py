@@ -112,7 +112,7 @@ class StoreContract(
     StateCases,
     MigrationCases,
 ):
-    """Cases for every store. Override `open_store`, and `check_idle` and `older_schema` if the store supports them."""
+    """Cases for every store. Override `open_store`; also `check_idle` and `older_schema`, where they apply."""
 
 
 class SharedStoreContract(StoreContract, SharingCases):

@@ -119,7 +119,7 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         clock.advance(5 * MINUTE)
         await claimed(store)
         state = await state_of(store)
-        # The end of the latest attempt with an unknown outcome, and the start of the first such attempt.
+        # The end of the latest lease that ran out, and the start of the first attempt with an unknown outcome.
         assert (state.unknown_since, state.sent_at) == (start + 5 * MINUTE + LEASE, start)
 
     async def test_the_first_unknown_request_stays_through_failures(self, store: Store, clock: ManualClock) -> None:

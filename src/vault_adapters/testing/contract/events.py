@@ -1,4 +1,4 @@
-"""Every mutation writes each of its audit events once, in its own transaction; if this fails, nothing changes."""
+"""Every mutation writes its audit events once, in its transaction; if an event cannot be written, nothing changes."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class ExhaustionCases(RefreshFixtures):
         assert await _run(store) == (None, timedelta(0))
 
     async def check_run(self, store: Store) -> None:
-        """Record two refusals of the account, and check that its run of refusals has a length."""
+        """Record two refusals of the account, and check that its run of refusals is an hour long."""
         for _ in range(2):
             await _fail(store, refused=True, refused_for=HOUR)
         assert (await _run(store))[1] == HOUR

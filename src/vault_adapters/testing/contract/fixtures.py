@@ -29,7 +29,7 @@ REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
 
 class OpenStore(Protocol):
-    """Opens the test's database, at every call the same one; the store takes all times from the given clock."""
+    """Opens the test's database, which is the same at every call; the store takes all times from the given clock."""
 
     def __call__(self, clock: Clock, /) -> AbstractAsyncContextManager[Store]:
         """Return a context manager that opens and closes the store."""
@@ -41,11 +41,11 @@ class ContractFixtures:
     pytestmark = pytest.mark.anyio
 
     def __init_subclass__(cls, *, given: tuple[str, ...] = (), **kwargs: Any) -> None:
-        """Prepare a class of cases; the class of a store's suite inherits it, together with other such classes.
+        """Prepare a class of cases. The test class of a store inherits several such classes.
 
         Args:
-            given: fixtures that every case of this class needs. With autouse, pytest would run them for the cases of
-                the other classes too.
+            given: fixtures that every case of this class needs. They are not autouse, because pytest would then run
+                them for the cases of the other classes too.
             **kwargs: arguments for other base classes.
         """
         super().__init_subclass__(**kwargs)

@@ -1,4 +1,4 @@
-"""Cases for the tables of master keys and data keys. They store no token, so a new store passes them first."""
+"""Cases for the tables of master keys and data keys. These cases store no token, so a new store passes them first."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Migrating a populated database with an older schema loses nothing, and afterwards due accounts are refreshed.
 
-A store whose schema has an earlier version overrides the fixture `older_schema`. Without this fixture, the cases are
-skipped.
+A store whose schema has an earlier version overrides the fixture `older_schema`. Otherwise the cases are skipped.
 """
 
 from __future__ import annotations

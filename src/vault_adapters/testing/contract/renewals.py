@@ -41,7 +41,7 @@ class RenewalCases(ContractFixtures, given=("stored_account",)):
         assert await store.refreshes.claim(await unclaimed(store), attempt.attempt_id) is None
         clock.advance(SECOND)
         assert await store.refreshes.claim(await unclaimed(store), attempt.attempt_id) == clock.now()
-        assert (await state_of(store)).unknown_since == clock.now()  # the end that the renewal set, not the claim's
+        assert (await state_of(store)).unknown_since == clock.now()  # the renewed end of the lease, not the first
 
     async def test_a_renewal_moves_the_due_time_that_the_claim_set(self, store: Store, clock: ManualClock) -> None:
         attempt = await claimed(store)

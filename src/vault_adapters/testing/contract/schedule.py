@@ -56,7 +56,9 @@ async def _write(
     else:
         now = (await store.tokens.get(key)).now
         token = ImportedToken(key, Secret("v"), expires_at=None if lifetime is None else now + lifetime)
-        await store.imports.begin(None).write([token.seal(write.sealed, write.lead)], overwrite=True, actor=None)
+        await store.imports.begin(None).write(
+            [token.seal(write.sealed, write.lead, due_in)], overwrite=True, actor=None
+        )
 
 
 class ScheduleCases(ContractFixtures, given=("data_key",)):
@@ -72,13 +74,28 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         await _write(store, how, lifetime=HOUR)
         assert await due_at(store) == clock.now() + HOUR - LEAD
 
-    @pytest.mark.parametrize("how", WRITES[:-1])
+    @pytest.mark.parametrize("how", WRITES)
     @pytest.mark.parametrize("lifetime", [None, 3 * HOUR, HOUR])
     async def test_an_access_token_may_be_due_before_its_expiry_comes_near(
         self, store: Store, clock: ManualClock, how: str, lifetime: timedelta | None
     ) -> None:
         await _write(store, how, lifetime=lifetime, due_in=2 * HOUR)
         assert await due_at(store) == clock.now() + (HOUR - LEAD if lifetime == HOUR else 2 * HOUR)
+
+    @pytest.mark.parametrize("field", ["last_refreshed_at", "created_at"])
+    async def test_an_imported_access_token_counts_its_idle_time_from_its_last_refresh(
+        self, store: Store, clock: ManualClock, field: str
+    ) -> None:
+        [write] = await answer(store, keys=[ACCESS])
+        [other] = await answer(store, keys=[evolve(ACCESS, provider="other")])
+        past = {"created_at": clock.now() - 4 * HOUR} | {field: clock.now() - HOUR}
+        batch = [
+            ImportedToken(each.key, Secret("v"), **past).seal(each.sealed, each.lead, due_in)
+            for each, due_in in ((write, 3 * HOUR), (other, None))
+        ]
+        await store.imports.begin(None).write(batch, overwrite=False, actor=None)
+        assert await due_at(store) == clock.now() + 2 * HOUR
+        assert await due_at(store, other.key.account) is None
 
     @pytest.mark.parametrize("had_access", [True, False])
     async def test_a_committed_access_token_may_be_due_before_its_expiry_comes_near(

@@ -62,8 +62,8 @@ class LoopbackOpenIdProvider:
     Args:
         issuer: the provider's issuer identifier, with which all its URLs begin.
         client_secret: the client's secret; None makes a random one. If the provider runs in a process of its own
-            (``python -m vault_adapters.testing.openid``), the service under test makes an object with the same issuer
-            and secret, and takes its refresher.
+            (``python -m vault_adapters.testing.openid``), the service under test makes its own object of this
+            class with the same issuer and secret, and uses the `refresher` of that object.
 
     Attributes:
         issuer: the provider's issuer identifier.

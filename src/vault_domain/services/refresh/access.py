@@ -125,8 +125,9 @@ class RefreshService:
         """Return an access token that may be used now; refresh it first if it is due.
 
         ``timeout`` (seconds) covers everything, the first read included. Even with a shorter timeout, a read may take a
-        quarter of a second. A caller whose token is still valid waits at most a second for a new one; after that, the
-        refresh goes on without the caller. If ``fresh`` is True, the first read does not use remembered rows.
+        quarter of a second. A caller whose token is still valid waits at most a second for a new one, unless a refresh
+        ends the old token; after that, the refresh goes on without the caller. If ``fresh`` is True, the first read
+        does not use remembered rows.
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout

@@ -228,7 +228,7 @@ class AnswerKeeper:
         await self._run([partial(self._recover, found) for found in accounts.values()])
         if entries:
             _log.warning(
-                "the journal held %d refreshed token sets; %d accounts still wait for theirs",
+                "the journal held %d refreshed token sets; the database has not stored those of %d accounts yet",
                 len(entries),
                 len(self._held),
             )

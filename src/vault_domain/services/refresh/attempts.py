@@ -134,7 +134,7 @@ class AttemptRunner:
 
         Raises:
             RefreshFailedError: the vault is closing.
-            ProviderConfigurationError: the account's client is paused, and this is no probe.
+            ProviderConfigurationError: the account's client is paused, and this attempt is no probe.
             RateLimitedError: the provider accepts no more requests now.
             StorageError: the store failed. If it stored the claim, the claim is released once the store answers.
         """
@@ -205,7 +205,8 @@ class AttemptRunner:
             await self._release(attempt)
             return NothingSent()
         request, state, since_first, sealer, previous, timeline = prepared
-        attempt = evolve(attempt, timeline=timeline)
+        if timeline != attempt.timeline:
+            attempt = evolve(attempt, timeline=timeline)
 
         async def finish(answer: Answer) -> Refreshed | NothingSent:
             if isinstance(answer, TokenSet):

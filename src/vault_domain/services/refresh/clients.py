@@ -220,7 +220,7 @@ class ClientGuard:
         return seen
 
     def _is_left(self, record: ClientRecord, now: datetime) -> bool:
-        """Return whether a pause is over, because the host has configured another client and nobody uses this one."""
+        """Return whether a pause is over, because the host configured another client and nobody uses the paused one."""
         if not self.clients.is_shared(record.scope.provider) or record.scope.client == self.clients.shared(
             record.scope.provider
         ):

@@ -1,4 +1,4 @@
-"""Holds exchanges with providers: callers wait until the deadline, and late answers are stored too."""
+"""Runs exchanges with providers: callers wait until the deadline, and late answers are stored too."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ class Exchanges:
 
 @define
 class Patience:
-    """Limits a caller's wait for other attempts: for each attempt, until the end that its lease had at the first read.
+    """Limits a caller's wait for other attempts: for each attempt, to the lease's end as the caller first read it.
 
     If the lease still runs at that time, the attempt has renewed it, because the provider has not answered in time.
     """

@@ -1,4 +1,4 @@
-"""Takes reports that a resource rejected a token: replaces it, or makes it suspect if no refresh can replace it."""
+"""Takes reports that a resource rejected a token: replaces the token, or makes it suspect if no refresh can."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RejectionService:
         keeper: stores an answer that waits, so that its token can be marked.
         refreshing: replaces access tokens.
         rules: the rule of each provider that has a refresher.
-        window: the times between two reports within which the second makes a token invalid.
+        window: shortest and longest time between two reports of which the second makes a token invalid.
     """
 
     def __init__(

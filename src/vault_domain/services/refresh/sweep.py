@@ -1,4 +1,4 @@
-"""Runs one sweep: takes due accounts, decides each by the rules, and refreshes them with a limit per provider."""
+"""Runs one sweep: takes due accounts, applies the rules to each, and refreshes a few per provider at a time."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ class AuditService:
         now = self._monotonic()
         self._seen = {place: until for place, until in self._seen.items() if until > now}
         if self._dropped:
-            _log.warning("%d audit events of reads were dropped, because the database did not answer", self._dropped)
+            _log.warning("%d audit events of reads were dropped, because too many were waiting", self._dropped)
             self._dropped = 0
         for start in range(0, len(pending), _BATCH):
             batch = pending[start : start + _BATCH]

@@ -1,4 +1,4 @@
-"""Knows which rows have changed since a read began, so that the old row it returns is not remembered."""
+"""Knows which rows have changed since a read began, so that an old row in its result is not remembered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DOUBT_SECONDS = 60.0
 
 def scope_of_key(key: TokenKey) -> Scope:
     """Return the scope of one row."""
-    return (key.tenant_id, key.provider, key.identifier or "", key.kind.value)
+    return (key.tenant_id, key.provider, key.identifier or "", key.kind)
 
 
 def scope_of_account(account: Account) -> Scope:
@@ -67,7 +67,7 @@ class ChangeLog:
         self._told[mark] = _Told(self.last, value)
 
     def _forget(self) -> None:
-        """Count every row as changed, because the changes are too many to keep."""
+        """Count every row as changed, and keep no single changes."""
         self._all = self.last
         self._scopes.clear()
         self._told.clear()

@@ -8,11 +8,14 @@ from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.rules.clients import ClientRules, is_paused
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.readiness import MASTER_KEY, STORE, ReadinessService, cause_of
 
 _PATIENCE = 1.5
 """Longest time in seconds for store and master key to answer."""
+
+_RULES = ClientRules()
 
 
 class HealthService:
@@ -27,6 +30,7 @@ class HealthService:
         ledger: ClientLedger,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
+        rules: ClientRules = _RULES,
     ) -> None:
         self._tokens = tokens
         self._readiness = readiness
@@ -35,6 +39,7 @@ class HealthService:
         self._ledger = ledger
         self._suspicion = suspicion
         self._notice = notice
+        self._rules = rules
 
     async def report(self, tenant_id: str | None) -> HealthReport:
         """Return the health of the tokens (of one tenant or of all), the store and the master key.
@@ -62,11 +67,11 @@ class HealthService:
         try:
             records, now = await self._ledger.records()
         except VaultError:
-            return (), None  # the store failed after the count, which is reported without incidents
+            return (), None  # the store failed after the count; report the counts without incidents
         found = [
             Incident(record.scope.provider, record.scope.reason, record.opened_at, record.refused_at)
             for record in records
-            if record.opened_at is not None
+            if record.opened_at is not None and is_paused(record, now, self._rules)
         ]
         return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), now
 

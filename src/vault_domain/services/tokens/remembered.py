@@ -71,7 +71,7 @@ class RememberedRows:
     Args:
         policy: the limits.
         tasks: tells the monotonic time.
-        is_at_hand: returns whether a data key (of a tenant, by id) decrypts without asking the store or a key service.
+        is_at_hand: given a tenant and a data key's id, returns whether the key can be used without I/O.
         clock: tells the store's time; None: compute it from the store's time when the store last returned the row.
     """
 
@@ -118,7 +118,7 @@ class RememberedRows:
             key: the key that was asked for.
             row: the stored row; None if nothing usable is stored, which forgets the remembered row.
             store_time: the store's time of the answer.
-            ticket: from before the read or write.
+            ticket: the result of `begin` before the read or write.
         """
         before = self._rows.get(key)
         if before is not None and before.since > ticket.since:

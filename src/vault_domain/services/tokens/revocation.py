@@ -43,7 +43,7 @@ class RevocationService:
         return scope == RevocationScope.USER_AND_CLIENT and await self._accounts.has_sibling(account)
 
     async def revoke(self, account: Account) -> bool | None:
-        """Ask the provider to revoke the refresh token, or else the access token; return whether it confirmed.
+        """Ask the provider to revoke the refresh token, else the access token; return whether the provider confirmed.
 
         None means that there is no readable token, no refresher that can revoke, or no revocation endpoint.
         """

@@ -12,7 +12,7 @@ from vault_domain.entities.extra import Extra, as_extra, sealable_extra
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.jwt import jwt_times
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, TokenDraft, TokenWrite
+from vault_domain.entities.token import SealedToken, TokenDraft
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, Sealer
@@ -51,7 +51,7 @@ class Draft(Protocol[W_co]):
     def extra(self) -> Extra:
         """The extra members to keep with the value."""
 
-    def seal(self, sealed: SealedToken, lead: timedelta | None) -> W_co:
+    def seal(self, sealed: SealedToken, lead: timedelta | None, due_in: timedelta | None) -> W_co:
         """Return the write that stores this draft with the sealed value."""
 
 
@@ -101,9 +101,8 @@ def sealed_by(sealer: Sealer, draft: TokenDraft) -> SealedToken:
 
 def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
     """Return the write that stores a draft with its sealed value, and tells when its account is due."""
-    write = draft.seal(value, lead(draft.key.kind, draft.lifetime, policy, draft.key.provider))
     due_in = idle_limit(draft.key.provider, policy) if draft.key.kind is TokenKind.ACCESS_TOKEN else None
-    return write if due_in is None or not isinstance(write, TokenWrite) else evolve(write, due_in=due_in)
+    return draft.seal(value, lead(draft.key.kind, draft.lifetime, policy, draft.key.provider), due_in)
 
 
 def with_expiry(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:

@@ -37,13 +37,13 @@ _READS = 2
 """Number of overtaken reads after which a read is tried for the last time; data keys are not destroyed that often."""
 
 _ENDING_AT_ONCE = 100
-"""Largest number of refresh tokens for which one transaction writes the event that they end soon."""
+"""Largest number of refresh tokens for which one transaction writes the event that they expire soon."""
 
 
 def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Repeat a read that a write or an erasure overtook, because the old row's data key may be destroyed.
 
-    The method has a parameter ``fresh``, which is True from the second time on.
+    The method must have a parameter ``fresh``; repeated reads pass True.
     """
 
     @functools.wraps(read)
@@ -178,7 +178,7 @@ class TokenService:
     async def find_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
-        """Find the token as `get_access` does, and tell when and where it was found.
+        """Find the token as `get_access` does, and tell the time of the read and whether memory answered it.
 
         See `freshness` for ``buffer``, and `RowReader.read` for ``fresh`` and ``patience``.
         """
@@ -232,7 +232,7 @@ class TokenService:
         return change.result
 
     async def note_ending(self, should_stop: Callable[[], bool], *, actor: str | None) -> None:
-        """Write and publish the event of each refresh token that ends soon, in batches until none is left.
+        """Write and publish the event of each refresh token that expires soon, in batches until none is left.
 
         If ``should_stop`` returns True, no further batch begins.
         """

@@ -90,7 +90,7 @@ def _content(content: Secret) -> tuple[int, Secret]:
 
 
 def _parts(state: Secret) -> tuple[bytes, SealedToken | None]:
-    """Return a state's id and its envelope; no envelope if the state is not in base64.
+    """Return a state's id and its envelope; no envelope if the state is too long or not in base64.
 
     The id is a hash of all bytes, and all bytes are authenticated. So nobody can change a used state so that it has
     another id and still opens.

@@ -145,8 +145,8 @@ CREATE TABLE {{schema}}.audit_event (
     credential_generation {{schema}}.vault_generation,
     PRIMARY KEY (tenant_id, xid, seq, occurred_at)
 ) PARTITION BY RANGE (occurred_at);
--- It takes the events of a time for which there is no partition, and so do the events that are kept for ever after
--- their partition was dropped.
+-- This partition takes the events of a time for which there is no other partition, and those that are kept for ever
+-- after their own partition was dropped.
 CREATE TABLE {{schema}}.audit_event_rest PARTITION OF {{schema}}.audit_event DEFAULT;
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
 -- Pruning finds old events from here. Events lie in the order of their times, so the index is a few pages.

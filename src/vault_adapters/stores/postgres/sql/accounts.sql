@@ -53,7 +53,7 @@ FROM {{tokens_of_page}}
 -- List the tokens of all tenants' accounts at one provider after a position; see list_all_accounts.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-    WHERE provider = %(provider)b AND tenant_id >= %(after_tenant_id)b
+    WHERE provider = (SELECT %(provider)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text)
         AND {{after_account}}
     ORDER BY tenant_id, provider, identifier
     LIMIT %(limit)b::bigint)
@@ -90,8 +90,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. An
--- account with an invalid credential must be connected again, so it is not among them.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. The
+-- query does not look for invalid credentials, because their accounts must be connected again.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
@@ -111,7 +111,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
 -- name: list_tenants
--- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant has.
+-- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant
+-- has.
 WITH RECURSIVE found (tenant_id) AS (
     (SELECT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT 1)
     UNION ALL
@@ -121,8 +122,8 @@ WITH RECURSIVE found (tenant_id) AS (
 SELECT tenant_id FROM found WHERE tenant_id IS NOT NULL LIMIT %(limit)b::bigint
 
 -- name: count_all_accounts
--- Count all tenants' accounts by provider, and those that are due with the earliest time at which one was due. The
--- indexes of accounts and of due accounts hold what it reads.
+-- For each provider, count all tenants' accounts and those that are due, and get the earliest time at which an account
+-- became due. The query reads only the indexes of accounts and of due accounts.
 WITH known AS (
     SELECT provider, count(*) AS accounts
     FROM (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token) one

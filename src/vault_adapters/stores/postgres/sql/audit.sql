@@ -39,7 +39,7 @@ SELECT coalesce(
 UPDATE {{schema}}.audit_event SET xid = '2'::xid8 WHERE xid <> '2'::xid8
 
 -- name: latest_audit_events
--- List the latest events that are sought, latest first; see list_audit_events.
+-- List the latest events that match the given conditions, latest first; see list_audit_events.
 SELECT e.xid::text, e.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
     credential_generation
 FROM {{schema}}.audit_event e
@@ -54,8 +54,8 @@ ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes. If a time between two equal events is given, an event is skipped if one was
--- stored within that time; the query reads the partial index.
+-- Append events that no mutation writes. If a time between equal events is given, all events are failed decryptions,
+-- and an event is skipped if an equal one was stored within that time; the query reads the partial index.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
@@ -76,7 +76,8 @@ ORDER BY n.ord
 SELECT {{now}} - %(older_than)b::bigint::float8 * interval '1 microsecond'
 
 -- name: prune_audit_events
--- Delete some of the old events. Rows that others have locked, such as an erasure, are left to the next batch.
+-- Delete some of the old events. Rows that another transaction has locked, such as an erasure, are left for the next
+-- batch.
 WITH doomed AS MATERIALIZED (
     SELECT tenant_id, xid, seq, occurred_at FROM {{schema}}.audit_event
     WHERE occurred_at < %(before)b::timestamptz

@@ -1,6 +1,6 @@
 -- name: list_client_refusals
--- List the refusals of clients at a provider, or at all providers; one row more holds only the time. A row without marks
--- only served as a lock.
+-- List the refusals of clients at a provider, or at all providers; one row more holds only the time. A row without
+-- marks only served as a lock.
 SELECT NULL, NULL, NULL, NULL, {{now}}, NULL, NULL, NULL
 UNION ALL
 SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM {{schema}}.client_refusal
@@ -22,14 +22,14 @@ UPDATE {{schema}}.client_refusal SET
 WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
 
 -- name: take_client_probe
--- Note the time of a probe, if nobody else has probed since.
+-- Note the time of a probe, unless another process has noted one since the caller read the row.
 UPDATE {{schema}}.client_refusal SET probe_at = {{now}}
 WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AND opened_at IS NOT NULL
     AND probe_at IS NOT DISTINCT FROM %(seen)b::timestamptz
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the time of a client's next token request until the transaction ends; it is now if there was none.
+-- Lock the time of a client's next token request until the transaction ends; if no time was stored, it is now.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
@@ -47,7 +47,7 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
 RETURNING opened_at IS NOT NULL, {{now}}
 
 -- name: count_client_successes
--- Count the access tokens that a client got after a time, up to a limit; it reads the partial index.
+-- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL

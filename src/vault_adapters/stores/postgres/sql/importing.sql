@@ -42,18 +42,23 @@ stored AS (
             AND excluded.updated_at < {{now}}
         ELSE %(overwrite)b::boolean END
     -- xmax is 0 for an inserted row; a replaced row has this transaction's lock there.
-    RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.value_id, t.expires_at, t.xmax = 0 AS is_new,
-        {{now}} AS now),
+    RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.value_id, t.expires_at,
+        coalesce(t.last_refreshed_at, t.created_at) AS used_at, t.xmax = 0 AS is_new, {{now}} AS now),
+timed AS (
+    SELECT s.*, CASE WHEN s.kind = 'access_token' THEN least(
+        s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond',
+        s.used_at + (
+            SELECT i.due_in FROM unnest(%(idle_providers)b::text[], %(due_ins)b::bigint[]) i (provider, due_in)
+            WHERE i.provider = s.provider)::float8 * interval '1 microsecond') END AS due_at
+    FROM stored s),
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT s.tenant_id, s.provider, s.identifier, coalesce(
-        min(s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond') FILTER (WHERE s.kind = 'access_token'),
-        min(s.now))
-    FROM stored s
+    SELECT s.tenant_id, s.provider, s.identifier, coalesce(min(s.due_at), min(s.now))
+    FROM timed s
     LEFT JOIN {{schema}}.account k
         ON k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier
     GROUP BY s.tenant_id, s.provider, s.identifier
-    HAVING min(s.expires_at) FILTER (WHERE s.kind = 'access_token') IS NOT NULL OR count(k.tenant_id) > 0
+    HAVING min(s.due_at) IS NOT NULL OR count(k.tenant_id) > 0
     ORDER BY s.tenant_id, s.provider, s.identifier
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),

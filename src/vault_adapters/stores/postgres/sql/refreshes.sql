@@ -1,7 +1,7 @@
 -- name: get_account_values
--- Get an account's tokens with their sealed values, each with the account's label and refresh state; at least one
--- row, which holds the time, the time of the server's start, its timeline, and when a vault first met this timeline. The
--- start is NULL if a clock replaces the database's time.
+-- Get an account's tokens with their sealed values, each with the account's label and refresh state. Every row also
+-- holds the time, the start of the server, its timeline, and when a vault first met this timeline; an account without
+-- tokens gives one row that holds nothing else. The start is NULL if a clock replaces the database's time.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
     CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END,
     {{timeline}}, (SELECT l.met_at FROM {{schema}}.timeline l WHERE l.timeline = {{timeline}})
@@ -15,9 +15,9 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
 -- name: claim_account
--- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
--- counts as an unknown outcome. The state of another credential is cleared. A lease that ends more than the
--- longest lease from now counts as over, because it was taken before the clock was set back.
+-- Take the lease for one credential. If the stored state is this credential's, its failures and unknown outcome stay,
+-- and an expired lease counts as an unknown outcome; another credential's state is cleared. A lease that ends
+-- later than now plus the longest lease counts as over, because it was taken before the clock was set back.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
@@ -59,7 +59,7 @@ WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
 RETURNING a.lease_until - %(lease)b::bigint::float8 * interval '1 microsecond'
 
 -- name: renew_account
--- Let the attempt's own lease end later; also a lease that ran out, as long as no other attempt began. The account stays
+-- Let the attempt's own lease end later, even if it has run out, as long as no other attempt began. The account stays
 -- due at the end of the lease, unless another write made it due earlier.
 UPDATE {{schema}}.account a SET
     lease_until = c.now + %(lease)b::bigint::float8 * interval '1 microsecond',
@@ -72,8 +72,8 @@ WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier
 RETURNING true
 
 -- name: reserve_due_accounts
--- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that others are
--- taking now are skipped. The first row holds only the time; the others come in any order.
+-- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that are locked
+-- now are skipped. The first row holds only the time; the accounts follow in any order.
 WITH clock AS MATERIALIZED (SELECT {{now}} AS now),
 picked AS (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
@@ -158,8 +158,8 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, end the lease if it is this attempt's, and append the
--- events. Values that are stored give one event, unless the generation is NULL. The last column tells whether the
--- account had failed before.
+-- events. One event tells of all stored values; the generation is NULL if no value was stored. The last column tells
+-- whether the account had failed before.
 WITH was AS (
     SELECT failures FROM {{schema}}.account
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
@@ -188,7 +188,7 @@ audited AS (
 SELECT {{now}}, EXISTS (SELECT 1 FROM settled WHERE failures > 0)
 
 -- name: note_rejection
--- Record when a refresh condemned a credential, which a host's own mark does not, and append the account's event.
+-- Record when a refresh condemned a credential, and append the account's event. A host's own mark records no such time.
 WITH noted AS (
     UPDATE {{schema}}.token SET rejected_at = updated_at
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b

@@ -12,8 +12,8 @@ ORDER BY rejected_at, tenant_id, kind, identifier
 LIMIT %(limit)b::bigint
 
 -- name: lock_condemned
--- Lock the given credentials in the order of their keys, unless they were changed meanwhile; each with its number in the
--- given order.
+-- Lock the given credentials in the order of their keys, unless they were changed meanwhile; each with its number in
+-- the given order.
 SELECT t.tenant_id, t.kind, t.identifier, t.value_id, t.generation, t.error_code, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[])
     WITH ORDINALITY k (tenant_id, kind, identifier, value_id, ord)
@@ -42,8 +42,8 @@ ORDER BY tenant_id, kind, identifier
 RETURNING occurred_at
 
 -- name: revive_accounts
--- Clear the backoff, the unknown outcome and the refusals of accounts, locked in their order, and make them due after the
--- given delays. A running attempt keeps its lease.
+-- Lock accounts in the order of their keys, clear their backoff, unknown outcome and refusals, and make them due after
+-- the given delays. A running attempt keeps its lease.
 WITH held AS (
     SELECT a.tenant_id, a.identifier, k.delay
     FROM unnest(%(tenant_ids)b::text[], %(identifiers)b::text[], %(delays)b::bigint[]) k (tenant_id, identifier, delay)

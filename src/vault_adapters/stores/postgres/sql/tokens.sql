@@ -25,9 +25,8 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: store_token
 -- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
--- value requires. FOR SHARE keeps the data key active until the commit; a foreign key alone would not. A value without
--- an expiry, or without a lead (the time before expiry at which its account is due), makes an existing account due now.
--- A value that replaces another sets last_refreshed_at, as a refresh does.
+-- value requires; see _SCHEDULED and _WOKEN in statements.py. FOR SHARE keeps the data key active until the commit; a
+-- foreign key alone would not. A value that replaces another sets last_refreshed_at, as a refresh does.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -248,7 +247,7 @@ SELECT EXISTS (
         AND value_id = %(value_id)b AND status = 'invalid')
 
 -- name: note_ending
--- Note the refresh tokens that end soon, and append their events; a value is noted once. Rows that another sweep is
+-- Note the refresh tokens that expire soon, and append their events; a value is noted once. Rows that another sweep is
 -- noting are skipped. The query reads the partial index.
 WITH picked AS (
     SELECT t.tenant_id, t.provider, t.kind, t.identifier, c.now
@@ -377,7 +376,7 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
 -- name: count_health
 -- Count tokens by provider and health. The buffer is at most half of the lifetime; least() ignores a
 -- lifetime that is NULL. A percentage of less than 100 estimates the valid tokens from a sample of the table's blocks.
--- Invalid tokens are counted in their index, and so few others are unknown that all are read.
+-- Invalid tokens are counted in their index. Unknown tokens are so few that all are read.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'

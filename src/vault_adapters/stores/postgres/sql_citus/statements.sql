@@ -14,7 +14,8 @@ FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(p
 ORDER BY n.ord
 
 -- name: find_told_failures
--- Find the failed decryptions of some tenants that were told lately; append_audit_events does not tell them again.
+-- Find the failed decryptions of some tenants for which an event was appended lately, so that no second one is
+-- appended.
 SELECT DISTINCT tenant_id, provider, identifier, kind, generation, code
 FROM {{schema}}.audit_event
 WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
@@ -46,14 +47,14 @@ DELETE FROM {{schema}}.audit_event
 WHERE tenant_id = %(tenant_id)b AND action NOT IN ('tenant_erased', 'data_key_destroyed')
 
 -- name: hold_data_keys
--- Lock those of a tenant's data keys that are active, until the transaction ends.
+-- Lock those of a tenant's given data keys that are active, until the transaction ends.
 SELECT true FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
 ORDER BY data_key_id
 FOR SHARE
 
 -- name: hold_lasting_data_keys
--- Lock those of a tenant's data keys that are not destroyed, until the transaction ends.
+-- Lock those of a tenant's given data keys that are not destroyed, until the transaction ends.
 SELECT true FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state <> 'destroyed'
 ORDER BY data_key_id
@@ -84,13 +85,13 @@ ORDER BY identifier
 FOR UPDATE
 
 -- name: hold_master_keys
--- Keep the master keys' states until the transaction ends; it conflicts with lock_master_keys only. Locks on the rows of
--- a reference table are taken on every node, and two of them may deadlock.
+-- Keep the master keys' states until the transaction ends; this lock conflicts with lock_master_keys only. It locks no
+-- rows, because rows of a reference table are locked on every node, so that two transactions may deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: get_active_data_keys
--- Get the active data keys of the given tenants. The usable master keys are found first, because their events are those
--- of no tenant, which are on another node.
+-- Get the active data keys of the given tenants. The usable master keys are found first, because the events about
+-- master keys belong to no tenant and are on another node.
 WITH usable AS MATERIALIZED ({{usable_master_keys}}),
 wraps AS MATERIALIZED (
     SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
@@ -266,9 +267,10 @@ WHERE failures = 1
 RETURNING occurred_at
 
 -- name: get_horizon
--- Get the oldest transaction that may still add events, on the node that gives the events their places. Citus commits on
--- the other nodes after the transaction has ended here, but before it gives up the lock on its number. So these locks
--- count too. A lock shows the low 32 bits of a number; the number is the one nearest to the horizon.
+-- Get the oldest transaction that may still add events, on the node that gives the events their places. Citus commits a
+-- transaction on the other nodes after it has ended here, but before it gives up the lock on its number. So these locks
+-- count too. A lock shows only the low 32 bits of a number; of the possible numbers, the one nearest to the horizon
+-- counts.
 SELECT least(h.xid, (
     SELECT pg_catalog.min(h.xid + (l.transactionid::text::bigint - h.xid % 4294967296 + 6442450944) % 4294967296 - 2147483648)
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
@@ -286,8 +288,8 @@ RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.open
 
 -- name: store_token
 -- Insert or replace one value by one call of a function; see citus_functions.sql. It returns the token without the time
--- of its last use, or no row if the data key is not active. The condition is always true: without one, Citus looks
--- whether it can call this function on another node too, and plans the statement anew each time.
+-- of its last use, or no row if the data key is not active. The condition holds for every row: without a condition,
+-- Citus would check whether it can call this function on another node, and would plan the statement again each time.
 SELECT {{stored_columns}}
 FROM {{schema}}.citus_store_token(
     %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,
@@ -297,9 +299,9 @@ FROM {{schema}}.citus_store_token(
 WHERE s.stored_generation > 0
 
 -- name: get_token_alone
--- Get one token by its key without the time of its last use; no row if there is none. See get_last_use. Sizes are
--- checked by `citus_tokens`, and the clock's time, if there is one, is filled in there: Citus evaluates an expression of
--- a parameter itself, and then writes all parameters into the text that it sends.
+-- Get one token by its key without the time of its last use; no row if there is none. See get_last_use. `citus_tokens`
+-- checks sizes and fills in the clock's time, if there is a clock. SQL must not do so, because Citus evaluates an
+-- expression with a parameter itself, and then writes all parameters into the text that it sends.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b

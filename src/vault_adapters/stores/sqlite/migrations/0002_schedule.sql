@@ -1,5 +1,6 @@
 -- When an account is due for a sweep; NULL: never. It is computed by the domain, and never later than the time at which
--- its rules would refresh the account. What is stored already is due at once: a sweep then schedules it by the rules.
+-- its rules would refresh the account. Accounts that are stored already are due at once: a sweep then schedules them by
+-- the rules.
 ALTER TABLE token_vault_account ADD COLUMN due_at INTEGER;
 INSERT INTO token_vault_account (tenant_id, provider, identifier, due_at)
 SELECT tenant_id, provider, identifier, 0

@@ -85,8 +85,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. An
--- account with an invalid credential must be connected again, so it is not among them.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. The
+-- query does not look for invalid credentials, because their accounts must be connected again.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (
@@ -108,7 +108,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
 -- name: list_tenants
--- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant has.
+-- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant
+-- has.
 WITH RECURSIVE found (tenant_id) AS (
     SELECT min(tenant_id) FROM token_vault_token WHERE tenant_id > :after
     UNION ALL
@@ -119,7 +120,8 @@ WITH RECURSIVE found (tenant_id) AS (
 SELECT tenant_id FROM found WHERE tenant_id IS NOT NULL LIMIT :limit
 
 -- name: count_all_accounts
--- Count all tenants' accounts by provider, and those that are due with the earliest time at which one was due.
+-- For each provider, count all tenants' accounts and those that are due, and get the earliest time at which an account
+-- became due.
 SELECT k.provider, k.accounts, coalesce(w.due, 0), w.earliest
 FROM (
     SELECT provider, count(*) AS accounts
@@ -139,7 +141,7 @@ VALUES (:tenant_id, :provider, :identifier, :label)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.label
 
 -- name: end_backoff
--- Clear backoff and unknown outcome after a new token set; a running attempt keeps its lease.
+-- Clear an account's backoff and unknown outcome after a new token set; a running attempt keeps its lease.
 UPDATE token_vault_account AS a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     lease_until = CASE WHEN lease_until + {{step}} > :now THEN lease_until END

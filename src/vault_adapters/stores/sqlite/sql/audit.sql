@@ -15,7 +15,7 @@ ORDER BY seq
 LIMIT :limit
 
 -- name: latest_audit_events
--- List the latest events that are sought, latest first.
+-- List the latest events that match the given conditions, latest first.
 SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, credential_generation
 FROM token_vault_audit_event
 WHERE (:tenant_id IS NULL OR tenant_id = :tenant_id)

@@ -18,7 +18,7 @@ ON CONFLICT (provider, client, reason) DO UPDATE SET
     opened_at = excluded.opened_at, probe_at = excluded.probe_at
 
 -- name: take_client_probe
--- Note the time of a probe, if nobody else has probed since.
+-- Note the time of a probe, unless another process has noted one since the caller read the row.
 UPDATE token_vault_client_refusal SET probe_at = :now
 WHERE provider = :provider AND client = :client AND reason = :reason AND opened_at IS NOT NULL AND probe_at IS :seen
 
@@ -36,7 +36,7 @@ ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
 DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :client AND reason = :reason
 
 -- name: count_client_successes
--- Count the access tokens that a client got after a time, up to a limit; it reads the partial index.
+-- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index.
 SELECT count(*) FROM (
     SELECT 1 FROM token_vault_token
     WHERE provider = :provider AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
@@ -53,7 +53,7 @@ SELECT count(*) FROM (
     LIMIT :limit)
 
 -- name: wake_rejected_accounts
--- Make the accounts due whose credentials are to be taken back.
+-- Make the accounts due whose rejections are to be taken back.
 UPDATE token_vault_account AS a SET due_at = :now
 WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
     SELECT tenant_id, identifier FROM token_vault_token

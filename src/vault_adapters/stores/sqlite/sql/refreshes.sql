@@ -8,9 +8,9 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
     AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: claim_account
--- Take the lease for one credential. Failures and unknown outcome of the same credential stay, and an expired lease
--- counts as an unknown outcome. The state of another credential is cleared. A lease that ends more than the
--- longest lease from now counts as over, because it was taken before the clock was set back.
+-- Take the lease for one credential. If the stored state is this credential's, its failures and unknown outcome stay,
+-- and an expired lease counts as an unknown outcome; another credential's state is cleared. A lease that ends
+-- later than now plus the longest lease counts as over, because it was taken before the clock was set back.
 INSERT INTO token_vault_account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at,
     boot_id, clock_offset)
@@ -48,7 +48,7 @@ WHERE a.attempt_id IS :seen
         OR a.credential_value_id IS NOT excluded.credential_value_id)
 
 -- name: renew_account
--- Let the attempt's own lease end later; also a lease that ran out, as long as no other attempt began. The account stays
+-- Let the attempt's own lease end later, even if it has run out, as long as no other attempt began. The account stays
 -- due at the end of the lease, unless another write made it due earlier.
 UPDATE token_vault_account AS a SET
     lease_until = :now + :lease,
@@ -112,7 +112,7 @@ SELECT committed_attempt_id FROM token_vault_account
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: count_failures
--- Count the failures of an account since its last refresh.
+-- Get the number of an account's failures since its last success.
 SELECT failures FROM token_vault_account
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
@@ -126,7 +126,7 @@ UPDATE token_vault_account SET
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: note_rejection
--- Record when a refresh condemned a credential, which a host's own mark does not.
+-- Record when a refresh condemned a credential. A host's own mark records no such time.
 UPDATE token_vault_token SET rejected_at = updated_at
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND value_id = :value_id

@@ -15,7 +15,8 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
     AND value_id = :value_id
 
 -- name: revive_account
--- Clear an account's backoff, unknown outcome and refusals, and make it due later; a running attempt keeps its lease.
+-- Clear an account's backoff, unknown outcome and refusals, and set the time at which it is due; a running attempt
+-- keeps its lease.
 UPDATE token_vault_account AS a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     lease_until = CASE WHEN lease_until + {{step}} > :now THEN lease_until END, due_at = :due_at

@@ -61,7 +61,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
     AND value_id = :value_id
 
 -- name: find_ending
--- Find refresh tokens that end soon and are not noted yet, earliest first; it reads the partial index.
+-- Find refresh tokens that expire soon and are not noted yet, earliest first; the query reads the partial index.
 SELECT tenant_id, provider, identifier, generation FROM token_vault_token
 WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id
     AND expires_at > :now AND expires_at <= :now + :notice
@@ -70,7 +70,7 @@ ORDER BY expires_at
 LIMIT :limit
 
 -- name: note_ending
--- Note that an event has told the end of a refresh token.
+-- Note that the event about a refresh token's coming expiry was appended.
 UPDATE token_vault_token SET noted_value_id = value_id
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = 'refresh_token' AND identifier = :identifier
 
@@ -97,7 +97,8 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
 DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provider
 
 -- name: find_expiring_tokens
--- Find valid access tokens that expire by a time, earliest first, after a position; it reads the partial index.
+-- Find access tokens with status valid that expire no later than a given time, earliest first, after a position. The
+-- query reads the partial index.
 SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
@@ -120,7 +121,8 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT :limit
 
 -- name: record_use
--- Store when a token was last used, unless a later use is stored or the key now holds another id.
+-- Store when a token was last used, unless a later use is stored or the key now holds a token with another
+-- id.
 INSERT INTO token_vault_token_use (tenant_id, provider, kind, identifier, last_used_at)
 SELECT tenant_id, provider, kind, identifier, :used_at FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier AND id = :id
@@ -128,9 +130,9 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
     SET last_used_at = max(last_used_at, excluded.last_used_at)
 
 -- name: count_health
--- Count tokens by provider and health. The buffer is at most half of the lifetime if that is known. A step estimates the
--- valid tokens: one row of each step, chosen at random, stands for all of them. Invalid tokens are counted in their
--- index, and so few others are unknown that all are read.
+-- Count tokens by provider and health. The buffer is at most half of the lifetime if that is known. A step above 1
+-- estimates the valid tokens: of each :step successive row numbers, one chosen at random stands for all. Invalid tokens
+-- are counted in their index. Unknown tokens are so few that all are read.
 WITH RECURSIVE places (number, place) AS (
     SELECT 0, 1 + abs(random() % :step) WHERE :step > 1
     UNION ALL
@@ -167,7 +169,7 @@ FROM (
 GROUP BY 1, 2
 
 -- name: measure_tokens
--- Return the highest number of a token's row: at least the number of tokens.
+-- Return the highest row number of the token table, which is at least the number of tokens.
 SELECT coalesce(max(rowid), 0) FROM token_vault_token
 
 -- name: count_migrations
