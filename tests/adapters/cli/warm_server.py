@@ -81,8 +81,8 @@ def _become(run: dict[str, Any], streams: list[int]) -> None:
     sys.argv = [vault_adapters.cli.__main__.__file__, *run["arguments"]]
 
 
-def _end(code: int) -> NoReturn:
-    """End the program's process as an interpreter does, but leave its memory to the system."""
+def _end_without_clearing(code: int) -> NoReturn:
+    """End as an interpreter does, but do not clear the modules, because that copies the memory of the server."""
     threading._shutdown()  # type: ignore[attr-defined] # waits for threads
     atexit._run_exitfuncs()
     gc.collect()  # warns of what the program has left open
@@ -98,4 +98,4 @@ if __name__ == "__main__":
     gc.collect()
     gc.freeze()
     _serve(sys.argv[1])
-    _end(main())
+    _end_without_clearing(main())

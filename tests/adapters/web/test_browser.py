@@ -68,7 +68,8 @@ def test_axe_finds_nothing_and_nothing_leaves_the_origin(chromium, base, width, 
     page = opened(chromium, base, width, scheme)
     for path in PAGES:
         assert page.goto(base + path).status == expected(path)
-        for other in [360, 820, 821, 1101, 1280, 1441, width]:
+        # The colours do not change where lines break.
+        for other in [360, 820, 821, 1101, 1280, 1441, width] if scheme == "light" else [width]:
             page.set_viewport_size({"width": other, "height": 900})
             assert page.evaluate(CUT) == [], f"{path} is cut at {other}"
         page.evaluate(axe)
