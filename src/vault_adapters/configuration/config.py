@@ -139,7 +139,7 @@ class VaultConfig:
         answer_deadline: time after ``refresh_deadline`` for which the vault still waits for the provider's answer, to
             store it, although no caller waits any more; at most five minutes.
         quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy, and for
-            providers whose grace period is over or too short.
+            providers whose grace period is over, or too short to present the credential again.
         hold_answers: time for which a provider's answer that replaced the credential stays in memory, and in the
             journal, after the database has stored the answer, so that the vault can store it again if a failover loses
             it. For the same time after a failover, the vault presents no refresh token of a provider with a strict
@@ -161,10 +161,10 @@ class VaultConfig:
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
             imports, key rotations, erasures and migrations have longer limits.
-        read_cache: time since a token was read for which this process may return it again without a query; None or
+        read_cache: how long after it read a token this process may return the token again without a query; None or
             zero: never. Other processes' changes are usually seen within milliseconds, and never later than this.
-        serve_stale: time since this process last read or stored a token for which the process may hand out the token
-            from memory while the database does not answer; zero: never. An expired token is never handed out.
+        serve_stale: how long after it last read or stored a token this process may hand out the token from memory
+            while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
         audit_retention: age from which sweeps delete audit events, a day at least; None: never.
         audit_reads: ``all`` writes audit events for reads of every token, ``secrets`` only for reads of tokens that are

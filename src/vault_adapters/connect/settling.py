@@ -1,4 +1,4 @@
-"""Raises errors of connecting from a frame that holds no code, state or token, and names the provider in them."""
+"""Raises errors of connecting from a frame that holds no OAuth code, state or token; names the provider in them."""
 
 from __future__ import annotations
 

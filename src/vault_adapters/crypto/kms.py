@@ -61,7 +61,7 @@ class KmsMasterKey:
     def __init__(self, uri: str, client: Any = None) -> None:
         self._key_name = uri.removeprefix(_PREFIX)
         if not is_kms_uri(uri) or not self._key_name:
-            raise ConfigurationError("a KMS key is named `aws-kms:<key id or ARN>`", code="master_key_unknown")
+            raise ConfigurationError("a KMS key is named `aws-kms:<key id, alias or ARN>`", code="master_key_unknown")
         self._key_id = hashlib.sha256(b"tokenvault/v1/kms\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
         self._client = client
         self._connecting = threading.Lock()

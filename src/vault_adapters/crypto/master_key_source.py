@@ -49,7 +49,7 @@ class KmsSource:
     """A key of AWS KMS. `make` calls the key service before the record is stored, so that denied access is found early.
 
     Attributes:
-        uri: ``aws-kms:<key id or ARN>``.
+        uri: ``aws-kms:`` and a key id, alias or ARN.
         client: a boto3 client; None creates one.
     """
 
@@ -108,4 +108,6 @@ def _source(master_key: str, secret: Secret | None, log2_n: int) -> MasterKeySou
         return LocalSource(secret, log2_n)
     if kms.is_kms_uri(master_key):
         return KmsSource(master_key)
-    raise ConfigurationError("master_key must be `local` or `aws-kms:<key id or ARN>`", code="master_key_unknown")
+    raise ConfigurationError(
+        "master_key must be `local` or `aws-kms:<key id, alias or ARN>`", code="master_key_unknown"
+    )

@@ -21,7 +21,7 @@ def sampled_rows(highest: int, most: int) -> tuple[int, int]:
 
     Args:
         highest: the highest row number of the table.
-        most: about the largest number of lookups.
+        most: the largest number of lookups.
     """
     if highest <= most:
         return 1, 0

@@ -81,6 +81,7 @@ class ClientLedger(Protocol):
           a mass (`rules.clients.is_mass`): the pause is opened, with its event. Credentials that were rejected within
           the window become valid again, each with an event ``account_revived``, and their accounts are due now.
         - Otherwise, also if a pause has lasted for ``rules.longest``: the credential is marked, with its `rejected_at`.
+          If there is a record, its time of the latest refusal becomes now.
 
         The counts end at `MOST_COUNTED`. A rejected credential counts, and becomes valid again, if it is still stored,
         its ``rejected_at`` lies in the window, and it is not known to be stored under another client than the scope's.

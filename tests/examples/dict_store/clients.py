@@ -81,6 +81,8 @@ class DictClientLedger:
                     clients[scope] = opened(counted(None, scope, attempt.account, now, rules, succeeded=False), now)
                     paused = _report(transaction, AuditAction.CLIENT_PAUSED, scope)
                     return Change(Verdict.SPARED, (*revived, *paused))
+            if row is not None:
+                clients[scope] = evolve(row, refused_at=now)
             change = reject(transaction, attempt, code, actor)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 

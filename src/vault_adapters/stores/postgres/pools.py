@@ -26,16 +26,16 @@ from vault_domain.entities.secret import Secret
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 4
-"""Longest time to connect to one host. It is short, because an attempt may outlast the outage in which it began."""
+"""Longest time to connect to one host. It is short, so that an attempt from an outage does not hang long after it."""
 
 _SECONDS_PER_HOST = 2
 """The same time if the URL names several hosts, so that `storage_timeout` suffices to reach the second host."""
 
 _ATTRIBUTES = "target_session_attrs"
 _SEVERAL = "several hosts"
-"""Key that shows whether a URL names several hosts; no parameter of libpq has this name."""
+"""Key in the result of `_parameters`: whether a URL names several hosts. No parameter of libpq has this name."""
 _TORN = "torn"
-"""Key that shows whether libpq split the URL inside the user or the password."""
+"""Key in the result of `_parameters`: whether libpq split the URL inside the user or the password."""
 
 _HOST = re.compile(r"[\w.:%-]*")
 _UNKNOWN = (
@@ -93,8 +93,8 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: 
         name=POOL_NAME,
         connection_class=noting(peer),
         timeout=patience,
-        # The pool doubles the time between its attempts until it gives up. So it gives up early. `_begin_anew` lets it
-        # try again while a caller waits, and each later caller does so too.
+        # Until it gives up, the pool doubles the time between its attempts. To keep these times short, it gives up
+        # early. `_begin_anew` lets it try again while a caller waits, and each later caller does so too.
         reconnect_timeout=_RECONNECT_SECONDS,
         reconnect_failed=_begin_anew,
     )
@@ -166,7 +166,7 @@ def _settings(url: Secret, timeout: timedelta, *, prepare: bool) -> dict[str, An
         "autocommit": True,
         "client_encoding": "utf8",
         "fallback_application_name": "token-vault",
-        # The host's options come last, because the last value of a setting counts.
+        # The options of the URL or the environment come last, because the last value of a setting counts.
         "options": f"{limits_of(timeout)[Pace.QUICK].options} {given.get('options', '')}".strip(),
     }
     if not prepare:

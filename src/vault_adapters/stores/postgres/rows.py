@@ -242,7 +242,7 @@ def key_columns(key: TokenKey) -> tuple[str, ...]:
 
 
 def write_parameters(write: TokenWrite) -> dict[str, Any]:
-    """Return a write as named parameters; a key that held nothing gets the value's id as the token's id too."""
+    """Return a write as named parameters; if the key holds no token yet, the value id becomes the token's id too."""
     return {
         **key_parameters(write.key),
         "value_id": write.value_id or uuid4(),

@@ -4,6 +4,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from attrs import evolve
+
 from vault_adapters.stores.client_rows import client_record, joined, rejects_fleet, scope_columns
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
@@ -100,6 +102,8 @@ class SqliteClientLedger:
                 await self._put(transaction, opened(first, now))
                 paused = await self._report(transaction, AuditAction.CLIENT_PAUSED, scope)
                 return Change(Verdict.SPARED, (*revived, *paused))
+            if record is not None:
+                await self._put(transaction, evolve(record, refused_at=now))
             change = await reject_attempt(transaction, self._queries, attempt, code, actor)
             return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
 

@@ -203,7 +203,7 @@ def keys_parameter(keys: Sequence[TokenKey]) -> str:
 
 
 def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
-    """Return a write as named parameters; a key that held nothing gets the value's id as the token's id too."""
+    """Return a write as named parameters; if the key holds no token yet, the value id becomes the token's id too."""
     return {
         **key_parameters(write.key),
         "value_id": (write.value_id or uuid4()).bytes,

@@ -217,6 +217,8 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         clock.advance(SECOND)
         assert await condemn(store, fleet[6]) is Verdict.CONDEMNED
         assert (await credential_of(store, fleet[6])).status is TokenStatus.INVALID
+        [later], _ = await store.clients.records("google")
+        assert later == evolve(record, refused_at=clock.now())
 
     async def test_half_of_all_attempts_are_no_fleet(self, store: Store) -> None:
         fleet = await connect_fleet(store)

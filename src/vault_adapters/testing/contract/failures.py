@@ -111,7 +111,7 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         late = await claimed(store)
         clock.advance(LEASE)
         await claimed(store)
-        if ending == "reject":
+        if ending == "reject":  # a late rejection still marks its credential, unless the credential was replaced
             await vault.store_token(REFRESH, "another")
         before, tokens = await state_of(store), await tokens_of(vault)
         if ending == "fail":

@@ -18,10 +18,10 @@ from vault_domain.rules.connection import describe_account
 from vault_domain.services.tokens.vault_seal import VaultSeal
 
 _MOST_JUDGED = 1000
-"""Number of a tenant's accounts that are judged one by one for a page of one state.
+"""Number of a tenant's accounts that `accounts` reads in all states before it reads with `AccountRepository.list_all`.
 
-Most tenants have fewer. For them the narrowed lists would read more, because these also pass over accounts of other
-tenants whose tokens have expired.
+Most tenants have fewer accounts. For these tenants `list_all` would read more, because it also passes over other
+tenants' accounts with expired tokens.
 """
 
 

@@ -7,7 +7,8 @@ SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at F
 WHERE marks <> '' AND (%(provider)b::text IS NULL OR provider = %(provider)b)
 
 -- name: lock_client_refusal
--- Lock the refusals of one scope until the transaction ends; if there are none, a row without marks is made.
+-- Lock the refusals of one scope (provider, client and reason) until the transaction ends; if there are none, a row
+-- without marks is made. The time of the latest refusal becomes now.
 INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
 SELECT %(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}}
 FROM (SELECT {{durable}} AS durable) d
@@ -47,7 +48,8 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
 RETURNING opened_at IS NOT NULL, {{now}}
 
 -- name: count_client_successes
--- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index.
+-- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index. An empty
+-- client means that the refresher names none: then all tokens at the provider count, here and in the next statements.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL

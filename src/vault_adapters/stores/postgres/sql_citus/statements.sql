@@ -280,7 +280,8 @@ SELECT least(h.xid, (
 FROM (SELECT {{horizon_here}}::text::bigint AS xid) h
 
 -- name: lock_client_refusal
--- Lock the refusals of one scope until the transaction ends; if there are none, a row without marks is made.
+-- Lock the refusals of one scope (provider, client and reason) until the transaction ends; if there are none, a row
+-- without marks is made. The time of the latest refusal becomes now.
 INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
 VALUES (%(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}})
 ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refused_at

@@ -5,7 +5,7 @@ WHERE :provider IS NULL OR provider = :provider
 ORDER BY provider, client, reason
 
 -- name: get_client_refusal
--- Get the refusals of one scope.
+-- Get the refusals of one scope (provider, client and reason).
 SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
 WHERE provider = :provider AND client = :client AND reason = :reason
 
@@ -36,7 +36,8 @@ ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
 DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :client AND reason = :reason
 
 -- name: count_client_successes
--- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index.
+-- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index. An empty
+-- client means that the refresher names none: then all tokens at the provider count, here and in the next statements.
 SELECT count(*) FROM (
     SELECT 1 FROM token_vault_token
     WHERE provider = :provider AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
