@@ -15,6 +15,9 @@ _TAG_BYTES = 16
 _TEXT_LENGTH = 43
 """Length of a cursor: 32 bytes in base64 without padding."""
 
+_LAST_DIGITS = b"._"
+"""The last two digits of base64. The usual ``-`` would let a cursor begin as an option of a command line does."""
+
 
 class CursorSeal:
     """Turns positions into cursors that show nothing about the position, and back.
@@ -40,7 +43,7 @@ class CursorSeal:
         """
         plain = _POSITION.pack(*position)
         tag = self._tag(plain, tenant_id)
-        return base64.urlsafe_b64encode(tag + self._mixed(tag, plain)).decode().rstrip("=")
+        return base64.b64encode(tag + self._mixed(tag, plain), _LAST_DIGITS).decode().rstrip("=")
 
     @scrubbed
     def open(self, after: object, tenant_id: str | None) -> tuple[int, int] | None:
@@ -73,7 +76,7 @@ def _raw(after: object) -> bytes:
     """Return the bytes of a cursor, or zeros if it is malformed; zeros are then refused like an invented cursor."""
     if isinstance(after, str) and len(after) == _TEXT_LENGTH:
         try:
-            return base64.b64decode(after + "=", altchars=b"-_", validate=True)
+            return base64.b64decode(after + "=", altchars=_LAST_DIGITS, validate=True)
         except ValueError:
             pass
     return bytes(_TAG_BYTES + _POSITION.size)
