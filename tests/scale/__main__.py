@@ -23,6 +23,7 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 
 SMALLEST = 10_000
 _ROUNDS = 15
+_WARM_UP = 12  # the server plans a statement anew for the first five calls of a connection
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,7 +66,7 @@ async def grow(url: str, tokens: int, rounds: int, say: Callable[[str], None]) -
                 continue  # an earlier run has measured this size
             accounts = await load(connection, accounts, step // TOKENS_OF_AN_ACCOUNT, say)
             loads.append(os.getloadavg()[0] / (os.cpu_count() or 1))
-            series = await interleave(calls, rounds)
+            series = await interleave(calls, rounds, warm_up=_WARM_UP)
             for call in calls:
                 ratio = series[call.name].over(series[FLOOR]).middle
                 await _keep(connection, Measured(step, call.name, ratio, series[call.name].micros().middle / 1000))

@@ -109,3 +109,19 @@ async def test_pages_of_all_tenants_accounts_are_planned_once(filled):
         plans = await store.accounts._database.fetch(KEPT_PLANS, {})
     assert len(plans) == 4
     assert all(kept for _, kept in plans), plans
+
+
+async def test_a_page_does_not_depend_on_the_order_in_which_a_join_returns_rows(filled):
+    async def page():
+        async with open_postgres_store(filled.info.dsn, migrate=False, schema="vault") as store:
+            found, _ = await store.accounts.list_all(provider=None, state=None, limit=200, after=("t2", "", ""))
+            return [(record.account, set(record.tokens)) for record in found]
+
+    usual = await page()
+    database = filled.info.dbname
+    for join in ("nestloop", "mergejoin"):
+        filled.execute(f"ALTER DATABASE {database} SET enable_{join} = off")
+    assert await page() == usual
+    assert len({account for account, _ in usual}) == 200
+    for join in ("nestloop", "mergejoin"):
+        filled.execute(f"ALTER DATABASE {database} RESET enable_{join}")

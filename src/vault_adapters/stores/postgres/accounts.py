@@ -77,7 +77,8 @@ class PostgresAccountRepository:
             sql = planned_once(self._queries[list_of(state, provider)], wanted, now)
             rows = await self._database.fetch(sql, parameters | page)
             times.append(time_of(rows))
-            return [list(group) for _, group in groupby(filter(has_token, rows), key=owner_of)]
+            found = sorted(filter(has_token, rows), key=owner_of)
+            return [list(group) for _, group in groupby(found, key=owner_of)]
 
         found = await sound_page(
             fetch,
