@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 
 import psycopg
 from tests.benchmarks.floors import Connection
@@ -19,6 +18,7 @@ from tests.scale.load import TOKENS_OF_AN_ACCOUNT, load, prepare, sizes
 from tests.scale.table import Measured, render
 from tests.support.postgres import start_postgres
 
+from vault_adapters import TokenKey
 from vault_adapters.stores.postgres.store import open_postgres_store
 
 SMALLEST = 10_000
@@ -52,24 +52,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def grow(url: str, tokens: int, rounds: int, say: Callable[[str], None]) -> str:
     """Load up to this number of tokens, measure at each power of ten and at the end, and return the table."""
-    async with AsyncExitStack() as stack:
-        vault = await stack.enter_async_context(bench_vault(url))
-        store = await stack.enter_async_context(open_postgres_store(url, migrate=False, schema=SCHEMA))
-        connection = await stack.enter_async_context(await psycopg.AsyncConnection.connect(url, autocommit=True))
-        accounts = await prepare(connection)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         keys = access_keys(500, name="scale")
-        await fill(vault, keys)
-        calls = contestants(vault, store, connection, keys)
+        async with bench_vault(url) as vault:
+            accounts = await prepare(connection)
+            await fill(vault, keys)
         loads = []
         for step in steps(tokens):
             if accounts * TOKENS_OF_AN_ACCOUNT > step:
                 continue  # an earlier run has measured this size
             accounts = await load(connection, accounts, step // TOKENS_OF_AN_ACCOUNT, say)
             loads.append(os.getloadavg()[0] / (os.cpu_count() or 1))
-            series = await interleave(calls, rounds, warm_up=_WARM_UP)
-            for call in calls:
-                ratio = series[call.name].over(series[FLOOR]).middle
-                await _keep(connection, Measured(step, call.name, ratio, series[call.name].micros().middle / 1000))
+            for found in await _measure(url, step, keys, rounds):
+                await _keep(connection, found)
             say(f"measured at {step:,} tokens")
         everything, alone = await sizes(connection)
         held = max(accounts * TOKENS_OF_AN_ACCOUNT, 1)
@@ -81,6 +76,23 @@ async def grow(url: str, tokens: int, rounds: int, say: Callable[[str], None]) -
             f"The machine's load was {max(loads, default=0):.1f} for each of its cores, this run included."
         )
         return "\n".join([render(await _kept(connection)), "", size, load_of_machine])
+
+
+async def _measure(url: str, tokens: int, keys: Sequence[TokenKey], rounds: int) -> list[Measured]:
+    """Measure all calls at one size, over new connections, whose plans and their costs are those of this size."""
+    async with (
+        bench_vault(url) as vault,
+        open_postgres_store(url, migrate=False, schema=SCHEMA) as store,
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as connection,
+    ):
+        calls = contestants(vault, store, connection, keys)
+        series = await interleave(calls, rounds, warm_up=_WARM_UP)
+    return [
+        Measured(
+            tokens, call.name, series[call.name].over(series[FLOOR]).middle, series[call.name].micros().middle / 1000
+        )
+        for call in calls
+    ]
 
 
 def steps(tokens: int) -> list[int]:
