@@ -74,9 +74,7 @@ class Oracle:
             exchange = grant.last
             if exchange is None or exchange.lost is not None or exchange.process is not process:
                 continue
-            frozen_at, delivered = process.frozen_at, exchange.delivered
-            never_read = frozen_at is not None and delivered is not None and delivered >= frozen_at
-            if never_read or lost_with_its_process(exchange, now, journal, database):
+            if never_read(process, exchange.delivered, now) or lost_with_its_process(exchange, now, journal, database):
                 exchange.lost = "its process was killed before it could store the answer"
 
     def on_disk_lost(self, host):
@@ -199,6 +197,8 @@ class Oracle:
             if not grant.is_stored:
                 continue
             if grant.dead in ("idle", "expired"):
+                if self._is_excused(grant):
+                    continue  # its refresh token went with an answer that nobody could keep
                 self.violated("lapsed", f"account {grant.number} was not refreshed in time: {grant.dead}")
                 continue
             if grant.dead is None:
@@ -264,3 +264,11 @@ def _is_in_flight(grant, asked_at, now):
 
 
 __all__ = ["HANGS", "Oracle"]
+
+
+def never_read(process, delivered, now):
+    """Return whether a process that ends now could not read an answer, because it was stopped until this moment."""
+    if process.last_stop is None or delivered is None:
+        return False
+    stopped_at, continued_at = process.last_stop
+    return delivered >= stopped_at and (continued_at is None or continued_at >= now)

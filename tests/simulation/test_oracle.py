@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.history import History
 from tests.simulation.kinds import KINDS
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.oracle import LONGEST_REFUSAL, Oracle
+from tests.simulation.oracle import LONGEST_REFUSAL, Oracle, never_read
 from tests.simulation.provider import Exchange, Provider
 
 from vault_adapters import ConnectionState, ProviderConfigurationError
@@ -75,3 +75,18 @@ def test_a_success_whose_answer_is_lost_does_not_show_that_the_provider_works(de
     provider._note_verdict(SimpleNamespace(number=0), is_rejected=True)
     loop.close()
     assert provider.rejects_most() is rejects_most
+
+
+@pytest.mark.parametrize(
+    ("last_stop", "delivered", "expected"),
+    [
+        (None, 5.0, False),
+        ((4.0, None), 5.0, True),
+        ((4.0, 9.0), 5.0, True),  # it continued and was killed at once
+        ((4.0, 8.0), 5.0, False),
+        ((6.0, None), 5.0, False),
+        ((4.0, None), None, False),
+    ],
+)
+def test_a_stopped_process_reads_no_answer(last_stop, delivered, expected):
+    assert never_read(SimpleNamespace(last_stop=last_stop), delivered, 9.0) is expected
