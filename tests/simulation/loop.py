@@ -37,7 +37,6 @@ class Process:
         life: what happens to its callbacks.
         stopped_seconds: the sum of its stops.
         thawed_at: time at which it last continued.
-        frozen_at: time at which it was stopped, unless it has continued.
         last_stop: beginning and end of its latest stop; no end while it lasts.
         first_read_at: time of its first read of an account's refresh state; infinite until then.
         tasks: its tasks; kept, because the garbage collector would close the coroutines of a dead process.
@@ -47,7 +46,7 @@ class Process:
         self._loop, self.name = loop, name
         self.life, self.kept, self.stopped_seconds = Life.RUNNING, [], 0.0
         self.tasks, self._most_tasks = [], _FEW_TASKS
-        self.thawed_at, self.frozen_at, self.last_stop = -1e9, None, None
+        self.thawed_at, self.last_stop = -1e9, None
         self.first_read_at = float("inf")
         self._context = contextvars.copy_context()
         self._context.run(PROCESS.set, self)
@@ -66,14 +65,13 @@ class Process:
     def freeze(self):
         """Stop the process, as SIGSTOP does."""
         if self.life is Life.RUNNING:
-            self.life, self.frozen_at = Life.FROZEN, self._loop.time()
-            self.last_stop = self.frozen_at, None
+            self.life, self.last_stop = Life.FROZEN, (self._loop.time(), None)
 
     def thaw(self):
         """Let a stopped process continue; it now runs the callbacks that were kept meanwhile, in order."""
         if self.life is Life.FROZEN:
-            self.last_stop = self.frozen_at, self._loop.time()
-            self.life, self.thawed_at, self.frozen_at = Life.RUNNING, self._loop.time(), None
+            self.life, self.thawed_at = Life.RUNNING, self._loop.time()
+            self.last_stop = self.last_stop[0], self.thawed_at
             self._loop.requeue(self.kept)
             self.kept = []
 

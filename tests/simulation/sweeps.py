@@ -23,11 +23,15 @@ class Sweeps:
 
     def begin(self, host, process, vault):
         """Let a process sweep from now on, until its host has another vault."""
+        self._world.loop.outside(self._pause(0.8, 1.2), self._tick, host, process, vault)
+
+    def _pause(self, least, most):
+        """Return the seconds until a sweep, between two parts of the period, or until all sweep together."""
         world, period = self._world, self._world.sweep_seconds
-        pause = world.random.uniform(0.8, 1.2) * period
+        pause = world.random.uniform(least, most) * period
         if world.sweeps_together:  # as cron starts all of them
-            pause = period - world.loop.now % period + world.random.uniform(0.0, 0.5)
-        world.loop.outside(pause, self._tick, host, process, vault)
+            return period - world.loop.now % period + world.random.uniform(0.0, 0.5)
+        return pause
 
     def _tick(self, host, process, vault):
         if host.vault is not vault or process.life is Life.DEAD:
@@ -62,10 +66,6 @@ class Sweeps:
 
     def wake(self):
         """Let the processes that doze sweep again at their times, which do not depend on what woke them."""
-        world, period, dozing = self._world, self._world.sweep_seconds, self._dozing
-        self._dozing = []
+        dozing, self._dozing = self._dozing, []
         for each in dozing:
-            pause = world.random.uniform(0.0, period)
-            if world.sweeps_together:
-                pause = period - world.loop.now % period + world.random.uniform(0.0, 0.5)
-            world.loop.outside(pause, self._tick, *each)
+            self._world.loop.outside(self._pause(0.0, 1.0), self._tick, *each)
