@@ -165,8 +165,13 @@ class Oracle:
             self.violated("neighbour", f"account {number} is refused for {now - since:.0f} s: {reason}")
 
     def _is_innocent(self, grant):
+        """Return whether nothing that the vault knows of is wrong with an account.
+
+        A user may have connected again while no vault could store the tokens, so the vault holds the earlier grant.
+        """
         world = self._world
-        return not world.is_client_wrong and grant.number not in world.ever_refused and grant.dead is None
+        is_known = grant.is_stored and grant.dead is None
+        return is_known and not world.is_client_wrong and grant.number not in world.ever_refused
 
     def _judge_duration(self, account, asked_at):
         took = self._world.loop.time() - asked_at

@@ -90,3 +90,24 @@ def test_a_success_whose_answer_is_lost_does_not_show_that_the_provider_works(de
 )
 def test_a_stopped_process_reads_no_answer(last_stop, delivered, expected):
     assert never_read(SimpleNamespace(last_stop=last_stop), delivered, 9.0) is expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_violated"),
+    [
+        ({}, True),
+        ({"dead": "reuse"}, False),
+        ({"is_stored": False}, False),  # the user connected again while no vault could store the tokens
+    ],
+)
+def test_only_an_account_whose_grant_is_known_and_alive_must_not_be_refused_because_of_others(changes, is_violated):
+    world = SimpleNamespace(
+        loop=SimpleNamespace(time=lambda: 0.0),
+        provider=SimpleNamespace(rejects_most=lambda: False),
+        history=SimpleNamespace(add=lambda *_: None),
+        measures=SimpleNamespace(on_error=lambda *_: None, on_call=lambda *_: None),
+        violations=[], is_measured=False, is_client_wrong=False, ever_refused=set(),
+    )
+    grant = SimpleNamespace(**{"number": 8, "dead": None, "is_stored": True} | changes)
+    Oracle(world).on_error(ACCOUNT, grant, ProviderConfigurationError(reason="mass_rejection"), 0.0)
+    assert [text.startswith("neighbour: account 8") for text in world.violations] == [True] * is_violated
