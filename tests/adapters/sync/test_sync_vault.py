@@ -109,6 +109,15 @@ def test_a_wrong_configuration_shows_on_open_and_the_next_try_is_free(config, tm
         assert vault.get_token(KEY) is None
 
 
+@pytest.fixture
+def interruptible():
+    """Let SIGINT raise KeyboardInterrupt, also where a shell started the tests in the background and ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_it_opens_leaves_no_thread(config):
     """The thread must not go on to open a vault that nobody uses or closes."""
     threads, ends = set(threading.enumerate()), []
