@@ -22,7 +22,7 @@ from vault_domain.entities.token import (
 from vault_domain.ports.change import Change
 
 MOST_COUNTED = 50_000
-"""Approximate largest number of valid tokens that a health report reads; see `TokenRepository.count_health`."""
+"""Approximate largest number of valid tokens that a health report on all tenants reads; see `count_health`."""
 
 
 @frozen
