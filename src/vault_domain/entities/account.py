@@ -188,11 +188,11 @@ class AccountDeletion:
 
     Attributes:
         deleted: number of deleted tokens.
-        revoked: whether the provider confirmed the revocation; None if no revocation was requested, the account has
-            no readable credential, the provider has no refresher that can revoke or no revocation endpoint, or `reason`
-            is set.
-        reason: ``shared_grant`` if nothing was revoked, because the provider would have ended the grant of another
-            tenant's account with the same provider and identifier too; else None.
+        revoked: whether the provider confirmed the revocation. None if nothing was sent to the provider: no revocation
+            was requested, the account has no readable refresh or access token, no refresher of the provider can revoke,
+            there is no revocation endpoint, or `reason` is set.
+        reason: ``shared_grant`` if nothing was revoked, because a revocation would also have ended the grant of another
+            tenant's account with the same provider and identifier; else None.
     """
 
     deleted: int

@@ -16,7 +16,7 @@ _TEXT_LENGTH = 43
 """Length of a cursor: 32 bytes in base64 without padding."""
 
 _LAST_DIGITS = b"._"
-"""The last two digits of base64. The usual ``-`` would let a cursor begin as an option of a command line does."""
+"""The last two digits of base64. With the usual ``-``, a cursor could look like an option on a command line."""
 
 
 class CursorSeal:

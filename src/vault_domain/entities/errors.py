@@ -90,7 +90,7 @@ class GenerationConflictError(VaultError):
 
 
 class ReauthorizationRequiredError(VaultError):
-    """The user must connect the account again: its tokens are invalid or expired, and nothing can refresh them."""
+    """The user must connect the account again, because its tokens are invalid or expired and cannot be refreshed."""
 
     default_code = "reauthorization_required"
     default_message = "the account must be connected again by its user"
@@ -172,8 +172,8 @@ class DecryptionError(VaultError):
     The vault also raises this error for a row that is damaged or belongs to another key.
 
     Attributes:
-        keys: the keys whose values could not be read: for a damaged row of an account, the keys of all kinds. Empty if
-            the tenant's data key cannot be used.
+        keys: the keys whose values could not be read. If a row of an account is damaged, these are the account's keys
+            of all kinds. Empty if the tenant's data key cannot be used.
     """
 
     default_code = "decryption_failed"

@@ -63,8 +63,9 @@ class ImportedToken:
         expires_at: expiry, zone-aware; None if no expiry is known. An access token that is a JWT then gets its ``exp``.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
-        last_refreshed_at: time of the last refresh, zone-aware; None means the time of the import if the token replaces
-            one that another writer stored, and no time otherwise.
+        last_refreshed_at: time of the last refresh, zone-aware. None means the time of the import if the token replaces
+            one that another writer stored, the replaced token's time if it replaces one of this import, and otherwise
+            no time.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
             key, the latest is stored. A token without a time replaces no other token of the import, and none replaces
@@ -174,8 +175,8 @@ class ImportReport:
     Attributes:
         imported: rows stored under keys that held nothing.
         replaced: rows that replaced a stored token, with ``overwrite``.
-        skipped: all further rows for a key that this import, or an earlier run of it, has stored; and without
-            ``overwrite`` the rows for keys that held a token before.
+        skipped: further rows for a key that this import has stored. Without ``overwrite``, also all rows for keys that
+            held a token before.
         failed: rows that could not be read or stored.
         failures: the first thousand failed rows.
     """

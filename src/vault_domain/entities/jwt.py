@@ -16,7 +16,11 @@ _MAX_CHARACTERS = 16 * 1024
 
 
 def jwt_expiry(token: Secret) -> datetime | None:
-    """Return the claim ``exp``; None if the token is no JWT or has no ``exp`` within the years 2000 to 9998."""
+    """Return the claim ``exp``, or None.
+
+    None means that the token is no JWT, is longer than 16,384 characters, or has no ``exp`` within the years 2000 to
+    9998.
+    """
     return _moment(_claims(token), "exp")
 
 

@@ -11,7 +11,7 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.token import TokenInfo
 
 LONGEST_LEASE = timedelta(minutes=6)
-"""No lease is longer: the deadline of a refresh is 5 minutes at most, and the rest of a lease lasts seconds."""
+"""No lease is longer, because the deadline of a refresh is 5 minutes at most and the rest of a lease lasts seconds."""
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -32,9 +32,9 @@ class RefreshState:
         next_attempt_at: end of the backoff, UTC, or None.
         unknown_since: time since which an attempt's outcome is unknown, UTC, or None.
         error_code: error code of the latest failure, or None.
-        refused_since: begin of the run of refusals, UTC; None if there was no refusal since the last success. If only
+        refused_since: start of the run of refusals, UTC; None if there was no refusal since the last success. If only
             a part of the time between two refusals counts (`vault_domain.rules.refusals.refused_for`), the later
-            refusal moves the start forward, so that `refused_for` is the time since then.
+            refusal moves the start forward, so that `refused_for` is the time from the start to this refusal.
         refused_for: time from the start of the run to its latest refusal.
     """
 

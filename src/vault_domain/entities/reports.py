@@ -26,9 +26,11 @@ class HealthCount:
 
 @frozen
 class Incident:
-    """A pause of an OAuth client at a provider: the vault sends only probes for this client, one per interval.
+    """A pause of an OAuth client at a provider: for the accounts that it holds back, the vault sends only probes.
 
-    A pause for ``client_mismatch`` holds back only credentials that were stored under another client.
+    A pause for ``invalid_client`` holds back all accounts of the client. A pause for ``client_mismatch`` holds back
+    only credentials that were stored under another client. A pause for ``mass_rejection`` holds back only accounts that
+    were rejected during it.
 
     Attributes:
         provider: the provider.
@@ -81,7 +83,7 @@ class HealthReport:
         incidents: the pauses of OAuth clients, of all tenants, sorted by provider.
         store_reason: why the database check failed: the error's ``reason``, or its code if it has no reason; None if
             the database answered.
-        store_time: the time of the database's clock, UTC; None if the database did not answer.
+        store_time: the time of the database's clock, UTC; None if it could not be read.
     """
 
     counts: tuple[HealthCount, ...] = ()
@@ -113,9 +115,10 @@ class SweepReport:
         failed: accounts whose refresh failed, or was not tried because their client is paused; a later sweep tries
             again.
         reauthorization_required: accounts whose user must connect them again; they are not tried again.
-        skipped: accounts that were neither refreshed nor counted as failed: another writer was faster, too little was
-            left of the lease, or the request limit allowed no request. The request limit is asked before the claim, so
-            an account that it holds back does not count as claimed.
+        skipped: accounts that were neither refreshed nor counted as failed, because another writer changed their tokens
+            after the claim, too little of the lease was left, the database failed over meanwhile, or the request limit
+            allowed no request. The sweep asks the request limit before the claim, so an account that the limit holds
+            back does not count as claimed.
         unreadable: accounts whose credential could not be decrypted, or whose rows cannot be used.
     """
 

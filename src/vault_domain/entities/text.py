@@ -43,7 +43,7 @@ def as_tenant_id(value: object) -> str:
 
 
 def as_provider(value: object) -> str:
-    """Return a provider's name: lower-case letters, digits, ``_``, ``.`` and ``-``, 1 to 64 characters."""
+    """Return a provider's name: 1 to 64 lower-case letters, digits, ``_``, ``.`` or ``-``, first a letter or digit."""
     text = plain_text(value)
     if text is None or not _PROVIDER.match(text):
         raise InvalidInputError("provider must match [a-z0-9][a-z0-9_.-]{0,63}")

@@ -76,7 +76,7 @@ class TokenInfo:
         created_at: time at which a value was first stored under the key, UTC, or an earlier time from an import.
         updated_at: time of the last change, UTC.
         value_id: random id of the stored value; each stored value has a new one. Every compare-and-set compares it,
-            because a generation may occur twice: after a database was restored or lost its last transactions.
+            because a generation may occur twice if the database was restored or lost its last transactions.
         client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
         suspect_since: time of the first report that a resource rejected this value, UTC, or None. Such reports count
             only for a value that no refresh can replace.

@@ -143,7 +143,8 @@ class TokenSet:
                 the time of storing.
 
         Raises:
-            InvalidInputError: there is no usable ``access_token``. The message repeats nothing of the response.
+            InvalidInputError: the response is no mapping or has no usable ``access_token``, or ``received_at`` is not
+                valid. The message repeats nothing of the response.
         """
         if not isinstance(response, Mapping):
             raise InvalidInputError("the response must be a mapping")

@@ -65,8 +65,8 @@ class AuditLog(Protocol):
         Args:
             noticed: the events.
             apart: skip an event if an equal one was stored less than this time before. Events are equal if action,
-                token key, generation and code are equal. Only calls with ``decryption_failed`` events alone pass a
-                time. None: append all events.
+                token key, generation and code are equal. A time may be passed only if all events are
+                ``decryption_failed``. None: append all events.
         """
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:

@@ -43,8 +43,8 @@ class RefreshJournal(Protocol):
     async def write(self, entry: JournalEntry) -> None:
         """Store an entry durably; writing the entry of the same attempt again replaces it.
 
-        Cancelling the caller does not lose the entry: writing begins before anything is awaited, and the cancellation
-        is raised after the entry is stored. The time for writing is limited.
+        Cancelling the caller does not lose the entry, because writing begins before anything is awaited, and the
+        cancellation is raised only after the entry is stored. The time for writing is limited.
 
         Raises:
             JournalError: the entry could not be stored, or was not stored in time. In the second case, the write may

@@ -9,9 +9,9 @@ from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 class KeyRepository(Protocol):
     """Reads and writes the key tables for opening a vault and for sealing values.
 
-    A store that somebody else can write to returns a data key without its wraps under retired master keys, because
-    processes that opened the vault before the retirement still hold these master keys, and would open a wrap that
-    an attacker has added under one of them. A master key counts as retired if its confirmed state is retired.
+    A store that somebody else can write to returns a data key without its wraps under retired master keys. Otherwise, a
+    process that opened the vault before the retirement, and so still holds such a master key, would open a wrap that an
+    attacker has added under it. A master key also counts as retired if only its confirmed state is retired.
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 

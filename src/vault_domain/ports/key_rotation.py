@@ -118,7 +118,8 @@ class KeyRotationRepository(Protocol):
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, of one tenant or of all, sorted by token key.
 
-        Rows that cannot be decrypted stay under their data key. The caller skips them by a later ``after``.
+        A store may leave out tokens under data keys that are marked as emptied. Rows that cannot be decrypted stay
+        under their data key. The caller skips them by a later ``after``.
         """
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:

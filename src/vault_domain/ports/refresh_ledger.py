@@ -27,8 +27,8 @@ class Snapshot:
             to which neither happens.
         timeline: names the history of the store's commits; another name means that the store may have lost its last
             commits, because a standby was promoted. None if the store loses no commits, or cannot name its timeline.
-        turned_at: time at which a vault first met this timeline, UTC; None if `timeline` is None, or if this time could
-            not be stored.
+        turned_at: time at which a vault first met this timeline, UTC; `now` if that time could not be stored. None if
+            `timeline` is None.
     """
 
     record: AccountRecord | None
@@ -74,10 +74,12 @@ class Failure:
     """The failure of an attempt.
 
     Attributes:
-        code: the registered OAuth error code, or None.
+        code: a registered OAuth error code, one of `vault_domain.entities.causes.PROVIDER_CAUSES`, or the reason of a
+            pause (`CLIENT_REASONS`); or None.
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
-        refused: whether the provider answered that it refuses this request; see `RefreshState.refused_since`.
+        refused: whether the failure counts for the run of refusals (`RefreshState.refused_since`), because the provider
+            refused this request, or rejected a credential that was spared in a mass rejection.
         refused_for: length of the run of refusals up to this refusal. If this refusal continues a run,
             `RefreshState.refused_since` becomes the time of this refusal minus this length; None leaves it as stored.
     """

@@ -24,9 +24,9 @@ class TenantEraser(Protocol):
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
         """Delete a tenant's tokens, uses, accounts and wraps, and mark its data keys destroyed, in one transaction.
 
-        The tombstones of the data keys, an event DATA_KEY_DESTROYED for each of them and the event of the erasure still
-        name the tenant, even after a later erasure. The tenant's other audit events lose tenant and identifier; their
-        action and time stay. If there is nothing to erase, no event is appended.
+        If there is anything to erase, an event TENANT_ERASED is appended, and an event DATA_KEY_DESTROYED for each data
+        key. These events and the tombstones of the data keys still name the tenant, even after a later erasure. The
+        tenant's other audit events lose tenant and identifier; their action and time stay.
 
         A concurrent write commits before the erasure and is erased, or fails because its data key is destroyed.
         """

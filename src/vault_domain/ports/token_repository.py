@@ -22,7 +22,7 @@ from vault_domain.entities.token import (
 from vault_domain.ports.change import Change
 
 MOST_COUNTED = 50_000
-"""About the largest number of tokens that a health report reads one by one."""
+"""Approximate largest number of valid tokens that a health report on all tenants reads; see `count_health`."""
 
 
 @frozen
@@ -128,7 +128,7 @@ class TokenRepository(Protocol):
         """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        """Delete all tokens, labels and refresh states of a tenant at a provider."""
+        """Delete a tenant's tokens, labels and refresh states at a provider; return the number of deleted tokens."""
 
     async def find_expiring(
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None

@@ -48,7 +48,7 @@ REGISTERED_CODES = frozenset(
 """The codes of the IANA registry "OAuth Extensions Error", without draft and vendor codes."""
 
 CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scope", HTTP_404, REDIRECT})
-"""Codes that reject the client or the request of one account, or show that the token URL is wrong.
+"""The codes of a provider that refuses the client or the request of one account, or of a wrong token URL.
 
 Waiting does not help, but another configuration does.
 """

@@ -13,8 +13,8 @@ def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> t
     """Return the new shared time and zero if a request may be sent now; else the old shared time and the time to wait.
 
     Each request moves the shared time forward by one interval, from the present if the shared time lies in the past. A
-    request may be sent while the shared time is less than ``limit.burst`` intervals ahead of ``now`` (the generic cell
-    rate algorithm).
+    request may be sent while the shared time is at most ``limit.burst - 1`` intervals ahead of ``now`` (the generic
+    cell rate algorithm).
 
     Args:
         free_at: the shared time; None if no request was sent yet.

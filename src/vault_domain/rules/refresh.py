@@ -121,7 +121,8 @@ class Demand:
     """What a caller demands in addition to a usable token.
 
     Attributes:
-        forced: refresh even if the token is not due, and despite backoff and unknown outcomes (`refresh_account`).
+        forced: refresh despite backoff and unknown outcomes (`refresh_account`). This alone does not refresh a usable
+            token that is not due, so `refresh_account` also sets `replaced`.
         replaced: an access token that the caller does not accept, because a resource rejected it or the caller wants a
             new one.
         early: refresh although the access token is fresh, because the credential would lapse (`idle_due`) or a sweep
@@ -253,7 +254,7 @@ def decide_ahead(
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
     For an account whose access token is invalid, or valid with an expiry, this function decides as `decide` does, but
-    with the horizon in place of the shorter buffer. It also has a grant refreshed before its refresh token lapses
+    with the horizon in place of the shorter buffer. Sweeps also refresh an account before its refresh token lapses
     unused (`idle_due`), even if the access token has no expiry. Other accounts are refreshed only when a caller asks
     for their access token.
 

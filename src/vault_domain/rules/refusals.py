@@ -36,7 +36,7 @@ def is_refusal(error: VaultError, reason: str | None) -> bool:
 
     Args:
         error: the refresher's error.
-        reason: the registered error code, or None.
+        reason: the registered error code or the cause (`PROVIDER_CAUSES`), or None.
     """
     return isinstance(error, ProviderConfigurationError) and error.refused and reason not in _OF_THE_CLIENT
 

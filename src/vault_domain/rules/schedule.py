@@ -38,8 +38,8 @@ def lead(
     be too early, because the store does not read the account's other values. So a sweep asks `decide_ahead` before it
     calls the provider.
 
-    A token that is its own credential cannot be refreshed after its expiry, which ends the grant. So its account
-    becomes due while at least a fifth of the lifetime is left, so that there is time to mend a fault.
+    A token that is its own credential cannot be refreshed after its expiry, so its expiry ends the grant. Therefore its
+    account becomes due while at least a fifth of the lifetime is left, so that there is time to mend a fault.
 
     Args:
         kind: the value's kind.
