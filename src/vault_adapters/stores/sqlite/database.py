@@ -109,7 +109,7 @@ class SqliteDatabase:
 
         Args:
             create: create the file if it is missing. A new file has the mode 0600. An existing file to which other
-                users have access is given this mode.
+                users have access gets this mode if it belongs to this user.
 
         Raises:
             SchemaOutdatedError: the file is missing and ``create`` is False.
