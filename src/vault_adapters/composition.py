@@ -238,8 +238,9 @@ def schema_script(
             only).
 
     Raises:
-        InvalidInputError: the table or column is not a valid name, the database is not Postgres, or both a table and
-            ``citus`` are given.
+        InvalidInputError: the table or column is not a valid name, a table or ``citus`` is given but the database is
+            not Postgres, or both are given.
+        ConfigurationError: the database is Postgres, but its driver is not installed.
     """
     if citus and tenants_table is not None:
         raise InvalidInputError("the trigger on a table of tenants does not work with Citus")

@@ -159,8 +159,8 @@ class VaultConfig:
         postgres_schema: the schema that holds the vault's tables.
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
-            SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
-            imports, key rotations, erasures and migrations have longer limits.
+            SQLite, longest time to wait for other transactions, and for a query. From half a second to five minutes. On
+            Postgres, imports, key rotations, erasures and migrations have longer limits.
         read_cache: time after this process has read a token, during which it may return the token again without a
             query; None or zero: never. Other processes' changes are usually seen within milliseconds, and never later
             than this time.

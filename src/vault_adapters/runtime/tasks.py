@@ -108,7 +108,7 @@ class AsyncioTasks:
             task.result()
 
     async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work`` once fewer than ``most`` works of the group are running."""
+        """Wait until fewer than ``most`` calls of the group are running, then run ``work``."""
         if group not in self._turns:
             self._turns[group] = asyncio.Semaphore(most)
         async with self._turns[group]:

@@ -30,7 +30,7 @@ MEMORY = ":memory:"
 _OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
 
 DEFAULT_TIMEOUT = timedelta(seconds=5)
-"""Longest wait of a caller for other transactions. Transactions are short, so only a fault reaches this limit."""
+"""Longest wait of a caller for other transactions, and for a query. Both are short, so only a fault reaches this."""
 
 _BUSY_SECONDS = 0.25
 """Time for which SQLite itself waits for another process. It is short, so that each caller's own limit is kept."""
