@@ -71,6 +71,7 @@ async def open_vault(
             it is a coroutine function, the calls run one after the other, beside the vault's work.
 
     Raises:
+        InvalidInputError: an argument has a wrong type.
         ConfigurationError: the configuration is invalid or does not fit the database; nothing was written.
         WrongEncryptionSecretError: the secret does not belong to this database; nothing was written.
         SchemaOutdatedError: the schema is missing or old and ``migrate`` is False.
@@ -110,7 +111,8 @@ async def open_vault_over(
         refreshers, http_client, on_event: see `open_vault`.
 
     Raises:
-        ConfigurationError: see `open_vault`.
+        InvalidInputError, ConfigurationError, WrongEncryptionSecretError, KeyUnavailableError, StorageError: see
+            `open_vault`.
     """
     refusal = misuse(config, refreshers, on_event=on_event)
     if refusal is not None:
@@ -232,11 +234,13 @@ def schema_script(
             creates a trigger instead of the schema. The trigger erases a tenant in the vault when its row in this table
             is deleted.
         tenants_column: the column of that table with the tenants' ids.
-        citus: whether the script distributes the tables of a Citus cluster by tenant (Postgres only).
+        citus: True: the script also distributes the tables over the nodes of a Citus cluster, by tenant (Postgres
+            only).
 
     Raises:
-        InvalidInputError: the table or column is not a valid name, the database is not Postgres, or both a table and
-            ``citus`` are given.
+        InvalidInputError: the table or column is not a valid name, a table or ``citus`` is given but the database is
+            not Postgres, or both are given.
+        ConfigurationError: the database is Postgres, but its driver is not installed.
     """
     if citus and tenants_table is not None:
         raise InvalidInputError("the trigger on a table of tenants does not work with Citus")

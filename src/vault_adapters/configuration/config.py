@@ -153,18 +153,19 @@ class VaultConfig:
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
         close_timeout: longest time for which a closing vault tries to store refreshed tokens that wait for the
             database. Refreshes that are running may take longer.
-        data_key_ttl: time that an unwrapped data key may be used before it is unwrapped again.
+        data_key_ttl: time for which an unwrapped data key may be used before it is unwrapped again.
         pool_size: largest number of connections to Postgres.
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
         scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
-            SQLite, longest time to wait for other transactions. From half a second to five minutes. On Postgres,
-            imports, key rotations, erasures and migrations have longer limits.
-        read_cache: how long after it read a token this process may return the token again without a query; None or
-            zero: never. Other processes' changes are usually seen within milliseconds, and never later than this.
-        serve_stale: how long after it last read or stored a token this process may hand out the token from memory
-            while the database does not answer; zero: never. An expired token is never handed out.
+            SQLite, longest time to wait for other transactions, and for a query. From half a second to five minutes. On
+            Postgres, imports, key rotations, erasures and migrations have longer limits.
+        read_cache: time after this process has read a token, during which it may return the token again without a
+            query; None or zero: never. Other processes' changes are usually seen within milliseconds, and never later
+            than this time.
+        serve_stale: time after this process last read or stored a token, during which it may hand out the token from
+            memory while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
         audit_retention: age from which sweeps delete audit events, a day at least; None: never.
         audit_reads: ``all`` writes audit events for reads of every token, ``secrets`` only for reads of tokens that are
@@ -178,7 +179,8 @@ class VaultConfig:
         fleet_guard_accounts: if a provider rejects at least this many of a client's accounts within
             `fleet_guard_window`, and more accounts than it gives tokens to, the vault condemns none of these accounts'
             credentials and pauses the client.
-        fleet_guard_window: time for which rejections and successes are compared; see `fleet_guard_accounts`.
+        fleet_guard_window: length of the period in which rejections and successes are compared; see
+            `fleet_guard_accounts`.
         fleet_guard_limit: time without a success after which the vault condemns rejected credentials nevertheless.
 
     Raises:

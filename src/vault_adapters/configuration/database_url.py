@@ -51,6 +51,7 @@ class ConfiguredUrl:
 
     Args:
         url: the URL.
+        is_default: whether this is the default URL, because the host named no database.
 
     Raises:
         ConfigurationError: the URL is not a string or names no known store; the message does not repeat the URL.

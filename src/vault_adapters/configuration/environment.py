@@ -26,7 +26,7 @@ _BARE = {
 # Only these variables are read, so that nothing else of the environment is copied; `_variable` adds to them.
 _NAMES = set(_BARE)
 # Further variables with the prefix: the command line reads TOKEN_VAULT_REFRESHERS, and tests read TOKEN_VAULT_TEST_*.
-# Kubernetes sets the others in pods whose namespace has a Service with the name token-vault.
+# Kubernetes sets the remaining ones in pods whose namespace has a Service with the name token-vault.
 _OTHERS = re.compile(r"TOKEN_VAULT_(REFRESHERS|TEST_.*|SERVICE_(HOST|PORT).*|PORT(_.*)?)\Z")
 _PLAIN = re.compile(r"[A-Z0-9_]{1,100}\Z")
 

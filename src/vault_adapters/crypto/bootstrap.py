@@ -56,11 +56,11 @@ async def open_master_keys(
         previous_master_key: the previous master key, during a master key rotation.
 
     Raises:
-        ConfigurationError: a secret is missing or too short, the stored scrypt parameters are not acceptable, no
-            configured master key is the active one (code ``wrong_master_key``), the database holds data but does not
-            have exactly one active master key (code ``master_key_missing``), the state of the active one was set back
-            (code ``resurrected_master_key``), or other processes keep introducing master keys (code
-            ``master_key_conflict``).
+        ConfigurationError: a secret is missing, too short or obviously not random, the stored scrypt parameters are not
+            acceptable, there is not enough memory for scrypt, no configured master key is the active one (code
+            ``wrong_master_key``), the database holds data but does not have exactly one active master key (code
+            ``master_key_missing``), the state of the active one was set back (code ``resurrected_master_key``), or
+            other processes keep introducing master keys (code ``master_key_conflict``).
         WrongEncryptionSecretError: no configured secret opens the active master key. Nothing was written.
         KeyUnavailableError: the key service of a new master key cannot be reached.
     """

@@ -52,7 +52,7 @@ class FernetReader:
 def _canonical(encoded: str) -> bytes | None:
     """Return the Fernet token of a column's text; return None if the text is too long or its base64 is not canonical.
 
-    Fernet itself does not refuse such base64: it ignores characters that are not in the alphabet.
+    Fernet itself accepts base64 that is not canonical, because it ignores characters that are not in the alphabet.
     """
     if len(encoded) > _MOST_TEXT:
         return None

@@ -200,7 +200,7 @@ class Keyring:
         """Return whether the wraps under this process's master keys hold the same data key; False without such a wrap.
 
         Raises:
-            KeyUnavailableError: a master key is not available now.
+            KeyUnavailableError, ConfigurationError: see `find_key`.
         """
         digests = set()
         for wrap in record.wraps:

@@ -21,11 +21,16 @@ class MasterKeySource(Protocol):
         """Return the key of a record, or None if the record belongs to another source.
 
         Raises:
-            ConfigurationError: the record's parameters are not valid.
+            ConfigurationError: the record's parameters are not valid, or the memory does not suffice for scrypt.
         """
 
     async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
-        """Return a new record to store, and its key; check first that a key of a key service can be used."""
+        """Return a new record to store, and its key; check first that a key of a key service can be used.
+
+        Raises:
+            ConfigurationError: the key service refuses permanently, or the memory does not suffice for scrypt.
+            KeyUnavailableError: the key service cannot be reached.
+        """
 
 
 @frozen

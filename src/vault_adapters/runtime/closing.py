@@ -42,15 +42,16 @@ async def running(
 ) -> AsyncIterator[None]:
     """Do the periodic work until the block ends, then close the vault.
 
-    First, no refresh starts any more. Then the running ones end, each within its own limits. Then the vault tries
-    for the last time to store the waiting answers, which are providers' answers that the database does not have yet.
-    ``limit`` counts from the moment at which refreshes were stopped. At least a fifth of it is left for storing, even
-    if the running refreshes used it up.
+    Closing has three steps. First, the vault starts no further refresh, and flushes the buffers. Second, it waits for
+    the running refreshes, each of which has limits of its own. Third, it tries for the last time to store the waiting
+    answers, which are providers' answers that the database does not have yet. ``limit`` counts from the first step. At
+    least a fifth of it is left for the third step, even if the running refreshes took longer than ``limit``.
 
     Args:
         refreshing: the refreshes.
         keeper: keeps the waiting answers, and tries every second to store them.
-        noted: buffers of what reads have to store, such as times of use; they are flushed every ten seconds.
+        noted: buffers of data that reads produce for the database, such as times of use; they are flushed every ten
+            seconds.
         tasks: runs the refreshes.
         limit: longest time in seconds for storing the waiting answers.
         lease: longest time in seconds that a refresh takes.

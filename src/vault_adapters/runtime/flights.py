@@ -25,7 +25,7 @@ class Flights:
         self._running: dict[asyncio.Task[Any], _Flight] = {}
 
     def __contains__(self, key: Hashable) -> bool:
-        """Return whether a call with this key is running that new callers can join."""
+        """Return whether new callers can join a running call with this key."""
         return key in self._by_key
 
     @property

@@ -63,7 +63,11 @@ class FileJournal:
             raise ConfigurationError(f"journal_dir {problem}", code="journal_unusable")
 
     async def write(self, entry: JournalEntry) -> None:
-        """Store an entry: write it to a temporary file, sync it, then rename it."""
+        """Store an entry: write it to a temporary file, sync it, then rename it.
+
+        Raises:
+            JournalError: the entry could not be stored, or the disk did not answer in time.
+        """
         path, data = self._path(entry), encode_entry(entry)
         if path in self._busy:
             raise JournalError("the disk does not answer")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class WrongFileError(Exception):
-    """A file cannot be read, is no regular file or is too large; the message tells which problem, but no file name."""
+    """A file cannot be read, is no regular file or is too large; the message names the problem, but not the file."""
 
 
 def make_private_directory(directory: Path) -> str | None:

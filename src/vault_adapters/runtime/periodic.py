@@ -15,16 +15,16 @@ _log = logging.getLogger(__name__)
 
 
 _MOST_WAITING = 10_000
-"""Largest number of the callback's awaitables that wait for their turn; beyond it, events are logged, not passed on."""
+"""Largest number of the callback's awaitables that have not begun. Beyond it, events are only logged."""
 
 
 class CallbackSink:
     """Implements `EventSink` over a host's function.
 
     Args:
-        callback: called once per event, after the commit; None: events are not passed on. An error that the callback
-            raises is logged and dropped. If the callback returns awaitables, these run one after the other, in the
-            order of the events.
+        callback: called at most once per event, after the commit; None: events are not passed on. An error that the
+            callback raises is logged and dropped. If the callback returns awaitables, these run one after the other, in
+            the order of the events.
     """
 
     def __init__(self, callback: Callable[[AuditEvent], object] | None) -> None:

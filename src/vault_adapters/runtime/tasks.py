@@ -47,7 +47,8 @@ class AsyncioTasks:
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work``; cancel it after ``seconds`` seconds.
 
-        If the process was stopped until after the limit, an exchange whose request has left may still read the answer.
+        If the process was stopped until after the limit, a call whose request was sent before may still read its
+        answer; see `TimeLimit`.
         """
         async with TimeLimit(seconds):
             return await work()
@@ -80,7 +81,7 @@ class AsyncioTasks:
             return await work()
 
     def is_flying(self, key: Hashable) -> bool:
-        """Return whether a shared call with this key is running."""
+        """Return whether new callers can join a running call with this key."""
         return key in self._flights
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
@@ -107,7 +108,7 @@ class AsyncioTasks:
             task.result()
 
     async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work`` once fewer than ``most`` works of the group are running."""
+        """Wait until fewer than ``most`` calls of the group are running, then run ``work``."""
         if group not in self._turns:
             self._turns[group] = asyncio.Semaphore(most)
         async with self._turns[group]:
@@ -136,7 +137,7 @@ class AsyncioTasks:
 
         Args:
             seconds: longest time to wait for all calls.
-            longest: longest time to wait, from the same begin, while ``is_needed`` returns True.
+            longest: longest time to wait, from the same moment on, while ``is_needed`` returns True.
             is_needed: returns whether a call is running that must end normally.
         """
         # Shield the wait, because a host that is being cancelled still closes the vault.

@@ -14,7 +14,7 @@ OVERSLEPT = 0.1
 """A timer that is late by more seconds than this shows that the process was stopped or its event loop blocked."""
 
 _MORE = 0.5
-"""Seconds that a block may go on after a late timer. It takes milliseconds to read what lies in a socket."""
+"""Seconds that a block may go on after a late timer. Reading an answer that has already arrived takes milliseconds."""
 
 _enclosing: ContextVar[TimeLimit | None] = ContextVar("vault_adapters_time_limit", default=None)
 
@@ -40,9 +40,9 @@ class Beat:
 class TimeLimit:
     """Ends the block after some seconds with `TimeoutError`, like `asyncio.timeout`.
 
-    A stopped process that wakes after the limit runs the timer before it reads its sockets. So a late timer gives the
-    block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no more
-    time, because its lease may be over.
+    A stopped process that continues after the limit runs the timer before it reads its sockets. So a late timer gives
+    the block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no
+    more time, because its lease may be over.
 
     If the timer of an outer limit is late, the outer limit leaves the decision to the inner limit, which knows whether
     the request has left.

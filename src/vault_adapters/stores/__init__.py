@@ -1,1 +1,1 @@
-"""Stores: one folder per database, with the same file names. No store imports another."""
+"""Stores: one folder per database. Files with the same purpose have the same name. No store imports another."""

@@ -23,7 +23,7 @@ class ReadBatcher(Generic[K, V]):
     Args:
         session: returns a context manager that gives the function for reading a batch. The function gets keys, which
             may repeat, and returns one value per key, in order. The context stays open while batches follow one another
-            directly, so that it may keep one connection for them.
+            directly, so that it may keep one connection for them. Entering the context must not raise an error.
         most_keys: largest number of keys in a batch.
         most_batches: largest number of concurrent batches.
     """
@@ -44,7 +44,12 @@ class ReadBatcher(Generic[K, V]):
         self._is_starting = False
 
     async def get(self, key: K) -> V:
-        """Return the value of one key."""
+        """Return the value of one key.
+
+        Raises:
+            ConfigurationError: this is not the event loop on which the batcher was made.
+            VaultError: the read failed; any other error becomes a `StorageError`.
+        """
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")

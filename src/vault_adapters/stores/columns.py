@@ -68,11 +68,11 @@ MOST_URI = 4096
 """Size of a master key's longest URI, and of its longest KDF parameters, in bytes."""
 
 MOST_WRAP = 8192
-"""Size of the largest wrap of a data key in bytes; a key service's is below 6,200."""
+"""Size of the largest wrap of a data key in bytes; a key service makes wraps of at most 6,144 bytes."""
 
 
 def placeholders(size: str) -> dict[str, str]:
-    """Return the SQL that replaces each group's placeholder.
+    """Return the SQL that replaces each placeholder, by the placeholder's name.
 
     A table that was restored without its constraints may hold a huge value. So the statements leave such a value in
     the database, and its row counts as damaged.
@@ -158,7 +158,7 @@ def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def dated(row: tuple[Any, ...], now: object) -> tuple[Any, ...]:
-    """Replace the database's time, which ends a row, by a clock's time ``now``; None: return the row unchanged."""
+    """Replace the last column of a row, the database's time, with ``now``; None: return the row unchanged."""
     return row if now is None else (*row[:-1], now)
 
 
@@ -168,7 +168,7 @@ def id_of(row: Sequence[Any]) -> Any:
 
 
 def is_missing(token: Sequence[Any]) -> bool:
-    """Return whether a row, given by its columns `TOKEN`, holds no token; such a row holds only the current time."""
+    """Return whether a row, given by its columns `TOKEN`, holds no token, because none is stored under its key."""
     return token[0] is None
 
 
@@ -211,8 +211,8 @@ _LISTS = {
 def list_of(state: ConnectionState | None, provider: str | None) -> str:
     """Return the name of the query that finds all accounts of this state, at this provider (None: at any).
 
-    The query may find accounts of other states too; the caller drops these. For a rare state, the query finds few of
-    them.
+    The query may also find accounts of other states, and the caller drops them. A query for a rare state finds only
+    few such accounts.
     """
     anyone = "list_all_accounts" if provider is None else "list_provider_accounts"
     return anyone if state is None else _LISTS.get(state, anyone)

@@ -179,6 +179,7 @@ def own_key(columns: Sequence[Any], account: Account) -> TokenKey:
 
     Raises:
         WrongRowError: the row belongs to another account.
+        InvalidInputError: the kind is unknown.
     """
     tenant_id, provider, kind, identifier = columns
     own = account.identifier or ""
@@ -216,7 +217,7 @@ async def sound_page(
 
 
 def sound_rows(rows: Sequence[R], decode: Callable[[R], T], found: list[T], passed_over: Counter[str]) -> None:
-    """Decode rows one by one into ``found``; count those that cannot be used."""
+    """Decode rows one by one into ``found``; count the rows that cannot be used in ``passed_over``, by reason."""
     for row in rows:
         try:
             found.append(decode(row))

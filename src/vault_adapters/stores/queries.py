@@ -30,7 +30,8 @@ def load_queries(package: str, *, size: str, overlay: str | None = None, **place
     Args:
         package: the dotted name of the store's package.
         size: the SQL function that returns a value's size; see `columns.placeholders`.
-        overlay: another folder of the package, whose queries replace those of the same name or are added.
+        overlay: another folder of the package. Its queries replace the queries of the same name; its further queries
+            are added.
         placeholders: the texts that replace ``{{name}}`` in queries, such as a quoted schema name. The column groups
             of `columns` are placeholders too; a text with the name of such a group replaces it.
 

@@ -31,7 +31,7 @@ def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, no
 
 
 def _used_at(write: TokenWrite | ImportedWrite, now: datetime) -> datetime:
-    """Return the time since which the account's credential is idle, as far as the value tells: now, for a new one."""
+    """Return the time since which the account's credential is idle; ``now`` if the value holds no earlier time."""
     known = (write.last_refreshed_at or write.created_at) if isinstance(write, ImportedWrite) else None
     return now if known is None else min(known, now)
 

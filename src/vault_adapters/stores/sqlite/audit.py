@@ -80,7 +80,7 @@ class SqliteAuditLog:
         await self._database.transact(work)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
-        """Delete old events in batches, so that other writers get their turn between two batches."""
+        """Delete old events in batches, so that other writers can write between two batches."""
         before, pruned = self._database.now() - older_than, 0
         batch = {"before": to_micros(before), "limit": _PRUNED_AT_ONCE}
         while deleted := await self._database.transact(

@@ -30,7 +30,7 @@ MEMORY = ":memory:"
 _OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
 
 DEFAULT_TIMEOUT = timedelta(seconds=5)
-"""Longest wait of a caller for other transactions. Transactions are short, so only a fault reaches this limit."""
+"""Longest wait of a caller for other transactions, and for a query. Both are short, so only a fault reaches this."""
 
 _BUSY_SECONDS = 0.25
 """Time for which SQLite itself waits for another process. It is short, so that each caller's own limit is kept."""
@@ -109,7 +109,7 @@ class SqliteDatabase:
 
         Args:
             create: create the file if it is missing. A new file has the mode 0600. An existing file to which other
-                users have access is given this mode.
+                users have access gets this mode if it belongs to this user.
 
         Raises:
             SchemaOutdatedError: the file is missing and ``create`` is False.

@@ -30,7 +30,11 @@ def to_time(value: int | None) -> datetime | None:
 
 
 def token_info(columns: Row, key: TokenKey) -> TokenInfo:
-    """Return a token's metadata from the columns `TOKEN`."""
+    """Return a token's metadata from the columns `TOKEN`.
+
+    Raises:
+        Exception: the row is damaged.
+    """
     (
         id_,
         status,
@@ -100,7 +104,11 @@ def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = N
 
 
 def stored_info(row: Row, key: TokenKey) -> TokenInfo:
-    """Return the metadata of a token that was just stored, from its row."""
+    """Return the metadata of a token that was just stored, from its row.
+
+    Raises:
+        Exception: the row is damaged.
+    """
     token, *_ = STORED.split(row)
     return token_info(token, key)
 

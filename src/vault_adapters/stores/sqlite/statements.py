@@ -14,7 +14,7 @@ _VALUE_COLUMNS = (
 _LEASE_TIMES = {"a.lease_until", "a.sent_at", "a.next_attempt_at", "a.unknown_since", "a.refused_since"}
 
 _STEP = "vault_clock_step(a.boot_id, a.clock_offset)"
-"""By how much the machine's clock was set since the times of the account ``a`` were written."""
+"""By how many microseconds the machine's clock was set since the times of the account ``a`` were written."""
 
 _CONFIRMED_DATA_KEY = """(
     SELECT CASE WHEN max(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END

@@ -54,8 +54,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
 -- name: list_doubtful_accounts
--- List all tenants' accounts that may have to be connected again; see list_all_accounts. A token of each of them is not
--- valid or has expired. The partial indexes hold these tokens.
+-- List all tenants' accounts that may have to be connected again; see list_all_accounts. Each of these accounts has a
+-- token that is not valid or has expired. The partial indexes hold these tokens.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (
@@ -85,8 +85,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. The
--- query does not look for invalid credentials, because their accounts must be connected again.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold these
+-- accounts. The query does not look for invalid credentials, because their accounts must be connected again.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (

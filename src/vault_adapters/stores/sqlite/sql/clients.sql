@@ -37,7 +37,8 @@ DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :
 
 -- name: count_client_successes
 -- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index. An empty
--- client means that the refresher names none: then all tokens at the provider count, here and in the next statements.
+-- client means that the refresher names no client. Then all tokens at the provider count, here and in the statements
+-- below.
 SELECT count(*) FROM (
     SELECT 1 FROM token_vault_token
     WHERE provider = :provider AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
@@ -54,7 +55,7 @@ SELECT count(*) FROM (
     LIMIT :limit)
 
 -- name: wake_rejected_accounts
--- Make the accounts due whose rejections are to be taken back.
+-- Make due the accounts of the credentials that take_back_rejections makes valid again.
 UPDATE token_vault_account AS a SET due_at = :now
 WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
     SELECT tenant_id, identifier FROM token_vault_token
@@ -69,7 +70,7 @@ WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AN
 ORDER BY tenant_id, kind, identifier
 
 -- name: take_back_rejections
--- Make the credentials valid again that the provider rejected after a time.
+-- Make valid again the credentials that the provider rejected after a time.
 UPDATE token_vault_token SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = :now
 WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
     AND (length(:client) = 0 OR client IS NULL OR client = :client)

@@ -91,7 +91,7 @@ WHERE state = 'decrypt_only' AND emptied_at IS NULL AND (:tenant_id IS NULL OR t
 
 -- name: find_emptied
 -- Find data keys that were emptied no later than a given time, and whether tokens use them again. A damaged data key is
--- left out: once its id is repaired, tokens may need it.
+-- left out, because tokens may need it once its id is repaired.
 SELECT tenant_id, data_key_id, EXISTS (
     SELECT 1 FROM token_vault_token t
     WHERE t.tenant_id = token_vault_data_key.tenant_id AND t.data_key_id = token_vault_data_key.data_key_id)

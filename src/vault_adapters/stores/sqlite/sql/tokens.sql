@@ -121,8 +121,7 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT :limit
 
 -- name: record_use
--- Store when a token was last used, unless a later use is stored or the key now holds a token with another
--- id.
+-- Store when a token was last used, unless a later use is stored or the key now holds a token with another id.
 INSERT INTO token_vault_token_use (tenant_id, provider, kind, identifier, last_used_at)
 SELECT tenant_id, provider, kind, identifier, :used_at FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier AND id = :id
