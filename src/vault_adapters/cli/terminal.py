@@ -152,13 +152,13 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
 
 
 def _width(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> int:
-    """Return the width that a table needs to show each text whole, on one line."""
+    """Return the width that a table needs so that it cuts no text, and breaks only texts of `_PROSE`, between words."""
     columns = [[cell_len(name), *(_least(name, line[at]) for line in cells)] for at, name in enumerate(names)]
     return sum(map(max, columns)) + _GAP * len(columns)
 
 
 def _least(name: str, value: Text) -> int:
-    """Return the width that a text needs at least."""
+    """Return the smallest width for a text: its longest word in a column of `_PROSE`, otherwise the whole text."""
     parts = value.plain.split() if name in _PROSE else [value.plain]
     return max(map(cell_len, parts), default=0)
 

@@ -31,7 +31,7 @@ class RecordedCall:
         account: account to refresh.
         kind: kind of the presented credential.
         scopes: scopes of the request.
-        deadline: longest time to wait for the provider.
+        deadline: longest time that the whole call may take.
     """
 
     account: Account

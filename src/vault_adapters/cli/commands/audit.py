@@ -51,7 +51,7 @@ def audit(
     follow: Annotated[bool, Parameter(help="Go on showing new events as they come.", show_default=False)] = False,
     since: Annotated[str | None, Parameter(help="Only events since a time, or since a duration ago.")] = None,
     account: _Account = None,
-    action: Annotated[str | None, Parameter(help="Only events of this kind, such as refresh_failing.")] = None,
+    action: Annotated[str | None, Parameter(help="Only events with this action, such as refresh_failing.")] = None,
     json: Json = False,
 ) -> None:
     """List the audit events of tokens and keys, the newest last.

@@ -14,7 +14,7 @@ from vault_domain import ConfigurationError, TokenVault
 
 
 def add_to(app: App) -> None:
-    """Add this module's commands."""
+    """Add this module's command."""
     app.command(dashboard)
 
 

@@ -140,7 +140,7 @@ async def _watched(
 
 
 def _name_not_stored(report: ImportReport, unread: int) -> None:
-    """Name the rows that were read and could not be stored."""
+    """Name the rows that were read and could not be stored; of the rows that the report omits, show only the number."""
     named = [failure for failure in report.failures if failure.code == DATA_KEY_UNREADABLE]
     for failure in named:
         complain(f"line {failure.line}: {failure.code}")

@@ -15,7 +15,7 @@ from vault_domain import Account, AccountInfo, TokenVault
 
 
 def add_to(app: App) -> None:
-    """Add this module's commands."""
+    """Add this module's command."""
     app.command(refresh)
 
 

@@ -16,7 +16,7 @@ from vault_domain import RevivalReport, TokenVault
 
 
 def add_to(app: App) -> None:
-    """Add this module's commands."""
+    """Add this module's command."""
     app.command(revive)
 
 

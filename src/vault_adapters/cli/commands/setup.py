@@ -50,7 +50,7 @@ def init(*, json: Json = False) -> None:
 
 
 def _prepared(config: VaultConfig) -> tuple[bool, StorageError | None]:
-    """Return whether anything changed, and the error if the role lacks a right."""
+    """Return whether the schema changed, and the error if the role lacks a right."""
     try:
         return _prepare(config), None
     except StorageError as error:

@@ -27,7 +27,7 @@ _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})\
 
 
 def add_to(app: App) -> None:
-    """Add this module's commands."""
+    """Add this module's command."""
     app.command(worker)
 
 

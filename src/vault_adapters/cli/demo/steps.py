@@ -1,4 +1,4 @@
-"""The steps before the attack: connect, look at one row, watch, invalidate."""
+"""The first steps of the demonstration: connect, look at one row, watch, invalidate."""
 
 from __future__ import annotations
 

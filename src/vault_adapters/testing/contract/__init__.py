@@ -11,8 +11,8 @@
 and each call opens the same database. If a database cannot be opened more than once, inherit from `StoreContract`
 instead.
 
-The cases come in parts, each a class: ``pytest -k ClaimCases`` runs one of them. `PARTS` has them in the order in which
-a new store turns them green; the guide "Write a store" has the same order.
+The cases come in parts, and each part is a class: ``pytest -k ClaimCases`` runs one part. `PARTS` has the parts in the
+order in which a new store makes them pass; the guide "Write a store" has the same order.
 """
 
 import pytest
@@ -86,7 +86,10 @@ class FacadeContract(
     ImportCases,
     ConcurrencyCases,
 ):
-    """Cases for another facade of the vault: everything that a host sees, except refreshing. Override `vault_over`."""
+    """Cases for another facade of the vault: everything that a host sees, except refreshing.
+
+    Override `open_store` and `vault_over`.
+    """
 
 
 class StoreContract(
@@ -127,4 +130,4 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, StateCases),
     *(ConcurrencyCases, SharingCases, MigrationCases),
 )
-"""The parts of the suite, in the order in which a new store turns them green."""
+"""The parts of the suite, in the order in which a new store makes them pass."""

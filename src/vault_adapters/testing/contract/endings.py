@@ -31,7 +31,7 @@ class EndingCases(ContractFixtures):
         return [event.account.identifier for event in change.events if event.account is not None]
 
     async def connect(self, vault: TokenVault, ends: datetime | None, *, name: str | None = ACCOUNT.identifier) -> None:
-        """Store a token set whose refresh token expires at ``ends``, or never if that is None."""
+        """Store a token set whose refresh token expires at ``ends``, or never if ``ends`` is None."""
         account = Account(ACCOUNT.tenant_id, ACCOUNT.provider, name)
         await vault.store_token_set(account, TokenSet("a", "r", refresh_token_expires_at=ends))
 

@@ -64,7 +64,7 @@ class IsolationCases(ContractFixtures):
     async def test_each_question_is_answered_by_its_own_row(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
-        """A database might treat some of these names as equal: they differ by case, trailing space or Unicode form."""
+        """Some names differ only by case, trailing space or Unicode form, so a database might treat them as equal."""
         names = ["ann", "ANN", "ann ", "\u00e5nn", "a\u030ann", "\uff41nn", "ann\u200b", "%", "_nn", "*"]
         accounts = [Account(name, "google", other) for name in names for other in ("ann", *names[:2], None)]
         accounts = list(dict.fromkeys(accounts))

@@ -48,7 +48,7 @@ class RefreshFixtures(ContractFixtures):
 
 
 async def _sweep_at(vault: TokenVault, clock: ManualClock, *moments: timedelta) -> list[SweepReport]:
-    """Sweep at each of these times, counted from the storing of the access token; return the reports."""
+    """Sweep at each of these times, counted from the first storing of the access token; return the reports."""
     start = (await tokens_of(vault))[ACCESS].created_at
     reports = []
     for moment in moments:
@@ -202,7 +202,7 @@ class SweepCases(RefreshFixtures):
             moments = (at + 5 * SECOND, at + LEASE - SECOND)
             assert await _sweep_at(vault, clock, *moments) == [NOTHING, NOTHING]
             assert refresher.calls == []
-            # The outcome is unknown then. Under a strict policy, the next attempt waits until the access token expires.
+            # After the lease, the outcome is unknown. A strict policy then waits until the access token expires.
             end = HOUR if rotation is STRICT else at + LEASE
             assert await _sweep_at(vault, clock, end) == [REFRESHED]
 
