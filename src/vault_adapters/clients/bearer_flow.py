@@ -19,7 +19,7 @@ Response = TypeVar("Response", bound=Any)
 
 
 class BearerFlow(Generic[Request, Response]):
-    """Sends requests with a token; if a response rejects the token, reports it and sends the request with the next one.
+    """Sends requests with a token. If a response rejects it, reports this and sends the request with the next token.
 
     Args:
         vault: a `TokenVault` for async clients, a `SyncVault` for sync clients.

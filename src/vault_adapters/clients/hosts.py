@@ -44,7 +44,6 @@ class Hosts:
 
     Args:
         hosts: the hosts that the host service named; None: the hosts that the vault names.
-
     """
 
     def __init__(self, hosts: Collection[str] | None) -> None:
@@ -85,7 +84,7 @@ class _Entry(NamedTuple):
 
 
 def parsed(hosts: Iterable[str]) -> tuple[_Entry, ...]:
-    """Return entries of a list of hosts.
+    """Return the entries of a list of hosts.
 
     Raises:
         InvalidInputError: an entry is not a host's name; the message does not repeat the entry.

@@ -98,6 +98,7 @@ def as_clients(providers: object) -> dict[str, Client]:
     Raises:
         ConfigurationError: there is no provider, or a provider's refresher lacks facts that connecting needs; the
             message names them.
+        InvalidInputError: a provider's name is not valid.
     """
     if not isinstance(providers, Mapping) or not providers:
         raise ConfigurationError("providers must map names to refreshers made by vault_adapters.providers.refresher")

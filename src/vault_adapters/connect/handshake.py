@@ -1,4 +1,4 @@
-"""The data of a connection that its callback needs; it travels sealed in the ``state``."""
+"""The data of a connection that its callback needs; they travel sealed in the ``state``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Handshake:
         provider: the provider's name.
         seed: the secret from which the PKCE verifier and the nonce are derived.
         reconnected: the identifier of the account to connect again, or None for any account.
-        scopes: the requested scopes; they are granted if the answer names none (RFC 6749 section 5.1).
+        scopes: the requested scopes. An answer that names no scopes grants all of these (RFC 6749 section 5.1).
         variables: the values of the profile's variables for this account.
     """
 

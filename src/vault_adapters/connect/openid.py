@@ -33,7 +33,7 @@ _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
 # The errors that joserfc raises for a key or a token that it cannot read.
 _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError)
-# Microsoft's documents for several directories name the issuer with this part, which stands for the claim ``tid``.
+# Microsoft's documents for several directories name the issuer with this placeholder for the claim ``tid``.
 _DIRECTORY = "{tenantid}"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -71,8 +71,8 @@ class Issuers:
         Args:
             name: the issuer identifier.
             client: the HTTP client.
-            newer_than: time of a read whose public keys did not verify a token; read again, unless the last read was
-                less than 30 seconds ago. None: read again after an hour.
+            newer_than: time of a read whose public keys did not verify a token. If it is given, read again, unless the
+                last read was less than 30 seconds ago. None: read again if the last read was an hour ago.
 
         Raises:
             ConnectError: its documents cannot be read.
@@ -132,7 +132,7 @@ async def check_id_token(
     Raises:
         ConnectError: the provider's public keys do not verify the token, and cannot be read again.
         IdentityRefusedError: its ``reason`` names the failed check: id_token (missing or unreadable), signature, iss,
-            aud, azp, exp, nonce, at_hash or sub.
+            aud, azp, exp, nonce, at_hash or sub; or issuer, if the document was read again (see `Issuers.find`).
     """
     if not isinstance(id_token, str):
         raise IdentityRefusedError(reason="id_token")

@@ -1,8 +1,8 @@
-"""Shared by the pages of all web frameworks: the cookie of a connection, and the page that the user sees afterwards.
+"""The part of the connection pages that is the same for all web frameworks: cookies, redirects and error texts.
 
-Each connection sets one cookie in the browser, named by the state, so that two tabs do not disturb each other. The
-state is bound to the cookie's random value, to the tenant, and to the host's own session if the host names one. So
-nobody can begin a connection and make another user finish it.
+Each connection sets one cookie in the browser. The cookie's name depends on the state, so that two tabs do not disturb
+each other. The state is bound to the cookie's random value, to the tenant, and to the host's own session if the host
+names one. So nobody can begin a connection and make another user finish it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Cookie:
     Attributes:
         name, value: its name and value.
         max_age: its life in seconds; 0 removes it.
-        path: the path that it is sent to: the callback's only.
+        path: the path that browsers send it to, which is the path of the callback.
         secure: whether it is sent over TLS only.
     """
 
@@ -88,6 +88,9 @@ class Pages:
     Args:
         connector: the connector, also an attribute.
         done: the path of the page to show afterwards, unless `begin` was given another.
+
+    Raises:
+        InvalidInputError: ``connector`` is not a `Connector`, or ``done`` is not a path of this site.
     """
 
     def __init__(self, connector: Connector, done: str) -> None:
@@ -112,6 +115,9 @@ class Pages:
             query: ``next``: the path of the page to show afterwards. ``account``: the identifier of the account to
                 connect again. All else is ignored.
             session: the text of the host's own session, or ``""``.
+
+        Raises:
+            InvalidInputError: ``next`` is not a path of this site. For other errors, see `Connector.begin`.
         """
         self._look_at(path)
         following, again = query.get("next", ""), query.get("account", "")
@@ -130,7 +136,7 @@ class Pages:
     async def finish(
         self, tenant_id: str, query: str, cookies: Mapping[str, str], session: str
     ) -> tuple[AccountInfo, Redirection]:
-        """Finish a connection; the arguments are those of the callback.
+        """Finish a connection with the parts of the callback's request; return the account, and where to send the user.
 
         Raises:
             StateRefusedError: the browser did not begin this connection. For other errors, see `Connector.finish`.
@@ -146,7 +152,7 @@ class Pages:
         return info, Redirection(path if is_local(path) else self._done, self._cookie(state, "", 0))
 
     def _look_at(self, path: str) -> None:
-        """Log one warning if the redirect URI does not lead to the callback, which stands beside this page.
+        """Log a warning, once, if the path of the redirect URI does not end with the path of the callback's page.
 
         The redirect URI may have a longer path, because a proxy may remove a prefix of the public path.
         """
@@ -170,7 +176,7 @@ def require_local(done: object) -> None:
 
 
 def is_local(path: object) -> bool:
-    """Return whether a text is the path of a page of this site, for every browser.
+    """Return whether every browser takes a text for the path of a page of this site.
 
     Browsers read ``//host`` and ``/\\host`` as another site, and ignore tabs and line breaks within an address.
     """

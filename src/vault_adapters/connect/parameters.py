@@ -39,8 +39,8 @@ def read_callback(query: object) -> Callback:
     """Read a callback's parameters.
 
     Raises:
-        InvalidInputError: the query is not a `Query`, is too long, or names a parameter of `Callback` twice (RFC 6749
-            section 3.1).
+        InvalidInputError: the query is not a `Query`, is too long, has too many parameters, or names a parameter of
+            `Callback` twice (RFC 6749 section 3.1).
     """
     found: dict[str, str] = {}
     for name, value in _pairs(query):

@@ -36,6 +36,7 @@ class Draft:
         key: the key to store the token under.
         content: the text of the column with the value.
         times: the row's times, by column name.
+        status, error_code, scopes: as for `ImportedToken`.
     """
 
     key: TokenKey

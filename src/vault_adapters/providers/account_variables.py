@@ -50,8 +50,8 @@ async def values_for(
 ) -> Mapping[str, object] | VaultError:
     """Return the values of the variables for an account, or the error to raise.
 
-    If several of them give a value, the host's callable overrides the account's extra members, and these override the
-    fixed values.
+    If several sources give a value for a variable, the host's callable overrides the account's extra members, and the
+    extra members override the fixed values.
 
     Args:
         profile: the provider's profile.

@@ -136,7 +136,7 @@ def json_object(body: bytes | None) -> Members | None:
     if body is None:
         return None
     try:
-        # This does what `json.loads` does, which would make a new decoder for each answer.
+        # This does what `json.loads` does, but `json.loads` would make a new decoder for each answer.
         members = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
         return None

@@ -18,7 +18,7 @@ CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 DEFAULT_LIFETIME = timedelta(minutes=5)
-"""Lifetime of an assertion. Providers refuse long lifetimes; this one allows for a clock a few minutes wrong."""
+"""Lifetime of an assertion. Providers refuse long lifetimes; this one tolerates a clock that is some minutes wrong."""
 
 
 def new_claims(issuer: str, subject: str | None, audience: str, lifetime: timedelta) -> dict[str, Any]:

@@ -68,7 +68,7 @@ class GitHubAppRefresher(KeyRefresher):
         app_id: the App's client id or App id; it becomes the ``iss`` of the JWT.
         signing_key: the App's private key, with the algorithm RS256.
         api_url: the URL of the API; for a GitHub Enterprise Server, ``https://HOST/api/v3``.
-        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
+        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.
@@ -109,7 +109,7 @@ class GitHubAppRefresher(KeyRefresher):
         return _read(answer)
 
     async def _gone(self, jwt: str, time_left: timedelta) -> VaultError:
-        """Return the error for an installation that is not found: it is gone only if the URL leads to the App."""
+        """Return the error for an installation that is not found. Its account is condemned only if the App is found."""
         if time_left <= timedelta(0):
             return RefreshFailedError("no time was left to look for the App", reason=causes.TIMEOUT)
         outgoing = Outgoing(f"{self.api_url}/app", b"", _headers(jwt), method="GET")

@@ -40,7 +40,7 @@ class GreenInvoiceRefresher(KeyRefresher):
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
-        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
+        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

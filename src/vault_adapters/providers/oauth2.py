@@ -102,7 +102,7 @@ class OAuth2Refresher:
             `ensure_access_token` does not return the old token while an attempt is running; it waits for the new
             one, within its timeout.
         request_limit: a `RequestLimit` that the provider sets on token requests, or None; all processes share it.
-        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
+        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

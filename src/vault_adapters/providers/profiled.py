@@ -143,7 +143,7 @@ class ProfileKeyRefresher(KeyRefresher):
         scopes: the scopes to request.
         fixed: the values of variables that all accounts share.
         finder: the host's callable that returns values for an account, or None.
-        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
+        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
     """
 
     profile: Profile = field(repr=lambda profile: repr(profile.name))
@@ -210,15 +210,15 @@ def refresher(
             profile's file as a `pathlib.Path`. A text is always a name.
         client_id: the client id registered with the provider; None if each account stores an API key of its own.
         client_secret: text or `Secret`; None for a public client, with a ``signing_key``, or if ``client_id`` is None.
-        scopes: the scopes that a `Connector` requests, and a refresh too, unless its profile says that it sends none.
-            None: a refresh requests the scopes of the grant.
+        scopes: the scopes that a `Connector` requests. A refresh requests them too, unless the profile says that a
+            refresh sends no scopes. None: a refresh requests the scopes of the grant.
         auth_method: how the client authenticates. None: ``private_key_jwt`` with a ``signing_key``, else the first
             method of the profile that fits a client with, or without, a secret.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
             override the account's extra members, and these override ``variables``.
-        client: an HTTP client, which is never closed; None uses the vault's, or without a vault a new client per call.
+        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
 
     Raises:

@@ -114,7 +114,7 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that are kept with the token; values other than texts and numbers are left out."""
+    """Return the members that are kept with the token; values other than texts and whole numbers are left out."""
     found = {name: _found(answer, path) for name, path in shape.extra.items()}
     texts = {name: _text(value) for name, value in found.items()}
     return fitting({name: text for name, text in texts.items() if text})
@@ -141,7 +141,7 @@ def _place(shape: AnswerShape, answer: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """Return a text, or a number as its digits; None for anything else, such as a number of thousands of digits."""
+    """Return a text, or a whole number as its digits; None for anything else, also for a number of over 100 digits."""
     is_number = type(value) is int and abs(value) < _LARGEST_NUMBER
     return str(value) if is_number or type(value) is str else None
 

@@ -80,7 +80,7 @@ class SigningKey:
 
         Raises:
             InvalidInputError: this is no private RSA key of 2048 bits or more and no private EC key (P-256, P-384,
-                P-521), or the algorithm does not fit the key.
+                P-521), the algorithm does not fit the key, or ``key_id`` is not valid.
             ConfigurationError: joserfc is not installed.
         """
         return cls._of(_from_pem(pem), algorithm, key_id)

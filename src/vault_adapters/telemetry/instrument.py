@@ -29,7 +29,7 @@ _SCOPE = "token_vault"
 
 _meters: WeakKeyDictionary[Any, Meters] = WeakKeyDictionary()
 _traced: WeakKeyDictionary[Any, list[VaultMeasures]] = WeakKeyDictionary()
-"""By tracer provider, the open vaults whose spans it gets."""
+"""For each tracer provider, the open vaults whose spans it gets."""
 _lock = threading.Lock()
 
 
@@ -93,7 +93,7 @@ def _meters_of(provider: MeterProvider) -> Meters:
 
 
 def _is_first(measures: VaultMeasures, tracers: TracerProvider) -> bool:
-    """Note that a tracer provider gets a vault's spans; return whether it did not get them before."""
+    """Note that a tracer provider gets a vault's spans; return False if it got them already."""
     with _lock:
         known = [each for each in _traced.get(tracers, ()) if not each.is_closed]
         is_first = measures not in known

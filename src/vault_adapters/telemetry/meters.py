@@ -19,7 +19,7 @@ _Sums = dict[tuple[tuple[str, str], ...], float]
 
 
 class Meters:
-    """The instruments of one meter provider; each exists once, so all instrumented vaults of the process share it.
+    """The instruments of one meter provider; all vaults that report to it share them.
 
     The counts of several vaults are added up. The census is that of the open vault that was instrumented last.
 

@@ -31,7 +31,7 @@ _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30
 _GOOD = frozenset(
     {"done", "refreshed", "held", "claimed", "taken", "nothing_sent", "not_connected", "cancelled", "timeout"}
 )
-"""Outcomes with which the span of an operation does not get the status `ERROR`."""
+"""The outcomes that do not give an operation's span the status `ERROR`."""
 
 _TRACED = frozenset(Operation) - {Operation.JOURNAL}
 

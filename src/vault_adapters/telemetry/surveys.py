@@ -1,4 +1,4 @@
-"""Takes the census of a vault in the background, and remembers it, because it reads the whole database."""
+"""Takes the census of a vault in the background and remembers it, because a census reads the whole database."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ class Surveyor:
         self._task: asyncio.Task[None] | None = None
 
     def latest(self) -> tuple[Census, float] | None:
-        """Return the last census and its age in seconds, at once; None if there was none. Any thread may call this."""
+        """Return, at once, the last census and the seconds since it began; None if none has finished.
+
+        Any thread may call this.
+        """
         now = time.monotonic()
         if now >= self._next_at and not self._measures.is_closed:
             self._next_at = now + LEAST_SECONDS

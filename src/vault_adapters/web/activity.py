@@ -48,7 +48,10 @@ class Activity:
         self.is_complete = False
 
     async def follow(self, vault: TokenVault) -> Activity:
-        """Count the new events, at most 20,000 in one call, because a page waits for them; return this object."""
+        """Count the new events and return this object.
+
+        One call counts at most 20,000 events, and the first call 10,000 more, because a page waits for it.
+        """
         async with self._lock:
             if not self._begun:
                 await self._begin(vault)

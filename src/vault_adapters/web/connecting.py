@@ -39,7 +39,7 @@ async def finish(site: Site, request: Request) -> Response:
     """Exchange the code of a callback and store the tokens; this page may be the connector's redirect URI.
 
     Raises:
-        HTTPException: the dashboard does not connect accounts, or the request is not a GET.
+        HTTPException: the dashboard has no connector, this request may not act on accounts, or it is not a GET.
         VaultError: the callback is not of this browser's session, the provider refused, or the tokens cannot be stored.
     """
     if site.connector is None or not await site.may_act(request):

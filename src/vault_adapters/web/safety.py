@@ -99,8 +99,8 @@ def is_proved(request: Request, proof: str, parts: Sequence[str]) -> bool:
 def is_same_origin(request: Request) -> bool:
     """Return whether the request's headers name no other origin; no page of another site can forge these headers.
 
-    Sec-Fetch-Site counts first, because a proxy may change the host that Origin is compared with. Without both headers,
-    as from an old browser, the result is True, so the proof must be checked too.
+    Sec-Fetch-Site counts first, because a proxy may change the host that Origin is compared with. If both headers are
+    missing, as in requests of an old browser, the result is True, so the proof must be checked too.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:

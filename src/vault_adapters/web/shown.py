@@ -45,8 +45,8 @@ _DASH = Markup('<span class="none">–<span class="aside"> none</span></span>')
 def shown(value: object) -> Markup:
     """Return a text that someone else chose: escaped, and isolated so that it cannot reorder the text around it.
 
-    A character that cannot be printed, such as one that turns the direction of writing, is shown as its number, and an
-    empty text or None as a dash.
+    A character that cannot be printed, such as one that turns the direction of writing, is shown as its escape sequence
+    in Python. An empty text or None is shown as a dash.
     """
     if value is None or value == "":
         return _DASH

@@ -182,7 +182,7 @@ def section(cls: type[C]) -> Check:
 
 
 def made(key: str, cls: type[C], value: object) -> C:
-    """Make an object of a class of the schema from a table; return a value that is such an object unchanged.
+    """Make an object of a class of the schema from a table; return a value that already is such an object.
 
     Raises:
         InvalidInputError: a key is unknown or missing, or a value breaks its rule; the error names the key.

@@ -31,14 +31,15 @@ class ErrorRule:
     """What one of a provider's errors means. An answer fits if it has the code, the status and the message of the rule.
 
     A part that the rule leaves out is not compared. Bodies are read with a status 2xx, or 4xx without 429; in other
-    answers, only the status is compared. No rule has the status 408 or 3xx: 408 is always an unknown outcome, and a
-    redirect is always a mistake of the configuration.
+    answers, only the status is compared. A rule must not have the status 408 or 3xx, because 408 is always an unknown
+    outcome, and a redirect is always a mistake of the configuration.
 
     Attributes:
         means: ``grant_dead``: the credential is invalid, so the user must connect again. ``client_refused``: the
             client id or secret is wrong, and no grant is at fault; if an account's API key consists of these, the key
-            is condemned. ``user_needed``: the user must act at the provider. ``not_now``: the provider did nothing, so
-            the refresh is tried again later. ``unknown``: the provider may have consumed the credential.
+            is condemned. ``user_needed``: no refresh succeeds until the user acts at the provider; the credential is
+            condemned too. ``not_now``: the provider did nothing, so the refresh is tried again later. ``unknown``: the
+            provider may have consumed the credential.
         code: the error's exact code; a number as its digits.
         status: the HTTP status.
         message: a regular expression that is searched in the first 4096 characters of the error's message, without
@@ -170,8 +171,8 @@ class AuthorizationFacts:
     Attributes:
         pkce: whether the provider accepts PKCE with S256: ``supported``, ``required`` or ``unsupported``. A
             `Connector` uses PKCE unless it is ``unsupported``.
-        scopes: scopes that a `Connector` requests besides the host's: without them, the provider gives no refresh token
-            (``offline_access``) or does not tell which account it is (``openid``).
+        scopes: scopes that a `Connector` requests besides the host's, because without them the provider gives no
+            refresh token (``offline_access``) or does not tell which account was connected (``openid``).
         scopes_parameter: the parameter of the authorization request that holds the scopes.
         scope_separator: the text between two scopes.
         parameters: further parameters of the authorization request (``access_type = "offline"``); their values may hold

@@ -17,7 +17,7 @@ from vault_domain.entities.text import plain_text
 
 _LARGEST = 256 * 1024
 _MOST_DOTS = 100
-"""Largest number of dots in a line, because the cost of reading a dotted key grows with the square of its parts."""
+"""Largest number of dots in a line. The time to read a dotted key grows with the square of the number of its parts."""
 
 _FILES = "vault_adapters.providers.profiles"
 

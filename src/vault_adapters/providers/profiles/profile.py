@@ -55,12 +55,12 @@ class Profile:
     Attributes:
         name: the provider's name, as in `Account.provider`.
         title: the name that people read.
-        docs: pages of the provider's documentation: the source of every fact that neither `sources` nor `unverified`
-            names.
+        docs: pages of the provider's documentation. They are the source of every fact that neither `sources` nor
+            `unverified` names.
         checked: the day on which the facts were compared with these pages.
         unverified: the names of the facts that are not from the provider's own pages. A name is a key (``limits``) or a
             key within a section (``rotation.idle``).
-        sources: by the name of a fact (see `unverified`), the pages from which it comes, if these are not `docs`.
+        sources: maps the name of a fact (see `unverified`) to the pages from which it comes, if these are not `docs`.
         quirks: sentences about surprising behaviour of the provider.
         token_url: the token endpoint; None for the grant ``none``.
         revocation_url: the revocation endpoint (RFC 7009), or None.

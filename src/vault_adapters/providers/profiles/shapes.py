@@ -37,7 +37,7 @@ class RequestShape:
         grant_type: the value of the member ``grant_type``. None: the grant's name for ``refresh_token`` and
             ``client_credentials``; other grants send no ``grant_type``.
         credential: the member that holds the refresh token or access token; None: ``refresh_token``.
-        fields: by field of a stored API key, the member in which the field is sent (grant ``api_key``).
+        fields: maps each field of a stored API key to the member in which the field is sent (grant ``api_key``).
         format: the format of the body: ``form`` (RFC 6749) or ``json``.
         scopes: which scopes a refresh sends. ``given``: those that the host passed to `refresher`. ``stored``: those
             that the host passed, or if there are none, those of the stored access token. ``never``: none.
@@ -80,8 +80,8 @@ class AnswerShape:
         default_lifetime: the documented lifetime of access tokens, for answers that state no expiry.
         refresh_lifetime: the member that holds the lifetime of the refresh token in seconds. None: the first that is
             there of ``refresh_token_expires_in``, ``refresh_expires_in`` and ``x_refresh_token_expires_in``.
-        extra: the members to keep with the access token: by the name under which a host finds the member, the member's
-            path from the top of the answer (``instance_url = "instance_url"``, ``team_id = "team.id"``).
+        extra: the members to keep with the access token. It maps the name under which a host finds a member to the
+            member's path from the top of the answer (``instance_url = "instance_url"``, ``team_id = "team.id"``).
         token_type: the member that holds the token's type.
     """
 

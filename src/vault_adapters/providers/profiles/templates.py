@@ -1,8 +1,8 @@
 """URLs and hosts with variables in braces, such as ``https://{subdomain}.zendesk.com/oauth/tokens``.
 
-The value of a variable comes from the host service or from an account, and may be a text that a user typed. It must
-change no other part of the URL, such as the domain behind it. So a value holds only letters, digits, ``.``, ``_``,
-``~`` and ``-``, even if the profile's pattern accepts more.
+The value of a variable comes from the host service or from an account, and may be a text that a user typed. The
+value must not change another part of the URL, such as the domain after it. So a value holds only letters, digits,
+``.``, ``_``, ``~`` and ``-``, even if the profile's pattern accepts more.
 """
 
 from __future__ import annotations
