@@ -44,7 +44,8 @@ class VaultKeys:
     async def rotate_data_key(self, tenant_id: str, *, dry_run: bool = False) -> DataKeyRotation:
         """Give a tenant a new data key, which encrypts all values stored from now on.
 
-        The old data key still decrypts stored values; `reencrypt` encrypts them under the new one.
+        The old data key still decrypts stored values; `reencrypt` encrypts them under the new one. A tenant without a
+        data key gets none.
 
         Args:
             tenant_id: the tenant.
