@@ -53,6 +53,7 @@ class VaultKeys:
 
         Raises:
             KeyUnavailableError: the new data key cannot be wrapped now; nothing was changed.
+            ConfigurationError: the key service refuses permanently; nothing was changed.
         """
         tenant, only_count = as_tenant_id(tenant_id), as_flag(dry_run, "dry_run")
         return await self._services.rotating.rotate(tenant, dry_run=only_count, actor=self._actor)
@@ -79,6 +80,7 @@ class VaultKeys:
         Raises:
             KeyUnavailableError: a new data key cannot be wrapped now; tenants that this run has finished keep their new
                 data keys.
+            ConfigurationError: the key service refuses permanently; the finished tenants keep their new data keys too.
         """
         age, report = as_duration(older_than, "older_than"), as_progress(progress)
         only_count = as_flag(dry_run, "dry_run")
@@ -128,6 +130,7 @@ class VaultKeys:
 
         Raises:
             KeyUnavailableError: the master key cannot be used now; start the run again later.
+            ConfigurationError: the key service refuses permanently.
         """
         tenant, report = as_optional_tenant_id(tenant_id), as_progress(progress)
         at_once = as_flag(compromised, "compromised")

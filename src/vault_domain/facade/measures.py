@@ -43,6 +43,8 @@ class VaultMeasures:
     async def census(self) -> Census:
         """Count all accounts and tokens. This reads the whole database, so call it seldom.
 
+        In a large vault, the counts of tokens of status VALID are estimates; see `HealthCount.is_estimate`.
+
         At most 100,000 accounts are counted in each state except ``connected``. Further accounts in these states count
         as ``connected``.
         """

@@ -32,8 +32,9 @@ T = TypeVar("T", Token, Token | None)
 class TokenVault:
     """Stores, returns and refreshes a service's tokens; `open_vault` opens it.
 
-    Every method may raise `InvalidInputError` (nothing was done) and `StorageError`. Methods that encrypt or decrypt a
-    value may also raise `KeyUnavailableError`. A key reaches only its own tenant's tokens.
+    A key reaches only its own tenant's tokens. Every method may raise `InvalidInputError` (nothing was done) and
+    `StorageError`. Methods that encrypt or decrypt a value may also raise `KeyUnavailableError`, `ConfigurationError`
+    (the key service refuses permanently) and `DecryptionError` (the tenant's data key was changed).
     """
 
     __slots__ = ("_actor", "_reason", "_services")
