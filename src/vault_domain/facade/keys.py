@@ -44,7 +44,8 @@ class VaultKeys:
     async def rotate_data_key(self, tenant_id: str, *, dry_run: bool = False) -> DataKeyRotation:
         """Give a tenant a new data key, which encrypts all values stored from now on.
 
-        The old data key still decrypts stored values; `reencrypt` encrypts them under the new one.
+        The old data key still decrypts stored values; `reencrypt` encrypts them under the new one. A tenant without a
+        data key gets none.
 
         Args:
             tenant_id: the tenant.
@@ -52,6 +53,7 @@ class VaultKeys:
 
         Raises:
             KeyUnavailableError: the new data key cannot be wrapped now; nothing was changed.
+            ConfigurationError: the key service refuses permanently; nothing was changed.
         """
         tenant, only_count = as_tenant_id(tenant_id), as_flag(dry_run, "dry_run")
         return await self._services.rotating.rotate(tenant, dry_run=only_count, actor=self._actor)
@@ -78,6 +80,7 @@ class VaultKeys:
         Raises:
             KeyUnavailableError: a new data key cannot be wrapped now; tenants that this run has finished keep their new
                 data keys.
+            ConfigurationError: the key service refuses permanently; the finished tenants keep their new data keys too.
         """
         age, report = as_duration(older_than, "older_than"), as_progress(progress)
         only_count = as_flag(dry_run, "dry_run")
@@ -127,6 +130,7 @@ class VaultKeys:
 
         Raises:
             KeyUnavailableError: the master key cannot be used now; start the run again later.
+            ConfigurationError: the key service refuses permanently.
         """
         tenant, report = as_optional_tenant_id(tenant_id), as_progress(progress)
         at_once = as_flag(compromised, "compromised")

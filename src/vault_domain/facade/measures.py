@@ -43,7 +43,9 @@ class VaultMeasures:
     async def census(self) -> Census:
         """Count all accounts and tokens. This reads the whole database, so call it seldom.
 
-        Of each state except ``connected``, at most 100,000 accounts are counted. Further accounts in such a state count
+        In a large vault, the counts of tokens of status VALID are estimates; see `HealthCount.is_estimate`.
+
+        At most 100,000 accounts are counted in each state except ``connected``. Further accounts in these states count
         as ``connected``.
         """
         return await self._measuring.census.take()

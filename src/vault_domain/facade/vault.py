@@ -32,8 +32,9 @@ T = TypeVar("T", Token, Token | None)
 class TokenVault:
     """Stores, returns and refreshes a service's tokens; `open_vault` opens it.
 
-    Every method may raise `InvalidInputError` (nothing was done) and `StorageError`. Methods that encrypt or decrypt a
-    value may also raise `KeyUnavailableError`. A key reaches only its own tenant's tokens.
+    A key reaches only its own tenant's tokens. Every method may raise `InvalidInputError` (nothing was done) and
+    `StorageError`. Methods that encrypt or decrypt a value may also raise `KeyUnavailableError`, `ConfigurationError`
+    (the key service refuses permanently) and `DecryptionError` (the tenant's data key was changed).
     """
 
     __slots__ = ("_actor", "_reason", "_services")
@@ -227,10 +228,11 @@ class TokenVault:
 
         Args:
             account: the account to delete.
-            revoke: first ask the provider to revoke the credential (RFC 7009), within the refresh deadline. The
-                tokens are deleted even if the provider does not confirm. A provider such as Google then ends all grants
-                of the user for this client, so it is not asked while another tenant has an account with the same
-                provider and identifier (`AccountDeletion.reason` is then ``shared_grant``).
+            revoke: first ask the provider to revoke the refresh token, or else the access token (RFC 7009), within the
+                refresh deadline. The tokens are deleted even if the provider does not confirm. A provider such as
+                Google ends all grants of the user for this client when one token is revoked. So it is not asked while
+                another tenant has an account with the same provider and identifier (`AccountDeletion.reason` is then
+                ``shared_grant``).
         """
         return await self._services.accounts.delete(
             read.as_account(account), revoke=read.as_flag(revoke, "revoke"), actor=self._actor
@@ -255,7 +257,8 @@ class TokenVault:
         Raises:
             TokenNotFoundError: nothing is stored for the account.
             ReauthorizationRequiredError: the token is invalid or expired, and no valid credential can refresh it.
-            ProviderConfigurationError: no refresher is configured, or the provider rejects this client.
+            ProviderConfigurationError: no refresher is configured, or the provider refuses this client or its request,
+                or refreshes at the provider are paused.
             RefreshFailedError: the refresh failed this time; see its ``retry_after``.
             RefreshNotPersistedError: the provider answered, but the answer could not be stored yet.
             DecryptionError: a stored value cannot be decrypted.
@@ -280,8 +283,8 @@ class TokenVault:
     async def report_rejected(self, token: Token) -> Token:
         """Report that a resource answered 401 to this token; return the token to try next.
 
-        - If another token is stored by now, do what `ensure_access_token` does: return it, refreshed if it is due.
-          So a rejected generation is refreshed at most once.
+        - If another token is stored by now, return that token; an access token is first refreshed if it is due, as by
+          `ensure_access_token`. So a rejected generation is refreshed at most once.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
           the account and return the new token. If the refresh fails, the token stays invalid. A token that is its own
@@ -304,9 +307,10 @@ class TokenVault:
     async def api_hosts(self, token: Token) -> tuple[str, ...]:
         """Return the hosts to which an access token may be sent, as its provider's refresher names them.
 
-        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``. The
-        refresher of a profile names the profile's hosts. The result is empty if the refresher names no hosts, or if its
-        ``account_variables`` fails or takes more than ten seconds.
+        Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``, and
+        ``api.example.com:8443`` for a port other than 443. The refresher of a profile names the profile's hosts. The
+        result is empty if the refresher names no hosts, or if its ``account_variables`` fails or takes more than ten
+        seconds.
 
         Args:
             token: the access token as the vault returned it; its extra members may name the hosts of its account.
@@ -389,8 +393,8 @@ class TokenVault:
 
         Events of different keys come in the order of their commits, except for transactions that ran at the same time.
 
-        A page ends before the oldest transaction that may still add events. On Postgres, every running write
-        transaction in the vault's database counts as such, including the host's own.
+        A page ends before the oldest transaction that may still add events. On Postgres, this may be any
+        running write transaction in the vault's database, including the host's own.
 
         Args:
             tenant_id: the tenant whose events are returned; None: all tenants.
@@ -437,8 +441,8 @@ class TokenVault:
     ) -> ImportReport:
         """Store tokens of another system, in batches of a thousand.
 
-        Without ``overwrite``, a repeated import is harmless: a stored token stays, because it may have been refreshed
-        since, and the row with its key is skipped. If several rows have the same key, the row with the latest
+        Without ``overwrite``, a repeated import is harmless: the row of a key that holds a token is skipped, because
+        the stored token may have been refreshed since. If several rows have the same key, the row with the latest
         `updated_at` is stored; if times are equal or missing, the first row.
 
         Args:
@@ -472,11 +476,11 @@ class TokenVault:
         dry_run: bool = False,
         progress: Callable[[RevivalReport], object] | None = None,
     ) -> RevivalReport:
-        """Make credentials refreshable again that refreshes condemned by mistake; their values are still stored.
+        """Revive credentials that refreshes condemned by mistake: make these credentials valid again.
 
         Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
-        that a host marked invalid stays invalid, and so does one that has expired. Each transaction revives at most 500
-        credentials, and a repeated call is harmless.
+        that a host marked invalid stays invalid, and so does an expired credential. Each transaction revives at most
+        500 credentials, and a repeated call is harmless.
 
         Args:
             provider: the provider whose accounts are revived.

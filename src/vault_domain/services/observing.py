@@ -78,7 +78,7 @@ class Observed:
         """Return the context manager in which an operation runs.
 
         If the operation does not call `Step.ended`, its outcome is what `outcome_of` returns for the error that leaves
-        the context, or for None.
+        the context, or for None if no error leaves it.
         """
         if not self._observers:
             return _UNOBSERVED

@@ -78,7 +78,7 @@ class PostgresAuditLog:
         self._timelines = timelines
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events in the order of place and number; see ``audit_place`` in the first migration."""
+        """Return events in the order of place and ``seq``; see ``audit_place`` in the first migration."""
         place, seq = after or (0, 0)
         met, xid = divmod(int(place), _PLACES)
         turn = await self._turn()
@@ -98,7 +98,10 @@ class PostgresAuditLog:
         return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
 
     async def _turn(self) -> _Turn:
-        """Return the timeline. Read it before the events, so that no cursor names a later timeline than its event's."""
+        """Return the timeline. Call this before you read events, so that a cursor never names too late a timeline.
+
+        If the timeline changes in between, the cursor names the former timeline, and a reader gets the events again.
+        """
         timeline, met_at = await self._timelines.current()
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
 

@@ -40,9 +40,9 @@ WHERE n.nspname = %(schema)b AND c.relname = 'audit_event'
 """
 _LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120955)"
 _WAIT = "SET LOCAL lock_timeout = '500ms'"
-"""Longest wait of a transaction that makes or drops a partition, because new writers of events wait behind it.
+"""Limits the time for which a transaction that makes or drops a partition waits for the running writers of events.
 
-The transaction itself waits for the running writers. An erasure may wait for the partition while the drop waits for the
+Meanwhile, new writers wait behind this transaction. An erasure may wait for the partition while the drop waits for the
 erasure. The drop gives up before the server looks for deadlocks, which the server does after a second by default. So
 the erasure never fails.
 """
@@ -100,8 +100,8 @@ async def make_partitions(database: PostgresDatabase, schema: str) -> None:
 async def drop_partitions(database: PostgresDatabase, schema: str, before: datetime) -> int:
     """Drop the partitions whose events are all older than ``before``; return the number of deleted events.
 
-    The events of `LASTING_ACTIONS` move to the default partition. It drops nothing under the conditions under which
-    `make_partitions` makes nothing.
+    The events of `LASTING_ACTIONS` move to the default partition. It drops nothing if the role may not make partitions,
+    or if the default partition is too large.
     """
     found = await database.fetch(_MAY_MAKE, {"schema": schema, "most": _MOST_REST_PAGES})
     if not found or not found[0][0]:

@@ -45,9 +45,9 @@ _NO_FUNCTIONS = (
 
 _HEAD = """\
 -- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once, on the
--- coordinator, by the role that owns the tables, with no vault open on them: Citus locks each table while it moves its
--- rows. Run it in one transaction (psql --single-transaction), so that it does everything or nothing. See the page "Run
--- on Citus" before you run it.
+-- coordinator, as the role that owns the tables. No vault may have them open, because Citus locks each table while it
+-- moves its rows. Run it in one transaction (psql --single-transaction), so that it does everything or nothing. See the
+-- page "Run on Citus" before you run it.
 """
 
 
@@ -104,7 +104,7 @@ def functions_sql(schema: str) -> str:
 
 
 def _delegated(schema: str) -> str:
-    """Return the SQL that makes Citus call a function on the node of its first argument, in any transaction."""
+    """Return the SQL that makes Citus call `_WRITER` on the node of its tenant, in any transaction."""
     return (
         f"SELECT create_distributed_function(p.oid::regprocedure, 'given_tenant_id',\n"
         f"    colocate_with => {_table(schema, FIRST)}, force_delegation => true)\n"

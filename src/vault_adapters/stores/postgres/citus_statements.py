@@ -1,6 +1,6 @@
 """Changes the statements of a plain server into those for tables that Citus distributes by tenant.
 
-Few statements are written anew, in the folder ``sql_citus``. Rules change the other statements:
+Some statements are written anew, in the folder ``sql_citus``. These rules apply to all statements:
 
 - A statement that writes takes the time as a parameter, because Citus does not call the function for the time in it.
 - Citus does not support a statement that locks rows of several tenants. The statements that `HELD` names take these
@@ -38,8 +38,8 @@ UNHELD = frozenset(
 """The statements that lose their row locks, and before which no other statement takes them.
 
 Between the search for rows and the change of them, another process may change the rows. So these statements compare the
-rows once more when they change them. There are two exceptions: `prune_audit_events` finds events, and
-`take_back_rejections` finds accounts, by their keys only.
+rows once more when they change them. There are three exceptions, which use only the keys that the search found:
+`prune_audit_events` for events, `take_back_rejections` for accounts, and `record_uses` for tokens.
 """
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")
@@ -104,7 +104,7 @@ def _distributed(name: str, sql: str, now: str) -> str:
 
 
 def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
-    """Return the SQL of the statements that run before a statement, by its SQL; none for the statements `ALONE`.
+    """Return, by the SQL of a statement, the SQL of the statements that run before it; none for the statements `ALONE`.
 
     If two statements have the same SQL, the same statements must run before both.
     """
@@ -113,10 +113,13 @@ def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
 
 
 def held_parameters(hold: str, parameters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the parameters of each run of a statement that runs before another one: one run for each tenant.
+    """Yield the parameters of each run of a statement that runs before another one.
+
+    There is one run for each tenant if the other statement has many tenants, else one run. A statement without
+    parameters runs once.
 
     Args:
-        hold: the statement that runs before.
+        hold: the SQL of the statement that runs before.
         parameters: the parameters of the other statement.
     """
     tenants = parameters.get("tenant_ids")

@@ -1,9 +1,9 @@
 """Reads and stores one token on tables that Citus distributes.
 
-Citus plans a statement that names two tables anew each time, and gathers the rows of a CTE that writes. It does neither
-for a statement that names one table and one tenant. So a token and its last use are read by two such statements, which
-are sent together, and this process joins their rows. A token is stored by a function, which Citus calls on the node of
-the tenant.
+Citus plans a statement that names two tables anew each time. The rows of a CTE that writes pass through the node that
+runs the statement. Neither happens for a statement that names one table and one tenant. So a token and its last use are
+read by two such statements, which are sent together, and this process joins their rows. A token is stored by a
+function, which Citus calls on the node of the tenant.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class LastUses:
         self._uses: dict[_Key, _Use] = {}
 
     def known(self, key: Parameters) -> _Use | None:
-        """Return what is remembered of the last use of a token; None if nothing is, or if it is too old."""
+        """Return the remembered last use of a token; None if none is remembered, or if it was read too long ago."""
         use = self._uses.get(_place(key))
         return None if use is None or time.monotonic() - use.read_at > _AGE_SECONDS else use
 

@@ -47,7 +47,7 @@ class Connections:
 
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
-        peer: the database, as errors name it; with a host's pool, the peer learns the name from a connection.
+        peer: the database, as errors name it; with a host's pool, the name comes from the first connection.
         is_ours: whether the pool is the vault's; only then, `close` closes it.
         timeout: longest time to wait for a free connection, and for the server while a connection is given back.
     """
@@ -127,7 +127,7 @@ class Connections:
         """Open a connection with the pool's parameters, in autocommit mode, that does not belong to the pool.
 
         Args:
-            seconds: longest time to connect.
+            seconds: longest time to connect; it is raised to `_CHECK_SECONDS` if it is shorter.
         """
         conninfo, kwargs = await _plain_value(self._pool.conninfo), await _plain_value(self._pool.kwargs)
         connecting = self._pool.connection_class.connect(conninfo, **{**(kwargs or {}), "autocommit": True})

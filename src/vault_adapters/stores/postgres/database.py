@@ -65,7 +65,7 @@ class Transaction:
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
         """Run ``holds``, which a statement on distributed tables needs first; return the statement's parameters.
 
-        If their ``now`` is None, it becomes the transaction's time.
+        If the parameter ``now`` is None, it becomes the transaction's time.
         """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}
@@ -120,8 +120,8 @@ class Transaction:
 class Reader:
     """Runs queries on one connection, taken at the first query; each query is a transaction of its own.
 
-    Leaving its context gives the connection back. Use it only in a task that is never cancelled. It is a class
-    instead of an `asynccontextmanager` function, because that would make each read several microseconds slower.
+    Leaving its context gives the connection back. Use it only in a task that is never cancelled. It is a class, because
+    an `asynccontextmanager` function would make each read several microseconds slower.
     """
 
     def __init__(self, connections: Connections, limits: Limits, *, prepare: bool) -> None:
@@ -224,11 +224,11 @@ class PostgresDatabase:
     def distribute(self, held: Mapping[str, tuple[str, ...]]) -> None:
         """Adapt transactions to tables that Citus distributes; see `citus_statements`.
 
-        A transaction reads the time when it begins, and it runs some statements only after others that lock their rows
-        or copy them.
+        A transaction reads the time when it begins. Before some statements, it runs other statements that lock or copy
+        rows.
 
         Args:
-            held: SQL of a statement, and the SQL of each statement that must run before it in its transaction.
+            held: by the SQL of a statement, the SQL of each statement that must run before it in its transaction.
         """
         self._held = held
 

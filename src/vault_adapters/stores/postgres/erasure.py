@@ -54,7 +54,7 @@ class PostgresTenantEraser:
         return await self._database.transact(work, pace=Pace.BULK)
 
     async def purge(self) -> None:
-        """Do nothing and return None: only the server's VACUUM and WAL recycling remove deleted rows from its files."""
+        """Return None, because only the server's VACUUM and WAL recycling remove deleted rows from its files."""
 
 
 def _destroyed(tenant_id: str, key_id: bytes, now: datetime, actor: str | None) -> AuditEvent:

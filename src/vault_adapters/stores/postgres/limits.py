@@ -42,7 +42,10 @@ class Pace(enum.Enum):
     QUICK = enum.auto()
     """The statement reads or writes a few rows: `storage_timeout`."""
     BULK = enum.auto()
-    """The statement reads or writes many rows: ten minutes. For a lock, it waits no longer than a quick statement."""
+    """The statement reads or writes many rows: ten minutes, or `storage_timeout` if that is longer.
+
+    For a lock, it waits no longer than a quick statement.
+    """
     MIGRATION = enum.auto()
     """The statement may build an index, or wait for another process that does: a day."""
 
@@ -82,7 +85,7 @@ class Limits:
 
     @property
     def options(self) -> str:
-        """The options with which the vault's own pool connects. They limit statements outside of a transaction."""
+        """The options with which the vault's own pool connects. They limit waits for locks outside of a transaction."""
         return f"-c lock_timeout={_millis(self.lock)}"
 
 
@@ -174,7 +177,7 @@ async def answered(connection: Connection, seconds: float, work: Awaitable[T]) -
     socket is shut down, so that the driver at once finds the connection lost, whatever the server, the network and
     keepalives do.
 
-    A connection on which a standby answers is dropped too, because the next connection may lead to the primary.
+    A connection on which a standby refuses a write is dropped too, because the next connection may lead to the primary.
 
     Raises:
         OverdueError: no answer came within ``seconds``.

@@ -50,7 +50,7 @@ class Peer:
         return self.faults.name
 
     def met(self, connection: Connection) -> None:
-        """Learn the place from a connection of a host's pool."""
+        """Set the place from a connection of a host's pool, if it is not known yet."""
         if not self._is_placed:
             info = connection.info
             place = place_of({"host": info.host, "port": str(info.port), "dbname": info.dbname})
@@ -86,7 +86,7 @@ def _shown(rule: re.Pattern[str], text: str) -> str:
 
 
 def noting(peer: Peer) -> type[Connection]:
-    """Return a class of connections that tells the peer why an attempt to connect failed; the pool does not tell it."""
+    """Return a class of connections that tells the peer why an attempt to connect failed, because the pool does not."""
 
     class NotingConnection(OwnConnection):
         @classmethod

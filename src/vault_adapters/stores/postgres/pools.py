@@ -26,14 +26,17 @@ from vault_domain.entities.secret import Secret
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 4
-"""Longest time to connect to one host. It is short, so that an attempt from an outage does not hang long after it."""
+"""Longest time in seconds to connect to one host.
+
+It is short, so that an attempt that began during an outage does not hang long after the outage.
+"""
 
 _SECONDS_PER_HOST = 2
-"""The same time if the URL names several hosts, so that `storage_timeout` suffices to reach the second host."""
+"""Longest time in seconds for each of several hosts, so that `storage_timeout` suffices to reach the second host."""
 
 _ATTRIBUTES = "target_session_attrs"
 _SEVERAL = "several hosts"
-"""Key in the result of `_parameters`: whether a URL names several hosts. No parameter of libpq has this name."""
+"""Key in the result of `_parameters`: whether there are several hosts. No parameter of libpq has this name."""
 _TORN = "torn"
 """Key in the result of `_parameters`: whether libpq split the URL inside the user or the password."""
 
@@ -48,7 +51,7 @@ _UNESCAPED = (
 )
 
 _RECONNECT_SECONDS = 1.0
-"""Time for which the pool repeats a failed attempt to connect."""
+"""Seconds for which the pool repeats a failed attempt to connect."""
 
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 
@@ -94,7 +97,7 @@ async def _open_pool(url: Secret, size: int, settings: dict[str, Any], timeout: 
         connection_class=noting(peer),
         timeout=patience,
         # Until it gives up, the pool doubles the time between its attempts. To keep these times short, it gives up
-        # early. `_begin_anew` lets it try again while a caller waits, and each later caller does so too.
+        # early. `_begin_anew` makes it try again while a caller waits. Each later caller makes it try again too.
         reconnect_timeout=_RECONNECT_SECONDS,
         reconnect_failed=_begin_anew,
     )
@@ -188,8 +191,8 @@ def _parameters(url: Secret) -> dict[str, str] | None:
     """Return the parameters that a URL or libpq's environment sets; None for a bad URL.
 
     The values of all parameters except ``options`` are left out, because they may hold the password. This function
-    raises no error, because the driver's error may hold the password too. The value of `_SEVERAL` is empty unless the
-    parameters name several hosts, and that of `_TORN` unless libpq split the URL in a wrong place.
+    raises no error, because the driver's error may hold the password too. The value of `_SEVERAL` is not empty if the
+    parameters name several hosts. The value of `_TORN` is not empty if libpq split the URL in a wrong place.
     """
     try:
         given = conninfo_to_dict(url.reveal())

@@ -13,7 +13,7 @@ class OwnConnection(psycopg.AsyncConnection[Any]):
 
 
 class _OncePerOutage(logging.Filter):
-    """Drops the vault's own pool's lines about failed and lost connections, because the vault logs each fault once."""
+    """Drops the lines of the vault's own pool about failed and lost connections; the vault logs each fault once."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         subject = record.args[0] if isinstance(record.args, tuple) and record.args else None

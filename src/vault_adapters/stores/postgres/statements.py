@@ -64,8 +64,9 @@ _HORIZON = """coalesce(
 
 A snapshot names the running transactions of the whole server. Those of other databases are left out, because they
 cannot write here. Every transaction locks its own number until it ends, and any role may see this lock and the database
-of the process that holds it. A transaction that ended after the snapshot was taken has no lock any more. It counts as
-one of this database, because it may have added events.
+of the process that holds it. No process holds the lock of a prepared transaction, so its database is looked up in
+``pg_prepared_xacts``. A transaction that ended after the snapshot was taken has no lock any more. It counts as one of
+this database, because it may have added events.
 """
 
 _AFTER = """(
@@ -142,7 +143,8 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier"""
 """The tokens of the accounts on a ``page`` of all tenants, with uses and accounts; an empty page gives an empty row.
 
-The caller sorts the rows: they nearly always come in the page's order, and the server would sort them all the same.
+The caller sorts the rows, because the server would spend time on it even if they come in the page's order, as they
+nearly always do.
 """
 
 
@@ -150,15 +152,16 @@ _LIMIT = "%(limit)b::bigint"
 
 
 def planned_once(sql: str, limit: int, now: datetime | None) -> str:
-    """Return the query for a page with its limit, and the time's source if no clock gives it, in place of parameters.
+    """Return the query for a page with its limit as a number; without a clock, also with the database's time.
 
-    The server plans a prepared query again at each call if a plan for any parameters looks more expensive than one for
-    these. With an unknown limit or time it does look so, because the server then expects to read a large part of the
-    table. Planning takes about as long as reading the page, and this text lets the server keep one plan.
+    The server plans a prepared query again at each call if the generic plan, which serves all parameters, looks more
+    expensive than a plan for the given parameters. With an unknown limit or time the generic plan does look so, because
+    the server then expects to read a large part of the table. Planning takes about as long as reading the page. With
+    the text that this function returns, the server keeps one plan.
 
     Args:
-        sql: the query, one of those for pages.
-        limit: the number of rows; each limit is a prepared statement of its own.
+        sql: the query for a page.
+        limit: largest number of accounts on the page; each limit is a prepared statement of its own.
         now: the clock's time, or None if there is no clock.
     """
     fixed = sql.replace(_LIMIT, str(int(limit)))
@@ -175,8 +178,8 @@ def load_statements(
         waking: True: a statement that stores one value makes its account due now. False: it makes the account due no
             later than the value requires. One statement for both cases took 4 % longer.
         timeline: the SQL that tells the server's timeline.
-        distributed: True: the statements for tables that Citus distributes. Their time is a parameter, and they notify
-            nobody, because a notification would not leave the node on which it is sent.
+        distributed: True: the statements for tables that Citus distributes; see `citus_statements`. False: those for a
+            plain server.
     """
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,

@@ -88,7 +88,8 @@ async def open_postgres_store(
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
         ConfigurationError: the URL, the server's version, a connection's settings or the host's pool cannot be used; a
-            newer release migrated the schema; or an applied migration's file was changed.
+            newer release migrated the schema; an applied migration's file was changed; or Citus distributes the tables,
+            a function for that is missing, and ``migrate`` is False.
         StorageError: the server cannot be reached.
     """
     url = as_secret(url)  # tracebacks must not hold the text

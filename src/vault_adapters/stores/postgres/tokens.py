@@ -287,7 +287,8 @@ async def write_tokens(
     """Write values whose data keys are active, and their events, in the given transaction.
 
     Args:
-        transaction, queries, writes, actor: see `TokenRepository.store`.
+        transaction, queries: run the statements.
+        writes, actor: see `TokenRepository.store`.
         told: whether to append an event for each value; False if the caller appends one event for all values.
 
     Raises:

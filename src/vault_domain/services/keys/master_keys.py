@@ -53,7 +53,7 @@ class _Run:
 
 
 class RewrappingService:
-    """Rotates the master key in an order of steps that keeps every data key usable, even if the process dies.
+    """Rotates the master key in an order of steps that keeps every data key usable, even if the process is killed.
 
     1. Activate the configured master key.
     2. Wrap each data key under the configured master key, if that wrap is missing.

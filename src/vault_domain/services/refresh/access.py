@@ -124,10 +124,10 @@ class RefreshService:
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None, fresh: bool = False) -> Token:
         """Return an access token that may be used now; refresh it first if it is due.
 
-        ``timeout`` (seconds) covers everything, the first read included. Even with a shorter timeout, a read may take a
-        quarter of a second. A caller whose token is still valid waits at most a second for a new one, unless a refresh
-        ends the old token; after that, the refresh goes on without the caller. If ``fresh`` is True, the first read
-        does not use remembered rows.
+        ``timeout`` (seconds) covers everything, the first read included. A read may take a quarter of a second, even if
+        the timeout is shorter. A caller whose token is still valid waits at most a second for a new token, and the
+        refresh then goes on without the caller. This limit does not apply if a refresh ends the old token. If ``fresh``
+        is True, the first read does not use remembered rows.
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
@@ -193,7 +193,7 @@ class RefreshService:
         return await self._share(demand.replaced, info.key.account, _Caller(demand, actor), math.inf)
 
     async def _share(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
-        """Obtain a token until the monotonic time ``end``, in a call that all callers with the same ``key`` share."""
+        """Obtain a token by the monotonic time ``end``, in a call that all callers with the same ``key`` share."""
         dies = self._old_token_dies(account)
         reserve = 0.0 if dies else min(_LAST_LOOK, (end - self._tasks.monotonic()) / 4)
         found: UsableToken | None = None

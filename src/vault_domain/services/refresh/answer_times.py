@@ -1,4 +1,7 @@
-"""Adds to a provider's answer: kept extra members, and expiry times. An absurd expiry is limited; it is no error."""
+"""Adds to a provider's answer what the answer leaves out: the prolonged refresh token, extra members, and expiry times.
+
+An absurd expiry is limited; it is no error.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ def drafts_in_time(attempt: Attempt, answer: TokenSet, policy: RefreshPolicy) ->
 
 
 def _known(attempt: Attempt, access: TokenDraft, policy: RefreshPolicy) -> TokenDraft:
-    """If the draft has no expiry, add the one in the access token's JWT, else the provider's default lifetime."""
+    """If a draft has neither expiry nor lifetime, add the expiry in its JWT, else the provider's default lifetime."""
     if access.expires_at is not None or access.lifetime is not None:
         return access
     expires_at = jwt_expiry(access.value)

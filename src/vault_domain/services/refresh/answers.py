@@ -53,7 +53,7 @@ class AnswerKeeper:
         opener: decrypts the tokens that are handed out before they are stored.
         sink: takes the events of the commits.
         journal: keeps the answers on this machine.
-        tasks: runs the work of this keeper and no other, so that closing can cancel commits that hang.
+        tasks: runs only this keeper's work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
         held: the waiting answers; reads use them too.
         observed: is told of each write to the journal.

@@ -297,8 +297,9 @@ class AttemptRunner:
     ) -> Refreshed:
         drafts = self.guard.clients.sign(drafts)
         writes = [sealed_write(draft, sealed_by(sealer, draft), self._policy) for draft in drafts]
-        # A provider that is not strict may reject a credential that it has just replaced, without revoking the new one.
-        # So if the old one was marked invalid meanwhile, only the new one of a strict provider gets the status UNKNOWN.
+        # A provider that is not strict may reject a credential that it has just replaced, without revoking its
+        # replacement. So if the old credential was marked invalid meanwhile, the new credential gets the status UNKNOWN
+        # only at a strict provider.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)

@@ -1,4 +1,4 @@
-"""Pauses refreshes at a provider that refuses the vault's own OAuth client, or that rejects a whole fleet."""
+"""Pauses refreshes at a provider that refuses the vault's own OAuth client, or that rejects most of a fleet."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", EXHAUSTED})
 
 @frozen
 class _Seen:
-    """The records of one provider, and the monotonic and the store's time at which they were read."""
+    """The records of one provider, and when they were read: the monotonic time, and the store's time."""
 
     records: dict[ClientScope, ClientRecord]
     read_at: float
@@ -93,7 +93,7 @@ class ClientGuard:
                 raise ProviderConfigurationError(account=account, reason=record.scope.reason)
         for record in pauses:
             if record not in held:
-                await self._probe(record)  # its result says as much as a probe's, so probes wait for it
+                await self._probe(record)  # this attempt tells as much as a probe, so count it as the probe
 
     async def places(self, provider: str) -> int | None:
         """Return how many accounts of a provider a sweep may take now; None: any number.

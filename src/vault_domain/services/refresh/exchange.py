@@ -1,4 +1,7 @@
-"""Runs exchanges with providers: callers wait until the deadline, and late answers are stored too."""
+"""Runs exchanges with providers: callers wait until the deadline, and late answers are stored too.
+
+An exchange is a request to a provider, and its answer.
+"""
 
 from __future__ import annotations
 

@@ -61,11 +61,15 @@ class HeldTokens:
         return None
 
     async def token(self, account: Account) -> Token | None:
-        """Return the access token of a waiting answer; None if there is none, or if the store has a newer token.
+        """Return the access token of the account's waiting answer.
+
+        Returns:
+            None if no answer waits, if the answer has no access token, or if the store has a newer token.
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
             KeyUnavailableError, StorageError: the token may not be handed out now.
+            DecryptionError: the token cannot be decrypted.
         """
         held = self._held.get(account)
         if held is not None:

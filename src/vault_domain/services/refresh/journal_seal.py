@@ -1,4 +1,4 @@
-"""Seals journal entries, so that somebody with write access to the journal's directory cannot change or forge one.
+"""Seals journal entries, so that somebody with write access to the journal's directory cannot change or forge an entry.
 
 The seal is a digest of the entry, sealed under the tenant's data key. Its context names the account. No token has the
 same context, because the identifier in the seal's context holds NUL, and no account's identifier does.
@@ -69,8 +69,8 @@ def _of_ref(ref: TokenRef) -> list[object]:
 
 
 def _of_write(write: TokenWrite) -> list[object]:
-    # A journal keeps none of `lead`, `refreshed` and `keeps_mark`. In an entry that was read from a journal, `lead` is
-    # None, and `refreshed` and `keeps_mark` are True.
+    # A journal keeps none of `lead`, `due_in`, `refreshed` and `keeps_mark`. In an entry that was read from a journal,
+    # `lead` and `due_in` are None, and `refreshed` and `keeps_mark` are True.
     return [
         write.key.kind.value,
         None if write.value_id is None else write.value_id.hex,

@@ -1,4 +1,4 @@
-"""Keeps token requests within the request limits of the providers, which all processes share."""
+"""Keeps the token requests of all processes together within the request limits of the providers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SPREAD_SECONDS = 0.1
 
 
 class RateLimitedError(RefreshFailedError):
-    """Nothing was sent: the provider accepts no more requests now. ``retry_after`` is the time to wait."""
+    """Nothing was sent, because the provider accepts no more requests now. ``retry_after`` is the time to wait."""
 
 
 class Pacer:

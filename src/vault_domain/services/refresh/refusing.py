@@ -1,4 +1,4 @@
-"""The errors of decisions by which a caller gets no token."""
+"""Makes the error for a caller who gets no token, from the decision."""
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.clients import CLIENT_REASONS
@@ -14,7 +14,7 @@ from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reau
 
 
 def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
-    """Return the error to raise."""
+    """Return the error to raise for a decision that gives the caller no token."""
     if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
         return ProviderConfigurationError(account=account, reason=decision.reason)  # nobody knows when a retry helps
     if isinstance(decision, BackOff):

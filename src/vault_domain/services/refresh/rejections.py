@@ -1,4 +1,4 @@
-"""Takes reports that a resource rejected a token: replaces the token, or makes it suspect if no refresh can."""
+"""Takes reports of tokens that resources rejected: replaces the token, or makes it suspect if no refresh can do so."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REJECTED = "invalid_token"
 
 
 class RejectionService:
-    """Returns the token to try after a resource rejected one, and marks the rejected token where the report suffices.
+    """Returns the token to try after a resource rejected one, and marks the rejected token if one report suffices.
 
     No process hands out a marked token again. A token that is very young, or its own credential, is not marked.
 
@@ -95,7 +95,7 @@ class RejectionService:
         return await self._refreshing.replace(row.info, actor=actor)
 
     async def _suspect(self, row: StoredToken, *, actor: str | None) -> Token:
-        """Note a report of a token that no refresh can replace; the second report in time makes it invalid."""
+        """Note a report of a token that no refresh can replace; a second report within the window makes it invalid."""
         account = row.key.account
         outcome = await self._tokens.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
         if outcome in (MarkOutcome.APPLIED, MarkOutcome.ALREADY_INVALID):
@@ -103,7 +103,7 @@ class RejectionService:
         return await self._next(row.info, row, actor=actor)
 
     async def _next(self, info: TokenInfo, row: StoredToken, *, actor: str | None) -> Token:
-        """Return the stored token; if it is an access token, return the one that `RefreshService.ensure` finds."""
+        """Return the stored token; if it is an access token, return what `RefreshService.ensure` returns."""
         if info.key.kind is TokenKind.ACCESS_TOKEN:
             return await self._refreshing.ensure(info.key.account, None, actor=actor, fresh=True)
         token = await self._tokens.get(info.key)

@@ -39,7 +39,7 @@ _PER_PROVIDER = 10
 """Largest number of refreshes that one sweep runs at one provider at the same time."""
 
 _BATCH = 2 * _PER_PROVIDER
-"""Number of accounts taken in one batch; small enough to visit all of them before another sweep may take them."""
+"""Largest number of accounts of a provider in a batch; small enough to visit all before another sweep may take them."""
 
 
 _Job = tuple[str, Callable[[], Awaitable[None]]]
@@ -100,10 +100,11 @@ class SweepService:
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
     ) -> SweepReport:
-        """Refresh up to ``limit`` due accounts (None: all); at each provider, those due for the longest come first.
+        """Refresh up to ``limit`` due accounts (None: all); at each provider, the accounts due longest come first.
 
-        The providers take turns. The sweep ends when it has visited all accounts that were due at its start. If
-        ``should_stop`` returns True, the sweep ends after the accounts that it has already taken.
+        First, the sweep tries to store waiting answers, and writes the events of refresh tokens that expire soon. Then
+        it repeatedly takes a batch of accounts at every provider. It ends when it has visited all accounts that were
+        due at its start. If ``should_stop`` returns True, it ends after the accounts that it has already taken.
         """
         with self._observed.step(Operation.SWEEP):
             return await self._sweep(limit, should_stop, actor)

@@ -37,6 +37,8 @@ class CensusService:
     async def take(self) -> Census:
         """Count the accounts by provider and state, the tokens by provider and health, and the due accounts.
 
+        In a large vault, the counts of tokens of status VALID are estimates, as in a health report.
+
         Raises:
             StorageError: the database failed.
         """

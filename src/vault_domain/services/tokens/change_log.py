@@ -1,4 +1,4 @@
-"""Knows which rows have changed since a read began, so that an old row in its result is not remembered."""
+"""Knows which rows have changed since a read began, so that an old row in the read's result is not remembered."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class HeldAnswers:
 
         The reader gets the waiting access token if the store still holds the value that the answer replaces, the
         journal holds the answer, the answer is known to be genuine, and no resource rejected the token. So a reader
-        does not get an older token than an earlier caller of this process.
+        does not get an older token than an earlier caller of this process got.
         """
         held = self._by_account.get(key.account) if self._by_account else None
         if held is None or not held.journaled or not held.genuine or held.refused or not replaces(held, key, row):

@@ -25,7 +25,7 @@ Progress = Callable[[ImportReport], object]
 _Batch = list[ImportRow]
 _BATCH = 1000
 _ROWS_AT_ONCE = 32
-"""Rows to read before yielding to the event loop; about a millisecond."""
+"""Number of rows to read before yielding to the event loop; this takes about a millisecond."""
 
 _MOST_FAILURES = 1000
 
@@ -64,6 +64,9 @@ class ImportService:
             options: the options of the import.
             progress: called with the counts so far after each batch.
             actor: who imports, for the audit log.
+
+        Raises:
+            InvalidInputError: ``rows`` is not iterable, or a row has another type.
         """
         tally = _Tally()
         taker = self._taker(options, actor)

@@ -18,7 +18,7 @@ from vault_domain.rules.connection import describe_account
 from vault_domain.services.tokens.vault_seal import VaultSeal
 
 _MOST_JUDGED = 1000
-"""Number of a tenant's accounts that `accounts` reads in all states before it reads with `AccountRepository.list_all`.
+"""Number of a tenant's accounts after which `accounts` reads with `AccountRepository.list_all`, not `list_tenant`.
 
 Most tenants have fewer accounts. For these tenants `list_all` would read more, because it also passes over other
 tenants' accounts with expired tokens.

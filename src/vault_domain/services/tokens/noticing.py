@@ -1,4 +1,4 @@
-"""Wraps repositories, so that `RememberedRows` learns which rows this process reads and writes."""
+"""Wraps repositories, so that `RememberedRows` is told which rows this process reads and writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remembers the rows that this process has seen last, until it learns that they have changed."""
+"""Remembers the rows that this process has read or written last, until a change of a row becomes known."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_AT_ONCE = 256
 """Largest number of keys of a write whose rows are remembered. A larger write would push out the rows in use."""
 
 _MOST_REFUSED = 10_000
-"""Largest number of rejected values to keep in mind."""
+"""Largest number of rejected values to remember."""
 
 
 @define
@@ -71,7 +71,7 @@ class RememberedRows:
     Args:
         policy: the limits.
         tasks: tells the monotonic time.
-        is_at_hand: given a tenant and a data key's id, returns whether the key can be used without I/O.
+        is_at_hand: given a tenant and a data key's id, returns whether this data key can be used without I/O.
         clock: tells the store's time; None: compute it from the store's time when the store last returned the row.
     """
 

@@ -1,4 +1,4 @@
-"""Makes the seal of a vault's audit cursors from its first master key's record."""
+"""Makes the seal of a vault's audit cursors from the record of the vault's first master key."""
 
 from datetime import UTC, datetime
 

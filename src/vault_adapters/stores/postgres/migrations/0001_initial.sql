@@ -116,8 +116,9 @@ CREATE TABLE {{schema}}.token_use (
 
 -- An event's place in the pages: its transaction's number, or the highest number of a transaction that has ended, if
 -- that is higher. A transaction gets its number before it waits for a row, so a later writer of the row may have the
--- lower number; but when it writes its event, the earlier writer has ended. Each query of a volatile PL/pgSQL function
--- takes a new snapshot; an SQL function would be inlined and show the transactions that had ended before the wait.
+-- lower number. But when the later writer writes its event, the earlier writer has ended, so the later event gets no
+-- lower place. Each query of a volatile PL/pgSQL function takes a new snapshot. An SQL function would be inlined, and
+-- would see only the transactions that had ended before the wait.
 CREATE FUNCTION {{schema}}.audit_place() RETURNS xid8 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
 BEGIN
     RETURN greatest(
@@ -145,8 +146,8 @@ CREATE TABLE {{schema}}.audit_event (
     credential_generation {{schema}}.vault_generation,
     PRIMARY KEY (tenant_id, xid, seq, occurred_at)
 ) PARTITION BY RANGE (occurred_at);
--- This partition takes the events of a time for which there is no other partition, and those that are kept for ever
--- after their own partition was dropped.
+-- This partition takes the events of a time for which there is no other partition, and the lasting events of partitions
+-- that were dropped.
 CREATE TABLE {{schema}}.audit_event_rest PARTITION OF {{schema}}.audit_event DEFAULT;
 CREATE INDEX audit_event_order ON {{schema}}.audit_event (xid, seq);
 -- Pruning finds old events from here. Events lie in the order of their times, so the index is a few pages.

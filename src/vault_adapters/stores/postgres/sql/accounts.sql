@@ -138,7 +138,7 @@ FROM known k
 LEFT JOIN waiting w ON w.provider = k.provider
 
 -- name: label_account
--- Set an account's label and clear its backoff and unknown outcome; a running attempt keeps its lease.
+-- Set an account's label and clear its backoff, unknown outcome and run of refusals; a running attempt keeps its lease.
 INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)
 VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, %(label)b)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
@@ -146,7 +146,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     lease_until = CASE WHEN a.lease_until > {{now}} THEN a.lease_until END
 
 -- name: end_backoff
--- Clear an account's backoff and unknown outcome without changing its label.
+-- Clear an account's backoff, unknown outcome and run of refusals without changing its label; see label_account.
 UPDATE {{schema}}.account SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     lease_until = CASE WHEN lease_until > {{now}} THEN lease_until END
@@ -177,7 +177,7 @@ ORDER BY identifier
 FOR UPDATE
 
 -- name: delete_orphaned_provider_accounts
--- Delete the rows of a tenant's accounts at a provider that have no token left.
+-- Of a tenant's accounts at a provider, delete the rows of those that have no token left.
 DELETE FROM {{schema}}.account a
 WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b
     AND NOT EXISTS (

@@ -1,6 +1,6 @@
 -- name: list_client_refusals
--- List the refusals of clients at a provider, or at all providers; one row more holds only the time. A row without
--- marks only served as a lock.
+-- List the refusals of clients at a provider, or at all providers; one row more holds only the time. Rows without marks
+-- are left out, because they have served only as locks.
 SELECT NULL, NULL, NULL, NULL, {{now}}, NULL, NULL, NULL
 UNION ALL
 SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM {{schema}}.client_refusal

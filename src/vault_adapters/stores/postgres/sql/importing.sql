@@ -1,9 +1,9 @@
 -- name: import_tokens
--- Insert imported values and append their events. A value with a later updated_at replaces a row that this same import
--- stored and whose value no other writer has replaced. Any other row is replaced only if overwrite is true. The result
--- is the number of values with an active data key, and for each stored value its id, whether its key held no token, and
--- the time. The result is not joined with the parameters, because the planner cannot estimate their number and would
--- choose a nested loop.
+-- Insert imported values and append their events. A row that this import stored is replaced only if no other writer has
+-- replaced its value, and if the new value has a later updated_at. A row of another writer is replaced only if
+-- overwrite is true. The result is the number of values with an active data key, and for each stored value its id,
+-- whether its key held no token, and the time. The result is not joined with the parameters, because the planner cannot
+-- estimate their number and would choose a nested loop.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(

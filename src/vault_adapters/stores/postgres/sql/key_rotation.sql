@@ -125,9 +125,9 @@ WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
 
 -- name: destroy_emptied_data_keys
 -- Turn data keys that were emptied long enough ago into tombstones, delete their wraps and append events. A data key
--- that tokens use again, for example after a backup was restored in part, loses its emptied_at instead. A damaged data
--- key is left out: once its id is repaired, tokens may need it. It returns a row for each data key of the page, with a
--- time if it was destroyed.
+-- that tokens use again, for example after a backup was restored in part, loses its emptied_at instead. A data key
+-- with a damaged id is left out, because tokens may need it once its id is repaired. The statement returns a row for
+-- each data key of the page, with a time if the data key was destroyed.
 WITH due AS (
     SELECT d.tenant_id, d.data_key_id,
         EXISTS (SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS in_use
@@ -175,8 +175,8 @@ WHERE master_key_id = %(replaced)b AND state = 'active'
 UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
--- Find data keys without a wrap under a master key, after a position, with their other wraps,
--- except for those under retired master keys.
+-- Find data keys that are not destroyed and have no wrap under a master key, after a position. Each comes with its
+-- other wraps, except for wraps under retired master keys.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
@@ -205,8 +205,8 @@ LIMIT %(limit)b::bigint
 
 -- name: add_wraps
 -- Store missing wraps of data keys under the active master key, except for destroyed data keys. It locks data keys and
--- then the master key FOR SHARE, which keeps it active until the commit. A master key that is active although the audit
--- log says otherwise does not count.
+-- then the master key FOR SHARE, which keeps the master key active until the commit. A master key that is active
+-- although the audit log says otherwise does not count.
 WITH kept AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
@@ -231,8 +231,8 @@ SELECT count(*) FROM added
 
 -- name: delete_wraps
 -- Delete data keys' wraps under one master key, if their given wraps under the active master key are stored unchanged.
--- It locks the data keys first, to avoid a deadlock with an erasure, and then the active master key, so that it stays
--- active until the commit.
+-- It locks the data keys first, to avoid a deadlock with an erasure. Then it locks the active master key, so that this
+-- key stays active until the commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])

@@ -97,7 +97,7 @@ UPDATE {{schema}}.account SET due_at = %(due_at)b::timestamptz
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: release_account
--- End the attempt's own lease; failures and unknown outcome stay.
+-- End the attempt's own lease and make the account due now; failures and unknown outcome stay.
 UPDATE {{schema}}.account SET lease_until = NULL, due_at = {{now}}
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND attempt_id = %(attempt_id)b::uuid
@@ -142,8 +142,8 @@ ORDER BY data_key_id
 FOR SHARE
 
 -- name: lock_account_tokens
--- Lock an account's tokens until the transaction ends; return their ids and generations, and the error codes of those
--- that are invalid.
+-- Lock an account's tokens until the transaction ends; return their kinds, ids, generations and value ids, and the
+-- error codes of those that are invalid.
 SELECT kind, CASE WHEN status = 'invalid' THEN coalesce(error_code, 'invalid_grant') END, id, generation, value_id FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
@@ -151,8 +151,8 @@ ORDER BY kind
 FOR UPDATE
 
 -- name: find_commit
--- Find the attempt that was committed last. It needs no lock, because every transaction that
--- commits an attempt has locked the account's tokens first.
+-- Find the attempt that was committed last. The query needs no lock, because every transaction that commits an attempt
+-- has locked the account's tokens first.
 SELECT committed_attempt_id FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 

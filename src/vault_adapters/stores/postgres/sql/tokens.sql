@@ -203,8 +203,9 @@ SELECT updated_at, generation FROM marked
 
 -- name: report_token
 -- Note that a resource rejected one value, and append the event; compare-and-set on the value's id. A first report sets
--- suspect_since; a report that confirms it makes the value invalid, as invalidate_token does. An early report changes
--- nothing and returns no row. The last column tells whether the value is invalid.
+-- suspect_since, and so does a report that comes too late to confirm it. A report that confirms it makes the value
+-- invalid, as invalidate_token does. An early report changes nothing and returns no row. The last column tells whether
+-- the value is invalid.
 WITH reported AS (
     UPDATE {{schema}}.token t SET
         suspect_since = CASE WHEN c.now - t.suspect_since BETWEEN interval '0' AND c.most THEN t.suspect_since ELSE c.now END,
@@ -374,9 +375,9 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
     WHERE u.last_used_at < excluded.last_used_at
 
 -- name: count_health
--- Count tokens by provider and health. The buffer is at most half of the lifetime; least() ignores a
--- lifetime that is NULL. A percentage of less than 100 estimates the valid tokens from a sample of the table's blocks.
--- Invalid tokens are counted in their index. Unknown tokens are so few that all are read.
+-- Count tokens by provider and health. The buffer and the notice are at most half of the lifetime; least() ignores a
+-- lifetime that is NULL. If the percentage is less than 100, a sample of the table's blocks estimates the valid tokens.
+-- Invalid tokens are then counted in their index. Unknown tokens are so few that all are read.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
@@ -412,7 +413,7 @@ FROM (
 GROUP BY 1, 2
 
 -- name: measure_tokens
--- Return the number of blocks of the token table.
+-- Return the number of blocks of the token table; no row if the table is empty.
 SELECT pg_catalog.pg_relation_size(c.oid) / pg_catalog.current_setting('block_size')::bigint
 FROM pg_catalog.pg_class c
 WHERE c.oid = (SELECT t.tableoid FROM {{schema}}.token t LIMIT 1)

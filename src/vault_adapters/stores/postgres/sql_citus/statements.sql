@@ -85,8 +85,9 @@ ORDER BY identifier
 FOR UPDATE
 
 -- name: hold_master_keys
--- Keep the master keys' states until the transaction ends; this lock conflicts with lock_master_keys only. It locks no
--- rows, because rows of a reference table are locked on every node, so that two transactions may deadlock.
+-- Keep the master keys' states until the transaction ends; of the vault's statements, this lock conflicts only with
+-- lock_master_keys. It locks no rows, because rows of a reference table are locked on every node, so that two
+-- transactions may deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: get_active_data_keys
@@ -205,8 +206,8 @@ WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier
 RETURNING true
 
 -- name: reserve_due_accounts
--- Take due accounts of a provider, earliest first. Locked rows are not skipped: of two processes that picked an
--- account, the later one finds that the account is not due any more.
+-- Take due accounts of a provider, earliest first. Locked rows are not skipped. If two processes pick the same account,
+-- the later one finds that due_at has changed, and leaves the account out.
 WITH clock AS MATERIALIZED (SELECT %(now)b::timestamptz AS now),
 picked AS MATERIALIZED (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
@@ -289,8 +290,9 @@ RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.open
 
 -- name: store_token
 -- Insert or replace one value by one call of a function; see citus_functions.sql. It returns the token without the time
--- of its last use, or no row if the data key is not active. The condition holds for every row: without a condition,
--- Citus would check whether it can call this function on another node, and would plan the statement again each time.
+-- of its last use, or no row if the data key is not active. The condition is true for every row. It is there because,
+-- without a condition, Citus would check whether it can call this function on another node, and would plan the
+-- statement again each time.
 SELECT {{stored_columns}}
 FROM {{schema}}.citus_store_token(
     %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,
