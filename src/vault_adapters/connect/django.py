@@ -109,7 +109,8 @@ def _for(*methods: str, view: View) -> View:
 async def _value(function: Callable[..., Any], *arguments: Any) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(*arguments)
-    return await sync_to_async(function)(*arguments)
+    found = await sync_to_async(function)(*arguments)
+    return await found if inspect.isawaitable(found) else found  # from a lambda over an asynchronous function
 
 
 async def _session(session: Of | None, request: HttpRequest) -> str:

@@ -23,7 +23,8 @@ def fastapi_app(connector, **options):
     from vault_adapters.connect.starlette import routes
 
     app = FastAPI()
-    app.mount("/connect", Router(routes(connector, tenant=tenant_of, session=session_of, done="/done", **options)))
+    options = {"tenant": tenant_of, "session": session_of} | options
+    app.mount("/connect", Router(routes(connector, done="/done", **options)))
     return app
 
 
@@ -37,7 +38,8 @@ def django_urls(connector, **options):
     if not settings.configured:
         settings.configure(ALLOWED_HOSTS=["localhost"], SECRET_KEY="of the tests", ROOT_URLCONF=None)
         django.setup()
-    patterns = urls(connector, tenant=tenant_of, session=session_of, done="/done", **options)
+    options = {"tenant": tenant_of, "session": session_of} | options
+    patterns = urls(connector, done="/done", **options)
     urlconf = types.ModuleType("urls_of_this_test")
     urlconf.urlpatterns = [path("connect/", include(patterns))]
     clear_url_caches()

@@ -59,6 +59,17 @@ async def test_routes_check_their_arguments_at_once(connector):
         routes(None, tenant=tenant_of)
 
 
+async def test_a_lambda_may_return_what_must_be_awaited(make_app, connector, vault):
+    async def later(text):
+        return text
+
+    app = make_app(connector, tenant=lambda request: later("t2"), session=lambda request: later("s"))
+    async with client_of(app) as browser:
+        finished = await browser.get(await agree(browser, "http://localhost/connect/local"))
+    assert finished.status_code == 303
+    assert len((await vault.list_accounts("t2")).items) == 1
+
+
 async def test_a_mistyped_provider(make_app, connector, caplog):
     caplog.set_level(logging.INFO, "vault_adapters.connect")
     async with client_of(make_app(connector)) as browser:
