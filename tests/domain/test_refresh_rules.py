@@ -412,10 +412,30 @@ def test_the_idle_life_begins_again_with_each_refresh():
         assert next_due(record(*new), NOW, IDLE, STEADY) == NOW + timedelta(hours=31) * 4 / 5
 
 
-def test_after_an_unknown_outcome_a_strict_grant_without_an_expiry_is_left_alone():
-    stored = record(token(), REFRESH, **state_of(REFRESH, unknown_since=NOW, sent_at=NOW))
-    assert next_due(stored, NOW + timedelta(hours=1), IDLE, STRICT) is None
-    assert next_due(stored, NOW + timedelta(hours=1), IDLE, STEADY) == NOW + timedelta(hours=1)
+@pytest.mark.parametrize(
+    ("expires_in", "idle", "due_in"),
+    [
+        (None, None, None),
+        (None, timedelta(hours=31), timedelta(hours=3, minutes=54)),  # it was stored a day ago
+        (timedelta(hours=9), timedelta(hours=31), timedelta(hours=3, minutes=54)),
+        (timedelta(hours=2), timedelta(hours=31), timedelta(hours=2)),
+    ],
+)
+def test_after_an_unknown_outcome_a_strict_grant_is_left_alone_until_it_would_lapse(expires_in, idle, due_in):
+    """The provider may have consumed the refresh token, so the token is spent only if the grant would end anyway."""
+    policy = POLICY if idle is None else RefreshPolicy(idle_lifetimes={"acme": idle})
+    stored = record(
+        token(expires_at=None if expires_in is None else NOW + expires_in),
+        REFRESH,
+        **state_of(REFRESH, unknown_since=NOW, sent_at=NOW),
+    )
+    due = None if due_in is None else NOW + due_in
+    assert next_due(stored, NOW + timedelta(hours=1), policy, STRICT) == due
+    if due is not None:
+        assert isinstance(decide_ahead(stored, due - SECOND, policy, STRICT), Use)
+        assert isinstance(decide_ahead(stored, due, policy, STRICT), Claim)
+    if idle is not None and expires_in is None:
+        assert next_due(stored, NOW + timedelta(hours=1), policy, STEADY) == NOW + timedelta(hours=1)
 
 
 @law

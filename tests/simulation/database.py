@@ -198,7 +198,7 @@ class WatchingLedger(Linked):
         process.first_read_at = min(process.first_read_at, asked)
         self._watch.read(snapshot.now, asked)
         seconds = self._watch.seconds_since_step()
-        return snapshot if seconds is None else evolve(snapshot, store_since=snapshot.now - timedelta(seconds=seconds))
+        return snapshot if seconds is None else evolve(snapshot, clock_since=snapshot.now - timedelta(seconds=seconds))
 
 
 async def linked_store(server, clock, link, monotonic):

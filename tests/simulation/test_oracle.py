@@ -106,7 +106,10 @@ def test_only_an_account_whose_grant_is_known_and_alive_must_not_be_refused_beca
         provider=SimpleNamespace(rejects_most=lambda: False),
         history=SimpleNamespace(add=lambda *_: None),
         measures=SimpleNamespace(on_error=lambda *_: None, on_call=lambda *_: None),
-        violations=[], is_measured=False, is_client_wrong=False, ever_refused=set(),
+        violations=[],
+        is_measured=False,
+        is_client_wrong=False,
+        ever_refused=set(),
     )
     grant = SimpleNamespace(**{"number": 8, "dead": None, "is_stored": True} | changes)
     Oracle(world).on_error(ACCOUNT, grant, ProviderConfigurationError(reason="mass_rejection"), 0.0)

@@ -22,13 +22,14 @@ class Snapshot:
         record: the account without its values; None if nothing is stored.
         sealed: the sealed values of its tokens, by kind.
         now: the store's time.
-        store_since: time since which the store has been reachable and its clock has not been set, UTC: the start of its
-            server, or the end of the last outage or the last step of its clock that this process saw. None for a store
-            to which neither happens.
+        store_since: time since which the store has been reachable, UTC: the start of its server, or the end of the last
+            outage that this process saw. None for a store that is always reachable.
         timeline: names the history of the store's commits; another name means that the store may have lost its last
             commits, because a standby was promoted. None if the store loses no commits, or cannot name its timeline.
         turned_at: time at which a vault first met this timeline, UTC; `now` if that time could not be stored. None if
             `timeline` is None.
+        clock_since: time since which the store's clock has not been set, UTC: the last step that this process noticed.
+            None if it noticed none.
     """
 
     record: AccountRecord | None
@@ -37,11 +38,21 @@ class Snapshot:
     store_since: datetime | None = None
     timeline: str | None = None
     turned_at: datetime | None = None
+    clock_since: datetime | None = None
 
     def token(self, kind: TokenKind) -> StoredToken | None:
         """Return the account's token of a kind with its sealed value, or None."""
         info = None if self.record is None else self.record.tokens.get(kind)
         return None if info is None else StoredToken(info, self.sealed[kind])
+
+    def undisturbed_since(self, lease: timedelta) -> datetime | None:
+        """Return the time since which the holders of all ended leases could store their answers; None: at all times.
+
+        A step of the clock can make a lease look long past that began just before the step. Such a lease ends at most
+        ``lease`` after the step.
+        """
+        stepped = None if self.clock_since is None else self.clock_since + lease
+        return max((at for at in (self.store_since, stepped) if at is not None), default=None)
 
 
 @frozen

@@ -19,7 +19,7 @@ from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is
 from vault_domain.rules.grace import may_repeat, since_first_request
 from vault_domain.rules.pacing import spaced
 from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
-from vault_domain.rules.schedule import expiring_from, idle_due, scheduled
+from vault_domain.rules.schedule import expiring_from, idle_due, last_chance, scheduled
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 
@@ -151,7 +151,7 @@ def decide(
         policy: when a token is due.
         rule: the provider's rule; None if there is no refresher for the provider.
         demand: what the caller demands in addition to a usable token.
-        store_since: time since which the store has been reachable; see `Snapshot`.
+        store_since: time since which holders of leases could store their answers; see `Snapshot.undisturbed_since`.
         turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
@@ -169,7 +169,7 @@ def decide(
         return Use(good) if good is not None else Reauthorize(_why(credential, access))
     if rule is None:
         return NoRefresher()
-    return _may_attempt(record, credential, access, good, now, rule, demand, store_since, turned_at)
+    return _may_attempt(record, credential, access, good, now, policy, rule, demand, store_since, turned_at)
 
 
 def _may_attempt(
@@ -178,6 +178,7 @@ def _may_attempt(
     access: TokenInfo | None,
     good: TokenInfo | None,
     now: datetime,
+    policy: RefreshPolicy,
     rule: RefreshRule,
     demand: Demand,
     store_since: datetime | None,
@@ -189,7 +190,7 @@ def _may_attempt(
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)
-    when = now if demand.forced else _not_before(state, credential, good, now, rule, store_since)
+    when = now if demand.forced else _not_before(state, credential, good, now, policy, rule, store_since)
     when = max(when, settled_at(rule.rotation, rule.timing.hold, turned_at, now))
     when = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
     if when <= now:
@@ -207,6 +208,7 @@ def _not_before(
     credential: TokenInfo,
     good: TokenInfo | None,
     now: datetime,
+    policy: RefreshPolicy,
     rule: RefreshRule,
     store_since: datetime | None,
 ) -> datetime:
@@ -217,7 +219,7 @@ def _not_before(
     - After an unknown outcome, the provider may have consumed the credential. A provider that does not rotate accepts
       it again at any time, and a provider with a grace period accepts it until that period ends.
     - In all other cases, the provider may revoke the grant when it sees the credential again. So wait for the end of
-      the quiescence, and until the usable access token ``good`` has expired.
+      the quiescence, and until the usable access token ``good`` has expired or the credential is about to lapse.
     """
     if not state.concerns(credential):
         return now  # the state concerns a credential that is no longer stored
@@ -240,7 +242,8 @@ def _not_before(
     quiet = max(start, since + rule.timing.quiescence)
     if good is None:
         return quiet
-    return _NEVER if good.expires_at is None else max(quiet, good.expires_at)
+    ends = (good.expires_at, last_chance(good, credential, policy))
+    return max(quiet, min((at for at in ends if at is not None), default=_NEVER))
 
 
 def decide_ahead(
@@ -263,7 +266,7 @@ def decide_ahead(
         now: the store's time.
         policy: when a token is due.
         rule: the provider's rule.
-        store_since: time since which the store has been reachable; see `Snapshot`.
+        store_since: time since which holders of leases could store their answers; see `Snapshot.undisturbed_since`.
         turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     access = scheduled(record, policy)
@@ -300,7 +303,7 @@ def next_due(
         when = max(now, min(known))
     while when < _NEVER and is_usable(credential, when):
         good = access if is_usable(access, when) else None
-        later = _not_before(record.refresh, credential, good, when, rule, store_since)
+        later = _not_before(record.refresh, credential, good, when, policy, rule, store_since)
         later = max(later, settled_at(rule.rotation, rule.timing.hold, turned_at, when))
         later = spaced(later, access.last_refreshed_at, rule.spacing)
         if later <= when:

@@ -29,6 +29,16 @@ def idle_due(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) ->
     return max(_stored_at(access), _stored_at(credential)) + limit
 
 
+def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
+    """Return the time at which a refresh token of unknown state is presented after all, because it lapses soon.
+
+    If the provider has consumed it, it revokes the grant a little before the grant would have lapsed. Otherwise the
+    grant lives on. None: it does not lapse.
+    """
+    idle, due = policy.idle_lifetimes.get(access.key.provider), idle_due(access, credential, policy)
+    return None if idle is None or due is None else due + idle / 10
+
+
 def lead(
     kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy, provider: str | None = None
 ) -> timedelta | None:

@@ -241,22 +241,21 @@ class PostgresDatabase:
         """Return the clock's time; without a clock, return None, which statements replace with the database's time."""
         return None if self._clock is None else self._clock()
 
-    def noticed(self, now: datetime, asked: float) -> timedelta | None:
-        """Return how long ago the last outage ended, or the database's clock was last set, as this process saw it.
+    def noticed(self, now: datetime, asked: float) -> tuple[datetime | None, datetime | None]:
+        """Return when the last outage ended, and when the database's clock was last set, as this process saw it.
 
         Args:
             now: the database's time, from an answer that has just come.
             asked: monotonic time in seconds at which the question was asked.
 
         Returns:
-            The shorter time; None if nothing happened, or if a clock replaces the database's.
+            Two times of the database; None for what did not happen, or if a clock replaces the database's.
         """
         if self._clock is not None:
-            return None
+            return None, None
         self.clock_watch.read(now, asked)
-        times = (self._connections.outages.seconds_since_end(), self.clock_watch.seconds_since_step())
-        known = [seconds for seconds in times if seconds is not None]
-        return timedelta(seconds=min(known)) if known else None
+        reachable, unset = self._connections.outages.seconds_since_end(), self.clock_watch.seconds_since_step()
+        return _before(now, reachable), _before(now, unset)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""
@@ -330,3 +329,7 @@ class PostgresDatabase:
     def _check_loop(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
+
+
+def _before(now: datetime, seconds: float | None) -> datetime | None:
+    return None if seconds is None else now - timedelta(seconds=seconds)

@@ -71,11 +71,12 @@ class PostgresRefreshLedger:
             turned_at = await self._timelines.meet(snapshot.timeline)
             # The timeline may have been noted after this snapshot was read, but `turned_at` must not exceed `now`.
             snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
-        age = self._database.noticed(snapshot.now, asked)
-        if age is None:
+        reachable, unset = self._database.noticed(snapshot.now, asked)
+        if reachable is None and unset is None:
             return snapshot
-        back = snapshot.now - age
-        return evolve(snapshot, store_since=max(back, snapshot.store_since or back))
+        started = snapshot.store_since
+        since = max((at for at in (started, reachable) if at is not None), default=None)
+        return evolve(snapshot, store_since=since, clock_since=unset)
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster."""

@@ -325,7 +325,8 @@ class RefreshService:
 
     def _decide(self, account: Account, read: Snapshot, demand: Demand) -> Decision:
         rule = self._rules.get(account.provider)
-        return decide(read.record, read.now, self._policy, rule, demand, read.store_since, read.turned_at)
+        since = None if rule is None else read.undisturbed_since(rule.timing.lease)
+        return decide(read.record, read.now, self._policy, rule, demand, since, read.turned_at)
 
     def _old_token_dies(self, account: Account) -> bool:
         rule = self._rules.get(account.provider)

@@ -176,9 +176,8 @@ class SweepService:
             return None
         started = self._tasks.monotonic()
         snapshot = checked_snapshot(account, await self._ledger.read(account))
-        decision = decide_ahead(
-            snapshot.record, snapshot.now, self._policy, rule, snapshot.store_since, snapshot.turned_at
-        )
+        since = snapshot.undisturbed_since(rule.timing.lease)
+        decision = decide_ahead(snapshot.record, snapshot.now, self._policy, rule, since, snapshot.turned_at)
         if not isinstance(decision, Claim):
             await self._ledger.reschedule(account, partial(self._judge, rule, snapshot))
             return None
@@ -205,4 +204,5 @@ class SweepService:
             raise
 
     def _judge(self, rule: RefreshRule, read: Snapshot, record: AccountRecord | None, now: datetime) -> datetime | None:
-        return next_due(record, now, self._policy, rule, read.store_since, read.turned_at)
+        since = read.undisturbed_since(rule.timing.lease)
+        return next_due(record, now, self._policy, rule, since, read.turned_at)
