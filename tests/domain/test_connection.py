@@ -56,6 +56,8 @@ dead = info(REFRESH, status=TokenStatus.INVALID, error_code="invalid_grant")
         ),
         (record(good, info(REFRESH), unknown_since=NOW - HOUR), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW), RETRYING, "outcome_unknown"),
+        (record(good, info(REFRESH), unknown_since=NOW - HOUR, error_code="timeout"), RETRYING, "timeout"),
+        (record(good, info(REFRESH), lease_until=NOW, failures=1, error_code="timeout"), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW + HOUR / 60), CONNECTED, None),
         (record(good, info(REFRESH), lease_until=NOW + HOUR), RETRYING, "outcome_unknown"),  # the clock was set back
         (record(good, info(REFRESH, status=TokenStatus.UNKNOWN)), CONNECTED, None),

@@ -274,6 +274,12 @@ def test_strict_after_quiescence(age, how):
     assert isinstance(decide(stored, NOW, POLICY, STRICT, FORCED), Claim)
 
 
+def test_an_attempt_whose_lease_ran_out_is_not_explained_by_an_earlier_failure():
+    failed = {"failures": 1, "error_code": "client_mismatch", "lease_until": NOW}
+    stored = record(EXPIRED, REFRESH, **state_of(REFRESH, **failed))
+    assert decide(stored, NOW, POLICY, STRICT) == BackOff(TIMING.quiescence)
+
+
 def test_an_unknown_outcome_counts_from_the_later_of_both():
     unknown = {"lease_until": NOW - 10 * SECOND, "unknown_since": NOW - 100 * SECOND}
     decision = decide(record(EXPIRED, REFRESH, **state_of(REFRESH, **unknown)), NOW, POLICY, STRICT)

@@ -59,3 +59,11 @@ def test_it_speaks_of_no_other(other):
 def test_since_when_an_outcome_is_unknown(lease_until, unknown_since, expected):
     state = RefreshState(lease_until=lease_until, unknown_since=unknown_since)
     assert state.unknown_at(NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("lease_until", "expected"),
+    [(None, "client_mismatch"), (NOW + SECOND, "client_mismatch"), (NOW, None), (NOW - SECOND, None)],
+)
+def test_the_code_of_an_earlier_failure_does_not_explain_an_attempt_whose_lease_ran_out(lease_until, expected):
+    assert RefreshState(lease_until=lease_until, error_code="client_mismatch").latest_code(NOW) == expected

@@ -3,7 +3,7 @@
 import asyncio
 
 from tests.simulation.loop import PROCESS, Life
-from tests.simulation.measures import POLICY_SECONDS, connect_again_later, was_out_of_reach
+from tests.simulation.measures import POLICY_SECONDS, RETURN_SECONDS, connect_again_later, was_out_of_reach
 from tests.simulation.provider import MOST_PER_HOUR, lost_with_its_process
 
 from vault_adapters import (
@@ -69,7 +69,7 @@ class Oracle:
         now, disk, link = self._world.loop.time(), host.disk, host.link
         never = float("inf")
         journal = disk.full_since - _WRITING if disk.is_full and disk.full_since is not None else never
-        database = link.broken_since if link.is_broken or link.lost or link.slow > 1.0 else never
+        database = cut_since(link, now)
         for grant in self._world.provider.grants:
             exchange = grant.last
             if exchange is None or exchange.lost is not None or exchange.process is not process:
@@ -277,3 +277,11 @@ def never_read(process, delivered, now):
         return False
     stopped_at, continued_at = process.last_stop
     return delivered >= stopped_at and (continued_at is None or continued_at >= now)
+
+
+def cut_since(link, now):
+    """Return since when a host cannot reach the database, or could not until just now; infinite if it can."""
+    if link.is_broken or link.lost or link.slow > 1.0:
+        return link.broken_since
+    since, until = link.last_cut or (None, None)
+    return since if until is not None and now - until < RETURN_SECONDS else float("inf")

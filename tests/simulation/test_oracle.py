@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.history import History
 from tests.simulation.kinds import KINDS
 from tests.simulation.loop import VirtualLoop
-from tests.simulation.oracle import LONGEST_REFUSAL, Oracle, never_read
+from tests.simulation.oracle import LONGEST_REFUSAL, Oracle, cut_since, never_read
 from tests.simulation.provider import Exchange, Provider
 
 from vault_adapters import ConnectionState, ProviderConfigurationError
@@ -114,3 +114,18 @@ def test_only_an_account_whose_grant_is_known_and_alive_must_not_be_refused_beca
     grant = SimpleNamespace(**{"number": 8, "dead": None, "is_stored": True} | changes)
     Oracle(world).on_error(ACCOUNT, grant, ProviderConfigurationError(reason="mass_rejection"), 0.0)
     assert [text.startswith("neighbour: account 8") for text in world.violations] == [True] * is_violated
+
+
+@pytest.mark.parametrize(
+    ("changes", "last_cut", "expected"),
+    [
+        ({}, None, float("inf")),
+        ({}, (10.0, 30.0), float("inf")),
+        ({}, (10.0, 39.0), 10.0),  # the database came back just before the process ended
+        ({"is_broken": True}, (20.0, None), 20.0),
+        ({"slow": 2.0}, (5.0, 6.0), 20.0),
+    ],
+)
+def test_a_process_that_ends_just_after_an_outage_could_not_store_its_answers(changes, last_cut, expected):
+    link = {"is_broken": False, "lost": 0.0, "slow": 0.0, "broken_since": 20.0, "last_cut": last_cut}
+    assert cut_since(SimpleNamespace(**link | changes), 40.0) == expected

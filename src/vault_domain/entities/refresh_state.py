@@ -57,6 +57,14 @@ class RefreshState:
         """Return the code of the latest failure with the credential that is stored now, or None."""
         return self.error_code if self.concerns(credential) else None
 
+    def latest_code(self, now: datetime) -> str | None:
+        """Return the error code of the latest attempt, or None; None too if its lease ran out, whatever failed before.
+
+        The end of an attempt clears its lease, so a lease that ran out belongs to an attempt of unknown outcome.
+        """
+        is_unknown = self.lease_until is not None and self.leased_until(now) is None
+        return None if is_unknown else self.error_code
+
     def leased_until(self, now: datetime) -> datetime | None:
         """Return the end of a running lease, or None.
 

@@ -57,7 +57,7 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
     refresh = record.refresh
     if refresh.concerns(credential):
         if refresh.unknown_at(now) is not None:
-            return ConnectionState.RETRYING, refresh.error_code or "outcome_unknown"
+            return ConnectionState.RETRYING, refresh.latest_code(now) or "outcome_unknown"
         if refresh.failures:
             unnamed = "temporarily_unavailable" if refresh.refused_since is None else "refused"
             return ConnectionState.RETRYING, refresh.error_code or unnamed

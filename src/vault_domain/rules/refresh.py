@@ -195,7 +195,7 @@ def _may_attempt(
     when = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
     if when <= now:
         return claim
-    return Use(good) if good is not None else BackOff(when - now, state.error_code)
+    return Use(good) if good is not None else BackOff(when - now, state.latest_code(now))
 
 
 def _held_until(state: RefreshState, credential: TokenInfo | None, now: datetime) -> datetime | None:
