@@ -48,7 +48,7 @@ async def call(vault: TokenVault, account: Account, url: str, hosts: list[str] |
         # Nobody can mend this but the user: show a button "Connect".
         raise NotConnectedError from error
     except (RefreshFailedError, RefreshNotPersistedError, StorageError) as error:
-        # The provider or the database is away. The vault keeps trying; the caller may try again later.
+        # The provider or the database is unavailable. The vault keeps trying; the caller may try again later.
         raise UnavailableError from error
     except ProviderConfigurationError as error:
         # The client id or secret is wrong, or there is no refresher. Users cannot help: tell the operators.

@@ -24,7 +24,7 @@ def read_profile(self: Any, tenant_id: str, identifier: str) -> str:
     except VaultError as error:
         if not error.retryable:
             raise
-        # The provider or the database is away.
+        # The provider or the database is unavailable.
         wait = getattr(error, "retry_after", None) or timedelta(seconds=2**self.request.retries)
         raise self.retry(exc=error, countdown=wait.total_seconds()) from None
     return f"{answer.status_code}"  # never return a token: Celery stores results

@@ -31,7 +31,7 @@ class ReadProfile(VaultTestCase):
         self.google.then(ReauthorizationRequiredError())
         assert django_tasks.read_profile("1", "ana") == "connect again"
 
-    def test_the_provider_is_away(self) -> None:
+    def test_the_provider_is_unavailable(self) -> None:
         self.vault.store_token_set(Account("1", "google", "ana"), TokenSet("old", "refresh", expires_in=3600))
         self.clock.advance(timedelta(hours=1))
         self.google.then(RefreshFailedError())

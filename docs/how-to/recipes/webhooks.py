@@ -70,7 +70,7 @@ async def main(url: str, secret: bytes, place: anyio.Path) -> None:
             except StorageError as error:
                 if not error.retryable:
                     raise
-                await anyio.sleep(1)  # the database is away; the feed keeps its place
+                await anyio.sleep(1)  # the database is unreachable; the feed keeps its position
                 continue
             for event in page.items:
                 if event.action in TOLD:

@@ -52,7 +52,7 @@ class MadeOfProfile(Protocol):
 
     @property
     def fixed(self) -> Mapping[str, str]:
-        """The values of variables that all accounts share."""
+        """Values of variables in the profile's URLs, hosts and parameters; all accounts share these values."""
 
     @property
     def client(self) -> HttpClient | None:
@@ -77,12 +77,17 @@ class Client:
         return self.made_of.profile
 
     def url(self, key: str, values: Mapping[str, str]) -> str | None:
-        """Return one of the profile's URLs, such as ``token_url``, with its variables replaced; None if it has none."""
+        """Return a URL of the profile with its variables replaced; None if the profile has no such URL.
+
+        Args:
+            key: names the URL, such as ``token_url``.
+            values: the values of the account's own variables.
+        """
         template = getattr(self.profile, key)
         return None if template is None else self.profile.filled(template, self.values(values))
 
     def values(self, own: Mapping[str, str]) -> dict[str, str]:
-        """Return the values of all variables: those of the account, and those that all accounts share."""
+        """Return the values of all variables; an account's own value overrides a shared one (`MadeOfProfile.fixed`)."""
         return {**self.made_of.fixed, **own}
 
     @property

@@ -21,7 +21,8 @@ from vault_domain.entities.token import TokenStatus
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
 _ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")
 _PLACE = ("tenant_id", "provider", "identifier")
-# The column `value` is not guarded, because an apostrophe at the beginning of a value belongs to the value.
+# The columns in which `export` writes an apostrophe before a formula; see `Format.guarded`. The column `value` is not
+# among them, because an apostrophe at the beginning of a token belongs to the token.
 _GUARDED = ("tenant_id", "identifier", "scopes")
 _STATUSES = {status.value: status for status in TokenStatus}
 # The text that the original system wrote into last_error when it read an expired token.

@@ -73,7 +73,7 @@ def _is_object(body: bytes) -> bool:
         return False
     try:
         json.loads(body, parse_int=float)  # int refuses thousands of digits
-    except (ValueError, RecursionError):  # the error holds the body, so no other error may refer to it
+    except (ValueError, RecursionError):  # the error holds the body, so raise no other error while handling it
         return False
     return True
 

@@ -68,7 +68,8 @@ def _as_lifetime(value: timedelta) -> timedelta:
 class JwtBearerRefresher(KeyRefresher):
     """Signs a JWT for each request and exchanges it for an access token; the provider knows the public key.
 
-    The account's credential is an API key of fields. A missing issuer or private key is taken from the refresher:
+    The account's credential is an API key that consists of named fields (`Secret.from_fields`). A missing issuer or
+    private key is taken from the refresher:
 
     - ``Secret.from_fields(subject="ann@example.com")``: the refresher's key and issuer ask for this user (Salesforce).
     - The text of a service account's JSON file (Google) brings its own ``client_email``, ``private_key`` and
@@ -79,9 +80,12 @@ class JwtBearerRefresher(KeyRefresher):
     ``private_key``, the answers ``invalid_client`` and ``unauthorized_client`` condemn its API key; the answer
     ``invalid_grant`` always does.
 
-    If the issuer or the key is missing in both the account and the refresher, the host may have forgotten it, so the
-    account is not condemned. There is one exception: if the refresher has neither an issuer nor a key, an account with
-    a ``private_key`` but no issuer, or with none of these fields, is condemned.
+    If the issuer or the private key is missing in both the account and the refresher, the refresh fails:
+
+    - If the refresher has one of the two, the host may have forgotten to give it the other one. So the account is not
+      condemned.
+    - If the refresher has neither, an account must bring both. An account that has a ``private_key`` but no issuer is
+      condemned, and so is an account that has none of the four fields. Any other account is not condemned.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.

@@ -46,7 +46,7 @@ class ProfileRefresher(OAuth2Refresher):
 
     Attributes:
         profile: the provider's profile.
-        fixed: the values of variables that all accounts share.
+        fixed: values of the profile's variables; all accounts share these values.
         finder: the host's callable that returns values for an account, or None.
     """
 
@@ -141,7 +141,7 @@ class ProfileKeyRefresher(KeyRefresher):
         profile: the provider's profile.
         auth_method: how the client id and secret are sent, if the API key consists of these.
         scopes: the scopes to request.
-        fixed: the values of variables that all accounts share.
+        fixed: values of the profile's variables; all accounts share these values.
         finder: the host's callable that returns values for an account, or None.
         client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
     """

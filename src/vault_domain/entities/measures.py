@@ -113,7 +113,8 @@ class Census:
 
     Attributes:
         states: number of accounts by provider and state; `VaultMeasures.census` states a limit.
-        tokens: number of tokens by provider and health.
+        tokens: number of tokens by provider and health. In a large vault, the tokens of status VALID are estimated from
+            a sample; see `HealthCount.is_estimate`.
         due: the due accounts of each provider that this vault has a refresher for.
         incidents: the pauses of OAuth clients.
     """

@@ -32,10 +32,10 @@ class RefreshState:
         next_attempt_at: end of the backoff, UTC, or None.
         unknown_since: time since which an attempt's outcome is unknown, UTC, or None.
         error_code: error code of the latest failure, or None.
-        refused_since: start of the run of refusals, UTC; None if there was no refusal since the last success. If only
-            a part of the time between two refusals counts (`vault_domain.rules.refusals.refused_for`), the later
-            refusal moves the start forward, so that `refused_for` is the time from the start to this refusal.
-        refused_for: time from the start of the run to its latest refusal.
+        refused_since: start of the run of refusals, UTC; None if there was no refusal since the last success. It is the
+            time of the latest refusal minus `refused_for`. So it may be later than the first refusal, because long
+            times between two refusals count only in part (`vault_domain.rules.refusals.refused_for`).
+        refused_for: length of the run of refusals up to its latest refusal.
     """
 
     credential_value_id: UUID | None = None

@@ -517,7 +517,7 @@ class TokenVault:
         Args:
             tenant_id: see `audit_events`.
             account: only events of this account.
-            action: only events of this kind.
+            action: only events with this action.
             since: only events that occurred at this time or later, zone-aware.
             limit: largest number of events, 1 to 10,000.
         """

@@ -18,7 +18,7 @@ class Sought:
 
     Attributes:
         account: only events of this account.
-        action: only events of this kind.
+        action: only events with this action.
         since: only events that occurred at this time or later, UTC.
     """
 

@@ -10,12 +10,15 @@ class ChangeHearer(Protocol):
     """Is told about changes, each after its commit."""
 
     def row_changed(self, mark: str, value: str) -> None:
-        """Hear that a row was changed, together with all other rows that have the same mark.
+        """Hear that one row with this mark was changed.
+
+        Several rows may have the same mark, and the hearer cannot tell which of them was changed. So it must count all
+        of them as changed, except a row that holds the new value already.
 
         Args:
-            mark: the row's mark; see `ChangeWatch.mark`.
-            value: the beginning of the hexadecimal id of the value that is stored now; empty if the row was deleted,
-                or its value became invalid or suspect.
+            mark: the changed row's mark; see `ChangeWatch.mark`.
+            value: the beginning of the hexadecimal id of the value that the changed row holds now; empty if the row was
+                deleted, or its value became invalid or suspect.
         """
 
     def tenants_changed(self, concerns: Callable[[str], bool]) -> None:

@@ -33,7 +33,10 @@ _SCHEDULED = """scheduled AS (
     FROM stored s
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at)"""
-"""Makes an account due no later than its stored value requires."""
+"""Sets an account's due time: the value's expiry minus its lead, or the storing plus ``due_in`` if that is earlier.
+
+An earlier due time of the account stays.
+"""
 
 _WOKEN = """scheduled AS (
     UPDATE {{schema}}.account a SET due_at = s.updated_at
@@ -175,8 +178,8 @@ def load_statements(
 
     Args:
         schema: the schema's name.
-        waking: True: a statement that stores one value makes its account due now. False: it makes the account due no
-            later than the value requires. One statement for both cases took 4 % longer.
+        waking: True: a statement that stores one value makes its account due now (`_WOKEN`). False: it computes the
+            due time from the value (`_SCHEDULED`). One statement for both cases took 4 % longer.
         timeline: the SQL that tells the server's timeline.
         distributed: True: the statements for tables that Citus distributes; see `citus_statements`. False: those for a
             plain server.

@@ -71,8 +71,10 @@ class PostgresTokenRepository:
 
     Args:
         database: runs the statements.
-        queries: the statements; those that store a value make its account due no later than the value requires.
-        waking: the same statements, except that those that store a value make its account due now.
+        queries: the statements. A statement that stores a value sets the account's due time: the value's expiry minus
+            its lead, or the storing plus its ``due_in`` if that is earlier. An earlier due time of the account stays.
+        waking: the same statements for a value from which no due time follows. A statement that stores such a value
+            makes its account due now.
     """
 
     def __init__(self, database: PostgresDatabase, queries: Queries, waking: Queries) -> None:
@@ -250,7 +252,7 @@ class PostgresTokenRepository:
         return await self._database.write(queries["store_token"], parameters)
 
     def _storing(self, write: TokenWrite) -> Queries:
-        """Return the statements that make the account due as the value requires; if it requires no time, then now."""
+        """Return `queries` if a due time follows from the value, else `waking`; see the class."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
         return self._queries if is_scheduled or write.due_in is not None else self._waking
 

@@ -97,7 +97,7 @@ class ResealingService:
         for _ in range(_PASSES):
             overtaken = run.overtaken
             run.begin_pass()
-            await self._sweep(tenant_id, run)
+            await self._run_pass(tenant_id, run)
             if run.overtaken == overtaken:
                 break
         emptied = await self._rotation.mark_emptied(tenant_id)
@@ -119,7 +119,7 @@ class ResealingService:
         self._sink.publish(change.events)
         return change.result
 
-    async def _sweep(self, tenant_id: str | None, run: _Run) -> None:
+    async def _run_pass(self, tenant_id: str | None, run: _Run) -> None:
         """Re-encrypt all values under old data keys once; write a page while reading and sealing the next one."""
         page = _Page()
         while not page.is_end:

@@ -100,7 +100,8 @@ class AnswerCommitter:
     async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
         """Seal the answer under the active data key; return None if it can no longer be decrypted.
 
-        The caller has just seen that the credential of the attempt is still stored.
+        Call this only after `RefreshLedger.commit` has raised `DataKeyInactiveError`. The ledger raises this error only
+        if the credential of the attempt is still stored, so the answer is still to be stored.
 
         Raises:
             StorageError: the answer does not decrypt, but its data key is not destroyed, so an operator may repair the
@@ -121,7 +122,8 @@ class AnswerCommitter:
                     "a refreshed token waits, because it does not decrypt now: %s (attempt %s)", error.reason, attempt
                 )
                 raise StorageError("a refreshed token does not open", reason=error.reason) from None
-            # Either the tenant was erased and has no credential to mark, or a re-encryption destroyed the data key.
+            # If a re-encryption destroyed the data key, this marks the credential, because the provider has consumed
+            # it. If the tenant was erased just now, the credential is gone too, and this changes nothing.
             change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
             self._sink.publish(change.events)
             _log.error("a refreshed token is lost: its data key was destroyed before the commit (attempt %s)", attempt)

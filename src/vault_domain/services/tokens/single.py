@@ -41,7 +41,10 @@ _ENDING_AT_ONCE = 100
 
 
 def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Repeat a read that a write or an erasure overtook, because the old row's data key may be destroyed.
+    """Repeat a read if it raises `OvertakenError`: a write or an erasure changed the row after it was read.
+
+    The data key of the old row may be destroyed, so that the old row does not decrypt. A repeated read finds the new
+    row, or no row.
 
     The method must have a parameter ``fresh``; repeated reads pass True.
     """

@@ -1,14 +1,14 @@
 -- name: list_client_refusals
--- List the refusals of clients at a provider, or at all providers; one row more holds only the time. Rows without marks
--- are left out, because they have served only as locks.
+-- List the refusals of clients at a provider, or at all providers; one row more holds only the time. Rows with empty
+-- marks name no refused account. They have served only as locks, so they are left out.
 SELECT NULL, NULL, NULL, NULL, {{now}}, NULL, NULL, NULL
 UNION ALL
 SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM {{schema}}.client_refusal
 WHERE marks <> '' AND (%(provider)b::text IS NULL OR provider = %(provider)b)
 
 -- name: lock_client_refusal
--- Lock the refusals of one scope (provider, client and reason) until the transaction ends; if there are none, a row
--- without marks is made. The time of the latest refusal becomes now.
+-- Lock the row with the refusals of one scope (provider, client and reason) until the transaction ends. If there is no
+-- row, insert one with empty marks: it names no refused account yet. The time of the latest refusal becomes now.
 INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
 SELECT %(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}}
 FROM (SELECT {{durable}} AS durable) d

@@ -24,9 +24,9 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: store_token
--- Insert or replace one value if its data key is active, append the event, and make the account due no later than the
--- value requires; see _SCHEDULED and _WOKEN in statements.py. FOR SHARE keeps the data key active until the commit; a
--- foreign key alone would not. A value that replaces another sets last_refreshed_at, as a refresh does.
+-- Insert or replace one value if its data key is active, append the event, and set the account's due time; see
+-- _SCHEDULED and _WOKEN in statements.py. FOR SHARE keeps the data key active until the commit; a foreign key alone
+-- would not. A value that replaces another sets last_refreshed_at, as a refresh does.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key

@@ -1,9 +1,11 @@
 -- name: list_tenants
--- List tenants that have tokens, after a tenant. Each shard gives its own first tenants.
+-- List tenants that have tokens, after a tenant. Citus runs the query with its order and limit on each shard. Then it
+-- merges the rows of all shards, and applies the order and the limit to them again.
 SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes. It reads no table, so that the node that plans it computes the events' places.
+-- Append events that no mutation writes. The events come from parameters and not from a table. So Citus computes each
+-- event's place in the audit log (xid, seq) on the node that runs this statement, and not on the tenants' nodes.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
@@ -22,7 +24,7 @@ WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
     AND occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
 
 -- name: find_rows_to_reseal
--- Find tokens under decrypt_only data keys after a position. Each node gives its own first tokens.
+-- Find tokens under decrypt_only data keys after a position. Citus limits and merges the rows as in list_tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM {{schema}}.token t
 JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id
@@ -268,10 +270,11 @@ WHERE failures = 1
 RETURNING occurred_at
 
 -- name: get_horizon
--- Get the oldest transaction that may still add events, on the node that gives the events their places. Citus commits a
--- transaction on the other nodes after it has ended here, but before it gives up the lock on its number. So these locks
--- count too. A lock shows only the low 32 bits of a number; of the possible numbers, the one nearest to the horizon
--- counts.
+-- Get the number of the oldest transaction that may still add events. The statement runs on the node that gives the
+-- events their places in the audit log (xid, seq). The transactions of this database that run on this node count. A
+-- transaction that has ended on this node counts too while it holds the lock on its own number, because Citus may not
+-- have committed it on the other nodes yet. A lock shows only the low 32 bits of a transaction's number. The possible
+-- number that is nearest to h.xid is taken.
 SELECT least(h.xid, (
     SELECT pg_catalog.min(h.xid + (l.transactionid::text::bigint - h.xid % 4294967296 + 6442450944) % 4294967296 - 2147483648)
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
@@ -281,8 +284,8 @@ SELECT least(h.xid, (
 FROM (SELECT {{horizon_here}}::text::bigint AS xid) h
 
 -- name: lock_client_refusal
--- Lock the refusals of one scope (provider, client and reason) until the transaction ends; if there are none, a row
--- without marks is made. The time of the latest refusal becomes now.
+-- Lock the row with the refusals of one scope (provider, client and reason) until the transaction ends. If there is no
+-- row, insert one with empty marks: it names no refused account yet. The time of the latest refusal becomes now.
 INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
 VALUES (%(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}})
 ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refused_at
@@ -302,9 +305,10 @@ FROM {{schema}}.citus_store_token(
 WHERE s.stored_generation > 0
 
 -- name: get_token_alone
--- Get one token by its key without the time of its last use; no row if there is none. See get_last_use. `citus_tokens`
--- checks sizes and fills in the clock's time, if there is a clock. SQL must not do so, because Citus evaluates an
--- expression with a parameter itself, and then writes all parameters into the text that it sends.
+-- Get one token by its key without the time of its last use; no row if there is none. See get_last_use. The module
+-- `citus_tokens` checks the sizes. If a test has given the vault a clock, the module also replaces the time by that
+-- clock's time. SQL must not do either, because Citus evaluates an expression with a parameter itself, and then writes
+-- all parameters into the text that it sends.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
