@@ -234,6 +234,7 @@ class Faults:
 
     def _mend(self):
         self._configure({})
+        self._world.mended_at = self._world.loop.time()
         self._world.later(120.0, lambda: setattr(self._world, "is_client_wrong", False))
 
     def _configure(self, change):

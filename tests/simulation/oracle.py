@@ -13,7 +13,7 @@ from vault_adapters import (
     TokenNotFoundError,
     VaultError,
 )
-from vault_domain.entities.clients import MASS_REJECTION
+from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION
 
 HANGS = 200.0
 """Seconds that no call of a caller may take."""
@@ -89,7 +89,7 @@ class Oracle:
         A step of the database's clock ends the wait early for a ``reader`` who has not seen the clock before the step.
         """
         now = self._world.loop.time()
-        if reader is not None and exchange.at < self._world.stepped_at <= reader.first_read_at:
+        if reader is not None and exchange.at - _IN_FLIGHT < self._world.stepped_at <= reader.first_read_at:
             return True
         if now - exchange.at < POLICY_SECONDS:
             return False
@@ -148,11 +148,11 @@ class Oracle:
     def _judge_refusal(self, grant, reason):
         """Judge that a vault sends no request for an account because of others.
 
-        It may do so only while the provider rejects most of the accounts, as in an incident, and only for a limited
-        time: the user tries again every half a minute.
+        It may do so only while the provider rejects most of the accounts, as in an incident, or until the first success
+        of a client that was mended, and only for a limited time: the user tries again every half a minute.
         """
         now, number = self._world.loop.time(), grant.number
-        if reason != MASS_REJECTION or not self._world.provider.rejects_most():
+        if not (self._is_incident(reason) or self._is_untried(reason)):
             self.violated("neighbour", f"account {number} is refused: {reason}")
             return
         since = self._refused_since.setdefault(number, now)
@@ -163,6 +163,23 @@ class Oracle:
             del self._refused_since[number]
         elif now - since > LONGEST_REFUSAL:
             self.violated("neighbour", f"account {number} is refused for {now - since:.0f} s: {reason}")
+
+    def _is_incident(self, reason):
+        return reason == MASS_REJECTION and self._world.provider.rejects_most()
+
+    def _is_untried(self, reason):
+        """Return whether no vault can know that the client works again, because it has stored no answer since."""
+        mended_at = self._world.mended_at
+        if mended_at is None or reason not in (INVALID_CLIENT, CLIENT_MISMATCH):
+            return False
+        return not any(self._is_stored(grant.last, mended_at) for grant in self._world.provider.grants)
+
+    def _is_stored(self, exchange, since):
+        if exchange is None or exchange.delivered is None or exchange.delivered < since or exchange.lost is not None:
+            return False
+        host = self._host_of(exchange)
+        can_store = cut_since(host.link, self._world.loop.time()) > exchange.delivered
+        return can_store and host.process is exchange.process  # a process that reads a journal ends no pause
 
     def _is_innocent(self, grant):
         """Return whether nothing that the vault knows of is wrong with an account.
@@ -246,8 +263,7 @@ class Oracle:
             try:
                 return await ask()
             except ProviderConfigurationError as error:
-                is_allowed = error.reason == MASS_REJECTION and self._world.provider.rejects_most()
-                if not is_allowed or self._world.loop.time() >= until:
+                if not self._is_incident(error.reason) or self._world.loop.time() >= until:
                     raise
             await asyncio.sleep(_RETRY)
 

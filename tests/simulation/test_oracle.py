@@ -109,6 +109,7 @@ def test_only_an_account_whose_grant_is_known_and_alive_must_not_be_refused_beca
         violations=[],
         is_measured=False,
         is_client_wrong=False,
+        mended_at=None,
         ever_refused=set(),
     )
     grant = SimpleNamespace(**{"number": 8, "dead": None, "is_stored": True} | changes)
@@ -129,3 +130,36 @@ def test_only_an_account_whose_grant_is_known_and_alive_must_not_be_refused_beca
 def test_a_process_that_ends_just_after_an_outage_could_not_store_its_answers(changes, last_cut, expected):
     link = {"is_broken": False, "lost": 0.0, "slow": 0.0, "broken_since": 20.0, "last_cut": last_cut}
     assert cut_since(SimpleNamespace(**link | changes), 40.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("reason", "mended_at", "answer", "is_violated"),
+    [
+        ("invalid_client", None, {}, True),
+        ("invalid_client", 5.0, {}, True),
+        ("invalid_client", 20.0, {}, False),  # the latest answer came before the client was mended
+        ("client_mismatch", 20.0, {}, False),
+        ("unauthorized_client", 20.0, {}, True),
+        ("invalid_client", 5.0, {"lost": "its process was killed"}, False),
+        ("invalid_client", 5.0, {"delivered": None}, False),
+        ("invalid_client", 5.0, {"is_broken": True}, False),  # nobody can store the answer
+        ("invalid_client", 5.0, {"process": "another"}, False),
+    ],
+)
+def test_an_account_may_be_refused_until_a_mended_client_has_succeeded(reason, mended_at, answer, is_violated):
+    link = {"is_broken": False, "lost": 0.0, "slow": 0.0, "broken_since": 8.0, "last_cut": None} | answer
+    exchange = SimpleNamespace(process="p", delivered=answer.get("delivered", 10.0), lost=answer.get("lost"))
+    world = SimpleNamespace(
+        loop=SimpleNamespace(time=lambda: 30.0),
+        provider=SimpleNamespace(rejects_most=lambda: False, grants=[SimpleNamespace(last=exchange)]),
+        history=SimpleNamespace(add=lambda *_: None),
+        hosts=[SimpleNamespace(link=SimpleNamespace(**link | {"lost": 0.0}), process=answer.get("process", "p"))],
+        processes_of=lambda _: ["p"],
+        later=lambda *_: None,
+        callers=SimpleNamespace(ask=None),
+        violations=[],
+        mended_at=mended_at,
+    )
+    oracle = Oracle(world)
+    oracle._judge_refusal(SimpleNamespace(number=8), reason)
+    assert bool(oracle.violations) is is_violated

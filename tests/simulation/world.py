@@ -90,7 +90,7 @@ class World:
         self.sweeps_together = self.random.random() < 0.5
         self.hosts = [Host(self, f"host{number}") for number in range(1, self.random.randint(2, 4))]
         self.naps = Naps(self.loop, [host.disk for host in self.hosts], self.sweeps.wake)
-        self.is_client_wrong, self.ever_refused = False, set()
+        self.is_client_wrong, self.mended_at, self.ever_refused = False, None, set()
         self.clock_was_stepped, self.stepped_at = False, float("-inf")
         self._only_fault = only_fault
         self._busy_until, self.is_recovering = 0.0, False
