@@ -183,8 +183,8 @@ class VirtualTasks:
     async def run_all(self, jobs, per_group):
         await asyncio.gather(*(job() for _, job in jobs))
 
-    async def in_turn(self, group, most, work):
-        return await self._turns.in_turn(group, most, work)
+    async def in_turn(self, group, member, work, *, most, choose):
+        return await self._turns.in_turn(group, member, work, most=most, choose=choose)
 
 
 class LimitedTasks(VirtualTasks):
@@ -202,6 +202,41 @@ async def settle():
     """Let all other tasks run until only the test can wake them; with fakes, no task waits for a thread or a timer."""
     for _ in range(2000):
         await asyncio.sleep(0)
+
+
+class Crowded:
+    """A provider that answers when the test says so; it counts the requests that wait, and keeps their accounts."""
+
+    def __init__(self, refresher, tasks, answer):
+        self.spends, self.rotation = refresher.spends, refresher.rotation
+        self._tasks, self._answer = tasks, answer
+        self.waiting, self.most, self.accounts = [], 0, []
+
+    @property
+    def calls(self):
+        return len(self.accounts)
+
+    async def refresh(self, request):
+        self.accounts.append(request.account)
+        number, answered = self.calls, asyncio.Event()
+        self.waiting.append(answered)
+        self.most = max(self.most, len(self.waiting))
+        await answered.wait()
+        return self._answer(number)
+
+    async def answer_one(self):
+        """Answer the request that waits longest."""
+        self.waiting.pop(0).set()
+        await settle()
+
+    async def answer_all(self):
+        """Answer all requests, and those that are sent then; each takes eight seconds."""
+        while self.waiting:
+            await self._tasks.sleep(8)
+            waiting, self.waiting = self.waiting, []
+            for answered in waiting:
+                answered.set()
+            await settle()
 
 
 class MemoryJournal:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCOUNT, HOUR, TIMING, answer
-from tests.services.fakes import LimitedTasks, settle
+from tests.services.fakes import Crowded, LimitedTasks, settle
 
 from vault_adapters import (
     Account,
@@ -174,38 +174,13 @@ async def test_pages_share_one_schedule(cases, refresher):
 # Many accounts at once
 
 
-class Crowded:
-    """A provider that answers when the test says so, and counts the requests that wait."""
-
-    def __init__(self, refresher, tasks):
-        self.spends, self.rotation, self._tasks = refresher.spends, refresher.rotation, tasks
-        self.waiting, self.most, self.calls = [], 0, 0
-
-    async def refresh(self, request):
-        self.calls += 1
-        number, answered = self.calls, asyncio.Event()
-        self.waiting.append(answered)
-        self.most = max(self.most, len(self.waiting))
-        await answered.wait()
-        return answer(number)
-
-    async def answer_all(self):
-        """Answer all requests, and those that are sent then; each takes eight seconds."""
-        while self.waiting:
-            await self._tasks.sleep(8)
-            waiting, self.waiting = self.waiting, []
-            for answered in waiting:
-                answered.set()
-            await settle()
-
-
 @pytest.fixture
 async def crowded(cases, refresher):
-    """Give the use cases with 70 accounts whose access tokens have expired, and their provider."""
+    """Give the use cases with 70 accounts of as many tenants whose access tokens have expired, and their provider."""
     tasks = LimitedTasks(cases.clock)
-    provider = Crowded(refresher, tasks)
+    provider = Crowded(refresher, tasks, answer)
     cases = cases.over(refreshers={"google": provider}, tasks=tasks)
-    accounts = [Account("t1", "google", str(number)) for number in range(70)]
+    accounts = [Account(f"t{number}", "google") for number in range(70)]
     for account in accounts:
         await cases.connect(account, lifetime=86_400)
     cases.clock.advance(DAY)

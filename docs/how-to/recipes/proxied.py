@@ -21,9 +21,11 @@ async def opened(
     trusted = ssl.create_default_context()
     if ca_file is not None:
         trusted.load_verify_locations(ca_file)  # beside the authorities of the system
+    # A limit of connections would let requests that hang delay all others; the vault itself limits its requests.
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
     # trust_env=False: no variable of the environment changes where tokens go.
     async with (
-        httpx2.AsyncClient(proxy=proxy, verify=trusted, trust_env=False) as client,
+        httpx2.AsyncClient(proxy=proxy, verify=trusted, trust_env=False, limits=limits) as client,
         open_vault(config, refreshers=refreshers, http_client=client) as vault,
     ):
         yield vault

@@ -172,7 +172,8 @@ class VaultConfig:
             not access tokens; None: for no read.
         exhausted_after: time, an hour to a year, after which the vault no longer asks a provider that has given an
             account nothing but definite refusals; the account must then be connected again.
-        provider_concurrency: largest number of refreshes that this process runs at one provider at the same time.
+        provider_concurrency: largest number of refreshes that this process runs at one provider at the same time; one
+            tenant runs about three quarters of them at most.
         client_pause_accounts: the vault pauses an OAuth client when the provider has refused the client for this many
             different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.

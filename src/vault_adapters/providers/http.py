@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_KEPT_ALIVE = 20
+"""Largest number of idle connections that a client of ours keeps open."""
+
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "token-vault"}
 # Compare class names, so that a host may use httpx or httpx2 and neither has to be imported here.
 _NOT_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError", "UnsupportedProtocol", "InvalidURL"}
@@ -222,7 +225,11 @@ def own_client() -> HttpClient:
     Raises:
         ConfigurationError: httpx2 is not installed.
     """
-    client: HttpClient = _httpx2().AsyncClient(trust_env=False, follow_redirects=False)
+    http = _httpx2()
+    # A request that hangs keeps its connection long after its turn, so a limit of connections that all providers and
+    # tenants share would let them delay one another. `provider_concurrency` limits how many requests begin.
+    limits = http.Limits(max_connections=None, max_keepalive_connections=_KEPT_ALIVE)
+    client: HttpClient = http.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
     return client
 
 

@@ -13,6 +13,8 @@ import anyio
 from vault_adapters.runtime.deadlines import Deadlines
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.runtime.time_limit import Beat, TimeLimit
+from vault_adapters.runtime.turns import Turns
+from vault_domain.ports.tasks import Choose
 
 T = TypeVar("T")
 
@@ -26,7 +28,7 @@ class AsyncioTasks:
     def __init__(self) -> None:
         self._flights = Flights()
         self._deadlines = Deadlines()
-        self._turns: dict[Hashable, asyncio.Semaphore] = {}
+        self._turns: dict[Hashable, Turns] = {}
 
     def monotonic(self) -> float:
         """Return the seconds of a monotonic clock."""
@@ -107,12 +109,13 @@ class AsyncioTasks:
         for task in tasks:
             task.result()
 
-    async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
-        """Wait until fewer than ``most`` calls of the group are running, then run ``work``."""
+    async def in_turn(
+        self, group: Hashable, member: Hashable, work: Callable[[], Awaitable[T]], *, most: int, choose: Choose
+    ) -> T:
+        """Wait for a turn of the group, of which there are ``most``, then run ``work``; see `Turns`."""
         if group not in self._turns:
-            self._turns[group] = asyncio.Semaphore(most)
-        async with self._turns[group]:
-            return await work()
+            self._turns[group] = Turns(most, choose)
+        return await self._turns[group].run(member, work)
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` and ``ahead`` concurrently; cancelling the caller cancels only ``ahead``."""

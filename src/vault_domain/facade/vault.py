@@ -274,6 +274,9 @@ class TokenVault:
     async def refresh_account(self, account: Account) -> Token:
         """Refresh now, even if the token is not due, and despite backoff and unknown outcomes.
 
+        Each call sends a request to the provider, unless it joins a running attempt of this account, or a request limit
+        or a pause of the client forbids the request.
+
         Raises:
             ReauthorizationRequiredError, RefreshFailedError and the other errors of `ensure_access_token`.
         """

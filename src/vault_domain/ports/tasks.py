@@ -1,10 +1,13 @@
 """Tasks: process-local time, shared calls and concurrent jobs."""
 
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 T = TypeVar("T")
+
+Choose = Callable[[Iterable[Hashable], Mapping[Hashable, int], int], Hashable | None]
+"""A function that chooses whose call begins next, such as `vault_domain.rules.shares.next_member`."""
 
 
 class Tasks(Protocol):
@@ -78,10 +81,13 @@ class Tasks(Protocol):
         Cancelling the caller does not cancel the jobs.
         """
 
-    async def in_turn(self, group: Hashable, most: int, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work`` once fewer than ``most`` calls of this group are running; waiting calls run in their order.
+    async def in_turn(
+        self, group: Hashable, member: Hashable, work: Callable[[], Awaitable[T]], *, most: int, choose: Choose
+    ) -> T:
+        """Run ``work`` once a turn of the group is there for it; the group has ``most`` turns.
 
-        All calls of a group must pass the same ``most``.
+        ``choose`` chooses the member of the group that takes the next turn; calls of one member run in their order. All
+        calls of a group must pass the same ``most`` and ``choose``.
         """
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:

@@ -293,7 +293,7 @@ class RefreshService:
             outcome = await self._run_in_turn(account, decision, caller)
             return NothingSent(queued) if isinstance(outcome, NothingSent) else outcome
 
-        return await self._runner.in_turn(account.provider, work)
+        return await self._runner.in_turn(account, work)
 
     async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         started = self._tasks.monotonic()

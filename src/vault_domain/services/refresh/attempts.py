@@ -28,6 +28,7 @@ from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import listening_time, since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim
+from vault_domain.rules.shares import next_member
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 from vault_domain.services.observing import Observed
@@ -117,14 +118,15 @@ class AttemptRunner:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
         return account in self._attempted or self._exchanges.is_late(account)
 
-    async def in_turn(self, provider: str, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``, which claims and runs an attempt, once few enough attempts at the provider are running.
+    async def in_turn(self, account: Account, work: Callable[[], Awaitable[T]]) -> T:
+        """Run ``work``, which claims and runs an attempt, when it is the turn of the account's tenant at the provider.
 
         The wait comes before the claim, so that no lease runs meanwhile.
         """
+        provider = account.provider
         own = getattr(self._refreshers[provider], "concurrency", None)
         most = min(self._concurrency, own) if isinstance(own, int) and own > 0 else self._concurrency
-        return await self._tasks.in_turn(("provider", provider), most, work)
+        return await self._tasks.in_turn(("provider", provider), account.tenant_id, work, most=most, choose=next_member)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as decided, to `run` the attempt next.

@@ -1,0 +1,63 @@
+"""Limits the calls that run at a time, and shares the turns out among the members that wait for one."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeVar
+
+from vault_domain.ports.tasks import Choose
+
+T = TypeVar("T")
+
+
+class Turns:
+    """The turns of one group of calls.
+
+    Args:
+        most: the largest number of calls that run at a time.
+        choose: chooses whose call begins next.
+    """
+
+    def __init__(self, most: int, choose: Choose) -> None:
+        self._free = most
+        self._choose = choose
+        self._taken: Counter[Hashable] = Counter()
+        # The order of the keys is the order of the turns: a member moves to the end when one of its calls begins.
+        self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
+
+    async def run(self, member: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """Wait for a turn of this member, then run ``work``."""
+        await self._take(member)
+        try:
+            return await work()
+        finally:
+            self._give_back(member)
+
+    async def _take(self, member: Hashable) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(member, deque()).append(turn)
+        self._share_out()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the turn was given just before the cancellation
+                self._give_back(member)
+            raise
+
+    def _give_back(self, member: Hashable) -> None:
+        self._free += 1
+        self._taken[member] -= 1
+        if not self._taken[member]:
+            del self._taken[member]
+        self._share_out()
+
+    def _share_out(self) -> None:
+        while (member := self._choose(self._waiting, self._taken, self._free)) is not None:
+            queue = self._waiting.pop(member)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[member] = queue
+            if not turn.cancelled():  # a cancelled call leaves the queue here
+                self._free -= 1
+                self._taken[member] += 1
+                turn.set_result(None)
