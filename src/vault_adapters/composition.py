@@ -72,8 +72,9 @@ async def open_vault(
 
     Raises:
         InvalidInputError: an argument has a wrong type.
-        ConfigurationError: the configuration is invalid or does not fit the database; nothing was written.
-        WrongEncryptionSecretError: the secret does not belong to this database; nothing was written.
+        ConfigurationError: the configuration is invalid or does not fit the database; no key and no token was written.
+        WrongEncryptionSecretError: the secret does not belong to this database; no key and no token was written, but
+            with ``migrate=True`` the schema may have been created or migrated.
         SchemaOutdatedError: the schema is missing or old and ``migrate`` is False.
         KeyUnavailableError: the key service of a new master key cannot be reached.
         StorageError: the database cannot be reached.

@@ -106,9 +106,15 @@ with mock.patch.object(requests.Session, "get_adapter", lambda *_, **__: Api()):
 print(django_tasks.refresh_due())
 from celery import current_app
 assert django_tasks.BEAT_SCHEDULE["refresh"]["task"] in current_app.tasks
+from celery.signals import worker_process_shutdown
+worker_process_shutdown.send(sender=None)
+try:
+    django_project.vault.health()
+except ConfigurationError as error:
+    print(error.code)
 """
     )
-    assert (await run(script, project)).splitlines() == ["Bearer value", "200", "0 of 0"]
+    assert (await run(script, project)).splitlines() == ["Bearer value", "200", "0 of 0", "vault_closed"]
 
 
 async def test_djangos_password_and_search_path_reach_postgres(project, postgres):

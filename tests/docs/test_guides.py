@@ -24,7 +24,11 @@ from tests.support.scripted_provider import scripted_provider, token_answer
 
 from vault_adapters import (
     Account,
+    DecryptionError,
+    KeyUnavailableError,
+    ProviderConfigurationError,
     RefreshFailedError,
+    StorageError,
     TokenSet,
     VaultConfig,
     generate_encryption_secret,
@@ -78,6 +82,17 @@ async def refreshed(opening):
     async with opening as vault:
         await vault.store_token_set(ACME, TokenSet("old", "refresh", expires_in=3600))
         return (await vault.refresh_account(ACME)).value.reveal()
+
+
+@pytest.mark.parametrize("error", [KeyUnavailableError, DecryptionError, StorageError, ProviderConfigurationError])
+async def test_what_no_user_can_mend_is_an_outage_for_the_callers_of_the_api(error):
+    class Failing:
+        async def ensure_access_token(self, account):
+            raise error(account=account)
+
+    life = recipe("account_life")
+    with pytest.raises(life.UnavailableError):
+        await life.call(Failing(), ACME, "https://api.example/", ["api.example"])
 
 
 async def test_a_token_request_goes_through_the_proxy():

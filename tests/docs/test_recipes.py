@@ -20,6 +20,7 @@ from vault_adapters import (
     Account,
     ReauthorizationRequiredError,
     RefreshFailedError,
+    TokenKind,
     TokenSet,
     VaultConfig,
     generate_encryption_secret,
@@ -95,20 +96,60 @@ asyncio.run(main())
     ]
 
 
-async def test_celery_prefork(environment, tmp_path):
+SLOW = Account("tenant-2", "github")
+
+SLOW_REFRESH = """
+import asyncio
+from vault_adapters import Account, RefreshFailedError, TokenSet, VaultConfig, open_sync_vault
+from vault_adapters.testing import ScriptedRefresher
+
+class Slow(ScriptedRefresher):
+    async def refresh(self, request):
+        await asyncio.sleep(8)  # longer than an idle process of Celery takes to end
+        return await super().refresh(request)
+
+refreshers = {"github": Slow(TokenSet("new", "refresh-2", expires_in=3600))}
+celery_app.vault = open_sync_vault(VaultConfig.from_env(), refreshers=refreshers)
+
+@celery_app.app.task
+def begin():
+    try:
+        celery_app.vault.ensure_access_token(Account("tenant-2", "github"), timeout=0.2)
+    except RefreshFailedError:
+        return "begun"
+"""
+
+
+@pytest.fixture
+def celery(environment, tmp_path):
+    """Prepare the environment for a broker of files; return the code that begins each script."""
     environment |= {"CELERY_BROKER_URL": "filesystem://", "CELERY_RESULT_BACKEND": f"file://{tmp_path}/results"}
+    environment["PYTHONWARNINGS"] = "ignore"  # Celery's own warnings
     (tmp_path / "results").mkdir()
     broker = tmp_path / "broker"
     broker.mkdir()
-    setup = f"""
+    return f"""
 import celery_app
 celery_app.app.conf.broker_transport_options = {{
     "data_folder_in": {str(broker)!r}, "data_folder_out": {str(broker)!r}, "control_folder": {str(tmp_path)!r}}}
 """
-    environment["PYTHONWARNINGS"] = "ignore"  # Celery's own warnings
-    with celery_worker(setup, environment, tmp_path / "worker.log"):
-        ask = setup + 'print(celery_app.sync_repositories.delay("tenant-1").get(timeout=30))'
+
+
+async def test_celery_prefork(environment, tmp_path, celery):
+    with celery_worker(celery, environment, tmp_path / "worker.log"):
+        ask = celery + 'print(celery_app.sync_repositories.delay("tenant-1").get(timeout=30))'
         assert (await run(ask, environment)).strip() == "valid"
+
+
+async def test_celery_prefork_ends_after_the_refreshes(environment, tmp_path, celery):
+    async with open_vault(VaultConfig.from_env(environment)) as vault:
+        await vault.store_token(SLOW.key(TokenKind.REFRESH_TOKEN), "refresh-1")
+        with celery_worker(celery + SLOW_REFRESH, environment, tmp_path / "worker.log"):
+            ask = celery + SLOW_REFRESH + "print(begin.delay().get(timeout=30))"
+            assert (await run(ask, environment)).strip() == "begun"
+        token = await vault.get_access_token(SLOW)
+        assert token is not None, (tmp_path / "worker.log").read_text()
+        assert token.token.value.reveal() == "new"
 
 
 @contextmanager

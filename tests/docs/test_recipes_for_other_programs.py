@@ -30,6 +30,7 @@ def environment(tmp_path):
         async with open_vault(VaultConfig.from_env(variables)) as vault:
             await vault.store_token_set(Account("tenant-1", "acme"), TokenSet("good", expires_in=3600))
             await vault.store_token_set(Account("tenant-2", "acme"), TokenSet("dead"))
+            await vault.store_token_set(Account("tenant-3", "acme"), TokenSet("bound", token_type="PoP"))
             dead = await vault.get_access_token(Account("tenant-2", "acme"))
             await vault.mark_token_invalid(dead.token, "invalid_token")
 
@@ -76,6 +77,8 @@ def test_a_recipe_calls_an_api(recipe, environment, api):
     refused = run("tenant-2")
     assert refused.returncode == code, refused.stderr
     assert message in refused.stderr
+    bound = run("tenant-3")
+    assert (bound.returncode, "needs a proof" in bound.stderr) == (1, True), bound.stderr
     assert len(api.requests) == 1
 
 

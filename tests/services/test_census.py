@@ -12,12 +12,13 @@ from vault_domain.services.tokens.readiness import ReadinessService
 
 
 async def test_a_store_that_fails_while_it_counts_tokens_is_an_error(cases):
-    away = StorageError("away", retryable=True)
+    away = StorageError("away", retryable=True, reason="timeout")
     tokens = Failing(cases.store.tokens, "count_health", away)
     store = evolve(cases.store, tokens=tokens)
     listing = ListingService(tokens, store.accounts, store.audit, {}, store.keys)
     ready = ReadinessService(tokens, cases.cipher, cases.tasks)
     policy = cases.tokens._policy
     health = HealthService(tokens, ready, cases.opener, policy.buffer, store.clients, policy.buffer, policy.notice)
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError) as caught:
         await CensusService(store.accounts, listing, health, ()).take()
+    assert caught.value.reason == "timeout"

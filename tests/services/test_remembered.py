@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, answer
-from tests.services.fakes import Failing, Obstructed, settle
+from tests.services.fakes import Failing, Obstructed, VirtualTasks, settle
 
 from vault_adapters import Account, MarkOutcome, Secret, StorageError, TokenKind
 from vault_adapters.testing import ScriptedRefresher
@@ -331,3 +331,29 @@ async def test_an_import_forgets_the_rows_that_it_may_replace(cases):
     write = ImportedToken(ACCESS, Secret("w")).seal(sealed, None)
     await cases.noticed.imports.begin(None).write([write], overwrite=True, actor=None)
     assert await remembered(cases) is None
+
+
+class Overdue(VirtualTasks):
+    """The store does not answer in time, and a minute passes meanwhile."""
+
+    async def within_briefly(self, seconds, work):
+        await self.sleep(60)
+        raise TimeoutError
+
+    async def share(self, key, work, timeout=None):
+        if timeout is not None:
+            raise TimeoutError
+        return await super().share(key, work)
+
+
+async def test_reads_that_wait_for_the_store_after_all_are_counted_if_they_fail(cases):
+    cases = cases.over(tasks=Overdue(cases.clock))
+    await stored(cases, expires_at=cases.clock.now() + MINUTE)
+    without(cases)
+    with pytest.raises(StorageError):
+        await cases.tokens.get(ACCESS)
+    assert cases.observed.reads.failed == 1
+    cases.reader._tokens = Failing(cases.store.tokens, "get_many", AWAY)
+    with pytest.raises(StorageError):
+        await cases.tokens.get_many([ACCESS, REFRESH])
+    assert cases.observed.reads.failed == 3

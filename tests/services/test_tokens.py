@@ -9,8 +9,10 @@ from tests.services.fakes import Failing
 
 from vault_adapters import AuditAction, DecryptionError, MarkOutcome, Secret, StorageError, TokenSet
 from vault_adapters.testing import ScriptedRefresher
+from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import TokenDraft, TokenWrite
 from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.services.tokens.auditing import AuditService
 
 MINUTE = timedelta(minutes=1)
 
@@ -115,3 +117,27 @@ async def test_an_account_is_deleted_whatever_the_provider_says(cases, result, s
     deletion = await cases.accounts.delete(ACCOUNT, revoke=True, actor=None)
     assert (deletion.deleted, deletion.revoked, revoker.revoked) == (2, said, ["r"])
     assert await cases.accounts.get(ACCOUNT) is None
+
+
+class Log:
+    """An audit log that refuses events of reads as long as it is told to."""
+
+    def __init__(self):
+        self.actions, self.refuses = [], True
+
+    async def append(self, noticed, *, apart):
+        assert {each.event.action is AuditAction.DECRYPTION_FAILED for each in noticed} == {apart is not None}
+        if self.refuses and apart is None:
+            raise StorageError("away", retryable=True)
+        self.actions += [each.event.action for each in noticed]
+
+
+async def test_events_that_were_stored_are_not_stored_again_if_others_fail(cases):
+    info, log = await stored(cases), Log()
+    audit = AuditService(log, cases.sink, cases.tasks.monotonic, reads="all")
+    audit.read([info], None, None)
+    audit.unreadable(AuditEvent(AuditAction.DECRYPTION_FAILED, cases.clock.now(), tenant_id="t1"))
+    await audit.flush()
+    log.refuses = False
+    await audit.flush()
+    assert log.actions == [AuditAction.DECRYPTION_FAILED, AuditAction.TOKEN_READ]

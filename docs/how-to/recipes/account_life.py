@@ -6,6 +6,8 @@ from vault_adapters import (
     Account,
     AccountInfo,
     ConnectionState,
+    DecryptionError,
+    KeyUnavailableError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
@@ -47,11 +49,12 @@ async def call(vault: TokenVault, account: Account, url: str, hosts: list[str] |
     except (TokenNotFoundError, ReauthorizationRequiredError) as error:
         # Nobody can mend this but the user: show a button "Connect".
         raise NotConnectedError from error
-    except (RefreshFailedError, RefreshNotPersistedError, StorageError) as error:
-        # The provider or the database is unavailable. The vault keeps trying; the caller may try again later.
+    except (KeyUnavailableError, RefreshFailedError, RefreshNotPersistedError, StorageError) as error:
+        # The provider, the database or the key service is unavailable; the caller may try again later.
         raise UnavailableError from error
-    except ProviderConfigurationError as error:
-        # The client id or secret is wrong, or there is no refresher. Users cannot help: tell the operators.
+    except (DecryptionError, ProviderConfigurationError) as error:
+        # A stored value cannot be read, the client id or secret is wrong, or there is no refresher. Users cannot help:
+        # tell the operators.
         raise UnavailableError from error
 
 

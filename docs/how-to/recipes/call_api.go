@@ -42,8 +42,9 @@ func AccessToken(ctx context.Context, tenant, provider, identifier string) (*Tok
 	if err := json.Unmarshal(output, token); err != nil {
 		return nil, errors.New("token-vault wrote no JSON") // err could repeat the output
 	}
-	if strings.EqualFold(token.TokenType, "dpop") {
-		return nil, errors.New("this token needs a DPoP proof with each request")
+	switch strings.ToLower(token.TokenType) {
+	case "dpop", "pop", "mac":
+		return nil, errors.New("this token needs a proof with each request")
 	}
 	return token, nil
 }

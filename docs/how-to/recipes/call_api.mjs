@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const EARLY = 60_000; // ask again a minute before a token expires
 const RECONNECT = 9; // the exit code if the user must connect the account again
+const PROVEN = ["dpop", "pop", "mac"]; // types of tokens that are of no use without a proof
 const held = new Map();
 
 /** Returns { access_token, expires_at, token_type, extra } of an account; a token is kept until it nearly expires. */
@@ -19,7 +20,7 @@ export async function accessToken(tenant, provider, identifier = "") {
     },
   );
   const answer = JSON.parse(stdout);
-  if (answer.token_type.toLowerCase() === "dpop") throw new Error("this token needs a DPoP proof with each request");
+  if (PROVEN.includes(answer.token_type.toLowerCase())) throw new Error("this token needs a proof with each request");
   held.set(key, answer);
   return answer;
 }

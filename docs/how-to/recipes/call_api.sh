@@ -2,6 +2,9 @@
 # Calls an API with an account's access token: call_api.sh TENANT PROVIDER URL
 set -eu
 answer=$(token-vault token -- "$1" "$2") # on an error, its exit code becomes the script's
+case $(printf %s "$answer" | jq --raw-output '.token_type | ascii_downcase') in
+dpop | pop | mac) echo "this token needs a proof with each request" >&2 && exit 1 ;;
+esac
 token=$(printf %s "$answer" | jq --raw-output --exit-status .access_token)
 # Other users of the machine can see arguments, so curl reads the header from standard input.
 printf 'header = "Authorization: Bearer %s"\n' "$token" |

@@ -3,6 +3,7 @@
 import os
 
 from celery import Celery
+from celery.signals import worker_process_shutdown
 
 from vault_adapters import Account, VaultConfig, open_sync_vault
 
@@ -10,6 +11,12 @@ app = Celery("recipes", broker=os.environ["CELERY_BROKER_URL"], backend=os.envir
 
 # This does not open the vault yet: each worker process opens its own on its first call, after the fork.
 vault = open_sync_vault(VaultConfig.from_env())
+
+
+@worker_process_shutdown.connect
+def close_vault(**_: object) -> None:
+    """Wait for refreshes that are under way; Celery ends the process without Python's exit functions."""
+    vault.close()
 
 
 @app.task

@@ -6,11 +6,18 @@ from typing import Any
 import django_project
 import requests
 from celery import shared_task
+from celery.signals import worker_process_shutdown
 
 from vault_adapters import Account, ReauthorizationRequiredError, TokenNotFoundError, VaultError
 from vault_adapters.clients.requests import VaultAuth
 
 USERINFO = "https://www.googleapis.com/oauth2/v3/userinfo"
+
+
+@worker_process_shutdown.connect
+def close_vault(**_: object) -> None:
+    """Wait for refreshes that are under way; Celery ends the process without Python's exit functions."""
+    django_project.vault.close()
 
 
 @shared_task(bind=True, max_retries=8)

@@ -19,11 +19,13 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import field, frozen
 
 from vault_adapters.connect.connector import LIFETIME, Connector
+from vault_adapters.connect.settling import BROKEN
 from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
     ConfigurationError,
     ConnectError,
+    DecryptionError,
     InvalidInputError,
     KeyUnavailableError,
     ProviderConfigurationError,
@@ -200,7 +202,7 @@ def status_of(error: VaultError) -> int:
         return 404
     if isinstance(error, (KeyUnavailableError, StorageError)):
         return 503
-    if isinstance(error, (ConfigurationError, ProviderConfigurationError)):
+    if isinstance(error, (ConfigurationError, DecryptionError, ProviderConfigurationError)) or error.code == BROKEN:
         return 500
     if isinstance(error, ConnectError) and error.code == "provider_unavailable":
         return 502
@@ -210,8 +212,9 @@ def status_of(error: VaultError) -> int:
 def log_failure(error: VaultError) -> None:
     """Log one line about an error of a connection, because the user's page does not tell what the operator must know.
 
-    An error that the service must mend is a warning. So is a request that is not valid, because a link of the service
-    may be wrong. Other errors that users and their browsers cause are no warnings.
+    An error that the service must mend is a warning, and so is an outage of the provider, the database or the key
+    service. A request that is not valid is a warning too, because a link of the service may be wrong. Other errors that
+    users and their browsers cause have the level INFO.
     """
     if isinstance(error, InvalidInputError):
         # The message names the argument and the rule, never the value.
@@ -219,7 +222,9 @@ def log_failure(error: VaultError) -> None:
         return
     provider = "a provider" if error.account is None else error.account.provider
     level = logging.WARNING if status_of(error) >= 500 else logging.INFO
-    reason = f", {error.reason}" if error.reason else ""
+    # The message of an error that nobody expected names only the class of that error.
+    detail = str(error) if error.code == BROKEN else error.reason
+    reason = f", {detail}" if detail else ""
     _log.log(level, "an account at %s was not connected (%s%s)", provider, error.code, reason)
 
 
@@ -229,7 +234,7 @@ def text_of(error: VaultError) -> str:
         return "There is no such provider here.\n"
     if isinstance(error, InvalidInputError):
         return "This request is not valid. Go back and start again.\n"
-    if isinstance(error, (ConfigurationError, ProviderConfigurationError, KeyUnavailableError, StorageError)):
+    if status_of(error) in (500, 503):
         return f"The account could not be connected ({error.code}). Try again later.\n"
     reason = f", {error.reason}" if error.reason else ""
     return f"The account was not connected ({error.code}{reason}). Go back and start again.\n"

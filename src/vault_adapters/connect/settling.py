@@ -14,6 +14,9 @@ from vault_domain.entities.errors import ConnectError, VaultError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+BROKEN = "connect_broken"
+"""Code of a connection that failed with an error that nobody expected."""
+
 
 def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Make a coroutine function raise without the frames of its callees, which hold the callback's parameters.
@@ -30,7 +33,7 @@ def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corouti
         except (VaultError, asyncio.CancelledError) as error:
             failure = error.with_traceback(None)
         except Exception as error:
-            failure = ConnectError(f"connecting broke off ({type(error).__name__})", code="connect_broken")
+            failure = ConnectError(f"connecting broke off ({type(error).__name__})", code=BROKEN)
         finally:
             del args, kwargs
         # Raise outside of the handler, so that the error has no `__context__`, which would hold frames too.

@@ -61,7 +61,7 @@ async def open_master_keys(
             ``wrong_master_key``), the database holds data but does not have exactly one active master key (code
             ``master_key_missing``), the state of the active one was set back (code ``resurrected_master_key``), or
             other processes keep introducing master keys (code ``master_key_conflict``).
-        WrongEncryptionSecretError: no configured secret opens the active master key. Nothing was written.
+        WrongEncryptionSecretError: no configured secret opens the active master key. No key and no token was written.
         KeyUnavailableError: the key service of a new master key cannot be reached.
     """
     sources = configured_sources(secret, previous_secret, scrypt_log2_n, master_key, previous_master_key)
@@ -125,7 +125,7 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
             if record.state is MasterKeyState.ACTIVE:
                 raise ConfigurationError(
                     "the audit log says that the active master key was replaced, so someone set its state back; "
-                    "nothing was written",
+                    "no key and no token was written",
                     code=RESURRECTED_MASTER_KEY,
                 )
         elif record.state is not MasterKeyState.RETIRED:
@@ -135,7 +135,7 @@ def _live(records: Iterable[MasterKeyRecord]) -> list[MasterKeyRecord]:
     if [record.state for record in live[:2]].count(MasterKeyState.ACTIVE) != 1:
         raise ConfigurationError(
             "the database does not have exactly one active master key, though it holds data or other master keys; "
-            "nothing was written",
+            "no key and no token was written",
             code="master_key_missing",
         )
     return live
@@ -195,6 +195,6 @@ def _refusal(active: MasterKeyRecord, candidates: list[_Candidate]) -> Configura
     if active.provider == LOCAL_PROVIDER and any(isinstance(candidate.source, LocalSource) for candidate in candidates):
         return WrongEncryptionSecretError()
     return ConfigurationError(
-        "none of the configured master keys is the active one of this database; nothing was written",
+        "none of the configured master keys is the active one of this database; no key and no token was written",
         code="wrong_master_key",
     )

@@ -84,5 +84,6 @@ def _members(text: str) -> dict[str, Any]:
 
 def _refusal() -> ConfigurationError:
     return ConfigurationError(
-        "the scrypt parameters stored in the database are not acceptable; nothing was written", code=DAMAGED_PARAMETERS
+        "the scrypt parameters stored in the database are not acceptable; no key and no token was written",
+        code=DAMAGED_PARAMETERS,
     )

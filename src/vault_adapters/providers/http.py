@@ -163,7 +163,7 @@ class _Progress:
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         self.traced = True
-        if not self.sending and event.endswith("send_request_headers.started"):
+        if not self.sending and event.endswith("send_request_headers.started") and not _is_for_a_proxy(info):
             # A process that was stopped may get here before its timers run. The lease may be over by then.
             if asyncio.get_running_loop().time() > self._send_by:
                 raise TimeoutError
@@ -181,6 +181,11 @@ class _Progress:
             return RefreshFailedError(f"the provider could not be reached ({what})", reason=reason)
         message = f"the exchange with the provider broke off ({what})"
         return RefreshFailedError(message, reason=reason, outcome_unknown=True)
+
+
+def _is_for_a_proxy(info: Mapping[str, Any]) -> bool:
+    """Return whether a traced request asks a proxy for a tunnel; it holds no part of the request for the provider."""
+    return getattr(info.get("request"), "method", None) == b"CONNECT"
 
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:

@@ -19,6 +19,8 @@ _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, causes.CONNECTION_REFUSED),
     (TimeoutError, causes.TIMEOUT),
 )
+# TLS raises these errors to wait for the network. An error that ends such a wait refers to them.
+_WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Compare class names, so that a host may use httpx or httpx2 and neither has to be imported here.
 _TIMEOUTS = {"ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout"}
 
@@ -30,7 +32,7 @@ def cause_of_failure(error: BaseException, *, sent: bool) -> str:
         error: the HTTP client's error; the errors that led to it are examined too.
         sent: whether the request may have left.
     """
-    chain = list(_chain(error))
+    chain = [each for each in _chain(error) if not isinstance(each, _WAITING)]
     for kind, cause in _BY_TYPE:
         if any(isinstance(each, kind) for each in chain):
             return cause

@@ -150,7 +150,7 @@ def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
     sound = list(row)
     if len((scopes or "").encode()) > MOST_SCOPES:
         sound[_SCOPES] = ""
-    if len(blob) > MOST_BLOB:
+    if len(blob or b"") > MOST_BLOB:
         sound[_BLOB] = None
     if len(extra or b"") > MOST_EXTRA:
         sound[_EXTRA] = b""

@@ -64,7 +64,7 @@ class WrongEncryptionSecretError(ConfigurationError):
     default_code = "wrong_encryption_secret"
     default_message = (
         "the encryption secret does not match this database (or its stored key parameters were changed); "
-        "nothing was written"
+        "no key and no token was written"
     )
 
 

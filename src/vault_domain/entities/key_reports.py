@@ -195,7 +195,7 @@ class ErasureReport:
 
     Attributes:
         tokens: number of deleted tokens.
-        accounts: number of accounts whose tokens, labels and refresh states were deleted.
+        accounts: number of accounts that held a token. Tokens, labels and refresh states of all accounts were deleted.
         data_keys: number of destroyed data keys.
         wraps: number of deleted wraps.
         audit_events: number of earlier audit events from which tenant and identifier were removed.

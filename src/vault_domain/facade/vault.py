@@ -287,7 +287,8 @@ class TokenVault:
         """Report that a resource answered 401 to this token; return the token to try next.
 
         - If another token is stored by now, return that token; an access token is first refreshed if it is due, as by
-          `ensure_access_token`. So a rejected generation is refreshed at most once.
+          `ensure_access_token`. So a rejected generation is refreshed at most once. An API key that is invalid or has
+          expired raises `ReauthorizationRequiredError`.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
           the account and return the new token. If the refresh fails, the token stays invalid. A token that is its own

@@ -108,7 +108,9 @@ class ClientNamer(Protocol):
     def client_id_of(self, account: Account | None) -> str | None:
         """Return the id of the client that is presented for an account; None if the account has a client of its own.
 
-        For the account None, return the client of all accounts; None if the client depends on the account.
+        For the account None, return the client of all accounts; None if the client depends on the account. The vault
+        logs an error if this method raises, or returns something other than text, such as a coroutine; it then goes on
+        as if None was returned.
         """
 
 

@@ -26,7 +26,7 @@ def test_init_says_what_it_did_and_can_be_repeated(unprepared):
     first, second = unprepared("init"), unprepared("init")
     assert (first.code, second.code) == (0, 0)
     assert "brought up to date" in first.out
-    assert "nothing was changed" in second.out
+    assert "already up to date" in second.out
     assert json.loads(unprepared("init", "--json").out) == {
         "database": f"{unprepared.folder}/vault.db",
         "schema": "current",

@@ -1,7 +1,8 @@
 """What a host's developer and operator meet: one application opened twice, typing errors, and what the log tells."""
 
 import logging
-from contextlib import asynccontextmanager
+import sqlite3
+from contextlib import asynccontextmanager, closing
 
 import pytest
 from fastapi import FastAPI
@@ -14,10 +15,20 @@ from tests.adapters.connect.applications import (
 )
 from tests.adapters.connect.browser import REDIRECT_URI
 
-from vault_adapters import InvalidInputError, ProviderConfigurationError
+from vault_adapters import (
+    Account,
+    InvalidInputError,
+    ProviderConfigurationError,
+    TokenKind,
+    VaultConfig,
+    open_vault,
+)
 from vault_adapters.connect import Connector
+from vault_adapters.connect.settling import settling
 from vault_adapters.connect.starlette import routes
 from vault_adapters.testing import memory_vault
+
+SECRET = "the encryption secret of a host's tests"
 
 
 @pytest.fixture
@@ -89,6 +100,43 @@ async def test_the_log_names_what_the_service_must_mend(make_app, connector, pro
     [record] = of_the_vault(caplog)
     expected = "an account at local was not connected (provider_configuration, invalid_client)"
     assert (record.levelname, record.message) == ("WARNING", expected)
+
+
+async def test_a_data_key_that_cannot_be_used_is_for_the_service_to_mend(make_app, provider, caplog, tmp_path):
+    config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret=SECRET, scrypt_log2_n=14)
+    async with open_vault(config) as vault:
+        await vault.store_token(Account("t1", "local").key(TokenKind.API_KEY), "a key")
+    with closing(sqlite3.connect(tmp_path / "vault.db")) as database, database:
+        database.execute("UPDATE token_vault_data_key_wrap SET wrapped = zeroblob(60) WHERE tenant_id = 't1'")
+    caplog.set_level(logging.INFO, "vault_adapters.connect")
+    async with open_vault(config) as vault:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=CALLBACK)
+        async with client_of(make_app(connector)) as browser:
+            answer = await browser.get("http://localhost/connect/local")
+    assert (answer.status_code, answer.text) == (500, told_later("decryption_failed"))
+    [record] = of_the_vault(caplog)
+    expected = "an account at a provider was not connected (decryption_failed)"
+    assert (record.levelname, record.message) == ("WARNING", expected)
+
+
+async def test_what_nobody_expected_is_for_the_service_to_mend(make_app, vault, provider, caplog):
+    caplog.set_level(logging.INFO, "vault_adapters.connect")
+    connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=CALLBACK)
+
+    @settling
+    async def broken(request):
+        raise KeyError("a text of the provider")
+
+    async with client_of(make_app(connector, session=broken)) as browser:
+        answer = await browser.get("http://localhost/connect/callback?code=a&state=b")
+    assert (answer.status_code, answer.text) == (500, told_later("connect_broken"))
+    [record] = of_the_vault(caplog)
+    expected = "an account at a provider was not connected (connect_broken, connecting broke off (KeyError))"
+    assert (record.levelname, record.message) == ("WARNING", expected)
+
+
+def told_later(code):
+    return f"The account could not be connected ({code}). Try again later.\n"
 
 
 async def test_what_a_user_does_is_no_warning(make_app, connector, caplog):

@@ -311,6 +311,25 @@ async def test_a_refresher_that_cannot_name_its_client_refreshes_all_the_same(op
     assert "secret in a text" not in caplog.text
 
 
+async def late(text):
+    return text
+
+
+@pytest.mark.parametrize(("name", "kind"), [(late, "coroutine"), (str.encode, "bytes"), (list, "list")])
+async def test_a_client_that_is_named_by_no_text_has_no_fingerprint(opened, clock, server, caplog, name, kind):
+    class Wrong(Client):
+        def client_id_of(self, account):
+            return name("secret in a text")
+
+    vault = await opened(Wrong(server, "right", "right"))
+    await connect(vault, FLEET[:1])
+    clock.advance(HOUR)
+    assert (await vault.ensure_access_token(FLEET[0])).value.reveal() == "access of user-000"
+    assert (await vault.get_token(FLEET[0].key(TokenKind.REFRESH_TOKEN))).info.client is None
+    assert f"could not name its client ({kind})" in caplog.text
+    assert "secret in a text" not in caplog.text
+
+
 async def test_an_outage_is_no_fault_of_the_client(opened, clock, server):
     vault = await opened(server.refresher())
     await connect(vault, FLEET[:6])

@@ -175,6 +175,18 @@ async def test_a_suspicion_ends_with_its_window_and_with_another_value(opened, c
     assert (await vault.get_token(API_KEY)).info.suspect_since is None
 
 
+async def test_an_api_key_that_may_not_be_used_is_none_to_try_next(opened, clock):
+    vault = await opened()
+    old = await api_key(vault, clock)
+    await vault.store_token(API_KEY, "another key", expires_at=clock.now() + MINUTE)
+    assert value(await vault.report_rejected(old)) == "another key"
+    clock.advance(MINUTE)
+    assert (await failure(vault.report_rejected(old))).reason is None
+    await vault.mark_token_invalid(await vault.get_token(API_KEY), "revoked")
+    error = await failure(vault.report_rejected(old))
+    assert (type(error), error.reason) == (ReauthorizationRequiredError, "revoked")
+
+
 async def test_two_processes_confirm_each_others_report(opened, clock):
     here, there = await opened(), await opened()
     token = await api_key(here, clock)

@@ -45,7 +45,8 @@ def init(*, json: Json = False) -> None:
     if json:
         print_json({"database": _place(config), "schema": "updated" if changed else "current"})
         return
-    done = "created or brought up to date" if changed else "already up to date, nothing was changed"
+    # Restored audit events may have been put before new ones even if the schema was current.
+    done = "created or brought up to date" if changed else "already up to date"
     open_screen().fields([("database", _place(config)), ("schema", done), ("master key", "opened")])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import ReauthorizationRequiredError, TokenNotFoundError
@@ -65,11 +65,11 @@ class RejectionService:
         if row is None:
             raise TokenNotFoundError(account=account)
         if TokenRef.of(row.info) != TokenRef.of(info):
-            return await self._next(info, row, actor=actor)
+            return await self._next(info, snapshot.now, actor=actor)
         record, rule = snapshot.record, self._rules.get(account.provider)
         if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
             if rule is not None and rule.old_token_dies:  # a running attempt may have invalidated it
-                return await self._next(info, row, actor=actor)
+                return await self._next(info, snapshot.now, actor=actor)
             return await self._tokens.hand_out(key, row, snapshot.now)
         credential = None if record is None or rule is None else credential_of(record, rule.spends)
         if credential is not None and is_usable(credential, snapshot.now) and key.kind is TokenKind.ACCESS_TOKEN:
@@ -80,7 +80,7 @@ class RejectionService:
             return await self._refreshing.ensure(account, None, actor=actor, fresh=True)
         if not is_usable(row.info, snapshot.now):
             raise ReauthorizationRequiredError(account=account, reason=row.info.error_code)
-        return await self._suspect(row, actor=actor)
+        return await self._suspect(row, snapshot.now, actor=actor)
 
     async def _replace(self, row: StoredToken, credential: TokenInfo, *, actor: str | None) -> Token:
         """Refresh an access token; mark it first, so that nobody gets it even if the refresh fails.
@@ -94,19 +94,25 @@ class RejectionService:
                 return await self._refreshing.ensure(row.key.account, None, actor=actor, fresh=True)
         return await self._refreshing.replace(row.info, actor=actor)
 
-    async def _suspect(self, row: StoredToken, *, actor: str | None) -> Token:
+    async def _suspect(self, row: StoredToken, now: datetime, *, actor: str | None) -> Token:
         """Note a report of a token that no refresh can replace; a second report within the window makes it invalid."""
         account = row.key.account
         outcome = await self._tokens.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
         if outcome in (MarkOutcome.APPLIED, MarkOutcome.ALREADY_INVALID):
             raise ReauthorizationRequiredError(account=account, reason=REJECTED)
-        return await self._next(row.info, row, actor=actor)
+        return await self._next(row.info, now, actor=actor)
 
-    async def _next(self, info: TokenInfo, row: StoredToken, *, actor: str | None) -> Token:
-        """Return the stored token; if it is an access token, return what `RefreshService.ensure` returns."""
+    async def _next(self, info: TokenInfo, now: datetime, *, actor: str | None) -> Token:
+        """Return the stored token if it may be used; for an access token, return what `RefreshService.ensure` returns.
+
+        Raises:
+            ReauthorizationRequiredError: the stored token is invalid or has expired, so it is none to try.
+        """
         if info.key.kind is TokenKind.ACCESS_TOKEN:
             return await self._refreshing.ensure(info.key.account, None, actor=actor, fresh=True)
         token = await self._tokens.get(info.key)
         if token is None:
             raise TokenNotFoundError(account=info.key.account)
+        if not is_usable(token.info, now):
+            raise ReauthorizationRequiredError(account=info.key.account, reason=token.info.error_code)
         return token

@@ -34,6 +34,9 @@ _PRUNE_SECONDS = 3600.0
 _BATCH = 1000
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
+_Noted = tuple[AuditEvent, float]
+"""An event, and the monotonic time at which it was noted."""
+
 
 class AuditService:
     """Collects events that no mutation writes, and prunes the log.
@@ -63,7 +66,7 @@ class AuditService:
         self._reads = reads
         self._retention = retention
         self._seen: dict[tuple[object, ...], float] = {}
-        self._pending: list[tuple[AuditEvent, float]] = []
+        self._pending: list[_Noted] = []
         self._dropped = 0
         self._pruned_at: float | None = None
 
@@ -112,24 +115,15 @@ class AuditService:
         if self._dropped:
             _log.warning("%d audit events of reads were dropped, because too many were waiting", self._dropped)
             self._dropped = 0
-        for start in range(0, len(pending), _BATCH):
-            batch = pending[start : start + _BATCH]
+        batches = _batches(pending)
+        for number, (batch, apart) in enumerate(batches):
+            noticed = [Noticed(event, timedelta(seconds=max(now - noted, 0.0))) for event, noted in batch]
             try:
-                await self._store(batch, now)
+                await self._audit.append(noticed, apart=apart)
             except StorageError as error:
-                self._pending = pending[start:] + self._pending
+                self._pending = [each for waiting, _ in batches[number:] for each in waiting] + self._pending
                 _log.warning("audit events of reads wait for the database (%s)", error.code)
                 return
-
-    async def _store(self, batch: list[tuple[AuditEvent, float]], now: float) -> None:
-        noticed = [Noticed(event, timedelta(seconds=max(now - noted, 0.0))) for event, noted in batch]
-        unreadable = [each for each in noticed if each.event.action is AuditAction.DECRYPTION_FAILED]
-        others = [each for each in noticed if each.event.action is not AuditAction.DECRYPTION_FAILED]
-        if unreadable:
-            await self._audit.append(unreadable, apart=_HOUR)
-            batch[:] = [pair for pair in batch if pair[0].action is not AuditAction.DECRYPTION_FAILED]
-        if others:
-            await self._audit.append(others, apart=None)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> int:
         """Delete events that are older than ``older_than``; return their number."""
@@ -148,3 +142,14 @@ class AuditService:
             await self.prune(self._retention, actor=actor)
         except StorageError as error:
             _log.warning("the audit log was not pruned (%s)", error.code)
+
+
+def _batches(pending: list[_Noted]) -> list[tuple[list[_Noted], timedelta | None]]:
+    """Divide events into batches that are stored whole or not at all, each with its ``apart`` of `AuditLog.append`."""
+    unreadable = [each for each in pending if each[0].action is AuditAction.DECRYPTION_FAILED]
+    others = [each for each in pending if each[0].action is not AuditAction.DECRYPTION_FAILED]
+    return [
+        (events[start : start + _BATCH], apart)
+        for events, apart in ((unreadable, _HOUR), (others, None))
+        for start in range(0, len(events), _BATCH)
+    ]

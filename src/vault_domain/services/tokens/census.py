@@ -52,7 +52,7 @@ class CensusService:
         states += [StateCount(provider, ConnectionState.CONNECTED, count) for provider, count in totals.items()]
         health = await self._health.report(None)
         if health.store_error is not None:
-            raise StorageError("the database failed during the census", retryable=True, reason=health.store_error)
+            raise StorageError("the database failed during the census", retryable=True, reason=health.store_reason)
         due = tuple(count for count in counts if count.provider in self._refreshed)
         return Census(tuple(states), health.counts, due, health.incidents)
 

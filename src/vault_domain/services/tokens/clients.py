@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 
 from attrs import evolve
 
@@ -51,8 +51,16 @@ class Clients:
         if namer is None:
             return None
         try:
-            client_id = namer.client_id_of(account)
-            return None if client_id is None else fingerprint(provider, client_id)
-        except Exception as error:  # a host's own refresher; log the type only, because the text may hold a secret
-            _log.error("a refresher for %s could not name its client (%s)", provider, type(error).__qualname__)
-            return None
+            client_id: object = namer.client_id_of(account)
+            if client_id is None:
+                return None
+            if isinstance(client_id, str):
+                return fingerprint(provider, client_id)
+            kind = type(client_id)  # the repr of an object may differ at each call, and would look like another client
+            if isinstance(client_id, Coroutine):
+                client_id.close()  # so that Python does not warn that it was never awaited
+        except Exception as error:  # a host's own refresher
+            kind = type(error)
+        # Log the type only, because the text may hold a secret.
+        _log.error("a refresher for %s could not name its client (%s)", provider, kind.__qualname__)
+        return None

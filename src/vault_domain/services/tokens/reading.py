@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import StorageError
@@ -17,6 +18,7 @@ from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.remembered import RememberedRows
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PATIENCE = 1.0
 """Seconds after which a read is answered from memory, if memory has a token that may be handed out."""
@@ -120,7 +122,8 @@ class RowReader:
                 self.counts.failed += len(keys)
                 raise failure
             else:
-                return await self._tasks.share(name, lambda: self._many_from_store(keys))
+                again = self._tasks.share(name, lambda: self._many_from_store(keys))
+                return await self._counting(len(keys), again)
         return {key: self._handed_out(reading) for key, reading in readings.items()}
 
     async def _many_from_store(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
@@ -150,10 +153,18 @@ class RowReader:
         """Answer from memory; a read goes on in the background, so that the answer of a slow store is remembered."""
         answer = self._without_store(key, fresh=fresh)
         if answer is None:  # the token expired, or was changed meanwhile
-            return await self._from_store(key)
+            return await self._counting(1, self._from_store(key))
         with suppress(TimeoutError, StorageError):
             await self._tasks.share(_flight(key), lambda: self._from_store(key), 0.0)
         return self._handed_out(answer)
+
+    async def _counting(self, reads: int, call: Awaitable[T]) -> T:
+        """Return the result of the last call that these reads make; count the reads as failed if it fails."""
+        try:
+            return await call
+        except StorageError:
+            self.counts.failed += reads
+            raise
 
     def _is_known(self, key: TokenKey, *, fresh: bool) -> bool:
         """Return whether `_without_store` has an answer, as far as that is known at little cost."""
