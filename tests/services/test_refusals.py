@@ -129,6 +129,29 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
     assert provider.calls == calls + 2
 
 
+@pytest.mark.parametrize("unknown", [False, True], ids=["known", "after an unknown outcome"])
+@pytest.mark.parametrize("code", [None, "invalid_request", "unreadable_answer", "invalid_scope", "http_404"])
+async def test_a_caller_in_the_backoff_gets_the_error_of_the_refused_attempt(connected, refresher, code, unknown):
+    if unknown:
+        refresher.then(RefreshFailedError(reason="timeout", outcome_unknown=True))
+        assert (await ask(connected)).outcome_unknown
+        connected.clock.advance(HOUR)
+    refresher.then(ProviderConfigurationError(reason=code))
+    for _ in range(3):
+        error = await ask(connected)
+        assert (type(error), error.reason) == (ProviderConfigurationError, code)
+    assert (await connected.accounts.get(ACCOUNT)).reason == (code or "refused")
+    assert len(refresher.calls) == 1 + unknown
+    refresher.then(RefreshFailedError(retry_after=MINUTE), RefreshFailedError(reason="temporarily_unavailable"))
+    for reason in (None, "temporarily_unavailable"):
+        connected.clock.advance(HOUR)
+        for _ in range(2):
+            error = await ask(connected)
+            if unknown and reason is None:
+                continue  # nothing that is stored tells this failure from the refusal before it
+            assert (type(error), error.reason) == (RefreshFailedError, reason)
+
+
 class Owned(Refusing):
     """A provider that refuses every request, by a refresher with a client id."""
 
