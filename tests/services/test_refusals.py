@@ -167,11 +167,17 @@ async def test_refusals_under_another_client_exhaust_nothing(connected, refreshe
     own, other = (connected.over(refreshers={"google": Owned(refresher, name)}) for name in ("own", "other"))
     await own.connect()
     own.clock.advance(HOUR)
-    assert {(await ask(other)).reason for _ in range(10) if own.clock.advance(DAY)} == {None, "client_mismatch"}
-    record, _ = await own.store.accounts.get(ACCOUNT)
+    for _ in range(10):
+        own.clock.advance(DAY)
+        error = await ask(other)
+        assert (type(error), error.reason) == (ProviderConfigurationError, "client_mismatch")
+    record, now = await own.store.accounts.get(ACCOUNT)
     assert all(token.status is TokenStatus.VALID for token in record.tokens.values())
+    assert record.refresh.refused_since is None
+    assert record.refresh.next_attempt_at - now <= 5 * MINUTE
     own.clock.advance(DAY)
-    assert (await ask(own)).reason == "exhausted"
+    assert (await ask(own)).reason is None
+    assert (await own.store.accounts.get(ACCOUNT))[0].refresh.refused_for == timedelta(0)
 
 
 async def test_pages_share_one_schedule(cases, refresher):
