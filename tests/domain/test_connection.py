@@ -54,6 +54,12 @@ dead = info(REFRESH, status=TokenStatus.INVALID, error_code="invalid_grant")
             RETRYING,
             "invalid_scope",
         ),
+        (
+            record(good, info(REFRESH), failures=2, refused_since=NOW - HOUR, sent_at=NOW, next_attempt_at=NOW + HOUR),
+            RETRYING,
+            "temporarily_unavailable",
+        ),
+        (record(good, info(REFRESH), failures=2, refused_since=NOW, unknown_since=NOW - HOUR), RETRYING, "refused"),
         (record(good, info(REFRESH), unknown_since=NOW - HOUR), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), lease_until=NOW), RETRYING, "outcome_unknown"),
         (record(good, info(REFRESH), unknown_since=NOW - HOUR, error_code="timeout"), RETRYING, "timeout"),

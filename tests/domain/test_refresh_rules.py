@@ -357,6 +357,32 @@ def test_backoff_and_its_reason_reach_the_caller():
     assert decide(record(DUE, REFRESH, **state), NOW, POLICY, STRICT) == Use(DUE)
 
 
+@pytest.mark.parametrize("code", [None, "invalid_request"])
+def test_a_refusal_and_its_reason_reach_the_caller(code):
+    state = state_of(REFRESH, next_attempt_at=NOW + 7 * SECOND, failures=1, error_code=code)
+    state |= {"refused_since": NOW - 8 * SECOND, "sent_at": NOW - 9 * SECOND}
+    refused = BackOff(7 * SECOND, code, refused=True)
+    assert decide(record(EXPIRED, REFRESH, **state), NOW, POLICY, STRICT) == refused
+    failed = record(EXPIRED, REFRESH, **state | {"sent_at": NOW - 7 * SECOND})
+    assert decide(failed, NOW, POLICY, STRICT) == evolve(refused, refused=False)
+
+
+def test_a_wait_has_no_reason_of_an_earlier_credential():
+    state = state_of(REFRESH, failures=1, error_code="invalid_request", refused_since=NOW)
+    replaced = evolve(REFRESH, value_id=UUID(int=99))
+    decision = decide(record(EXPIRED, replaced, **state), NOW, POLICY, STRICT, turned_at=NOW)
+    assert decision == BackOff(TIMING.hold)
+
+
+def test_the_limit_of_one_accounts_requests_is_the_reason_once_the_backoff_is_over():
+    access = evolve(EXPIRED, last_refreshed_at=NOW - 20 * SECOND)
+    state = state_of(REFRESH, next_attempt_at=NOW + 7 * SECOND, failures=1, error_code="server_error")
+    rule = evolve(STEADY, spacing=63 * SECOND)
+    assert decide(record(access, REFRESH, **state), NOW, POLICY, rule) == BackOff(43 * SECOND, "server_error")
+    decision = decide(record(access, REFRESH, **state), NOW + 7 * SECOND, POLICY, rule)
+    assert decision == BackOff(36 * SECOND, "rate_limited")
+
+
 @given(st.integers(1, 1000), st.floats(0, 1), st.none() | st.integers(-5, 10**6).map(lambda seconds: seconds * SECOND))
 def test_backoff_is_between_half_a_second_and_an_hour_and_as_long_as_asked(failures, jitter, asked):
     wait = backoff(failures, jitter, asked)

@@ -67,3 +67,36 @@ def test_since_when_an_outcome_is_unknown(lease_until, unknown_since, expected):
 )
 def test_the_code_of_an_earlier_failure_does_not_explain_an_attempt_whose_lease_ran_out(lease_until, expected):
     assert RefreshState(lease_until=lease_until, error_code="client_mismatch").latest_code(NOW) == expected
+
+
+REFUSED = RefreshState(
+    sent_at=NOW, next_attempt_at=NOW + 60 * SECOND, refused_since=NOW - 30 * SECOND, refused_for=31 * SECOND
+)
+"""An attempt at NOW, which was refused a second later; the first refusal was 30 seconds ago."""
+LATER = NOW + 10 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"error_code": "invalid_request"}, True),
+        ({"error_code": "unreadable_answer"}, True),
+        ({"refused_since": None}, False),
+        # A later attempt failed otherwise.
+        ({"sent_at": NOW + 2 * SECOND}, False),
+        ({"sent_at": NOW + SECOND}, True),
+        # The clock was set back, and then there was an outage.
+        ({"sent_at": NOW - 3600 * SECOND, "error_code": "temporarily_unavailable"}, False),
+        # A later attempt runs, or was released, so `sent_at` does not tell when the refused one began.
+        ({"sent_at": NOW + 2 * SECOND, "next_attempt_at": None}, True),
+        ({"sent_at": NOW + 2 * SECOND, "next_attempt_at": None, "lease_until": LATER + SECOND}, True),
+        ({"sent_at": NOW + 2 * SECOND, "next_attempt_at": None, "lease_until": LATER}, False),
+        # `sent_at` is the time of an attempt with an unknown outcome; the refusal came before or after that.
+        ({"unknown_since": NOW + 2 * SECOND}, False),
+        ({"sent_at": NOW - 90 * SECOND, "unknown_since": NOW - 60 * SECOND}, True),
+        ({"sent_at": NOW - 90 * SECOND, "unknown_since": NOW - 60 * SECOND, "error_code": "timeout"}, False),
+    ],
+)
+def test_whether_the_latest_attempt_was_refused(changes, expected):
+    assert evolve(REFUSED, **changes).was_refused(LATER) is expected

@@ -114,7 +114,8 @@ def test_a_wait_that_is_too_long_shows_that_the_clock_was_set_back(wait, refused
     record = AccountRecord(account, {TokenKind.REFRESH_TOKEN: credential}, refresh=state)
     rule = RefreshRule(TokenKind.REFRESH_TOKEN, Rotation.strict(), RefreshTiming())
     decision = decide(record, NOW, RefreshPolicy(), rule)
-    assert decision == BackOff(wait) if waits else isinstance(decision, Claim)
+    is_refused = refused_since is not None
+    assert decision == BackOff(wait, refused=is_refused) if waits else isinstance(decision, Claim)
 
 
 def test_accounts_that_were_refused_together_are_asked_apart():

@@ -1,6 +1,7 @@
 """A client is paused for many accounts and processes; all in virtual time."""
 
 import asyncio
+import logging
 from datetime import timedelta
 
 import pytest
@@ -17,8 +18,9 @@ from vault_adapters import (
     StorageError,
     TokenKind,
     TokenSet,
+    VaultError,
 )
-from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION, ClientScope
+from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientScope
 from vault_domain.rules.clients import ClientRules
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
@@ -34,7 +36,8 @@ class Server:
 
     def __init__(self):
         self.requests, self.client_id, self.secret = 0, "right", "right"
-        self.dead = ()
+        self.accepts_all = False
+        self.dead, self.foreign = (), ReauthorizationRequiredError(reason="invalid_grant")
 
     def client_id_of(self, account):
         return self.client_id
@@ -43,7 +46,9 @@ class Server:
         self.requests += 1
         if self.secret != "right":
             raise ProviderConfigurationError(reason="invalid_client")
-        if self.client_id != "right" or request.account in self.dead:
+        if self.client_id != "right" and not self.accepts_all:
+            raise self.foreign
+        if request.account in self.dead:
             raise ReauthorizationRequiredError(reason="invalid_grant")
         return TokenSet("access", "refresh", expires_in=HOUR)
 
@@ -57,9 +62,26 @@ class Counting(Obstructed):
         self.calls += 1
 
 
-@pytest.mark.parametrize("known", [True, False])
-async def test_many_accounts_survive_a_wrong_client(cases, known):
+REJECTED = ReauthorizationRequiredError(reason="invalid_grant")
+FOREIGN = [
+    REJECTED,
+    ReauthorizationRequiredError(reason="unauthorized_client"),
+    *[
+        ProviderConfigurationError(reason=code)
+        for code in ("unauthorized_client", "invalid_scope", "invalid_request", "http_404", "unreadable_answer", None)
+    ],
+]
+"""What providers answer to a refresh token that was issued to another client."""
+
+
+def name_of(value):
+    return f"{type(value).__name__}-{value.reason}" if isinstance(value, VaultError) else str(value)
+
+
+@pytest.mark.parametrize(("known", "foreign"), [(False, REJECTED), *[(True, each) for each in FOREIGN]], ids=name_of)
+async def test_many_accounts_survive_a_wrong_client(cases, known, foreign, caplog):
     server = Server()
+    server.foreign = foreign
     right = cases.over(refreshers={"google": server})
     for account in FLEET:
         await (right if known else cases).connect(account)
@@ -67,6 +89,7 @@ async def test_many_accounts_survive_a_wrong_client(cases, known):
     vaults = [right, cases.over(refreshers={"google": server})]
     server.client_id = "wrong"
     await minutes(vaults, cases.clock, 15)
+    assert [record.levelno for record in caplog.records if "are paused" in record.message] == [logging.ERROR]
     server.secret = "wrong"
     await minutes(vaults, cases.clock, 16)
     assert server.requests <= 20 + 31
@@ -78,6 +101,49 @@ async def test_many_accounts_survive_a_wrong_client(cases, known):
     assert server.requests == len(FLEET)
     states = {(await right.accounts.get(account)).state for account in FLEET}
     assert states == {ConnectionState.CONNECTED}
+
+
+async def test_refusals_under_another_client_hold_back_only_that_clients_credentials(cases):
+    server = Server()
+    vault = cases.over(refreshers={"google": server})
+    old, new = FLEET[:6], FLEET[6:12]
+    for account in old:
+        await vault.connect(account)
+    server.client_id = "new"
+    for account in new:
+        await vault.connect(account)
+    cases.clock.advance(HOUR)
+    server.foreign = ProviderConfigurationError(reason="unauthorized_client")
+    assert [await reason_of(vault, account) for account in old] == ["client_mismatch"] * 6
+    assert server.requests == 3
+    assert [await reason_of(vault, account) for account in new] == ["unauthorized_client"] * 6
+    assert server.requests == 9
+    assert [event.code for event in cases.sink.events if event.action is AuditAction.CLIENT_PAUSED] == [CLIENT_MISMATCH]
+    server.client_id = "right"  # the provider accepts the grants of the old client again
+    cases.clock.advance(MINUTE)
+    assert await is_refreshed(vault, old[0])
+
+
+async def test_a_success_of_another_clients_credential_ends_the_pause(cases):
+    server = Server()
+    vault = cases.over(refreshers={"google": server})
+    for account in FLEET[:4]:
+        await vault.connect(account)
+    cases.clock.advance(HOUR)
+    server.client_id, server.foreign = "new", ProviderConfigurationError(reason="unauthorized_client")
+    for account in FLEET[:3]:
+        assert await reason_of(vault, account) == CLIENT_MISMATCH
+    vault.clock.advance(MINUTE)
+    server.accepts_all = True
+    assert await is_refreshed(vault, FLEET[3])
+    actions = [event.action for event in cases.sink.events if event.code == CLIENT_MISMATCH]
+    assert actions[-2:] == [AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED]
+
+
+async def reason_of(vault, account):
+    with pytest.raises(ProviderConfigurationError) as caught:
+        await vault.refreshing.ensure(account, None, actor=None)
+    return caught.value.reason
 
 
 async def minutes(vaults, clock, count):

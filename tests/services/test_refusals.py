@@ -129,6 +129,29 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
     assert provider.calls == calls + 2
 
 
+@pytest.mark.parametrize("unknown", [False, True], ids=["known", "after an unknown outcome"])
+@pytest.mark.parametrize("code", [None, "invalid_request", "unreadable_answer", "invalid_scope", "http_404"])
+async def test_a_caller_in_the_backoff_gets_the_error_of_the_refused_attempt(connected, refresher, code, unknown):
+    if unknown:
+        refresher.then(RefreshFailedError(reason="timeout", outcome_unknown=True))
+        assert (await ask(connected)).outcome_unknown
+        connected.clock.advance(HOUR)
+    refresher.then(ProviderConfigurationError(reason=code))
+    for _ in range(3):
+        error = await ask(connected)
+        assert (type(error), error.reason) == (ProviderConfigurationError, code)
+    assert (await connected.accounts.get(ACCOUNT)).reason == (code or "refused")
+    assert len(refresher.calls) == 1 + unknown
+    refresher.then(RefreshFailedError(retry_after=MINUTE), RefreshFailedError(reason="temporarily_unavailable"))
+    for reason in (None, "temporarily_unavailable"):
+        connected.clock.advance(HOUR)
+        for _ in range(2):
+            error = await ask(connected)
+            if unknown and reason is None:
+                continue  # nothing that is stored tells this failure from the refusal before it
+            assert (type(error), error.reason) == (RefreshFailedError, reason)
+
+
 class Owned(Refusing):
     """A provider that refuses every request, by a refresher with a client id."""
 
@@ -144,11 +167,17 @@ async def test_refusals_under_another_client_exhaust_nothing(connected, refreshe
     own, other = (connected.over(refreshers={"google": Owned(refresher, name)}) for name in ("own", "other"))
     await own.connect()
     own.clock.advance(HOUR)
-    assert {(await ask(other)).reason for _ in range(10) if own.clock.advance(DAY)} == {None, "client_mismatch"}
-    record, _ = await own.store.accounts.get(ACCOUNT)
+    for _ in range(10):
+        own.clock.advance(DAY)
+        error = await ask(other)
+        assert (type(error), error.reason) == (ProviderConfigurationError, "client_mismatch")
+    record, now = await own.store.accounts.get(ACCOUNT)
     assert all(token.status is TokenStatus.VALID for token in record.tokens.values())
+    assert record.refresh.refused_since is None
+    assert record.refresh.next_attempt_at - now <= 5 * MINUTE
     own.clock.advance(DAY)
-    assert (await ask(own)).reason == "exhausted"
+    assert (await ask(own)).reason is None
+    assert (await own.store.accounts.get(ACCOUNT))[0].refresh.refused_for == timedelta(0)
 
 
 async def test_pages_share_one_schedule(cases, refresher):

@@ -14,8 +14,7 @@ from vault_adapters.testing import ManualClock
 from vault_domain.entities.errors import RefreshFailedError
 from vault_domain.entities.request_limit import Counted, RequestLimit
 from vault_domain.entities.rotation_policy import Rotation
-from vault_domain.rules.pacing import next_turn
-from vault_domain.services.refresh.pacing import RATE_LIMITED
+from vault_domain.rules.pacing import RATE_LIMITED, next_turn
 
 TEN_IN_TEN = RequestLimit(10, timedelta(minutes=10))
 TEN_FOR_EACH = RequestLimit(10, timedelta(minutes=10), Counted.ACCOUNT)
@@ -111,6 +110,19 @@ async def test_requests_of_one_account_are_spaced_over_the_fleet(cases):
             await caller.refreshing.refresh(account, actor=None)
         cases.clock.advance(timedelta(seconds=5))
     assert (provider.requests, provider.refused) == (19, 0)  # 63 seconds apart, by the margin of 5 %
+
+
+async def test_who_has_no_token_is_told_of_the_limit_of_one_account(cases):
+    provider = LimitedProvider(cases.clock, TEN_FOR_EACH, lifetime=30)
+    [process] = processes(cases, provider, 1)
+    [account] = await fleet(process, 1)
+    cases.clock.advance(HOUR)
+    await process.refreshing.ensure(account, None, actor=None)
+    cases.clock.advance(timedelta(seconds=40))
+    for call in (process.refreshing.ensure(account, None, actor=None), process.refreshing.refresh(account, actor=None)):
+        with pytest.raises(RefreshFailedError) as caught:
+            await call
+        assert (caught.value.reason, caught.value.retry_after) == (RATE_LIMITED, timedelta(seconds=23))
 
 
 async def test_who_has_no_token_waits_for_a_near_turn_and_is_told_of_a_far_one(cases):

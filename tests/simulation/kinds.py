@@ -20,6 +20,7 @@ class Kind:
         idle: seconds after which a refresh token that is not used lapses; None: never.
         absolute: seconds after which a grant ends, however it is used; None: never.
         dead: status and members of the answer for a dead grant; None: the body is no JSON.
+        foreign: status and members of the answer for a refresh token that was issued to another client.
         grant: which refresher is used: ``oauth2``, ``client_credentials`` or ``meta``.
         rotation: what the host declares: ``strict``, ``grace`` (with ``grace`` seconds) or ``non_rotating``.
         faults: the names of the faults that its worlds have besides those of processes and databases.
@@ -37,6 +38,7 @@ class Kind:
     idle: float | None = None
     absolute: float | None = None
     dead: tuple[int, dict | None] = (400, {"error": "invalid_grant"})
+    foreign: tuple[int, dict] = (400, {"error": "invalid_grant"})
     grant: str = "oauth2"
     rotation: str = "strict"
     faults: tuple[str, ...] = ("outage", "lost_answers")
@@ -71,6 +73,7 @@ KINDS = {
         Kind("no_expiry", tells_lifetime=False, idle=5 * DAY, days=30.0),
         Kind("old_token_dies", old_token_dies=True, lifetime=4 * HOUR),
         Kind("wrong_client_id", faults=("wrong_client_id",)),
+        Kind("wrong_client_id_refused", faults=("wrong_client_id",), foreign=(401, {"error": "unauthorized_client"})),
         Kind("wrong_client_secret", faults=("wrong_client_secret",)),
         Kind("directory", faults=("directory_refuses", "outage")),
         Kind("one_tenant_scope", faults=("invalid_scope", "outage")),

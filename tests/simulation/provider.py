@@ -235,7 +235,8 @@ class Provider:
         sent = headers.get("Authorization", "")
         if self.kind.grant == "oauth2" and sent != basic(CLIENT_ID, CLIENT_SECRET):
             if sent == basic(WRONG, CLIENT_SECRET):
-                return 400, {}, {"error": "invalid_grant"}  # issued to another client (RFC 6749, 5.2)
+                status, members = self.kind.foreign  # issued to another client (RFC 6749, 5.2)
+                return status, {}, members
             return 401, {}, {"error": "invalid_client"}
         code = self.weather.refused.get(grant.number)
         return None if code is None else (400, {}, {"error": code})

@@ -35,6 +35,9 @@ STORAGE_CAUSES = _OF_ANY_CONNECTION | {
 PROVIDER_CAUSES = _OF_ANY_CONNECTION | {HTTP_404, REDIRECT, UNREADABLE_ANSWER}
 """The causes of a failed refresh, in addition to the registered OAuth error codes."""
 
+OUTAGES = _OF_ANY_CONNECTION | {"server_error", "slow_down", "temporarily_unavailable"}
+"""The codes of failures that refuse neither a credential nor a request nor a client."""
+
 
 def provider_cause(code: str | None) -> str | None:
     """Return a cause of a failed refresh unchanged; return None for anything else, because it may be free text."""

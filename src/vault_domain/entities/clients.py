@@ -10,7 +10,7 @@ INVALID_CLIENT = "invalid_client"
 """Reason: the provider does not know the client, or the client's secret is wrong (RFC 6749 section 5.2)."""
 
 CLIENT_MISMATCH = "client_mismatch"
-"""Reason: the provider rejected credentials that were stored under another client than the one now configured."""
+"""Reason: the provider rejects or refuses credentials that were stored under another client than the configured one."""
 
 MASS_REJECTION = "mass_rejection"
 """Reason: the provider rejected so many credentials that a fault is likelier than so many dead grants."""

@@ -8,6 +8,7 @@ from uuid import UUID
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.causes import OUTAGES
 from vault_domain.entities.token import TokenInfo
 
 LONGEST_LEASE = timedelta(minutes=6)
@@ -64,6 +65,20 @@ class RefreshState:
         """
         is_unknown = self.lease_until is not None and self.leased_until(now) is None
         return None if is_unknown else self.error_code
+
+    def was_refused(self, now: datetime) -> bool:
+        """Return whether the latest attempt that ended was refused, so that its failure counts for the run of refusals.
+
+        The latest refusal was `refused_for` after `refused_since`. An attempt that began later, or whose outcome is
+        unknown since a later time, was not refused. While an attempt runs, and after a release, `sent_at` is no time of
+        an attempt that ended. After an unknown outcome, `sent_at` is the time of an earlier attempt than the latest;
+        then only the code of an outage shows that the latest attempt was not refused.
+        """
+        if self.refused_since is None or self.error_code in OUTAGES:
+            return False
+        begun = self.sent_at if self.next_attempt_at is not None else None
+        later = [moment for moment in (begun, self.unknown_at(now)) if moment is not None]
+        return all(moment <= self.refused_since + self.refused_for for moment in later)
 
     def leased_until(self, now: datetime) -> datetime | None:
         """Return the end of a running lease, or None.

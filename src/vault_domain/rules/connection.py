@@ -56,9 +56,9 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
         return ConnectionState.REAUTHORIZATION_REQUIRED, "token_expired"
     refresh = record.refresh
     if refresh.concerns(credential):
-        if refresh.unknown_at(now) is not None:
-            return ConnectionState.RETRYING, refresh.latest_code(now) or "outcome_unknown"
-        if refresh.failures:
-            unnamed = "temporarily_unavailable" if refresh.refused_since is None else "refused"
-            return ConnectionState.RETRYING, refresh.error_code or unnamed
+        is_unknown = refresh.unknown_at(now) is not None
+        if is_unknown or refresh.failures:
+            unnamed = "outcome_unknown" if is_unknown else "temporarily_unavailable"
+            unnamed = "refused" if refresh.was_refused(now) else unnamed
+            return ConnectionState.RETRYING, refresh.latest_code(now) or unnamed
     return ConnectionState.CONNECTED, None

@@ -8,6 +8,9 @@ from vault_domain.entities.request_limit import RequestLimit
 
 FREE = timedelta(0)
 
+RATE_LIMITED = "rate_limited"
+"""The reason of an attempt that was not begun, because the provider accepts no more requests now."""
+
 
 def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> tuple[datetime | None, timedelta]:
     """Return the new shared time and zero if a request may be sent now; else the old shared time and the time to wait.

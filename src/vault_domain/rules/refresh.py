@@ -17,7 +17,7 @@ from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.rules.grace import may_repeat, since_first_request
-from vault_domain.rules.pacing import spaced
+from vault_domain.rules.pacing import RATE_LIMITED, spaced
 from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
 from vault_domain.rules.schedule import expiring_from, idle_due, last_chance, scheduled
 from vault_domain.rules.timing import RefreshTiming
@@ -90,10 +90,17 @@ class Claim:
 
 @frozen
 class BackOff:
-    """Do not call the provider now; the next attempt may begin after ``retry_after``."""
+    """Do not call the provider now; the next attempt may begin after ``retry_after``.
+
+    Attributes:
+        retry_after: time until the next attempt may begin.
+        reason: error code of the latest failure with this credential, or `RATE_LIMITED`; or None.
+        refused: whether the latest failure was a definite refusal.
+    """
 
     retry_after: timedelta
     reason: str | None = None
+    refused: bool = False
 
 
 @frozen
@@ -192,10 +199,18 @@ def _may_attempt(
         return Use(good) if good is not None else Wait(held_until)
     when = now if demand.forced else _not_before(state, credential, good, now, policy, rule, store_since)
     when = max(when, settled_at(rule.rotation, rule.timing.hold, turned_at, now))
-    when = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
-    if when <= now:
+    turn = spaced(when, None if access is None else access.last_refreshed_at, rule.spacing)
+    if turn <= now:
         return claim
-    return Use(good) if good is not None else BackOff(when - now, state.latest_code(now))
+    if good is not None:
+        return Use(good)
+    return BackOff(turn - now, RATE_LIMITED) if when <= now else _back_off(state, credential, turn, now)
+
+
+def _back_off(state: RefreshState, credential: TokenInfo, until: datetime, now: datetime) -> BackOff:
+    if not state.concerns(credential):
+        return BackOff(until - now)
+    return BackOff(until - now, state.latest_code(now), refused=state.was_refused(now))
 
 
 def _held_until(state: RefreshState, credential: TokenInfo | None, now: datetime) -> datetime | None:

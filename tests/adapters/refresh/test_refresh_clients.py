@@ -31,8 +31,8 @@ class Server:
     """A provider with one registered client. It answers a wrong client id and a wrong secret as providers do."""
 
     def __init__(self):
-        self.requests = 0
-        self.dead = {}
+        self.requests, self.dead = 0, {}
+        self.foreign = ReauthorizationRequiredError(reason="invalid_grant")
 
     def refresher(self, client_id="right", secret="right"):
         return Client(self, client_id, secret)
@@ -42,7 +42,7 @@ class Server:
         if secret != "right":
             raise ProviderConfigurationError(reason="invalid_client")
         if client_id != "right":
-            raise ReauthorizationRequiredError(reason="invalid_grant")
+            raise self.foreign
         if account in self.dead:
             raise self.dead[account]
         return TokenSet(f"access of {account.identifier}", "refresh", expires_in=HOUR)
@@ -92,8 +92,21 @@ async def minutes(vaults, clock, count):
         clock.advance(MINUTE)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["known_client", "unknown_client"])
-async def test_an_hour_with_a_wrong_client_id_and_then_a_wrong_secret(config, clock, server, caplog, known):
+REJECTED = ReauthorizationRequiredError(reason="invalid_grant")
+
+
+@pytest.mark.parametrize(
+    ("known", "foreign"),
+    [
+        (True, REJECTED),
+        (True, ProviderConfigurationError(reason="unauthorized_client")),
+        (True, ProviderConfigurationError()),
+        (False, REJECTED),
+    ],
+    ids=["known_client", "known_client, unauthorized_client", "known_client, unregistered code", "unknown_client"],
+)
+async def test_an_hour_with_a_wrong_client_id_and_then_a_wrong_secret(config, clock, server, caplog, known, foreign):
+    server.foreign = foreign
     async with AsyncExitStack() as stack:
 
         async def two(**client):
@@ -285,12 +298,13 @@ async def test_every_value_carries_its_client(opened, provider, clock):
     assert (await vault.get_token(account.key(TokenKind.API_KEY))).info.client is None
 
 
-async def test_a_real_client_that_is_wrong_condemns_nothing(opened, provider, clock):
+@pytest.mark.parametrize(("code", "status"), [("invalid_grant", 400), ("unauthorized_client", 401), ("odd", 400)])
+async def test_a_real_client_that_is_wrong_condemns_nothing(opened, provider, clock, code, status):
     right = await opened(OAuth2Refresher(provider.token_url, "right", "secret"))
     await connect(right, FLEET[:2])
     clock.advance(HOUR)
     wrong = await opened(OAuth2Refresher(provider.token_url, "wrong", "secret"))
-    provider.answer(error_answer("invalid_grant"), token_answer("access-1"))
+    provider.answer(error_answer(code, status=status), token_answer("access-1"))
     error = await failure(wrong.ensure_access_token(FLEET[0]))
     assert (type(error), error.reason) == (ProviderConfigurationError, "client_mismatch")
     assert (await right.get_account(FLEET[0])).reason == "client_mismatch"

@@ -11,7 +11,6 @@ from attrs import evolve, frozen
 from vault_domain.entities.account import Account
 from vault_domain.entities.clients import (
     CLIENT_MISMATCH,
-    INVALID_CLIENT,
     MASS_REJECTION,
     ClientRecord,
     ClientScope,
@@ -32,7 +31,6 @@ from vault_domain.rules.clients import (
     may_probe,
 )
 from vault_domain.rules.refresh import Claim
-from vault_domain.rules.refusals import EXHAUSTED
 from vault_domain.services.tokens.clients import Clients
 
 _log = logging.getLogger(__name__)
@@ -40,7 +38,7 @@ _log = logging.getLogger(__name__)
 _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
 
-_SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", EXHAUSTED})
+_SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", "unauthorized_client"})
 """Codes that do not condemn a credential that was stored under another client, because that client may still use it."""
 
 
@@ -130,9 +128,19 @@ class ClientGuard:
         for scope in closing:
             await self._close(scope)
 
-    async def refused(self, attempt: Attempt) -> None:
-        """Take note that the provider refused the client itself (``invalid_client``)."""
-        scope = ClientScope(attempt.account.provider, self.clients.of(attempt.account), INVALID_CLIENT)
+    def is_of_another_client(self, attempt: Attempt) -> bool:
+        """Return whether an attempt presented a credential that is known to belong to another client."""
+        return is_mismatch(attempt.client, self.clients.of(attempt.account))
+
+    async def refused(self, attempt: Attempt, reason: str) -> None:
+        """Take note of a refusal for which the client is to blame.
+
+        Args:
+            attempt: the attempt.
+            reason: `INVALID_CLIENT` if the provider refused the client itself; `CLIENT_MISMATCH` if it refused a
+                credential of another client.
+        """
+        scope = ClientScope(attempt.account.provider, self.clients.of(attempt.account), reason)
         await self._count(scope, attempt.account)
 
     @property
@@ -158,8 +166,8 @@ class ClientGuard:
             StorageError: the store failed.
         """
         account, client = attempt.account, self.clients.of(attempt.account)
-        if code in _SAYS_NOTHING_ELSEWHERE and is_mismatch(attempt.client, client):
-            await self._count(ClientScope(account.provider, client, CLIENT_MISMATCH), account)
+        if code in _SAYS_NOTHING_ELSEWHERE and self.is_of_another_client(attempt):
+            await self.refused(attempt, CLIENT_MISMATCH)
             return CLIENT_MISMATCH
         scope = ClientScope(account.provider, client, MASS_REJECTION)
         rules = believing(self._rules) if is_believed else self._rules

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from typing import NoReturn
 
 from attrs import frozen
 
 from vault_domain.entities.causes import PROVIDER_CAUSES, provider_cause
-from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION
+from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -110,6 +111,8 @@ class FailureRecorder:
         self._note(account.provider, error, reason)
         if isinstance(error, ReauthorizationRequiredError):
             return await self._condemn(attempt, registered_code(reason), state, actor)
+        if is_refusal(error, reason) and self._guard.is_of_another_client(attempt):
+            await self._refuse_client(attempt, CLIENT_MISMATCH, state, actor)
         if is_refusal(error, reason):
             return await self._refuse(attempt, reason, state, actor)
         if isinstance(error, RefreshFailedError):
@@ -119,12 +122,16 @@ class FailureRecorder:
                 account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
             )
         if reason == INVALID_CLIENT:
-            await self._fail_for_client(attempt, reason, state, actor)
-            await self._guard.refused(attempt)
-        else:
-            wait = backoff(state.failures + 1, self._tasks.jitter(), None)
-            await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
+            await self._refuse_client(attempt, reason, state, actor)
+        wait = backoff(state.failures + 1, self._tasks.jitter(), None)
+        await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
         raise ProviderConfigurationError(account=account, reason=reason)
+
+    async def _refuse_client(self, attempt: Attempt, reason: str, state: RefreshState, actor: str | None) -> NoReturn:
+        """Record a refusal for which the client is to blame, and let the guard count it; raise the error."""
+        await self._fail_for_client(attempt, reason, state, actor)
+        await self._guard.refused(attempt, reason)
+        raise ProviderConfigurationError(account=attempt.account, reason=reason)
 
     async def _refuse(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None

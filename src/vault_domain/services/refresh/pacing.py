@@ -11,11 +11,8 @@ from vault_domain.entities.request_limit import Counted, RequestLimit
 from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.rules.pacing import FREE
+from vault_domain.rules.pacing import FREE, RATE_LIMITED
 from vault_domain.services.tokens.clients import Clients
-
-RATE_LIMITED = "rate_limited"
-"""The reason of an attempt that was not begun, because the provider accepts no more requests now."""
 
 _NEAR = timedelta(seconds=10)
 """Longest wait for a turn; a caller without a token gets an error instead of a longer wait."""

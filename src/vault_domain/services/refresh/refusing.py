@@ -15,7 +15,7 @@ from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reau
 
 def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
     """Return the error to raise for a decision that gives the caller no token."""
-    if isinstance(decision, BackOff) and decision.reason in CLIENT_CODES | CLIENT_REASONS:
+    if isinstance(decision, BackOff) and (decision.refused or decision.reason in CLIENT_CODES | CLIENT_REASONS):
         return ProviderConfigurationError(account=account, reason=decision.reason)  # nobody knows when a retry helps
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
