@@ -42,7 +42,7 @@ class AuditService:
 
     Args:
         log: the audit log.
-        sink: takes the events of prunings.
+        sink: takes the events of reads, after they were stored, and of prunings.
         monotonic: a monotonic clock, in seconds.
         reads: which reads are audited; None: none.
         retention: age from which sweeps prune events; None: never.
@@ -89,20 +89,21 @@ class AuditService:
         )
         self._note(event, (info.value_id, actor, reason), _READ_SECONDS)
 
-    def unreadable(self, event: AuditEvent) -> None:
-        """Note that a value did not decrypt."""
+    def unreadable(self, event: AuditEvent) -> bool:
+        """Note that a value did not decrypt; return False if an equal event was noted within the last hour."""
         place = (event.account, event.kind, event.generation, event.code)
-        self._note(event, place, _HOUR.total_seconds())
+        return self._note(event, place, _HOUR.total_seconds())
 
-    def _note(self, event: AuditEvent, place: tuple[object, ...], seconds: float) -> None:
+    def _note(self, event: AuditEvent, place: tuple[object, ...], seconds: float) -> bool:
         now = self._monotonic()
         if now < self._seen.get(place, now):
-            return
+            return False
         if len(self._pending) >= _MOST_PENDING:
             self._dropped += 1
-            return
+            return True
         self._seen[place] = now + seconds
         self._pending.append((event, now))
+        return True
 
     async def flush(self) -> None:
         """Store the collected events; if the database fails, keep them for the next flush."""
@@ -129,7 +130,8 @@ class AuditService:
             await self._audit.append(unreadable, apart=_HOUR)
             batch[:] = [pair for pair in batch if pair[0].action is not AuditAction.DECRYPTION_FAILED]
         if others:
-            await self._audit.append(others, apart=None)
+            change = await self._audit.append(others, apart=None)
+            self._sink.publish(change.events)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> int:
         """Delete events that are older than ``older_than``; return their number."""
