@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from vault_domain.entities.causes import PROVIDER_CAUSES, provider_cause
+from vault_domain.entities.causes import PROVIDER_CAUSES, WRITE_CAUSES, provider_cause
 from vault_domain.services.tokens.fault_log import FaultLog
 
 
@@ -46,6 +46,22 @@ def test_what_comes_and_goes_is_told_once_a_minute(faults, clock, caplog):
         "it works again; failures: 1, the last one: a",
         "it works again; failures: 60, the last one: a",
     )
+
+
+@pytest.mark.parametrize("cause", sorted(WRITE_CAUSES))
+def test_a_read_does_not_end_what_only_writes_meet(faults, caplog, cause):
+    for _ in range(3):
+        faults.failed(cause)
+        faults.worked(only_read=True)
+    assert caplog.messages == [f"it fails: {cause}"]
+    faults.worked()
+    assert caplog.messages[1:] == [f"it works again; failures: 3, the last one: {cause}"]
+
+
+def test_a_read_ends_other_faults(faults, caplog):
+    faults.failed("connection_refused")
+    faults.worked(only_read=True)
+    assert caplog.messages[1:] == ["it works again; failures: 1, the last one: connection_refused"]
 
 
 def test_only_listed_causes_are_taken():

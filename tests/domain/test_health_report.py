@@ -28,8 +28,9 @@ class Ports:
     def count(self, tenant_id):
         return 3
 
-    def __init__(self, store_error=None, key_error=None):
+    def __init__(self, store_error=None, key_error=None, probe_error=None):
         self._store_error = store_error
+        self._probe_error = probe_error
         self._key_error = key_error
 
     async def count_health(self, tenant_id, buffer, suspicion, notice):
@@ -49,7 +50,8 @@ class Ports:
         return [refused, *paused, *masses], NOW
 
     async def errors(self, seconds):
-        return {} if self._key_error is None else {"master key": self._key_error}
+        found = {"store": self._probe_error, "master key": self._key_error}
+        return {name: error for name, error in found.items() if error is not None}
 
 
 def report_of(**errors):
@@ -76,3 +78,20 @@ def test_a_store_that_does_not_answer():
     report = report_of(store_error=StorageError())
     assert (report.ok, report.store_error, report.master_key_error) == (False, StorageError().code, None)
     assert report.counts == ()
+
+
+@pytest.mark.parametrize("reason", ["read_only", "disk_full"])
+def test_a_store_that_only_answers_reads(reason):
+    report = report_of(probe_error=StorageError(reason=reason))
+    assert (report.ok, report.store_error, report.store_reason) == (False, StorageError().code, reason)
+    assert (len(report.counts), len(report.incidents), report.store_time) == (2, 3, NOW)
+
+
+def test_a_store_that_stops_to_answer_reads():
+    report = report_of(probe_error=StorageError(reason="read_only"), store_error=StorageError(reason="timeout"))
+    assert (report.store_reason, report.counts, report.incidents, report.store_time) == ("timeout", (), (), None)
+
+
+def test_a_store_that_does_not_answer_the_probe_is_not_counted():
+    report = report_of(probe_error=StorageError(reason="timeout"))
+    assert (report.store_reason, report.counts, report.incidents, report.store_time) == ("timeout", (), (), None)

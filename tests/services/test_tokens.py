@@ -11,7 +11,7 @@ from vault_adapters import AuditAction, DecryptionError, MarkOutcome, Secret, St
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import TokenDraft, TokenWrite
-from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.services.tokens.auditing import AuditService
 
 MINUTE = timedelta(minutes=1)
@@ -130,6 +130,7 @@ class Log:
         if self.refuses and apart is None:
             raise StorageError("away", retryable=True)
         self.actions += [each.event.action for each in noticed]
+        return Change(None, tuple(each.event for each in noticed))
 
 
 async def test_events_that_were_stored_are_not_stored_again_if_others_fail(cases):

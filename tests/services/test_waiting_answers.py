@@ -1,21 +1,23 @@
 """Answers that wait for the database: commits that hang, reads meanwhile, and the end of the vault."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, answer
 from tests.services.fakes import Failing, MemoryJournal, Obstructed, settle
 
-from vault_adapters import RefreshFailedError, RefreshNotPersistedError, Secret, StorageError, SweepReport
+from vault_adapters import AuditEvent, RefreshFailedError, RefreshNotPersistedError, Secret, StorageError, SweepReport
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed, state_of
+from vault_domain.entities.audit import READ_ACTIONS
 from vault_domain.entities.token import TokenDraft
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 AWAY = StorageError("away", retryable=True)
 SHORT = RefreshTiming(commit_budget=timedelta(seconds=0.1))
@@ -426,6 +428,17 @@ async def test_after_a_change_of_this_process_only_the_database_knows(connected,
     for call in (cases.tokens.get(ACCESS), cases.tokens.get_access(ACCOUNT, None), ensure(cases)):
         with pytest.raises(StorageError):
             await call
+
+
+@pytest.mark.parametrize("action", sorted(READ_ACTIONS))
+async def test_the_event_of_a_read_is_no_change(connected, refresher, action):
+    cases, cuts = unreachable(connected)
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"
+    cases.held.watching(cases.sink).publish([AuditEvent(action, NOW, "t1", ACCOUNT, ACCESS.kind)])
+    for cut in cuts:
+        cut.left = 10**9
+    assert (await cases.tokens.get(ACCESS)).value.reveal() == "access-1"
 
 
 async def test_a_change_during_the_commit_counts_too(connected, refresher):

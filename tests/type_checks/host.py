@@ -1,5 +1,6 @@
 """A sample of a host's code. A line whose comment says `refused` has a mistake that type checkers must find."""
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -41,6 +42,15 @@ def right() -> None:
     VaultConfig(encryption_secret=Secret("s" * 40), journal_dir=Path("journal"), read_cache=timedelta(seconds=30))
     TokenSet("access", Secret("refresh"), expires_in=3600, expires_at=datetime.now(UTC))
     OAuth2Refresher("https://provider.example/token", "client", Secret("secret"), extra={"resource": "x"})
+    kept: Sequence[str] = ["openid"]
+    asked: Collection[str] = kept
+    for scopes in (["openid"], ("openid", "email"), {"openid"}, frozenset({"openid"}), {"openid": 1}.keys()):
+        TokenSet("access", scopes=scopes)
+    TokenSet("access", scopes=kept)
+    TokenSet("access", scopes=asked)
+    TokenSet("access", scopes=(scope for scope in asked if scope))
+    TokenSet("access", scopes=map(str.lower, asked))
+    refresher("google", "client", scopes=kept)
 
 
 async def asynchronous(vault: TokenVault) -> str:
@@ -81,6 +91,10 @@ def wrong() -> None:
     VaultConfig(read_cache=3)  # refused
     TokenSet(5)  # refused
     TokenSet("access", expires_at="tomorrow")  # refused
+    TokenSet("access", scopes="openid")  # refused
+    TokenSet("access", scopes=[5])  # refused
+    OAuth2Refresher("https://provider.example/token", "client", scopes="openid email")  # refused
+    refresher("google", "client", scopes="openid")  # refused
     OAuth2Refresher(5, "client")  # refused
     OAuth2Refresher("https://provider.example/token", None)  # refused
 
@@ -88,5 +102,6 @@ def wrong() -> None:
 async def wrong_calls(vault: TokenVault) -> None:
     await vault.get_token("t1")  # refused
     await vault.store_token(Account("t1", "google"), "value")  # refused
+    await vault.store_token(TokenKey("t1", "google", "api_key"), "value", scopes="openid")  # refused
     await vault.ready(timeout="1")  # refused
     open_vault(VaultConfig(), refreshers={"google": "a name"})  # refused

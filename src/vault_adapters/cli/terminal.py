@@ -28,6 +28,9 @@ _GAP = 2
 _FRAME = 4
 """Columns of the terminal that the frame of a panel takes."""
 
+_RULE = 4
+"""Columns of the terminal that a heading's rule needs beside the title."""
+
 _NOTHING = printable(None)
 _UNITS = ((90, 1, "s"), (90 * 60, 60, "min"), (36 * 3600, 3600, "h"), (float("inf"), 86400, "days"))
 
@@ -48,9 +51,12 @@ class TerminalScreen:
         return Cell("-", "quiet") if value is None else Cell(distance(value, datetime.now(UTC)))
 
     def heading(self, title: str, explanation: str = "") -> None:
-        """Show a heading."""
+        """Show a heading, with a rule if its title fits on the line: the title may hold a provider's name."""
         self._console.print()
-        self._console.rule(Text(title, "bold cyan"), align="left", style="cyan")
+        if cell_len(title) + _RULE <= self._console.width:
+            self._console.rule(Text(title, "bold cyan"), align="left", style="cyan")
+        else:
+            self._console.print(Text(title, "bold cyan"), soft_wrap=True)
         if explanation:
             self._console.print(Text(explanation, "dim"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -33,7 +33,7 @@ from vault_domain.entities.errors import (
     StateRefusedError,
 )
 from vault_domain.entities.scrub import scrubbed
-from vault_domain.entities.text import as_provider, as_scopes, as_tenant_id, plain_text
+from vault_domain.entities.text import Scopes, as_provider, as_scopes, as_tenant_id, plain_text
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.rules.oauth_codes import registered_code
@@ -101,7 +101,7 @@ class Connector:
         provider: str,
         *,
         session: str,
-        scopes: Iterable[str] | None = None,
+        scopes: Scopes | None = None,
         account: Account | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> Start:

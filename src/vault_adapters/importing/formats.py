@@ -137,7 +137,7 @@ def _scopes(values: Values) -> tuple[str, ...]:
     return _checked(as_scopes, scopes, "scopes") or ()
 
 
-def _checked(check: Callable[[object], Any], value: object, name: str) -> Any:
+def _checked(check: Callable[[Any], Any], value: object, name: str) -> Any:
     if value is None:
         return None
     try:

@@ -7,8 +7,6 @@ such a key as `TokenKind.API_KEY` and read it with ``get_token``. If the provide
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from vault_adapters.providers.greeninvoice import GREENINVOICE_TOKEN_URL, GreenInvoiceRefresher
 from vault_adapters.providers.meta import META_TOKEN_URL, MetaTokenExchangeRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
@@ -16,6 +14,7 @@ from vault_adapters.providers.profiled import with_client
 from vault_adapters.providers.profiles import packaged_profile
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import Scopes
 
 _GOOGLE = packaged_profile("google")
 
@@ -30,7 +29,7 @@ def google(
     client_id: str,
     client_secret: Secret | str,
     *,
-    scopes: Sequence[str] | None = None,
+    scopes: Scopes | None = None,
     token_url: str = GOOGLE_TOKEN_URL,
     revocation_url: str | None = GOOGLE_REVOCATION_URL,
 ) -> OAuth2Refresher:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from vault_domain.entities.errors import (
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.text import as_scopes
+from vault_domain.entities.text import Scopes, as_scopes
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest
 
@@ -193,7 +193,7 @@ def refresher(
     client_id: str | None = None,
     client_secret: Secret | str | None = None,
     *,
-    scopes: Sequence[str] | None = None,
+    scopes: Scopes | None = None,
     auth_method: AuthMethod | None = None,
     signing_key: SigningKey | None = None,
     audience: str | None = None,

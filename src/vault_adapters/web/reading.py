@@ -94,6 +94,9 @@ class Reader:
         if report.store_error is None:
             self._remember(("health",), report)
             return answer
+        if report.store_time is not None:  # the database answered reads, as a standby does
+            problem = Problem(report.store_error, report.store_reason, "the database takes no writes")
+            return Answer(report, problem, self._clock())
         problem = Problem(report.store_error, report.store_reason, "the database does not answer")
         known = self._recall(("health",), problem)
         if known.value is None:

@@ -39,6 +39,9 @@ class AuditAction(Choice):
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
 """The actions that concern an OAuth client at a provider. Their events have no tenant."""
 
+READ_ACTIONS = frozenset({AuditAction.DECRYPTION_FAILED, AuditAction.TOKEN_READ})
+"""The actions of events that report reads, which change nothing."""
+
 LASTING_ACTIONS = frozenset(
     {
         AuditAction.TENANT_ERASED,
@@ -59,9 +62,10 @@ class AuditEvent:
 
     Two actions report reads. A read writes nothing itself, so the vault stores these events a few seconds later:
 
-    - DECRYPTION_FAILED is stored once per value and hour. `on_event` and the Python log get each failure at once.
+    - DECRYPTION_FAILED is stored once per value and hour. A process logs it at the level ERROR once per value and hour,
+      and repeats at DEBUG. `on_event` gets each failure at once.
     - TOKEN_READ is stored if the configuration has `audit_reads`. The reads of one value by one actor for one reason
-      within a minute give one event.
+      within a minute give one event. `on_event` gets it after it is stored.
 
     Attributes:
         action: the kind of change.

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from typing import Protocol
 from uuid import UUID
 
 from vault_domain.entities.errors import InvalidInputError
@@ -19,6 +20,23 @@ _EXACT = {str}
 _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 """All stored times are earlier than this."""
+
+
+class Texts(Protocol):
+    """A list, tuple, set or other collection of texts.
+
+    Type checkers refuse one text, although a `str` is a sequence of texts: its `__contains__` takes only texts.
+    """
+
+    def __contains__(self, value: object, /) -> bool:
+        """Return whether this is one of the texts."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Return an iterator over the texts."""
+
+
+Scopes = Texts | Iterator[str]
+"""The scopes that a caller gives: several texts, and not one text with several scopes in it."""
 
 
 def plain_text(value: object) -> str | None:
@@ -74,7 +92,7 @@ def as_error_code(value: object) -> str:
     return text
 
 
-def as_scopes(value: object) -> tuple[str, ...]:
+def as_scopes(value: Scopes | None) -> tuple[str, ...]:
     """Return scopes as a tuple of RFC 6749 scope tokens, without duplicates, in the order given."""
     if value is None or value == ():
         return ()

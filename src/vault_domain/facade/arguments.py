@@ -11,6 +11,7 @@ from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.page import MAX_PAGE
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import (
+    Scopes,
     as_count,
     as_duration,
     as_error_code,
@@ -183,7 +184,7 @@ def as_generation(generation: object) -> int | None:
     return as_count(generation, "expected_generation", least=0, most=_MOST_GENERATIONS)
 
 
-def as_draft(key: object, secret: Secret, expires_at: object = None, scopes: object = None) -> TokenDraft:
+def as_draft(key: object, secret: Secret, expires_at: object = None, scopes: Scopes | None = None) -> TokenDraft:
     """Return a draft of one value."""
     return TokenDraft(as_key(key), secret, as_time(expires_at, "expires_at"), scopes=as_scopes(scopes))
 

@@ -14,7 +14,7 @@ from vault_domain.entities.page import Page, walk_pages
 from vault_domain.entities.reports import HealthReport, Readiness, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
-from vault_domain.entities.text import as_duration, as_error_code, as_label, as_provider, as_tenant_id
+from vault_domain.entities.text import Scopes, as_duration, as_error_code, as_label, as_provider, as_tenant_id
 from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableToken
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
@@ -85,7 +85,7 @@ class TokenVault:
         value: Secret | str,
         *,
         expires_at: datetime | None = None,
-        scopes: Iterable[str] | None = None,
+        scopes: Scopes | None = None,
         expected_generation: int | None = None,
     ) -> TokenInfo:
         """Store a value under a key, replacing a stored one; the status becomes VALID and the error code is cleared.

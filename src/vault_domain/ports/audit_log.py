@@ -59,8 +59,8 @@ class AuditLog(Protocol):
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
         """Return the latest events that `page` would return and that match ``sought``, in the same order."""
 
-    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
-        """Append events that no mutation writes.
+    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
+        """Append events that no mutation writes; the change has the appended events, with their times.
 
         Args:
             noticed: the events.

@@ -59,7 +59,7 @@ def check(token_vault):
     ]
     shown = token_vault("doctor", "--refreshers", "doctor_host:REFRESHERS")
     assert shown.code == 15
-    assert "for example: t2 google ann@example.com" in shown.out
+    assert "for example  t2 google ann@example.com" in shown.out
     assert "4 accounts were examined" in shown.out
     for secret in ("access-value", "refresh-value", "client-secret", SECRET):
         assert secret not in done.out + done.stderr + shown.out + shown.stderr

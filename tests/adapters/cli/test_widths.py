@@ -25,9 +25,13 @@ from vault_adapters import (
     TokenStatus,
 )
 from vault_adapters.cli import key_views, views
+from vault_adapters.cli.commands.doctor import show
 from vault_adapters.cli.commands.watching import show_report
+from vault_adapters.cli.examining import Result
 from vault_adapters.cli.terminal import TerminalScreen
 from vault_adapters.configuration.config import VaultConfig
+from vault_domain.entities.findings import FindingCode
+from vault_domain.rules.advice import finding
 
 WIDTHS = [60, 80, 120, 160]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -130,6 +134,20 @@ def test_health(shown):
     report = HealthReport(tuple(counts), incidents=(Incident(providers[1], "invalid_client", NOW, NOW),))
     show_report(report, screen)
     assert_whole(text(), [*providers, "invalid_client", "1234567"])
+
+
+def test_doctor(shown):
+    screen, text = shown
+    provider = "a-provider-with-a-name-of-sixty-four-characters-0123456789abcdef"
+    identifiers = [*IDENTIFIERS, "=cmd|'/c calc'!A1", "many words " * 20 + "at the end"]
+    accounts = [Account(tenant, provider, identifier) for tenant in TENANTS for identifier in identifiers]
+    found = [
+        finding(code, provider=provider, accounts=len(accounts), examples=tuple(accounts))
+        for code in (FindingCode.RECONNECT_REQUIRED, FindingCode.REFRESH_TOKEN_ENDING)
+    ]
+    show(Result(found, len(accounts)), screen)
+    assert_whole(text(), [*TENANTS, *identifiers, *(f"{each.code.value}: {provider}" for each in found)])
+    assert all(f"{each.tenant_id} {provider} {each.identifier or ''}".strip() in text() for each in accounts)
 
 
 def test_blocks_beside_each_other(shown):

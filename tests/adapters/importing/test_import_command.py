@@ -292,6 +292,24 @@ def test_export_never_holds_a_value(token_vault):
 
 
 @on_sqlite
+async def test_exported_control_characters_come_back(token_vault, database):
+    names = ["\x1b[31mred", "\\x1b", "a\r\nb", "a\rb", "\n", "\x07\x7f\x9b", "\u202eabc", "\t\x1b", "'\x1b"]
+    token_vault("import", "--format", "tokens", "-", stdin=json_lines(*(plain_row(name, "v") for name in names)))
+    table = list(csv.DictReader(io.StringIO(token_vault("export", "t1", "--format", "csv").out, newline="")))
+    text = io.StringIO(newline="")
+    columns = ("tenant_id", "provider", "kind", "identifier")
+    copy = csv.DictWriter(text, (*columns, "value"))
+    copy.writeheader()
+    copy.writerows({**{name: row[name] for name in columns}, "value": "again"} for row in table)
+    done = token_vault("import", "--format", "tokens", "--overwrite", "-", "--json", stdin=text.getvalue())
+    assert counts(done) == (0, len(names), 0, 0)
+    assert [await value_of(database, name) for name in names] == ["again"] * len(names)
+    lines = token_vault("export", "t1").out
+    assert lines.isascii()
+    assert {mark for mark in lines if not mark.isprintable()} == {"\n"}
+
+
+@on_sqlite
 async def test_export_keeps_formulas_out_of_spreadsheets_and_import_reads_them_back(token_vault, database):
     names = ["=cmd|' /C calc'!A0", "+972501234567", "@x", "-1", "'=1", "'a", "\t=1", 'plain, "quoted"']
     rows = [plain_row(name, f"={name}", scopes=["=a", "b"]) for name in names]

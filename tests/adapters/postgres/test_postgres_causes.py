@@ -97,6 +97,25 @@ async def test_too_many_connections(own_url, caplog):
         told(await opening(url), caplog, "too_many_connections", ":5432/causes_")
 
 
+async def test_the_server_takes_no_more_connections(caplog):
+    """The last connections are reserved for superusers; then there are none."""
+    few = {"max_connections": "6", "superuser_reserved_connections": "2", "max_wal_senders": "0"}
+    with start_postgres(settings=few) as server, contextlib.ExitStack() as held:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f"CREATE ROLE {CROWDED} LOGIN; CREATE SCHEMA {SCHEMA} AUTHORIZATION {CROWDED}")
+        url = as_user(server.url, CROWDED)
+        for _ in range(4):
+            held.enter_context(psycopg.connect(url))
+        told(await opening(url), caplog, "too_many_connections", ":5432/postgres")
+        for _ in range(2):
+            held.enter_context(psycopg.connect(server.url))
+        caplog.clear()
+        told(await opening(server.url), caplog, "too_many_connections", ":5432/postgres")
+        held.close()
+        async with open_postgres_store(url, migrate=True, schema=SCHEMA) as store:
+            await prepare(store)
+
+
 async def test_tls_is_refused(own_url, caplog):
     with fault_proxy(own_url) as proxy:
         url = f"{proxy.url}?sslmode=require&application_name=billing"

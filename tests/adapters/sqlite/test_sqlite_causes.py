@@ -85,9 +85,12 @@ async def test_another_process_holds_the_lock(tmp_path):
             other.close()
 
 
-async def test_a_file_is_read_only(tmp_path):
-    async with open_sqlite_store(str(tmp_path / "vault.db"), migrate=True, clock=None, timeout=SHORT) as store:
+async def test_a_file_is_read_only(tmp_path, caplog):
+    path = tmp_path / "vault.db"
+    async with open_sqlite_store(str(path), migrate=True, clock=None, timeout=SHORT) as store:
         await prepare(store)
         await store.tokens._database._writer.execute_fetchall("PRAGMA query_only = ON")
-        assert await failing(store.tokens.store([write()], actor=None)) == "read_only"
-        assert (await store.tokens.get(ACCESS)).row is None
+        for _ in range(2):
+            assert await failing(store.tokens.store([write()], actor=None)) == "read_only"
+            assert (await store.tokens.get(ACCESS)).row is None
+    assert warnings(caplog) == [f"the SQLite database {path} fails: read_only"]

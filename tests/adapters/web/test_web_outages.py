@@ -12,7 +12,7 @@ from tests.adapters.web.test_web_pages import account_path
 from tests.support.databases import SqliteFile
 from tests.support.fault_proxy import fault_proxy
 
-from vault_adapters import Account, StorageError, VaultConfig, generate_encryption_secret, open_vault
+from vault_adapters import Account, HealthReport, StorageError, VaultConfig, generate_encryption_secret, open_vault
 from vault_adapters.web import dashboard, reading
 
 ACCOUNT = Account("tenant-1", "google", "owner@example.com")
@@ -131,6 +131,23 @@ async def test_what_is_remembered_ends_with_time_and_number():
     for number in range(200):
         await reader.ask(number, gone.value)
     assert (await reader.ask("first", gone.fail)).value is None
+
+
+class Standby:
+    """A vault whose database takes no writes."""
+
+    report = HealthReport(store_error="storage", store_reason="read_only", store_time=datetime(2026, 1, 1, tzinfo=UTC))
+
+    async def health(self):
+        return self.report
+
+
+async def test_a_standby_shows_what_it_counts_now():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    reader, standby = reading.Reader(lambda: now), Standby()
+    answer = await reader.health(standby)
+    assert (answer.value, answer.problem.reason, answer.known_at) == (standby.report, "read_only", now)
+    assert answer.problem.message == "the database takes no writes"
 
 
 async def test_a_vault_that_never_answers_does_not_hold_a_page(monkeypatch, vault):

@@ -25,12 +25,15 @@ class DictAuditLog:
 
     async def append(self, noticed, *, apart):
         def work(transaction):
+            appended = []
             for each in noticed:
                 event = evolve(each.event, occurred_at=transaction.now - each.age)
                 if apart is None or not _was_told(transaction, event, transaction.now - apart):
                     transaction.append([event])
+                    appended.append(event)
+            return Change(None, appended)
 
-        await self._database.transact(work, self._clock)
+        return await self._database.transact(work, self._clock)
 
     async def prune(self, older_than, *, actor):
         def work(transaction):

@@ -12,7 +12,7 @@ from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.progress import waiting
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
 from vault_adapters.cli.screen import Cell, Content, Screen, open_screen, print_json
-from vault_domain import InvalidInputError
+from vault_domain import Account, InvalidInputError
 from vault_domain.entities.findings import Finding, Severity
 
 _COLUMNS = ("severity", "finding", "provider", "accounts")
@@ -43,7 +43,7 @@ def doctor(
     if json:
         print_json(_as_json(result))
     else:
-        _show(result, open_screen())
+        show(result, open_screen())
     return ExitCode.AT_RISK if any(found.is_risk for found in result.findings) else ExitCode.OK
 
 
@@ -72,7 +72,8 @@ def _finding_json(found: Finding) -> dict[str, Any]:
     }
 
 
-def _show(result: Result, screen: Screen) -> None:
+def show(result: Result, screen: Screen) -> None:
+    """Show an examination's findings."""
     if result.findings:
         screen.table(_COLUMNS, [_row(found) for found in result.findings])
         for found in result.findings:
@@ -93,6 +94,8 @@ def _explain(found: Finding, screen: Screen) -> None:
     if found.detail is not None:
         screen.text(f"detail: {found.detail}")
     screen.text(f"what to do: {found.action}")
-    for account in found.examples:
-        names = (account.tenant_id, account.provider, account.identifier)
-        screen.text("for example: " + " ".join(name for name in names if name is not None))
+    screen.fields([("for example", _name(account)) for account in found.examples])
+
+
+def _name(account: Account) -> str:
+    return " ".join(name for name in (account.tenant_id, account.provider, account.identifier) if name is not None)

@@ -165,10 +165,25 @@ def _json_row(row: dict[str, Any]) -> None:
     sys.stdout.write(json_lines.dumps(row) + "\n")
 
 
+class _UnixLines:
+    """Writes rows to standard output, each with a line feed at its end.
+
+    A `csv.writer` of Python 3.11 quotes only the line ends that it writes itself. So it ends rows with both characters,
+    to quote a text that holds a carriage return alone, at which a reader would end the row.
+    """
+
+    def write(self, row: str) -> None:
+        """Write one row."""
+        sys.stdout.write(row.removesuffix(_LINE_END) + "\n")
+
+
+_LINE_END = "\r\n"
+
+
 def _csv_rows(*, raw: bool) -> Callable[[dict[str, Any]], None]:
     # Use UTF-8, because CSV has no escapes for characters that another encoding lacks.
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    table = csv.DictWriter(sys.stdout, TOKEN_MEMBERS, lineterminator="\n")
+    table = csv.DictWriter(_UnixLines(), TOKEN_MEMBERS, lineterminator=_LINE_END)
     table.writeheader()
     is_terminal = sys.stdout.isatty()
 

@@ -140,8 +140,8 @@ class PostgresAuditLog:
         [(xid,)] = await self._database.fetch(self._queries["get_horizon"])
         return {"horizon": xid}
 
-    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
-        """Append events that no mutation writes."""
+    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
+        """Append events that no mutation writes; return them."""
         parameters: dict[str, Any] = {
             "tenant_ids": [each.event.tenant_id or "" for each in noticed],
             "actions": [each.event.action.value for each in noticed],
@@ -155,15 +155,15 @@ class PostgresAuditLog:
             "apart": None if apart is None else micros(apart),
         }
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> list[Row]:
             sent = parameters | {"now": transaction.now}
             if apart is not None:  # otherwise, two processes might both find that the event is not stored yet
                 await transaction.fetch(_LOCK)
                 if self._database.is_distributed:
                     sent = _untold(sent, await transaction.fetch(self._queries["find_told_failures"], sent))
-            await transaction.execute(self._queries["append_audit_events"], sent)
+            return await transaction.fetch(self._queries["append_audit_events"], sent)
 
-        await self._database.transact(work)
+        return Change(None, [_appended(row) for row in await self._database.transact(work)])
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
         """Drop the partitions whose events are all old, and delete the other old events in batches."""
@@ -222,6 +222,20 @@ def _untold(parameters: dict[str, Any], told: Sequence[Row]) -> dict[str, Any]:
 
 def _identifier_of(event: AuditEvent) -> str | None:
     return None if event.account is None else event.account.identifier or ""
+
+
+def _appended(row: Row) -> AuditEvent:
+    action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
+    return AuditEvent(
+        AuditAction(action),
+        occurred_at,
+        tenant_id=tenant_id,
+        account=Account(tenant_id, provider, identifier) if tenant_id and provider else None,
+        kind=TokenKind(kind) if kind else None,
+        generation=generation,
+        actor=actor,
+        code=code,
+    )
 
 
 def _place(row: Row) -> tuple[int, int]:

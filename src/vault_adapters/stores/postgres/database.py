@@ -138,11 +138,11 @@ class Reader:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows. If the connection is lost, try once more on another connection."""
-        return await translated(self._try_twice(query, sql, parameters), self._connections.peer)
+        return await translated(self._try_twice(query, sql, parameters), self._connections.peer, reads=True)
 
     async def fetch_together(self, statements: Sequence[tuple[str, Parameters]]) -> list[list[Row]]:
         """Send several queries at once; return the rows of each. See `fetch`."""
-        return await translated(self._try_twice(query_together, statements), self._connections.peer)
+        return await translated(self._try_twice(query_together, statements), self._connections.peer, reads=True)
 
     async def _try_twice(self, run: Callable[..., Awaitable[T]], *what: object) -> T:
         if self._connection is None:

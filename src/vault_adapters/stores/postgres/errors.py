@@ -22,7 +22,9 @@ _PASSING = {
 }
 
 
-async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False, answers: bool = True) -> T:
+async def translated(
+    work: Awaitable[T], peer: Peer, *, opening: bool = False, answers: bool = True, reads: bool = False
+) -> T:
     """Await ``work``; raise each error of the driver as a `StorageError` with only the error's cause and SQLSTATE.
 
     - The server's message and DETAIL are left out, because they may repeat values that were sent.
@@ -36,6 +38,7 @@ async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False, a
         opening: whether ``work`` opens connections; if so, errors of other libraries are translated too, such as
             those of the resolver.
         answers: whether a success of ``work`` shows that the database works. Giving back a connection does not.
+        reads: whether ``work`` only reads, so that its success does not show that the database takes writes.
     """
     failure: BaseException
     try:
@@ -55,7 +58,7 @@ async def translated(work: Awaitable[T], peer: Peer, *, opening: bool = False, a
         failure = error.with_traceback(None)
     else:
         if answers:
-            peer.faults.worked()
+            peer.faults.worked(only_read=reads)
         return result
     finally:
         del work  # releases the coroutine with its frames

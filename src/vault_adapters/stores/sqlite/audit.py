@@ -67,17 +67,20 @@ class SqliteAuditLog:
         rows = await self._database.fetch(self._queries["latest_audit_events"], parameters | {"limit": limit})
         return sound(rows[::-1], lambda row: _event(row, tenant_id))
 
-    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> None:
-        """Append events that no mutation writes."""
+    async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
+        """Append events that no mutation writes; return them."""
 
-        async def work(transaction: Transaction) -> None:
+        async def work(transaction: Transaction) -> list[AuditEvent]:
+            appended = []
             for each in noticed:
                 event = evolve(each.event, occurred_at=transaction.now - each.age)
                 after = None if apart is None else {"after": to_micros(transaction.now - apart)}
                 if after is None or not await self._was_told(transaction, _parameters(event) | after):
                     await append_events(transaction, self._queries, [event])
+                    appended.append(event)
+            return appended
 
-        await self._database.transact(work)
+        return Change(None, await self._database.transact(work))
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
         """Delete old events in batches, so that other writers can write between two batches."""

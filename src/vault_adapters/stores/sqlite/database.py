@@ -156,7 +156,7 @@ class SqliteDatabase:
         self._check_loop()
         end = self._end()
         query = partial(self._reader.execute_fetchall, sql, parameters or {})
-        with self._errors.translated():
+        with self._errors.translated(reads=True):
             if self._identity is not None:
                 self._identity.check_for_read()
             if self._reader is not self._writer:

@@ -64,11 +64,12 @@ class FileErrors:
         self.faults = FaultLog(_log, self.name, time.monotonic)
 
     @contextmanager
-    def translated(self, *, answers: bool = True) -> Iterator[None]:
+    def translated(self, *, answers: bool = True, reads: bool = False) -> Iterator[None]:
         """Raise errors of the driver and of the file system as a `StorageError` with only their cause and name.
 
         Args:
             answers: whether a success shows that the database works. Closing it does not.
+            reads: whether only reads are done, so that a success does not show that the database takes writes.
         """
         try:
             yield
@@ -87,7 +88,7 @@ class FileErrors:
             name, cause = "the vault is closed", causes.CLOSED
         else:
             if answers:
-                self.faults.worked()
+                self.faults.worked(only_read=reads)
             return
         if cause != causes.CLOSED:
             self.faults.failed(cause)

@@ -107,13 +107,13 @@ class AuditCases(ContractFixtures):
         elsewhere = evolve(failed, tenant_id="t2", account=Account("t2", "google", "ann"))
         others = [evolve(failed, generation=4), evolve(failed, code="key"), elsewhere]
         known = len(await events_of(vault))
-        await store.audit.append([Noticed(failed, 2 * MINUTE)], apart=HOUR)
-        await store.audit.append([Noticed(event) for event in (failed, *others)], apart=HOUR)
+        first = await store.audit.append([Noticed(failed, 2 * MINUTE)], apart=HOUR)
+        second = await store.audit.append([Noticed(event) for event in (failed, *others)], apart=HOUR)
         stored = (await events_of(vault))[known:]
-        assert [evolve(event, cursor=None) for event in stored] == [
-            evolve(failed, occurred_at=clock.now() - 2 * MINUTE),
-            *others,
-        ]
+        expected = [evolve(failed, occurred_at=clock.now() - 2 * MINUTE), *others]
+        assert [evolve(event, cursor=None) for event in stored] == expected
+        appended = [*first.events, *second.events]
+        assert sorted(appended, key=repr) == sorted(expected, key=repr)
         clock.advance(HOUR)
         await store.audit.append([Noticed(failed)], apart=HOUR)
         assert len((await events_of(vault))[known:]) == len(stored) + 1
@@ -138,7 +138,8 @@ class AuditCases(ContractFixtures):
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
         known = len(await events_of(vault))
-        async with self.vault_over(store, evolve(CONFIG, audit_reads=wanted)) as reader:
+        told: list[AuditEvent] = []
+        async with self.vault_over(store, evolve(CONFIG, audit_reads=wanted), on_event=told.append) as reader:
             view = reader.with_actor("user:7", reason="support")
             for _ in range(3):
                 await view.get_token(ACCESS)
@@ -148,6 +149,7 @@ class AuditCases(ContractFixtures):
                 await view.ensure_access_token(ACCOUNT)
         events = (await events_of(vault))[known:]
         assert {event.action for event in events} <= {AuditAction.TOKEN_READ}
+        assert sorted(told, key=repr) == sorted((evolve(event, cursor=None) for event in events), key=repr)
         assert sorted(event.kind or "" for event in events) == kinds
         assert {(event.actor, event.code, event.generation) for event in events} <= {("user:7", "support", 1)}
         with pytest.raises(InvalidInputError):

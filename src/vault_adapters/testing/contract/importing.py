@@ -85,7 +85,8 @@ class ImportCases(ContractFixtures):
 
     async def test_times_in_the_future_become_the_present(self, vault: TokenVault, clock: ManualClock) -> None:
         later = clock.now() + timedelta(hours=2)
-        await vault.import_tokens([ImportedToken(ACCESS, Secret("v"), **dict.fromkeys(_TIMES, later))])
+        times: dict[str, Any] = dict.fromkeys(_TIMES, later)
+        await vault.import_tokens([ImportedToken(ACCESS, Secret("v"), **times)])
         info = (await tokens_of(vault))[ACCESS]
         assert info.expires_at == later
         assert {getattr(info, name) for name in _TIMES if name != "expires_at"} == {clock.now()}
@@ -124,7 +125,7 @@ class ImportCases(ContractFixtures):
     ) -> None:
         await vault.store_token(ACCESS, "v1")
         clock.advance(timedelta(hours=1))
-        time = {"last_refreshed_at": THEN} if refreshed else {}
+        time: dict[str, Any] = {"last_refreshed_at": THEN} if refreshed else {}
         rows = [evolve(row(ACCESS, f"day {day}", day=day), **time) for day in days]
         await vault.import_tokens([rows[0], *others(apart), rows[1], row(key("new"), "v")], overwrite=True)
         infos = await tokens_of(vault)

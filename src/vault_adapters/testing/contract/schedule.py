@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -88,7 +89,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
     ) -> None:
         [write] = await answer(store, keys=[ACCESS])
         [other] = await answer(store, keys=[evolve(ACCESS, provider="other")])
-        past = {"created_at": clock.now() - 4 * HOUR} | {field: clock.now() - HOUR}
+        past: dict[str, Any] = {"created_at": clock.now() - 4 * HOUR} | {field: clock.now() - HOUR}
         batch = [
             ImportedToken(each.key, Secret("v"), **past).seal(each.sealed, each.lead, due_in)
             for each, due_in in ((write, 3 * HOUR), (other, None))

@@ -45,7 +45,7 @@ class AuditService:
 
     Args:
         log: the audit log.
-        sink: takes the events of prunings.
+        sink: takes the events of reads, after they were stored, and of prunings.
         monotonic: a monotonic clock, in seconds.
         reads: which reads are audited; None: none.
         retention: age from which sweeps prune events; None: never.
@@ -92,20 +92,21 @@ class AuditService:
         )
         self._note(event, (info.value_id, actor, reason), _READ_SECONDS)
 
-    def unreadable(self, event: AuditEvent) -> None:
-        """Note that a value did not decrypt."""
+    def unreadable(self, event: AuditEvent) -> bool:
+        """Note that a value did not decrypt; return False if an equal event was noted within the last hour."""
         place = (event.account, event.kind, event.generation, event.code)
-        self._note(event, place, _HOUR.total_seconds())
+        return self._note(event, place, _HOUR.total_seconds())
 
-    def _note(self, event: AuditEvent, place: tuple[object, ...], seconds: float) -> None:
+    def _note(self, event: AuditEvent, place: tuple[object, ...], seconds: float) -> bool:
         now = self._monotonic()
         if now < self._seen.get(place, now):
-            return
+            return False
         if len(self._pending) >= _MOST_PENDING:
             self._dropped += 1
-            return
+            return True
         self._seen[place] = now + seconds
         self._pending.append((event, now))
+        return True
 
     async def flush(self) -> None:
         """Store the collected events; if the database fails, keep them for the next flush."""
@@ -119,11 +120,13 @@ class AuditService:
         for number, (batch, apart) in enumerate(batches):
             noticed = [Noticed(event, timedelta(seconds=max(now - noted, 0.0))) for event, noted in batch]
             try:
-                await self._audit.append(noticed, apart=apart)
+                change = await self._audit.append(noticed, apart=apart)
             except StorageError as error:
                 self._pending = [each for waiting, _ in batches[number:] for each in waiting] + self._pending
                 _log.warning("audit events of reads wait for the database (%s)", error.code)
                 return
+            if apart is None:  # hosts got the events of values that do not decrypt when these were noted
+                self._sink.publish(change.events)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> int:
         """Delete events that are older than ``older_than``; return their number."""

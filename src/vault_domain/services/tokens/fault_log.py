@@ -6,6 +6,8 @@ import logging
 import math
 from collections.abc import Callable
 
+from vault_domain.entities.causes import WRITE_CAUSES
+
 _QUIET_SECONDS = 60.0
 """Shortest time in seconds between two lines about the same cause, for faults that come and go."""
 
@@ -43,12 +45,15 @@ class FaultLog:
         self._is_told = True
         self._log.warning("%s fails: %s", self.name, cause)
 
-    def worked(self) -> None:
+    def worked(self, *, only_read: bool = False) -> None:
         """Note a success; log it if a failure since the last success was logged.
 
         The line tells the number of failures since the last such line.
+
+        Args:
+            only_read: whether the success was a read, which does not end a fault that only writes meet.
         """
-        if self._cause is None:
+        if self._cause is None or (only_read and self._cause in WRITE_CAUSES):
             return
         if self._is_told:
             self._log.warning("%s works again; failures: %d, the last one: %s", self.name, self._count, self._cause)

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from vault_domain.entities.causes import WRITE_CAUSES
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
@@ -44,14 +45,18 @@ class HealthService:
     async def report(self, tenant_id: str | None) -> HealthReport:
         """Return the health of the tokens (of one tenant or of all), the store and the master key.
 
-        If the store does not answer a quick check, nothing is counted, so that the report comes within two seconds.
+        If the store does not answer a quick check, nothing is counted, so that the report comes within two seconds. A
+        store that takes no writes still answers reads, so its tokens and incidents are reported beside the error.
         """
         errors = await self._readiness.errors(_PATIENCE)
         store, key = errors.get(STORE), errors.get(MASTER_KEY)
         counts: tuple[HealthCount, ...] = ()
-        if store is None:
-            counts, store = await self._count(tenant_id)
-        incidents, time = await self._incidents() if store is None else ((), None)
+        incidents: tuple[Incident, ...] = ()
+        time: datetime | None = None
+        if store is None or store.reason in WRITE_CAUSES:
+            counts, failure = await self._count(tenant_id)
+            incidents, time = await self._incidents() if failure is None else ((), None)
+            store = failure or store
         return HealthReport(
             counts,
             self._opener.failed_reads.count(tenant_id),

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import evolve, frozen
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.audit import READ_ACTIONS, AuditEvent
 from vault_domain.entities.token import NO_VALUE, DamagedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry
@@ -151,7 +151,7 @@ class HeldAnswers:
         An event without an account concerns all accounts of its tenant; an event without a tenant, all accounts.
         """
         for event in events if self._by_account or self._begun else ():
-            if event.action is not AuditAction.DECRYPTION_FAILED:
+            if event.action not in READ_ACTIONS:
                 for answers in (self._by_account, self._begun):
                     answers.update({held.account: evolve(held, changed=True) for held in _concerned(event, answers)})
 

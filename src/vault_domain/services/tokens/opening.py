@@ -30,7 +30,8 @@ class TokenOpener:
         cipher: decrypts.
         sink: takes the events of failed reads.
         tokens: tells whether a value that does not decrypt is still stored.
-        note: called with each of these events, to store it in the audit log.
+        note: called with each of these events, to store it in the audit log; returns False if an equal event was
+            noted within the last hour. Then the failure is logged at DEBUG instead of ERROR.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class TokenOpener:
         cipher: Cipher,
         sink: EventSink,
         tokens: TokenRepository,
-        note: Callable[[AuditEvent], None] = lambda event: None,
+        note: Callable[[AuditEvent], bool] = lambda event: True,
     ) -> None:
         self._cipher = cipher
         self._sink = sink
@@ -130,16 +131,6 @@ class TokenOpener:
         self.failed_reads.add(key.tenant_id)
         # A row of another key belongs to somebody else, so nothing of it is reported under the key that was asked for.
         own = row if isinstance(row, StoredToken) and reason != WRONG_ROW else None
-        if own is None:
-            _log.error("a stored row could not be used: reason %s", reason)
-        else:
-            _log.error(
-                "a stored value could not be decrypted: token id %s, generation %d, data key %s, reason %s",
-                own.info.id,
-                own.info.generation,
-                own.sealed.data_key_id.hex(),
-                reason,
-            )
         event = AuditEvent(
             AuditAction.DECRYPTION_FAILED,
             now,
@@ -149,8 +140,19 @@ class TokenOpener:
             generation=None if own is None else own.info.generation,
             code=reason,
         )
+        level = logging.ERROR if self._note(event) else logging.DEBUG
+        if own is None:
+            _log.log(level, "a stored row could not be used: reason %s", reason)
+        else:
+            _log.log(
+                level,
+                "a stored value could not be decrypted: token id %s, generation %d, data key %s, reason %s",
+                own.info.id,
+                own.info.generation,
+                own.sealed.data_key_id.hex(),
+                reason,
+            )
         self._sink.publish([event])
-        self._note(event)
         return DecryptionError(account=key.account, keys=[key])
 
 

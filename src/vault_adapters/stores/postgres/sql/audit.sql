@@ -54,7 +54,7 @@ ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes. If a time between equal events is given, all events are failed decryptions,
+-- Append events that no mutation writes; return them. If a time between equal events is given, all events are failed decryptions,
 -- and an event is skipped if an equal one was stored within that time; the query reads the partial index.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
@@ -70,6 +70,7 @@ WHERE %(apart)b::bigint IS NULL OR NOT EXISTS (
         AND e.provider = n.provider AND e.identifier = n.identifier AND e.kind = n.kind
         AND e.generation IS NOT DISTINCT FROM n.generation AND e.code IS NOT DISTINCT FROM n.code)
 ORDER BY n.ord
+RETURNING action, occurred_at, nullif(tenant_id, '') AS tenant, provider, identifier, kind, generation, actor, code
 
 -- name: find_old_audit_events
 -- Get the time before which events are deleted.

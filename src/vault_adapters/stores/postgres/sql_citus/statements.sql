@@ -4,8 +4,9 @@
 SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes. The events come from parameters and not from a table. So Citus computes each
--- event's place in the audit log (xid, seq) on the node that runs this statement, and not on the tenants' nodes.
+-- Append events that no mutation writes; return them. The events come from parameters and not from a table. So Citus
+-- computes each event's place in the audit log (xid, seq) on the node that runs this statement, and not on the tenants'
+-- nodes.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
@@ -14,6 +15,7 @@ FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(p
     %(identifiers)b::text[], %(kinds)b::text[], %(generations)b::bigint[], %(actors)b::text[], %(codes)b::text[])
     WITH ORDINALITY n (tenant_id, action, age, provider, identifier, kind, generation, actor, code, ord)
 ORDER BY n.ord
+RETURNING action, occurred_at, nullif(tenant_id, '') AS tenant, provider, identifier, kind, generation, actor, code
 
 -- name: find_told_failures
 -- Find the failed decryptions of some tenants for which an event was appended lately, so that no second one is
