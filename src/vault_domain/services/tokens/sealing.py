@@ -18,7 +18,7 @@ from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.schedule import idle_limit, lead
+from vault_domain.rules.schedule import lead, longest_wait
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -101,8 +101,8 @@ def sealed_by(sealer: Sealer, draft: TokenDraft) -> SealedToken:
 
 def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> W:
     """Return the write that stores a draft with its sealed value, and tells when its account is due."""
-    due_in = idle_limit(draft.key.provider, policy) if draft.key.kind is TokenKind.ACCESS_TOKEN else None
-    return draft.seal(value, lead(draft.key.kind, draft.lifetime, policy, draft.key.provider), due_in)
+    kind, provider = draft.key.kind, draft.key.provider
+    return draft.seal(value, lead(kind, draft.lifetime, policy, provider), longest_wait(kind, provider, policy))
 
 
 def with_expiry(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:
