@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.keyring import Keyring
@@ -33,6 +34,7 @@ from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.census import CensusService
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.hosts import ApiHosts
@@ -86,6 +88,7 @@ def vault_services(
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients = store.refreshes, Clients(refreshers)
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
+    store_time = partial(time_of, store.tokens)
     guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
@@ -105,7 +108,7 @@ def vault_services(
         tokens=tokens,
         auditing=auditing,
         waker=waker,
-        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients),
+        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients, store_time),
         listing=listing,
         readiness=readiness,
         health=health,
@@ -114,7 +117,7 @@ def vault_services(
         sweeping=sweeping,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),
-        importing=ImportService(store.imports, cipher, sink, tasks, policy),
+        importing=ImportService(store.imports, cipher, sink, tasks, policy, store_time),
         reviving=RevivalService(store.revivals, sink),
         hosts=ApiHosts(refreshers, tasks),
         states=StateService(cipher, store.states),

@@ -15,6 +15,7 @@ from tests.support.prepared_schemas import PreparedSchemas
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.fixtures import ACCESS
+from vault_adapters.testing.contract.idle_schedule import IdleScheduleCases
 from vault_adapters.testing.contract.rotation import DataKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.tokens import TokenCases
@@ -59,7 +60,7 @@ async def _open(url, schema, *, migrate):
         pass
 
 
-class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases):
+class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCases):
     @pytest.fixture
     def lent(self, seeming_schemas):
         with seeming_schemas.lend() as schema:

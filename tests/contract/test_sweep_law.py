@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from vault_adapters import (
     Account,
+    ImportedToken,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
@@ -35,7 +36,15 @@ from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh import exchange
 
 SECOND = timedelta(seconds=1)
-ROTATIONS = {"strict": Rotation.strict(), "grace": Rotation.grace(120), "steady": Rotation.non_rotating()}
+ROTATIONS = {
+    "strict": Rotation.strict(),
+    "grace": Rotation.grace(120),
+    "steady": Rotation.non_rotating(),
+    "idle": Rotation.strict(),
+    "idle-steady": Rotation.non_rotating(),
+}
+IDLE = {"idle": timedelta(seconds=600), "idle-steady": timedelta(seconds=600)}
+"""The providers whose refresh tokens lapse unused."""
 ANSWERS = {
     "answered": lambda: TokenSet("access", "refresh", expires_in=timedelta(hours=1)),
     "answered without a refresh token": lambda: TokenSet("access", expires_in=timedelta(minutes=12)),
@@ -60,6 +69,7 @@ changes = st.one_of(
     st.tuples(st.just("set for"), identifiers, seconds, st.booleans()),
     st.tuples(st.just("store"), identifiers, stored_kinds, st.none() | seconds),
     st.tuples(st.just("store many"), identifiers, both_kinds, st.none() | seconds),
+    st.tuples(st.just("import"), identifiers, st.sampled_from([*MANY, *((kind,) for kind in MANY[0])]), seconds),
     st.tuples(st.just("mark"), identifiers, stored_kinds),
     st.tuples(st.just("delete"), identifiers, stored_kinds),
     st.tuples(st.just("abandon"), identifiers),
@@ -76,8 +86,9 @@ class Provider:
 
     spends = TokenKind.REFRESH_TOKEN
 
-    def __init__(self, rotation):
+    def __init__(self, rotation, idle_lifetime):
         self.rotation = rotation
+        self.idle_lifetime = idle_lifetime
         self.answer = "answered"
         self.called = []
         self.meanwhile = None
@@ -152,6 +163,12 @@ class World:
         items = [(each.key(kind), "value", expires_at) for each in accounts for kind in kinds]
         await self.vault.store_tokens(items)
 
+    async def do_import(self, account, kinds, age):
+        """Import tokens that were refreshed some time ago."""
+        past = self.clock.now() - age * SECOND
+        rows = [ImportedToken(account.key(kind), Secret("v"), last_refreshed_at=past) for kind in kinds]
+        await self.vault.import_tokens(rows, overwrite=True)
+
     async def do_move_while_refreshing(self, account, left, with_refresh, answer):
         """Another writer stores tokens while the request is open, so that the provider's answer comes too late."""
 
@@ -204,13 +221,13 @@ class World:
 async def make_world(opener, buffer, stack):
     clock = ManualClock()
     store = await stack.enter_async_context(opener(clock))
-    providers = {name: Provider(rotation) for name, rotation in ROTATIONS.items()}
+    providers = {name: Provider(rotation, IDLE.get(name)) for name, rotation in ROTATIONS.items()}
     secret = Secret("sweep-law-" + "0" * 40)
     config = VaultConfig(encryption_secret=secret, scrypt_log2_n=14, refresh_buffer=buffer)
     vault = await stack.enter_async_context(open_vault_over(store, config, refreshers=providers))
     timing = RefreshTiming()
     rules = {name: RefreshRule.of(TokenKind.REFRESH_TOKEN, rotation, timing) for name, rotation in ROTATIONS.items()}
-    return World(store, vault, clock, providers, RefreshPolicy(buffer), rules)
+    return World(store, vault, clock, providers, RefreshPolicy(buffer, idle_lifetimes=IDLE), rules)
 
 
 @pytest.mark.parametrize("buffer", [timedelta(seconds=20), timedelta(minutes=5)], ids=["short", "usual"])
@@ -235,6 +252,28 @@ def test_a_sweep_refreshes_what_the_rules_say(opener, buffer, monkeypatch):
         @example(("steady", [(("move while refreshing", "ann", 90, True, "not now"), 1, "answered")]))
         @example(("steady", [(("store many", "ann", MANY[0], 90), 1, "answered")]))
         @example(("steady", [(("store many", "ann", MANY[1], 90), 1, "answered")]))
+        @example(("idle", [(("store", "bob", TokenKind.REFRESH_TOKEN, None), 480, "answered")]))
+        @example(
+            (
+                "idle",
+                [
+                    (("store", "bob", TokenKind.ACCESS_TOKEN, 1), 30, "answered"),
+                    (("store", "bob", TokenKind.REFRESH_TOKEN, None), 1, "answered"),
+                ],
+            )
+        )
+        @example(("idle", [(("import", "bob", (TokenKind.REFRESH_TOKEN,), 300), 180, "answered")]))
+        @example(("idle", [(("delete", "ann", TokenKind.ACCESS_TOKEN), 480, "answered")]))
+        @example(
+            (
+                "idle-steady",
+                [
+                    (("store", "bob", TokenKind.REFRESH_TOKEN, None), 400, "answered"),
+                    (("store", "bob", TokenKind.ACCESS_TOKEN, None), 30, "answered"),
+                    (("delete", "bob", TokenKind.ACCESS_TOKEN), 90, "answered"),
+                ],
+            )
+        )
         def law(story):
             runner.run(run(*story))
 

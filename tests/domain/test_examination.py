@@ -4,11 +4,24 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vault_domain import Account, AccountInfo, ConnectionState, Incident, Readiness
+from vault_domain import (
+    Account,
+    AccountInfo,
+    ConnectionState,
+    Incident,
+    Readiness,
+    TokenHealth,
+    TokenInfo,
+    TokenKind,
+    TokenStatus,
+)
 from vault_domain.entities.clients import CLIENT_REASONS, MASS_REJECTION
 from vault_domain.entities.findings import FindingCode, Severity
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import NO_VALUE
 from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY
 from vault_domain.rules.advice import ADVICE
+from vault_domain.rules.connection import describe_account
 from vault_domain.rules.examination import LARGE_LOG, ProviderFacts, SetUp, clock_skew, setup_findings
 from vault_domain.services.tokens.examination import MOST_EXAMPLES, Examination
 
@@ -44,6 +57,35 @@ def test_states_of_accounts():
     assert codes(found) == ["reconnect_required", "refresh_token_ending", "refresh_failing"]
     assert [each.examples for each in found] == [(broken.account,), (failing.account,), (failing.account,)]
     assert [each.is_risk for each in found] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("left", "lifetime"), [(5, 5), (3, 5), (13, 27), (14, 60), (15, 60), (2, 5), (0, 5), (14, None)]
+)
+def test_a_refresh_token_ends_soon_when_the_health_report_says_so(left, lifetime):
+    lifetime = None if lifetime is None else lifetime * DAY
+    account = Account("t1", "acme")
+    token = TokenInfo(
+        id=NO_VALUE,
+        key=account.key(TokenKind.REFRESH_TOKEN),
+        status=TokenStatus.VALID,
+        error_code=None,
+        expires_at=NOW + left * DAY + SECOND,
+        scopes=(),
+        generation=1,
+        last_used_at=None,
+        last_refreshed_at=None,
+        lifetime=lifetime,
+        created_at=NOW,
+        updated_at=NOW,
+    )
+    described = describe_account(AccountRecord(account, {TokenKind.REFRESH_TOKEN: token}), NOW)
+    for moment in (NOW, NOW + SECOND):
+        is_expiring = token.health(moment) is TokenHealth.EXPIRING
+        examination = Examination(lambda _: SOUND, moment, 14 * DAY, has_journal=True)
+        examination.see(described)
+        if not token.is_expired(moment):
+            assert codes(examination.findings()) == (["refresh_token_ending"] if is_expiring else [])
 
 
 def test_findings_are_grouped_by_provider_and_show_a_few_examples():

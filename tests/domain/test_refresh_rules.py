@@ -31,7 +31,7 @@ from vault_domain.rules.refresh import (
     next_due,
 )
 from vault_domain.rules.refusals import backoff
-from vault_domain.rules.schedule import lead
+from vault_domain.rules.schedule import lead, longest_wait
 from vault_domain.rules.timing import RefreshTiming
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -437,6 +437,42 @@ def test_a_grant_is_refreshed_before_its_refresh_token_lapses_unused(expires_at)
     assert decide(stored, due, IDLE, STRICT) == Use(stored.tokens[TokenKind.ACCESS_TOKEN])
 
 
+@pytest.mark.parametrize("rule", [STRICT, STEADY])
+def test_a_grant_without_an_access_token_is_refreshed_before_its_refresh_token_lapses_unused(rule):
+    due = NOW + timedelta(minutes=48)
+    stored = record(REFRESH)
+    assert next_due(stored, NOW, IDLE, rule) == due
+    assert decide_ahead(stored, due - SECOND, IDLE, rule) == NothingStored()
+    assert isinstance(decide_ahead(stored, due, IDLE, rule), Claim)
+    assert next_due(stored, due + SECOND, IDLE, rule) == due + SECOND
+    refreshed = record(evolve(REFRESH, last_refreshed_at=NOW))
+    assert next_due(refreshed, NOW, IDLE, rule) == NOW + timedelta(hours=31) * 4 / 5
+
+
+def test_a_grant_without_an_access_token_is_left_alone_if_its_credential_does_not_lapse():
+    key = token(TokenKind.API_KEY, id_=1)
+    keyed = evolve(STRICT, spends=TokenKind.API_KEY)
+    for stored, policy, rule in ((record(REFRESH), POLICY, STRICT), (record(key), IDLE, keyed)):
+        assert next_due(stored, NOW, policy, rule) is None
+        assert decide_ahead(stored, NOW + timedelta(days=9), policy, rule) == NothingStored()
+
+
+def test_without_an_access_token_an_unknown_outcome_is_repeated_after_the_quiescence():
+    """No access token would be lost if the provider revoked the grant, so the last chance is not waited for."""
+    due = NOW + timedelta(minutes=48)
+    stored = record(REFRESH, **state_of(REFRESH, unknown_since=due, sent_at=due))
+    assert next_due(stored, due, IDLE, STRICT) == due + TIMING.quiescence
+    assert isinstance(decide_ahead(stored, due + TIMING.quiescence, IDLE, STRICT), Claim)
+
+
+@pytest.mark.parametrize("provider", ["acme", "other"])
+def test_a_new_value_of_a_grant_that_lapses_unused_sets_a_time(provider):
+    limit = timedelta(hours=31) * 4 / 5
+    waits = {TokenKind.ACCESS_TOKEN: limit, TokenKind.REFRESH_TOKEN: timedelta(0)} if provider == "acme" else {}
+    for kind in TokenKind:
+        assert longest_wait(kind, provider, IDLE) == waits.get(kind)
+
+
 def test_the_idle_life_begins_again_with_each_refresh():
     for refreshed in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
         tokens = [token(), REFRESH]
@@ -472,7 +508,7 @@ def test_after_an_unknown_outcome_a_strict_grant_is_left_alone_until_it_would_la
 
 @law
 @given(situations())
-def test_a_sweep_refreshes_only_a_valid_access_token_with_an_expiry_or_an_invalid_one(situation):
+def test_without_an_idle_limit_a_sweep_refreshes_only_a_valid_access_token_with_an_expiry_or_an_invalid_one(situation):
     stored, rule = situation
     assume(not _is_swept(stored))
     assert not isinstance(decide_ahead(stored, NOW, POLICY, rule), Claim)

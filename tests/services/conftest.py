@@ -31,6 +31,7 @@ from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
@@ -92,7 +93,9 @@ class Cases:
             observed=observed,
         )
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
-        self.accounts = AccountService(noticed.accounts, cipher, sink, revoker, POLICY, {}, clients)
+        self.accounts = AccountService(
+            noticed.accounts, cipher, sink, revoker, POLICY, {}, clients, lambda: time_of(noticed.tokens)
+        )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()

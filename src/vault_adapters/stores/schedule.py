@@ -8,6 +8,8 @@ from attrs import frozen
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.token import TokenInfo, TokenWrite
 
+_Stored = tuple[TokenWrite | ImportedWrite, datetime | None]
+
 
 @frozen
 class CommittedSchedule:
@@ -28,6 +30,14 @@ def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, no
     if write.due_in is not None:
         times.append(_used_at(write, now) + write.due_in)
     return min(times, default=None)
+
+
+def access_first(stored: Iterable[_Stored]) -> list[_Stored]:
+    """Return stored values, each with its expiry, so that the access tokens come first.
+
+    If an account's access token is stored together with other values, it decides when the account is due.
+    """
+    return sorted(stored, key=lambda each: each[0].lead is None)
 
 
 def _used_at(write: TokenWrite | ImportedWrite, now: datetime) -> datetime:

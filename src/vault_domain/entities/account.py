@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -167,6 +167,7 @@ class AccountInfo:
         expires_at: expiry of the access token, UTC, or None.
         refresh_token_expires_at: expiry of the refresh token, UTC; None if it is not known. Unless a refresh brings
             another refresh token or a later expiry, the user must connect the account again before this time.
+        refresh_token_lifetime: time for which the provider issued the refresh token, or None if unknown.
         last_refreshed_at: the access token's `TokenInfo.last_refreshed_at`.
         next_attempt_at: time of the next attempt after a failure, UTC, or None.
     """
@@ -180,6 +181,7 @@ class AccountInfo:
     last_refreshed_at: datetime | None = None
     next_attempt_at: datetime | None = None
     refresh_token_expires_at: datetime | None = None
+    refresh_token_lifetime: timedelta | None = None
 
 
 @frozen

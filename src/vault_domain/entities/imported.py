@@ -60,7 +60,9 @@ class ImportedToken:
         status: UNKNOWN if the other system did not record a status. Such a token can be used, and it is refreshed when
             a caller needs it, but not by sweeps.
         error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.
-        expires_at: expiry, zone-aware; None if no expiry is known. An access token that is a JWT then gets its ``exp``.
+        expires_at: expiry, zone-aware; None if no expiry is known. An access token that is a JWT then gets its ``exp``,
+            and another one the provider's default lifetime, counted from its last refresh, or else from its creation,
+            or else from the import. More than 100 years ahead counts as 100 years ahead, on every way into the vault.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
         last_refreshed_at: time of the last refresh, zone-aware. None means the time of the import if the token replaces

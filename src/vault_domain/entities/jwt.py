@@ -9,7 +9,7 @@ import base64
 import json
 from datetime import datetime, timedelta
 
-from vault_domain.entities.lifetime import read_epoch
+from vault_domain.entities.lifetime import LONGEST_LIFETIME, read_epoch
 from vault_domain.entities.secret import Secret
 
 _MAX_CHARACTERS = 16 * 1024
@@ -25,12 +25,12 @@ def jwt_expiry(token: Secret) -> datetime | None:
 
 
 def jwt_times(token: Secret) -> tuple[datetime | None, timedelta | None]:
-    """Return the expiry, and the lifetime from ``iat`` to ``exp``; each is None if the token does not tell it."""
+    """Return the expiry, and the lifetime from ``iat`` to ``exp``, limited to 100 years; None if it is not told."""
     claims = _claims(token)
     expires_at, issued_at = _moment(claims, "exp"), _moment(claims, "iat")
     if expires_at is None or issued_at is None or issued_at >= expires_at:
         return expires_at, None
-    return expires_at, expires_at - issued_at
+    return expires_at, min(expires_at - issued_at, LONGEST_LIFETIME)
 
 
 def _claims(token: Secret) -> dict[str, object]:

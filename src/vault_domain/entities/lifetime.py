@@ -53,6 +53,18 @@ def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
     return wanted if lifetime is None else min(wanted, lifetime // 2)
 
 
+def is_ending(expires_at: datetime | None, lifetime: timedelta | None, now: datetime, notice: timedelta) -> bool:
+    """Return whether a value expires within ``notice`` after ``now``.
+
+    Args:
+        expires_at: the value's expiry; None: it never ends.
+        lifetime: the time for which the provider issued the value, if known.
+        now: the present time.
+        notice: time before the expiry from which the value counts as ending; at most half of the lifetime counts.
+    """
+    return expires_at is not None and expires_at - now <= capped(notice, lifetime)
+
+
 def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None

@@ -11,7 +11,7 @@ from attrs import field, frozen
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.choice import Choice
 from vault_domain.entities.extra import BEARER, NO_EXTRA, Extra, shown_token_type
-from vault_domain.entities.lifetime import capped
+from vault_domain.entities.lifetime import is_ending
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, is_suspect
 
@@ -130,7 +130,7 @@ class TokenInfo:
         if is_suspect(self.suspect_since, now, suspicion):
             return TokenHealth.SUSPECT
         wanted = max(buffer, notice) if self.key.kind is TokenKind.REFRESH_TOKEN else buffer
-        if self.expires_at is not None and self.expires_at - now <= capped(wanted, self.lifetime):
+        if is_ending(self.expires_at, self.lifetime, now, wanted):
             return TokenHealth.EXPIRING
         return TokenHealth.FRESH
 
@@ -264,6 +264,7 @@ class TokenWrite:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
         due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
+            An access token that is stored in the same transaction decides instead of the account's other values.
         value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
             store makes a random one.
         keeps_mark: matters only if a refresh stores a new credential, and the credential that it replaces was marked

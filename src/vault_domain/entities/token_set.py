@@ -95,7 +95,8 @@ class TokenSet:
     Args:
         access_token: the token, as text or `Secret`.
         refresh_token: None (or ``""``) keeps the stored one.
-        expires_at: expiry of the access token, zone-aware, or None.
+        expires_at: expiry of the access token, zone-aware, or None; more than 100 years ahead counts as 100 years
+            ahead.
         expires_in: lifetime of the access token, in seconds or as a timedelta, or None; more than 100 years count as
             100 years. Without ``expires_at``, the expiry is the time of storing plus this lifetime.
         scopes: the granted scopes; empty keeps the stored ones.
@@ -133,9 +134,10 @@ class TokenSet:
         or a scope outside of the RFC's alphabet, are ignored too, because an error would lose a new refresh token. An
         ``expires_in`` of 0 counts as missing. The RFC has no lifetime of the refresh token; it is read from
         ``refresh_token_expires_in``, ``refresh_expires_in`` (Keycloak, where 0 means no end) or
-        ``x_refresh_token_expires_in`` (Intuit). A lifetime of more than 100 years counts as 100 years; an
-        ``expires_at`` is limited in the same way if ``received_at`` is given. A refresh token that cannot be stored,
-        because it is longer than 64 KiB or is no valid text, is left out; `refresh_token_problem` then has the code.
+        ``x_refresh_token_expires_in`` (Intuit). A lifetime of more than 100 years counts as 100 years; the vault
+        limits an ``expires_at`` in the same way when it stores the tokens. A number that is no time within the years
+        2000 to 9998 is ignored. A refresh token that cannot be stored, because it is longer than 64 KiB or is no valid
+        text, is left out; `refresh_token_problem` then has the code.
 
         Args:
             response: the decoded JSON object.

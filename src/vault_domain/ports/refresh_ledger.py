@@ -199,11 +199,13 @@ class RefreshLedger(Protocol):
     refresh the account (`vault_domain.rules.refresh.next_due`). So each mutation sets ``due_at``:
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
-    - A stored access token with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an
-      imported one it counts from its last refresh, or else from its creation.
+    - A stored value with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an imported one it
+      counts from its last refresh, or else from its creation.
+    - Several values of one account that are stored together: if one is an access token (it has a ``lead``) with such a
+      time, only this one counts.
     - A stored value without such a time: now, but only if the account already has a label, a refresh state or a
       schedule.
-    - An access token that is marked invalid: now.
+    - An access token that is marked invalid: now. An access token that is deleted: now, if the account has a row.
     - A claim: the end of the lease. A renewal: the new end of the lease, if ``due_at`` was the old end.
     - A release or a rejection: now. A failure: the next attempt, or an earlier time that another write has set since
       the claim.

@@ -67,7 +67,7 @@ class TokenRepository(Protocol):
         """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error."""
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:
-        """Return the tokens stored under these distinct keys, and the store's time."""
+        """Return the tokens stored under these distinct keys, and the store's time; without keys, only the time."""
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None

@@ -37,6 +37,7 @@ def describe_account(record: AccountRecord, now: datetime, spends: TokenKind | N
         last_refreshed_at=access.last_refreshed_at if access else None,
         next_attempt_at=record.refresh.next_attempt_at if pending else None,
         refresh_token_expires_at=refresh_token.expires_at if refresh_token else None,
+        refresh_token_lifetime=refresh_token.lifetime if refresh_token else None,
     )
 
 

@@ -10,6 +10,7 @@ from attrs import frozen
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.causes import READ_ONLY
 from vault_domain.entities.findings import Finding, FindingCode
+from vault_domain.entities.lifetime import is_ending
 from vault_domain.entities.reports import Incident, Readiness
 from vault_domain.rules.advice import finding
 
@@ -118,15 +119,15 @@ def account_codes(
         info: the account.
         provider: what is known about its provider.
         now: the present time.
-        notice: time before the expiry of a refresh token from which it counts as ending soon.
+        notice: time before the expiry of a refresh token from which it counts as ending soon, as in the health report;
+            at most half of its lifetime counts.
     """
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
         yield FindingCode.RECONNECT_REQUIRED
         return  # only the user can help now, so the findings below do not matter
     if info.state is ConnectionState.RETRYING:
         yield FindingCode.REFRESH_FAILING
-    end = info.refresh_token_expires_at
-    if end is not None and end - now <= notice:
+    if is_ending(info.refresh_token_expires_at, info.refresh_token_lifetime, now, notice):
         yield FindingCode.REFRESH_TOKEN_ENDING
     if info.expires_at is not None and provider.has_refresher is False:
         yield FindingCode.REFRESHER_MISSING

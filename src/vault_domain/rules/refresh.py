@@ -8,18 +8,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
-from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
+from vault_domain.entities.token import TokenInfo, TokenRef
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.rules.grace import may_repeat, since_first_request
 from vault_domain.rules.pacing import RATE_LIMITED, spaced
 from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
-from vault_domain.rules.schedule import expiring_from, idle_due, last_chance, scheduled
+from vault_domain.rules.schedule import last_chance, sweep_time
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 
@@ -132,8 +132,8 @@ class Demand:
             token that is not due, so `refresh_account` also sets `replaced`.
         replaced: an access token that the caller does not accept, because a resource rejected it or the caller wants a
             new one.
-        early: refresh although the access token is fresh, because the credential would lapse (`idle_due`) or a sweep
-            looks further ahead than callers (`expiring_from`).
+        early: refresh although the access token is fresh, because a sweep looks further ahead than callers
+            (`sweep_time`).
     """
 
     forced: bool = False
@@ -271,10 +271,10 @@ def decide_ahead(
 ) -> Decision:
     """Decide what a sweep does with an account, so that callers rarely have to wait for a refresh.
 
-    For an account whose access token is invalid, or valid with an expiry, this function decides as `decide` does, but
-    with the horizon in place of the shorter buffer. Sweeps also refresh an account before its refresh token lapses
-    unused (`idle_due`), even if the access token has no expiry. Other accounts are refreshed only when a caller asks
-    for their access token.
+    For an account whose access token is invalid, or valid with an expiry, this function decides as `decide` would with
+    the horizon in place of the shorter buffer. Sweeps also refresh an account before its refresh token lapses
+    unused (`idle_due`), even if the access token has no expiry, or if there is no access token. Other accounts are
+    refreshed only when a caller asks for their access token.
 
     Args:
         record: the stored account; None if nothing is stored.
@@ -284,13 +284,14 @@ def decide_ahead(
         store_since: time since which holders of leases could store their answers; see `Snapshot.undisturbed_since`.
         turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
-    access = scheduled(record, policy)
-    if record is None or access is None:
+    if record is None:
         return NothingStored()
-    credential = credential_of(record, rule.spends)
-    ends = [] if credential is None else [expiring_from(access, policy), idle_due(access, credential, policy)]
-    demand = Demand(early=any(at is not None and at <= now for at in ends))
-    return decide(record, now, evolve(policy, buffer=policy.horizon), rule, demand, store_since, turned_at)
+    access = record.tokens.get(TokenKind.ACCESS_TOKEN)
+    due = sweep_time(access, credential_of(record, rule.spends), policy)
+    if due is None or (access is None and due > now):
+        return NothingStored()
+    demand = Demand(early=due <= now)
+    return decide(record, now, policy, rule, demand, store_since, turned_at)
 
 
 def next_due(
@@ -305,22 +306,19 @@ def next_due(
 
     Stores keep a ``due_at`` that is never later than this time, so that a sweep reads due accounts only.
     """
-    access = scheduled(record, policy)
     credential = None if record is None else credential_of(record, rule.spends)
-    if record is None or access is None or credential is None:
+    if record is None or credential is None:
         return None
-    when = now
-    if access.status is not TokenStatus.INVALID:
-        ends = (expiring_from(access, policy), idle_due(access, credential, policy))
-        known = [at for at in ends if at is not None]
-        if not known:
-            return None
-        when = max(now, min(known))
+    access = record.tokens.get(TokenKind.ACCESS_TOKEN)
+    due = sweep_time(access, credential, policy)
+    if due is None:
+        return None
+    when = max(now, due)
     while when < _NEVER and is_usable(credential, when):
-        good = access if is_usable(access, when) else None
+        good = access if access is not None and is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, policy, rule, store_since)
         later = max(later, settled_at(rule.rotation, rule.timing.hold, turned_at, when))
-        later = spaced(later, access.last_refreshed_at, rule.spacing)
+        later = spaced(later, None if access is None else access.last_refreshed_at, rule.spacing)
         if later <= when:
             return when
         when = later

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.lifetime import capped
-from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.rules.freshness import RefreshPolicy
+
+_ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
 def idle_limit(provider: str, policy: RefreshPolicy) -> timedelta | None:
@@ -17,16 +18,16 @@ def idle_limit(provider: str, policy: RefreshPolicy) -> timedelta | None:
     return None if idle is None else idle * 4 // 5
 
 
-def idle_due(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
+def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
     """Return the time at which an account is refreshed so that its refresh token does not lapse; None: never.
 
     A refresh stores the access token and, if the provider rotates, the refresh token. So the later of their two times
-    is the refresh token's last use that this vault knows of.
+    is the refresh token's last use that this vault knows of. Without an access token, it is the refresh token's time.
     """
-    limit = idle_limit(access.key.provider, policy)
+    limit = idle_limit(credential.key.provider, policy)
     if limit is None or credential.key.kind is not TokenKind.REFRESH_TOKEN:
         return None
-    return max(_stored_at(access), _stored_at(credential)) + limit
+    return max(_stored_at(each) for each in (access, credential) if each is not None) + limit
 
 
 def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
@@ -34,6 +35,8 @@ def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy)
 
     If the provider has consumed it, it revokes the grant a little before the grant would have lapsed. Otherwise the
     grant lives on. None: it does not lapse.
+
+    Without a usable access token, the refresh token is presented after the quiescence, and this time does not matter.
     """
     idle, due = policy.idle_lifetimes.get(access.key.provider), idle_due(access, credential, policy)
     return None if idle is None or due is None else due + idle / 10
@@ -69,13 +72,34 @@ def expiring_from(access: TokenInfo, policy: RefreshPolicy) -> datetime | None:
     return None if access.expires_at is None or ahead is None else access.expires_at - ahead
 
 
-def scheduled(record: AccountRecord | None, policy: RefreshPolicy) -> TokenInfo | None:
-    """Return the access token if sweeps refresh it: if it is INVALID, or VALID with an expiry or an idle limit."""
-    access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
-    if access is None or access.status is TokenStatus.INVALID:
-        return access
-    has_end = access.expires_at is not None or idle_limit(access.key.provider, policy) is not None
-    return access if access.status is TokenStatus.VALID and has_end else None
+def longest_wait(kind: TokenKind, provider: str, policy: RefreshPolicy) -> timedelta | None:
+    """Return the time after storing at which a new value makes its account due at the latest; None: it sets no time.
+
+    It is the `due_in` of a write. An access token's account is due after the idle limit. A refresh token that lapses
+    unused makes its account due at once, because a write does not read whether the account has an access token. The
+    next sweep then computes the time by `sweep_time`.
+    """
+    limit = idle_limit(provider, policy)
+    if limit is None or kind not in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
+        return None
+    return limit if kind is TokenKind.ACCESS_TOKEN else timedelta(0)
+
+
+def sweep_time(access: TokenInfo | None, credential: TokenInfo | None, policy: RefreshPolicy) -> datetime | None:
+    """Return the time from which sweeps refresh an account; None: never.
+
+    - An access token that was marked INVALID: always.
+    - A VALID access token: before it expires, or before the refresh token lapses, whichever comes first.
+    - An access token of status UNKNOWN: never.
+    - No access token: before the refresh token lapses.
+    """
+    if access is not None and access.status is not TokenStatus.VALID:
+        return _ALWAYS if access.status is TokenStatus.INVALID else None
+    ends = (
+        None if access is None else expiring_from(access, policy),
+        None if credential is None else idle_due(access, credential, policy),
+    )
+    return min((at for at in ends if at is not None), default=None)
 
 
 def _stored_at(info: TokenInfo) -> datetime:

@@ -48,6 +48,28 @@ async def test_an_unknown_column_brings_the_names_of_the_known_ones_once(token_v
     )
 
 
+LASTING = """
+from vault_adapters.testing import ScriptedRefresher
+
+class Lasting(ScriptedRefresher):
+    default_lifetime = timedelta(hours=2)
+
+refreshers = {"google": Lasting()}
+"""
+
+
+@on_sqlite
+@pytest.mark.parametrize("named", [True, False])
+async def test_the_refreshers_tell_how_long_a_token_lives(token_vault, database, named):
+    (token_vault.folder / "lasting_host.py").write_text("from datetime import timedelta\n" + LASTING)
+    place = ("--refreshers", "lasting_host:refreshers") if named else ()
+    dump = json.dumps({**plain_row("ann", "v"), "kind": "access_token"}) + "\n"
+    assert token_vault("import", "--format", "tokens", "-", *place, stdin=dump).code == 0
+    assert token_vault("store", "t2", "google", "access_token", *place, stdin="v").code == 0
+    rows = [json.loads(line) for line in token_vault("export", "--all").out.splitlines()]
+    assert [row["expires_at"] is not None for row in rows] == [named, named]
+
+
 async def test_the_original_table(token_vault, database):
     rows = [
         original_row("first", updated_at="2024-05-02 12:00:00+00"),

@@ -70,6 +70,90 @@ async def test_the_expiry_of_a_jwt_is_read_on_every_way_in(opened, clock, way):
     assert (info.expires_at, info.lifetime) == (ends, None if way == "import" else HOUR)
 
 
+WAYS = ["set", "one", "many", "import"]
+
+
+async def put(vault, way, value="access", **times):
+    """Store an access token in one of `WAYS`; ``expires_at`` may be given."""
+    if way == "set":
+        await vault.store_token_set(ACCOUNT, TokenSet(value, **times))
+    elif way == "one":
+        await vault.store_token(ACCESS, value, **times)
+    elif way == "many":
+        await vault.store_tokens([(ACCESS, value, *times.values())])
+    else:
+        await vault.import_tokens([ImportedToken(ACCESS, Secret(value), **times)], overwrite=True)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("given", [True, False])
+async def test_an_expiry_far_ahead_is_limited_on_every_way_in(opened, clock, way, given):
+    vault, far = await opened(), datetime.fromtimestamp(9999999999, UTC)
+    if given:
+        await put(vault, way, expires_at=far)
+    else:
+        await put(vault, way, jwt(exp=9999999999, iat=seconds(clock.now())))
+    info = (await vault.get_token(ACCESS)).info
+    assert info.expires_at == clock.now() + CENTURY
+    assert info.lifetime in (None, CENTURY)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_number_that_is_no_time_is_ignored_on_every_way_in(opened, clock, way):
+    vault = await opened()
+    for number in (10**12, 10**18, -1, 0):
+        await put(vault, way, jwt(exp=number))
+        assert await expiry(vault) is None
+
+
+async def test_an_answer_without_a_time_of_receipt_is_limited_when_it_is_stored(opened, clock):
+    vault = await opened()
+    members = {"access_token": "access", "refresh_token": "refresh", "expires_at": 9999999999}
+    await vault.store_token_set(ACCOUNT, TokenSet.from_response(members))
+    assert await expiry(vault) == clock.now() + CENTURY
+    far = datetime.fromtimestamp(9999999999, UTC)
+    await vault.store_token_set(ACCOUNT, TokenSet("access", "refresh", refresh_token_expires_at=far))
+    assert [await expiry(vault, key) for key in (ACCESS, REFRESH)] == [None, clock.now() + CENTURY]
+    near = clock.now() + CENTURY - MINUTE
+    await vault.store_token(ACCESS, "access", expires_at=near)
+    assert await expiry(vault) == near
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_default_lifetime_is_used_on_every_way_in(opened, clock, way):
+    vault = await opened(Salesforce())
+    await put(vault, way)
+    assert await expiry(vault) == clock.now() + 2 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("times", "age"),
+    [
+        ({}, 0),
+        ({"created_at": 3}, 3),
+        ({"created_at": 3, "last_refreshed_at": 1}, 1),
+        ({"updated_at": 1}, 0),
+        ({"last_refreshed_at": -1}, 0),
+    ],
+)
+async def test_the_default_lifetime_of_an_imported_token_counts_from_its_last_refresh(opened, clock, times, age):
+    vault = await opened(Salesforce(TokenSet("access-1", "refresh-1")))
+    past = {name: clock.now() - hours * HOUR for name, hours in times.items()}
+    await vault.import_tokens([ImportedToken(key, "value", **past) for key in (ACCESS, REFRESH)])
+    assert await expiry(vault) == clock.now() + (2 - age) * HOUR
+    assert await expiry(vault, REFRESH) is None
+    clock.advance(max((2 - age) * HOUR - 10 * MINUTE, timedelta(0)))
+    assert (await vault.refresh_due()).refreshed == 1
+
+
+async def test_a_given_expiry_of_an_imported_token_precedes_the_default_lifetime(opened, clock):
+    vault, ends = await opened(Salesforce()), clock.now().replace(microsecond=0) + 3 * HOUR
+    await vault.import_tokens([ImportedToken(ACCESS, "value", expires_at=ends)])
+    assert await expiry(vault) == ends
+    await vault.import_tokens([ImportedToken(ACCESS, jwt(exp=seconds(ends)))], overwrite=True)
+    assert await expiry(vault) == ends
+
+
 async def test_a_given_expiry_precedes_a_jwt_and_an_opaque_token_has_none(opened, clock):
     vault, ends = await opened(), clock.now().replace(microsecond=0) + 3 * HOUR
     await vault.store_token(ACCESS, jwt(exp=seconds(ends)), expires_at=ends + HOUR)
@@ -135,6 +219,41 @@ async def test_single_tokens_of_an_idle_grant_are_scheduled(opened, clock, order
             await vault.store_token(key, "value")
     clock.advance(24 * DAY)
     assert (await vault.refresh_due()).refreshed == 1
+
+
+@pytest.mark.parametrize("way", ["one", "many", "import", "delete"])
+async def test_a_refresh_token_without_an_access_token_does_not_lapse_unused(opened, clock, way):
+    refresher = Idle(TokenSet("access-1", "refresh-1"))
+    vault = await opened(refresher)
+    if way == "one":
+        await vault.store_token(REFRESH, "refresh-0")
+    elif way == "many":
+        await vault.store_tokens([(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "secret"), (REFRESH, "refresh-0")])
+    elif way == "import":
+        await vault.import_tokens([ImportedToken(REFRESH, "refresh-0")])
+    else:
+        await vault.store_token_set(ACCOUNT, TokenSet("access-0", "refresh-0"))
+        await vault.refresh_due()
+        await vault.delete_token(ACCESS)
+    for _ in range(23):
+        assert (await vault.refresh_due()).claimed == 0
+        clock.advance(DAY)
+    assert (await vault.refresh_due()).claimed == 0
+    clock.advance(DAY)
+    assert (await vault.refresh_due()).refreshed == 1
+    assert (await vault.get_token(REFRESH)).value.reveal() == "refresh-1"
+
+
+async def test_keys_and_grants_that_do_not_lapse_are_not_swept(opened, clock):
+    refresher = Idle(spends=TokenKind.API_KEY)
+    vault = await opened(refresher)
+    await vault.store_token(ACCOUNT.key(TokenKind.API_KEY), "key")
+    await vault.store_token(REFRESH, "refresh")
+    other = await opened(ScriptedRefresher())
+    await other.store_token(REFRESH, "refresh")
+    for each in (vault, other):
+        clock.advance(40 * DAY)
+        assert (await each.refresh_due()).claimed == 0
 
 
 async def test_an_imported_idle_grant_is_refreshed_before_it_lapses(opened, clock):

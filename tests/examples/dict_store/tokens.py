@@ -7,7 +7,7 @@ from uuid import uuid4
 from attrs import evolve
 from tests.examples.dict_store.database import AccountRow
 
-from vault_adapters.stores.schedule import due_at_of
+from vault_adapters.stores.schedule import access_first, due_at_of
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
@@ -95,6 +95,8 @@ class DictTokenRepository:
     async def delete(self, key, *, actor):
         def work(transaction):
             events = delete_tokens(transaction, [key], actor)
+            if events and key.kind is TokenKind.ACCESS_TOKEN and key.account in transaction.tables.accounts:
+                _make_due(transaction, key.account, transaction.now)
             return Change(bool(events), events)
 
         return await self._database.transact(work, self._clock)
@@ -221,10 +223,11 @@ def require_active_data_keys(transaction, writes):
 def schedule_accounts(transaction, stored):
     """Make accounts due no later than their stored values require.
 
-    If no value of an account requires a time, the account becomes due now, provided that its row exists.
+    Of an account's values, the access token decides. If no value requires a time, the account becomes due now, provided
+    that its row exists.
     """
     due = {}
-    for write, expires_at in stored:
+    for write, expires_at in access_first(stored):
         asked = due_at_of(write, expires_at, transaction.now)
         account = write.key.account
         due[account] = due.get(account) or asked

@@ -16,6 +16,7 @@ from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.parameters import All, Json, OnlyProvider, TenantOrAll, one_tenant_or_all
 from vault_adapters.cli.progress import Waiting, waiting
+from vault_adapters.cli.refreshers import Refreshers, load_refreshers
 from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import TOKEN_MEMBERS, token_json
@@ -56,16 +57,19 @@ def import_dump(
     key_file: Annotated[str | None, Parameter(help="The file with the Fernet keys, one per line.")] = None,
     overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
+    refreshers: Refreshers = None,
     json: Json = False,
 ) -> ExitCode:
     """Import tokens of another system.
 
     Without --overwrite, stored tokens stay, and the rows with their keys are counted as skipped. So a repeated import
     is harmless. If rows cannot be read or stored, standard error shows the line number of each and a code. The other
-    rows are imported, and the exit code is 13.
+    rows are imported, and the exit code is 13. With --refreshers, the vault knows the providers' default and idle
+    lifetimes, so that sweeps refresh imported tokens in time.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()
+    known = None if refreshers is None else load_refreshers(refreshers)
     unread: Counter[str] = Counter()
     with open_dump(dump) as opened, waiting("importing", opened.size) as shown:
 
@@ -77,7 +81,7 @@ def import_dump(
                 source=opened.source,
             )
 
-        report = with_vault(work, config)
+        report = with_vault(work, config, refreshers=known)
     _name_not_stored(report, unread.total())
     _show(report, json=json, dry_run=dry_run)
     if any(failure.code.startswith("unknown_column") for failure in report.failures):

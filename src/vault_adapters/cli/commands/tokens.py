@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.inputs import as_expiry, read_secret
 from vault_adapters.cli.parameters import Identifier, Json, Kind, OnlyProvider, Provider, Tenant
+from vault_adapters.cli.refreshers import Refreshers, load_refreshers
 from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import TOKEN_COLUMNS, token_fields, token_json, token_row
@@ -49,22 +50,26 @@ def store(
     expected_generation: Annotated[
         int | None, Parameter(help="Store only if this generation is stored; 0: only if nothing is stored.")
     ] = None,
+    refreshers: Refreshers = None,
     json: Json = False,
 ) -> None:
     """Store a value from standard input.
 
     On a terminal, a prompt asks for it without echo. A value that is already stored is replaced. One line end at the
-    end of standard input is not part of the value.
+    end of standard input is not part of the value. With --refreshers, the vault knows the provider's default and idle
+    lifetimes, so that sweeps refresh the token in time.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     expiry = as_expiry(expires_in, expires_at)
     config = VaultConfig.from_env()
+    known = None if refreshers is None else load_refreshers(refreshers)
     value = read_secret()
     info = with_vault(
         lambda vault: vault.store_token(
             key, value, expires_at=expiry, scopes=scope, expected_generation=expected_generation
         ),
         config,
+        refreshers=known,
     )
     _show(info, config, json=json)
 

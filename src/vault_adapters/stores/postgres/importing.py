@@ -86,7 +86,11 @@ class PostgresImportRun:
 
     def _parameters(self, by_id: Mapping[UUID, ImportedWrite]) -> dict[str, Any]:
         writes = by_id.values()
-        idle = {write.key.provider: micros(write.due_in) for write in writes if write.due_in is not None}
+        idle = {
+            (write.key.provider, write.key.kind.value): micros(write.due_in)
+            for write in writes
+            if write.due_in is not None
+        }
         return {
             **keys_parameters(write.key for write in writes),
             "ids": list(by_id),
@@ -101,7 +105,8 @@ class PostgresImportRun:
             "created_at": [write.created_at for write in writes],
             "updated_at": [write.updated_at for write in writes],
             "lead": max((micros(write.lead) for write in writes if write.lead is not None), default=None),
-            "idle_providers": list(idle),
+            "idle_providers": [provider for provider, _ in idle],
+            "idle_kinds": [kind for _, kind in idle],
             "due_ins": list(idle.values()),
             "first_id": self._ids.first,
             "last_id": self._ids.last,

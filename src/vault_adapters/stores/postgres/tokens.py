@@ -37,7 +37,7 @@ from vault_adapters.stores.postgres.rows import (
     writes_parameters,
 )
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import TokenKey
+from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, StorageError
 from vault_domain.entities.page import Cursor
@@ -138,6 +138,8 @@ class PostgresTokenRepository:
                 account = account_parameters(key.account)
                 await transaction.execute(self._queries["lock_account"], account)
                 await transaction.execute(self._queries["delete_orphaned_account"], account)
+            if rows and key.kind is TokenKind.ACCESS_TOKEN:
+                await transaction.execute(self._queries["wake_account"], account | {"now": transaction.now})
             return Change(bool(rows), deletion_events(rows, key.tenant_id, key.provider, actor))
 
         return await self._database.transact(work)

@@ -14,7 +14,7 @@ from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.schedule import due_at_of
+from vault_adapters.stores.schedule import access_first, due_at_of
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.marks import mark_invalid, note_ending, report_rejected, token_state
@@ -28,7 +28,7 @@ from vault_adapters.stores.sqlite.rows import (
     to_micros,
     write_parameters,
 )
-from vault_domain.entities.account import Account, TokenKey, stored_key
+from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
 from vault_domain.entities.imported import ImportedWrite
@@ -114,7 +114,10 @@ class SqliteTokenRepository:
             if state is None:
                 return Change(result=False)
             await transaction.execute(self._queries["delete_token"], key_parameters(key))
-            await transaction.execute(self._queries["delete_orphaned_account"], account_parameters(key.account))
+            account = account_parameters(key.account)
+            await transaction.execute(self._queries["delete_orphaned_account"], account)
+            if key.kind is TokenKind.ACCESS_TOKEN:
+                await transaction.execute(self._queries["wake_account"], account | {"now": to_micros(transaction.now)})
             event = token_event(AuditAction.TOKEN_DELETED, key, state.generation, transaction, actor)
             await append_events(transaction, self._queries, [event])
             return Change(result=True, events=(event,))
@@ -302,8 +305,8 @@ async def schedule_accounts(
 ) -> None:
     """Make accounts due no later than their stored values require.
 
-    A value requires what `due_at_of` returns. If that is None for all of an account's values, the account becomes due
-    now, provided that its row exists.
+    A value requires what `due_at_of` returns. Of an account's values, the access token decides. If `due_at_of` returns
+    None for all of them, the account becomes due now, provided that its row exists.
 
     Args:
         transaction: the transaction that stored the values.
@@ -311,7 +314,7 @@ async def schedule_accounts(
         stored: each stored value with its expiry.
     """
     due: dict[Account, datetime | None] = {}
-    for write, expires_at in stored:
+    for write, expires_at in access_first(stored):
         account = write.key.account
         due_at = due_at_of(write, expires_at, transaction.now)
         due[account] = due.get(account) or due_at

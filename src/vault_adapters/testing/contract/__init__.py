@@ -19,7 +19,8 @@ import pytest
 
 _MODULES = (
     *("access", "across", "audit", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
-    *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "importing", "isolation", "keys"),
+    *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "idle_schedule", "importing"),
+    *("isolation", "keys"),
     *("late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
     *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "uses", "values"),
@@ -43,6 +44,7 @@ from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: 
 from vault_adapters.testing.contract.extras import ExtraCases, KeptExtraCases  # noqa: E402
 from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
+from vault_adapters.testing.contract.idle_schedule import IdleScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
 from vault_adapters.testing.contract.isolation import IsolationCases  # noqa: E402
 from vault_adapters.testing.contract.keys import KeyTableCases  # noqa: E402
@@ -105,6 +107,7 @@ class StoreContract(
     RejectionCases,
     EndingCases,
     ScheduleCases,
+    IdleScheduleCases,
     ReserveCases,
     RenewalCases,
     SweepCases,
@@ -126,7 +129,8 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases, ExtraCases),
     *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases, DecryptionCases),
     *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
-    *(ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases, ExhaustionCases, RevivalCases),
+    *(IdleScheduleCases, ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases),
+    *(ExhaustionCases, RevivalCases),
     *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, StateCases),
     *(ConcurrencyCases, SharingCases, MigrationCases),
 )

@@ -13,6 +13,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.draft_times import StoreTime
 from vault_domain.services.tokens.opening import checked_record
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
@@ -35,6 +36,7 @@ class AccountService:
         policy: RefreshPolicy,
         spends: Mapping[str, TokenKind],
         clients: Clients,
+        store_time: StoreTime,
     ) -> None:
         self._accounts = accounts
         self._cipher = cipher
@@ -43,6 +45,7 @@ class AccountService:
         self._policy = policy
         self._spends = spends
         self._clients = clients
+        self._store_time = store_time
 
     async def store_set(
         self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None
@@ -57,6 +60,7 @@ class AccountService:
             self._policy,
             self._clients.sign(drafts_of(account, token_set)),
             lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
+            self._store_time,
         )
         info = describe_account(record, now, self._spends.get(account.provider))
         return evolve(info, reason=info.reason or problem)

@@ -36,7 +36,7 @@ class Examination:
     Args:
         facts: returns what is known about a provider.
         now: the present time.
-        notice: time before a refresh token's expiry from which the token counts as ending soon.
+        notice: time before a refresh token's expiry from which the token counts as ending soon; see `account_codes`.
         has_journal: whether the vault has a journal.
     """
 

@@ -16,6 +16,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.importing import ImportRepository, ImportRun
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.services.tokens.draft_times import StoreTime
 from vault_domain.services.tokens.sealing import write_sealed
 
 ImportRow = ImportedToken | ImportFailure
@@ -46,13 +47,20 @@ class ImportService:
     """Imports tokens. The facade has validated the arguments."""
 
     def __init__(
-        self, imports: ImportRepository, cipher: Cipher, sink: EventSink, tasks: Tasks, policy: RefreshPolicy
+        self,
+        imports: ImportRepository,
+        cipher: Cipher,
+        sink: EventSink,
+        tasks: Tasks,
+        policy: RefreshPolicy,
+        store_time: StoreTime,
     ) -> None:
         self._imports = imports
         self._cipher = cipher
         self._sink = sink
         self._tasks = tasks
         self._policy = policy
+        self._store_time = store_time
 
     async def run(
         self, rows: ImportRows, options: ImportOptions, progress: Progress | None, *, actor: str | None
@@ -82,7 +90,9 @@ class ImportService:
         if options.dry_run:
             return _DryRun(self._imports, overwrite=options.overwrite)
         run = self._imports.begin(None if options.overwrite else options.source)
-        return _Writer(run, self._cipher, self._sink, self._policy, overwrite=options.overwrite, actor=actor)
+        return _Writer(
+            run, self._cipher, self._sink, self._policy, self._store_time, overwrite=options.overwrite, actor=actor
+        )
 
     async def _step(
         self, batch: _Prepared, taker: _Taker, batches: AsyncIterator[_Prepared], tally: _Tally
@@ -152,6 +162,7 @@ class _Writer:
         cipher: Cipher,
         sink: EventSink,
         policy: RefreshPolicy,
+        store_time: StoreTime,
         *,
         overwrite: bool,
         actor: str | None,
@@ -160,6 +171,7 @@ class _Writer:
         self._cipher = cipher
         self._sink = sink
         self._policy = policy
+        self._store_time = store_time
         self._overwrite = overwrite
         self._actor = actor
 
@@ -190,6 +202,7 @@ class _Writer:
             self._policy,
             tokens,
             lambda writes: self._run.write(writes, overwrite=self._overwrite, actor=self._actor),
+            self._store_time,
             sealed,
         )
 

@@ -25,6 +25,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_sealed
@@ -111,6 +112,7 @@ class TokenService:
             self._policy,
             self._clients.sign(drafts),
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
+            lambda: time_of(self._tokens),
         )
 
     def at_hand(self, key: TokenKey) -> Token | None:

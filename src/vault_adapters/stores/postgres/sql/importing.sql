@@ -45,15 +45,20 @@ stored AS (
     RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.value_id, t.expires_at,
         coalesce(t.last_refreshed_at, t.created_at) AS used_at, t.xmax = 0 AS is_new, {{now}} AS now),
 timed AS (
-    SELECT s.*, CASE WHEN s.kind = 'access_token' THEN least(
-        s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond',
+    SELECT s.*, least(
+        CASE WHEN s.kind = 'access_token'
+        THEN s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond' END,
         s.used_at + (
-            SELECT i.due_in FROM unnest(%(idle_providers)b::text[], %(due_ins)b::bigint[]) i (provider, due_in)
-            WHERE i.provider = s.provider)::float8 * interval '1 microsecond') END AS due_at
+            SELECT i.due_in
+            FROM unnest(%(idle_providers)b::text[], %(idle_kinds)b::text[], %(due_ins)b::bigint[])
+                i (provider, kind, due_in)
+            WHERE i.provider = s.provider AND i.kind = s.kind)::float8 * interval '1 microsecond') AS due_at
     FROM stored s),
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT s.tenant_id, s.provider, s.identifier, coalesce(min(s.due_at), min(s.now))
+    -- An access token decides instead of the other values that are stored with it.
+    SELECT s.tenant_id, s.provider, s.identifier,
+        coalesce(min(s.due_at) FILTER (WHERE s.kind = 'access_token'), min(s.due_at), min(s.now))
     FROM timed s
     LEFT JOIN {{schema}}.account k
         ON k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier

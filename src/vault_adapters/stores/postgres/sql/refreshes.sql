@@ -96,6 +96,12 @@ SELECT tenant_id, identifier, due_at FROM taken
 UPDATE {{schema}}.account SET due_at = %(due_at)b::timestamptz
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
+-- name: wake_account
+-- Make an existing account due now, because its access token was deleted.
+UPDATE {{schema}}.account SET due_at = {{now}}
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+    AND (due_at IS NULL OR due_at > {{now}})
+
 -- name: release_account
 -- End the attempt's own lease and make the account due now; failures and unknown outcome stay.
 UPDATE {{schema}}.account SET lease_until = NULL, due_at = {{now}}

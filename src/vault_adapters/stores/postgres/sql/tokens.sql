@@ -148,10 +148,15 @@ scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
     FROM (
-        SELECT tenant_id, provider, identifier, min(now) AS now, min(least(
-            coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond') - lead::float8 * interval '1 microsecond',
-            now + due_in::float8 * interval '1 microsecond')) AS due_at
-        FROM guarded
+        -- An access token, which has a lead, decides instead of the other values that are stored with it.
+        SELECT tenant_id, provider, identifier, min(now) AS now,
+            coalesce(min(due_at) FILTER (WHERE lead IS NOT NULL), min(due_at)) AS due_at
+        FROM (
+            SELECT tenant_id, provider, identifier, now, lead, least(
+                coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond')
+                    - lead::float8 * interval '1 microsecond',
+                now + due_in::float8 * interval '1 microsecond') AS due_at
+            FROM guarded) t
         GROUP BY tenant_id, provider, identifier) w
     LEFT JOIN {{schema}}.account k
         ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier

@@ -78,7 +78,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.du
 WHERE a.due_at IS NULL OR a.due_at > excluded.due_at
 
 -- name: wake_account
--- Make an existing account due now, because one of its values was stored.
+-- Make an existing account due now, because one of its values was stored, or its access token was deleted.
 UPDATE token_vault_account SET due_at = :now
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
     AND (due_at IS NULL OR due_at > :now)

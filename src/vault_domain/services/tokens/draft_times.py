@@ -1,0 +1,127 @@
+"""Completes the times of values before they are stored: a missing expiry is found, and one too far ahead is limited.
+
+The same rule holds for every way in: token sets, single tokens and imports. `answer_times` does it for the answers of
+providers, whose times count from the claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol, TypeVar
+
+from attrs import evolve
+
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.extra import Extra
+from vault_domain.entities.imported import ImportedToken
+from vault_domain.entities.jwt import jwt_times
+from vault_domain.entities.lifetime import expiry_after, limited_expiry
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import SealedToken, TokenDraft
+from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.rules.freshness import RefreshPolicy
+
+W = TypeVar("W")
+W_co = TypeVar("W_co", covariant=True)
+
+StoreTime = Callable[[], Awaitable[datetime]]
+"""Returns the store's time."""
+
+_NEAR = datetime(2126, 1, 1, tzinfo=UTC)
+"""An earlier expiry is less than 100 years ahead of any right clock, so the store is not asked for its time."""
+
+
+class Draft(Protocol[W_co]):
+    """A plaintext value to store: `TokenDraft` or `ImportedToken`."""
+
+    @property
+    def key(self) -> TokenKey:
+        """The key to store the value under."""
+
+    @property
+    def value(self) -> Secret:
+        """The plaintext value."""
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The expiry, UTC, or None if it is not given."""
+
+    @property
+    def lifetime(self) -> timedelta | None:
+        """The time for which the provider issued the value, or None if unknown."""
+
+    @property
+    def extra(self) -> Extra:
+        """The extra members to keep with the value."""
+
+    def seal(self, sealed: SealedToken, lead: timedelta | None, due_in: timedelta | None) -> W_co:
+        """Return the write that stores this draft with the sealed value."""
+
+
+async def time_of(tokens: TokenRepository) -> datetime:
+    """Return the store's time."""
+    _, now = await tokens.get_many([])
+    return now
+
+
+async def in_time(drafts: Sequence[Draft[W]], policy: RefreshPolicy, store_time: StoreTime) -> list[Draft[W]]:
+    """Return drafts with the times that they lack, and with no expiry more than 100 years ahead.
+
+    An access token without a given expiry or lifetime gets the times in its JWT, or else the provider's default
+    lifetime. The default lifetime of an imported token counts from its last refresh, or else from its creation, or else
+    from the import.
+
+    Args:
+        drafts: the values to store.
+        policy: has the default lifetimes.
+        store_time: is asked only if an expiry cannot be computed without the store's time.
+    """
+    timed = [_with_known(draft, policy) for draft in drafts]
+    if not any(_is_ageless(draft, policy) or _is_far(draft) for draft in timed):
+        return timed
+    now = await store_time()
+    return [_limited(_aged(draft, policy, now), now) for draft in timed]
+
+
+def _with_known(draft: Draft[W], policy: RefreshPolicy) -> Draft[W]:
+    """Return a draft with the times that are known without the store's time."""
+    if draft.key.kind is not TokenKind.ACCESS_TOKEN or (draft.expires_at or draft.lifetime) is not None:
+        return draft
+    expires_at, lifetime = jwt_times(draft.value)
+    if isinstance(draft, ImportedToken):
+        return draft if expires_at is None else evolve(draft, expires_at=expires_at)
+    if expires_at is None:
+        lifetime = policy.default_lifetimes.get(draft.key.provider)
+    if not isinstance(draft, TokenDraft) or (expires_at or lifetime) is None:
+        return draft
+    return evolve(draft, expires_at=expires_at, lifetime=lifetime)
+
+
+def _is_ageless(draft: Draft[W], policy: RefreshPolicy) -> bool:
+    """Return whether an imported access token has no expiry, and its provider has a default lifetime."""
+    return (
+        isinstance(draft, ImportedToken)
+        and draft.expires_at is None
+        and draft.key.kind is TokenKind.ACCESS_TOKEN
+        and draft.key.provider in policy.default_lifetimes
+    )
+
+
+def _aged(draft: Draft[W], policy: RefreshPolicy, now: datetime) -> Draft[W]:
+    """Return an imported token with the expiry by its provider's default lifetime, if it has no expiry."""
+    if not isinstance(draft, ImportedToken) or not _is_ageless(draft, policy):
+        return draft
+    issued_at = min(draft.last_refreshed_at or draft.created_at or now, now)
+    return evolve(draft, expires_at=expiry_after(issued_at, policy.default_lifetimes[draft.key.provider]))
+
+
+def _is_far(draft: Draft[W]) -> bool:
+    return draft.expires_at is not None and draft.expires_at >= _NEAR
+
+
+def _limited(draft: Draft[W], now: datetime) -> Draft[W]:
+    if draft.expires_at is None or not isinstance(draft, TokenDraft | ImportedToken):
+        return draft
+    expires_at = limited_expiry(draft.expires_at, now)
+    return draft if expires_at == draft.expires_at else evolve(draft, expires_at=expires_at)
