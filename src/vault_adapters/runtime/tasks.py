@@ -49,8 +49,8 @@ class AsyncioTasks:
     async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work``; cancel it after ``seconds`` seconds.
 
-        If the process was stopped until after the limit, a call whose request was sent before may still read its
-        answer; see `TimeLimit`.
+        If the process was suspended and goes on only after the limit, a call whose request had left before the
+        suspension may still read its answer; see `TimeLimit`.
         """
         async with TimeLimit(seconds):
             return await work()

@@ -1,4 +1,4 @@
-"""Limits the calls that run at a time, and shares the turns out among the members that wait for one."""
+"""Limits how many calls of a group run at a time, and chooses which member's call begins next."""
 
 import asyncio
 from collections import Counter, deque
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Turns:
-    """The turns of one group of calls.
+    """The turns of one group of calls. Each call belongs to a member of the group, such as a tenant.
 
     Args:
         most: the largest number of calls that run at a time.
@@ -22,7 +22,7 @@ class Turns:
         self._free = most
         self._choose = choose
         self._taken: Counter[Hashable] = Counter()
-        # The order of the keys is the order of the turns: a member moves to the end when one of its calls begins.
+        # The order of the keys is the order of the turns. A member moves to the end when a call leaves its queue.
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
     async def run(self, member: Hashable, work: Callable[[], Awaitable[T]]) -> T:

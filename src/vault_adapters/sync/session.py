@@ -20,9 +20,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
 
-# Longest time that `Session.close` waits for threads inside a call, or for the next rows of an import. Only a fault
-# reaches this limit, such as an iterable that blocks. `Running.stop` waits for the calls themselves without a limit,
-# because each of them has a deadline of its own, except for an import that waits for the caller's rows.
+# Seconds for which `Session.close` waits until no thread is inside a call. While an import gets rows, it waits longer.
+# It ends an import that has waited for its caller's rows for this time. Only a fault reaches this limit, such as an
+# iterable that blocks. Then `Running.stop` waits without a limit until the calls on the event loop have ended. Each of
+# them has a deadline of its own. Only an import that waits for its caller's rows has none, and it was ended before.
 _PATIENCE_SECONDS = 30.0
 
 

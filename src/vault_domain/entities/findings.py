@@ -55,7 +55,7 @@ class Finding:
         sentence: what was found, for people.
         action: what to do.
         provider: the provider that the finding concerns, or None.
-        detail: a cause, a number or the names of facts, or None.
+        detail: a cause, a number, the names of facts of the provider's profile, or an error message; or None.
         accounts: number of accounts that the finding concerns.
         examples: a few of these accounts.
     """

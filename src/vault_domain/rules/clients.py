@@ -65,7 +65,7 @@ def fingerprint(provider: str, client_id: str) -> bytes:
 
 
 def mark_of(account: Account) -> bytes:
-    """Return two bytes: enough to distinguish a few accounts, and too few to identify an account."""
+    """Return two bytes that stand for an account: enough to distinguish a few accounts, too few to identify one."""
     text = f"{account.tenant_id}\0{account.provider}\0{account.identifier or ''}"
     return hashlib.sha256(_MARK_DOMAIN + text.encode()).digest()[:_MARK_SIZE]
 
@@ -134,7 +134,7 @@ def holds_back(record: ClientRecord, account: Account, code: str | None) -> bool
 
     A mass rejection holds back only accounts that were rejected during it. The grant of any other account may be alive,
     and nobody but the provider can tell. If such an account is rejected too, its credential is spared and the account
-    is held back from then on. So each account sends one request more at most.
+    is held back from then on. So a mass rejection costs one more request for each account at most.
 
     Args:
         record: the pause.
@@ -156,8 +156,8 @@ def may_probe(
     """Return whether an account may probe a paused client now.
 
     An account that was refused lately waits longer, because a refresh of another account says more about the client.
-    Otherwise the dead grants of a mass rejection would take all probes, so that no account whose success ends the pause
-    could probe.
+    Otherwise the dead grants of a mass rejection would take all probes. Then no account with a live grant could probe,
+    so no success would end the pause.
 
     Args:
         record: the pause.

@@ -19,7 +19,7 @@ def idle_limit(provider: str, policy: RefreshPolicy) -> timedelta | None:
 
 
 def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
-    """Return the time at which an account is refreshed so that its refresh token does not lapse; None: never.
+    """Return the time at which an account is refreshed so that its refresh token does not lapse unused; None: never.
 
     A refresh stores the access token and, if the provider rotates, the refresh token. So the later of their two times
     is the refresh token's last use that this vault knows of. Without an access token, it is the refresh token's time.
@@ -33,8 +33,8 @@ def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPol
 def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
     """Return the time at which a refresh token of unknown state is presented after all, because it lapses soon.
 
-    If the provider has consumed it, it revokes the grant a little before the grant would have lapsed. Otherwise the
-    grant lives on. None: it does not lapse.
+    None: the refresh token does not lapse unused. If the provider has consumed the refresh token, the provider revokes
+    the grant a little before the grant would have lapsed. Otherwise the grant lives on.
 
     Without a usable access token, the refresh token is presented after the quiescence, and this time does not matter.
     """
@@ -73,11 +73,11 @@ def expiring_from(access: TokenInfo, policy: RefreshPolicy) -> datetime | None:
 
 
 def longest_wait(kind: TokenKind, provider: str, policy: RefreshPolicy) -> timedelta | None:
-    """Return the time after storing at which a new value makes its account due at the latest; None: it sets no time.
+    """Return how long after its storing a new value makes its account due at the latest; None: it sets no such time.
 
-    It is the `due_in` of a write. An access token's account is due after the idle limit. A refresh token that lapses
-    unused makes its account due at once, because a write does not read whether the account has an access token. The
-    next sweep then computes the time by `sweep_time`.
+    The returned time is the `due_in` of a write. An access token makes its account due after the idle limit. A refresh
+    token that lapses unused makes its account due at once, because a write does not read whether the account has an
+    access token. The next sweep then computes the time by `sweep_time`.
     """
     limit = idle_limit(provider, policy)
     if limit is None or kind not in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
@@ -89,9 +89,9 @@ def sweep_time(access: TokenInfo | None, credential: TokenInfo | None, policy: R
     """Return the time from which sweeps refresh an account; None: never.
 
     - An access token that was marked INVALID: always.
-    - A VALID access token: before it expires, or before the refresh token lapses, whichever comes first.
+    - A VALID access token: before it expires, or before the refresh token lapses unused, whichever comes first.
     - An access token of status UNKNOWN: never.
-    - No access token: before the refresh token lapses.
+    - No access token: before the refresh token lapses unused.
     """
     if access is not None and access.status is not TokenStatus.VALID:
         return _ALWAYS if access.status is TokenStatus.INVALID else None

@@ -11,15 +11,17 @@ _PER_FREE_TURN = 3
 def next_member(waiting: Iterable[Hashable], taken: Mapping[Hashable, int], free: int) -> Hashable | None:
     """Return the tenant whose attempt takes the next turn, or None if no waiting attempt may begin now.
 
-    The tenants that wait come one after another, so at most one attempt of each other tenant goes before the first
-    attempt of a tenant that begins to wait. A tenant takes no further turn while it has three times as many as are
-    free. So one tenant has about three quarters of the turns at most, and several busy tenants leave room for others.
-    The last free turn is for tenants with less than three turns. So a single tenant uses all of three turns, because a
-    limit that small would lose too much by a turn that is kept free.
+    The waiting tenants take turns one after another. So, when a tenant begins to wait, at most one attempt of each
+    other tenant begins before its first attempt.
+
+    A tenant takes no further turn while it has at least three times as many turns as are free. So one tenant has about
+    three quarters of the turns at most, and several busy tenants leave room for others. A tenant with fewer than three
+    turns may take the last free one. So a single tenant can use all turns if there are three or fewer, because such a
+    small limit would lose too much if one turn stayed free.
 
     Args:
-        waiting: the tenants with waiting attempts; a tenant begins to wait at the end, and goes there again whenever an
-            attempt of it begins.
+        waiting: the tenants with waiting attempts, in the order of their turns. A tenant that begins to wait comes
+            last, and so does a tenant of which an attempt has just begun.
         taken: the number of turns that each tenant has now; a tenant that is missing has none.
         free: the number of turns that nobody has.
     """

@@ -108,7 +108,7 @@ CACHED = Case(
     "Each process has read all tokens before, so it answers from its memory and asks the database nothing; this is "
     "checked by locking the tables against readers before and after the measurement. A call includes the checks of "
     "arguments, age, expiry and policy, the decryption, the objects and the record of the use; on SQLite also the "
-    "check whether another connection has written to the file. The bare statements are those of the cases without a "
-    "cache.",
+    "check whether another connection has written to the file. The bare statements are the same as in the sections "
+    "that measure without `read_cache`.",
     _run,
 )

@@ -55,7 +55,7 @@ async def _race(bench: Bench, value: bytes, *, encrypting: bool) -> None:
             "bare AESGCM": lambda: bare.decrypt(nonce, by_bare, aad),
             "vault": lambda: key.open(blob, places.encode(_KEY)),
             "Fernet": lambda: fernet.decrypt(by_fernet),
-            "MultiFernet, oldest of three": lambda: several.decrypt(by_oldest),
+            "MultiFernet (value under the oldest of three keys)": lambda: several.decrypt(by_oldest),
         }
     floor, ours, *others = [Contestant(f"{name} {word}", _blocks(call)) for name, call in calls.items()]
     series = await bench.race([floor, ours, *others], 100)

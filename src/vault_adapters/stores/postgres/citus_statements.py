@@ -38,8 +38,9 @@ UNHELD = frozenset(
 """The statements that lose their row locks, and before which no other statement takes them.
 
 Between the search for rows and the change of them, another process may change the rows. So these statements compare the
-rows once more when they change them. There are three exceptions, which use only the keys that the search found:
-`prune_audit_events` for events, `take_back_rejections` for accounts, and `record_uses` for tokens.
+rows once more when they change them. Some changes do not compare, and use only the keys that the search found:
+`prune_audit_events` deletes events, `take_back_rejections` makes accounts due, `record_uses` stores uses, and
+`destroy_emptied_data_keys` deletes wraps and clears `emptied_at`.
 """
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")
@@ -70,8 +71,8 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
-        horizon: the plain server's expression for the end of a page of events; the node that gives the events their
-            places evaluates it.
+        horizon: the plain server's expression for the number of the oldest transaction that may still add events; a
+            page of the audit log ends before it. The node that gives the events their positions evaluates it.
         confirmed_master_key: the plain server's expression for the confirmed state of a master key.
     """
     return {

@@ -1,9 +1,9 @@
 """Reads and stores one token on tables that Citus distributes.
 
-Citus plans a statement that names two tables anew each time. The rows of a CTE that writes pass through the node that
-runs the statement. Neither happens for a statement that names one table and one tenant. So a token and its last use are
-read by two such statements, which are sent together, and this process joins their rows. A token is stored by a
-function, which Citus calls on the node of the tenant.
+Citus plans a statement that names two tables anew each time. If a CTE of a statement writes, Citus sends the rows that
+the CTE returns through the node that runs the statement. Neither happens for a statement that names one table and one
+tenant. So a token and its last use are read by two such statements, which are sent together, and this process joins
+their rows. A token is stored by a function, which Citus calls on the node of the tenant.
 """
 
 from __future__ import annotations

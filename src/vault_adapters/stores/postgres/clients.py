@@ -131,7 +131,7 @@ class PostgresClientLedger:
         [(*columns, now)] = await transaction.fetch(self._queries["lock_client_refusal"], parameters)
         for record in sound([tuple(columns)], lambda row: client_record(*row)):
             return record, now
-        return ClientRecord(scope, now, now), now  # a damaged row is written anew
+        return ClientRecord(scope, now, now), now  # the caller overwrites a damaged row
 
     async def _put(self, transaction: Transaction, record: ClientRecord) -> None:
         times = {

@@ -128,11 +128,14 @@ class PostgresRefreshLedger:
         await self._database.transact(work)
 
     async def release(self, attempt: Attempt) -> None:
-        """End the attempt's own lease, even if the claim still waits for a lock because its caller gave up early."""
+        """End the attempt's own lease.
+
+        This works even if this process has given up the claim while its statement is still waiting in the database.
+        """
 
         async def work(transaction: Transaction) -> None:
-            # Lock the account first: this waits for such a claim. The next statement then sees the claim, because it
-            # begins after the claim's commit.
+            # Lock the account first: this waits until such a claim is committed. The next statement then sees the
+            # claim, because it begins after the commit.
             await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
 

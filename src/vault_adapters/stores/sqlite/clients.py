@@ -173,7 +173,7 @@ def _revival(row: Row, provider: str, transaction: Transaction, actor: str | Non
 
 
 def _records(rows: list[Row]) -> list[ClientRecord]:
-    """Return the records of rows; a damaged row pauses nothing, and is written anew."""
+    """Return the records of rows; a damaged row pauses nothing, and the next refusal of its scope overwrites it."""
 
     def decode(row: Row) -> ClientRecord:
         provider, client, reason, marks, *times = row

@@ -39,7 +39,7 @@ _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
 
 _SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", "unauthorized_client"})
-"""Codes that do not condemn a credential that was stored under another client, because that client may still use it."""
+"""Codes that do not condemn a credential of another client, because that client may still be able to use it."""
 
 
 @frozen
@@ -91,7 +91,7 @@ class ClientGuard:
                 raise ProviderConfigurationError(account=account, reason=record.scope.reason)
         for record in pauses:
             if record not in held:
-                await self._probe(record)  # this attempt tells as much as a probe, so count it as the probe
+                await self._probe(record)  # this attempt says as much as a probe, so it counts as one
 
     async def places(self, provider: str) -> int | None:
         """Return how many accounts of a provider a sweep may take now; None: any number.
@@ -228,7 +228,7 @@ class ClientGuard:
         return seen
 
     def _is_left(self, record: ClientRecord, now: datetime) -> bool:
-        """Return whether a pause is over, because the host configured another client and nobody uses the paused one."""
+        """Return whether a pause is over, because its client is neither configured nor in use any more."""
         if not self.clients.is_shared(record.scope.provider) or record.scope.client == self.clients.shared(
             record.scope.provider
         ):

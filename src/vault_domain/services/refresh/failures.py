@@ -128,7 +128,7 @@ class FailureRecorder:
         raise ProviderConfigurationError(account=account, reason=reason)
 
     async def _refuse_client(self, attempt: Attempt, reason: str, state: RefreshState, actor: str | None) -> NoReturn:
-        """Record a refusal for which the client is to blame, and let the guard count it; raise the error."""
+        """Record a refusal for which the client is to blame, let the guard count it, and raise the error."""
         await self._fail_for_client(attempt, reason, state, actor)
         await self._guard.refused(attempt, reason)
         raise ProviderConfigurationError(account=attempt.account, reason=reason)
@@ -136,7 +136,7 @@ class FailureRecorder:
     async def _refuse(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
     ) -> NothingSent:
-        """Record a definite refusal, or condemn the credential if the refusal exhausts it; raise the error."""
+        """Record a definite refusal, or condemn the credential if the refusal exhausts it; then raise the error."""
         run = refused_for(state, attempt.claimed_at, self._exhaustion)
         if is_exhausted(run, self._exhaustion):
             return await self._condemn(attempt, EXHAUSTED, state, actor)
@@ -148,7 +148,10 @@ class FailureRecorder:
     async def _condemn(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
     ) -> NothingSent:
-        """Condemn the credential, unless it was replaced or deleted, or is spared; raise the error."""
+        """Condemn the credential and raise the error, unless another writer replaced or deleted the credential.
+
+        A credential is spared if the client or the provider is at fault; the error then says so.
+        """
         longest = self._guard.longest
         # The run of an exhausted credential consists of definite refusals, so it is no run of spared rejections.
         was_spared = state.error_code == MASS_REJECTION and reason != EXHAUSTED
@@ -173,7 +176,7 @@ class FailureRecorder:
     ) -> None:
         """Record a failure for which the account is not to blame; the account waits for five minutes at most.
 
-        ``spared_for`` is the length of a run of rejections that condemned nothing.
+        ``spared_for`` is the length of a run of rejections that condemned nothing; None: this is no such rejection.
         """
         wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
         is_spared = spared_for is not None

@@ -1,4 +1,4 @@
-"""Makes the error for a caller who gets no token, from the decision."""
+"""Makes the error for a caller who gets no token, from the decision of `vault_domain.rules.refresh`."""
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.clients import CLIENT_REASONS

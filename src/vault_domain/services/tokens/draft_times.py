@@ -1,7 +1,7 @@
-"""Completes the times of values before they are stored: a missing expiry is found, and one too far ahead is limited.
+"""Completes the times of values before they are stored: adds a missing expiry, and limits one that is too far ahead.
 
-The same rule holds for every way in: token sets, single tokens and imports. `answer_times` does it for the answers of
-providers, whose times count from the claim.
+The same rule holds for token sets, single tokens and imports. The module `answer_times` completes the times of
+providers' answers, which count from the claim.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ StoreTime = Callable[[], Awaitable[datetime]]
 """Returns the store's time."""
 
 _NEAR = datetime(2126, 1, 1, tzinfo=UTC)
-"""An earlier expiry is less than 100 years ahead of any right clock, so the store is not asked for its time."""
+"""An earlier expiry is less than 100 years ahead of any correct clock, so it is checked without the store's time."""
 
 
 class Draft(Protocol[W_co]):
@@ -66,7 +66,7 @@ async def time_of(tokens: TokenRepository) -> datetime:
 
 
 async def in_time(drafts: Sequence[Draft[W]], policy: RefreshPolicy, store_time: StoreTime) -> list[Draft[W]]:
-    """Return drafts with the times that they lack, and with no expiry more than 100 years ahead.
+    """Return the drafts with completed times, and with no expiry more than 100 years ahead.
 
     An access token without a given expiry or lifetime gets the times in its JWT, or else the provider's default
     lifetime. The default lifetime of an imported token counts from its last refresh, or else from its creation, or else
@@ -75,7 +75,7 @@ async def in_time(drafts: Sequence[Draft[W]], policy: RefreshPolicy, store_time:
     Args:
         drafts: the values to store.
         policy: has the default lifetimes.
-        store_time: is asked only if an expiry cannot be computed without the store's time.
+        store_time: is asked only if an imported token needs the default lifetime, or if an expiry may be too far ahead.
     """
     timed = [_with_known(draft, policy) for draft in drafts]
     if not any(_is_ageless(draft, policy) or _is_far(draft) for draft in timed):
@@ -109,7 +109,7 @@ def _is_ageless(draft: Draft[W], policy: RefreshPolicy) -> bool:
 
 
 def _aged(draft: Draft[W], policy: RefreshPolicy, now: datetime) -> Draft[W]:
-    """Return an imported token with the expiry by its provider's default lifetime, if it has no expiry."""
+    """Return an imported token with an expiry from its provider's default lifetime, if it has no expiry."""
     if not isinstance(draft, ImportedToken) or not _is_ageless(draft, policy):
         return draft
     issued_at = min(draft.last_refreshed_at or draft.created_at or now, now)
