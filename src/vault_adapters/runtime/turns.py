@@ -53,11 +53,14 @@ class Turns:
 
     def _share_out(self) -> None:
         while (member := self._choose(self._waiting, self._taken, self._free)) is not None:
-            queue = self._waiting.pop(member)
+            queue = self._waiting[member]
             turn = queue.popleft()
+            if not queue:
+                del self._waiting[member]
+            if turn.cancelled():  # the member keeps its place, because none of its calls begins
+                continue
             if queue:
-                self._waiting[member] = queue
-            if not turn.cancelled():  # a cancelled call leaves the queue here
-                self._free -= 1
-                self._taken[member] += 1
-                turn.set_result(None)
+                self._waiting[member] = self._waiting.pop(member)
+            self._free -= 1
+            self._taken[member] += 1
+            turn.set_result(None)

@@ -95,3 +95,13 @@ async def test_a_call_that_is_cancelled_before_a_turn_becomes_free_is_passed_ove
     await calls.start("b2")
     assert calls.began[-1] == "b2"
     await calls.end("b2")
+
+
+async def test_a_cancelled_call_does_not_cost_its_member_the_place():
+    calls = Calls(1)
+    await calls.start("a1", "b1", "b2", "c1")
+    calls.tasks["b1"].cancel()
+    await calls.end("a1")
+    assert calls.began == ["a1", "b2"]
+    for name in ("b2", "c1"):
+        await calls.end(name)
