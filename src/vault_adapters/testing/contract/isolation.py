@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 import pytest
@@ -32,7 +33,7 @@ class IsolationCases(ContractFixtures):
 
     @pytest.mark.parametrize("stranger", STRANGERS)
     async def test_a_stranger_finds_and_changes_nothing(
-        self, vault: TokenVault, clock: ManualClock, stranger: str
+        self, vault: TokenVault, clock: ManualClock, stranger: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=60), label="mine")
         before = await tokens_of(vault)
@@ -60,6 +61,8 @@ class IsolationCases(ContractFixtures):
 
         assert await tokens_of(vault) == before
         assert [event.tenant_id for event in await events_of(vault)] == ["t1", "t1"]
+        # A store that reads other tenants' rows and leaves them out afterwards logs them as wrong rows.
+        assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
     async def test_each_question_is_answered_by_its_own_row(
         self, store: Store, vault: TokenVault, clock: ManualClock
