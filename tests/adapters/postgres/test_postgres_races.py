@@ -196,6 +196,22 @@ async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute)
     assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
 
 
+async def test_a_sweep_passes_over_an_account_that_another_sweep_is_taking(store, raw):
+    await prepare(store)
+    other = Account("acme", "google", "bob")
+    for account in (ACCOUNT, other):
+        keys = account.key(TokenKind.ACCESS_TOKEN), account.key(TokenKind.REFRESH_TOKEN)
+        await store.accounts.store_set(account, [write(key) for key in keys], label="it has a row", actor=None)
+    await raw.execute(f"UPDATE {SCHEMA}.account SET due_at = now() - interval '1 s'")
+    async with raw.transaction():
+        await raw.execute(f"SELECT FROM {SCHEMA}.account WHERE identifier = 'bob' FOR UPDATE")
+        async with asyncio.timeout(10):
+            taken, _ = await store.refreshes.reserve_due(
+                "google", hold=timedelta(minutes=1), limit=10, since=None, until=None
+            )
+        assert [each.account for each in taken] == [ACCOUNT]
+
+
 async def test_a_page_of_events_ends_before_the_oldest_running_transaction(store, raw):
     await prepare(store)
     await raw.execute("BEGIN")
