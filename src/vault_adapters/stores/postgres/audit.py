@@ -163,7 +163,7 @@ class PostgresAuditLog:
                     sent = _untold(sent, await transaction.fetch(self._queries["find_told_failures"], sent))
             return await transaction.fetch(self._queries["append_audit_events"], sent)
 
-        return Change(None, [_appended(row) for row in await self._database.transact(work)])
+        return Change(None, [_stored_event(row) for row in await self._database.transact(work)])
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
         """Drop the partitions whose events are all old, and delete the other old events in batches."""
@@ -224,7 +224,8 @@ def _identifier_of(event: AuditEvent) -> str | None:
     return None if event.account is None else event.account.identifier or ""
 
 
-def _appended(row: Row) -> AuditEvent:
+def _stored_event(row: Sequence[Any], **beside: Any) -> AuditEvent:
+    """Return the event of a row; ``beside`` are the attributes that the row's columns do not tell."""
     action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code = row
     return AuditEvent(
         AuditAction(action),
@@ -235,6 +236,7 @@ def _appended(row: Row) -> AuditEvent:
         generation=generation,
         actor=actor,
         code=code,
+        **beside,
     )
 
 
@@ -249,18 +251,12 @@ def _event(row: Row, asked: str | None, turn: _Turn) -> AuditEvent:
     Raises:
         Exception: the row is damaged or belongs to another tenant, or its action is that of a newer release.
     """
-    xid, seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, other = row
+    xid, seq, *columns, other = row
+    action, _, tenant_id, provider, *_ = columns
     if asked is not None and tenant_id != asked:
         raise WrongRowError
-    return AuditEvent(
-        AuditAction(action),
-        occurred_at,
-        tenant_id=tenant_id,
-        account=Account(tenant_id, provider, identifier) if tenant_id and provider else None,
-        kind=TokenKind(kind) if kind else None,
-        generation=generation,
-        actor=actor,
-        code=code,
+    return _stored_event(
+        columns,
         cursor=encode_cursor((turn.timeline * _PLACES + int(xid), seq)),
         provider=provider if action in CLIENT_ACTIONS else None,
         credential_generation=other,
