@@ -52,6 +52,11 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
     return dict(found)
 
 
+def load_if_named(place: str | None) -> dict[str, TokenRefresher] | None:
+    """Return what `load_refreshers` returns; None if no place is named."""
+    return None if place is None else load_refreshers(place)
+
+
 def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
     """Return the attribute, or a message without the host's error text, because this text may hold secrets."""
     try:

@@ -10,7 +10,7 @@ from vault_adapters.cli.examining import Result, examine
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.progress import waiting
-from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import Cell, Content, Screen, open_screen, print_json
 from vault_domain import Account, InvalidInputError
 from vault_domain.entities.findings import Finding, Severity
@@ -37,7 +37,7 @@ def doctor(
     """
     if limit < 1:
         raise InvalidInputError("limit must be at least 1")
-    known = None if refreshers is None else load_refreshers(refreshers)
+    known = load_if_named(refreshers)
     with waiting("examining accounts", None) as progress:
         result = examine(known, limit, progress.advance)
     if json:

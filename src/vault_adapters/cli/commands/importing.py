@@ -16,7 +16,7 @@ from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.parameters import All, Json, OnlyProvider, TenantOrAll, one_tenant_or_all
 from vault_adapters.cli.progress import Waiting, waiting
-from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import TOKEN_MEMBERS, token_json
@@ -69,7 +69,7 @@ def import_dump(
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()
-    known = None if refreshers is None else load_refreshers(refreshers)
+    known = load_if_named(refreshers)
     unread: Counter[str] = Counter()
     with open_dump(dump) as opened, waiting("importing", opened.size) as shown:
 

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.inputs import as_expiry, read_secret
 from vault_adapters.cli.parameters import Identifier, Json, Kind, OnlyProvider, Provider, Tenant
-from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import TOKEN_COLUMNS, token_fields, token_json, token_row
@@ -62,7 +62,7 @@ def store(
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     expiry = as_expiry(expires_in, expires_at)
     config = VaultConfig.from_env()
-    known = None if refreshers is None else load_refreshers(refreshers)
+    known = load_if_named(refreshers)
     value = read_secret()
     info = with_vault(
         lambda vault: vault.store_token(
