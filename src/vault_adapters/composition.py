@@ -239,8 +239,8 @@ def schema_script(
             only).
 
     Raises:
-        InvalidInputError: the table or column is not a valid name, a table or ``citus`` is given but the database is
-            not Postgres, or both are given.
+        InvalidInputError: ``tenants_table`` or ``tenants_column`` is not a valid name; ``tenants_table`` and ``citus``
+            are both given; or one of the two is given, but the database is not Postgres.
         ConfigurationError: the database is Postgres, but its driver is not installed.
     """
     if citus and tenants_table is not None:

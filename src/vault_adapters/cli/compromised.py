@@ -10,7 +10,7 @@ from attrs import frozen
 from vault_domain import DataKeyRotation, DataKeyRotations, MasterKeyRotation, Reencryption, TokenVault
 
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Shows progress under a title during a block."""
+"""Shows progress under a title while a ``with`` block runs; the block gets the function that sets the progress."""
 
 
 @frozen

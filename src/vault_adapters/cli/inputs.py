@@ -50,7 +50,7 @@ def as_moment_or_age(text: str, name: str) -> datetime:
 
 
 def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None:
-    """Return the expiry from ``--expires-in`` or ``--expires-at``, which exclude each other; None without both."""
+    """Return the expiry from ``--expires-in`` or ``--expires-at``, which exclude each other; None if neither is set."""
     if expires_in is not None and expires_at is not None:
         raise InvalidInputError("--expires-in and --expires-at exclude each other")
     if expires_in is not None:

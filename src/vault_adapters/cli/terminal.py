@@ -51,7 +51,7 @@ class TerminalScreen:
         return Cell("-", "quiet") if value is None else Cell(distance(value, datetime.now(UTC)))
 
     def heading(self, title: str, explanation: str = "") -> None:
-        """Show a heading, with a rule if its title fits on the line: the title may hold a provider's name."""
+        """Show a heading, with a rule beside the title if both fit on one line."""
         self._console.print()
         if cell_len(title) + _RULE <= self._console.width:
             self._console.rule(Text(title, "bold cyan"), align="left", style="cyan")

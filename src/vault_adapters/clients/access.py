@@ -39,8 +39,8 @@ class SyncAccessTokens(Protocol):
         """Return the hosts to which the token may be sent; empty if they are not known."""
 
 
-# The characters of RFC 6750's b64token, and further ones that real providers use: the other characters of an HTTP
-# `token` (RFC 9110; Salesforce's "!", Meta's "|", eBay's "^" and "#") and ":". None of them ends a header's value or
+# The characters of RFC 6750's b64token, of an HTTP `token` (RFC 9110), and ":". Real providers use characters that
+# b64token lacks: Salesforce "!", Meta "|", eBay "^" and "#". None of the allowed characters ends a header's value or
 # begins another value.
 _SENDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~/:]+=*\Z")
 

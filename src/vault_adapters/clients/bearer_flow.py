@@ -101,7 +101,7 @@ def _signed(request: Request, token: Token) -> Request:
 
 
 def awaitable(answer: Any) -> Any:
-    """Return ``answer``, which a method of an async vault has returned and the caller awaits.
+    """Return ``answer``, the result of a vault's method, if the caller can await it.
 
     Raises:
         RuntimeError: the vault is a `SyncVault`.

@@ -210,7 +210,7 @@ def _as_set(text: str, variables: Mapping[str, str]) -> str:
 
 
 def _with_bare_names(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the prefixed variables; a bare one is added, with the prefix, if no prefixed one sets its field."""
+    """Return the prefixed variables; give a bare variable the prefix if no prefixed variable sets its field."""
     given = {name: variables[name] for name in _NAMES if variables.get(name)}
     prefixed = {name: value for name, value in given.items() if name.startswith(_PREFIX)}
     for name in _BARE & set(given):

@@ -263,8 +263,7 @@ def _is_short(text: object) -> bool:
 def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, callback: Callback) -> None:
     """Refuse a callback of another provider than the one that the user was sent to (RFC 9207 section 2.4).
 
-    If the profile names no issuer, an ``iss`` must have the scheme and the host of the address that the user was sent
-    to.
+    If the profile names no issuer, an ``iss`` must have the origin of the address that the user was sent to.
 
     Raises:
         IdentityRefusedError: ``iss`` is another issuer's, or is missing although the provider always sends it.

@@ -109,7 +109,7 @@ def _alike(declared: str, name: str) -> bool:
 
 
 def is_named(issuer: Issuer, given: str) -> bool:
-    """Return whether a callback's ``iss`` is this issuer's, or one of its directories'."""
+    """Return whether a callback's ``iss`` names this issuer; any directory's id may stand for ``{tenantid}``."""
     if _DIRECTORY not in issuer.name:
         return given == issuer.name
     before, _, after = issuer.name.partition(_DIRECTORY)

@@ -27,8 +27,8 @@ def schema(
     """Print the SQL that creates the schema, without running it; no secret is needed.
 
     With --tenants-table, print a Postgres trigger instead. The trigger erases a tenant in the vault when its row in
-    your own table is deleted. With --citus, print the SQL that distributes the tables of a Citus cluster by tenant, and
-    that creates them first if there are none.
+    your own table is deleted. With --citus, print the SQL that distributes the tables over a Citus cluster by tenant.
+    This SQL creates the tables first if there are none.
     """
     config = VaultConfig.from_env()
     script = schema_script(config, tenants_table=tenants_table, tenants_column=tenants_column, citus=citus)

@@ -45,7 +45,7 @@ def init(*, json: Json = False) -> None:
     if json:
         print_json({"database": _place(config), "schema": "updated" if changed else "current"})
         return
-    # Restored audit events may have been put before new ones even if the schema was current.
+    # Do not say that nothing changed, because `init` may have put restored audit events before new ones.
     done = "created or brought up to date" if changed else "already up to date"
     open_screen().fields([("database", _place(config)), ("schema", done), ("master key", "opened")])
 
@@ -61,7 +61,7 @@ def _prepared(config: VaultConfig) -> tuple[bool, StorageError | None]:
 
 
 def _prepare(config: VaultConfig) -> bool:
-    """Create or migrate the schema, and adopt restored events; return whether the schema changed."""
+    """Create or migrate the schema, put restored audit events before new ones; return whether the schema changed."""
     try:
         with_vault(_nothing, config)
     except SchemaOutdatedError:

@@ -48,8 +48,8 @@ def expiring(
 ) -> None:
     """List access tokens that expire soon or have expired.
 
-    It lists the access tokens of all tenants that have the status valid and an expiry, the earliest expiry first;
-    nothing is decrypted.
+    The list holds the access tokens of all tenants, the earliest expiry first. It leaves out tokens without an expiry
+    and tokens that are marked invalid. Nothing is decrypted.
     """
     span = as_duration(within, "--within")
     config = VaultConfig.from_env()

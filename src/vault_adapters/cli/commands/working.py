@@ -79,7 +79,7 @@ def as_address(text: str) -> tuple[str, int]:
     """Return host and port.
 
     Raises:
-        InvalidInputError: the text has another form, or the port is too large.
+        InvalidInputError: the text is not ``HOST:PORT``, or the port is too large.
     """
     match = _ADDRESS.match(text)
     if match is None or int(match[3]) > 65535:

@@ -1,1 +1,1 @@
-"""The demonstration. Every value that it prints comes from the library or from the database's file."""
+"""The command `demo`. Every value that it prints comes from the library or from the database's file."""

@@ -1,4 +1,4 @@
-"""Runs the steps of the demonstration, with an introduction and instructions at the end."""
+"""Runs the demonstration: an introduction, the steps, and commands to try by hand."""
 
 from __future__ import annotations
 
