@@ -100,7 +100,7 @@ class _Candidate:
         return self._made
 
     def is_known(self, record: MasterKeyRecord) -> bool:
-        """Return whether this candidate needs no further scrypt run to open the record."""
+        """Return whether it is known, without another scrypt run, if this candidate opens the record."""
         return record.key_id in self._tried or record.key_id in self.opened
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:

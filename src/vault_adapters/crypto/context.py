@@ -31,7 +31,8 @@ def beside(context: bytes, blob: bytes) -> bytes:
     """Return the context of the extra members that belong to one sealed value.
 
     It is the value's own context with two more parts: a constant, and the value's salt and nonce, which no other sealed
-    value has. So neither opens in the place of the other, and the members do not open beside another value.
+    value has. So the value and its extra members do not open in each other's place, and the members do not open beside
+    another value.
 
     Args:
         context: the context of the value.

@@ -99,7 +99,7 @@ class KeyCache:
             self.forget_tenant(next(iter(self._tenants)))
 
     def put_active(self, tenant_id: str, key: EnvelopeKey) -> None:
-        """Remember that a held key is the tenant's active one, until it expires; a later `put` does not extend this."""
+        """Remember a held key as the tenant's active one until its present expiry; no later `put` extends this time."""
         tenant = self._tenants.get(tenant_id)
         if tenant is not None:
             tenant.active = tenant.held.get(key.key_id)

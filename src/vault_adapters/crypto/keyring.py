@@ -50,8 +50,9 @@ class Keyring:
         ttl: time to cache an unwrapped key; afterwards the repository is asked again.
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
-        renewing: read and unwrap a cached key again, in the background, when it is used to open a value after half of
-            ``ttl``. So a key that is often used stays cached for about half of ``ttl`` or more after an outage begins.
+        renewing: whether to read and unwrap a cached key again, in the background, when it is used to open a value
+            after half of ``ttl``. If an outage begins, a key that is often used then stays cached for about half of
+            ``ttl`` or more.
     """
 
     def __init__(

@@ -30,8 +30,8 @@ def refuse_weak(secret: Secret) -> None:
 def estimated_bits(secret: Secret) -> float:
     """Return the entropy of the characters of a secret, in bits; a text that is repeated counts once.
 
-    The estimate is Shannon's entropy of the observed frequencies, times the number of characters. So it does not
-    recognise words or sequences, and never exceeds the real strength of a random secret by much.
+    The estimate is Shannon's entropy of the observed frequencies, times the number of characters. It does not recognise
+    words or sequences.
     """
     unit = secret.reveal()[: _period(secret)]
     counts = Counter(unit).values()

@@ -26,7 +26,7 @@ class PipedLines:
         self._has_ended = False
 
     def has_line(self) -> bool:
-        """Return whether `readline` can read a line, ``most`` bytes of a line or the end without waiting."""
+        """Return whether `readline` returns without waiting, because a line, ``most`` bytes or the end has arrived."""
         return self._has_ended or b"\n" in self._held or len(self._held) >= self._most
 
     async def wait(self) -> None:

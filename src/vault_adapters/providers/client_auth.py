@@ -16,7 +16,7 @@ from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret, as_secret
 
 AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
-"""The authentication methods, as RFC 7591 section 2 names them."""
+"""The authentication methods, as RFC 7591 section 2 and OpenID Connect Core section 9 name them."""
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)

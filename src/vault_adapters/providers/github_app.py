@@ -57,8 +57,8 @@ class GitHubAppRefresher(KeyRefresher):
     ``repositories`` (names, separated by spaces) and ``permissions`` (such as ``"contents:read issues:write"``)
     restrict the token.
 
-    A removed installation is answered with 404 or 410, and so may be a wrong ``api_url``. So these answers condemn an
-    account only if the App itself (``GET /app``) is found at the same URL.
+    GitHub answers 404 or 410 if the installation was removed, but a wrong ``api_url`` may give the same answer. So this
+    answer condemns an account only if the App itself (``GET /app``) is found at the same URL.
 
     GitHub documents the request under "Generating an installation access token for a GitHub App". The JWT's ``iat``
     lies a minute in the past, as GitHub advises, because clocks differ. Its ``exp`` lies nine minutes ahead, because

@@ -50,7 +50,7 @@ class HttpBound(Protocol):
 
 @frozen
 class Outgoing:
-    """A request to send. Its repr shows only the URL without query, because tracebacks may show locals."""
+    """A request to send. Its repr hides the query, the content and the headers, because tracebacks may show locals."""
 
     url: str = field(repr=lambda url: repr(url.partition("?")[0]))
     content: bytes = field(repr=False)
@@ -129,7 +129,8 @@ def settle(outcome: T | VaultError, account: Account) -> T:
         try:
             raise outcome
         finally:
-            del outcome  # a frame that holds its own error stays, with a credential, until the garbage collector runs
+            # A frame that holds its own error stays until the garbage collector runs, and the error may hold a token.
+            del outcome
     return outcome
 
 

@@ -52,7 +52,7 @@ _NAMES = {
 def _as_name(value: str | None) -> str | None:
     text = None if value is None else plain_text(value)
     if value is not None and (not text or not text.isprintable()):
-        raise InvalidInputError("issuer and subject must be printable texts, or None")
+        raise InvalidInputError("issuer must be a printable text, or None")
     return text
 
 
@@ -68,8 +68,8 @@ def _as_lifetime(value: timedelta) -> timedelta:
 class JwtBearerRefresher(KeyRefresher):
     """Signs a JWT for each request and exchanges it for an access token; the provider knows the public key.
 
-    The account's credential is an API key that consists of named fields (`Secret.from_fields`). A missing issuer or
-    private key is taken from the refresher:
+    The account's credential is an API key that consists of named fields (`Secret.from_fields`). If the issuer or the
+    private key is missing there, the refresher's own is used. Examples:
 
     - ``Secret.from_fields(subject="ann@example.com")``: the refresher's key and issuer ask for this user (Salesforce).
     - The text of a service account's JSON file (Google) brings its own ``client_email``, ``private_key`` and

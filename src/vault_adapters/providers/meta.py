@@ -36,8 +36,8 @@ META_TOKEN_URL = _PROFILE.token_url or ""
 class MetaTokenExchangeRefresher:
     """Exchanges an access token (grant type ``fb_exchange_token``) for a new one that lasts about 60 days.
 
-    Meta has no refresh tokens. The exchanged token stays valid until it expires, so an exchange may be repeated. An
-    expired token cannot be exchanged, and the user must connect again.
+    Meta has no refresh tokens. The old token stays valid until it expires, so an exchange may be repeated. An expired
+    token cannot be exchanged, and the user must connect again.
 
     Meta documents the exchange as a GET with the app's secret in the query. This class sends the same parameters as a
     form, as Meta's PHP SDK did, because clients, proxies and traces log URLs.

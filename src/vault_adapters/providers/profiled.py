@@ -257,7 +257,7 @@ def refresher(
 
 
 def with_client(profile: Profile, client_id: Any, client_secret: Any, **options: Any) -> ProfileRefresher:
-    """Return a refresher for a client's grants; the options are fields of `ProfileRefresher` and replace facts."""
+    """Return a refresher for a client's grants; options are fields of `ProfileRefresher` and override the profile."""
     facts = {
         "token_url": profile.token_url,
         "rotation": profile.rotation.policy,
