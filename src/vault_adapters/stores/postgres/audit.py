@@ -157,7 +157,7 @@ class PostgresAuditLog:
 
         async def work(transaction: Transaction) -> list[Row]:
             sent = parameters | {"now": transaction.now}
-            if apart is not None:  # otherwise, two processes might both find that the event is not stored yet
+            if apart is not None:  # without the lock, two processes might both find that the event is not stored
                 await transaction.fetch(_LOCK)
                 if self._database.is_distributed:
                     sent = _untold(sent, await transaction.fetch(self._queries["find_told_failures"], sent))

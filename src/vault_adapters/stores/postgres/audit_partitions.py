@@ -16,7 +16,7 @@ from vault_domain.entities.errors import StorageError
 _log = logging.getLogger(__name__)
 
 _MOST_REST_PAGES = 8192
-"""Largest size of the default partition, in blocks, up to which partitions are made and dropped: 64 MiB.
+"""Partitions are made and dropped only while the default partition has at most this many blocks (64 MiB).
 
 Postgres reads the whole default partition when another partition is made, and meanwhile no event can be written. The
 default partition is small, unless the vault's role had no right to make partitions for a long time.
@@ -100,8 +100,8 @@ async def make_partitions(database: PostgresDatabase, schema: str) -> None:
 async def drop_partitions(database: PostgresDatabase, schema: str, before: datetime) -> int:
     """Drop the partitions whose events are all older than ``before``; return the number of deleted events.
 
-    The events of `LASTING_ACTIONS` move to the default partition. It drops nothing if the role may not make partitions,
-    or if the default partition is too large.
+    The events of `LASTING_ACTIONS` move to the default partition. No partition is dropped if the role may not make
+    partitions, or if the default partition is too large.
     """
     found = await database.fetch(_MAY_MAKE, {"schema": schema, "most": _MOST_REST_PAGES})
     if not found or not found[0][0]:

@@ -62,7 +62,8 @@ RETURNS TABLE (
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
 DECLARE
-    -- Variables, because the tenant's node would evaluate an expression among the arguments.
+    -- These are variables, because the tenant's node would evaluate an expression among the arguments of
+    -- citus_write_token.
     now timestamptz := coalesce(given_now, statement_timestamp());
     expires_at timestamptz := coalesce(given_expires_at, now + given_lifetime::float8 * interval '1 microsecond');
     due_at timestamptz := least(

@@ -3,9 +3,9 @@
 Some statements are written anew, in the folder ``sql_citus``. These rules apply to all statements:
 
 - A statement that writes takes the time as a parameter, because Citus does not call the function for the time in it.
-- Citus does not support a statement that locks rows of several tenants. The statements that `HELD` names take these
-  locks first, tenant by tenant, and the statement itself takes none.
-- No parameter is hidden in a subquery, because Citus plans statements with subqueries in other ways.
+- Citus does not support a statement that locks rows of several tenants. So a statement about several tenants takes no
+  row locks. Other statements lock its rows first, tenant by tenant (`HELD`), or no statement does (`UNHELD`).
+- No parameter is in a subquery of its own, because Citus plans a statement with such a subquery differently.
 - No statement notifies, because a notification would not leave the node on which it is sent.
 """
 
@@ -35,7 +35,7 @@ ALONE = frozenset({"store_token"})
 UNHELD = frozenset(
     {"record_uses", "note_ending", "prune_audit_events", "take_back_rejections", "destroy_emptied_data_keys"}
 )
-"""The statements that lose their row locks, and before which no other statement takes them.
+"""The statements whose row locks are removed, without another statement that takes these locks first.
 
 Between the search for rows and the change of them, another process may change the rows. So these statements compare the
 rows once more when they change them. Some changes do not compare, and use only the keys that the search found:
@@ -72,7 +72,8 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
 
     Args:
         horizon: the plain server's expression for the number of the oldest transaction that may still add events; a
-            page of the audit log ends before it. The node that gives the events their positions evaluates it.
+            page of the audit log ends before this transaction. The node that gives the events their positions
+            evaluates the expression.
         confirmed_master_key: the plain server's expression for the confirmed state of a master key.
     """
     return {
@@ -91,7 +92,8 @@ def distributed_queries(queries: Queries, now: str) -> Queries:
     """Return the statements for distributed tables.
 
     Args:
-        queries: the plain server's statements, with those of ``sql_citus`` in place of the ones of the same name.
+        queries: the plain server's statements, after the statements of ``sql_citus`` have replaced those of the same
+            name.
         now: the SQL of the time in these statements.
     """
     return Queries({name: _distributed(name, queries[name], now) for name in queries})
@@ -105,8 +107,9 @@ def _distributed(name: str, sql: str, now: str) -> str:
 
 
 def held_statements(*loaded: Queries) -> dict[str, tuple[str, ...]]:
-    """Return, by the SQL of a statement, the SQL of the statements that run before it; none for the statements `ALONE`.
+    """Return a map from the SQL of each statement of `HELD` to the SQL of the statements that run before it.
 
+    No statement runs before a statement of `ALONE`; the map holds an empty tuple for it.
     If two statements have the same SQL, the same statements must run before both.
     """
     holds = {**HELD, **dict.fromkeys(ALONE, ())}

@@ -228,7 +228,7 @@ class PostgresDatabase:
         rows.
 
         Args:
-            held: by the SQL of a statement, the SQL of each statement that must run before it in its transaction.
+            held: maps the SQL of a statement to the SQL of the statements that must run before it in its transaction.
         """
         self._held = held
 

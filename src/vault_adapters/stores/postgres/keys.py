@@ -52,7 +52,7 @@ class PostgresKeyRepository:
         return await self._database.transact(work)
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless one not in ``known`` is stored; return all records."""
+        """Store a further master key as unwrap_only, unless a key not in ``known`` is stored; return all records."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             stored = await self._locked(transaction)

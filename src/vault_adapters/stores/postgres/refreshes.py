@@ -130,12 +130,13 @@ class PostgresRefreshLedger:
     async def release(self, attempt: Attempt) -> None:
         """End the attempt's own lease.
 
-        This works even if this process has given up the claim while its statement is still waiting in the database.
+        This works even if this process has given up waiting for the statement that claims the account, and this
+        statement is still waiting in the database.
         """
 
         async def work(transaction: Transaction) -> None:
-            # Lock the account first: this waits until such a claim is committed. The next statement then sees the
-            # claim, because it begins after the commit.
+            # Locking the account waits until such a claim is committed. The next statement then sees the claim, because
+            # this statement begins after the commit.
             await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
 

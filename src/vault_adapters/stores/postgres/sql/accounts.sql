@@ -61,8 +61,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
 -- name: list_doubtful_accounts
--- List all tenants' accounts that may have to be connected again; see list_all_accounts. A token of each of them is not
--- valid or has expired. The partial indexes hold these tokens.
+-- List all tenants' accounts that may have to be connected again; see list_all_accounts. Each of these accounts has a
+-- token that is not valid or has expired. The partial indexes hold these tokens.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token

@@ -30,14 +30,15 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the time of a client's next token request until the transaction ends; if no time was stored, it is now.
+-- Lock the shared time of a client's token requests, which next_turn computes, until the transaction ends. If no time
+-- was stored, store the present time.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
 RETURNING t.free_at, {{now}}
 
 -- name: put_client_turn
--- Store the time of a client's next token request, whose row is locked.
+-- Store the shared time of a client's token requests, whose row is locked.
 UPDATE {{schema}}.client_turn SET free_at = %(free_at)b::timestamptz
 WHERE provider = %(provider)b AND client = %(client)b
 

@@ -56,7 +56,7 @@ timed AS (
     FROM stored s),
 scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    -- An access token decides instead of the other values that are stored with it.
+    -- If an access token has a due time, the due times of the account's other values do not count.
     SELECT s.tenant_id, s.provider, s.identifier,
         coalesce(min(s.due_at) FILTER (WHERE s.kind = 'access_token'), min(s.due_at), min(s.now))
     FROM timed s

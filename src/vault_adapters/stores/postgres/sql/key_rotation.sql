@@ -175,8 +175,8 @@ WHERE master_key_id = %(replaced)b AND state = 'active'
 UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
--- Find data keys that are not destroyed and have no wrap under a master key, after a position. Each comes with its
--- other wraps, except for wraps under retired master keys.
+-- Find data keys that are not destroyed and have no wrap under the given master key, after a position. Each comes with
+-- its other wraps, except for wraps under retired master keys.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (
@@ -230,9 +230,9 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete data keys' wraps under one master key, if their given wraps under the active master key are stored unchanged.
--- It locks the data keys first, to avoid a deadlock with an erasure. Then it locks the active master key, so that this
--- key stays active until the commit.
+-- Delete the wraps of data keys under one master key. A wrap is deleted only if the data key's given wrap under the
+-- active master key is stored unchanged. The statement locks the data keys first, to avoid a deadlock with an erasure.
+-- Then it locks the active master key, so that this key stays active until the commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
