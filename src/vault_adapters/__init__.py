@@ -1,4 +1,7 @@
-"""The token vault's adapters and its composition root; hosts import everything public from here."""
+"""The names that a host imports to open and use a vault.
+
+The packages `clients`, `connect`, `providers`, `telemetry`, `testing` and `web` have further public names.
+"""
 
 import logging
 

@@ -172,8 +172,9 @@ def _json_row(row: dict[str, Any]) -> None:
 class _UnixLines:
     """Writes rows to standard output, each with a line feed at its end.
 
-    A `csv.writer` of Python 3.11 quotes only the line ends that it writes itself. So it ends rows with both characters,
-    to quote a text that holds a carriage return alone, at which a reader would end the row.
+    A text with a carriage return must be quoted, because a reader would end the row there. The `csv.writer` of Python
+    3.11 quotes it only if the writer's own line end holds a carriage return. So the writer ends rows with CRLF, and
+    this class writes a line feed instead.
     """
 
     def write(self, row: str) -> None:
