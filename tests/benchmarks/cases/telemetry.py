@@ -89,9 +89,9 @@ async def _steps() -> int:
 TELEMETRY = Case(
     "telemetry",
     "What metrics and spans cost",
-    "Four vaults on one database get the same tokens, one caller each: from the database and, with `read_cache`, from "
-    "memory, without an observer and after `instrument`, with OpenTelemetry's SDK and its exporters in memory. The "
-    "last row is what the vault does around each claim, attempt or request if nobody observes it. A read makes no "
-    "such step.",
+    "Four vaults on one database get the same tokens, one caller each. Two read from the database, and two from "
+    "memory, with `read_cache`. Of each two, one has no observer; the other is observed by `instrument`, with "
+    "OpenTelemetry's SDK and its exporters in memory. The last row is what the vault does around each claim, attempt "
+    "or request if nobody observes it. A read makes no such step.",
     _run,
 )
