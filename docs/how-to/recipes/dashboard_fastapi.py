@@ -18,7 +18,7 @@ from vault_adapters.web import dashboard
 
 
 class Login(AuthenticationBackend):
-    """Your own login; here a proxy names the operator in a header that it takes from nobody else."""
+    """Your own login; here a proxy sets the header to the operator's name, whatever the client sent in it."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         name = conn.headers.get("x-operator")

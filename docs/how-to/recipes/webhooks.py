@@ -60,7 +60,7 @@ async def keep(place: anyio.Path, cursor: str) -> None:
 
 
 async def main(url: str, secret: bytes, place: anyio.Path) -> None:
-    """Post all events behind the stored cursor, in order; store the cursor of each event that the receiver took."""
+    """Post the events of ``TOLD`` behind the stored cursor, in order; store the cursor after each event."""
     after = await place.read_text() if await place.exists() else None
     async with open_vault(VaultConfig.from_env()) as vault, httpx.AsyncClient(timeout=10) as client:
         feed = vault.event_feed(after=after)
