@@ -52,7 +52,7 @@ def urls(
             cookie binds each connection to its browser in any case; this text binds it to the user's session too.
         done: the path of the page to show afterwards, unless ``next`` names another.
         connected: called with each connected account; a response that it returns replaces the redirection, and
-            gets the headers ``no-store`` and ``no-referrer``, because its address holds the code.
+            gets the headers ``no-store`` and ``no-referrer``, because the callback's address holds the code.
         failed: returns the page for an error; None: the page is a line of plain text.
 
     Raises:

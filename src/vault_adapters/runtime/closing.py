@@ -53,7 +53,7 @@ async def running(
         noted: buffers of data that reads produce for the database, such as times of use; they are flushed every ten
             seconds.
         tasks: runs the refreshes.
-        limit: longest time in seconds for storing the waiting answers.
+        limit: the configured ``close_timeout`` in seconds.
         lease: longest time in seconds that a refresh takes.
     """
     async with repeating(keeper.retry_all, _RETRY_SECONDS, last=partial(keeper.close, limit)):

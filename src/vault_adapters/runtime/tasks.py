@@ -69,7 +69,7 @@ class AsyncioTasks:
     ) -> T:
         """Run ``work`` under a lease, and call ``renew`` every ``pace`` seconds; cancel ``work`` after ``seconds``.
 
-        ``work`` is also cancelled if the lease may be over; see `Tasks`.
+        ``work`` is also cancelled if the lease may be over and the request has not left; see `Tasks`.
         """
         renewals: list[asyncio.Task[object]] = []
 

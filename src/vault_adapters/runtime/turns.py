@@ -22,7 +22,7 @@ class Turns:
         self._free = most
         self._choose = choose
         self._taken: Counter[Hashable] = Counter()
-        # The order of the keys is the order of the turns. A member moves to the end when a call leaves its queue.
+        # The order of the keys is the order of the turns. A member moves to the end when one of its calls begins.
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
     async def run(self, member: Hashable, work: Callable[[], Awaitable[T]]) -> T:

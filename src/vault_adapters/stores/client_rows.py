@@ -1,7 +1,7 @@
 """Converts the refusals of a client to and from columns of both stores, and counts rejections.
 
-A scope without a client has an empty value in the column ``client``. The marks of a record, which stand for the
-accounts that were refused last, are joined into one value.
+A `ClientScope` without a client has an empty value in the column ``client``. The marks of a `ClientRecord` are joined
+into one value.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ _CLIENT_SIZE, _MARK_SIZE = 16, 2
 
 
 def scope_columns(scope: ClientScope) -> dict[str, Any]:
-    """Return the parameters that name a scope in a statement."""
+    """Return the parameters that name a `ClientScope` in a statement."""
     return {"provider": scope.provider, "client": scope.client or b"", "reason": scope.reason}
 
 
@@ -63,7 +63,7 @@ async def rejects_fleet(
         since: the beginning of the window.
         own: the parameters that name the account that is rejected now. The statement does not count this account;
             this function adds it as one rejection.
-        rules: the configured numbers.
+        rules: the configured thresholds.
     """
     rejected = await count("count_client_rejections", scope, since, MOST_COUNTED, own) + 1
     if not is_mass(rejected, 0, rules):

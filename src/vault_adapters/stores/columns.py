@@ -190,17 +190,17 @@ _OWNER_OF: Callable[[Sequence[Any]], tuple[str, str, str]] = itemgetter(_KEY_PLA
 
 
 def account_of(row: Sequence[Any]) -> tuple[str, str]:
-    """Return the provider and the identifier of a token's row, which name its account."""
+    """Return the provider and the identifier of a token's row, which name its account within one tenant."""
     return _ACCOUNT_OF(row)
 
 
 def owner_of(row: Sequence[Any]) -> tuple[str, str, str]:
-    """Return tenant, provider and identifier of a token's row, which name its account among all tenants'."""
+    """Return the tenant, the provider and the identifier of a token's row, which name its account."""
     return _OWNER_OF(row)
 
 
 PLACE_OF_ACCOUNT = ("after_tenant_id", "after_provider", "after_identifier")
-"""The parameters that name the position in a list of all tenants' accounts, in its order."""
+"""The parameters that name a position in a list of all tenants' accounts, in the order by which the list is sorted."""
 
 _LISTS = {
     ConnectionState.REAUTHORIZATION_REQUIRED: "list_doubtful_accounts",

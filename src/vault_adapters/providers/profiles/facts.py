@@ -36,10 +36,10 @@ class ErrorRule:
 
     Attributes:
         means: ``grant_dead``: the credential is invalid, so the user must connect again. ``client_refused``: the
-            client id or secret is wrong, and no grant is at fault; if an account's API key consists of these, the key
-            is condemned. ``user_needed``: no refresh succeeds until the user acts at the provider; the credential is
-            condemned too. ``not_now``: the provider did nothing, so the refresh is tried again later. ``unknown``: the
-            provider may have consumed the credential.
+            client id or secret is wrong, and no grant is at fault. If the client id and secret are an account's API
+            key, the key is condemned. ``user_needed``: no refresh succeeds until the user acts at the provider; the
+            credential is condemned too. ``not_now``: the provider did nothing, so the refresh is tried again later.
+            ``unknown``: the provider may have consumed the credential.
         code: the error's exact code; a number as its digits.
         status: the HTTP status.
         message: a regular expression that is searched in the first 4096 characters of the error's message, without

@@ -67,8 +67,8 @@ class Profile:
         authorization_url: the authorization endpoint, or None.
         userinfo_url: the endpoint that describes the user whose access token is sent to it, or None.
         issuer: the issuer's URL in OpenID Connect, or None.
-        client_auth: the methods by which a client may authenticate, by the names of RFC 7591. Unless the host chooses
-            one, `refresher` takes the first that fits the client.
+        client_auth: the methods by which a client may authenticate, as RFC 7591 section 2 and OpenID Connect Core
+            section 9 name them. Unless the host chooses one, `refresher` takes the first that fits the client.
         api_hosts: the hosts to which access tokens may be sent; ``*.example.com`` stands for all hosts below
             ``example.com``.
         variables: the variables in URLs, API hosts and parameters.
@@ -124,7 +124,7 @@ class Profile:
                     raise refused(f"{key}.{fact}", "is not the key of a fact")
 
     def url(self, key: str, values: Mapping[str, object]) -> str | None:
-        """Return a URL of the profile with its variables replaced; None if the profile has none.
+        """Return a URL of the profile with its variables replaced; None if the profile has no such URL.
 
         ``key`` names the URL, such as ``token_url``.
 
@@ -147,7 +147,7 @@ class Profile:
         return fact not in self.unverified and fact.partition(".")[0] not in self.unverified
 
     def sources_of(self, fact: str) -> tuple[str, ...]:
-        """Return the pages from which a fact comes: its own in `sources`, else its section's there, else `docs`."""
+        """Return the pages that `sources` names for a fact, or else for the fact's section, or else `docs`."""
         return self.sources.get(fact) or self.sources.get(fact.partition(".")[0]) or self.docs
 
     def _templates(self) -> Iterator[tuple[str, str]]:
