@@ -33,7 +33,7 @@ _SCHEDULED = """scheduled AS (
     FROM stored s
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at)"""
-"""Sets an account's due time: the value's expiry minus its lead, or the storing plus ``due_in`` if that is earlier.
+"""Sets an account's due time: the value's expiry minus its lead, or ``due_in`` after the storing if that is earlier.
 
 An earlier due time of the account stays.
 """

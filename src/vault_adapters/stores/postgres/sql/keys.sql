@@ -20,7 +20,7 @@ VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(st
 ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key.state = 'retired'
 
 -- name: get_active_data_keys
--- Get the active data keys of the given tenants, with their wraps, except for those under retired master keys.
+-- Get the active data keys of the given tenants, each with its wraps. Wraps under retired master keys are left out.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM pg_catalog.unnest(%(tenant_ids)b::text[]) k (tenant_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
@@ -30,7 +30,7 @@ LEFT JOIN LATERAL (
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 
 -- name: get_data_keys
--- Get the given data keys of the given tenants, with their wraps, except for those under retired master keys.
+-- Get the given data keys of the given tenants, each with its wraps. Wraps under retired master keys are left out.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
@@ -40,9 +40,10 @@ LEFT JOIN LATERAL (
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 
 -- name: create_data_keys
--- Store active data keys for tenants that have none, in the order of the tenants, each with its wrap under the active
--- master key and no other. FOR SHARE keeps this master key active until the commit. A master key that is active
--- although the audit log says otherwise does not count. It returns the id of the active master key, or no row.
+-- Store active data keys for tenants that have none, in the order of the tenants. Each data key is stored with its wrap
+-- under the active master key and no other wrap. FOR SHARE keeps this master key active until the commit. A master key
+-- that is active although the audit log says otherwise does not count. The statement returns the id of the active
+-- master key, or no row if none of the given wraps is under it.
 WITH live AS (
     SELECT m.master_key_id FROM {{schema}}.master_key m
     WHERE m.master_key_id = ANY (%(master_key_ids)b::bytea[]) AND m.state = 'active'

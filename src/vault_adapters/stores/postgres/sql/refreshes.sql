@@ -164,8 +164,8 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 
 -- name: settle_account
 -- Record a committed attempt: clear failures and unknown outcome, end the lease if it is this attempt's, and append the
--- events. One event tells of all stored values; the generation is NULL if no value was stored. The last column tells
--- whether the account had failed before.
+-- events. One event, token_refreshed, tells of all stored values. A generation of NULL means that no value was stored;
+-- then this event is not appended. The last column tells whether the attempt ended a run of failures.
 WITH was AS (
     SELECT failures FROM {{schema}}.account
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b

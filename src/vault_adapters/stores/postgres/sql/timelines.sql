@@ -3,8 +3,8 @@
 SELECT {{timeline}}, (SELECT l.met_at FROM {{schema}}.timeline l WHERE l.timeline = {{timeline}})
 
 -- name: find_events_since_turn
--- Get the number of the first transaction whose events may be newer than the timeline. A vault may have met the
--- timeline some time after the promotion, so the events of a day before count too.
+-- Get the smallest number of a transaction that may have added events since the timeline began. A vault may have met
+-- the timeline only some time after the promotion, so the events of the last day before `met_at` count too.
 WITH doubtful AS MATERIALIZED (
     SELECT e.xid FROM {{schema}}.audit_event e
     WHERE e.occurred_at >= %(met_at)b::timestamptz - interval '1 day')

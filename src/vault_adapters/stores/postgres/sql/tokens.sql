@@ -208,9 +208,9 @@ SELECT updated_at, generation FROM marked
 
 -- name: report_token
 -- Note that a resource rejected one value, and append the event; compare-and-set on the value's id. A first report sets
--- suspect_since, and so does a report that comes too late to confirm it. A report that confirms it makes the value
--- invalid, as invalidate_token does. An early report changes nothing and returns no row. The last column tells whether
--- the value is invalid.
+-- suspect_since, and so does a report that comes too late to confirm the first. A report that confirms the first makes
+-- the value invalid, as invalidate_token does. An early report changes nothing and returns no row. The last column
+-- tells whether the value is invalid.
 WITH reported AS (
     UPDATE {{schema}}.token t SET
         suspect_since = CASE WHEN c.now - t.suspect_since BETWEEN interval '0' AND c.most THEN t.suspect_since ELSE c.now END,
@@ -424,5 +424,5 @@ FROM pg_catalog.pg_class c
 WHERE c.oid = (SELECT t.tableoid FROM {{schema}}.token t LIMIT 1)
 
 -- name: count_migrations
--- Count the applied migrations that this release knows, for a probe.
+-- Count the applied migrations that this release knows, for a readiness probe.
 SELECT count(*) FROM {{schema}}.migration WHERE number <= %(known)b::bigint

@@ -90,8 +90,8 @@ FOR UPDATE
 
 -- name: hold_master_keys
 -- Keep the master keys' states until the transaction ends; of the vault's statements, this lock conflicts only with
--- lock_master_keys. It locks no rows, because rows of a reference table are locked on every node, so that two
--- transactions may deadlock.
+-- lock_master_keys. The statement locks no rows, because Citus locks rows of a reference table on every node, and two
+-- transactions could deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: get_active_data_keys
@@ -273,10 +273,10 @@ RETURNING occurred_at
 
 -- name: get_horizon
 -- Get the number of the oldest transaction that may still add events. The statement runs on the node that gives the
--- events their places in the audit log (xid, seq). The transactions of this database that run on this node count. A
--- transaction that has ended on this node counts too while it holds the lock on its own number, because Citus may not
--- have committed it on the other nodes yet. A lock shows only the low 32 bits of a transaction's number. The possible
--- number that is nearest to h.xid is taken.
+-- events their places in the audit log (xid, seq). Every transaction of this database that runs on this node counts.
+-- A transaction that has ended on this node counts too while it holds the lock on its own number, because Citus may not
+-- have committed it on the other nodes yet. A lock shows only the low 32 bits of a transaction's number. Of the numbers
+-- with these low bits, the one nearest to h.xid is taken.
 SELECT least(h.xid, (
     SELECT pg_catalog.min(h.xid + (l.transactionid::text::bigint - h.xid % 4294967296 + 6442450944) % 4294967296 - 2147483648)
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
@@ -307,10 +307,10 @@ FROM {{schema}}.citus_store_token(
 WHERE s.stored_generation > 0
 
 -- name: get_token_alone
--- Get one token by its key without the time of its last use; no row if there is none. See get_last_use. The module
--- `citus_tokens` checks the sizes. If a test has given the vault a clock, the module also replaces the time by that
--- clock's time. SQL must not do either, because Citus evaluates an expression with a parameter itself, and then writes
--- all parameters into the text that it sends.
+-- Get one token by its key without the time of its last use; no row if there is no token. See get_last_use. The module
+-- `citus_tokens` checks the sizes of the values. If a test has given the vault a clock, the module also replaces the
+-- time by that clock's time. No column may be an expression with a parameter, because Citus would evaluate it itself,
+-- and then write all parameters into the text that it sends.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
