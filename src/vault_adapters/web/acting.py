@@ -1,4 +1,4 @@
-"""The pages that act on accounts: each asks the operator first, and acts only on a form with a valid proof."""
+"""The pages that act on accounts: each asks the operator first, and acts only on a form that the dashboard made."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Acting:
         return await self._question(request, action, account, fields)
 
     async def act(self, request: Request) -> Response:
-        """Act if the form's proof is valid."""
+        """Act if the form is from this dashboard; see `is_proved`."""
         action = request.path_params["action"]
         if refusal := await self._refusal(request, action):
             return refusal
@@ -140,7 +140,7 @@ class Acting:
 
 
 def _proved(request: Request, action: str, account: Account, actor: str, form: Mapping[str, str]) -> list[str]:
-    """Return the parts that a form's proof covers; `revoke` is no such part, because the operator ticks it later."""
+    """Return the texts that a form's proof covers. `revoke` is left out, because the operator ticks it on the form."""
     where = str(request.scope.get("root_path", ""))
     named = [account.tenant_id, account.provider, account.identifier or ""]
     return [where, action, *named, actor, form.get("since", ""), form.get("everyone", "")]

@@ -90,7 +90,7 @@ class Activity:
 
     def _count(self, event: AuditEvent) -> None:
         kind = _KINDS.get(event.action.value)
-        # A refresh has one event. If it is not about an access token, the provider sent only a refresh token.
+        # A refresh has one event. If this event is not about an access token, the refresh stored no access token.
         if kind == REFRESHED and event.kind is not None and event.kind.value != "access_token":
             return
         if kind is not None:

@@ -43,7 +43,7 @@ class Answer(Generic[T]):
     Attributes:
         value: the answer; None if the vault gave no answer and none is remembered.
         problem: why the vault did not answer now, or None.
-        known_at: time of the remembered answer, UTC; None if the value is not a remembered one.
+        known_at: time of a remembered answer, UTC; now if the database answers reads but takes no writes; else None.
     """
 
     value: T | None
@@ -86,7 +86,7 @@ class Reader:
         return self._recall(name, Problem("")).value
 
     async def health(self, vault: TokenVault) -> Answer[HealthReport]:
-        """Return the health report; while the store fails, a remembered earlier report with the present errors."""
+        """Return the health report; if the database does not answer, an earlier report with the present errors."""
         answer = await self.ask(("health, now",), vault.health)
         report = answer.value
         if report is None or answer.problem is not None:

@@ -50,7 +50,7 @@ async def serve(app: ASGIApp, *, host: str, port: int, announce: Callable[[str],
 
 
 def host_names(host: str, port: int) -> list[str]:
-    """Return the values of the header Host that browsers send for an address; the one-time link has the first."""
+    """Return the values of the header Host that browsers send for an address; the one-time link contains the first."""
     address = None if host == "localhost" else ipaddress.ip_address(host)
     shown = host if address is None else f"[{address}]" if address.version == 6 else str(address)
     names = [shown, "localhost"] if address is not None and address.is_loopback else [shown]

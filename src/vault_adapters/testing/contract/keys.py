@@ -1,4 +1,4 @@
-"""Cases for the tables of master keys and data keys. These cases store no token, so a new store passes them first."""
+"""Cases for the tables of master keys and data keys. They store no token: if you write a store, begin with them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vault_domain.ports.key_rotation import KeyCounts, PlacedWrap
 from vault_domain.rules.key_states import DATA_KEY_MOVES, MASTER_KEY_MOVES, is_resurrected_master_key
 
 SEED = 7
-"""A seed with which the walk over the states makes every change that the rules allow."""
+"""With this seed, `test_states_move_only_as_the_rules_allow` makes every change of state that the rules allow."""
 
 
 def master_key(number: int) -> MasterKeyRecord:

@@ -1,4 +1,4 @@
-"""Reports that a resource rejected a token, and the schedule after a token was marked invalid."""
+"""Reports of tokens that a resource rejected, and the schedule after a token was marked invalid."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class DataKeyCases(ContractFixtures):
         active = (await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id
         stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
         assert await store.key_rotation.reseal(stale) == 0
-        # With the same data key as the stored value, only the ciphertext shows that `before` is another value.
+        # Now `before` has the stored value's data key, and differs from the stored value only in its ciphertext.
         rewritten = [evolve(row, before=evolve(row.before, data_key_id=active)) for row in stale]
         assert await store.key_rotation.reseal(rewritten) == 0
         assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("newer", "r")

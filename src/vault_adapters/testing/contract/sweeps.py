@@ -170,7 +170,7 @@ class SweepCases(RefreshFixtures):
     async def test_others_present_again_as_soon_as_the_backoff_is_over(
         self, sweeping: TokenVault, store: Store, clock: ManualClock, rotation: Rotation
     ) -> None:
-        # Within a grace period, the holder itself presents the credential twice more before it gives up.
+        # Within a grace period, one attempt presents the credential up to three times.
         requests = 3 if rotation is GRACE else 1
         refresher = ScriptedRefresher(*[UNKNOWN] * requests, token_set(1), rotation=rotation)
         async with self.vault_over(store, refreshers={ACCOUNT.provider: refresher}) as vault:
