@@ -175,7 +175,8 @@ class KeyRotationRepository(Protocol):
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
         """Delete the wraps under ``master_key_id`` of the data keys in ``kept``; return the number of deleted wraps.
 
-        A data key whose wrap in ``kept`` is not stored unchanged is left out, so that it does not lose its last wrap.
+        Each data key's wrap in ``kept`` must still be stored unchanged. Otherwise nothing is deleted for this data key,
+        so that it does not lose its last wrap.
 
         Args:
             master_key_id: the master key whose wraps are deleted.

@@ -28,8 +28,7 @@ class Snapshot:
             commits, because a standby was promoted. None if the store loses no commits, or cannot name its timeline.
         turned_at: time at which a vault first met this timeline, UTC; `now` if that time could not be stored. None if
             `timeline` is None.
-        clock_since: time since which the store's clock has not been set, UTC: the last step that this process noticed.
-            None if it noticed none.
+        clock_since: time of the last step of the store's clock that this process noticed, UTC; None if it noticed none.
     """
 
     record: AccountRecord | None
@@ -46,10 +45,10 @@ class Snapshot:
         return None if info is None else StoredToken(info, self.sealed[kind])
 
     def undisturbed_since(self, lease: timedelta) -> datetime | None:
-        """Return the time since which the holders of all ended leases could store their answers; None: at all times.
+        """Return the time since which nothing has kept the holders of ended leases from storing their answers.
 
-        A step of the clock can make a lease look long past that began just before the step. Such a lease ends at most
-        ``lease`` after the step.
+        None: nothing ever has. If the clock steps forward, a lease that began just before the step seems to have ended
+        long ago. It really ends at most ``lease`` after the step.
         """
         stepped = None if self.clock_since is None else self.clock_since + lease
         return max((at for at in (self.store_since, stepped) if at is not None), default=None)
@@ -124,7 +123,7 @@ INVALID = "invalid_grant"
 
 
 class CommitOutcome(enum.Enum):
-    """The result of comparing a provider's answer with the stored tokens."""
+    """How much of a provider's answer is stored after a commit."""
 
     WRITTEN = "written"
     """All tokens of the answer are stored, by this commit or by an earlier commit of the same attempt."""
@@ -199,18 +198,18 @@ class RefreshLedger(Protocol):
     refresh the account (`vault_domain.rules.refresh.next_due`). So each mutation sets ``due_at``:
 
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
-    - A stored value with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an imported one it
-      counts from its last refresh, or else from its creation.
-    - Several values of one account that are stored together: if one is an access token (it has a ``lead``) with such a
-      time, only this one counts.
-    - A stored value without such a time: now, but only if the account already has a label, a refresh state or a
-      schedule.
+    - A stored value with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an imported value,
+      ``due_in`` counts from its last refresh, or else from its creation.
+    - Several values of one account that are stored together: if one is an access token (it has a ``lead``) to which one
+      of these two rules applies, only the access token counts.
+    - A stored value to which neither rule applies: now, but only if the account already has a label, a refresh state or
+      a schedule.
     - An access token that is marked invalid: now. An access token that is deleted: now, if the account has a row.
     - A claim: the end of the lease. A renewal: the new end of the lease, if ``due_at`` was the old end.
     - A release or a rejection: now. A failure: the next attempt, or an earlier time that another write has set since
       the claim.
     - A commit: the expiry of the new access token minus its ``lead``, or ``due_in`` from now if that is earlier; now
-      if no access token was written, or one without a ``lead``.
+      if the commit wrote no access token, or an access token without a ``lead``.
     """
 
     async def read(self, account: Account) -> Snapshot:

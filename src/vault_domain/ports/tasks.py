@@ -50,7 +50,7 @@ class Tasks(Protocol):
         """Run ``work`` under a lease; cancel ``work`` after ``seconds`` seconds.
 
         ``renew`` is called every ``pace`` seconds, unless its previous call is still running. Its errors have no
-        effect. When ``work`` ends, a running call of ``renew`` is not awaited. If the process was stopped for so long
+        effect. When ``work`` ends, a running call of ``renew`` is not awaited. If the process was suspended for so long
         that a call comes a whole ``pace`` late, the lease may be over. Then ``work`` is cancelled if it may still send
         its request to the provider, and goes on if the request has left.
 
@@ -84,7 +84,7 @@ class Tasks(Protocol):
     async def in_turn(
         self, group: Hashable, member: Hashable, work: Callable[[], Awaitable[T]], *, most: int, choose: Choose
     ) -> T:
-        """Run ``work`` once a turn of the group is there for it; the group has ``most`` turns.
+        """Wait for one of the group's ``most`` turns, then run ``work``.
 
         ``choose`` chooses the member of the group that takes the next turn; calls of one member run in their order. All
         calls of a group must pass the same ``most`` and ``choose``.

@@ -50,7 +50,7 @@ class ClientRules:
 
     def __attrs_post_init__(self) -> None:
         if not 1 <= self.accounts <= MOST_ACCOUNTS or self.fleet < 2:
-            raise InvalidInputError(f"a pause needs 1 to {MOST_ACCOUNTS} accounts, and the guard of a fleet 2 or more")
+            raise InvalidInputError(f"a pause needs 1 to {MOST_ACCOUNTS} accounts, and a mass rejection at least 2")
         if min(self.probe_interval, self.window, self.longest) <= timedelta(0):
             raise InvalidInputError("the times of pauses must be positive")
 
@@ -166,7 +166,7 @@ def may_probe(
         rules: the configured numbers.
         code: the error code of the account's latest refresh, or None.
     """
-    if record.probe_at is None or now < record.probe_at:  # a later time: the clock was set back
+    if record.probe_at is None or now < record.probe_at:  # a probe in the future: the clock was set back
         return True
     is_known = account is not None and _was_refused(record, account, code)
     return now - record.probe_at >= rules.probe_interval * (_REPEATED if is_known else 1)

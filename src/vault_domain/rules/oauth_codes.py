@@ -48,7 +48,7 @@ REGISTERED_CODES = frozenset(
 """The codes of the IANA registry "OAuth Extensions Error", without draft and vendor codes."""
 
 CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scope", HTTP_404, REDIRECT})
-"""The codes of a provider that refuses the client or the request of one account, or of a wrong token URL.
+"""The codes that mean that the provider refuses the client or one account's request, or that the token URL is wrong.
 
 Waiting does not help, but another configuration does.
 """

@@ -31,10 +31,10 @@ def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPol
 
 
 def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
-    """Return the time at which a refresh token of unknown state is presented after all, because it lapses soon.
+    """Return the time at which a refresh token is presented despite an unknown outcome, because it lapses soon.
 
-    None: the refresh token does not lapse unused. If the provider has consumed the refresh token, the provider revokes
-    the grant a little before the grant would have lapsed. Otherwise the grant lives on.
+    None: the refresh token does not lapse unused. At worst, the provider has consumed the refresh token and revokes the
+    grant; the grant would have lapsed a little later anyway. Otherwise the grant lives on.
 
     Without a usable access token, the refresh token is presented after the quiescence, and this time does not matter.
     """
@@ -73,7 +73,7 @@ def expiring_from(access: TokenInfo, policy: RefreshPolicy) -> datetime | None:
 
 
 def longest_wait(kind: TokenKind, provider: str, policy: RefreshPolicy) -> timedelta | None:
-    """Return how long after its storing a new value makes its account due at the latest; None: it sets no such time.
+    """Return the longest time from the storing of a new value until its account becomes due; None: no limit.
 
     The returned time is the `due_in` of a write. An access token makes its account due after the idle limit. A refresh
     token that lapses unused makes its account due at once, because a write does not read whether the account has an

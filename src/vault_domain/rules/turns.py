@@ -10,16 +10,18 @@ DEFAULT_HOLD = timedelta(seconds=15)
 """Default of `RefreshTiming.hold`; longer than the default of its ``deadline``."""
 
 _SLACK = timedelta(seconds=1)
-"""Longest time by which a statement's own time may precede the time of the change that the statement reads."""
+"""Longest time by which ``turned_at`` may be later than the ``now`` that was read with it."""
 
 
 def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, now: datetime) -> datetime:
     """Return the time from which a provider's credentials may be presented; ``now`` if they may be presented now.
 
     When the store's timeline changes, the store may lose its last commits, such as an answer, or the claim of an
-    attempt whose request is open. If an answer is lost, the spent credential that it had replaced is stored again.
-    During the hold, the processes that still have such answers store them again. A provider that is not strict accepts
-    a credential that was spent a moment ago, so its credentials may be presented at once.
+    attempt whose request is open. If an answer is lost, the store holds the spent credential instead of its
+    replacement. During the hold, the processes that still have such an answer store it again.
+
+    A provider that is not strict accepts a credential that was spent a moment ago. So its credentials may be presented
+    at once.
 
     Args:
         rotation: the provider's rotation policy.
@@ -30,4 +32,4 @@ def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, 
     if turned_at is None or rotation.kind is not RotationKind.STRICT:
         return now
     end = turned_at + hold
-    return end if now < end <= now + hold + _SLACK else now  # a later end: the clock was set back since the change
+    return end if now < end <= now + hold + _SLACK else now  # an end further away: the clock was set back

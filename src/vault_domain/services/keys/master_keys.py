@@ -21,8 +21,8 @@ from vault_domain.rules.key_states import is_resurrected_master_key
 _log = logging.getLogger(__name__)
 _PAGE = 500
 _AT_ONCE = 10
-# New data keys are wrapped under the active master key. So a further round is needed only if a data key that only a
-# previous master key wraps appeared meanwhile, for example from a restored backup.
+# New data keys are wrapped under the active master key. A further round is needed only if data keys without this wrap
+# appeared meanwhile, for example from a restored backup.
 _ROUNDS = 8
 
 _Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]

@@ -212,7 +212,8 @@ class RefreshService:
 
     async def _wait_for(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         left = None if end == math.inf else max(0.0, end - self._tasks.monotonic())
-        # A name without a refresher may be any text of a request, and metrics have a series for each name.
+        # Metrics have a series for each name, and a name without a refresher may be any text from a request. So pass
+        # only names with a refresher.
         with self._observed.step(Operation.ENSURE, account.provider if account.provider in self._rules else None):
             return await self._tasks.share(key, lambda: self._obtain(account, caller), left)
 
@@ -242,7 +243,7 @@ class RefreshService:
             is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
             if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
                 raise still_open(account)
-            # While this process runs an attempt, another claim may be decided: the attempt has not stored its claim
+            # The decision may be `Claim` although this process runs an attempt: the attempt has not stored its claim
             # yet, or its lease only seems to be over, because the store's clock was set forward.
             await self._pause(poll, longest)
             poll = min(poll * 1.5, _LONGEST_POLL)

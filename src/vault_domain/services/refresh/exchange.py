@@ -122,8 +122,8 @@ class Exchanges:
         exchange, began = _Exchange(), self._tasks.monotonic()
 
         async def listen() -> None:
-            if self._tasks.monotonic() - began > _LONGEST_START:  # stopped after the lease was checked
-                exchange.answer = RefreshFailedError("the process was stopped before it sent the request")
+            if self._tasks.monotonic() - began > _LONGEST_START:  # suspended after the lease was checked
+                exchange.answer = RefreshFailedError("the process was suspended before it sent the request")
             else:
                 exchange.answer = await self._ask_within_grace(attempt, request, since_first)
             if exchange.is_late:
@@ -177,7 +177,7 @@ class Exchanges:
                 break
             await self._tasks.sleep(wait)
             is_held = await self._renew(attempt)
-            # Compare again, because the renewal may have hung, and the process may have been stopped.
+            # Compare again, because the renewal may have hung, and the process may have been suspended.
             if not is_held or self._is_stopped or not may_repeat(rotation, passed(), self._timing):
                 break
             _log.info("%s is asked again within its grace period", attempt.account.provider)
@@ -241,9 +241,10 @@ class Exchanges:
 
 @define
 class Patience:
-    """Limits a caller's wait for other attempts: for each attempt, to the lease's end as the caller first read it.
+    """Limits a caller's wait for other attempts.
 
-    If the lease still runs at that time, the attempt has renewed it, because the provider has not answered in time.
+    A caller waits for an attempt until the end of its lease, as the caller first read this end. If the lease still runs
+    then, the attempt has renewed it, because the provider has not answered in time.
     """
 
     _attempt_id: UUID | None = None
