@@ -1,4 +1,4 @@
-"""The thread on which the vault of code without an event loop runs."""
+"""Runs a vault on a thread of its own, for code without an event loop."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ class Running:
             thread.start()
             portal, vault = opened.result()
         except BaseException:
-            # After an interrupt, nobody would use or close the vault. If opening failed, there is nothing to cancel.
+            # After an interrupt, cancel the thread's task, because nobody would use or close the vault. If opening
+            # failed, the task has ended, and cancelling it does nothing.
             begun.add_done_callback(lambda cancel: cancel.result()())
             if thread.is_alive():
                 thread.join()

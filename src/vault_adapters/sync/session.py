@@ -20,10 +20,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
 
-# Seconds for which `Session.close` waits until no thread is inside a call. While an import gets rows, it waits longer.
-# It ends an import that has waited for its caller's rows for this time. Only a fault reaches this limit, such as an
-# iterable that blocks. Then `Running.stop` waits without a limit until the calls on the event loop have ended. Each of
-# them has a deadline of its own. Only an import that waits for its caller's rows has none, and it was ended before.
+# Seconds for which `Session.close` waits for running calls. It waits again as long as an import makes progress, and
+# ends an import whose next rows have not come for this time. Then `Running.stop` waits without a limit, because each
+# call that is left has a deadline of its own.
 _PATIENCE_SECONDS = 30.0
 
 

@@ -65,7 +65,7 @@ CROSS JOIN token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 ORDER BY t.tenant_id, t.provider, t.identifier"""
-"""The tokens of the accounts on a ``page`` of all tenants, with uses and accounts."""
+"""The tokens of the accounts in the query ``page``, each with its last use and its account's row."""
 
 
 @cache

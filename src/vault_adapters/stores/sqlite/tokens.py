@@ -278,10 +278,11 @@ async def put_tokens(transaction: Transaction, queries: Queries, writes: Sequenc
 
 
 def _written_infos(rows: Sequence[Row], keys: Sequence[TokenKey]) -> list[TokenInfo]:
-    """Return the metadata of values that were just written; a row that was replaced may have been damaged.
+    """Return the metadata of values that were just written.
 
     Raises:
-        DecryptionError: a row is damaged; nothing is stored, because the caller rolls back the transaction.
+        DecryptionError: a row is damaged, for example in a column that the write kept. Nothing is stored, because the
+            caller rolls back the transaction.
     """
     infos, refusal = [], None
     for key, (_, found) in zip(keys, groupby(rows, key=itemgetter(-1)), strict=True):
@@ -305,8 +306,8 @@ async def schedule_accounts(
 ) -> None:
     """Make accounts due no later than their stored values require.
 
-    A value requires what `due_at_of` returns. Of an account's values, the access token decides. If `due_at_of` returns
-    None for all of them, the account becomes due now, provided that its row exists.
+    A value requires the time that `due_at_of` returns. If an account's access token requires a time, its other values
+    do not count. If none of its values requires a time, the account becomes due now, provided that its row exists.
 
     Args:
         transaction: the transaction that stored the values.

@@ -28,7 +28,7 @@ from vault_domain.facade.vault import TokenVault
 
 
 async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None = None) -> None:
-    """Store the sealed value of ``source`` under ``target``; if ``flip`` is given, change one bit of that byte."""
+    """Store the sealed value of ``source`` under ``target``; change one bit of the byte at index ``flip``, if given."""
     row = (await store.tokens.get(source)).row
     assert row is not None
     blob = bytearray(row.sealed.blob)

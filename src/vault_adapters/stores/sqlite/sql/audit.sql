@@ -36,7 +36,7 @@ SELECT EXISTS (
         AND generation IS :generation AND code IS :code)
 
 -- name: prune_audit_events
--- Delete some of the old events.
+-- Delete events from before a given time, up to a limit; lasting events stay.
 DELETE FROM token_vault_audit_event
 WHERE seq IN (
     SELECT seq FROM token_vault_audit_event

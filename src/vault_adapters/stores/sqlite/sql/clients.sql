@@ -23,7 +23,7 @@ UPDATE token_vault_client_refusal SET probe_at = :now
 WHERE provider = :provider AND client = :client AND reason = :reason AND opened_at IS NOT NULL AND probe_at IS :seen
 
 -- name: get_client_turn
--- Get the shared time of a client's token requests, which next_turn computes; no row if no time was stored.
+-- Get the shared time of a client's token requests, which next_turn computes.
 SELECT free_at FROM token_vault_client_turn WHERE provider = :provider AND client = :client
 
 -- name: put_client_turn

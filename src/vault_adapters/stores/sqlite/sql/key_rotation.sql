@@ -125,8 +125,8 @@ WHERE master_key_id = :replaced AND state = 'active'
 UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master_key_id AND state = 'unwrap_only'
 
 -- name: find_data_keys_without_wrap
--- Find data keys without a wrap under a master key, after a position, with their other wraps. Wraps under retired
--- master keys are left out.
+-- Find data keys that are not destroyed and have no wrap under the given master key, after a position. Each comes with
+-- its other wraps, except for wraps under retired master keys.
 WITH page AS (
     SELECT tenant_id, data_key_id, state, emptied_at, {{confirmed_data_key}} AS confirmed FROM token_vault_data_key d
     WHERE state != 'destroyed' AND (tenant_id, data_key_id) > (:after_tenant_id, :after_data_key_id)
@@ -141,7 +141,7 @@ LEFT JOIN token_vault_data_key_wrap w ON w.tenant_id = p.tenant_id AND w.data_ke
 ORDER BY p.tenant_id, p.data_key_id, w.master_key_id
 
 -- name: find_data_keys_with_wrap
--- Find data keys that a master key wraps, after a position, with all their wraps.
+-- Find data keys that the given master key wraps, after a position, with all their wraps.
 WITH page AS (
     SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}} AS confirmed
     FROM token_vault_data_key d
@@ -166,8 +166,8 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under one master key, if the given wrap of the same data key is stored unchanged under
--- another master key, which must be active.
+-- Delete a data key's wrap under the replaced master key. The active master key must wrap the data key too, and this
+-- wrap must be the given one.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')

@@ -37,8 +37,7 @@ WHERE NOT EXISTS (
         AND hex(d.data_key_id) = json_extract(k.value, '$[1]'))
 
 -- name: upsert_token
--- Insert or replace one value; the generation counts the values stored under one id. A value that replaces another
--- sets last_refreshed_at, as a refresh does.
+-- Insert or replace one value. A value that replaces another sets last_refreshed_at, as a refresh does.
 INSERT INTO token_vault_token (
     tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at, lifetime,
     scopes, generation, last_refreshed_at, created_at, updated_at, client)
@@ -129,9 +128,10 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
     SET last_used_at = max(last_used_at, excluded.last_used_at)
 
 -- name: count_health
--- Count tokens by provider and health. The buffer is at most half of the lifetime if that is known. A step above 1
--- estimates the valid tokens: of each :step successive row numbers, one chosen at random stands for all. Invalid tokens
--- are counted in their index. Unknown tokens are so few that all are read.
+-- Count tokens by provider and health. The buffer and the notice are at most half of the lifetime, if the lifetime is
+-- known. If :step is above 1, a sample estimates the valid tokens: in each range of :step successive row numbers, one
+-- row number is chosen at random, and its token counts :step times. Invalid tokens are then counted in their index.
+-- Unknown tokens are so few that all are read.
 WITH RECURSIVE places (number, place) AS (
     SELECT 0, 1 + abs(random() % :step) WHERE :step > 1
     UNION ALL
@@ -172,5 +172,5 @@ GROUP BY 1, 2
 SELECT coalesce(max(rowid), 0) FROM token_vault_token
 
 -- name: count_migrations
--- Count the applied migrations that this release knows, for a probe.
+-- Count the applied migrations that this release knows.
 SELECT count(*) FROM token_vault_migration WHERE number <= :known
