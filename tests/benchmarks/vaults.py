@@ -7,8 +7,11 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from vault_adapters import TokenKey, TokenKind, TokenRefresher, TokenVault, VaultConfig, open_vault
+
+T = TypeVar("T")
 
 PROVIDER = "google"
 SCHEMA = "token_vault"
@@ -55,8 +58,8 @@ async def fill(vault: TokenVault, keys: Iterable[TokenKey]) -> None:
         await vault.store_tokens(items[start : start + 10_000])
 
 
-def endless(keys: Iterable[TokenKey], seed: int) -> Callable[[], TokenKey]:
-    """Return a function that gives keys in a shuffled order, over and over."""
-    shuffled = list(keys)
+def endless(items: Iterable[T], seed: int) -> Callable[[], T]:
+    """Return a function that gives items in a shuffled order, over and over."""
+    shuffled = list(items)
     random.Random(seed).shuffle(shuffled)
     return itertools.cycle(shuffled).__next__

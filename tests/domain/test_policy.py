@@ -12,7 +12,7 @@ from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import TokenHealth, TokenInfo, TokenStatus
 from vault_domain.rules.connection import credential_of, describe_account
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_due, is_usable
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, fresh_for, freshness, is_due, is_usable
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -134,6 +134,22 @@ def test_freshness_never_gets_better_by_waiting(info, one, other, configured, gi
     earlier, later = sorted((one, other))
     first, then = (freshness(info, now, RefreshPolicy(configured), given_buffer) for now in (earlier, later))
     assert FRESHNESS_ORDER.index(first) <= FRESHNESS_ORDER.index(then)
+
+
+@given(tokens(), times, buffers, st.integers(0, 10**6))
+def test_a_token_stays_fresh_for_as_long_as_was_said(info, now, configured, seconds):
+    policy = RefreshPolicy(configured)
+    later = now + timedelta(seconds=seconds)
+    assert (seconds < fresh_for(info, now, policy)) is (freshness(info, later, policy) is Freshness.FRESH)
+
+
+@given(tokens(), times, buffers)
+def test_a_token_is_fresh_up_to_the_end_of_what_was_said(info, now, configured):
+    policy, now = RefreshPolicy(configured), min(now, NOW)
+    info = evolve(info, status=TokenStatus.VALID, expires_at=now + configured + (info.lifetime or timedelta(days=1)))
+    end = now + timedelta(seconds=fresh_for(info, now, policy))
+    assert freshness(info, end - TICK, policy) is Freshness.FRESH
+    assert freshness(info, end, policy) is not Freshness.FRESH
 
 
 @given(tokens(), times, buffers)

@@ -52,11 +52,12 @@ class PlainCipher:
             raise UnreadableError("unknown_key" if record is None else DESTROYED_KEY)
         return plain(key, sealed)
 
-    def open_held(self, key, sealed):
+    def opening(self, key, sealed):
         try:
-            return plain(key, sealed), None if sealed.extra is None else plain_extra(sealed)
+            opened = plain(key, sealed), None if sealed.extra is None else plain_extra(sealed)
         except UnreadableError:
             return None
+        return lambda: opened
 
     async def open_extra(self, key, sealed):
         await self.open(key, sealed)

@@ -13,6 +13,7 @@ from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.token import TokenDraft
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.rules.remembering import MemoryPolicy
+from vault_domain.services.tokens.change_log import scope_of_key
 
 CACHE = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)
@@ -244,6 +245,62 @@ async def test_what_is_handed_out_at_once_counts_as_used(cached):
     assert info.last_used_at is None
 
 
+async def test_what_is_handed_out_at_once_is_recorded_once_a_minute(cached):
+    await stored(cached)
+    recorded = []
+    for seconds in (0, 59, 1, 30, 31):
+        cached.clock.advance(seconds * SECOND)
+        cached.rows._cache_seconds = HOUR.total_seconds()
+        cached.tokens.at_hand(ACCESS)
+        await cached.uses.flush()
+        recorded.append(cached.clock.now() - (await cached.store.tokens.get(ACCESS)).row.info.last_used_at)
+    assert recorded == [0 * SECOND, 59 * SECOND, 0 * SECOND, 30 * SECOND, 0 * SECOND]
+
+
+async def test_a_use_is_not_computed_twice_within_a_minute(cached):
+    await stored(cached)
+    recorded = []
+    cached.uses.record = lambda info, now: recorded.append(now)
+    for _ in range(3):
+        cached.tokens.at_hand(ACCESS)
+    assert len(recorded) == 1
+
+
+async def test_a_value_is_not_unlocked_again_each_time_it_is_handed_out(cached):
+    await stored(cached)
+    made = [cached.cipher.opening(ACCESS, cached.rows._rows[scope_of_key(ACCESS)].token.sealed)]
+    cached.cipher.opening = lambda key, sealed: made.pop()
+    assert [cached.tokens.at_hand(ACCESS).value.reveal() for _ in range(3)] == ["v"] * 3
+    assert made == []
+
+
+async def test_a_value_whose_opening_has_ended_is_unlocked_again(cached):
+    await stored(cached)
+    assert cached.tokens.at_hand(ACCESS).value.reveal() == "v"
+    cached.rows._rows[scope_of_key(ACCESS)].opening = lambda: None
+    assert cached.tokens.at_hand(ACCESS).value.reveal() == "v"
+
+
+async def test_a_new_value_is_not_opened_by_the_opening_of_the_old_one(cached):
+    await stored(cached)
+    assert cached.tokens.at_hand(ACCESS).value.reveal() == "v"
+    await cached.tokens.store([TokenDraft(ACCESS, Secret("new"), expires_at=None)], actor=None)
+    assert cached.tokens.at_hand(ACCESS).value.reveal() == "new"
+
+
+async def test_a_row_that_the_store_tells_again_stays_fresh_as_long_as_its_expiry_says(cached):
+    """The store's time of the new answer is later, so less time is left, however late the row is asked for."""
+    await cached.connect(lifetime=3600)
+    cached.rows._cache_seconds = 2 * HOUR.total_seconds()
+    assert cached.refreshing.at_hand(ACCOUNT) is not None
+    cached.clock.advance(HOUR / 2)
+    await cached.tokens.get(ACCESS, fresh=True)
+    cached.clock.advance(HOUR / 2 - 5 * 60 * SECOND - timedelta(microseconds=1))
+    assert cached.refreshing.at_hand(ACCOUNT) is not None
+    cached.clock.advance(timedelta(microseconds=1))
+    assert cached.refreshing.at_hand(ACCOUNT) is None
+
+
 async def test_extra_members_are_at_hand_with_their_token(cached):
     answer = TokenSet("access-1", "refresh-1", expires_in=3600, extra={"instance_url": "https://eu.example.com"})
     await cached.accounts.store_set(ACCOUNT, answer, label=None, actor=None)
@@ -272,7 +329,7 @@ async def test_nothing_is_at_hand_if_a_refresh_ends_the_old_token_or_while_an_an
 
 async def test_a_value_that_does_not_decrypt_is_left_to_the_read_that_reports_it(cached):
     await stored(cached)
-    row = cached.rows._rows[ACCESS]
+    row = cached.rows._rows[scope_of_key(ACCESS)]
     row.token = evolve(row.token, sealed=evolve(row.token.sealed, blob=b"changed"))
     before = cached.reader.counts.cache
     assert (cached.tokens.at_hand(ACCESS), cached.refreshing.at_hand(ACCOUNT)) == (None, None)
@@ -281,7 +338,7 @@ async def test_a_value_that_does_not_decrypt_is_left_to_the_read_that_reports_it
 
 async def test_a_remembered_row_of_another_key_is_not_handed_out(cached):
     await stored(cached)
-    row = cached.rows._rows[ACCESS]
+    row = cached.rows._rows[scope_of_key(ACCESS)]
     sealed = (await cached.cipher.seal([(ACCESS, Secret("theirs"))]))[0]
     row.token = evolve(row.token, sealed=sealed, info=evolve(row.token.info, key=OTHER))
     assert cached.tokens.at_hand(ACCESS) is None

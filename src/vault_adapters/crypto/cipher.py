@@ -9,13 +9,14 @@ from vault_adapters.crypto.context import ContextEncoder, beside
 from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
 from vault_adapters.crypto.keyring import Keyring
+from vault_adapters.crypto.openings import opening_of
 from vault_adapters.crypto.resealing import reseal
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.secret import Secret, decoded_secret
 from vault_domain.entities.token import SealedToken
-from vault_domain.ports.cipher import NO_ACTIVE_KEY, Sealer, UnreadableError
+from vault_domain.ports.cipher import NO_ACTIVE_KEY, Opening, Sealer, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.key_states import RESURRECTED_KEY
 
@@ -81,19 +82,9 @@ class AesGcmCipher:
         )
         return _opened(opener, sealed.blob, self._contexts.encode(key))
 
-    def open_held(self, key: TokenKey, sealed: SealedToken) -> tuple[Secret, Secret | None] | None:
+    def opening(self, key: TokenKey, sealed: SealedToken) -> Opening | None:
         """See `Cipher`."""
-        opener = self._keyring.get_held_key(key.tenant_id, sealed.data_key_id)
-        if opener is None:
-            return None
-        context = self._contexts.encode(key)
-        try:
-            secret = _opened(opener, sealed.blob, context)
-            if sealed.extra is None:
-                return secret, None
-            return secret, _opened(opener, sealed.extra, beside(context, sealed.blob))
-        except UnreadableError:
-            return None
+        return opening_of(self._keyring, key.tenant_id, sealed, self._contexts.encode(key))
 
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """See `Cipher`."""

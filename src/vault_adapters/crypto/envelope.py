@@ -19,6 +19,7 @@ KEY_ID_SIZE = 16
 
 _MAGIC_VERSION_SUITE = b"\xe7\x01\x01"
 _RANDOM_SIZE = 28  # salt (16) and nonce (12)
+_NONCE = slice(36, 48)
 _HEADER_SIZE = 80  # from the start to the end of the commitment
 _BLOCK = 32
 _OVERHEAD = _HEADER_SIZE + 16
@@ -45,6 +46,35 @@ def encode_context(*parts: str) -> bytes:
     """
     encoded = [part.encode() for part in parts]
     return b"".join((bytes((1, len(encoded))), *(len(part).to_bytes(2) + part for part in encoded)))
+
+
+class OpenEnvelope:
+    """An envelope whose key was found to be right; it holds the subkey of this one envelope, and no plaintext.
+
+    Like `EnvelopeKey`, it holds no key bytes that could be printed, and it cannot be pickled or copied.
+
+    Args:
+        aead: AES-GCM under the subkey.
+        blob: the envelope.
+        context: the context that the subkey was derived for.
+    """
+
+    __slots__ = ("_aead", "_bound", "_ciphertext", "_nonce")
+
+    def __init__(self, aead: AESGCM, blob: bytes, context: bytes) -> None:
+        self._aead = aead
+        self._nonce, self._ciphertext, self._bound = blob[_NONCE], blob[_HEADER_SIZE:], blob[:_HEADER_SIZE] + context
+
+    def plaintext(self) -> bytes | None:
+        """Return the plaintext; None if the envelope was changed."""
+        opened = _decrypted(self._aead, self._nonce, self._ciphertext, self._bound)
+        return opened if type(opened) is bytes else None
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("an open envelope cannot be pickled or copied")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("an open envelope cannot be pickled or copied")
 
 
 class EnvelopeKey:
@@ -106,6 +136,16 @@ class EnvelopeKey:
         # Raise here, because no frame of this function holds a subkey or a plaintext.
         raise UnreadableError(str(opened))
 
+    def unlock(self, blob: bytes, context: bytes) -> OpenEnvelope | None:
+        """Return the open envelope, for decrypting it often; None if this key and this context do not open it.
+
+        Args:
+            blob: see `open`.
+            context: see `open`.
+        """
+        aead = self._unlocked(blob, context)
+        return None if isinstance(aead, str) else OpenEnvelope(aead, blob, context)
+
     def _seal(self, plaintext: bytes, context: bytes, random: bytes) -> bytes:
         """Seal with this salt and nonce (``random``), which must never be used twice; only test vectors fix them."""
         state = self._state.copy()
@@ -117,6 +157,13 @@ class EnvelopeKey:
 
     def _open(self, blob: bytes, context: bytes) -> bytes | str:
         """Return the plaintext, or the name of the failed check."""
+        aead = self._unlocked(blob, context)
+        if isinstance(aead, str):
+            return aead
+        return _decrypted(aead, blob[_NONCE], blob[_HEADER_SIZE:], blob[:_HEADER_SIZE] + context)
+
+    def _unlocked(self, blob: bytes, context: bytes) -> AESGCM | str:
+        """Return AES-GCM under the subkey of this envelope, or the name of the failed check."""
         size = len(blob)
         if blob[:20] != self._prefix:
             return "key_id" if blob[:4] == self._prefix[:4] and size > _OVERHEAD else "header"
@@ -127,14 +174,7 @@ class EnvelopeKey:
         derived = state.finalize()
         if not hmac.compare_digest(derived[32:], blob[48:_HEADER_SIZE]):
             return "commitment"
-        try:
-            padded = AESGCM(derived[:32]).decrypt(blob[36:48], blob[_HEADER_SIZE:], blob[:_HEADER_SIZE] + context)
-        except InvalidTag:
-            return "tag"
-        marked = padded.rstrip(b"\x00")
-        if marked[-1:] != b"\x80" or len(padded) - len(marked) >= _BLOCK:
-            return "padding"
-        return marked[:-1]
+        return AESGCM(derived[:32])
 
     def __repr__(self) -> str:
         return f"EnvelopeKey(key_id={self.key_id.hex()})"
@@ -144,3 +184,22 @@ class EnvelopeKey:
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("a key cannot be pickled or copied")
+
+
+def _decrypted(aead: AESGCM, nonce: bytes, ciphertext: bytes, bound: bytes) -> bytes | str:
+    """Return the plaintext, or the name of the failed check.
+
+    Args:
+        aead: AES-GCM under the envelope's subkey.
+        nonce: the envelope's nonce.
+        ciphertext: the ciphertext with its tag.
+        bound: header and context, which the tag covers too.
+    """
+    try:
+        padded = aead.decrypt(nonce, ciphertext, bound)
+    except InvalidTag:
+        return "tag"
+    marked = padded.rstrip(b"\x00")
+    if marked[-1:] != b"\x80" or len(padded) - len(marked) >= _BLOCK:
+        return "padding"
+    return marked[:-1]

@@ -37,6 +37,16 @@ class Sealer(Protocol):
         """Seal a value, and the text of its extra members if there are any, for a key."""
 
 
+class Opening(Protocol):
+    """Decrypts one value and its extra members, without I/O; see `Cipher.opening`. It holds no plaintext."""
+
+    def __call__(self) -> tuple[Secret, Secret | None] | None:
+        """Return the value, and the text of its extra members or None.
+
+        The whole result is None if the data key is no longer held in memory, or if something does not decrypt.
+        """
+
+
 class Cipher(Protocol):
     """Encrypts values under the tenant's active data key, bound to tenant, provider, kind and identifier.
 
@@ -75,16 +85,16 @@ class Cipher(Protocol):
             UnreadableError: the value belongs to another key, was changed, or its data key is gone.
         """
 
-    def open_held(self, key: TokenKey, sealed: SealedToken) -> tuple[Secret, Secret | None] | None:
-        """Decrypt a value and its extra members without waiting, if their data key is held in memory.
+    def opening(self, key: TokenKey, sealed: SealedToken) -> Opening | None:
+        """Return a function that decrypts a value and its extra members without waiting, as often as it is called.
 
         Args:
             key: see `open`.
             sealed: see `open`.
 
         Returns:
-            The value, and the text of its extra members or None. If the data key is not held, or something does not
-            decrypt, the whole result is None; `open` and `open_extra` then find the key or raise the error.
+            The function. None if the data key is not held in memory, or if the value is not sealed for ``key``; `open`
+            and `open_extra` then find the key or raise the error.
         """
 
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:

@@ -1,6 +1,7 @@
 """Decides whether a token is fresh, due for a refresh, or unusable."""
 
 import enum
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -55,6 +56,18 @@ def is_due(info: TokenInfo, now: datetime, buffer: timedelta) -> bool:
     return info.expires_at is not None and info.expires_at - now <= buffer
 
 
+def fresh_for(info: TokenInfo, now: datetime, policy: RefreshPolicy) -> float:
+    """Return the seconds from ``now`` for which `freshness` stays FRESH, by the configured buffer.
+
+    The result is infinity for a token without expiry, and not positive for a token that is not fresh.
+    """
+    if not is_usable(info, now):
+        return 0.0
+    if info.expires_at is None:
+        return math.inf
+    return (info.expires_at - now - _wanted(info, policy)).total_seconds()
+
+
 def freshness(info: TokenInfo, now: datetime, policy: RefreshPolicy, buffer: timedelta | None = None) -> Freshness:
     """Return whether an access token is fresh, due for a refresh, or unusable.
 
@@ -67,5 +80,9 @@ def freshness(info: TokenInfo, now: datetime, policy: RefreshPolicy, buffer: tim
     """
     if not is_usable(info, now):
         return Freshness.UNUSABLE
-    wanted = capped(policy.buffer, info.lifetime) if buffer is None else buffer
+    wanted = _wanted(info, policy) if buffer is None else buffer
     return Freshness.DUE if is_due(info, now, wanted) else Freshness.FRESH
+
+
+def _wanted(info: TokenInfo, policy: RefreshPolicy) -> timedelta:
+    return capped(policy.buffer, info.lifetime)

@@ -1,6 +1,7 @@
 """The keyring finds data keys by id, shares calls for the same key, makes no key by mistake and holds none for ever."""
 
 import asyncio
+import copy
 import os
 import pickle
 from datetime import timedelta
@@ -51,6 +52,11 @@ async def seal(cipher, key=KEY, value=VALUE):
     return sealed
 
 
+def flipped(blob):
+    """Return an envelope whose last bit is changed."""
+    return blob[:-1] + bytes((blob[-1] ^ 1,))
+
+
 async def wrap_also(repository, second, *opened_by):
     """Add a wrap under a second master key to each data key, as a rotation does."""
     keyring = keyring_over(repository, second, *opened_by)
@@ -87,11 +93,42 @@ class TestPlaces:
 
     async def test_what_is_held_opens_at_once_and_nothing_else_does(self, cipher, other):
         [sealed] = await cipher.seal([(KEY, VALUE)], [Secret("extra")])
-        assert cipher.open_held(KEY, sealed) == (VALUE, Secret("extra"))
-        assert cipher.open_held(KEY, evolve(sealed, extra=None)) == (VALUE, None)
-        assert other.open_held(KEY, sealed) is None  # its data key is not held in that process
-        assert cipher.open_held(evolve(KEY, provider="gitlab"), sealed) is None
-        assert cipher.open_held(KEY, evolve(sealed, extra=sealed.blob)) is None
+        opening = cipher.opening(KEY, sealed)
+        assert opening() == opening() == (VALUE, Secret("extra"))
+        assert cipher.opening(KEY, evolve(sealed, extra=None))() == (VALUE, None)
+        assert other.opening(KEY, sealed) is None  # its data key is not held in that process
+        assert cipher.opening(evolve(KEY, provider="gitlab"), sealed) is None
+        assert cipher.opening(KEY, evolve(sealed, extra=sealed.blob)) is None
+
+    async def test_what_was_changed_after_its_salt_does_not_open_at_once(self, cipher):
+        [sealed] = await cipher.seal([(KEY, VALUE)], [Secret("extra")])
+        changed = [evolve(sealed, blob=flipped(sealed.blob)), evolve(sealed, extra=flipped(sealed.extra))]
+        assert [cipher.opening(KEY, each)() for each in changed] == [None, None]
+
+    async def test_an_opening_ends_with_the_time_of_its_data_key(self, cipher, seconds):
+        sealed = await seal(cipher)
+        opening = cipher.opening(KEY, sealed)
+        seconds.now += TTL.total_seconds() - 1
+        assert opening() == (VALUE, None)
+        seconds.now += 1
+        assert opening() is None
+        await cipher.open(KEY, sealed)
+        assert opening() is None  # the data key was unwrapped anew, so the old subkeys are not used again
+        assert cipher.opening(KEY, sealed)() == (VALUE, None)
+
+    async def test_an_opening_ends_when_its_tenant_is_erased(self, cipher):
+        opening = cipher.opening(KEY, await seal(cipher))
+        cipher.forget_tenant("tenant-1")
+        assert opening() is None
+
+    async def test_an_opening_shows_no_key_and_is_not_copied(self, cipher):
+        opening = cipher.opening(KEY, await seal(cipher))
+        for each in (opening, opening._value):
+            assert not hasattr(each, "__dict__")
+            assert repr(each).startswith("<vault_adapters.crypto.")
+            for leak in (pickle.dumps, copy.copy, copy.deepcopy):
+                with pytest.raises(TypeError, match="cannot be pickled or copied"):
+                    leak(each)
 
     async def test_moved_to_another_tenant(self, cipher, repository):
         sealed, theirs = await seal(cipher), evolve(KEY, tenant_id="tenant-2")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from attrs import frozen
 
-from vault_domain.entities.account import Account, TokenKey
+from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.token import StoredToken
 
 Scope = tuple[str, ...]
@@ -24,6 +24,11 @@ _DOUBT_SECONDS = 60.0
 def scope_of_key(key: TokenKey) -> Scope:
     """Return the scope of one row."""
     return (key.tenant_id, key.provider, key.identifier or "", key.kind)
+
+
+def scope_of_access(account: Account) -> Scope:
+    """Return the scope of an account's access token."""
+    return (account.tenant_id, account.provider, account.identifier or "", TokenKind.ACCESS_TOKEN)
 
 
 def scope_of_account(account: Account) -> Scope:

@@ -15,6 +15,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Snapshot
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.services.tokens.failed_reads import FailedReads
+from vault_domain.services.tokens.remembered_row import RememberedRow
 
 _log = logging.getLogger(__name__)
 
@@ -74,16 +75,20 @@ class TokenOpener:
             raise OvertakenError(account=key.account, keys=[key])
         raise self._refusal(key, stored, reason, now)
 
-    def open_held(self, key: TokenKey, row: StoredToken) -> Token | None:
+    def open_remembered(self, row: RememberedRow) -> Token | None:
         """Return what `open` returns, if that needs no waiting; else None: `open` then waits or raises the error."""
-        opened = self._cipher.open_held(key, row.sealed) if row.key == key else None
+        opened = None if row.opening is None else row.opening()
         if opened is None:
-            return None
+            is_same = row.token.key == row.key
+            row.opening = self._cipher.opening(row.key, row.token.sealed) if is_same else None
+            opened = None if row.opening is None else row.opening()
+            if opened is None:
+                return None
         value, text = opened
         if text is None:
-            return Token(row.info, value)
+            return Token(row.token.info, value)
         extra = decoded_extra(text)
-        return None if extra is None else Token(row.info, value, extra, extra.token_type)
+        return None if extra is None else Token(row.token.info, value, extra, extra.token_type)
 
     async def kept_extra(self, key: TokenKey, stored: StoredToken, now: datetime) -> Extra:
         """Return the extra members of a row; if they cannot be decrypted, report a failed read and return no members.

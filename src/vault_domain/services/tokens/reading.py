@@ -14,8 +14,10 @@ from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, To
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.services.observing import ReadCounts
+from vault_domain.services.tokens.change_log import Scope
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.remembered import RememberedRows
+from vault_domain.services.tokens.remembered_row import RememberedRow
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -54,13 +56,13 @@ class RowReader:
         self._answered = 0
         self._quiet_until = -math.inf
 
-    def at_hand(self, key: TokenKey) -> Reading | None:
-        """Return a remembered row that answers without a query; None: call `read`.
+    def at_hand(self, place: Scope) -> tuple[RememberedRow, float] | None:
+        """Return a remembered row that answers without a query, and its age; see `RememberedRows.at_hand`.
 
         While any provider's answer waits for the database, the result is None, because the answer may replace the row.
         A caller that hands the token out counts the read in `counts`.
         """
-        return None if self._held else self._rows.cached(key)
+        return None if self._held else self._rows.at_hand(place)
 
     async def read(self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE) -> Reading:
         """Read a row; an access token that waits for the database takes the place of the stored one.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
-
-from attrs import define
 
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError
@@ -20,6 +18,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading
 from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered, time_left
 from vault_domain.services.tokens.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
+from vault_domain.services.tokens.remembered_row import RememberedRow
 
 T = TypeVar("T")
 
@@ -28,22 +27,6 @@ _MOST_AT_ONCE = 256
 
 _MOST_REFUSED = 10_000
 """Largest number of rejected values to remember."""
-
-
-@define
-class _Row:
-    token: StoredToken
-    store_time: datetime
-    since: float  # monotonic time from before the read or write that returned the row
-    left: float
-    epoch: int
-    mark: str | None
-    was_used: bool = False
-
-    def confirm(self, store_time: datetime, ticket: Ticket) -> None:
-        """Note that the store has returned the same row again."""
-        self.store_time, self.since, self.epoch = store_time, ticket.since, ticket.epoch
-        self.left, self.was_used = time_left(self.token, store_time), False
 
 
 class Ticket(NamedTuple):
@@ -89,8 +72,8 @@ class RememberedRows:
         self._monotonic = tasks.monotonic
         self._is_at_hand = is_at_hand
         self._clock = clock
-        self._rows: OrderedDict[TokenKey, _Row] = OrderedDict()
-        self._marked: dict[str, set[TokenKey]] = {}
+        self._rows: OrderedDict[Scope, RememberedRow] = OrderedDict()  # a tuple is found faster than a key
+        self._marked: dict[str, set[Scope]] = {}
         self._log = ChangeLog(tasks.monotonic)
         self._refused: OrderedDict[UUID, None] = OrderedDict()
         self._epoch = 0
@@ -120,43 +103,42 @@ class RememberedRows:
             store_time: the store's time of the answer.
             ticket: the result of `begin` before the read or write.
         """
-        before = self._rows.get(key)
+        place = scope_of_key(key)
+        before = self._rows.get(place)
         if before is not None and before.since > ticket.since:
             return  # another read began later and has ended
         mark = None if self._watch is None else self._watch.mark(key)
         if ticket.changes != self._log.last and self._log.has_changed(key, mark, row, ticket.changes):
             return
         if row is None or not may_be_remembered(key, row) or self._is_barred(key, row):
-            self._drop(key)
+            self._drop(place)
             return
         if before is not None and before.mark == mark and before.token == row:
             # Keep the object, because new ones for each read would let the garbage collector visit all objects often.
-            before.confirm(store_time, ticket)
+            before.confirm(store_time, ticket.since, ticket.epoch)
         else:
-            self._rows[key] = _Row(row, store_time, ticket.since, time_left(row, store_time), ticket.epoch, mark)
+            left = time_left(row, store_time)
+            self._rows[place] = RememberedRow(key, row, store_time, ticket.since, left, ticket.epoch, mark)
         if before is not None:
-            self._rows.move_to_end(key)
+            self._rows.move_to_end(place)
         if mark is not None:
-            self._marked.setdefault(mark, set()).add(key)
+            self._marked.setdefault(mark, set()).add(place)
         while len(self._rows) > self._size:
             self._make_room()
 
     def forget(self, scope: Scope) -> None:
         """Forget rows, because they have changed; running reads of these rows are not remembered either."""
         self._log.note(scope)
-        for key in [key for key in self._rows if scope_of_key(key)[: len(scope)] == scope]:
-            self._drop(key)
+        for place in [place for place in self._rows if place[: len(scope)] == scope]:
+            self._drop(place)
 
     def forget_keys(self, keys: Sequence[TokenKey]) -> None:
         """Forget the rows of these keys; see `forget`."""
-        if len(keys) > _MOST_AT_ONCE:
-            self._log.note(EVERYTHING)
-            keys = list(self._rows.keys() & set(keys))
-        else:
-            for key in keys:
-                self._log.note(scope_of_key(key))
-        for key in keys:
-            self._drop(key)
+        places = [scope_of_key(key) for key in keys]
+        for scope in places if len(places) <= _MOST_AT_ONCE else [EVERYTHING]:
+            self._log.note(scope)
+        for place in places:
+            self._drop(place)
 
     def learn(self, key: TokenKey, tokens: Mapping[TokenKind, TokenInfo] | None) -> None:
         """Forget a row if its account's metadata shows that its value or status has changed or that it was deleted.
@@ -165,17 +147,19 @@ class RememberedRows:
             key: the row's key.
             tokens: the account's tokens, by kind; None if nothing is stored.
         """
-        row, info = self._rows.get(key), None if tokens is None else tokens.get(key.kind)
+        place = scope_of_key(key)
+        row, info = self._rows.get(place), None if tokens is None else tokens.get(key.kind)
         if row is None:
             return
         if info is None or info.value_id != row.token.info.value_id or info.status is not row.token.info.status:
-            self._drop(key)
+            self._drop(place)
 
     def refuse(self, info: TokenInfo) -> None:
         """Never hand out this value from memory again, because a resource rejected it."""
-        row = self._rows.get(info.key)
+        place = scope_of_key(info.key)
+        row = self._rows.get(place)
         if row is not None and info.value_id in (row.token.info.value_id, NO_VALUE):
-            self._drop(info.key)
+            self._drop(place)
         self._refused[info.value_id] = None
         if len(self._refused) > _MOST_REFUSED:
             self._refused.popitem(last=False)
@@ -219,15 +203,15 @@ class RememberedRows:
     def row_changed(self, mark: str, value: str) -> None:
         """See `ChangeHearer`."""
         self._log.note_mark(mark, value)
-        for key in list(self._marked.get(mark, ())):
-            if not is_value(self._rows[key].token, value):
-                self._drop(key)
+        for place in list(self._marked.get(mark, ())):
+            if not is_value(self._rows[place].token, value):
+                self._drop(place)
 
     def tenants_changed(self, concerns: Callable[[str], bool]) -> None:
         """See `ChangeHearer`."""
         self._log.note(EVERYTHING)
-        for key in [key for key in self._rows if concerns(key.tenant_id)]:
-            self._drop(key)
+        for place in [place for place in self._rows if concerns(place[0])]:
+            self._drop(place)
 
     def anything_changed(self) -> None:
         """See `ChangeHearer`. The rows stay for reads in an outage, because none of them is known to be replaced."""
@@ -235,60 +219,76 @@ class RememberedRows:
 
     # Answers
 
-    def cached(self, key: TokenKey) -> Reading | None:
-        """Return what a reader gets without a query; None: ask the store."""
-        row = self._rows.get(key) if self._cache_seconds else None
-        if row is None:
+    def at_hand(self, place: Scope) -> tuple[RememberedRow, float] | None:
+        """Return the row that answers a reader without a query, and its age in seconds; None: ask the store.
+
+        The row's data key may be missing in memory.
+
+        Args:
+            place: the `scope_of_key` of the reader's key.
+        """
+        row = self._rows.get(place)
+        if row is None or not self._cache_seconds:
             return None
         is_told = self._watch is not None and self._watch.is_current()
         if row.epoch != self._epoch:
             return None
-        now = self._answer(key, row, self._cache_seconds if is_told else self._unwatched_seconds)
-        return None if now is None else Reading(row.token, now)
+        age = self._age(row)
+        if not may_answer(age, self._cache_seconds if is_told else self._unwatched_seconds, row.left):
+            return None
+        row.was_used = True
+        return row, age
+
+    def cached(self, key: TokenKey) -> Reading | None:
+        """Return what a reader gets without a query; None: ask the store."""
+        found = self.at_hand(scope_of_key(key))
+        if found is None or not self._is_openable(found[0]):
+            return None
+        row, age = found
+        return Reading(row.token, row.time_at(age))
 
     def stale(self, key: TokenKey) -> Reading | None:
         """Return what a reader gets if the store does not answer; None if no remembered row may be used now."""
-        row = self._rows.get(key)
-        now = None if row is None else self._answer(key, row, self._stale_seconds)
-        return None if row is None or now is None else Reading(row.token, now, is_stale=True)
+        row = self._rows.get(scope_of_key(key))
+        if row is None:
+            return None
+        age = self._age(row)
+        if not may_answer(age, self._stale_seconds, row.left) or not self._is_openable(row):
+            return None
+        row.was_used = True
+        return Reading(row.token, row.time_at(age), is_stale=True)
 
     def may_serve(self, key: TokenKey) -> bool:
         """Return whether `stale` has an answer; this costs less, because it does not compute the store's time."""
-        row = self._rows.get(key)
-        return row is not None and self._is_fit(key, row, self._monotonic() - row.since, self._stale_seconds)
+        row = self._rows.get(scope_of_key(key))
+        if row is None or not may_answer(self._monotonic() - row.since, self._stale_seconds, row.left):
+            return False
+        return self._is_openable(row)
 
-    def _answer(self, key: TokenKey, row: _Row, longest: float) -> datetime | None:
-        """Return the store's time if a row may be handed out now, else None."""
+    def _age(self, row: RememberedRow) -> float:
+        """Return the seconds since the store confirmed a row."""
         age = self._monotonic() - row.since
         if self._clock is None:
-            now = row.store_time + timedelta(seconds=age)
-        else:
-            now = self._clock.now()
-            age = max(age, (now - row.store_time).total_seconds())
-        if not self._is_fit(key, row, age, longest):
-            return None
-        row.was_used = True
-        return now
+            return age
+        return max(age, (self._clock.now() - row.store_time).total_seconds())
 
-    def _is_fit(self, key: TokenKey, row: _Row, age: float, longest: float) -> bool:
-        if not may_answer(age, longest, row.left):
-            return False
-        return self._is_at_hand(key.tenant_id, row.token.sealed.data_key_id)
+    def _is_openable(self, row: RememberedRow) -> bool:
+        return self._is_at_hand(row.key.tenant_id, row.token.sealed.data_key_id)
 
     def _make_room(self) -> None:
         """Forget the first row, or move it to the end if it was used since it was last put there."""
-        key, row = next(iter(self._rows.items()))
+        place, row = next(iter(self._rows.items()))
         if row.was_used:
             row.was_used = False
-            self._rows.move_to_end(key)
+            self._rows.move_to_end(place)
         else:
-            self._drop(key)
+            self._drop(place)
 
-    def _drop(self, key: TokenKey) -> None:
-        row = self._rows.pop(key, None)
+    def _drop(self, place: Scope) -> None:
+        row = self._rows.pop(place, None)
         if row is not None and row.mark is not None:
             alike = self._marked[row.mark]
-            alike.discard(key)
+            alike.discard(place)
             if not alike:
                 del self._marked[row.mark]
 

@@ -24,12 +24,14 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.services.tokens.change_log import scope_of_access, scope_of_key
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
+from vault_domain.services.tokens.remembered_row import RememberedRow
 from vault_domain.services.tokens.sealing import write_sealed
-from vault_domain.services.tokens.uses import UseTracker
+from vault_domain.services.tokens.uses import RESOLUTION_SECONDS, UseTracker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -117,23 +119,23 @@ class TokenService:
 
     def at_hand(self, key: TokenKey) -> Token | None:
         """Return what `get` returns if that needs no waiting; None: call `get`."""
-        reading = self._reader.at_hand(key)
-        return None if reading is None or reading.row is None else self._hand_out_held(key, reading.row, reading.now)
+        found = self._reader.at_hand(scope_of_key(key))
+        return None if found is None else self._hand_out_at_once(*found)
 
     def access_at_hand(self, account: Account) -> Token | None:
         """Return the access token if it is fresh and needs no waiting; None: call `find_access`."""
-        key = access_key(account)
-        reading = self._reader.at_hand(key)
-        if reading is None or reading.row is None:
+        found = self._reader.at_hand(scope_of_access(account))
+        if found is None or not found[0].is_fresh(found[1], self._policy):
             return None
-        is_fresh = freshness(reading.row.info, reading.now, self._policy) is Freshness.FRESH
-        return self._hand_out_held(key, reading.row, reading.now) if is_fresh else None
+        return self._hand_out_at_once(*found)
 
-    def _hand_out_held(self, key: TokenKey, row: StoredToken, now: datetime) -> Token | None:
-        token = self._opener.open_held(key, row)
+    def _hand_out_at_once(self, row: RememberedRow, age: float) -> Token | None:
+        """Decrypt a remembered row of this age in seconds, and record the use; None: the value needs waiting."""
+        token = self._opener.open_remembered(row)
         if token is not None:
             self._reader.counts.cache += 1
-            self._uses.record(token.info, now)
+            if row.notes_use(age, RESOLUTION_SECONDS):
+                self._uses.record(token.info, row.time_at(age))
         return token
 
     @_unless_overtaken

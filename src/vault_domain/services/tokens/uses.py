@@ -9,7 +9,11 @@ from vault_domain.entities.token import TokenInfo, TokenRef
 from vault_domain.ports.token_repository import TokenRepository
 
 _log = logging.getLogger(__name__)
-_RESOLUTION = timedelta(minutes=1)
+
+RESOLUTION_SECONDS = 60.0
+"""Uses of one token within this time are recorded as one use."""
+
+_RESOLUTION = timedelta(seconds=RESOLUTION_SECONDS)
 
 
 class UseTracker:

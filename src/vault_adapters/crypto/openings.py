@@ -1,0 +1,70 @@
+"""Decrypts one sealed value again and again, while its data key is held in memory."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from vault_adapters.crypto.context import beside
+from vault_adapters.crypto.envelope import EnvelopeKey, OpenEnvelope
+from vault_adapters.crypto.keyring import Keyring
+from vault_domain.entities.secret import Secret, decoded_secret
+from vault_domain.entities.token import SealedToken
+
+
+class HeldOpening:
+    """Implements `Opening`: holds the subkeys of a value and its extra members, and no plaintext.
+
+    It works only while the keyring holds the very data key that the subkeys were derived from. So nothing decrypts
+    any more after the data key expired, or was forgotten because its tenant was erased.
+    """
+
+    __slots__ = ("_extra", "_key", "_keyring", "_tenant_id", "_value")
+
+    def __init__(
+        self, keyring: Keyring, tenant_id: str, key: EnvelopeKey, value: OpenEnvelope, extra: OpenEnvelope | None
+    ) -> None:
+        self._keyring = keyring
+        self._tenant_id = tenant_id
+        self._key = key
+        self._value = value
+        self._extra = extra
+
+    def __call__(self) -> tuple[Secret, Secret | None] | None:
+        """See `Opening`."""
+        if self._keyring.get_held_key(self._tenant_id, self._key.key_id) is not self._key:
+            return None
+        value = _text(self._value)
+        if self._extra is None or value is None:
+            return None if value is None else (value, None)
+        extra = _text(self._extra)
+        return None if extra is None else (value, extra)
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError("an opening cannot be pickled or copied")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("an opening cannot be pickled or copied")
+
+
+def opening_of(keyring: Keyring, tenant_id: str, sealed: SealedToken, context: bytes) -> HeldOpening | None:
+    """Return the opening of a sealed value; see `Cipher.opening`.
+
+    Args:
+        keyring: holds the data keys.
+        tenant_id: the tenant of the value.
+        sealed: the value and its extra members.
+        context: the context of the value, from the key that the caller asked for.
+    """
+    key = keyring.get_held_key(tenant_id, sealed.data_key_id)
+    value = None if key is None else key.unlock(sealed.blob, context)
+    if key is None or value is None:
+        return None
+    if sealed.extra is None:
+        return HeldOpening(keyring, tenant_id, key, value, None)
+    extra = key.unlock(sealed.extra, beside(context, sealed.blob))
+    return None if extra is None else HeldOpening(keyring, tenant_id, key, value, extra)
+
+
+def _text(envelope: OpenEnvelope) -> Secret | None:
+    plaintext = envelope.plaintext()
+    return None if plaintext is None else decoded_secret(plaintext)

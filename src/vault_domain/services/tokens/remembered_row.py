@@ -1,0 +1,69 @@
+"""`RememberedRow`: one row in this process's memory, with what makes handing it out again cheap."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+
+from attrs import define
+
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.token import StoredToken
+from vault_domain.ports.cipher import Opening
+from vault_domain.rules.freshness import RefreshPolicy, fresh_for
+from vault_domain.rules.remembering import time_left
+
+
+@define(eq=False)
+class RememberedRow:
+    """A sealed row as the store last returned it.
+
+    Attributes:
+        key: the key that a caller asked for; the row names the same key.
+        token: the row.
+        store_time: the store's time of its answer.
+        since: the monotonic time in seconds before the read or write that returned the row.
+        left: seconds from then until the token expires; infinity if it does not expire.
+        epoch: see `Ticket`.
+        mark: see `ChangeWatch.mark`.
+        was_used: whether the row answered a reader since it was last moved to the end of the memory.
+        opening: decrypts the value again; None until the row has answered a reader without a query.
+    """
+
+    key: TokenKey
+    token: StoredToken
+    store_time: datetime
+    since: float
+    left: float
+    epoch: int
+    mark: str | None
+    was_used: bool = False
+    opening: Opening | None = None
+    _fresh: float | None = None
+    _use_noted: float = -math.inf
+
+    def confirm(self, store_time: datetime, since: float, epoch: int) -> None:
+        """Note that the store has returned the same row again."""
+        self.store_time, self.since, self.epoch = store_time, since, epoch
+        self.left, self.was_used, self._fresh = time_left(self.token, store_time), False, None
+
+    def time_at(self, age: float) -> datetime:
+        """Return the store's time at an age of this row in seconds."""
+        return self.store_time + timedelta(seconds=age)
+
+    def is_fresh(self, age: float, policy: RefreshPolicy) -> bool:
+        """Return whether `freshness` is FRESH at an age in seconds.
+
+        The result is computed from one number, because this is asked for each access token that memory hands out.
+        """
+        if self._fresh is None:
+            self._fresh = fresh_for(self.token.info, self.store_time, policy)
+        return age < self._fresh
+
+    def notes_use(self, age: float, apart: float) -> bool:
+        """Return whether a use at this age is to be recorded: the last such use was at least ``apart`` seconds ago."""
+        moment = self.since + age
+        if moment - self._use_noted < apart:
+            return False
+        self._use_noted = moment
+        return True
