@@ -60,9 +60,9 @@ class ImportedToken:
         status: UNKNOWN if the other system did not record a status. Such a token can be used, and it is refreshed when
             a caller needs it, but not by sweeps.
         error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.
-        expires_at: expiry, zone-aware; None if no expiry is known. The expiry of an access token is then the ``exp`` of
-            its JWT. If there is none, the provider's default lifetime is counted from the last refresh, or else from
-            the creation, or else from the import. More than 100 years ahead counts as 100 years ahead.
+        expires_at: expiry, zone-aware; None if no expiry is known. For an access token, None means the expiry in its
+            JWT, or else the provider's default lifetime, counted from the last refresh, or else from the creation, or
+            else from the import. More than 100 years ahead counts as 100 years ahead.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
         last_refreshed_at: time of the last refresh, zone-aware. None means no time, unless the token replaces another
