@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_SECONDS = 0.5
-"""Longest time in seconds of a call that must not delay its caller, who may get the token of a journaled answer."""
+"""Longest time in seconds of a call to the database that must not delay its caller, who may get a journaled token."""
 
 
 class HeldTokens:
