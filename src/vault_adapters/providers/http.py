@@ -84,7 +84,7 @@ async def exchange(
     credentials.
 
     A complete JSON object counts as the answer even if the connection broke before the end of the body. If the process
-    was stopped until after the deadline, the answer to a request that has left is read for half a second more.
+    was suspended until after the deadline, the answer to a request that has left is read for half a second more.
 
     Args:
         client: the client to use, which stays open; redirects and its ``auth`` are switched off for this request.
@@ -165,13 +165,13 @@ class _Progress:
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         self.traced = True
         if not self.sending and event.endswith("send_request_headers.started") and not _is_for_a_proxy(info):
-            # A process that was stopped may get here before its timers run. The lease may be over by then.
+            # A process that was suspended may get here before its timers run. The lease may be over by then.
             if asyncio.get_running_loop().time() > self._send_by:
                 raise TimeoutError
             self.sending = True
 
     def may_have_left(self, late: float) -> bool:
-        """Return whether the request has left, or may have; ``late`` tells how long the process was stopped."""
+        """Return whether the request has left, or may have; ``late`` tells how long the process was suspended."""
         return self.sending or (not self.traced and late < OVERSLEPT)
 
     def failed(self, what: str, error: BaseException, *, not_sent: bool = False) -> RefreshFailedError:

@@ -1,4 +1,4 @@
-"""Limits the time of a call. An answer that arrived while the process was stopped can still be read."""
+"""Limits the time of a call. An answer that arrived while the process was suspended can still be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 from attrs import frozen
 
 OVERSLEPT = 0.1
-"""A timer that is late by more seconds than this shows that the process was stopped or its event loop blocked."""
+"""A timer that is late by more seconds than this shows that the process was suspended or its event loop blocked."""
 
 _MORE = 0.5
 """Seconds that a block may go on after a late timer. Reading an answer that has already arrived takes milliseconds."""
@@ -30,7 +30,7 @@ class Beat:
     Attributes:
         seconds: the interval.
         goes_on: returns whether the block may go on. Its argument tells by how many seconds the interval was overshot,
-            because the process was stopped or its event loop blocked.
+            because the process was suspended or its event loop blocked.
     """
 
     seconds: float
@@ -40,7 +40,7 @@ class Beat:
 class TimeLimit:
     """Ends the block after some seconds with `TimeoutError`, like `asyncio.timeout`.
 
-    A stopped process that continues after the limit runs the timer before it reads its sockets. So a late timer gives
+    A suspended process that continues after the limit runs the timer before it reads its sockets. So a late timer gives
     the block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no
     more time, because its lease may be over.
 

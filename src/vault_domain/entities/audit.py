@@ -63,7 +63,7 @@ class AuditEvent:
     Two actions report reads. A read writes nothing itself, so the vault stores these events a few seconds later:
 
     - DECRYPTION_FAILED is stored once per value and hour. A process logs it at the level ERROR once per value and hour,
-      and repeats at DEBUG. `on_event` gets each failure at once.
+      and further failures at DEBUG. `on_event` gets each failure at once.
     - TOKEN_READ is stored if the configuration has `audit_reads`. The reads of one value by one actor for one reason
       within a minute give one event. `on_event` gets it after it is stored.
 

@@ -60,14 +60,13 @@ class ImportedToken:
         status: UNKNOWN if the other system did not record a status. Such a token can be used, and it is refreshed when
             a caller needs it, but not by sweeps.
         error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.
-        expires_at: expiry, zone-aware; None if no expiry is known. An access token that is a JWT then gets its ``exp``,
-            and another one the provider's default lifetime, counted from its last refresh, or else from its creation,
-            or else from the import. More than 100 years ahead counts as 100 years ahead, on every way into the vault.
+        expires_at: expiry, zone-aware; None if no expiry is known. For an access token, None means the expiry in its
+            JWT, or else the provider's default lifetime, counted from the last refresh, or else from the creation, or
+            else from the import. More than 100 years ahead counts as 100 years ahead.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
-        last_refreshed_at: time of the last refresh, zone-aware. None means the time of the import if the token replaces
-            one that another writer stored, the replaced token's time if it replaces one of this import, and otherwise
-            no time.
+        last_refreshed_at: time of the last refresh, zone-aware. None means no time, unless the token replaces another
+            token. If this import stored the replaced token, None means that token's time; else the time of the import.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
             key, the latest is stored. A token without a time replaces no other token of the import, and none replaces

@@ -25,7 +25,7 @@ def jwt_expiry(token: Secret) -> datetime | None:
 
 
 def jwt_times(token: Secret) -> tuple[datetime | None, timedelta | None]:
-    """Return the expiry, and the lifetime from ``iat`` to ``exp``, limited to 100 years; None if it is not told."""
+    """Return the expiry and the lifetime (``exp`` minus ``iat``, at most 100 years); each is None if unknown."""
     claims = _claims(token)
     expires_at, issued_at = _moment(claims, "exp"), _moment(claims, "iat")
     if expires_at is None or issued_at is None or issued_at >= expires_at:

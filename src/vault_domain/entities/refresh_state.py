@@ -59,7 +59,7 @@ class RefreshState:
         return self.error_code if self.concerns(credential) else None
 
     def latest_code(self, now: datetime) -> str | None:
-        """Return the error code of the latest attempt, or None; None too if its lease ran out, whatever failed before.
+        """Return the error code of the latest attempt; None if it has none, or if the attempt's lease ran out.
 
         The end of an attempt clears its lease, so a lease that ran out belongs to an attempt of unknown outcome.
         """
@@ -67,12 +67,14 @@ class RefreshState:
         return None if is_unknown else self.error_code
 
     def was_refused(self, now: datetime) -> bool:
-        """Return whether the latest attempt that ended was refused, so that its failure counts for the run of refusals.
+        """Return whether the latest ended attempt was refused, so that its failure counts for the run of refusals.
 
-        The latest refusal was `refused_for` after `refused_since`. An attempt that began later, or whose outcome is
-        unknown since a later time, was not refused. While an attempt runs, and after a release, `sent_at` is no time of
-        an attempt that ended. After an unknown outcome, `sent_at` is the time of an earlier attempt than the latest;
-        then only the code of an outage shows that the latest attempt was not refused.
+        The latest refusal was `refused_for` after `refused_since`. An attempt was not refused if it began later, or if
+        its outcome is unknown since a later time.
+
+        `sent_at` belongs to an ended attempt only while `next_attempt_at` is set: a claim clears `next_attempt_at`, and
+        a release does not set it. After an unknown outcome, `sent_at` belongs to an earlier attempt than the latest.
+        Then only the code of an outage shows that the latest attempt was not refused.
         """
         if self.refused_since is None or self.error_code in OUTAGES:
             return False

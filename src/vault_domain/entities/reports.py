@@ -78,8 +78,8 @@ class HealthReport:
             of a large vault estimates the tokens of status VALID from a sample; see `is_estimate`.
         failed_reads: number of reads that failed to decrypt since this vault was opened, of the reported tenant or of
             all tenants. Only the 10,000 tenants with the most recent failures have counts of their own.
-        store_error: error code of the database check; None if the database can be used. A standby, or another database
-            that takes no writes (`store_reason` ``read_only`` or ``disk_full``), is still counted.
+        store_error: error code of the database check; None if the database can be used. The tokens of a standby, or of
+            another database that takes no writes (`store_reason` ``read_only`` or ``disk_full``), are still counted.
         master_key_error: error code of the master key check; None if the master key can be used.
         incidents: the pauses of OAuth clients, of all tenants, sorted by provider.
         store_reason: why the database check failed: the error's ``reason``, or its code if it has no reason; None if

@@ -25,7 +25,7 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 class Texts(Protocol):
     """A list, tuple, set or other collection of texts.
 
-    Type checkers refuse one text, although a `str` is a sequence of texts: its `__contains__` takes only texts.
+    Type checkers refuse a `str` here, although it is a sequence of texts: its `__contains__` takes only a `str`.
     """
 
     def __contains__(self, value: object, /) -> bool:

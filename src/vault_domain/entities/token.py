@@ -264,7 +264,7 @@ class TokenWrite:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
         due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
-            An access token that is stored in the same transaction decides instead of the account's other values.
+            If the account's access token is stored in the same transaction and sets a due time, only its time counts.
         value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
             store makes a random one.
         keeps_mark: matters only if a refresh stores a new credential, and the credential that it replaces was marked

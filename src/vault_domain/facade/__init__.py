@@ -1,1 +1,1 @@
-"""The classes that a host calls: `TokenVault` and `VaultKeys`. They check arguments and call the use cases."""
+"""`TokenVault` and the classes that it returns for keys, states, measures and events; hosts call them."""

@@ -49,8 +49,8 @@ class AuditLog(Protocol):
         Events of one token key come in the order of the key's generations. Events of different keys come in the order
         of their commits, except for transactions that ran at the same time.
 
-        The vault seals this cursor before it gives the event to a caller, because the cursor's numbers may reveal how
-        many events other tenants have.
+        The vault seals an event's cursor before it gives the event to a caller, because the cursor's numbers may reveal
+        how many events other tenants have.
 
         A page ends before the oldest transaction that may still add events. So a caller who follows the cursors misses
         no event.

@@ -16,7 +16,7 @@ class Change(Generic[T]):
 
     Attributes:
         result: the value that the mutation returns.
-        events: the audit events that the same transaction wrote; a store may build an event only when it is read.
+        events: the audit events that the same transaction wrote; a store may build each event lazily, on access.
     """
 
     result: T

@@ -14,8 +14,8 @@ from vault_domain.rules.clients import ClientRules
 MOST_COUNTED = 1000
 """Largest number of other accounts' rejections that the guard of a fleet counts.
 
-The guard counts successes up to `MOST_COUNTED` + 1, because it adds the rejection of the present account to the
-counted rejections before it compares both numbers.
+The guard counts successes up to `MOST_COUNTED` + 1, because it adds the present account's rejection to the counted
+rejections before it compares rejections with successes.
 """
 
 
@@ -83,6 +83,6 @@ class ClientLedger(Protocol):
         - Otherwise, also if a pause has lasted for ``rules.longest``: the credential is marked, with its `rejected_at`.
           If there is a record, its time of the latest refusal becomes now.
 
-        The counts end at `MOST_COUNTED`. A rejected credential counts, and becomes valid again, if it is still stored,
+        `MOST_COUNTED` limits the counts. A rejected credential counts, and becomes valid again, if it is still stored,
         its ``rejected_at`` lies in the window, and it is not known to be stored under another client than the scope's.
         """

@@ -1,4 +1,4 @@
-"""Refusals of OAuth clients, and the guard of their accounts."""
+"""Refusals, pauses, probes and turns of OAuth clients."""
 
 from attrs import evolve
 from tests.examples.dict_store.refreshes import reject

@@ -28,7 +28,7 @@ class Tables:
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
-    noted: set = field(factory=set)  # value ids of the refresh tokens whose end an event has told
+    noted: set = field(factory=set)  # value ids of refresh tokens that an event has reported as expiring
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     turns: dict = field(factory=dict)  # time by provider and client
     used_states: dict = field(factory=dict)  # expiry by the state's id

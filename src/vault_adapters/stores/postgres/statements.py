@@ -144,7 +144,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier"""
-"""The tokens of the accounts on a ``page`` of all tenants, with uses and accounts; an empty page gives an empty row.
+"""The tokens of a ``page`` of all tenants' accounts, with uses and account rows; an empty page gives an empty row.
 
 The caller sorts the rows, because the server would spend time on it even if they come in the page's order, as they
 nearly always do.

@@ -153,7 +153,7 @@ class FailureRecorder:
         A credential is spared if the client or the provider is at fault; the error then says so.
         """
         longest = self._guard.longest
-        # The run of an exhausted credential consists of definite refusals, so it is no run of spared rejections.
+        # The run of an exhausted credential counts definite refusals, not rejections that condemned nothing.
         was_spared = state.error_code == MASS_REJECTION and reason != EXHAUSTED
         run = refused_for(state, attempt.claimed_at, longest) if was_spared else timedelta(0)
         verdict = await self._guard.condemn(attempt, reason, actor=actor, is_believed=is_exhausted(run, longest))
@@ -176,7 +176,7 @@ class FailureRecorder:
     ) -> None:
         """Record a failure for which the account is not to blame; the account waits for five minutes at most.
 
-        ``spared_for`` is the length of a run of rejections that condemned nothing; None: this is no such rejection.
+        For a rejection that condemned nothing, ``spared_for`` is the length of the run of such rejections; else None.
         """
         wait = min(backoff(state.failures + 1, self._tasks.jitter(), None), LONGEST_WAIT)
         is_spared = spared_for is not None

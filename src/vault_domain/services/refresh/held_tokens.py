@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_SECONDS = 0.5
-"""Longest time in seconds of each call to the database, for a caller who can get the token of a journaled answer."""
+"""Longest time in seconds of a call to the database that must not delay its caller, who may get a journaled token."""
 
 
 class HeldTokens:
@@ -119,7 +119,7 @@ class HeldTokens:
         try:
             return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
         except UnreadableError as error:
-            # Without its data key, the answer cannot be stored: its commit drops it, or marks the credential invalid.
+            # If the data key is destroyed, a commit may run: it drops the answer, or marks the credential invalid.
             return None if error.reason == DESTROYED_KEY else "this database's data keys do not decrypt its seal"
         except DecryptionError:
             return "this database's data keys do not decrypt its seal"

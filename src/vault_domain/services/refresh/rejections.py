@@ -1,4 +1,4 @@
-"""Takes reports of tokens that resources rejected: replaces the token, or makes it suspect if no refresh can do so."""
+"""Takes reports of rejected tokens: replaces the token, or makes it suspect if no refresh can replace it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ REJECTED = "invalid_token"
 class RejectionService:
     """Returns the token to try after a resource rejected one, and marks the rejected token if one report suffices.
 
-    No process hands out a marked token again. A token that is very young, or its own credential, is not marked.
+    No process hands out a marked token again. A very young token is not marked, and neither is a token that is its own
+    credential.
 
     Args:
         tokens: marks and hands out tokens.
@@ -106,7 +107,7 @@ class RejectionService:
         """Return the stored token if it may be used; for an access token, return what `RefreshService.ensure` returns.
 
         Raises:
-            ReauthorizationRequiredError: the stored token is invalid or has expired, so it is none to try.
+            ReauthorizationRequiredError: the stored token is invalid or has expired.
         """
         if info.key.kind is TokenKind.ACCESS_TOKEN:
             return await self._refreshing.ensure(info.key.account, None, actor=actor, fresh=True)

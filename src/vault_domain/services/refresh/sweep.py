@@ -47,7 +47,7 @@ _Job = tuple[str, Callable[[], Awaitable[None]]]
 
 
 LONGEST_HOLD = timedelta(minutes=30)
-"""Longest time for which an account is reserved; stores rely on it."""
+"""Longest time for which an account is reserved. So a store knows that an account that is due later is not reserved."""
 
 
 @define
@@ -138,7 +138,7 @@ class SweepService:
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )
-            # If the clock was set back, accounts that are reserved now will be due before the former `until`.
+            # If the clock was set back, reserved accounts may be due before the former `until`. Do not take them again.
             position.until = now if position.until is None else min(position.until, now)
         if not due:
             del sweep.positions[provider]

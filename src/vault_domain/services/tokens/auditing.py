@@ -29,7 +29,7 @@ _MOST_PENDING = 10_000
 """Largest number of events that wait for the database. Further events are dropped; a log message has their number."""
 
 _PRUNE_SECONDS = 3600.0
-"""Shortest time between two prunings of a process by its sweeps."""
+"""Shortest time between two prunings by the sweeps of one process."""
 
 _BATCH = 1000
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -125,7 +125,7 @@ class AuditService:
                 self._pending = [each for waiting, _ in batches[number:] for each in waiting] + self._pending
                 _log.warning("audit events of reads wait for the database (%s)", error.code)
                 return
-            if apart is None:  # hosts got the events of values that do not decrypt when these were noted
+            if apart is None:  # hosts already have the events of failed decryptions
                 self._sink.publish(change.events)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> int:
@@ -148,7 +148,7 @@ class AuditService:
 
 
 def _batches(pending: list[_Noted]) -> list[tuple[list[_Noted], timedelta | None]]:
-    """Divide events into batches that are stored whole or not at all, each with its ``apart`` of `AuditLog.append`."""
+    """Divide events into batches that are stored whole or not at all, each with its ``apart`` for `AuditLog.append`."""
     unreadable = [each for each in pending if each[0].action is AuditAction.DECRYPTION_FAILED]
     others = [each for each in pending if each[0].action is not AuditAction.DECRYPTION_FAILED]
     return [

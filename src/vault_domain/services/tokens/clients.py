@@ -56,7 +56,8 @@ class Clients:
                 return None
             if isinstance(client_id, str):
                 return fingerprint(provider, client_id)
-            kind = type(client_id)  # the repr of an object may differ at each call, and would look like another client
+            # Do not fingerprint the repr of a client id that is no text, because the repr may differ at each call.
+            kind = type(client_id)
             if isinstance(client_id, Coroutine):
                 client_id.close()  # so that Python does not warn that it was never awaited
         except Exception as error:  # a host's own refresher

@@ -53,7 +53,7 @@ class Held:
         return self.entry.attempt.account
 
     def is_same(self, other: Held | None) -> bool:
-        """Return whether the other is the same answer, even if its other attributes differ."""
+        """Return whether ``other`` concerns the same answer; its attributes may differ."""
         return other is not None and other.entry.attempt.attempt_id == self.entry.attempt.attempt_id
 
 

@@ -12,7 +12,7 @@ from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
 _log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 10.0
-"""Longest time for a refresher to name hosts; it may ask the host's own code, which may hang."""
+"""Longest time for a refresher to name hosts; it may call code of the service that uses the vault, which may hang."""
 
 
 class ApiHosts:
@@ -38,6 +38,6 @@ class ApiHosts:
             return ()
         try:
             return tuple(await self._tasks.within_briefly(self._seconds, lambda: namer.hosts_of(account, token.extra)))
-        except Exception as error:  # a host's own refresher; log the type only, because the text may hold a secret
+        except Exception as error:  # log the type only, because the text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()

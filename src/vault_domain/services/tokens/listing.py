@@ -89,9 +89,9 @@ class ListingService:
     ) -> Page[AccountInfo]:
         """Return a tenant's accounts, sorted by provider and identifier.
 
-        The connection state is not stored. So this method reads accounts of all states and filters them. After
-        `_MOST_JUDGED` accounts, it reads with `AccountRepository.list_all`, because an index narrows that list to a
-        state; accounts in the state ``connected`` have no such index.
+        The connection state is not stored. So this method reads accounts of all states and filters them. If ``state``
+        is given and is not ``connected``, it reads with `AccountRepository.list_all` after `_MOST_JUDGED` accounts,
+        because an index narrows this list to the state.
         """
         position = decode_cursor(after, str, str)
         found: list[AccountInfo] = []

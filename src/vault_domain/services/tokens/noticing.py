@@ -57,7 +57,7 @@ def noticing(
 
 
 class _Noticing:
-    """Passes every method that the subclass does not define on to the wrapped repository."""
+    """Hands methods to the wrapped repository, except those that the subclass defines."""
 
     def __init__(self, right: Any, rows: RememberedRows) -> None:
         self._right = right

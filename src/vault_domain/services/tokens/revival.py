@@ -47,7 +47,7 @@ class RevivalService:
         """
         report, after = RevivalReport(), None
         while True:
-            # The due times count from the time of the page itself, which is later than the time of the page before.
+            # A page counts due times from its own time. So its accounts are due after the accounts of the page before.
             spread = Spread(report.revived * _INTERVAL, _INTERVAL)
             change = await self._revivals.revive(
                 condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor

@@ -1,4 +1,4 @@
-"""Seals drafts and writes them; repeats both if a data key changed in between."""
+"""Seals plaintext values and writes them; repeats both if a data key changed in between."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar

@@ -24,7 +24,8 @@ class VaultSeal:
 def _material(records: list[MasterKeyRecord]) -> bytes:
     """Return bytes that only readers of the database know, and that do not change when master keys are rotated.
 
-    No master key is used, because a rotation would then make all cursors void.
+    They come from the record of the oldest master key. Bytes of the active master key would change with a rotation, and
+    make all cursors void.
     """
     first = min(records, key=lambda record: (_age(record), record.key_id))
     return b"\0".join(

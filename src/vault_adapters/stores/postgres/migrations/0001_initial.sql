@@ -30,8 +30,8 @@ CREATE TABLE {{schema}}.data_key_wrap (
     FOREIGN KEY (tenant_id, data_key_id) REFERENCES {{schema}}.data_key (tenant_id, data_key_id)
 );
 
--- The checks of the tables that are written often are those of domains. A session parses a domain's check once; it
--- would parse a table's check for each statement, which took a quarter of the server's time to store a token. The names
+-- Tables that are written often take their checks from domains. A session parses a domain's check once; it would parse
+-- a table's check for each statement, which took a quarter of the server's time to store a token. The domains' names
 -- begin with vault_, because a host may have types of its own in the schema.
 -- The limits of sizes are those of the byte format and of the vault's arguments.
 CREATE DOMAIN {{schema}}.vault_tenant_id AS text COLLATE "C" CHECK (char_length(VALUE) BETWEEN 1 AND 255);
@@ -186,7 +186,7 @@ CREATE INDEX account_troubled ON {{schema}}.account (tenant_id, provider, identi
 -- Re-encryption reads, tenant by tenant, the data keys that are to be emptied. Without this index, each page of a
 -- re-encryption would read and sort all of these data keys.
 CREATE INDEX data_key_to_empty ON {{schema}}.data_key (tenant_id, data_key_id) WHERE state = 'decrypt_only' AND emptied_at IS NULL;
--- What the provider refused to an OAuth client, per reason; few rows. An empty client means that the refresher names none.
+-- The refusals of an OAuth client, one row per reason; few rows. An empty client means that the refresher names none.
 -- marks: two bytes of a hash for each account that was refused last. They tell a few accounts apart, and are too short
 -- to tell which accounts they are.
 CREATE TABLE {{schema}}.client_refusal (
@@ -200,7 +200,7 @@ CREATE TABLE {{schema}}.client_refusal (
     probe_at timestamptz,
     PRIMARY KEY (provider, client, reason)
 );
--- When a client may send its next token request, at providers that limit them; few rows.
+-- free_at: the shared time of a client's token requests, which next_turn computes for a request limit; few rows.
 CREATE TABLE {{schema}}.client_turn (
     provider text COLLATE "C" NOT NULL CHECK (char_length(provider) BETWEEN 1 AND 64),
     client bytea NOT NULL CHECK (octet_length(client) IN (0, 16)),

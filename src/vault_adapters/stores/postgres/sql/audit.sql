@@ -78,8 +78,8 @@ RETURNING action, occurred_at, nullif(tenant_id, '') AS tenant, provider, identi
 SELECT {{now}} - %(older_than)b::bigint::float8 * interval '1 microsecond'
 
 -- name: prune_audit_events
--- Delete some of the old events. Rows that another transaction has locked, such as an erasure, are left for the next
--- batch.
+-- Delete events from before a given time, up to a limit; lasting events stay. Rows that another transaction, such as an
+-- erasure, has locked are left for the next batch.
 WITH doomed AS MATERIALIZED (
     SELECT tenant_id, xid, seq, occurred_at FROM {{schema}}.audit_event
     WHERE occurred_at < %(before)b::timestamptz

@@ -15,9 +15,9 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
 -- name: claim_account
--- Take the lease for one credential. If the stored state is this credential's, its failures and unknown outcome stay,
--- and an expired lease counts as an unknown outcome; another credential's state is cleared. A lease that ends
--- later than now plus the longest lease counts as over, because it was taken before the clock was set back.
+-- Take the lease for one credential. If the stored refresh state belongs to this credential, failures and unknown
+-- outcome stay, and an expired lease counts as an unknown outcome. The state of another credential is cleared. A lease
+-- that ends later than now plus the longest lease counts as over, because it was taken before the clock was set back.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,

@@ -424,5 +424,5 @@ FROM pg_catalog.pg_class c
 WHERE c.oid = (SELECT t.tableoid FROM {{schema}}.token t LIMIT 1)
 
 -- name: count_migrations
--- Count the applied migrations that this release knows, for a readiness probe.
+-- Count the applied migrations that this release knows.
 SELECT count(*) FROM {{schema}}.migration WHERE number <= %(known)b::bigint

@@ -30,7 +30,8 @@ CREATE TABLE token_vault_data_key_wrap (
     FOREIGN KEY (tenant_id, data_key_id) REFERENCES token_vault_data_key (tenant_id, data_key_id)
 ) STRICT;
 
--- Times are microseconds since 1970, UTC. The limits of sizes are those of the byte format and of the vault's arguments.
+-- Times are microseconds since 1970, UTC.
+-- The limits of sizes are those of the byte format and of the vault's arguments.
 CREATE TABLE token_vault_token (
     tenant_id TEXT NOT NULL CHECK (length(tenant_id) BETWEEN 1 AND 255),
     provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
@@ -129,8 +130,8 @@ CREATE TABLE token_vault_account (
     error_code TEXT CHECK (length(error_code) <= 64),
     refused_since INTEGER,
     refused_for INTEGER NOT NULL DEFAULT 0 CHECK (refused_for >= 0),
-    -- When the row's times were written: the id of the machine's boot, and its clock minus the time since boot, in
-    -- microseconds. If that difference has changed since, the clock was set.
+    -- Both are written with the row's times: boot_id is the id of the machine's boot, and clock_offset is the clock
+    -- minus the time since boot, in microseconds. Another clock_offset in the same boot shows that the clock was set.
     boot_id TEXT CHECK (length(boot_id) <= 64),
     clock_offset INTEGER,
     PRIMARY KEY (tenant_id, provider, identifier)
@@ -138,7 +139,7 @@ CREATE TABLE token_vault_account (
 -- Lists of accounts whose refreshes fail read from here.
 CREATE INDEX token_vault_account_troubled ON token_vault_account (tenant_id, provider, identifier)
     WHERE failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL;
--- What the provider refused to an OAuth client, per reason; few rows. An empty client means that the refresher names none.
+-- The refusals of an OAuth client, one row per reason; few rows. An empty client means that the refresher names none.
 -- marks: two bytes of a hash for each account that was refused last. They tell a few accounts apart, and are too short
 -- to tell which accounts they are.
 CREATE TABLE token_vault_client_refusal (
@@ -152,7 +153,7 @@ CREATE TABLE token_vault_client_refusal (
     probe_at INTEGER,
     PRIMARY KEY (provider, client, reason)
 ) STRICT, WITHOUT ROWID;
--- When a client may send its next token request, at providers that limit them; few rows.
+-- free_at: the shared time of a client's token requests, which next_turn computes for a request limit; few rows.
 CREATE TABLE token_vault_client_turn (
     provider TEXT NOT NULL CHECK (length(provider) BETWEEN 1 AND 64),
     client BLOB NOT NULL CHECK (length(client) IN (0, 16)),

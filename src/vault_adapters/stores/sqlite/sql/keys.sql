@@ -19,14 +19,14 @@ VALUES (:master_key_id, :provider, :uri, :kdf, :check_value, 'unwrap_only', :now
 ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE state = 'retired'
 
 -- name: get_active_data_key
--- Get a tenant's active data key with its wraps, except for those under retired master keys.
+-- Get a tenant's active data key with its wraps. Wraps under retired master keys are left out.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_id, {{wrapped}}
 FROM token_vault_data_key d
 LEFT JOIN token_vault_data_key_wrap w ON w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}
 WHERE d.tenant_id = :tenant_id AND d.state = 'active'
 
 -- name: get_data_key
--- Get one data key of a tenant with its wraps, except for those under retired master keys.
+-- Get one data key of a tenant with its wraps. Wraps under retired master keys are left out.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_id, {{wrapped}}
 FROM token_vault_data_key d
 LEFT JOIN token_vault_data_key_wrap w ON w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}
