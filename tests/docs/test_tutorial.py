@@ -14,7 +14,7 @@ from tests.adapters.cli.command import quick_program
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(path for path in (ROOT / "docs" / "tutorial").glob("*.md") if path.name != "index.md")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SAVED = re.compile(r"Save (?:this|it)\s+as\s+`([\w.]+)`")
+SAVED = re.compile(r"Save\s+(?:this|it)\s+as\s+`([\w.]+)`")
 INSTALLING = ("python3 -m venv", ".venv/bin/pip")
 
 
