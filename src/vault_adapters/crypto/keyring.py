@@ -69,15 +69,13 @@ class Keyring:
         self._master_keys = master_keys
         self._active_master_key_id = master_keys.active_id
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic, self._renew if renewing else None)
+        self.get_held_key = self._cache.get
+        """Returns a cached key, or None; it is the cache's own method, because each read calls it."""
         self._flights = Flights()
         self._forgotten = 0
         self._unwraps = 0
         # Limit concurrent calls, because the master key may be in a key service, which may throttle.
         self._asking = asyncio.Semaphore(_AT_ONCE)
-
-    def get_held_key(self, tenant_id: str, key_id: bytes) -> EnvelopeKey | None:
-        """Return a cached key, or None."""
-        return self._cache.get(tenant_id, key_id)
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many data keys were found in the cache, how many were unwrapped, and how many are cached now."""

@@ -30,9 +30,8 @@ class AsyncioTasks:
         self._deadlines = Deadlines()
         self._turns: dict[Hashable, Turns] = {}
 
-    def monotonic(self) -> float:
-        """Return the seconds of a monotonic clock."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    """Returns the seconds of a monotonic clock; each read calls it."""
 
     def jitter(self) -> float:
         """Return a random number from 0 to 1."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from uuid import uuid4
 
-from tests.benchmarks.bench import Bench, Case
+from tests.benchmarks.bench import Bench, Case, at_once
 from tests.benchmarks.copies import UPSERT, copy_table
 from tests.benchmarks.findings import Goal
 from tests.benchmarks.floors import Connection, fetch_one, parts
@@ -25,8 +25,10 @@ async def _run(bench: Bench) -> None:
         await copy_table(connection)
         floor = _bare(connection, endless(keys, 2))
         ours = _ours(vault, endless(keys, 2))
-        series = await bench.race([floor, ours], 200)
+        many = _ours_at_once(vault, endless(keys, 2))
+        series = await bench.race([floor, ours, many], 200)
         await bench.ratio(ours, floor, series, Goal(1.3))
+        await bench.ratio(many, floor, series, Goal(0.45))
 
 
 def _bare(connection: Connection, next_key: Callable[[], TokenKey]) -> Contestant:
@@ -49,12 +51,20 @@ def _ours(vault: TokenVault, next_key: Callable[[], TokenKey]) -> Contestant:
     return Contestant("store_token", work)
 
 
+def _ours_at_once(vault: TokenVault, next_key: Callable[[], TokenKey]) -> Contestant:
+    async def call() -> None:
+        await vault.store_token(next_key(), VALUE, expires_at=EXPIRY)
+
+    return Contestant("store_token, 64 callers, per store", lambda: at_once(64, 1, call))
+
+
 STORE = Case(
     "store",
     "Store one token",
     "The bare driver upserts the same row, sealed beforehand, into a copy of the table with the same indexes. Its "
     "statement is prepared and binary, in autocommit mode. The vault also encrypts the value and, in the same "
     "transaction, locks the data key, checks that it is active, and appends an audit event. Both replace "
-    "existing rows.",
+    "existing rows. With 64 callers, *per store* is the time from the first call to the last answer, divided by the "
+    "number of stores.",
     _run,
 )
