@@ -1,4 +1,5 @@
--- The rights of a service whose role creates nothing. Run it as the owner of the schema, after `token-vault init`.
+-- Gives the role `app` the rights that a service needs, but not the right to create tables. Run this as the owner of
+-- the schema, after `token-vault init`.
 GRANT USAGE ON SCHEMA token_vault TO app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA token_vault TO app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA token_vault TO app;

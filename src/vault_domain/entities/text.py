@@ -1,4 +1,7 @@
-"""Checks of texts, times and numbers. Each returns the form to store, or raises an error without the value."""
+"""Checks of texts, times and numbers.
+
+Each check returns the form to store, or raises an error that does not contain the value.
+"""
 
 import re
 import unicodedata
@@ -101,7 +104,7 @@ def as_scopes(value: Scopes | None) -> tuple[str, ...]:
     scopes = tuple(islice(value, MAX_SCOPES + 1))
     if len(scopes) > MAX_SCOPES:
         raise InvalidInputError(f"scopes must have at most {MAX_SCOPES} items")
-    # Exact strings are checked without a Python call for each; an import checks the scopes of many rows.
+    # Exact strings are checked without a Python call for each: an import of tokens checks the scopes of many tokens.
     if set(map(type, scopes)) <= _EXACT and all(map(_SCOPE.match, scopes)):
         return tuple(dict.fromkeys(scopes))
     checked = [as_scope(scope) for scope in scopes]

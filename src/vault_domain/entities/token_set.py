@@ -135,8 +135,8 @@ class TokenSet:
         ``expires_in`` of 0 counts as missing. The RFC has no lifetime of the refresh token; it is read from
         ``refresh_token_expires_in``, ``refresh_expires_in`` (Keycloak, where 0 means no end) or
         ``x_refresh_token_expires_in`` (Intuit). A lifetime of more than 100 years counts as 100 years; the vault
-        limits an ``expires_at`` in the same way when it stores the tokens. A number that is no time within the years
-        2000 to 9998 is ignored. A refresh token that cannot be stored, because it is longer than 64 KiB or is no valid
+        limits an ``expires_at`` in the same way when it stores the tokens. An ``expires_at`` outside of the years 2000
+        to 9998 is ignored. A refresh token that cannot be stored, because it is longer than 64 KiB or is no valid
         text, is left out; `refresh_token_problem` then has the code.
 
         Args:

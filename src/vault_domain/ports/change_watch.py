@@ -13,7 +13,7 @@ class ChangeHearer(Protocol):
         """Hear that one row with this mark was changed.
 
         Several rows may have the same mark, and the hearer cannot tell which of them was changed. So it must count all
-        of them as changed, except a row that holds the new value already.
+        of them as changed, except a remembered row that holds the new value already.
 
         Args:
             mark: the changed row's mark; see `ChangeWatch.mark`.

@@ -1,9 +1,9 @@
 """Reads and stores one token on tables that Citus distributes.
 
-Citus plans a statement that names two tables anew each time. If a CTE of a statement writes, Citus sends the rows that
-the CTE returns through the node that runs the statement. Neither happens for a statement that names one table and one
-tenant. So a token and its last use are read by two such statements, which are sent together, and this process joins
-their rows. A token is stored by a function, which Citus calls on the node of the tenant.
+Citus makes a new plan for each run of a statement that names two tables. If a CTE of a statement writes, Citus sends
+the rows that the CTE returns through the node that runs the statement. Neither happens for a statement that names one
+table and one tenant. So a token and its last use are read by two statements of this kind, which are sent together, and
+this process joins their rows. A token is stored by a function, which Citus calls on the node of the tenant.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ async def read_token(
 
 
 async def store_token(database: PostgresDatabase, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:
-    """Do what `store_token` of a plain server does; return its row, or no row if the data key is not active.
+    """Do what the statement `store_token` does on a plain server.
+
+    Return the statement's row, or no row if the data key is not active.
 
     Args:
         database: runs the statements.

@@ -146,7 +146,7 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier"""
 """The tokens of a ``page`` of all tenants' accounts, with uses and account rows; an empty page gives an empty row.
 
-The caller sorts the rows, because the server would spend time on it even if they come in the page's order, as they
+The caller sorts the rows, because the server would spend time on sorting even if they come in the page's order, as they
 nearly always do.
 """
 

@@ -68,7 +68,7 @@ class FileErrors:
         """Raise errors of the driver and of the file system as a `StorageError` with only their cause and name.
 
         Args:
-            answers: whether a success shows that the database works. Closing it does not.
+            answers: whether a success shows that the database works. Closing the database does not show this.
             reads: whether only reads are done, so that a success does not show that the database takes writes.
         """
         try:

@@ -65,7 +65,8 @@ async def open_sqlite_store(
         migrate: True creates or migrates the schema; False raises an error if it is missing or old.
         clock: replaces the process's clock.
         timeout: longest time that a caller waits for other transactions, and for a query.
-        boot: replaces the machine's boot clock, which shows by how much the clock was set after a lease was taken.
+        boot: replaces the machine's boot clock, which counts the time since the machine's start. By comparison with it,
+            the store notices that the process's clock was set forward or back.
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.

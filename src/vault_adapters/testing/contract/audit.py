@@ -1,4 +1,4 @@
-"""The audit log: its latest events, events that no mutation writes, and pruning. Other cases read it page by page."""
+"""The audit log: its latest events, events about reads, and pruning. `ListingCases` has the cases about its pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures and helpers of the contract's cases."""
+"""Fixtures and helpers of the contract suite, the test cases that every store must pass."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from vault_domain.rules.key_states import is_resurrected_master_key
 _log = logging.getLogger(__name__)
 _PAGE = 500
 _AT_ONCE = 10
-# New data keys are wrapped under the active master key. A further round is needed only if data keys without this wrap
-# appeared meanwhile, for example from a restored backup.
+# Largest number of rounds over the data keys. New data keys are wrapped under the active master key. So a further round
+# is needed only if data keys without this wrap appeared meanwhile, for example from a restored backup.
 _ROUNDS = 8
 
 _Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]
@@ -30,7 +30,7 @@ _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of wraps handled so far, and the number of wraps to add and to delete."""
+"""Called after each page with two numbers: of wraps handled so far, and of all wraps to add or to delete."""
 
 
 @define

@@ -311,8 +311,9 @@ class AnswerKeeper:
     async def _confirm_recent(self, *, is_last: bool = False) -> None:
         """Commit lost answers again; forget the answers that were held long enough, or at any age if ``is_last``.
 
-        One read returns the store's timeline. If this read fails, every answer stays held, and stays in the journal. So
-        does an answer of another timeline whose commit could not be confirmed.
+        One read of one account returns the store's present timeline. If this read fails, every answer stays held, and
+        stays in the journal. An answer that was committed on another timeline also stays, until its commit is confirmed
+        on the present one.
         """
         account, now = self._recent.oldest(), math.inf if is_last else self._tasks.monotonic()
         if account is None:

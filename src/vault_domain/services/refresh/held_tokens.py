@@ -22,7 +22,10 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 QUICK_SECONDS = 0.5
-"""Longest time in seconds of a call to the database that must not delay its caller, who may get a journaled token."""
+"""Longest time in seconds to wait for the database in a check, in a read, and in the commit of a journaled answer.
+
+If the database takes longer, a caller may get a token whose answer is only in the journal.
+"""
 
 
 class HeldTokens:

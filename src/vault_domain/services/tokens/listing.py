@@ -20,8 +20,8 @@ from vault_domain.services.tokens.vault_seal import VaultSeal
 _MOST_JUDGED = 1000
 """Number of a tenant's accounts after which `accounts` reads with `AccountRepository.list_all`, not `list_tenant`.
 
-Most tenants have fewer accounts. For these tenants `list_all` would read more, because it also passes over other
-tenants' accounts with expired tokens.
+Most tenants have fewer accounts. For these tenants `list_all` would read more, because it also reads other tenants'
+accounts with expired tokens.
 """
 
 
@@ -90,8 +90,8 @@ class ListingService:
         """Return a tenant's accounts, sorted by provider and identifier.
 
         The connection state is not stored. So this method reads accounts of all states and filters them. If ``state``
-        is given and is not ``connected``, it reads with `AccountRepository.list_all` after `_MOST_JUDGED` accounts,
-        because an index narrows this list to the state.
+        is given and is not ``connected``, it goes on with `AccountRepository.list_all` after `_MOST_JUDGED` accounts,
+        because the indexes that `list_all` uses leave out most connected accounts.
         """
         position = decode_cursor(after, str, str)
         found: list[AccountInfo] = []

@@ -111,8 +111,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
 -- name: list_tenants
--- List tenants that have tokens, after a tenant. Each step reads one entry of the index, however many tokens a tenant
--- has.
+-- List the ids of tenants that have tokens, after a given id. Each step reads one entry of the index, however many
+-- tokens a tenant has.
 WITH RECURSIVE found (tenant_id) AS (
     (SELECT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT 1)
     UNION ALL

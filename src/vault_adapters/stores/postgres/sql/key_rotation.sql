@@ -19,7 +19,8 @@ JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: count_resurrected_data_keys
--- Count the data keys whose state is behind the one that the audit log confirms.
+-- Count the data keys whose state comes before the state that the audit log confirms, in the order active,
+-- decrypt_only, destroyed.
 SELECT count(*) FROM (
     SELECT d.state, {{confirmed_data_key}} AS confirmed
     FROM {{schema}}.data_key d

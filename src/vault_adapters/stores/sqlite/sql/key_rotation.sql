@@ -19,7 +19,8 @@ JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: count_resurrected_data_keys
--- Count the data keys whose state is earlier than the state that the audit log confirms.
+-- Count the data keys whose state comes before the state that the audit log confirms, in the order active,
+-- decrypt_only, destroyed.
 SELECT count(*) FROM (
     SELECT d.state, {{confirmed_data_key}} AS confirmed
     FROM token_vault_data_key d
@@ -166,8 +167,8 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under the replaced master key. The active master key must wrap the data key too, and this
--- wrap must be the given one.
+-- Delete a data key's wrap under the replaced master key, if the data key's given wrap under the active master key is
+-- stored unchanged.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')
