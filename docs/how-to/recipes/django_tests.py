@@ -37,4 +37,4 @@ class ReadProfile(VaultTestCase):
         self.google.then(RefreshFailedError())
         outcome = django_tasks.read_profile.apply(("1", "ana"))  # runs it here, with its retries
         assert isinstance(outcome.result, RefreshFailedError)
-        assert len(self.google.calls) == 1  # the retries came within the wait, so the provider was asked once
+        assert len(self.google.calls) == 1  # the retries came within the backoff, so the provider was asked once

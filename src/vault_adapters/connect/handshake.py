@@ -1,4 +1,4 @@
-"""The data of a connection that its callback needs; they travel sealed in the ``state``."""
+"""`Handshake`: what the callback must know of the authorization request; it travels sealed in the ``state``."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _Waiter = tuple[K, asyncio.Future[V]]
 class ReadBatcher(Generic[K, V]):
     """Collects single reads and runs them as one query.
 
-    Cancelling a caller does not cancel the query, and each caller raises its own copy of a `VaultError`.
+    Cancelling a caller does not cancel the query. If the query fails, each caller raises its own copy of the error.
 
     Args:
         session: returns a context manager that gives the function for reading a batch. The function gets keys, which

@@ -1,4 +1,4 @@
-"""Calls the vault from code without an event loop, on the thread of `running`."""
+"""`Session`: passes blocking calls to the vault, which runs on a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
 
-# Seconds for which `Session.close` waits for running calls. It waits again as long as an import makes progress, and
-# ends an import whose next rows have not come for this time. Then `Running.stop` waits without a limit, because each
-# call that is left has a deadline of its own.
+# Seconds for which `Session.close` waits for running calls. It waits again as long as an import of tokens makes
+# progress, and ends an import whose next rows have not come for this time. Then `Running.stop` waits without a limit,
+# because each call that is left has a deadline of its own.
 _PATIENCE_SECONDS = 30.0
 
 

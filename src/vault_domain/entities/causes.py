@@ -33,7 +33,7 @@ STORAGE_CAUSES = _OF_ANY_CONNECTION | {
 """The causes of a `StorageError`. For any other cause, the reason is the database's own code, such as an SQLSTATE."""
 
 WRITE_CAUSES = frozenset({READ_ONLY, DISK_FULL})
-"""The causes that only writes meet. Reads work meanwhile, so a read does not show that such a fault is over."""
+"""The causes that make only writes fail. Reads work meanwhile, so a read does not show that such a fault is over."""
 
 PROVIDER_CAUSES = _OF_ANY_CONNECTION | {HTTP_404, REDIRECT, UNREADABLE_ANSWER}
 """The causes of a failed refresh, in addition to the registered OAuth error codes."""

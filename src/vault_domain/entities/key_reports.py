@@ -98,7 +98,7 @@ class DataKeyRotations:
     Attributes:
         due: number of tenants whose data key was due for rotation.
         rotated: number of tenants that got a new data key; 0 in a dry run.
-        overtaken: number of tenants that another process rotated or erased meanwhile.
+        overtaken: number of tenants that were erased, or whose data key another process rotated, meanwhile.
         tokens_to_reencrypt: number of tokens that `reencrypt` must still encrypt under active data keys; in a dry run,
             the number that it would have to encrypt after the rotation.
     """

@@ -57,8 +57,8 @@ class VaultStates:
             bound_to: the text that the state was bound to.
 
         Raises:
-            StateRefusedError: the state is not valid. A failed call does not use it up; the reason ``used`` means that
-                an earlier call did.
+            StateRefusedError: the state is not valid. A refusal does not use the state up. The reason ``used`` means
+                that an earlier call has used it up.
         """
         text, bound = _as_text(state, "state"), _as_text(bound_to, "bound_to")
         del state, bound_to  # tracebacks of later errors must not hold them

@@ -117,7 +117,7 @@ class Cipher(Protocol):
         erased meanwhile.
 
         Returns:
-            One item per value, in the same order: the sealed value, or an error if a retry would not help either.
+            One item per value, in the same order: the sealed value, or an error that a retry would meet again.
         """
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:

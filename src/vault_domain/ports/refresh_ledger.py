@@ -26,9 +26,9 @@ class Snapshot:
             outage that this process saw. None for a store that is always reachable.
         timeline: names the history of the store's commits; another name means that the store may have lost its last
             commits, because a standby was promoted. None if the store loses no commits, or cannot name its timeline.
-        turned_at: time at which a vault first met this timeline, UTC; `now` if that time could not be stored. None if
+        turned_at: time at which a vault first saw this timeline, UTC; `now` if that time could not be stored. None if
             `timeline` is None.
-        clock_since: time of the last step of the store's clock that this process noticed, UTC; None if it noticed none.
+        clock_since: time at which this process last noticed a step of the store's clock, UTC; None if it noticed none.
     """
 
     record: AccountRecord | None
@@ -88,8 +88,9 @@ class Failure:
             pause (`CLIENT_REASONS`); or None.
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
-        refused: whether the failure counts for the run of refusals (`RefreshState.refused_since`), because the provider
-            refused this request, or rejected a credential that was spared in a mass rejection.
+        refused: whether the failure counts for the run of refusals (`RefreshState.refused_since`). It does if the
+            provider refused this request, or if it rejected the credential together with most of the client's fleet, so
+            that the credential was not condemned.
         refused_for: length of the run of refusals up to this refusal. If this refusal continues a run,
             `RefreshState.refused_since` becomes the time of this refusal minus this length; None leaves it as stored.
     """
@@ -200,8 +201,8 @@ class RefreshLedger(Protocol):
     - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
     - A stored value with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an imported value,
       ``due_in`` counts from its last refresh, or else from its creation.
-    - Several values of one account that are stored together: if one is an access token (it has a ``lead``) to which one
-      of these two rules applies, only the access token counts.
+    - Several values of one account that are stored together: if one of the two rules above applies to an access token
+      among them, only this access token counts. A value with a ``lead`` is an access token.
     - A stored value to which neither rule applies: now, but only if the account already has a label, a refresh state or
       a schedule.
     - An access token that is marked invalid: now. An access token that is deleted: now, if the account has a row.
@@ -228,8 +229,8 @@ class RefreshLedger(Protocol):
         - The latest attempt is ``seen``.
         - No lease on this credential is running (`RefreshState.leased_until`).
 
-        If the previous lease ran out, its end is stored as the time since which an outcome is unknown. `sent_at`
-        stays the time of the first attempt whose outcome is unknown.
+        If the previous lease ran out, its end is stored as the time since which an outcome is unknown.
+        `RefreshState.sent_at` stays the time of the first attempt whose outcome is unknown.
 
         Args:
             attempt: the attempt to record; its `claimed_at` is ignored.
@@ -239,7 +240,8 @@ class RefreshLedger(Protocol):
     async def renew(self, attempt: Attempt, lease: timedelta) -> bool:
         """Extend the attempt's own lease to now plus ``lease``, because its exchange with the provider goes on.
 
-        It is as durable as a claim. The attempt may renew a lease that ran out, as long as no other attempt began.
+        The renewal is as durable as a claim. The attempt may renew a lease that ran out, as long as no other attempt
+        began.
 
         Args:
             attempt: the attempt whose lease is renewed.

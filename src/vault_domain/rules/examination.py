@@ -119,8 +119,8 @@ def account_codes(
         info: the account.
         provider: what is known about its provider.
         now: the present time.
-        notice: time before the expiry of a refresh token from which it counts as ending soon, as in the health report;
-            at most half of its lifetime counts.
+        notice: time before the expiry of a refresh token from which it counts as ending soon, as in the health report.
+            If the notice is longer than half of the token's lifetime, half of the lifetime counts instead.
     """
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
         yield FindingCode.RECONNECT_REQUIRED

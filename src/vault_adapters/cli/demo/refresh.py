@@ -1,4 +1,4 @@
-"""The step in which an access token has expired, and many callers ask for a new one at once."""
+"""A step of the demonstration: an access token has expired, and many callers ask for a new one at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotation of data keys and master keys, re-encryption and erasure; repeated calls do no harm."""
+"""Cases for the rotation of data keys and master keys, for re-encryption, and for erasure."""
 
 from __future__ import annotations
 
