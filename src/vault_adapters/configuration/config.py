@@ -170,8 +170,8 @@ class VaultConfig:
         audit_retention: age from which sweeps delete audit events, a day at least; None: never.
         audit_reads: ``all`` writes audit events for reads of every token, ``secrets`` only for reads of tokens that are
             not access tokens; None: for no read.
-        exhausted_after: time, an hour to a year, after which the vault no longer asks a provider that has given an
-            account nothing but definite refusals; the account must then be connected again.
+        exhausted_after: if a provider gives an account nothing but definite refusals during this time, the vault stops
+            refreshing the account, and its user must connect it again; an hour to a year.
         provider_concurrency: largest number of refreshes that this process runs at one provider at the same time; one
             tenant runs about three quarters of them at most.
         client_pause_accounts: the vault pauses an OAuth client when the provider has refused the client for this many

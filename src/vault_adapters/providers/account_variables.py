@@ -1,4 +1,4 @@
-"""Finds the values of a profile's variables for one account.
+"""Finds the values of a profile's variables, such as a subdomain, for one account.
 
 A value comes from the host's callable, from the account's extra members, or from the values that all accounts share.
 """
@@ -103,13 +103,16 @@ async def hosts_for(
 async def prepared(
     profile: Profile, request: RefreshRequest, fixed: Mapping[str, str], finder: AccountVariables | None
 ) -> tuple[RefreshRequest, Mapping[str, object]] | VaultError:
-    """Return the request with the time that is left, and the values for its account; or the error to raise."""
+    """Find the values for the request's account. Return the request, its deadlines less the time spent, and the values.
+
+    If the values cannot be found in time, return the error to raise.
+    """
     clock = asyncio.get_running_loop().time
     began, longest = clock(), request.send_deadline or request.deadline
     values = await values_for(profile, request.account, request.extra, fixed, finder, longest.total_seconds())
     if isinstance(values, VaultError):
         return values
     spent = timedelta(seconds=clock() - began)
-    if spent >= longest:  # the callable or a stop of the process blocked the event loop; the lease may be over
+    if spent >= longest:  # the callable blocked the event loop, or the process was suspended; the lease may be over
         return RefreshFailedError("the variables of the account were not found in time")
     return evolve(request, deadline=request.deadline - spent, send_deadline=longest - spent), values

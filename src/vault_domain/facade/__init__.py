@@ -1,1 +1,1 @@
-"""`TokenVault` and the classes that it returns for keys, states, measures and events; hosts call them."""
+"""The classes that hosts call: `TokenVault`, and the classes of the objects that it returns, such as `VaultKeys`."""

@@ -48,7 +48,7 @@ _BY_TEXT = (
         causes.AUTHENTICATION_FAILED,
         re.compile(r"authentication failed|no password supplied|no pg_hba\.conf entry|role \S* does not exist|pg_hba"),
     ),
-    (causes.CONNECTION_FAILED, re.compile(r"invalid response to SSL negotiation")),  # no Postgres listens there
+    (causes.CONNECTION_FAILED, re.compile(r"invalid response to SSL negotiation")),  # the server is not Postgres
     (causes.TLS, re.compile(r"(SSL|TLS)(?! SYSCALL)|certificate")),
 )
 _NAMES = re.compile(r'"[^"]*"')
@@ -69,7 +69,7 @@ def cause_of(error: psycopg.Error) -> str | None:
 
 
 def cause_of_refusal(error: BaseException) -> str:
-    """Return why a connection could not be opened, as a cause; of several hosts, the last one that was tried counts."""
+    """Return the cause for which a connection could not be opened. If several hosts were tried, the last one counts."""
     if isinstance(error, psycopg.errors.ConnectionTimeout | TimeoutError):
         return causes.TIMEOUT
     known = _BY_SQLSTATE.get(getattr(error, "sqlstate", None) or "")

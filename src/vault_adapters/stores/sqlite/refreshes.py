@@ -1,4 +1,4 @@
-"""The refresh ledger on SQLite."""
+"""Implements `RefreshLedger` on SQLite: leases accounts for refreshing and records how each attempt ended."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta

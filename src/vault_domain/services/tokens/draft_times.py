@@ -1,7 +1,7 @@
 """Completes the times of values before they are stored: adds a missing expiry, and limits one that is too far ahead.
 
-The same rule holds for token sets, single tokens and imports. The module `answer_times` completes the times of
-providers' answers, which count from the claim.
+The same rules hold for token sets, single tokens and imports. The module `answer_times` completes the times of
+providers' answers; a lifetime in such an answer counts from the claim.
 """
 
 from __future__ import annotations

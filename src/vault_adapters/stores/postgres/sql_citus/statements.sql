@@ -18,8 +18,8 @@ ORDER BY n.ord
 RETURNING action, occurred_at, nullif(tenant_id, '') AS tenant, provider, identifier, kind, generation, actor, code
 
 -- name: find_told_failures
--- Find the failed decryptions of some tenants for which an event was appended lately, so that no second one is
--- appended.
+-- Find the events about failed decryptions that were appended lately for some tenants, so that no second event about
+-- the same failure is appended.
 SELECT DISTINCT tenant_id, provider, identifier, kind, generation, code
 FROM {{schema}}.audit_event
 WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
@@ -89,9 +89,9 @@ ORDER BY identifier
 FOR UPDATE
 
 -- name: hold_master_keys
--- Keep the master keys' states until the transaction ends; of the vault's statements, this lock conflicts only with
--- lock_master_keys. The statement locks no rows, because Citus locks rows of a reference table on every node, and two
--- transactions could deadlock.
+-- Keep the master keys' states unchanged until the transaction ends. Of the vault's statements, only lock_master_keys
+-- conflicts with this lock. The statement locks no rows, because Citus locks rows of a reference table on every node,
+-- and two transactions could deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: get_active_data_keys
