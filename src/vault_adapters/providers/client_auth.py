@@ -77,7 +77,7 @@ def check_client(auth_method: str, client_secret: Secret | None, signing_key: Si
     """Check that a client has exactly what its method needs: a secret, a signing key, or neither for ``none``.
 
     Raises:
-        InvalidInputError: the secret or the key is missing, or the method takes none.
+        InvalidInputError: a secret or key that the method needs is missing, or one that it does not take was given.
     """
     if (auth_method == "private_key_jwt") != (signing_key is not None):
         raise InvalidInputError("auth_method 'private_key_jwt' needs a signing_key, and no other method takes one")

@@ -1,4 +1,4 @@
-"""Checks the host's configuration of a provider: endpoints, client ids, extra parameters."""
+"""Checks the configuration of a provider: endpoints, client ids, extra parameters."""
 
 import ipaddress
 import re

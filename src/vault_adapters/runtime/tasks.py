@@ -111,7 +111,7 @@ class AsyncioTasks:
     async def in_turn(
         self, group: Hashable, member: Hashable, work: Callable[[], Awaitable[T]], *, most: int, choose: Choose
     ) -> T:
-        """Wait for a turn of the group, of which there are ``most``, then run ``work``; see `Turns`."""
+        """Wait for one of the group's ``most`` turns, then run ``work``; see `Turns`."""
         if group not in self._turns:
             self._turns[group] = Turns(most, choose)
         return await self._turns[group].run(member, work)
@@ -139,7 +139,7 @@ class AsyncioTasks:
 
         Args:
             seconds: longest time to wait for all calls.
-            longest: longest time to wait, from the same moment on, while ``is_needed`` returns True.
+            longest: longest time to wait while ``is_needed`` returns True, counted from the start of `drain`.
             is_needed: returns whether a call is running that must end normally.
         """
         # Shield the wait, because a host that is being cancelled still closes the vault.

@@ -62,7 +62,7 @@ class Account:
             Unicode NFC. None and ``""`` mean the same account.
 
     Raises:
-        InvalidInputError: a rule is broken; the value is not repeated.
+        InvalidInputError: a rule is broken; the message does not contain the value.
     """
 
     tenant_id: str = field(converter=_tenant_id)
@@ -87,7 +87,7 @@ class TokenKey:
         identifier: see `Account`.
 
     Raises:
-        InvalidInputError: a rule is broken; the value is not repeated.
+        InvalidInputError: a rule is broken; the message does not contain the value.
     """
 
     tenant_id: str = field(converter=_tenant_id)

@@ -14,8 +14,8 @@ from vault_domain.rules.clients import ClientRules
 MOST_COUNTED = 1000
 """Largest number of other accounts' rejections that the guard of a fleet counts.
 
-The guard counts successes up to `MOST_COUNTED` + 1, because it adds the present account's rejection to the counted
-rejections before it compares rejections with successes.
+The guard counts successes up to `MOST_COUNTED` + 1, because it adds the rejection that it is asked about to the
+counted rejections before it compares rejections with successes.
 """
 
 

@@ -84,7 +84,8 @@ def filled(template: str, variables: Mapping[str, Variable], values: Mapping[str
     """Return a template with its variables replaced by their values.
 
     Raises:
-        InvalidInputError: a variable has no value, or a value that breaks its rule; the value is not repeated.
+        InvalidInputError: a variable has no value, or a value that breaks its rule; the message does not contain the
+            value.
     """
     return _VARIABLE.sub(lambda match: _value(match[1], variables[match[1]], values), template)
 

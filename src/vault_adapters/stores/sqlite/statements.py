@@ -14,7 +14,8 @@ _VALUE_COLUMNS = (
 _LEASE_TIMES = {"a.lease_until", "a.sent_at", "a.next_attempt_at", "a.unknown_since", "a.refused_since"}
 
 _STEP = "vault_clock_step(a.boot_id, a.clock_offset)"
-"""By how many microseconds the machine's clock was set since the times of the account ``a`` were written."""
+"""Microseconds by which the machine's clock was set forward since the times of the account ``a`` were written; negative
+if the clock was set back."""
 
 _CONFIRMED_DATA_KEY = """(
     SELECT CASE WHEN max(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END

@@ -37,7 +37,7 @@ class RejectionService:
         keeper: stores an answer that waits, so that its token can be marked.
         refreshing: replaces access tokens.
         rules: the rule of each provider that has a refresher.
-        window: shortest and longest time between two reports of which the second makes a token invalid.
+        window: shortest and longest time after a first report of a token at which a second report makes it invalid.
     """
 
     def __init__(

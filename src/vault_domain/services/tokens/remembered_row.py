@@ -1,4 +1,4 @@
-"""`RememberedRow`: one row in this process's memory, with what makes handing it out again cheap."""
+"""`RememberedRow`: one row in this process's memory, with data that makes further reads of this row cheap."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ class RememberedRow:
     Attributes:
         key: the key that a caller asked for; the row names the same key.
         token: the row.
-        store_time: the store's time of its answer.
+        store_time: the store's time when it returned the row.
         since: the monotonic time in seconds before the read or write that returned the row.
-        left: seconds from then until the token expires; infinity if it does not expire.
+        left: seconds from ``store_time`` until the token expires; infinity if it does not expire.
         epoch: see `Ticket`.
         mark: see `ChangeWatch.mark`.
-        was_used: whether the row answered a reader since it was last moved to the end of the memory.
+        was_used: whether the row answered a reader since it was last moved to the end of the memory. `RememberedRows`
+            forgets unused rows, beginning with the first one.
         opening: decrypts the value again; None until the row has answered a reader without a query.
     """
 
@@ -54,14 +55,17 @@ class RememberedRow:
     def is_fresh(self, age: float, policy: RefreshPolicy) -> bool:
         """Return whether `freshness` is FRESH at an age in seconds.
 
-        The result is computed from one number, because this is asked for each access token that memory hands out.
+        The result is computed from one number, because this method runs for each access token that memory hands out.
         """
         if self._fresh is None:
             self._fresh = fresh_for(self.token.info, self.store_time, policy)
         return age < self._fresh
 
     def notes_use(self, age: float, apart: float) -> bool:
-        """Return whether a use at this age is to be recorded: the last such use was at least ``apart`` seconds ago."""
+        """Return whether to record a use at this age, and if so, note its time.
+
+        A use is recorded if the last recorded use was at least ``apart`` seconds before it.
+        """
         moment = self.since + age
         if moment - self._use_noted < apart:
             return False
