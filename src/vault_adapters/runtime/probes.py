@@ -59,7 +59,7 @@ Routes = Mapping[str, Callable[[], Awaitable[Answer]]]
 async def serving(host: str, port: int, routes: Routes) -> AsyncIterator[int]:
     """Serve HTTP until the block ends; yield the port.
 
-    Each connection takes one request, and nothing of a request is logged or repeated. Slow clients do not block the
+    Each connection takes one request. No part of a request is logged or sent back. Slow clients do not block the
     server, because the number of connections and the time of each are limited.
 
     Args:

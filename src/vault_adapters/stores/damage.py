@@ -1,4 +1,4 @@
-"""Refuses damaged rows and rows of another key, so that such a row causes an error only for a read of its own key."""
+"""Refuses damaged rows and wrong rows: a list leaves them out, and a read of one key or account raises an error."""
 
 import json
 import logging

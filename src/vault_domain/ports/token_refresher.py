@@ -70,7 +70,7 @@ class TokenRefresher(Protocol):
     #   client when one token is revoked.
     # - `request_limit`: a `RequestLimit`; all processes together send no more token requests than it allows.
     # - `concurrency`: the largest number of requests that one process has open at the provider.
-    # Each of these optional attributes is a timedelta or None:
+    # Further optional attributes, each a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
     # - `idle_lifetime`: the time after which a refresh token that is not used lapses. Sweeps refresh it before then.
 
@@ -106,11 +106,11 @@ class ClientNamer(Protocol):
     """
 
     def client_id_of(self, account: Account | None) -> str | None:
-        """Return the id of the client that is presented for an account; None if the account has a client of its own.
+        """Return the id of the client that `refresh` presents for an account; None names no client.
 
-        For the account None, return the client of all accounts; None if the client depends on the account. The vault
-        logs an error if this method raises, or returns something other than text, such as a coroutine; it then goes on
-        as if None was returned.
+        For the account None, return the id of the client that all accounts share; None if the client depends on the
+        account. The vault logs an error if this method raises, or returns something other than text, such as a
+        coroutine. It then goes on as if None was returned.
         """
 
 
@@ -119,7 +119,7 @@ class HostNamer(Protocol):
     """Optional protocol of a refresher that knows to which hosts its access tokens may be sent."""
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> Iterable[str]:
-        """Return the hosts for an account whose access token has these extra members; none if they are not known.
+        """Return the hosts for an account whose access token has these extra members; an empty tuple if none is known.
 
         Each is a name in lower case, such as ``api.example.com``. ``*.example.com`` stands for all hosts below
         ``example.com``, and ``api.example.com:8443`` for a port other than 443.

@@ -63,7 +63,7 @@ class Transaction:
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Run ``holds``, which a statement on distributed tables needs first; return the statement's parameters.
+        """Run the statements ``holds`` before a statement on distributed tables; return that statement's parameters.
 
         If the parameter ``now`` is None, it becomes the transaction's time.
         """
@@ -77,8 +77,8 @@ class Transaction:
     async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
         """Run a query once per set of parameters; yield the rows of each run.
 
-        While the database runs one query, this process builds the parameters of the next query and decodes the rows of
-        the previous one; a bulk write spends half of its time on that. Close the generator before you run another
+        While the database runs one query, this process decodes the rows of the previous query and builds the parameters
+        of the next. A bulk write spends half of its time on these two steps. Close the generator before you run another
         statement.
         """
         running: asyncio.Task[list[Row]] | None = None

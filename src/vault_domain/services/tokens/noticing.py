@@ -57,7 +57,7 @@ def noticing(
 
 
 class _Noticing:
-    """Hands methods to the wrapped repository, except those that the subclass defines."""
+    """Passes calls on to the wrapped repository, except calls of methods that the subclass defines."""
 
     def __init__(self, right: Any, rows: RememberedRows) -> None:
         self._right = right

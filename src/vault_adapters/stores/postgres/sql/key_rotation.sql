@@ -42,7 +42,7 @@ WHERE d.state = 'active' AND d.created_at <= {{now}} - %(age)b::bigint::float8 *
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: find_data_keys_to_rotate
--- Find the active data keys that have at least the given age, of tenants after the given one.
+-- Find the active data keys that have at least the given age, of the tenants after a given tenant.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
@@ -50,7 +50,8 @@ ORDER BY tenant_id
 LIMIT %(limit)b::bigint
 
 -- name: demote_data_key
--- Make a tenant's active data key decrypt_only. It waits for writes under the key, which hold it FOR SHARE.
+-- Make a tenant's active data key decrypt_only. The statement waits for transactions that store values under this key,
+-- because they lock the key FOR SHARE.
 UPDATE {{schema}}.data_key SET state = 'decrypt_only'
 WHERE tenant_id = %(tenant_id)b AND data_key_id = %(replaced)b AND state = 'active'
 
