@@ -87,6 +87,13 @@ async def test_a_token_that_was_read_stored_or_refreshed_is_handed_out_while_the
     assert found.token.value.reveal() == ensured.value.reveal() == SEEN[see]
 
 
+async def test_a_token_that_is_missing_among_many_is_forgotten(cases):
+    await stored(cases)
+    await cases.over().tokens.delete(ACCESS, actor=None)
+    assert await cases.tokens.get_many([ACCESS]) == {}
+    assert await remembered(cases) is None
+
+
 async def test_the_answer_counts_as_a_use(cases):
     await stored(cases)
     without(cases)

@@ -61,7 +61,7 @@ class KeyCounts:
         decrypt_only: number of data keys that only decrypt.
         destroyed: number of destroyed data keys, whose records are tombstones.
         tokens_to_reseal: number of tokens under decrypt_only data keys that are not marked as emptied.
-        resurrected: number of data keys whose state is earlier than the state that the audit log confirms.
+        resurrected: number of data keys whose state comes before the state that the audit log confirms.
     """
 
     wraps: dict[bytes, int]

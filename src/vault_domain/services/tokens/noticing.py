@@ -11,7 +11,7 @@ from attrs import frozen
 from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.suspicion import ConfirmationWindow
-from vault_domain.entities.token import DamagedToken, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
+from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import ClientLedger
@@ -74,10 +74,8 @@ class _Tokens(_Noticing):
         ticket = self._rows.begin()
         found, now = await self._right.get_many(keys)
         answers = {row.key: row for row in found if isinstance(row, StoredToken)}
-        damaged = {row.key for row in found if isinstance(row, DamagedToken)}
         for key in keys:
-            if key in answers or key in damaged:
-                self._rows.saw(key, answers.get(key), now, ticket)
+            self._rows.saw(key, answers.get(key), now, ticket)
         return found, now
 
     async def store(
