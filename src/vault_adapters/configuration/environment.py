@@ -181,7 +181,7 @@ _VARIABLE_OF = {
 
 
 def with_variable(text: str, variables: Mapping[str, str]) -> str:
-    """If an error's text begins with the name of a field of `VaultConfig`, put the name of its variable before it."""
+    """If an error's text begins with a field of `VaultConfig`, put the variable that sets this field in front."""
     field, space, rest = text.partition(" ")
     if field not in _Variables.__annotations__:
         return text
