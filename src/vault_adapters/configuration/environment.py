@@ -25,8 +25,9 @@ _BARE = {
 }
 # Only these variables are read, so that nothing else of the environment is copied; `_variable` adds to them.
 _NAMES = set(_BARE)
-# Further variables with the prefix: the command line reads TOKEN_VAULT_REFRESHERS, and tests read TOKEN_VAULT_TEST_*.
-# Kubernetes sets the remaining ones in pods whose namespace has a Service with the name token-vault.
+# Further variables with the prefix, which are not refused as unknown. The command line reads TOKEN_VAULT_REFRESHERS,
+# and tests read TOKEN_VAULT_TEST_*. Kubernetes sets the remaining ones in pods whose namespace has a Service with the
+# name token-vault.
 _OTHERS = re.compile(r"TOKEN_VAULT_(REFRESHERS|TEST_.*|SERVICE_(HOST|PORT).*|PORT(_.*)?)\Z")
 _PLAIN = re.compile(r"[A-Z0-9_]{1,100}\Z")
 
@@ -180,7 +181,7 @@ _VARIABLE_OF = {
 
 
 def with_variable(text: str, variables: Mapping[str, str]) -> str:
-    """Add the variable that set a field, if an error's text begins with the name of a field of `VaultConfig`."""
+    """If an error's text begins with a field of `VaultConfig`, put the variable that sets this field in front."""
     field, space, rest = text.partition(" ")
     if field not in _Variables.__annotations__:
         return text

@@ -40,7 +40,7 @@ NOBODY = "Sign in first.\n"
 """The page for a visitor who is not signed in."""
 
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-"""Headers of all pages and redirects, including the host's own, because the address of a callback holds a code."""
+"""Headers of all responses, also of those that the host's functions return, because a callback's URL holds a code."""
 
 _LONGEST_PATH = 2000
 

@@ -93,7 +93,7 @@ def _meters_of(provider: MeterProvider) -> Meters:
 
 
 def _is_first(measures: VaultMeasures, tracers: TracerProvider) -> bool:
-    """Note that a tracer provider gets a vault's spans; return False if it got them already."""
+    """Record that a tracer provider gets a vault's spans; return False if that was recorded already."""
     with _lock:
         known = [each for each in _traced.get(tracers, ()) if not each.is_closed]
         is_first = measures not in known

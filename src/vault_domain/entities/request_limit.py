@@ -58,8 +58,9 @@ class RequestLimit:
     def interval(self) -> timedelta:
         """The time after which one more request is allowed; so any period of ``per`` has at most ``requests``.
 
-        Of ``requests`` + 1 requests, the first ``burst`` may leave at once, and each later one an interval after the
-        one before. So they take at least ``requests`` + 1 - ``burst`` intervals, which are longer than ``per``.
+        Of ``requests`` + 1 requests, the first ``burst`` may leave at once. Each later request leaves one interval
+        after the previous request. So all of them take at least ``requests`` + 1 - ``burst`` intervals, and these
+        intervals together are longer than ``per``.
         """
         return self._part(self.requests + 1 - self.burst)
 
@@ -69,5 +70,5 @@ class RequestLimit:
         return self._part(self.requests) if self.counted is Counted.ACCOUNT else timedelta(0)
 
     def _part(self, parts: int) -> timedelta:
-        """Return ``per`` with the margin, divided into so many parts, and rounded up to microseconds."""
+        """Return ``per`` with the margin, divided by ``parts`` and rounded up to microseconds."""
         return timedelta(microseconds=math.ceil(_MARGIN * (self.per / timedelta.resolution) / parts))

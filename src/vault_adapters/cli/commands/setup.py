@@ -68,7 +68,8 @@ def _prepare(config: VaultConfig) -> bool:
         is_outdated = True
     else:
         is_outdated = False
-    with_vault(_nothing, config, migrate=True)  # a schema that is current may hold the events of another server
+    # Migrate even a schema that is current, because it may hold the audit events of another server.
+    with_vault(_nothing, config, migrate=True)
     return is_outdated
 
 
