@@ -44,7 +44,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-# Mounted once, not in the lifespan; the audit log names the operator, from request.user.
+# Mounted once, not in the lifespan. The audit log names the operator, from request.user.
 pages = dashboard(lambda: app.state.vault, actions=True)
 doors = [Middleware(AuthenticationMiddleware, backend=Login()), Middleware(OperatorsOnly)]
 app.mount("/ops/vault", Starlette(routes=[Mount("/", pages)], middleware=doors))

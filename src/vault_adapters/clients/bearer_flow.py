@@ -19,14 +19,16 @@ Response = TypeVar("Response", bound=Any)
 
 
 class BearerFlow(Generic[Request, Response]):
-    """Sends requests with a token. If a response rejects it, reports this and sends the request with the next token.
+    """Sends requests with a token, and reports to the vault if a response rejects the token.
+
+    The vault then returns the token to try next. If the request can be sent again, it is sent with this token.
 
     Args:
         vault: a `TokenVault` for async clients, a `SyncVault` for sync clients.
         account: the account whose token is sent.
         hosts: the hosts that may get the token.
-        rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
-            and headers only, because the body has not been read yet.
+        rejected: function that returns whether a response rejects the token; None: status 401 does. The
+            function sees only status and headers, because the body has not been read yet.
         replayable: function that returns whether a request can be sent again.
         place_of: function that returns the place that a request goes to.
     """

@@ -19,7 +19,8 @@ _BY_TYPE: tuple[tuple[type[BaseException], str], ...] = (
     (ConnectionRefusedError, causes.CONNECTION_REFUSED),
     (TimeoutError, causes.TIMEOUT),
 )
-# TLS raises these errors to wait for the network. An error that ends such a wait refers to them.
+# TLS raises these errors only to wait for the network. The chain of a later error may hold them, but they do not
+# tell why it was raised.
 _WAITING = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # Compare class names, so that a host may use httpx or httpx2 and neither has to be imported here.
 _TIMEOUTS = {"ConnectTimeout", "ReadTimeout", "WriteTimeout", "PoolTimeout"}
@@ -30,7 +31,7 @@ def cause_of_failure(error: BaseException, *, sent: bool) -> str:
 
     Args:
         error: the HTTP client's error; the errors that led to it are examined too.
-        sent: whether the request may have left.
+        sent: whether the request may have left this process.
     """
     chain = [each for each in _chain(error) if not isinstance(each, _WAITING)]
     for kind, cause in _BY_TYPE:

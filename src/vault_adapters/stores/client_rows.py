@@ -1,4 +1,4 @@
-"""Converts the refusals of a client to and from columns of both stores, and counts rejections.
+"""Converts the records of refused OAuth clients to and from columns of both stores, and counts rejections.
 
 A `ClientScope` without a client has an empty value in the column ``client``. The marks of a `ClientRecord` are joined
 into one value.

@@ -1,4 +1,4 @@
-"""Rows of an import: the caller's thread reads them while the vault's own thread stores them.
+"""Rows for `SyncVault.import_tokens`: the caller's thread reads them while the vault's own thread stores them.
 
 A lazy iterable often works only in the thread that made it: Django's ORM refuses to run where an event loop runs, and
 a connection of SQLite refuses another thread.

@@ -47,7 +47,7 @@ async def finish(site: Site, request: Request) -> Response:
     if request.method == "HEAD":  # a preview of a link must not use up a state and a code
         raise HTTPException(405)
     session, _ = await _session(site, request)
-    # A connector without `with_actor` names the actor itself.
+    # A connector that has no `with_actor` sets the actor of its audit events itself.
     named = getattr(site.connector, "with_actor", None)
     connector: ConnectorLike = site.connector if named is None else named(await site.actor_of(request))
     found = connector.finish(request.url.query, session=session)

@@ -151,7 +151,7 @@ class TokenVault:
     async def get_access_token(
         self, account: Account, *, refresh_buffer: timedelta | None = None, fresh: bool = False
     ) -> UsableToken | None:
-        """Return the access token, or None if it is missing, invalid or expired. It never calls a provider.
+        """Return the access token, or None if it is missing, invalid or expired. This never calls a provider.
 
         Args:
             account: the account of the token.
@@ -231,9 +231,9 @@ class TokenVault:
             account: the account to delete.
             revoke: first ask the provider to revoke the refresh token, or else the access token (RFC 7009), within the
                 refresh deadline. The tokens are deleted even if the provider does not confirm. A provider such as
-                Google ends all grants of the user for this client when one token is revoked. So it is not asked while
-                another tenant has an account with the same provider and identifier (`AccountDeletion.reason` is then
-                ``shared_grant``).
+                Google ends all grants of the user for this client when one token is revoked. So such a provider is not
+                asked while another tenant has an account with the same provider and identifier
+                (`AccountDeletion.reason` is then ``shared_grant``).
         """
         return await self._services.accounts.delete(
             read.as_account(account), revoke=read.as_flag(revoke, "revoke"), actor=self._actor
@@ -287,18 +287,18 @@ class TokenVault:
     async def report_rejected(self, token: Token) -> Token:
         """Report that a resource answered 401 to this token; return the token to try next.
 
-        - If another token is stored by now, return that token; an access token is first refreshed if it is due, as by
-          `ensure_access_token`. So a rejected generation is refreshed at most once. An API key that is invalid or has
-          expired raises `ReauthorizationRequiredError`.
+        - If another token is stored by now, return that token, so that a rejected generation is refreshed at most once.
+          If that token is an access token, first refresh it if it is due, as `ensure_access_token` does. If it is an
+          API key that is invalid or has expired, raise `ReauthorizationRequiredError`.
         - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
         - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
           the account and return the new token. If the refresh fails, the token stays invalid. A token that is its own
           credential is refreshed without the mark.
         - If the credential is invalid, mark the access token invalid and raise `ReauthorizationRequiredError`.
-        - Otherwise, as for an API key, the first report makes the token suspect, and the call returns the token again,
-          because one 401 may be a resource's mistake. A second report that comes at least 30 seconds and at most 10
-          minutes later (`VaultConfig.rejection_confirm_after` and ``rejection_confirm_within``) makes the token invalid
-          and raises `ReauthorizationRequiredError`.
+        - Otherwise, for example if the token is an API key, the first report makes the token suspect, and the call
+          returns the token again, because one 401 may be a resource's mistake. A second report that comes at least 30
+          seconds and at most 10 minutes later (`VaultConfig.rejection_confirm_after` and ``rejection_confirm_within``)
+          makes the token invalid and raises `ReauthorizationRequiredError`.
 
         Args:
             token: the access token or API key as the vault returned it.
@@ -576,7 +576,7 @@ class TokenVault:
     async def health(self, *, tenant_id: str | None = None) -> HealthReport:
         """Return token counts by provider and health, failed reads so far, and errors of store and master key.
 
-        It raises no error for an outage. While the database does not answer, it returns within two seconds, without
+        An outage raises no error. While the database does not answer, this method returns within two seconds, without
         counts.
         """
         return await self._services.health.report(None if tenant_id is None else as_tenant_id(tenant_id))
@@ -585,7 +585,8 @@ class TokenVault:
     async def ready(self, *, timeout: timedelta | float = 1.0) -> Readiness:
         """Return whether the database, its schema and the master key can be used now, for a readiness probe.
 
-        On Postgres, the database is also asked whether it takes writes. Nothing is counted. An outage raises no error.
+        On Postgres, the database is also asked whether it takes writes. Unlike `health`, this method counts no tokens.
+        An outage raises no error.
 
         Args:
             timeout: longest time for the answer, as a timedelta or in seconds; a part that takes longer has the cause

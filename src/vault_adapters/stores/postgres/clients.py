@@ -1,4 +1,4 @@
-"""The refusals of OAuth clients on Postgres."""
+"""The records of refused OAuth clients on Postgres, and the turns of clients that have a request limit."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -38,7 +38,7 @@ class PostgresClientLedger:
         return sound([row for row in rows if not _is_time(row)], lambda row: client_record(*row)), now
 
     async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
-        """Count the refusal of an account; return the new record."""
+        """Count that an account was refused; return the new record."""
 
         async def work(transaction: Transaction) -> Change[ClientRecord]:
             record, now = await self._lock(transaction, scope)
@@ -72,7 +72,7 @@ class PostgresClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete the record of a scope; if the scope was paused, write the event."""
+        """Delete the record of a scope; if the scope was paused, write the event ``client_resumed``."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = scope_columns(scope) | {"now": transaction.now}

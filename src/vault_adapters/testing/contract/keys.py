@@ -1,4 +1,4 @@
-"""Cases for the tables of master keys and data keys. They store no token: if you write a store, begin with them."""
+"""Test cases for the tables of master keys and data keys. If you write a store, begin with them: they need no token."""
 
 from __future__ import annotations
 
@@ -267,7 +267,7 @@ class KeyTableCases(ContractFixtures):
         assert await read() == [MasterKeyState.ACTIVE, live]
         await store.key_rotation.retire_master_key(two.key_id, actor=None)
         assert await read() == [MasterKeyState.ACTIVE, retired]
-        # A master key that was retired, introduced again and activated wraps new data keys.
+        # After a master key was retired, introduced again and activated, it wraps new data keys.
         assert (await store.keys.create_data_key(data_key(1, one, two))).wraps == data_key(1, one).wraps
 
     async def test_states_move_only_as_the_rules_allow(self, store: Store, clock: ManualClock) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is stored comes back unchanged, and no argument is interpreted as SQL."""
+"""Test cases: whatever is stored comes back unchanged, and no argument is interpreted as SQL."""
 
 from __future__ import annotations
 

@@ -212,8 +212,8 @@ class RefreshService:
 
     async def _wait_for(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
         left = None if end == math.inf else max(0.0, end - self._tasks.monotonic())
-        # Metrics have a series for each name, and a name without a refresher may be any text from a request. So pass
-        # only names with a refresher.
+        # Metrics have a series for each provider's name. A name without a refresher may be any text from a request, so
+        # pass only names with a refresher.
         with self._observed.step(Operation.ENSURE, account.provider if account.provider in self._rules else None):
             return await self._tasks.share(key, lambda: self._obtain(account, caller), left)
 

@@ -258,7 +258,7 @@ class AnswerKeeper:
         return [held for held in self._held.all() if not held.journaled]
 
     async def _try(self, account: Account, seconds: float) -> bool:
-        """Commit the account's waiting answer; return whether none waits any more."""
+        """Commit the account's waiting answer; return whether no answer of the account waits any more."""
         held = self._held.get(account)
         if held is None:
             return True

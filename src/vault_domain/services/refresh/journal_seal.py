@@ -28,7 +28,7 @@ async def is_genuine(entry: JournalEntry, cipher: Cipher) -> bool:
     """Return whether the entry is as `seal_entry` sealed it.
 
     Raises:
-        UnreadableError: the seal does not decrypt; its ``reason`` says why.
+        UnreadableError: the seal does not decrypt; the error's ``reason`` says why.
         KeyUnavailableError, StorageError: the data key cannot be used now.
     """
     seal = entry.seal

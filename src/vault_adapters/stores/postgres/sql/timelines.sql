@@ -3,7 +3,7 @@
 SELECT {{timeline}}, (SELECT l.met_at FROM {{schema}}.timeline l WHERE l.timeline = {{timeline}})
 
 -- name: find_events_since_turn
--- Get the smallest number of a transaction that may have added events since the timeline began. A vault may have met
+-- Get the smallest id of the transactions that may have added events since the timeline began. A vault may have met
 -- the timeline only some time after the promotion, so the events of the last day before `met_at` count too.
 WITH doubtful AS MATERIALIZED (
     SELECT e.xid FROM {{schema}}.audit_event e
