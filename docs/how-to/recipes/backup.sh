@@ -4,5 +4,5 @@
 set -eu
 umask 077
 pg_dump --format=custom --schema=token_vault --file="$1.part" "$DATABASE_URL"
-pg_restore --list "$1.part" > /dev/null # fails if the copy's table of contents cannot be read
+pg_restore --file=/dev/null "$1.part" # reads the whole copy, so it fails if a part is missing
 mv "$1.part" "$1"

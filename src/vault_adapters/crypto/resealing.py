@@ -58,7 +58,7 @@ async def _had(fetching: Awaitable[EnvelopeKey]) -> EnvelopeKey | UnreadableErro
     except UnreadableError as error:
         return error
     except VaultError as error:
-        if (isinstance(error, KeyUnavailableError) and not error.retryable) or error.reason in _OF_ONE_KEY:
+        if (isinstance(error, KeyUnavailableError) and not error.retryable) or error.code in _OF_ONE_KEY:
             return UnreadableError(error.reason or error.code)
         raise
 

@@ -8,7 +8,7 @@ from attrs import evolve
 from tests.adapters.crypto.open_keys import SwitchableMasterKey, cipher_over
 
 from vault_domain.entities.account import TokenKey
-from vault_domain.entities.errors import KeyUnavailableError
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, UnreadableError
@@ -119,6 +119,33 @@ async def test_a_master_key_that_is_away_ends_it_and_is_not_asked_for_the_rest(c
     assert caught.value.retryable
     assert master.unwraps <= 64
     assert repository.calls.count("create_data_key") == 200  # all of them by the first seal, none in the outage
+    await cold._keyring.aclose()
+
+
+async def test_a_data_key_of_another_key_of_the_service_is_left_out_and_the_others_are_not(cipher, repository, master):
+    values = await rotated(cipher, repository)
+    cold = cipher_over(repository, master)
+    active, unwrap = repository._active("tenant-7").key_id, master.unwrap
+
+    async def refusing(wrapped, tenant_id, data_key_id):
+        if data_key_id == active:
+            raise ConfigurationError("wrapped with another key", code="kms_wrong_key")
+        return await unwrap(wrapped, tenant_id, data_key_id)
+
+    master.unwrap = refusing
+    resealed = await cold.reseal(values)
+    refused = {(key.tenant_id, after.reason) for (key, _), after in zip(values, resealed, strict=True)
+               if isinstance(after, Exception)}  # fmt: skip
+    assert refused == {("tenant-7", "kms_wrong_key")}
+    await cold._keyring.aclose()
+
+
+async def test_a_configuration_that_opens_no_data_key_ends_it(cipher, repository, master):
+    values = await rotated(cipher, repository, KEYS[:3])
+    cold = cipher_over(repository, master)
+    master.outage = ConfigurationError("not allowed", code="kms_access_denied")
+    with pytest.raises(ConfigurationError):
+        await cold.reseal(values)
     await cold._keyring.aclose()
 
 
