@@ -1,5 +1,6 @@
 #!/bin/sh
-# Restores a copy into a database that has no vault. DATABASE_URL names the role that will own the schema.
+# Restores the copy $1, which backup.sh made, into a database that has no vault. DATABASE_URL names the role that will
+# own the schema.
 set -eu
 pg_restore --exit-on-error --single-transaction --no-owner --no-privileges --dbname="$DATABASE_URL" "$1"
 psql --quiet --set=ON_ERROR_STOP=1 --file="$(dirname "$0")/grants.sql" "$DATABASE_URL"

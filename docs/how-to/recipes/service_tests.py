@@ -25,7 +25,7 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TestClie
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(service, "refreshers", lambda: {"google": provider.refresher("google")})
-        # A redirect URI is https or on loopback, so the client's usual address, http://testserver, does not do.
+        # A redirect URI must be https or on loopback; TestClient's default address, http://testserver, is neither.
         with TestClient(service.app, base_url="http://localhost", headers={"x-tenant": "t1"}) as client:
             yield client
 

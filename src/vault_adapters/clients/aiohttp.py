@@ -129,7 +129,7 @@ def _chain(request: aiohttp.ClientRequest) -> object:
 
 
 def _targets(response: aiohttp.ClientResponse) -> frozenset[URL]:
-    """Return the URLs that aiohttp may request for a redirect: with reserved characters quoted again, and without."""
+    """Return the URLs that aiohttp may request for a redirect: the location as sent, and the location quoted again."""
     location = response.headers.get("Location") or response.headers.get("URI")
     if response.status not in _REDIRECTS or location is None:
         return frozenset()

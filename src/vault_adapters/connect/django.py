@@ -1,4 +1,4 @@
-"""The pages of a connection for Django; needs ``token-vault[connect,django]``.
+"""The URL patterns by which users connect their accounts, for Django; they need ``token-vault[connect,django]``.
 
     urlpatterns = [path("connect/", include(urls(connector, tenant=tenant_of)))]
 

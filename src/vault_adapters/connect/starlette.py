@@ -1,4 +1,6 @@
-"""The pages of a connection for Starlette and FastAPI; needs ``token-vault[connect,starlette]``.
+"""The routes by which users connect their accounts, for Starlette and FastAPI.
+
+They need ``token-vault[connect,starlette]``.
 
     app.mount("/connect", Router(routes(lambda request: request.state.connector, tenant=tenant_of)))
 
@@ -43,7 +45,8 @@ def routes(
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function.
         session: returns a text that only the user's session has, or None. A cookie binds each connection to its browser
-            in any case; this text binds it to the user's session too, so that it cannot be finished after signing out.
+            in any case. This text also binds the connection to the user's session, so that the user cannot finish it
+            after signing out.
         done: the path of the page to show afterwards, unless ``next`` names another.
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because the callback's address holds the code.

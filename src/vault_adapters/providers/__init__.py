@@ -1,8 +1,9 @@
 """Refreshers: they ask providers for new access tokens.
 
 They need ``token-vault[http]`` or an HTTP client of the host (httpx or httpx2). The client that they open themselves
-ignores the environment, so a host that needs a proxy or a private certificate authority passes a client. That client
-should have no default parameters, default headers, cookies or retries, because these would apply to token requests too.
+ignores environment variables such as ``HTTPS_PROXY``, so a host that needs a proxy or a private certificate authority
+passes a client. The host's client should have no default parameters, default headers, cookies or retries, because these
+would apply to token requests too.
 """
 
 from vault_adapters.providers import presets

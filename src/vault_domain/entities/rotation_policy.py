@@ -49,7 +49,7 @@ class Rotation:
     @scrubbed
     def grace(cls, seconds: float | timedelta) -> Rotation:
         """A used refresh token keeps working for a limited time (Auth0's leeway, Okta's grace period)."""
-        # A number beyond these limits, NaN or another type is not converted, so that `as_duration` refuses it.
+        # A number outside of these limits, or NaN, is not converted, so that `as_duration` refuses it.
         number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
         period = timedelta(seconds=seconds) if number else seconds  # type: ignore[arg-type]  # it is a number then
         return cls(RotationKind.GRACE, as_duration(period, "seconds", positive=True))

@@ -24,7 +24,7 @@ class Freshness(enum.Enum):
 
 @frozen
 class RefreshPolicy:
-    """The times from which the vault decides when tokens are due for a refresh.
+    """The settings by which the vault decides when tokens are due for a refresh.
 
     Attributes:
         buffer: time before expiry from which a caller's request refreshes an access token.

@@ -49,6 +49,6 @@ def may_answer(age: float, longest: float, left: float) -> bool:
 
 
 def time_left(row: StoredToken, confirmed_at: datetime) -> float:
-    """Return the seconds from a time until a row's token expires; infinity if it does not expire."""
+    """Return the seconds from ``confirmed_at`` until a row's token expires; infinity if the token does not expire."""
     expires_at = row.info.expires_at
     return math.inf if expires_at is None else (expires_at - confirmed_at).total_seconds()

@@ -35,7 +35,7 @@ class Peer:
         place: host, port and database, as errors and logs name them; None if they are not known yet.
 
     Attributes:
-        refusal: the cause for which the latest attempt to connect failed; None if it succeeded, or is not known.
+        refusal: the cause for which the latest attempt to connect failed; None after a success and before the first.
     """
 
     def __init__(self, place: str | None) -> None:
@@ -50,7 +50,7 @@ class Peer:
         return self.faults.name
 
     def met(self, connection: Connection) -> None:
-        """Set the place from a connection of a host's pool, if it is not known yet."""
+        """If the place is not known yet, as with a pool of the host service, set it from this connection."""
         if not self._is_placed:
             info = connection.info
             place = place_of({"host": info.host, "port": str(info.port), "dbname": info.dbname})
@@ -58,7 +58,7 @@ class Peer:
 
 
 def peer_of(url: Secret) -> Peer:
-    """Return the peer of a libpq URL; the parameters of libpq's environment apply."""
+    """Return the peer of a libpq URL; libpq's environment variables apply to what the URL leaves out."""
     text = url.reveal()
     user, _, query = text.partition("?")
     try:

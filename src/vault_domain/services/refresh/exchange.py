@@ -159,8 +159,8 @@ class Exchanges:
     async def _ask_within_grace(self, attempt: Attempt, request: RefreshRequest, since_first: timedelta) -> Answer:
         """Ask the provider; while its grace period allows it, ask again after an unknown outcome.
 
-        Before each repetition, the last exchange has ended, and the ledger has confirmed that this attempt holds the
-        lease.
+        Before each repetition, the previous exchange has ended, and the ledger has confirmed that this attempt holds
+        the lease.
         """
         began = self._tasks.monotonic()
         rotation = self._refreshers[attempt.account.provider].rotation
@@ -177,7 +177,7 @@ class Exchanges:
                 break
             await self._tasks.sleep(wait)
             is_held = await self._renew(attempt)
-            # Compare again, because the renewal may have hung, and the process may have been suspended.
+            # Check the time again, because the renewal may have hung, and the process may have been suspended.
             if not is_held or self._is_stopped or not may_repeat(rotation, passed(), self._timing):
                 break
             _log.info("%s is asked again within its grace period", attempt.account.provider)
@@ -187,7 +187,7 @@ class Exchanges:
         return answer
 
     async def _ask(self, attempt: Attempt, request: RefreshRequest) -> Answer:
-        """Call the provider; return its answer, or turn any exception into one of the port's three errors."""
+        """Call the provider; return its answer, or turn any exception into one of `TokenRefresher`'s three errors."""
         with self._observed.step(Operation.EXCHANGE, request.account.provider) as step:
             answer = await self._call(attempt, request)
             step.ended(*outcome_of(answer if isinstance(answer, VaultError) else None))
@@ -244,7 +244,7 @@ class Patience:
     """Limits a caller's wait for other attempts.
 
     A caller waits for an attempt until the end of its lease, as the caller first read this end. If the lease still runs
-    then, the attempt has renewed it, because the provider has not answered in time.
+    then, the attempt has renewed it, because the provider has not answered in time. So the caller stops waiting.
     """
 
     _attempt_id: UUID | None = None

@@ -136,7 +136,7 @@ class FailureRecorder:
     async def _refuse(
         self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
     ) -> NothingSent:
-        """Record a definite refusal, or condemn the credential if the refusal exhausts it; then raise the error."""
+        """Record a definite refusal, or condemn the credential if it is exhausted now; then raise the error."""
         run = refused_for(state, attempt.claimed_at, self._exhaustion)
         if is_exhausted(run, self._exhaustion):
             return await self._condemn(attempt, EXHAUSTED, state, actor)

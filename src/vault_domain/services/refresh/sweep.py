@@ -47,7 +47,7 @@ _Job = tuple[str, Callable[[], Awaitable[None]]]
 
 
 LONGEST_HOLD = timedelta(minutes=30)
-"""Longest time for which an account is reserved. So a store knows that an account that is due later is not reserved."""
+"""Longest time for which an account is reserved. An account that is due only after a longer time is not reserved."""
 
 
 @define
@@ -100,7 +100,7 @@ class SweepService:
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
     ) -> SweepReport:
-        """Refresh up to ``limit`` due accounts (None: all); at each provider, the accounts due longest come first.
+        """Refresh up to ``limit`` due accounts (None: all), at each provider in the order in which they became due.
 
         First, the sweep tries to store waiting answers, and writes the events of refresh tokens that expire soon. Then
         it repeatedly takes a batch of accounts at every provider. It ends when it has visited all accounts that were
