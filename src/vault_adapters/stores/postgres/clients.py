@@ -72,7 +72,7 @@ class PostgresClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete the record of a scope; if the scope was paused, write the event."""
+        """Delete the record of a scope; if the scope was paused, write an event that the client was resumed."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             parameters = scope_columns(scope) | {"now": transaction.now}
