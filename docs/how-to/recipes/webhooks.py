@@ -60,7 +60,7 @@ async def keep(place: anyio.Path, cursor: str) -> None:
 
 
 async def main(url: str, secret: bytes, place: anyio.Path) -> None:
-    """Post the events of ``TOLD`` behind the stored cursor, in order; store the cursor after each event."""
+    """Post the events of ``TOLD`` that come after the stored cursor, in order; store the cursor after each event."""
     after = await place.read_text() if await place.exists() else None
     async with open_vault(VaultConfig.from_env()) as vault, httpx.AsyncClient(timeout=10) as client:
         feed = vault.event_feed(after=after)

@@ -1,4 +1,4 @@
-"""Reads the key and single values of a row: texts, times and booleans as databases print them."""
+"""Reads the key and the values of an imported row: texts, times and booleans as databases print them."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def exchange(
             None opens a client that ignores the environment (no proxies, no netrc) and closes it.
         outgoing: the request.
         deadline: longest time for the exchange, from the name look-up to the last byte.
-        send_deadline: longest time until the request leaves; None: as for ``deadline``. If the client's transport
+        send_deadline: longest time until the request leaves; None: only ``deadline`` counts. If the client's transport
             does not report when the request leaves (httpcore's does), the request may have left, so its answer is
             awaited until ``deadline``.
     """

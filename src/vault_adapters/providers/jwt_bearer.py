@@ -85,7 +85,8 @@ class JwtBearerRefresher(KeyRefresher):
     - If the refresher has one of the two, the host may have forgotten to give it the other one. So the account is not
       condemned.
     - If the refresher has neither, an account must bring both. An account that has a ``private_key`` but no issuer is
-      condemned, and so is an account that has none of the four fields. Any other account is not condemned.
+      condemned, and so is an account that has none of the four fields. An account that has other fields but no
+      ``private_key`` is not condemned, because its API key may rely on a private key that the host forgot to give.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.

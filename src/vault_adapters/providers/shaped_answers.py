@@ -177,5 +177,5 @@ def _epoch(value: Any) -> Any:
         except ValueError:
             return None
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    number = _seconds(value, 1.0)
+    number = float(value) if isinstance(value, str) else value
     return number / 1000 if isinstance(number, (int, float)) and number >= _MILLISECONDS_FROM else number

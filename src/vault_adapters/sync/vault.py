@@ -73,9 +73,12 @@ class SyncVault(View[TokenVault]):
     def close(self) -> None:
         """Wait for running calls, then close the vault and all its views permanently.
 
-        An import whose next rows do not come within 30 seconds ends with an error, with code ``vault_closed``. The end
-        of the process closes the vault too, unless the process ends without Python's exit functions, as by `os._exit`
-        or a signal. Celery's prefork processes end so: close the vault at Celery's signal ``worker_process_shutdown``.
+        An import of tokens takes rows from its caller in batches of up to 1000. If the next batch does not come for 30
+        seconds while this method waits, the import ends with an error, with code ``vault_closed``.
+
+        The end of the process closes the vault too, unless the process ends without Python's exit functions, as by
+        `os._exit` or a signal. Celery's prefork processes end so: close the vault at Celery's signal
+        ``worker_process_shutdown``.
         """
         self._session.close()
 

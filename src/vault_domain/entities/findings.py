@@ -1,4 +1,4 @@
-"""Findings of an examination: what puts connected accounts at risk, and what to do about it."""
+"""The findings of `token-vault doctor`: what puts connected accounts at risk, and what to do about it."""
 
 from __future__ import annotations
 

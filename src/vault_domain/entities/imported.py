@@ -74,7 +74,7 @@ class ImportedToken:
         line: line of the input at which the token begins, for the report, or None.
 
     Raises:
-        InvalidInputError: a rule is broken; the value is not repeated.
+        InvalidInputError: a rule is broken; the error does not contain the value.
     """
 
     key: TokenKey = field(converter=_as_key)

@@ -41,8 +41,8 @@ class MasterKeyRecord:
         check_value: proof that secret, salt and parameters are right; empty for a key service.
         state: see `MasterKeyState`.
         created_at: time of the first introduction, UTC; None until the record is stored.
-        confirmed: the state that the audit log confirms; None if the log has no event of this key and no activation of
-            any master key.
+        confirmed: the state that the audit log confirms. An event of this key confirms a state, and so does the
+            activation of another master key, because only one master key is active. None if the log has neither.
     """
 
     key_id: bytes

@@ -136,7 +136,7 @@ class RevivalReport:
     """The result of `revive_accounts`, or the counts of a running call so far.
 
     Attributes:
-        revived: credentials that may be refreshed again; in a dry run, those that would be.
+        revived: credentials that are valid again; in a dry run, credentials that would be valid again.
         skipped: credentials that were not revived, because they have expired, or because another writer changed them
             meanwhile.
     """

@@ -129,7 +129,7 @@ class Profile:
         ``key`` names the URL, such as ``token_url``.
 
         Raises:
-            InvalidInputError: a variable has no value or a wrong one; the value is not repeated.
+            InvalidInputError: a variable has no value or a wrong one; the error does not contain the value.
         """
         template = getattr(self, key)
         return None if template is None else self.filled(template, values)

@@ -93,4 +93,4 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
 
 
 def no_boot_clock() -> None:
-    """Return None, because another clock replaces the machine's."""
+    """Return None: a store with a clock of its own does not follow steps of the machine's clock."""

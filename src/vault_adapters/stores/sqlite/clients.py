@@ -75,7 +75,7 @@ class SqliteClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record; if its scope was paused, write the event."""
+        """Delete a record; if its scope was paused, write an event that the client was resumed."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             record = await self._record(transaction, scope)

@@ -1,4 +1,4 @@
-"""Reports of tokens that a resource rejected, and the schedule after a token was marked invalid."""
+"""Reports of tokens that a resource rejected, and whether an account is due after its token was marked invalid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WINDOW = ConfirmationWindow(LEAST, MOST)
 
 
 class RejectionCases(ContractFixtures):
-    """`TokenRepository.report_rejected`, and the schedule after `mark_invalid`."""
+    """`TokenRepository.report_rejected`, and whether an account is due after `mark_invalid`."""
 
     async def stored_key(self, vault: TokenVault) -> Token:
         """Store an API key and return it."""

@@ -129,7 +129,7 @@ class AttemptRunner:
         return await self._tasks.in_turn(("provider", provider), account.tenant_id, work, most=most, choose=next_member)
 
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
-        """Claim an account as decided, to `run` the attempt next.
+        """Claim an account as ``decision`` says; the caller passes the attempt to `run` next.
 
         Returns:
             None if another process was faster, or if this process is refreshing the account.

@@ -60,7 +60,7 @@ class RowReader:
         """Return a remembered row that answers without a query, and its age; see `RememberedRows.at_hand`.
 
         While any provider's answer waits for the database, the result is None, because the answer may replace the row.
-        A caller that hands the token out counts the read in `counts`.
+        A caller that hands the token out must count the read in `counts`.
         """
         return None if self._held else self._rows.at_hand(place)
 

@@ -30,15 +30,15 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the shared time of a client's token requests, which next_turn computes, until the transaction ends. If no time
--- was stored, store the present time.
+-- Lock the time by which next_turn spaces a client's token requests, until the transaction ends. If no time was stored,
+-- store the present time.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
 RETURNING t.free_at, {{now}}
 
 -- name: put_client_turn
--- Store the shared time of a client's token requests, whose row is locked.
+-- Store the time by which next_turn spaces a client's token requests; its row is locked.
 UPDATE {{schema}}.client_turn SET free_at = %(free_at)b::timestamptz
 WHERE provider = %(provider)b AND client = %(client)b
 
@@ -59,7 +59,7 @@ SELECT count(*) FROM (
     LIMIT %(limit)b::bigint) s
 
 -- name: count_client_rejections
--- Count the credentials of other accounts that the provider rejected after a time, up to a limit.
+-- Count the credentials that the provider rejected after a time, except those of one account, up to a limit.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL

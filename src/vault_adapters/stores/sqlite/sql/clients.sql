@@ -23,11 +23,11 @@ UPDATE token_vault_client_refusal SET probe_at = :now
 WHERE provider = :provider AND client = :client AND reason = :reason AND opened_at IS NOT NULL AND probe_at IS :seen
 
 -- name: get_client_turn
--- Get the shared time of a client's token requests, which next_turn computes.
+-- Get the time by which next_turn spaces a client's token requests.
 SELECT free_at FROM token_vault_client_turn WHERE provider = :provider AND client = :client
 
 -- name: put_client_turn
--- Store the shared time of a client's token requests.
+-- Store the time by which next_turn spaces a client's token requests.
 INSERT INTO token_vault_client_turn (provider, client, free_at) VALUES (:provider, :client, :free_at)
 ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
 
@@ -46,7 +46,7 @@ SELECT count(*) FROM (
     LIMIT :limit)
 
 -- name: count_client_rejections
--- Count the credentials of other accounts that the provider rejected after a time, up to a limit.
+-- Count the credentials that the provider rejected after a time, except those of one account, up to a limit.
 SELECT count(*) FROM (
     SELECT 1 FROM token_vault_token
     WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
