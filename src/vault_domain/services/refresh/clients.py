@@ -145,7 +145,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Time without a success, of the fleet or of one account, after which a mass rejection spares no credential."""
+        """Longest time without a success for which a mass rejection spares credentials, of a fleet or of one account."""
         return self._rules.longest
 
     async def condemn(
