@@ -145,7 +145,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Longest time without a success for which a mass rejection spares credentials, of a fleet or of one account."""
+        """Longest time without a success, of a fleet or an account, for which a mass rejection spares credentials."""
         return self._rules.longest
 
     async def condemn(
