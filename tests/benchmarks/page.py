@@ -24,11 +24,11 @@ Postgres. `nox -s bench` writes this page; it measures all numbers in one run an
   turns in small blocks, in an order that changes with each round, and a ratio compares blocks of the same round. The
   number is the median of the rounds. The quartiles in brackets show how noisy the run was. Some goals are rates per
   second; a rate depends on the machine as much as on the vault.
-- **Whole calls.** The vault's time is that of the method that a host calls. It includes checking arguments, policy,
-  decryption, creating objects and recording uses. All calls run in one process, on the standard library's asyncio
-  event loop.
-- **A real server** on the same machine. The connection is a Unix socket, the fastest one, and commits do not wait for
-  the disk, because slow connections and disks would hide the time that the vault adds.
+- **Whole calls.** The vault's time is that of the method that a host calls. It includes the checks of arguments, the
+  decryption, the creation of objects and the record of the use. All calls run in one process, on the standard
+  library's asyncio event loop.
+- **A real server** on the same machine. The connection is a Unix socket, and commits do not wait for the disk, because
+  slow connections and disks would hide the time that the vault adds.
   {settings}.
 - Values have 257 bytes, about as many as an access token of a large provider.
 

@@ -91,7 +91,7 @@ class Connector:
         """Return a connector over the same vault that names an actor in the audit log; see `TokenVault.with_actor`."""
         providers = {name: client.made_of for name, client in self._clients.items()}
         named = Connector(self._vault.with_actor(actor), providers, redirect_uri=self._redirect_uri)
-        named._issuers = self._issuers  # both share the issuers' documents that were read
+        named._issuers = self._issuers  # both connectors share the issuers' documents
         return named
 
     @settling
@@ -112,8 +112,8 @@ class Connector:
             provider: one of this connector's providers.
             session: a text that only this user's browser session has, such as the session's id; `finish` must be given
                 the same text.
-            scopes: the scopes to ask for; None takes those of the refresher. The profile's own scopes, which are needed
-                to keep or to identify an account, are added.
+            scopes: the scopes to ask for; None takes the refresher's scopes. The profile's own scopes are added,
+                because without them the provider gives no refresh token or does not identify the account.
             account: the account to connect again; `finish` then refuses any other.
             extra: further parameters for the provider (``{"login_hint": "ann@example.com"}``), and the values of the
                 profile's variables (``{"subdomain": "acme"}``).

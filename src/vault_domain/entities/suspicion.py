@@ -30,8 +30,9 @@ class ConfirmationWindow:
     """The times between two reports within which the second confirms the first.
 
     Attributes:
-        least: shortest time; an earlier report may have the same cause as the first, such as a resource's outage.
-        most: longest time; a later report counts as a first one.
+        least: shortest time. A report that follows sooner may have the same cause as the first, such as a resource's
+            outage.
+        most: longest time. A report that comes later than this counts as a first one.
     """
 
     least: timedelta = LEAST_CONFIRMATION

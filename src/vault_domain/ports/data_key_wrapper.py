@@ -28,7 +28,7 @@ class DataKeyWrapper(Protocol):
         """Return a new wrap of a data key under the configured master key; None if the data key has one already.
 
         Raises:
-            UnreadableError: the data key cannot be unwrapped, or was destroyed, even if its state was set back since.
+            UnreadableError: the data key cannot be unwrapped, or its state or the audit log says that it was destroyed.
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:

@@ -106,10 +106,10 @@ def _many(name: str, call: Callable[[T], Awaitable[object]], keys: list[T]) -> C
 CACHED = Case(
     "cached",
     "Get a token that was read lately, with `read_cache`",
-    "Each process has read all tokens before, so it answers from its memory and asks the database nothing; this is "
-    "checked by locking the tables against readers before and after the measurement. A call includes the checks of "
-    "arguments, age, expiry and policy, the decryption, the objects and the record of the use; on SQLite also the "
-    "check whether another connection has written to the file. The bare statements are the same as in the sections "
-    "that measure without `read_cache`.",
+    "The vault has read all tokens before, so it answers from its memory and asks the database nothing. On Postgres, "
+    "this is checked: before and after the measurement, all tokens are read while the tables are locked against "
+    "readers. A call includes the checks of arguments, age and expiry, the decryption, the creation of objects and the "
+    "record of the use. On SQLite, it also includes the check whether another connection has written to the file. The "
+    "bare statements are the same as in the sections that measure without `read_cache`.",
     _run,
 )

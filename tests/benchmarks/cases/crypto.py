@@ -68,8 +68,9 @@ async def _race(bench: Bench, value: bytes, *, encrypting: bool) -> None:
 CRYPTO = Case(
     "crypto",
     "Encrypt and decrypt 256 bytes",
-    "For each value, the vault derives a key from a random salt, commits to the key, builds the context from the "
-    "caller's strings, and encrypts the value for this context. The floor is one call of an existing AESGCM object, "
-    "with an existing nonce and context. Do not use the floor as a scheme; it is only a unit for comparing machines.",
+    "For each value, the vault derives a key from a random salt, computes a commitment to the key, builds the context "
+    "from the caller's strings, and encrypts the value for this context. The floor is one call of an existing AESGCM "
+    "object, with an existing nonce and context. The floor is not secure, because it uses one nonce again and again; "
+    "it serves only for comparison.",
     _run,
 )

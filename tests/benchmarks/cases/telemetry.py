@@ -90,8 +90,8 @@ TELEMETRY = Case(
     "telemetry",
     "What metrics and spans cost",
     "Four vaults on one database get the same tokens, one caller each. Two read from the database, and two from "
-    "memory, with `read_cache`. Of each two, one has no observer; the other is observed by `instrument`, with "
-    "OpenTelemetry's SDK and its exporters in memory. The last row is what the vault does around each claim, attempt "
-    "or request if nobody observes it. A read makes no such step.",
+    "memory, with `read_cache`. In each pair, one vault has no observer; the other is observed by `instrument`, with "
+    "OpenTelemetry's SDK and its exporters in memory. The last row is the cost of a step without an observer. Each "
+    "claim, attempt or request runs in a step; a read runs in none.",
     _run,
 )

@@ -52,7 +52,7 @@ class SqliteKeyRotation:
         return int(count)
 
     async def count_tokens_to_rotate(self, age: timedelta, tenant_id: str | None = None) -> int:
-        """Count the tokens, of all tenants or of one, whose active data key is at least ``age`` old."""
+        """Count the tokens, of all tenants or of one, under active data keys that are at least ``age`` old."""
         parameters = {"until": to_micros(self._database.now() - age), "tenant_id": tenant_id}
         [(count,)] = await self._database.fetch(self._queries["count_tokens_to_rotate"], parameters)
         return int(count)

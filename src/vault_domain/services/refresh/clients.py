@@ -145,7 +145,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Time without a success, of the fleet or of one account, after which a mass rejection spares no credential."""
+        """Longest time without a success, of a fleet or an account, for which a mass rejection spares credentials."""
         return self._rules.longest
 
     async def condemn(

@@ -1,7 +1,7 @@
 -- name: list_audit_events
 -- List events after a position. The list ends before the events of the oldest transaction that still runs in this
--- database, so that no event that is committed late is skipped. The condition for this end stands outside of the sorted
--- page, because the planner's estimates would be wrong if it stood inside.
+-- database, so that no event that is committed late is skipped. The condition that ends the list is outside of the
+-- subquery, because inside it the planner's estimates would be wrong.
 SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
     credential_generation
 FROM (
@@ -54,9 +54,8 @@ ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes; return them. If the time apart is given, all events are failed
--- decryptions. An event is then skipped if an equal event was stored within this time; the query reads the partial
--- index.
+-- Append events that no mutation writes; return them. If `apart` is given, all events are failed decryptions.
+-- An event is then skipped if an equal event was stored less than this time before. The query reads the partial index.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,

@@ -34,7 +34,7 @@ WHERE state = 'active' AND created_at
     <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
 
 -- name: count_tokens_to_rotate
--- Count the tokens, of all tenants or of one, whose active data key has at least the given age.
+-- Count the tokens, of all tenants or of one, under active data keys that have at least the given age.
 SELECT count(*)
 FROM {{schema}}.data_key d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id

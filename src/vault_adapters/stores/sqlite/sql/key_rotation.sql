@@ -37,7 +37,7 @@ WHERE m.state = 'active' AND coalesce({{confirmed_master_key}}, 'active') = 'act
 SELECT count(*) FROM token_vault_data_key WHERE state = 'active' AND created_at <= :until
 
 -- name: count_tokens_to_rotate
--- Count the tokens, of all tenants or of one, whose active data key was created no later than a given time.
+-- Count the tokens, of all tenants or of one, under active data keys that were created no later than a given time.
 SELECT count(*)
 FROM token_vault_data_key d
 JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
