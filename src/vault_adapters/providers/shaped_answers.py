@@ -171,7 +171,7 @@ def _seconds(value: Any, unit: float) -> Any:
 
 def _epoch(value: Any) -> Any:
     """Return a time in Unix seconds; it may be given in milliseconds, or as RFC 3339."""
-    if isinstance(value, str) and not value.isdigit():
+    if isinstance(value, str) and not value.isdecimal():
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:

@@ -258,10 +258,20 @@ async def test_lifetimes_in_other_units_and_times():
         given = evolve(profile, answer=evolve(profile.answer, default_lifetime=None, **shape))
         tokens = await refreshed(refresher(given, "client", "secret", client=client))
         assert tokens.expires_in == (None if seconds is None else timedelta(seconds=seconds))
-    for time in (4_102_444_800, 4_102_444_800_000, "4102444800", "2100-01-01T00:00:00Z", "2100-01-01T00:00:00"):
+    moments = (4_102_444_800, 4_102_444_800_000, "4102444800", "4102444800000")
+    for time in (*moments, "2100-01-01T00:00:00Z", "2100-01-01T00:00:00"):
         client, _ = asked({"access_token": "access-2", "until": time})
         given = evolve(profile, answer=evolve(profile.answer, expires_at="until"))
         assert (await refreshed(refresher(given, "client", "secret", client=client))).expires_at.year == 2100
+
+
+@pytest.mark.parametrize("time", ["soon", "\N{SUPERSCRIPT TWO}", "9" * 400, ["2100"], {}])
+async def test_a_time_that_is_none_costs_the_tokens_nothing(time):
+    profile = packaged_profile("xero")
+    client, _ = asked({"access_token": "access-2", "until": time})
+    given = evolve(profile, answer=evolve(profile.answer, expires_at="until", default_lifetime=None))
+    tokens = await refreshed(refresher(given, "client", "secret", client=client))
+    assert (tokens.access_token.reveal(), tokens.expires_at) == ("access-2", None)
 
 
 def test_all_parts_of_a_rule_must_fit():
