@@ -31,6 +31,21 @@ VALUES (%b, %b, %b, %b, %b, gen_random_uuid(), %b, %b, %b, 'valid', 1, statement
 RETURNING id, generation, created_at, updated_at
 """
 
+GUARDED_UPSERT = f"""
+WITH guarded AS (
+    SELECT 1 FROM token_vault.data_key WHERE tenant_id = %b AND data_key_id = %b AND state = 'active' FOR SHARE),
+stored AS ({_INTO}
+    SELECT %b, %b, %b, %b, %b, gen_random_uuid(), %b, %b, %b::timestamptz, 'valid', 1, statement_timestamp(),
+        statement_timestamp()
+    FROM guarded
+    {_SET}
+    RETURNING *),
+audited AS (
+    INSERT INTO token_vault.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation)
+    SELECT tenant_id, 'token_stored', updated_at, provider, identifier, kind, generation FROM stored)
+SELECT id, generation, created_at, updated_at FROM stored
+"""
+
 UPSERT_MANY = f"""{_INTO}
 SELECT tenant_id, provider, kind, identifier, id, id, data_key_id, blob, expires_at, 'valid', 1, statement_timestamp(),
     statement_timestamp()
