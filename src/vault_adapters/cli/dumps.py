@@ -1,4 +1,4 @@
-"""Opens the files of `import`: the dump, and the secrets that decrypt its values."""
+"""Opens the files of the command `import`: the dump, and the secrets that decrypt its values."""
 
 from __future__ import annotations
 

@@ -60,17 +60,18 @@ class ImportedToken:
         status: UNKNOWN if the other system did not record a status. Such a token can be used, and it is refreshed when
             a caller needs it, but not by sweeps.
         error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.
-        expires_at: expiry, zone-aware; None if no expiry is known. For an access token, None means the expiry in its
-            JWT, or else the provider's default lifetime, counted from the last refresh, or else from the creation, or
-            else from the import. More than 100 years ahead counts as 100 years ahead.
+        expires_at: expiry, zone-aware; None if no expiry is known. An access token without an expiry gets the expiry
+            in its JWT, or else the provider's default lifetime. The default lifetime counts from the last refresh, or
+            else from the creation, or else from the import. More than 100 years ahead counts as 100 years ahead.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
-        last_refreshed_at: time of the last refresh, zone-aware. None means no time, unless the token replaces another
-            token. If this import stored the replaced token, None means that token's time; else the time of the import.
+        last_refreshed_at: time of the last refresh, zone-aware, or None. If it is None, and the token replaces another
+            token, the time of the import is stored. If this import stored the replaced token, the replaced token's time
+            is stored instead.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
-            key, the latest is stored. A token without a time replaces no other token of the import, and none replaces
-            it.
+            key, the latest is stored. A token without a time replaces no other token of the import, and no other token
+            of the import replaces it.
         line: line of the input at which the token begins, for the report, or None.
 
     Raises:
@@ -130,8 +131,7 @@ class ImportedWrite:
 
     Attributes:
         lead: see `TokenWrite`.
-        due_in: time after the last refresh, or else after the creation, at which the value makes its account due at the
-            latest; None if it sets no such time.
+        due_in: see `TokenWrite`; here it counts from the value's last refresh, or else from its creation.
     """
 
     key: TokenKey

@@ -290,7 +290,9 @@ class TokenVault:
         - If another token is stored by now, return that token, so that a rejected generation is refreshed at most once.
           If that token is an access token, first refresh it if it is due, as `ensure_access_token` does. If it is an
           API key that is invalid or has expired, raise `ReauthorizationRequiredError`.
-        - If the token was stored less than 30 seconds ago and is still valid, return it again without a refresh.
+        - If the token can still be used, and its `updated_at` is less than 30 seconds ago, return it again without a
+          refresh. An access token that ends at each refresh is an exception: return what `ensure_access_token` returns,
+          because a running refresh may have ended the token.
         - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
           the account and return the new token. If the refresh fails, the token stays invalid. A token that is its own
           credential is refreshed without the mark.

@@ -1,4 +1,4 @@
-"""The refusals of OAuth clients on SQLite."""
+"""The records of refused OAuth clients on SQLite, and the turns of clients that have a request limit."""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -37,7 +37,7 @@ class SqliteClientLedger:
         return _records(rows), self._database.now()
 
     async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
-        """Count the refusal of an account; return the new record."""
+        """Count that an account was refused; return the new record."""
 
         async def work(transaction: Transaction) -> Change[ClientRecord]:
             record = await self._record(transaction, scope)
@@ -75,7 +75,7 @@ class SqliteClientLedger:
         return await self._database.transact(work)
 
     async def close(self, scope: ClientScope) -> Change[bool]:
-        """Delete a record; if its scope was paused, write an event that the client was resumed."""
+        """Delete the record of a scope; if the scope was paused, write the event ``client_resumed``."""
 
         async def work(transaction: Transaction) -> Change[bool]:
             record = await self._record(transaction, scope)

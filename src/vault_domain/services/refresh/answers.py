@@ -100,7 +100,7 @@ class AnswerKeeper:
             attempt: see `JournalEntry`.
             writes: the answer, sealed by ``sealer``.
             sealer: seals the journal's entry.
-            started: monotonic time (seconds) from before the claim.
+            started: monotonic time in seconds, taken just before the claim.
             actor: see `JournalEntry`.
             problem: see `JournalEntry`.
 

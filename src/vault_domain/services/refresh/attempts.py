@@ -173,7 +173,7 @@ class AttemptRunner:
 
         Args:
             attempt: the claimed attempt.
-            started: monotonic time (seconds) from before the claim.
+            started: monotonic time in seconds, taken just before the claim.
             actor: who asked for the refresh, for the audit log.
 
         Raises:

@@ -23,7 +23,7 @@ from vault_domain.services.tokens.remembered_row import RememberedRow
 T = TypeVar("T")
 
 _MOST_AT_ONCE = 256
-"""Largest number of keys of a write whose rows are remembered. A larger write would push out the rows in use."""
+"""If a write has more keys, its rows are not remembered, because they would push out the rows in use."""
 
 _MOST_REFUSED = 10_000
 """Largest number of rejected values to remember."""
@@ -55,7 +55,7 @@ class RememberedRows:
         policy: the limits.
         tasks: tells the monotonic time.
         is_at_hand: given a tenant and a data key's id, returns whether this data key can be used without I/O.
-        clock: tells the store's time; None: compute it from the store's time when the store last returned the row.
+        clock: tells the store's time; None: it is computed as the row's ``store_time`` plus the row's age.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class RememberedRows:
     def at_hand(self, place: Scope) -> tuple[RememberedRow, float] | None:
         """Return the row that answers a reader without a query, and its age in seconds; None: ask the store.
 
-        The row's data key may be missing in memory.
+        The row is returned even if its data key is not in memory.
 
         Args:
             place: the `scope_of_key` of the reader's key.
@@ -276,7 +276,7 @@ class RememberedRows:
         return self._is_at_hand(row.key.tenant_id, row.token.sealed.data_key_id)
 
     def _make_room(self) -> None:
-        """Forget the first row, or move it to the end if it was used since it was last put there."""
+        """Forget the first row; if it was used since it was last moved to the end, move it to the end instead."""
         place, row = next(iter(self._rows.items()))
         if row.was_used:
             row.was_used = False

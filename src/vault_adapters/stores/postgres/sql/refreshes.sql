@@ -72,8 +72,8 @@ WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier
 RETURNING true
 
 -- name: reserve_due_accounts
--- Take due accounts of a provider, earliest first, and make them due again after a hold time. Accounts that are locked
--- now are skipped. The first row holds only the time; the accounts follow in any order.
+-- Take due accounts of a provider, earliest first. Each account becomes due again when the time `hold` has passed.
+-- Accounts that are locked now are skipped. The first row holds only the time; the accounts follow in any order.
 WITH clock AS MATERIALIZED (SELECT {{now}} AS now),
 picked AS (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account

@@ -21,7 +21,7 @@ DELETE FROM token_vault_data_key_wrap WHERE tenant_id = :tenant_id
 DELETE FROM token_vault_account WHERE tenant_id = :tenant_id
 
 -- name: delete_tenant_tokens
--- Delete a tenant's tokens and their uses.
+-- Delete a tenant's tokens and the times of their last use.
 DELETE FROM token_vault_token WHERE tenant_id = :tenant_id
 
 -- name: empty_tenant_audit_events
