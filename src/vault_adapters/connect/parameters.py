@@ -11,7 +11,7 @@ from attrs import field, frozen
 from vault_domain.entities.errors import InvalidInputError
 
 Query: TypeAlias = str | Mapping[str, str] | Iterable[tuple[str, str]]
-"""A query string, a mapping of texts, or pairs; pairs show a parameter that came twice."""
+"""A query string, a mapping of texts, or pairs of texts. A mapping cannot show that a parameter came twice."""
 
 _READ = frozenset({"code", "state", "error", "iss"})
 _MOST_PARAMETERS = 100

@@ -74,8 +74,8 @@ MOST_WRAP = 8192
 def placeholders(size: str) -> dict[str, str]:
     """Return the SQL that replaces each placeholder, by the placeholder's name.
 
-    A table that was restored without its constraints may hold a huge value. So the statements leave such a value in
-    the database, and its row counts as damaged.
+    A table that was restored without its constraints may hold a huge value. So the statements do not return such a
+    value, and its row counts as damaged.
 
     Args:
         size: the SQL function that returns a value's size.

@@ -1,4 +1,4 @@
-"""Runs small HTTP servers on the loopback interface."""
+"""Runs stand-ins for providers as HTTP servers on the loopback interface."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def served(handler: type[BaseHTTPRequestHandler], make: Callable[[str], T], *, p
 
     Args:
         handler: class that answers the requests; its attribute ``provider`` is what ``make`` returned.
-        make: makes the provider, given the server's address, such as ``http://127.0.0.1:8123``.
+        make: makes the stand-in for a provider, given the server's address, such as ``http://127.0.0.1:8123``.
         port: the port; 0 takes a free one.
     """
     server = ThreadingHTTPServer(("127.0.0.1", port), handler)

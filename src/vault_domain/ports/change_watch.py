@@ -22,7 +22,7 @@ class ChangeHearer(Protocol):
         """
 
     def tenants_changed(self, concerns: Callable[[str], bool]) -> None:
-        """Hear that any row of a tenant may have changed if ``concerns`` returns True for the tenant's id."""
+        """Hear that any row of some tenants may have changed; ``concerns`` returns True for their ids."""
 
     def anything_changed(self) -> None:
         """Hear that rows may have changed, without knowing which rows."""

@@ -47,7 +47,7 @@ class Spread:
 
 @frozen
 class Revived:
-    """A page of condemned credentials.
+    """What was done with one page of condemned credentials.
 
     Attributes:
         revived: number of credentials that were revived; in a dry run, number that would be revived.

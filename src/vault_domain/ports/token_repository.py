@@ -121,7 +121,7 @@ class TokenRepository(Protocol):
             actor: who runs the sweep, for the audit log.
 
         Returns:
-            The number of tokens that expire soon and had no such event.
+            The number of tokens that expire soon and had no such event, at most ``limit``.
         """
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
@@ -144,7 +144,7 @@ class TokenRepository(Protocol):
         """List a tenant's tokens, sorted by (provider, kind, identifier)."""
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Store when tokens were last used, unless a later use or a token with another id is stored.
+        """Store when tokens were last used, unless a later use is stored or the key holds a token with another id now.
 
         It writes no audit event.
         """

@@ -117,7 +117,7 @@ class NoRefresher:
 
 @frozen
 class NothingStored:
-    """No access token and no credential are stored."""
+    """No access token and no credential are stored, or a sweep has nothing to do for the account (`decide_ahead`)."""
 
 
 Decision = Use | Wait | Claim | BackOff | Reauthorize | NoRefresher | NothingStored
@@ -233,8 +233,9 @@ def _not_before(
     - After a failure, wait for the end of the backoff.
     - After an unknown outcome, the provider may have consumed the credential. A provider that does not rotate accepts
       it again at any time, and a provider with a grace period accepts it until that period ends.
-    - In all other cases, the provider may revoke the grant when it sees the credential again. So wait for the end of
-      the quiescence, and until the usable access token ``good`` has expired or the credential is about to lapse.
+    - After an unknown outcome at a strict provider, or if the grace period is over, the provider may revoke the grant
+      when it sees the credential again. So wait for the end of the quiescence, and until the usable access token
+      ``good`` has expired or the credential is about to lapse.
     """
     if not state.concerns(credential):
         return now  # the state concerns a credential that is no longer stored

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 
 DEFAULT_HOLD = timedelta(seconds=15)
-"""Default of `RefreshTiming.hold`; longer than the default of its ``deadline``."""
+"""Default of `RefreshTiming.hold`; longer than the default of `RefreshTiming.deadline`."""
 
 _SLACK = timedelta(seconds=1)
 """Longest time by which ``turned_at`` may be later than the ``now`` that was read with it."""

@@ -30,7 +30,7 @@ def _search(key: str, value: object) -> re.Pattern[str]:
 class ErrorRule:
     """What one of a provider's errors means. An answer fits if it has the code, the status and the message of the rule.
 
-    A part that the rule leaves out is not compared. Bodies are read with a status 2xx, or 4xx without 429; in other
+    A part that the rule leaves out is not compared. Bodies are read with a status 2xx, or 4xx except 429; in other
     answers, only the status is compared. A rule must not have the status 408 or 3xx, because 408 is always an unknown
     outcome, and a redirect is always a mistake of the configuration.
 

@@ -1,4 +1,4 @@
-"""Commits a provider's answer; a commit that hangs does not hold up the next one."""
+"""Commits a provider's answer. If a commit hangs, another try does not wait for it."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class AnswerCommitter:
         """Seal the answer under the active data key; return None if it can no longer be decrypted.
 
         Call this only after `RefreshLedger.commit` has raised `DataKeyInactiveError`. The ledger raises this error only
-        if the credential of the attempt is still stored, so the answer is still to be stored.
+        if the credential of the attempt is still stored, so the answer must still be stored.
 
         Raises:
             StorageError: the answer does not decrypt, but its data key is not destroyed, so an operator may repair the
@@ -122,8 +122,8 @@ class AnswerCommitter:
                     "a refreshed token waits, because it does not decrypt now: %s (attempt %s)", error.reason, attempt
                 )
                 raise StorageError("a refreshed token does not open", reason=error.reason) from None
-            # If a re-encryption destroyed the data key, this marks the credential, because the provider has consumed
-            # it. If the tenant was erased just now, the credential is gone too, and this changes nothing.
+            # If a re-encryption destroyed the data key, `reject` marks the credential invalid, because the provider has
+            # consumed it. If the tenant was erased just now, the credential is gone too, and `reject` changes nothing.
             change = await self._ledger.reject(entry.attempt, ANSWER_LOST, actor=entry.actor)
             self._sink.publish(change.events)
             _log.error("a refreshed token is lost: its data key was destroyed before the commit (attempt %s)", attempt)

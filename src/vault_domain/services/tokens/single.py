@@ -130,7 +130,7 @@ class TokenService:
         return self._hand_out_at_once(*found)
 
     def _hand_out_at_once(self, row: RememberedRow, age: float) -> Token | None:
-        """Decrypt a remembered row of this age in seconds, and record the use; None: the value needs waiting."""
+        """Decrypt a remembered row of this age in seconds, and record the use; None: decryption must wait or fails."""
         token = self._opener.open_remembered(row)
         if token is not None:
             self._reader.counts.cache += 1
@@ -225,7 +225,7 @@ class TokenService:
         self._reader.refuse(info)
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
-        """Mark exactly the value that ``info`` describes as invalid."""
+        """Mark invalid exactly the value that ``info`` describes."""
         change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
         self._sink.publish(change.events)
         return change.result

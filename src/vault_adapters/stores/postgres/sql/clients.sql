@@ -1,5 +1,5 @@
 -- name: list_client_refusals
--- List the refusals of clients at a provider, or at all providers; one row more holds only the time. Rows with empty
+-- List the refusals of clients at a provider, or at all providers. One more row holds only the time. Rows with empty
 -- marks name no refused account. They have served only as locks, so they are left out.
 SELECT NULL, NULL, NULL, NULL, {{now}}, NULL, NULL, NULL
 UNION ALL
@@ -30,15 +30,15 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the time by which next_turn spaces a client's token requests, until the transaction ends. If no time was stored,
--- store the present time.
+-- Lock the shared time of a client's token requests until the transaction ends; next_turn explains this time. If no
+-- time was stored, store the present time.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
 RETURNING t.free_at, {{now}}
 
 -- name: put_client_turn
--- Store the time by which next_turn spaces a client's token requests; its row is locked.
+-- Store the shared time of a client's token requests, whose row is locked.
 UPDATE {{schema}}.client_turn SET free_at = %(free_at)b::timestamptz
 WHERE provider = %(provider)b AND client = %(client)b
 
@@ -50,7 +50,8 @@ RETURNING opened_at IS NOT NULL, {{now}}
 
 -- name: count_client_successes
 -- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index. An empty
--- client means that the refresher names none: then all tokens at the provider count, here and in the next statements.
+-- client means that the refresher names no client. Then all tokens at the provider count, here and in the statements
+-- below.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
@@ -59,7 +60,7 @@ SELECT count(*) FROM (
     LIMIT %(limit)b::bigint) s
 
 -- name: count_client_rejections
--- Count the credentials that the provider rejected after a time, except those of one account, up to a limit.
+-- Count the credentials that the provider rejected after a time, except those of the given account, up to a limit.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL

@@ -5,7 +5,8 @@ FROM {{schema}}.master_key m
 ORDER BY m.created_at, m.master_key_id
 
 -- name: lock_master_keys
--- Exclude other introductions, activations and retirements until the transaction ends; readers are not blocked.
+-- Until this transaction ends, no other transaction can introduce, activate or retire a master key. Readers are not
+-- blocked.
 LOCK TABLE {{schema}}.master_key IN SHARE ROW EXCLUSIVE MODE
 
 -- name: has_data
