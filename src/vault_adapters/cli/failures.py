@@ -12,7 +12,10 @@ from vault_domain import RefreshFailedError, VaultError
 
 
 def report(error: Exception) -> ExitCode:
-    """Write one line about an error; return its exit code. In Python's development mode, raise an unexpected error."""
+    """Write one line about an error; return its exit code.
+
+    In Python's development mode, an unexpected error is raised again instead.
+    """
     message, code = described(error)
     if sys.flags.dev_mode and not isinstance(error, VaultError | OSError):  # python -X dev -m vault_adapters.cli
         raise error

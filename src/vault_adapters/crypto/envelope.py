@@ -49,9 +49,10 @@ def encode_context(*parts: str) -> bytes:
 
 
 class OpenEnvelope:
-    """An envelope whose key was found to be right; it holds the subkey of this one envelope, and no plaintext.
+    """An envelope whose key and context were checked, for decrypting it often; it holds no plaintext.
 
-    Like `EnvelopeKey`, it holds no key bytes that could be printed, and it cannot be pickled or copied.
+    It holds the subkey of this one envelope only inside the AES-GCM object. So, as in `EnvelopeKey`, no key bytes could
+    be printed. It cannot be pickled or copied.
 
     Args:
         aead: AES-GCM under the subkey.

@@ -17,9 +17,9 @@ _LOOK_SECONDS = 0.2
 class StoreWaker:
     """Implements `Waker` over the notifications of a store.
 
-    It begins to listen on the first call of `wait`, because writers notify only while somebody listens. Some events,
-    such as that of a failed refresh, change no token, and nothing notifies of them. So a follower also reads the log at
-    an interval.
+    It begins to listen only on the first call of `wait`, because listening slows writers: they must notify while
+    somebody listens. Some events, such as that of a failed refresh, change no token, and nothing notifies of them. So a
+    follower also reads the log at an interval.
 
     Args:
         watch: watches the store and tells a hearer of changes; None if the store cannot be watched.

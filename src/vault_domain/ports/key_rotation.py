@@ -87,10 +87,10 @@ class KeyRotationRepository(Protocol):
       (see `is_resurrected_master_key`).
     - If no wrap of a new data key is left, they store nothing and raise `no_active_master_key`.
     - They read the master key's row ``FOR SHARE``, and `activate_master_key` and `retire_master_key` lock it
-      ``FOR UPDATE``. On SQLite all of them are immediate transactions.
+      ``FOR UPDATE``. On SQLite, all these methods run in immediate transactions.
 
-    So every data key that was stored before an activation has a wrap under the previous master key, and the rotation
-    finds it afterwards; every later one has a wrap under the new master key.
+    So every data key that was stored before an activation has a wrap under the previous master key, by which the
+    rotation finds this data key. Every data key that is stored later has a wrap under the new master key.
     """
 
     async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:

@@ -49,8 +49,9 @@ $token_vault_body$;
 
 -- Stores one value and appends the event, as the statement store_token of a plain server does. It returns no row if the
 -- data key is not active. A value without a due time makes an existing account due now.
--- The node that runs this function gives the event its place after the tenant's node has locked the row. The
--- transaction gets its number only then, so that the number is higher than those of earlier writers of the row.
+-- The node that runs this function computes the event's place in the audit log, after the tenant's node has locked the
+-- row. The transaction gets its id only then, so that the id is higher than the ids of transactions that wrote the row
+-- earlier.
 CREATE OR REPLACE FUNCTION {{schema}}.citus_store_token(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,

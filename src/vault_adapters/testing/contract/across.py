@@ -1,4 +1,4 @@
-"""Lists across tenants: the tenants, and the accounts of all tenants by state."""
+"""The lists across tenants: all tenants, and the accounts of all tenants by state."""
 
 from __future__ import annotations
 

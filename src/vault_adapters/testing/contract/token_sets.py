@@ -1,4 +1,4 @@
-"""Token sets and accounts."""
+"""Test cases: storing token sets, and reading and deleting the accounts that they belong to."""
 
 from __future__ import annotations
 
