@@ -7,7 +7,10 @@ from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import Secret
 
 LEAST_BITS = 48
-"""Lowest accepted estimate, in bits. 32 random hexadecimal digits are estimated at about 115, decimal digits at 99."""
+"""Lowest accepted estimate, in bits.
+
+32 random hexadecimal digits have an estimate of about 115 bits, and 32 random decimal digits about 99.
+"""
 
 
 def refuse_weak(secret: Secret) -> None:
@@ -28,10 +31,10 @@ def refuse_weak(secret: Secret) -> None:
 
 
 def estimated_bits(secret: Secret) -> float:
-    """Return the entropy of the characters of a secret, in bits; a text that is repeated counts once.
+    """Return the entropy of the characters of a secret, in bits.
 
-    The estimate is Shannon's entropy of the observed frequencies, times the number of characters. It does not recognise
-    words or sequences.
+    If the secret is a shorter text that is repeated, only the shorter text counts. The estimate is Shannon's entropy of
+    the observed frequencies, times the number of characters. It does not recognise words or sequences.
     """
     unit = secret.reveal()[: _period(secret)]
     counts = Counter(unit).values()

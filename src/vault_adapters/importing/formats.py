@@ -1,4 +1,4 @@
-"""The formats of dumps: the meaning of their columns."""
+"""The formats of the dumps that an import of tokens reads, and the meaning of their columns."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from vault_domain.entities.token import TokenStatus
 _TIMES = ("expires_at", "last_used_at", "last_refreshed_at", "created_at", "updated_at")
 _ARRAY = re.compile(r"\{([^{}\\]*)\}\Z")
 _PLACE = ("tenant_id", "provider", "identifier")
-# The columns in which `export` writes an apostrophe before a formula; see `Format.guarded`. The column `value` is not
-# among them, because an apostrophe at the beginning of a token belongs to the token.
+# The columns in which `export` writes an apostrophe before a text that a spreadsheet would run as a formula; see
+# `Format.guarded`. The column `value` is not among them, because an apostrophe at the beginning of a token belongs to
+# the token.
 _GUARDED = ("tenant_id", "identifier", "scopes")
 _STATUSES = {status.value: status for status in TokenStatus}
 # The text that the original system wrote into last_error when it read an expired token.
@@ -67,7 +68,7 @@ class Format:
     Attributes:
         required: the required columns.
         parse: function that makes a draft from a row; it raises `UnreadableRowError`.
-        guarded: the columns in which a CSV dump may have the apostrophes that `export` writes before formulas.
+        guarded: the columns in which `export` may have written an apostrophe that the import removes.
         columns: all columns that a row may have; empty if the format ignores unknown columns.
     """
 
@@ -78,8 +79,8 @@ class Format:
 
 
 def _original(values: Values) -> Draft:
-    # The original system did not restrict provider names, so fold them to lower case. A name that is still not valid
-    # becomes a failure.
+    # The original system did not restrict provider names, so fold them to lower case. A row whose name is still not
+    # valid fails.
     key = key_of(values, "token_type", text_of(values, "provider").lower())
     return Draft(key, text_of(values, "encrypted_value"), _times(values), _original_status(values))
 

@@ -1,4 +1,4 @@
-"""Chooses the part of a large table from which a health report estimates its counts, and converts the counts."""
+"""Chooses the part of a large table from which a health report estimates its counts; converts rows to counts."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -32,10 +32,10 @@ class Slot:
 
 
 class Activity:
-    """Counts the events of the last eight days; each visit of a page reads only the events since the visit before.
+    """Counts the events of the last eight days; each call of `follow` begins where the last call ended.
 
     Attributes:
-        counted_from: the time before which no events were counted, UTC; None if nothing was left out.
+        counted_from: the time before which no events were counted, UTC; None if all of the eight days are counted.
         is_complete: whether the latest `follow` read the log to its end.
     """
 
@@ -50,7 +50,7 @@ class Activity:
     async def follow(self, vault: TokenVault) -> Activity:
         """Count the new events and return this object.
 
-        One call counts at most 20,000 events, and the first call 10,000 more, because a page waits for it.
+        One call counts at most 20,000 events, and the first call 10,000 more, because a visitor waits for the page.
         """
         async with self._lock:
             if not self._begun:
@@ -90,7 +90,7 @@ class Activity:
 
     def _count(self, event: AuditEvent) -> None:
         kind = _KINDS.get(event.action.value)
-        # A refresh has one event. If this event is not about an access token, the refresh stored no access token.
+        # A refresh whose event is not about an access token has stored no access token, so do not count it.
         if kind == REFRESHED and event.kind is not None and event.kind.value != "access_token":
             return
         if kind is not None:

@@ -39,8 +39,8 @@ class AccountRepository(Protocol):
 
         Args:
             provider: only accounts at this provider; None: at all providers.
-            state: return every account in this state, and leave out other accounts as far as an index can tell them
-                apart. The caller judges each returned account. None: list all accounts.
+            state: return every account in this state. Accounts in other states may be returned too, because no index
+                tells all states apart; the caller checks the state of each account. None: list all accounts.
             limit: largest number of accounts. If fewer accounts are returned, no other account follows.
             after: list the accounts after this position.
         """

@@ -55,7 +55,7 @@ class Tasks(Protocol):
         its request to the provider, and goes on if the request has left.
 
         Raises:
-            TimeoutError: ``work`` was cancelled for one of these two reasons.
+            TimeoutError: ``work`` was cancelled, because the time ran out or because the lease may be over.
         """
 
     def is_flying(self, key: Hashable) -> bool:

@@ -15,7 +15,7 @@ _LONG_AGO = timedelta.max / 4
 
 
 def since_first_request(state: RefreshState, now: datetime) -> timedelta:
-    """Return the time since the first request whose outcome may be unknown; a very long time if none is known."""
+    """Return the time since the first request whose outcome may be unknown; if it is not known, a very long time."""
     if state.sent_at is None or was_set_back(state.sent_at, now):
         return _LONG_AGO
     return max(timedelta(0), now - state.sent_at)

@@ -21,8 +21,9 @@ def idle_limit(provider: str, policy: RefreshPolicy) -> timedelta | None:
 def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
     """Return the time at which an account is refreshed so that its refresh token does not lapse unused; None: never.
 
-    A refresh stores the access token and, if the provider rotates, the refresh token. So the later of their two times
-    is the refresh token's last use that this vault knows of. Without an access token, it is the refresh token's time.
+    A refresh stores the access token and, if the provider rotates, the refresh token. So the refresh token's last use
+    that this vault knows of is the time when the later of the two was stored. Without an access token, it is the time
+    when the refresh token was stored.
     """
     limit = idle_limit(credential.key.provider, policy)
     if limit is None or credential.key.kind is not TokenKind.REFRESH_TOKEN:

@@ -1,4 +1,4 @@
-"""The key tables on Postgres."""
+"""Stores master keys and data keys on Postgres."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -106,7 +106,7 @@ class PostgresKeyRepository:
         return [found.get(position) for position in positions]
 
     async def _create(self, records: Sequence[DataKeyRecord]) -> list[bool]:
-        """Store new data keys in one transaction; return for each whether the active master key wraps it."""
+        """Store new data keys in one transaction; return for each data key whether the active master key wraps it."""
         parameters = data_keys_parameters(records) | {"now": self._database.now()}
         active = await self._database.write(self._queries["create_data_keys"], parameters)
         return [is_wrapped_by(record, active) for record in records]
@@ -116,7 +116,11 @@ class PostgresKeyRepository:
         return await self._all(transaction)
 
     async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
-        """Store a record, or make a retired record with its id unwrap_only; return False if neither was done."""
+        """Store a master key; return whether a row was written.
+
+        A retired master key with the same id becomes unwrap_only. If a master key with the same id is in another state,
+        nothing is written.
+        """
         parameters = _parameters(record, state, transaction.now)
         return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
 

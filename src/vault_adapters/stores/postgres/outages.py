@@ -16,7 +16,11 @@ class OutageTracker:
         self._ended_at: float | None = None
 
     def failed(self, since: float) -> None:
-        """Record a connection that was lost or could not be made; ``since``: when it was taken or asked for."""
+        """Record a connection that was lost or could not be made.
+
+        Args:
+            since: when the lost connection was taken from the pool, or when the caller asked for a connection.
+        """
         if self._failed_since is None:
             self._failed_since = since
 

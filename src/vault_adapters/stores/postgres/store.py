@@ -83,7 +83,7 @@ async def open_postgres_store(
         pool: the host's `psycopg_pool.AsyncConnectionPool`; the store never configures or closes it.
         pool_size: largest number of connections of the store's own pool.
         prepare: whether to prepare statements on the server; some poolers do not support it.
-        timeout: longest time for an answer of the server to a quick statement, and for a free connection.
+        timeout: longest wait for the server's answer to a quick statement, and longest wait for a free connection.
 
     Raises:
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.

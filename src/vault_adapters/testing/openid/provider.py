@@ -1,4 +1,4 @@
-"""The rules of the loopback provider: codes and refresh tokens that work once, PKCE, and id_tokens."""
+"""An OpenID provider for tests and demonstrations: codes and refresh tokens that work once, PKCE, and id_tokens."""
 
 from __future__ import annotations
 

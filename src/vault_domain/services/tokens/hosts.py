@@ -12,7 +12,10 @@ from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
 _log = logging.getLogger(__name__)
 
 LONGEST_SECONDS = 10.0
-"""Longest time for a refresher to name hosts; it may call code of the service that uses the vault, which may hang."""
+"""Longest time for a refresher to name hosts.
+
+The refresher may call code of the service that uses the vault, and this code may hang.
+"""
 
 
 class ApiHosts:

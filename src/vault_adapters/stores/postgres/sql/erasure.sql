@@ -38,7 +38,8 @@ DELETE FROM {{schema}}.account a USING doomed o
 WHERE a.tenant_id = o.tenant_id AND a.provider = o.provider AND a.identifier = o.identifier
 
 -- name: delete_tenant_tokens
--- Delete a tenant's tokens and the times of their last use; lock the tokens in the order of their keys.
+-- Delete a tenant's tokens; ON DELETE CASCADE deletes the times of their last use. The tokens are locked in the order
+-- of their keys.
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b
