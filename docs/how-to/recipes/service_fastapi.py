@@ -58,7 +58,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def tenant_of(request: Request) -> str | None:
-    """Return the tenant of the signed-in user; your own sign-in stands here."""
+    """Return the tenant of the signed-in user. Put your own sign-in here."""
     if "LOOPBACK_ISSUER" in os.environ:
         return "t1"
     return request.headers.get("x-tenant")
@@ -116,7 +116,7 @@ async def erase(tenant_id: Tenant, vault: Vault) -> Any:
     return as_json(await vault.erase_tenant(tenant_id))
 
 
-# The paths below are for your own network: they need no sign-in, and show providers and numbers of accounts.
+# The paths below are for your own network: they need no sign-in, and show how many accounts each provider has.
 @app.get("/livez")
 async def alive() -> dict[str, str]:
     return {"status": "alive"}

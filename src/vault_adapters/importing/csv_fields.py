@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-# The groups of possessive repeats never give back what they matched, so the time is linear in the length of the row.
+# The possessive quantifiers never backtrack, so the time is linear in the length of the row.
 _FIELD = re.compile(r'(?:"((?:[^"]++|"")*+)"|((?!")[^,\r\n]*+))(,|(?:\r\n|\r|\n)?\Z)')
 
 

@@ -41,7 +41,7 @@ GITHUB_API_URL = "https://api.github.com"
 _BEFORE_SECONDS, _LIFETIME_SECONDS = 60, 540
 _INSTALLATION = re.compile(r"[0-9]{1,20}\Z")
 _GONE = frozenset({404, 410})
-"""The statuses with which the installation is not found: it is removed or another App's, or `api_url` is wrong."""
+"""HTTP statuses of an installation that GitHub does not find: it was removed, or the App or `api_url` is wrong."""
 
 
 def _as_api_url(value: str) -> str:
@@ -114,7 +114,7 @@ class GitHubAppRefresher(KeyRefresher):
             return RefreshFailedError("no time was left to look for the App", reason=causes.TIMEOUT)
         outgoing = Outgoing(f"{self.api_url}/app", b"", _headers(jwt), method="GET")
         answer = await exchange(self.client, outgoing, time_left)
-        if isinstance(answer, RefreshFailedError):  # asking for the App spends nothing
+        if isinstance(answer, RefreshFailedError):  # leave out `outcome_unknown`: this request spends nothing
             return RefreshFailedError("GitHub could not be asked for the App", reason=answer.reason)
         if not isinstance(answer, Incoming):
             return answer
@@ -152,7 +152,7 @@ def _read(answer: Incoming) -> TokenSet | VaultError:
     wait = retry_after(answer.headers, answer.received_at)
     if answer.status == 403:
         return _forbidden(answer, wait)
-    if answer.status == 401:  # GitHub refuses the App's JWT: another key or id, or a wrong clock
+    if answer.status == 401:  # GitHub refuses the App's JWT: the key, the id or the clock is wrong
         return ProviderConfigurationError(reason="invalid_client")
     if answer.status == 422:  # repositories or permissions that the installation does not have
         return ProviderConfigurationError(reason="invalid_scope")

@@ -64,7 +64,7 @@ _STORED = {
     "t.value_id": "%(value_id)b::uuid",
     "t.client": "%(client)b::bytea",
 }
-"""The columns of a token that was just stored: those that `citus_store_token` returns, and its arguments."""
+"""The SQL for each column of a stored token: a column that `citus_store_token` returns, a parameter or a constant."""
 
 
 def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, str]:
@@ -72,8 +72,8 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
 
     Args:
         horizon: the plain server's expression for the number of the oldest transaction that may still add events; a
-            page of the audit log ends before this transaction. The node that gives the events their positions
-            evaluates the expression.
+            page of the audit log ends before this transaction. The node that gives the events their places in
+            the log evaluates the expression.
         confirmed_master_key: the plain server's expression for the confirmed state of a master key.
     """
     return {

@@ -58,7 +58,7 @@ LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: store_new_token
 -- Store one value under a key that must hold nothing; see store_token. It returns one row: the stored token, and
--- whether the data key was active. Without an action, no event is appended.
+-- whether the data key was active. If the action is NULL, no event is appended.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
@@ -116,7 +116,7 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: store_tokens
 -- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are neither
--- stored nor returned. Without an action, no event is appended.
+-- stored nor returned. If the action is NULL, no event is appended.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -148,7 +148,7 @@ scheduled AS (
     INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
     SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
     FROM (
-        -- An access token, which has a lead, decides instead of the other values that are stored with it.
+        -- Only access tokens have a lead. If an account's values include an access token, it alone decides due_at.
         SELECT tenant_id, provider, identifier, min(now) AS now,
             coalesce(min(due_at) FILTER (WHERE lead IS NOT NULL), min(due_at)) AS due_at
         FROM (
@@ -207,10 +207,10 @@ audited AS (
 SELECT updated_at, generation FROM marked
 
 -- name: report_token
--- Note that a resource rejected one value, and append the event; compare-and-set on the value's id. A first report sets
--- suspect_since, and so does a report that comes too late to confirm the first. A report that confirms the first makes
--- the value invalid, as invalidate_token does. An early report changes nothing and returns no row. The last column
--- tells whether the value is invalid.
+-- Record that a resource rejected one value, and append the event; compare-and-set on the value's id. A first report
+-- sets suspect_since, and so does a report that comes too late to confirm the first. A report that confirms the first
+-- makes the value invalid, as invalidate_token does. A report that comes too early to confirm the first changes nothing
+-- and returns no row. The last column tells whether the value is invalid.
 WITH reported AS (
     UPDATE {{schema}}.token t SET
         suspect_since = CASE WHEN c.now - t.suspect_since BETWEEN interval '0' AND c.most THEN t.suspect_since ELSE c.now END,
@@ -253,8 +253,8 @@ SELECT EXISTS (
         AND value_id = %(value_id)b AND status = 'invalid')
 
 -- name: note_ending
--- Note the refresh tokens that expire soon, and append their events; a value is noted once. Rows that another sweep is
--- noting are skipped. The query reads the partial index.
+-- Mark the refresh tokens that expire soon as noted, and append their events. A value is noted once. Rows that are
+-- locked are skipped. The query reads the partial index.
 WITH picked AS (
     SELECT t.tenant_id, t.provider, t.kind, t.identifier, c.now
     FROM {{schema}}.token t, (SELECT {{now}} AS now, %(notice)b::bigint AS notice) c
