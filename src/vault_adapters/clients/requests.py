@@ -29,7 +29,7 @@ class VaultAuth(AuthBase):
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
       hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any
       port if its entry names none.
-    - The library `requests` removes the header when a redirect leads to another host.
+    - The library `requests` removes the token's header when a redirect leads to another host.
 
     Args:
         vault: a `SyncVault`.

@@ -73,7 +73,7 @@ def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
 
 
 def _refusal(error: VaultError) -> VaultError:
-    """Return the error for a code that was not exchanged, made from the error that a refresh would raise."""
+    """Return the error for a code that was not exchanged, made from the error of a refresh with the same answer."""
     if isinstance(error, ReauthorizationRequiredError):
         return AuthorizationRefusedError(reason=error.reason)
     if isinstance(error, ProviderConfigurationError):

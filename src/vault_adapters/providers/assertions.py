@@ -26,7 +26,7 @@ def new_claims(issuer: str, subject: str | None, audience: str, lifetime: timede
 
     Args:
         issuer: the ``iss``: who makes and signs the assertion, often the client id.
-        subject: the ``sub``: for whom a token is asked; None leaves the claim out.
+        subject: the ``sub``: the user or client for whom a token is requested; None leaves the claim out.
         audience: the ``aud``: the provider, named by the URL of its token endpoint or of its issuer.
         lifetime: the time until the assertion expires.
     """

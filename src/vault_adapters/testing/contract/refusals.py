@@ -1,4 +1,4 @@
-"""Two stored facts: the OAuth client of each token, and the time since which a provider refuses an account."""
+"""Cases for two stored facts: each token's OAuth client, and the time since which a provider refuses an account."""
 
 from __future__ import annotations
 

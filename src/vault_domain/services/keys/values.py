@@ -27,9 +27,10 @@ DESTROY_AFTER = timedelta(hours=24)
 """Time that an emptied data key is kept, because an entry of a refresh journal may still need it."""
 
 _PAGE = 1000
-# A further round is needed only if a data key of the page's tenants was rotated or destroyed meanwhile.
+# Attempts to write one page. Another attempt is needed if a data key of the page's tenants was rotated or destroyed.
 _ROUNDS = 8
-# A further pass is needed if other writers replaced values, because the data key of the new values may be old by now.
+# Passes over all values. A further pass is needed if other writers replaced values, because the data key of the new
+# values may be old by now.
 _PASSES = 8
 
 
