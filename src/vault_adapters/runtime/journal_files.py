@@ -1,4 +1,4 @@
-"""Private files in a private directory: no other user can read or replace them, and a pipe cannot block a reader."""
+"""Private files in a private directory: no other user can read or replace them, and a pipe in their place blocks no reader."""
 
 import os
 import stat
