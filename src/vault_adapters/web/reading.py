@@ -19,7 +19,7 @@ LONGEST_WAIT = 10.0
 
 _MOST_REMEMBERED = 64
 _REMEMBERED_FOR = timedelta(minutes=15)
-"""Age up to which an answer is shown during an outage. At a lower age, it may still show an erased tenant."""
+"""Age up to which an answer is shown during an outage. It may show a tenant that was erased meanwhile."""
 
 
 @frozen
