@@ -19,7 +19,7 @@ LONGEST_WAIT = 10.0
 
 _MOST_REMEMBERED = 64
 _REMEMBERED_FOR = timedelta(minutes=15)
-"""Age up to which an answer is shown during an outage. It may show a tenant that was erased meanwhile."""
+"""Age up to which an answer is shown during an outage. The answer may show a tenant that was erased meanwhile."""
 
 
 @frozen

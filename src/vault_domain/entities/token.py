@@ -118,7 +118,7 @@ class TokenInfo:
             buffer: time before expiry from which a token counts as expiring. If the token's lifetime is known, the
                 buffer is limited to half of the lifetime, as for a refresh.
             suspicion: how long the token counts as suspect after the first report of a rejection.
-            notice: replaces ``buffer`` for a refresh token if it is longer, because a user needs time to connect again.
+            notice: replaces a shorter ``buffer`` for a refresh token, because a user needs time to connect again.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID

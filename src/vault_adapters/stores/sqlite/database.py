@@ -199,7 +199,7 @@ class SqliteDatabase:
                     with suppress(sqlite3.Error):  # after some errors SQLite has already rolled back
                         await self._writer.execute("ROLLBACK")
                     raise
-                self._check_file()  # if the path names another file now, nobody can read the transaction
+                self._check_file()  # if the path no longer names this file, nobody can read the transaction
                 return result
 
     @asynccontextmanager
