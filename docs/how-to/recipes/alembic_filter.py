@@ -6,12 +6,12 @@ VAULT_SCHEMA = "token_vault"  # VaultConfig.postgres_schema
 
 
 def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
-    """Do not even read the vault's schema."""
+    """Return False for the vault's schema, so that Alembic does not read it."""
     return not (type_ == "schema" and name == VAULT_SCHEMA)
 
 
 def include_object(item: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
-    """Ignore all objects of the vault's schema, such as tables, indexes and constraints."""
+    """Return False for all objects of the vault's schema, such as tables, indexes and constraints."""
     table = item if type_ == "table" else getattr(item, "table", None)
     return getattr(table, "schema", None) != VAULT_SCHEMA
 

@@ -20,8 +20,8 @@ async def opened(
     """Open a vault; ``proxy`` is a URL such as ``http://proxy.example:3128``, ``ca_file`` the path of a PEM file."""
     trusted = ssl.create_default_context()
     if ca_file is not None:
-        trusted.load_verify_locations(ca_file)  # beside the authorities of the system
-    # A limit of connections would let requests that hang delay all others; the vault itself limits its requests.
+        trusted.load_verify_locations(ca_file)  # in addition to the system's authorities
+    # With a limit of connections, hanging requests would delay all others. The vault itself limits its requests.
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
     # trust_env=False: no variable of the environment changes where tokens go.
     async with (

@@ -1,4 +1,4 @@
-"""The part of a vault that HTTP clients use."""
+"""What the HTTP clients share: the part of a vault that they use, and the check of a token before it is sent."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ DEFAULT_TTL = timedelta(minutes=5)
 DEFAULT_CAPACITY = 10_000
 
 _AT_ONCE = 8
-# Another round is needed only if a rotation made another master key active meanwhile.
+# Number of tries to store a new data key. Another try is needed only if a rotation made another master key active
+# meanwhile.
 _ROUNDS = 3
 
 _Flight = tuple[str, bytes | None]
@@ -51,8 +52,8 @@ class Keyring:
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
         renewing: whether to read and unwrap a cached key again, in the background, when it is used to open a value
-            after half of ``ttl``. If an outage begins, a key that is often used then stays cached for about half of
-            ``ttl`` or more.
+            after half of ``ttl``. So a key that is often used stays cached for at least about half of ``ttl`` after an
+            outage has begun.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Private files in a private directory: no other user can read or replace them, and a pipe cannot block a reader."""
+"""Reads and writes private files in a private directory; a pipe in place of a file cannot block a reader."""
 
 import os
 import stat

@@ -20,7 +20,7 @@ _LEAST_SHARE = 50
 
 
 class Surveyor:
-    """Remembers the last census. It takes a new one only if somebody asks for it and the last one is old.
+    """Remembers the last census. It takes a new one only if `latest` is called and the last census is old.
 
     Args:
         measures: takes the census.

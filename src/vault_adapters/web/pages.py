@@ -1,4 +1,4 @@
-"""The pages that change nothing: overview, accounts, one account, expiring tokens, audit events and keys."""
+"""The read-only pages of the dashboard: overview, accounts, one account, expiring tokens, audit events and keys."""
 
 from __future__ import annotations
 

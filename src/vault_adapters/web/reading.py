@@ -1,4 +1,4 @@
-"""Asks the vault for the values of a page, and remembers the answers for times when the database is unreachable."""
+"""Asks the vault for what the dashboard shows, and remembers the answers for when the database is unreachable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_WAIT = 10.0
 
 _MOST_REMEMBERED = 64
 _REMEMBERED_FOR = timedelta(minutes=15)
-"""Age up to which an answer is shown during an outage. Until then, a page may still show an erased tenant."""
+"""Age up to which an answer is shown during an outage. The answer may show a tenant that was erased meanwhile."""
 
 
 @frozen
@@ -43,7 +43,8 @@ class Answer(Generic[T]):
     Attributes:
         value: the answer; None if the vault gave no answer and none is remembered.
         problem: why the vault did not answer now, or None.
-        known_at: time of a remembered answer, UTC; now if the database answers reads but takes no writes; else None.
+        known_at: time of a remembered answer, UTC; the present time if the database answers reads but takes no writes;
+            else None.
     """
 
     value: T | None

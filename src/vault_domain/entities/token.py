@@ -80,7 +80,7 @@ class TokenInfo:
         client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
         suspect_since: time of the first report that a resource rejected this value, UTC, or None. Such reports count
             only for a value that no refresh can replace.
-        rejected_at: time at which the provider rejected this credential, UTC, or None; a mark that a host set has none.
+        rejected_at: time at which the provider rejected this credential, UTC; None also if the host marked it invalid.
     """
 
     id: UUID
@@ -115,11 +115,10 @@ class TokenInfo:
 
         Args:
             now: a zone-aware time.
-            buffer: time before expiry from which a token counts as expiring. If the token's lifetime is known, at most
-                half of it counts, as for a refresh.
-            suspicion: time from the first report of a rejection for which the token counts as suspect.
-            notice: the buffer of a refresh token, if this is longer than ``buffer``, because a user needs time to
-                connect again.
+            buffer: time before expiry from which a token counts as expiring. If the token's lifetime is known, the
+                buffer is limited to half of the lifetime, as for a refresh.
+            suspicion: how long the token counts as suspect after the first report of a rejection.
+            notice: replaces a shorter ``buffer`` for a refresh token, because a user needs time to connect again.
         """
         if self.status is TokenStatus.INVALID:
             return TokenHealth.INVALID
@@ -264,7 +263,8 @@ class TokenWrite:
         lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
             due time.
         due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
-            If the account's access token is stored in the same transaction and sets a due time, only its time counts.
+            If the account's access token is stored in the same transaction and sets a due time, only the access
+            token's due time counts.
         value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
             store makes a random one.
         keeps_mark: matters only if a refresh stores a new credential, and the credential that it replaces was marked

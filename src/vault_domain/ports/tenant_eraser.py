@@ -22,7 +22,9 @@ class TenantEraser(Protocol):
     """Deletes a tenant's rows and keys."""
 
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
-        """Delete a tenant's tokens, uses, accounts and wraps, and mark its data keys destroyed, in one transaction.
+        """Delete a tenant's tokens, accounts and wraps, and mark its data keys destroyed, in one transaction.
+
+        The times of the tokens' last use are deleted too.
 
         If there is anything to erase, an event TENANT_ERASED is appended, and an event DATA_KEY_DESTROYED for each data
         key. These events and the tombstones of the data keys still name the tenant, even after a later erasure. The

@@ -1,9 +1,9 @@
 """Decides how long an account waits after definite refusals, and when its credential counts as exhausted.
 
 A definite refusal is an answer in which the provider refuses the request of one account, but which does not say that
-the credential is invalid: an error code that no standard defines, a 404, ``unauthorized_client``. A run of refusals
-begins with the first refusal, and ends with a success or another credential. Failures of other kinds do not end the
-run.
+the credential is invalid. Examples are an error code that no standard defines, a 404, and ``unauthorized_client``. A
+run of refusals begins with the first refusal, and ends when a refresh succeeds or another credential is stored.
+Failures of other kinds do not end the run.
 """
 
 from datetime import datetime, timedelta

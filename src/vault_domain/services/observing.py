@@ -1,4 +1,7 @@
-"""Tells observers of operations, and counts reads. Without an observer, an operation costs one comparison."""
+"""Tells observers of a vault's operations, and holds its counts of reads.
+
+Without an observer, the cost for an operation is one comparison.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ class Observed:
         self._observers: tuple[Observer, ...] = ()
 
     def close(self) -> None:
-        """Note that the vault is closed, so that readers of its counts forget the vault."""
+        """Mark the vault as closed, so that readers of its counts forget the vault."""
         self.is_closed = True
 
     def add(self, observer: Observer) -> None:
@@ -150,6 +153,6 @@ def outcome_of(error: BaseException | None) -> tuple[str, str | None]:
 
 
 def _cause(error: VaultError) -> str | None:
-    """Return an error's reason if it is a registered code or a documented cause, else None, as for free text."""
+    """Return an error's reason if it is a registered code or a documented cause; None for any other text."""
     code = plain_text(error.reason)
     return code if code in PROVIDER_CAUSES or code in STORAGE_CAUSES else registered_code(code)

@@ -130,13 +130,13 @@ class PostgresRefreshLedger:
     async def release(self, attempt: Attempt) -> None:
         """End the attempt's own lease.
 
-        This works even if this process has given up waiting for the statement that claims the account, and this
-        statement is still waiting in the database.
+        This works even if the statement that claims the account still waits in the database, after this process has
+        given up on it.
         """
 
         async def work(transaction: Transaction) -> None:
-            # Locking the account waits until such a claim is committed. The next statement then sees the claim, because
-            # this statement begins after the commit.
+            # Locking the account waits until such a claim is committed. The release then sees the claim, because the
+            # release begins after the commit.
             await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
 

@@ -30,7 +30,7 @@ MEMORY = ":memory:"
 _OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
 
 DEFAULT_TIMEOUT = timedelta(seconds=5)
-"""Longest wait of a caller for other transactions, and for a query. Both are short, so only a fault reaches this."""
+"""Longest wait of a caller for other transactions, and for a query. Both are short, so only a fault takes this long."""
 
 _BUSY_SECONDS = 0.25
 """Time for which SQLite itself waits for another process. It is short, so that each caller's own limit is kept."""
@@ -47,7 +47,8 @@ _PRAGMAS = (
     "PRAGMA foreign_keys = ON",
 )
 
-# A checkpoint waits for readers, and this process's writers wait for the checkpoint. So it waits two seconds at most.
+# A checkpoint waits for readers, and this process's writers wait for the checkpoint. So the checkpoint waits two
+# seconds at most.
 _SHORT_PATIENCE = "PRAGMA busy_timeout = 2000"
 
 
@@ -81,8 +82,8 @@ class SqliteDatabase:
     Args:
         path: a file's path, or ``:memory:`` for a database that only this object sees.
         clock: replaces the process's clock.
-        boot: replaces the machine's boot clock, by which leases follow steps of the clock. None: the machine's, or no
-            boot clock if ``clock`` is given.
+        boot: replaces the machine's boot clock, which keeps leases right when the system's clock is set. None: the
+            machine's boot clock, or no boot clock if ``clock`` is given.
         timeout: longest time that a caller waits for other transactions, those of this process included, and for a
             query, counted from the caller's call. A transaction that has begun is not limited.
     """
@@ -198,7 +199,7 @@ class SqliteDatabase:
                     with suppress(sqlite3.Error):  # after some errors SQLite has already rolled back
                         await self._writer.execute("ROLLBACK")
                     raise
-                self._check_file()  # otherwise the transaction is in a file that nobody can open any more
+                self._check_file()  # if the path no longer names this file, nobody can read the transaction
                 return result
 
     @asynccontextmanager

@@ -28,7 +28,7 @@ SPREAD = Spread(MINUTE, SECOND)
 
 
 class RevivalCases(RefreshFixtures):
-    """`TokenVault.revive_accounts`, and `TokenInfo.rejected_at`, by which it finds condemned credentials."""
+    """`TokenVault.revive_accounts`, and `TokenInfo.rejected_at`, by which the vault finds condemned credentials."""
 
     async def test_a_rejection_is_dated_and_a_hosts_mark_is_not(
         self, vault: TokenVault, store: Store, clock: ManualClock

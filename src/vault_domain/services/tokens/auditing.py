@@ -1,4 +1,4 @@
-"""Keeps the audit log: notes reads and values that do not decrypt, and prunes old events."""
+"""Writes audit events about reads and about values that do not decrypt, and prunes old events."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _Noted = tuple[AuditEvent, float]
 
 
 class AuditService:
-    """Collects events that no mutation writes, and prunes the log.
+    """Collects the events that do not belong to a change of the data, and prunes the log.
 
     A crash loses the events since the last flush.
 
@@ -71,7 +71,7 @@ class AuditService:
         self._pruned_at: float | None = None
 
     def read(self, infos: Iterable[TokenInfo], actor: str | None, reason: str | None) -> None:
-        """Note that values were returned to a caller."""
+        """Record that values were returned to a caller."""
         if self._reads is None:
             return
         for info in infos:
@@ -93,7 +93,7 @@ class AuditService:
         self._note(event, (info.value_id, actor, reason), _READ_SECONDS)
 
     def unreadable(self, event: AuditEvent) -> bool:
-        """Note that a value did not decrypt; return False if an equal event was noted within the last hour."""
+        """Record that a value did not decrypt; return False if an equal event was noted within the last hour."""
         place = (event.account, event.kind, event.generation, event.code)
         return self._note(event, place, _HOUR.total_seconds())
 
