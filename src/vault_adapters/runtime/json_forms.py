@@ -17,7 +17,7 @@ from vault_domain import AccountInfo, AuditEvent, HealthReport, InvalidInputErro
 
 
 def as_json(value: object) -> Any:
-    """Return what the vault reports as values that `json.dumps` takes.
+    """Convert an object that the vault reports to values that `json.dumps` takes.
 
     The JSON of an `AccountInfo`, `TokenInfo`, `AuditEvent` or `HealthReport` has the members that
     ``token-vault --json`` prints, except for a token's ``health``, which depends on the time. The JSON of any other

@@ -77,7 +77,7 @@ class SyncVault(View[TokenVault]):
         seconds while this method waits, the import ends with an error, with code ``vault_closed``.
 
         The end of the process closes the vault too, unless the process ends without Python's exit functions, as by
-        `os._exit` or a signal. Celery's prefork processes end so: close the vault at Celery's signal
+        `os._exit` or a signal. Celery's prefork processes end in this way: close the vault at Celery's signal
         ``worker_process_shutdown``.
         """
         self._session.close()

@@ -1,4 +1,7 @@
-"""Checks arguments of the public methods. Each function returns the checked value, or raises an error that omits it."""
+"""Checks arguments of the public methods.
+
+Each function returns the checked value, or raises an error that does not contain the value.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta

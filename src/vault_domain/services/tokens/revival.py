@@ -47,7 +47,8 @@ class RevivalService:
         """
         report, after = RevivalReport(), None
         while True:
-            # A page counts due times from its own time. So its accounts are due after the accounts of the page before.
+            # Each page counts its due times from the time of its own transaction. With this first due time, the page's
+            # accounts become due after the accounts of earlier pages.
             spread = Spread(report.revived * _INTERVAL, _INTERVAL)
             change = await self._revivals.revive(
                 condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor

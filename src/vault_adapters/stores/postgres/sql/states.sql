@@ -3,9 +3,9 @@
 SELECT tenant_id FROM {{schema}}.data_key WHERE data_key_id = %(data_key_id)b::bytea
 
 -- name: use_state
--- Note that a state was used, unless it was used before or has expired; remove some expired records. Of two callers
--- with the same state, the second waits for the commit of the first. The query returns whether the state has expired,
--- and whether this call is the first.
+-- Record the use of a state, unless it was used before or has expired; delete some expired records. Of two callers with
+-- the same state, the second waits for the commit of the first. The query returns whether the state has expired, and
+-- whether this call is the first.
 WITH gone AS (
     DELETE FROM {{schema}}.used_state WHERE state_id IN (
         SELECT state_id FROM {{schema}}.used_state
