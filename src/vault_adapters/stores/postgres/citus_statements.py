@@ -107,7 +107,7 @@ def distributed_queries(queries: Queries, now: str) -> Queries:
 
 
 def _distributed(name: str, sql: str, now: str) -> str:
-    if name in UNHELD or (name in HELD and not name.startswith("hold_")):
+    if name in UNHELD or name in HELD:
         sql = _ROW_LOCK.sub("", sql)
     sql = _HIDDEN.sub(r"\1", sql)
     return sql.replace(now, _GIVEN_NOW) if _WRITES.search(sql) else sql
