@@ -12,6 +12,8 @@ import pytest
 from tests.contract.stores import check_postgres_idle, open_postgres
 from tests.support.prepared_schemas import PreparedSchemas
 
+from vault_adapters.stores.postgres.citus import functions_sql
+from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.fixtures import ACCESS
@@ -24,6 +26,8 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import DataKeyInactiveError
+
+STORE, WRITER = f"citus_store_token_v{FUNCTIONS_VERSION}", f"citus_write_token_v{FUNCTIONS_VERSION}"
 
 _CATALOGUE = """
 CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class WHERE relname = 'token';
@@ -102,17 +106,27 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCa
     async def test_the_limit_of_a_wait_for_a_lock_goes_to_the_node_of_the_tenant(self, store, seeming_schemas, lent):
         async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as connection:
             arguments = ["NULL"] * 15
-            await connection.execute(f"SELECT {lent}.citus_write_token({', '.join(arguments)}, '1234ms')")
+            await connection.execute(f"SELECT {lent}.{WRITER}({', '.join(arguments)}, '1234ms')")
             assert await (await connection.execute("SHOW lock_timeout")).fetchone() == ("1234ms",)
 
-    async def test_functions_that_are_missing_are_made_by_a_migration(self, store, seeming_schemas, lent):
+    @pytest.mark.parametrize("is_older", [False, True], ids=["none", "those of an older release"])
+    async def test_functions_that_are_missing_are_made_by_a_migration(self, store, seeming_schemas, lent, is_older):
         async with await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as connection:
-            await connection.execute(f"DROP FUNCTION {lent}.citus_store_token, {lent}.citus_write_token")
+            await connection.execute(f"DROP FUNCTION {lent}.{STORE}, {lent}.{WRITER}")
+            if is_older:
+                await connection.execute(functions_sql(lent).replace(f"_v{FUNCTIONS_VERSION}(", "_v0("))
         with pytest.raises(ConfigurationError) as caught:
             await _open(seeming_schemas.url, lent, migrate=False)
         assert caught.value.code == "citus_functions"
         await _open(seeming_schemas.url, lent, migrate=True)
         await _open(seeming_schemas.url, lent, migrate=False)
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as connection:
+            found = await connection.execute(
+                "SELECT proname FROM pg_proc WHERE pronamespace = %s::regnamespace AND proname LIKE 'citus%%'", [lent]
+            )
+            names = {name for (name,) in await found.fetchall()}
+        older = {name.replace(f"_v{FUNCTIONS_VERSION}", "_v0") for name in (STORE, WRITER)} if is_older else set()
+        assert names == {STORE, WRITER} | older, "processes of the older release still call theirs"
 
     async def test_pages_of_events_end_before_the_oldest_transaction(self, store, vault, seeming_schemas):
         assert store.tokens._database.is_distributed

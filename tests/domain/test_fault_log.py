@@ -48,6 +48,25 @@ def test_what_comes_and_goes_is_told_once_a_minute(faults, clock, caplog):
     )
 
 
+def test_a_fault_that_comes_back_within_the_minute_and_stays_is_told_after_it(faults, clock, caplog):
+    faults.failed("a")
+    faults.worked()
+    clock.now += 1
+    for _ in range(120):
+        faults.failed("a")
+        clock.now += 1
+    assert caplog.messages == ["it fails: a", "it works again; failures: 1, the last one: a", "it fails: a"]
+    faults.worked()
+    assert caplog.messages[3:] == ["it works again; failures: 120, the last one: a"]
+
+
+def test_a_cause_that_comes_back_within_the_minute_and_stays_is_told_after_it(faults, clock, caplog):
+    for cause in ("a", "b", "a", "b", *["a"] * 50):
+        faults.failed(cause)
+        clock.now += 2
+    assert caplog.messages == ["it fails: a", "it fails: b", "it fails: a"]
+
+
 @pytest.mark.parametrize("cause", sorted(WRITE_CAUSES))
 def test_a_read_does_not_end_what_only_writes_meet(faults, caplog, cause):
     for _ in range(3):

@@ -12,6 +12,7 @@ from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import TokenDraft, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.services.tokens import auditing
 from vault_domain.services.tokens.auditing import AuditService
 
 MINUTE = timedelta(minutes=1)
@@ -120,14 +121,14 @@ async def test_an_account_is_deleted_whatever_the_provider_says(cases, result, s
 
 
 class Log:
-    """An audit log that refuses events of reads as long as it is told to."""
+    """An audit log that refuses events of reads, or all events, as long as it is told to."""
 
-    def __init__(self):
-        self.actions, self.refuses = [], True
+    def __init__(self, refuses="reads"):
+        self.actions, self.refuses = [], refuses
 
     async def append(self, noticed, *, apart):
         assert {each.event.action is AuditAction.DECRYPTION_FAILED for each in noticed} == {apart is not None}
-        if self.refuses and apart is None:
+        if self.refuses == "all" or (self.refuses == "reads" and apart is None):
             raise StorageError("away", retryable=True)
         self.actions += [each.event.action for each in noticed]
         return Change(None, tuple(each.event for each in noticed))
@@ -139,6 +140,18 @@ async def test_events_that_were_stored_are_not_stored_again_if_others_fail(cases
     audit.read([info], None, None)
     audit.unreadable(AuditEvent(AuditAction.DECRYPTION_FAILED, cases.clock.now(), tenant_id="t1"))
     await audit.flush()
-    log.refuses = False
+    log.refuses = None
     await audit.flush()
     assert log.actions == [AuditAction.DECRYPTION_FAILED, AuditAction.TOKEN_READ]
+
+
+async def test_the_log_tells_which_events_wait_or_were_dropped(cases, caplog, monkeypatch):
+    monkeypatch.setattr(auditing, "_MOST_PENDING", 1)
+    audit = AuditService(Log("all"), cases.sink, cases.tasks.monotonic)
+    for code in ("tag", "commitment"):
+        audit.unreadable(AuditEvent(AuditAction.DECRYPTION_FAILED, cases.clock.now(), tenant_id="t1", code=code))
+    await audit.flush()
+    assert caplog.messages == [
+        "1 audit events of reads and failed decryptions were dropped, because too many were waiting",
+        "audit events of reads and failed decryptions wait for the database (storage)",
+    ]

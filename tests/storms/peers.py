@@ -46,8 +46,8 @@ class PeerFault:
 PEER_FAULTS = {
     "killed before the provider answers": PeerFault(latency=3.0, after=1.0),
     "killed right after the answer, started again": PeerFault(latency=0.5, after=0.6, successor=True),
-    "stopped for 15 s, the answer comes meanwhile": PeerFault(latency=1.0, after=0.5, stopped=15.0),
-    "stopped for 40 s, the answer comes meanwhile": PeerFault(latency=1.0, after=0.5, stopped=40.0),
+    "suspended for 15 s, the answer comes meanwhile": PeerFault(latency=1.0, after=0.5, stopped=15.0),
+    "suspended for 40 s, the answer comes meanwhile": PeerFault(latency=1.0, after=0.5, stopped=40.0),
 }
 
 

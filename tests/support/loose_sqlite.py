@@ -4,13 +4,19 @@ import re
 import sqlite3
 
 
-def loosen_sqlite(path):
-    """Remove all checks and types from the vault's tables; connections that are opened later see the change."""
+def loosen_sqlite(path, tables="token_vault_*"):
+    """Remove all checks and types from the vault's tables; connections that are opened later see the change.
+
+    Args:
+        path: the file.
+        tables: the names of the tables, as a pattern of GLOB.
+    """
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA writable_schema = ON")
         for name, sql in connection.execute(
-            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name GLOB 'token_vault_*'"
-            " AND name <> 'token_vault_migration'"
+            "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name GLOB ?"
+            " AND name <> 'token_vault_migration'",
+            [tables],
         ).fetchall():
             loose = re.sub(r"\) STRICT(, )?", ") ", sql).replace("CHECK (", "CHECK (1 OR ")
             loose = re.sub(r"\b(TEXT|INTEGER|BLOB)\b(?! PRIMARY KEY AUTOINCREMENT)", "", loose)

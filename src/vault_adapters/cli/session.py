@@ -59,9 +59,9 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
         raise InvalidInputError("limit must be at least 1")
     found: list[T] = []
     async for item in items:
-        if limit is not None and len(found) >= limit:
-            break
         found.append(item)
+        if len(found) == limit:  # the next item may be on another page
+            break
     return found
 
 

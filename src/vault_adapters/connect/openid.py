@@ -31,8 +31,8 @@ are refused.
 _FRESH_SECONDS = 3600.0
 _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
-# The errors that joserfc raises for a key or a token that it cannot read.
-_UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError)
+# The errors that joserfc raises for a key or a token that it cannot read; a RecursionError for deeply nested claims.
+_UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 # Microsoft's documents for several directories name the issuer with this placeholder for the claim ``tid``.
 _DIRECTORY = "{tenantid}"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -71,18 +71,19 @@ class Issuers:
         Args:
             name: the issuer identifier.
             client: the HTTP client.
-            newer_than: time of a read whose public keys did not verify a token. If it is given, read again, unless the
-                last read was less than 30 seconds ago. None: read again if the last read was an hour ago.
+            newer_than: time of a read whose public keys did not verify a token. If there was no read since, read again,
+                unless that read was less than 30 seconds ago. Else, and if it is None, read again if the last read was
+                an hour ago.
 
         Raises:
             ConnectError: its documents cannot be read.
             IdentityRefusedError: its document names another issuer (``issuer``).
         """
         known, now = self._known.get(name), time.monotonic()
-        age = None if known is None else now - known.read_at
-        wanted = _FRESH_SECONDS if newer_than is None else _RETRY_SECONDS
-        if known is not None and age is not None and age < wanted:
-            return known
+        if known is not None:
+            have_failed = newer_than is not None and known.read_at <= newer_than
+            if now - known.read_at < (_RETRY_SECONDS if have_failed else _FRESH_SECONDS):
+                return known
         self._known[name] = found = await _read(name, client, now)
         return found
 

@@ -123,9 +123,10 @@ class KeyCache:
             self._size -= len(tenant.held)
 
     def _drop(self, tenant_id: str, tenant: _TenantKeys, key_id: bytes) -> None:
-        held = tenant.held.pop(key_id)
+        del tenant.held[key_id]
         self._size -= 1
-        if tenant.active is held:
+        # A `put` after `put_active` replaced the key in `held` only, so compare the ids.
+        if tenant.active is not None and tenant.active.key.key_id == key_id:
             tenant.active = None
         if not tenant.held:
             del self._tenants[tenant_id]

@@ -19,7 +19,7 @@ from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY, no_active_master_key
 from vault_domain.ports.master_key import MasterKey, MasterKeys
-from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected_master_key
+from vault_domain.rules.key_states import RESURRECTED_KEY, RESURRECTED_MASTER_KEY, is_resurrected_master_key
 
 _log = logging.getLogger(__name__)
 
@@ -135,11 +135,12 @@ class Keyring:
         record = await self._repository.active_data_key(tenant_id)
         if record is None:
             raise UnreadableError(NO_ACTIVE_KEY)
-        check_may_seal(record)
         try:
-            key = await self._of_record(own(record, tenant_id), before)
+            check_may_seal(own(record, tenant_id))
+            key = await self._of_record(record, before)
         except UnreadableError as error:
-            raise UnreadableError(f"active_{error.reason}", record.key_id) from None
+            reason = error.reason if error.reason == RESURRECTED_KEY else f"active_{error.reason}"
+            raise UnreadableError(reason, record.key_id) from None
         if self._forgotten == before:
             self._cache.put_active(tenant_id, key)
         return key

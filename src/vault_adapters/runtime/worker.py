@@ -81,7 +81,7 @@ class RefreshWorker:
 
         Args:
             handle_signals: whether the two signals stop the worker; ignored outside of the main thread. The previous
-                handlers are restored at the end.
+                handlers are restored at the end, except one that was not set from Python, which Python cannot restore.
         """
         with _stopped_by_signals(self.stop, wanted=handle_signals):
             while not self._stopped.is_set():
@@ -139,4 +139,5 @@ def _stopped_by_signals(stop: Callable[[], None], *, wanted: bool) -> Iterator[N
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+            if handler is not None:
+                signal.signal(number, handler)

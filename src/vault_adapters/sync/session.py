@@ -26,7 +26,8 @@ V = TypeVar("V")
 _PATIENCE_SECONDS = 30.0
 
 
-# What to use instead on an event loop, by the name of a public method; by default, the same method with ``await``.
+# What to use instead on an event loop, by the name of a public method; by default, the same method with ``await``, or
+# with ``async for`` if it iterates.
 _INSTEAD = {
     "open": "async with open_vault(...)",
     "close": "async with open_vault(...)",
@@ -213,7 +214,8 @@ class Session:
     def _refuse_wrong_place(self, name: str) -> None:
         self._refuse_fork()
         if on_event_loop():
-            instead = _INSTEAD.get(name, f"await vault.{name}(...)")
+            usual = f"async for item in vault.{name}(...)" if name.startswith("iter_") else f"await vault.{name}(...)"
+            instead = _INSTEAD.get(name, usual)
             raise ConfigurationError(
                 f"SyncVault.{name} would block the event loop that runs here: use `{instead}` of the "
                 "asynchronous vault, or a thread without an event loop",
@@ -266,11 +268,14 @@ def blocking_over_rows(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Cal
 
     @functools.wraps(method)
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        rows, *others = args or (kwargs.get("rows"),)
-        served = CallersRows(rows) if isinstance(rows, Iterable) else None
-        given = {name: value for name, value in kwargs.items() if name != "rows"}
-        call: Call[V, T] = Call(method, self._target, (served or rows, *others), given)
-        del args, kwargs, rows, others, given  # tracebacks of later errors must not hold the arguments
+        positional, given = list[Any](args), dict[str, Any](kwargs)
+        if not positional and "rows" in given:
+            positional.append(given.pop("rows"))
+        served = CallersRows(positional[0]) if positional and isinstance(positional[0], Iterable) else None
+        if served is not None:
+            positional[0] = served
+        call: Call[V, T] = Call(method, self._target, tuple(positional), given)
+        del args, kwargs, positional, given  # tracebacks of later errors must not hold the arguments
         return self._session.run(call, served)
 
     return wrapper

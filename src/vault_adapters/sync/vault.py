@@ -165,25 +165,25 @@ class SyncVault(View[TokenVault]):
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Iterate over all pages of `list_tokens`."""
-        return self._walk(TokenVault.list_tokens, tenant_id, provider=provider)
+        return self._walk("iter_tokens", TokenVault.list_tokens, tenant_id, provider=provider)
 
     def iter_tenants(self) -> Iterator[str]:
         """Iterate over all pages of `list_tenants`."""
-        return self._walk(TokenVault.list_tenants)
+        return self._walk("iter_tenants", TokenVault.list_tenants)
 
     def iter_accounts(
         self, tenant_id: str | None = None, *, provider: str | None = None, state: ConnectionState | None = None
     ) -> Iterator[AccountInfo]:
         """Iterate over all pages of `list_accounts`."""
-        return self._walk(TokenVault.list_accounts, tenant_id, provider=provider, state=state)
+        return self._walk("iter_accounts", TokenVault.list_accounts, tenant_id, provider=provider, state=state)
 
     def iter_expiring_tokens(self, within: timedelta, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Iterate over all pages of `find_expiring_tokens`."""
-        return self._walk(TokenVault.find_expiring_tokens, within, provider=provider)
+        return self._walk("iter_expiring_tokens", TokenVault.find_expiring_tokens, within, provider=provider)
 
     def iter_audit_events(self, *, tenant_id: str | None = None) -> Iterator[AuditEvent]:
         """Iterate over all pages of `audit_events`."""
-        return self._walk(TokenVault.audit_events, tenant_id=tenant_id)
+        return self._walk("iter_audit_events", TokenVault.audit_events, tenant_id=tenant_id)
 
     @scrubbed
     def event_feed(
@@ -210,8 +210,8 @@ class SyncVault(View[TokenVault]):
         while True:
             yield self._session.run(Call(_next_events, self._target, (feed,), {}, "event_feed"))
 
-    def _walk(self, method: Callable[..., Awaitable[Page[T]]], *args: Any, **kwargs: Any) -> Iterator[T]:
-        return walk_pages(self._session, Call(method, self._target, args, kwargs))
+    def _walk(self, name: str, method: Callable[..., Awaitable[Page[T]]], *args: Any, **kwargs: Any) -> Iterator[T]:
+        return walk_pages(self._session, Call(method, self._target, args, kwargs, name))
 
 
 async def _event_feed(vault: TokenVault, **wanted: Any) -> EventFeed:

@@ -96,15 +96,13 @@ class Acting:
     ) -> Response:
         actor = await self.site.actor_of(request)
         secret, is_new = cookie_secret(request, COOKIE)
-        preview, problem = None, None if error is None else Problem.of(error)
+        preview = None
         if action == "revive" and error is None:
-            preview = await self._preview(account, form)
-            if isinstance(preview, Problem):
-                preview, problem = None, preview
+            preview, error = await self._preview(account, form)
         response = await self.site.render(
             request,
             "confirm.html",
-            status=200 if problem is None else _status(error),
+            status=200 if error is None else _status(error),
             action=action,
             account=account,
             form=form,
@@ -112,7 +110,7 @@ class Acting:
             proof=form_proof(secret, _proved(request, action, account, actor, form)),
             target=link(request, f"act/{action}"),
             preview=preview,
-            problem=problem,
+            problem=None if error is None else Problem.of(error),
             spans=list(SPANS),
             trouble=None,
         )
@@ -120,11 +118,14 @@ class Acting:
             keep_secret(response, request, COOKIE, secret, path=link(request, ""), strict=True)
         return response
 
-    async def _preview(self, account: Account, form: Mapping[str, str]) -> RevivalReport | Problem:
+    async def _preview(
+        self, account: Account, form: Mapping[str, str]
+    ) -> tuple[RevivalReport | None, VaultError | None]:
+        """Return what a revival would do, or the error of the vault."""
         try:
-            return await self._revive(self.site.vault, account, form, dry_run=True)
+            return await self._revive(self.site.vault, account, form, dry_run=True), None
         except VaultError as error:
-            return Problem.of(error)
+            return None, error
 
     async def _refusal(self, request: Request, action: str) -> Response | None:
         if not await self.site.may_act(request):
@@ -150,8 +151,8 @@ def _done(path: str) -> Response:
     return RedirectResponse(path, status_code=303)
 
 
-def _status(error: VaultError | None) -> int:
-    if error is None or isinstance(error, StorageError):
+def _status(error: VaultError) -> int:
+    if isinstance(error, StorageError):
         return 503
     if isinstance(error, InvalidInputError):
         return 400

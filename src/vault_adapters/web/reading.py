@@ -69,16 +69,9 @@ class Reader:
         Raises:
             InvalidInputError: an argument of the question breaks a rule.
         """
-        try:
-            with anyio.fail_after(LONGEST_WAIT):
-                value = await question()
-        except InvalidInputError:
-            raise
-        except VaultError as error:
-            return self._recall(name, Problem.of(error))
-        except TimeoutError:
-            late = f"the vault did not answer within {LONGEST_WAIT:.0f} seconds"
-            return self._recall(name, Problem(StorageError.default_code, "timeout", late))
+        value = await _asked(question)
+        if isinstance(value, Problem):
+            return self._recall(name, value)
         self._remember(name, value)
         return Answer(value)
 
@@ -88,13 +81,12 @@ class Reader:
 
     async def health(self, vault: TokenVault) -> Answer[HealthReport]:
         """Return the health report; if the database does not answer, an earlier report with the present errors."""
-        answer = await self.ask(("health, now",), vault.health)
-        report = answer.value
-        if report is None or answer.problem is not None:
-            return answer
+        report = await _asked(vault.health)
+        if isinstance(report, Problem):
+            return self._recall(("health",), report)
         if report.store_error is None:
             self._remember(("health",), report)
-            return answer
+            return Answer(report)
         if report.store_time is not None:  # the database answered reads, as a standby does
             problem = Problem(report.store_error, report.store_reason, "the database takes no writes")
             return Answer(report, problem, self._clock())
@@ -116,3 +108,21 @@ class Reader:
         if known_at is None or self._clock() - known_at > _REMEMBERED_FOR:
             return Answer(None, problem)
         return Answer(value, problem, known_at)
+
+
+async def _asked(question: Callable[[], Awaitable[T]]) -> T | Problem:
+    """Return the answer to a question, or why the vault gave none; remember nothing.
+
+    Raises:
+        InvalidInputError: an argument of the question breaks a rule.
+    """
+    try:
+        with anyio.fail_after(LONGEST_WAIT):
+            return await question()
+    except InvalidInputError:
+        raise
+    except VaultError as error:
+        return Problem.of(error)
+    except TimeoutError:
+        late = f"the vault did not answer within {LONGEST_WAIT:.0f} seconds"
+        return Problem(StorageError.default_code, "timeout", late)

@@ -51,6 +51,12 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("command", [("token", "t1", "google"), ("dashboard", "--port", "99999"), ("doctor",)], ids=str)
+def test_an_empty_name_of_refreshers_is_no_name(token_vault, command):
+    done = token_vault(*command, "--refreshers", "")
+    assert (done.code, "--refreshers must be" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("arguments", WRONG, ids=lambda arguments: " ".join(arguments)[:60])
 def test_wrong_arguments_are_not_repeated(token_vault, arguments):
     done = token_vault(*arguments, stdin="a value")

@@ -25,6 +25,7 @@ from vault_adapters import (
 )
 from vault_adapters.connect import Connector
 from vault_adapters.connect.connector import LIFETIME
+from vault_adapters.connect.openid import Issuers
 from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles.facts import Place
 from vault_adapters.testing.openid import LoopbackOpenIdProvider, openid_provider
@@ -267,12 +268,18 @@ def with_public_key_as_secret(provider, claims):
     return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
 
+def with_deep_claims(provider, claims):
+    """Thousands of lists in lists, which Python's JSON reader refuses with a RecursionError."""
+    return jws.serialize_compact({"alg": "ES256", "kid": provider.key.kid}, b"[" * 20_000, provider.key)
+
+
 SIGNATURES = {
     "none": lambda provider, claims: unsigned(claims),
     "other key": with_other_key,
     "client secret": with_client_secret,
     "public key as secret": with_public_key_as_secret,
     "no token": lambda provider, claims: "not.a.token",
+    "too deep": with_deep_claims,
 }
 CLAIMS = {
     "iss": {"iss": "https://evil.example"},
@@ -342,6 +349,26 @@ async def test_keys_that_the_provider_has_rotated_are_read_again(liar, lied_to, 
     [(name, known)] = lied_to._issuers._known.items()
     lied_to._issuers._known[name] = evolve(known, read_at=known.read_at - 31)
     assert (await lied_to.finish(await browser.connect(lied_to), session="session")).label == "Ana"
+
+
+async def test_keys_that_another_call_has_read_meanwhile_are_not_read_again():
+    name, asked = "https://id.example", []
+
+    def answer(request):
+        asked.append(request.url.path)
+        return httpx2.Response(200, json={"issuer": name, "jwks_uri": name + "/keys"})
+
+    issuers = Issuers()
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+        found = await issuers.find(name, client)
+        issuers._known[name] = newer = evolve(found, read_at=found.read_at - 31)
+        asked.clear()
+        assert await issuers.find(name, client, newer_than=newer.read_at - 1) is newer
+        assert asked == []
+        assert (await issuers.find(name, client, newer_than=newer.read_at)).read_at > newer.read_at
+        assert len(asked) == 2
+        issuers._known[name] = stale = evolve(found, read_at=found.read_at - 3601)
+        assert (await issuers.find(name, client, newer_than=stale.read_at - 1)).read_at > stale.read_at
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from attrs import evolve
 from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, cipher_over, keyring_over
 
+from vault_adapters.crypto.envelope import EnvelopeKey, Purpose
+from vault_adapters.crypto.key_cache import KeyCache
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import ConfigurationError, DecryptionError, KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
@@ -144,6 +146,27 @@ class TestPlaces:
         assert await refusal(other, theirs, sealed) == "data_key_commitment"
         with pytest.raises(DecryptionError):
             await seal(other, theirs)
+
+    @pytest.mark.parametrize("confirmed", [None, DataKeyState.DECRYPT_ONLY])
+    async def test_another_tenants_active_key_is_a_wrong_row_whatever_its_state(
+        self, cipher, repository, caplog, confirmed
+    ):
+        await seal(cipher)
+        [record] = repository.data.values()
+        repository.data["tenant-2", record.key_id] = evolve(record, confirmed=confirmed)
+        with pytest.raises(UnreadableError) as caught:
+            await cipher._keyring.find_active_key("tenant-2")
+        assert (caught.value.reason, caught.value.data_key_id) == ("active_wrong_row", record.key_id)
+        assert "set back" not in caplog.text
+
+    async def test_an_own_active_key_that_was_set_back_is_told_as_such(self, cipher, repository):
+        await seal(cipher)
+        [record] = repository.data.values()
+        repository.data["tenant-1", record.key_id] = evolve(record, confirmed=DataKeyState.DECRYPT_ONLY)
+        cipher.forget_active(["tenant-1"])
+        with pytest.raises(UnreadableError) as caught:
+            await cipher._keyring.find_active_key("tenant-1")
+        assert (caught.value.reason, caught.value.data_key_id) == ("resurrected_key", record.key_id)
 
     async def test_wraps_swapped_between_keys_of_one_tenant(self, cipher, other, repository):
         sealed = await seal(cipher)
@@ -448,6 +471,20 @@ class TestHolding:
         await cipher.open(keys[0], first)
         await seal(cipher, keys[2])
         assert [is_held(cipher, key.tenant_id) for key in keys] == [True, False, True]
+
+    async def test_a_key_that_is_dropped_is_not_the_active_one_either(self):
+        seconds = Seconds()
+        cache = KeyCache(10, TTL.total_seconds(), seconds)
+        active, old = (EnvelopeKey(bytes(32), bytes([number]) * 16, Purpose.VALUE) for number in range(2))
+        for key in (old, active):
+            cache.put("tenant-1", key)
+        cache.put_active("tenant-1", active)
+        cache.put("tenant-1", active)  # read again, as the renewal in the background does
+        cache.forget_key("tenant-1", old.key_id)
+        assert cache.get_active("tenant-1") is active
+        cache.put("tenant-1", old)
+        cache.forget_key("tenant-1", active.key_id)
+        assert cache.get_active("tenant-1") is None
 
     async def test_after_a_rotation_the_old_key_still_opens(self, cipher, repository):
         before = await seal(cipher)

@@ -3,6 +3,9 @@
 A run on a cluster is `tests/contract/test_citus.py`.
 """
 
+import hashlib
+from importlib.resources import files
+
 import pytest
 from tests.adapters.postgres.citus_rules import (
     ANY_TENANT,
@@ -26,7 +29,7 @@ from tests.adapters.postgres.citus_rules import (
 
 from vault_adapters.stores.columns import MOST_BLOB, MOST_EXTRA, MOST_SCOPES, TOKEN, VALUE, bounded
 from vault_adapters.stores.postgres import citus
-from vault_adapters.stores.postgres.citus_statements import HELD, UNHELD, held_parameters
+from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION, HELD, UNHELD, held_parameters
 from vault_adapters.stores.postgres.schema import schema_sql
 from vault_adapters.stores.postgres.statements import load_statements
 
@@ -103,6 +106,15 @@ def test_citus_refuses_no_statement_of_a_function():
     assert len(statements) == 5, "those that name a table"
     for sql in statements:
         assert broken_rules(sql) == frozenset()
+
+
+VERSIONS = {1: "051ded62a1151e6f"}
+"""The digest of each version's functions. Changed functions need a new version."""
+
+
+def test_changed_functions_have_a_new_version():
+    script = files("vault_adapters.stores.postgres").joinpath("citus_functions.sql").read_bytes()
+    assert {FUNCTIONS_VERSION: hashlib.sha256(script).hexdigest()[:16]} == VERSIONS
 
 
 def test_sizes_that_a_query_did_not_check_are_checked():

@@ -133,15 +133,46 @@ async def test_a_lazy_commit_is_not(lazy, url):
     assert not flushed
 
 
+async def seen(beside, query, working):
+    """Wait until a query has rows, while the work goes on."""
+    async with asyncio.timeout(20):
+        while not beside.execute(query).fetchall():
+            assert not working.done()
+            await asyncio.sleep(0.01)
+
+
+CANCEL_WAIT = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+
 @pytest.mark.parametrize("name", DURABLE)
 async def test_waits_for_the_standby_that_the_server_names(lonely, url, name):
     async with open_postgres_store(url, migrate=True) as store:
         attempt = await prepared(store, url)
         working = asyncio.create_task(DURABLE[name](store, attempt))
-        waiting = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
         with psycopg.connect(url, autocommit=True) as beside:
-            async with asyncio.timeout(20):
-                while not beside.execute(waiting).fetchall():
-                    assert not working.done()
-                    await asyncio.sleep(0.01)
+            await seen(beside, CANCEL_WAIT, working)
         await working  # a cancelled wait ends with a commit
+
+
+async def test_a_claim_that_waits_for_the_standby_is_released_also_if_it_inserts_the_account(lonely, url):
+    async with open_postgres_store(url, migrate=True) as store:
+        attempt = await prepared(store, url)
+        with psycopg.connect(url, autocommit=True) as beside:
+            beside.execute("DELETE FROM token_vault.account")
+            claiming = asyncio.create_task(claim(store, attempt))
+            await seen(beside, "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'", claiming)
+            releasing = asyncio.create_task(store.refreshes.release(attempt))
+            await seen(beside, "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'", releasing)
+            await seen(beside, CANCEL_WAIT, claiming)
+            await asyncio.gather(claiming, releasing)
+            rows = beside.execute("SELECT attempt_id, lease_until FROM token_vault.account").fetchall()
+        assert rows == [(attempt.attempt_id, None)]
+
+
+async def test_a_release_leaves_no_account_behind(lonely, url):
+    async with open_postgres_store(url, migrate=True) as store:
+        attempt = await prepared(store, url)
+        with psycopg.connect(url, autocommit=True) as beside:
+            beside.execute("DELETE FROM token_vault.account")
+            await store.refreshes.release(attempt)
+            assert beside.execute("SELECT * FROM token_vault.account").fetchall() == []

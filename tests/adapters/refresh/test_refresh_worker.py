@@ -107,6 +107,21 @@ async def test_a_signal_ends_the_pause(vault):
         await running
 
 
+async def test_it_ends_although_a_previous_handler_was_not_set_from_python(vault, monkeypatch):
+    """As in a program that embeds Python; ``getsignal`` then returns None."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    try:
+        running = asyncio.create_task(RefreshWorker(vault, interval=HOUR).run())
+        await asyncio.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(10):
+            await running
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 async def test_a_stop_ends_a_long_sweep(sqlite_config, clock):
     refresher = ScriptedRefresher(*[answer(1)] * 100)
     async with open_vault(sqlite_config, refreshers={"acme": refresher}, clock=clock) as vault:

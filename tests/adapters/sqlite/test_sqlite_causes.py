@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import sqlite3
+import threading
 from datetime import timedelta
 
+import aiosqlite
 import pytest
 from tests.adapters.postgres.samples import ACCESS, prepare, write
 
@@ -44,6 +46,23 @@ async def test_a_file_is_something_else(tmp_path):
     path = tmp_path / "vault.db"
     path.write_bytes(b"no database" * 1000)
     assert await failing(opening(path)) == "corrupt"
+
+
+async def test_nothing_stays_open_if_the_second_connection_fails(tmp_path, monkeypatch):
+    connect, given = aiosqlite.connect, []
+
+    def limited(*args, **kwargs):
+        given.append(connect(*args, **kwargs))
+        if len(given) > 1:  # as after the limit of open files
+            given[-1]._connector = lambda: sqlite3.connect(str(tmp_path / "missing" / "vault.db"))
+        return given[-1]
+
+    monkeypatch.setattr(aiosqlite, "connect", limited)
+    threads = threading.active_count()
+    await failing(opening(tmp_path / "vault.db"))
+    left = threading.active_count()
+    await given[0].close()  # its thread would hold up the end of the tests
+    assert (len(given), left) == (2, threads)
 
 
 async def test_the_disk_is_full_and_gets_room_again(tmp_path, caplog):

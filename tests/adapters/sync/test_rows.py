@@ -56,6 +56,14 @@ def test_an_error_of_the_rows_is_raised_and_the_vault_goes_on(vault, failure):
     assert vault.import_tokens([row(2)]).imported == 1
 
 
+@pytest.mark.parametrize(("args", "kwargs"), [(([row(1)],), {"rows": [row(2)]}), ((), {})], ids=["twice", "never"])
+def test_rows_are_given_once(vault, args, kwargs):
+    """As for any method, which raises a TypeError."""
+    with pytest.raises(TypeError, match="argument"):
+        vault.import_tokens(*args, **kwargs)
+    assert list(vault.iter_tokens("t1")) == []
+
+
 def test_rows_are_not_read_on_after_a_wrong_one(vault):
     read = []
 

@@ -208,7 +208,7 @@ def test_on_a_running_loop_it_names_the_async_method(vault):
         with pytest.raises(ConfigurationError, match=r"await vault\.get_token\(") as caught:
             vault.get_token(KEY)
         assert caught.value.code == "running_event_loop"
-        with pytest.raises(ConfigurationError, match=r"await vault\.list_tokens\("):
+        with pytest.raises(ConfigurationError, match=r"async for item in vault\.iter_tokens\("):
             next(vault.iter_tokens("t1"))
         with pytest.raises(ConfigurationError, match=r"async with open_vault"):
             vault.open()
@@ -219,6 +219,13 @@ def test_on_a_running_loop_it_names_the_async_method(vault):
 
 def test_on_a_running_loop_it_names_public_methods_only(vault):
     feed = vault.event_feed()
+    walks = {
+        "iter_tokens": vault.iter_tokens("t1"),
+        "iter_tenants": vault.iter_tenants(),
+        "iter_accounts": vault.iter_accounts("t1"),
+        "iter_expiring_tokens": vault.iter_expiring_tokens(timedelta(hours=1)),
+        "iter_audit_events": vault.iter_audit_events(),
+    }
 
     async def use():
         for call, method, instead in (
@@ -229,6 +236,10 @@ def test_on_a_running_loop_it_names_public_methods_only(vault):
             (vault.event_feed, "event_feed", "async for page in vault.event_feed(...)"),
             (lambda: next(feed), "event_feed", "async for page in vault.event_feed(...)"),
             (vault.ready, "ready", "await vault.ready(...)"),
+            *[
+                (lambda items=items: next(items), name, f"async for item in vault.{name}(...)")
+                for name, items in walks.items()
+            ],
         ):
             with pytest.raises(ConfigurationError) as caught:
                 call()

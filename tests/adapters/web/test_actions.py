@@ -10,7 +10,16 @@ from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
 from tests.adapters.web.test_web_pages import account_path
 
-from vault_adapters import Account, AccountInfo, ConnectionState, ReauthorizationRequiredError
+from vault_adapters import (
+    Account,
+    AccountInfo,
+    ConfigurationError,
+    ConnectionState,
+    InvalidInputError,
+    ReauthorizationRequiredError,
+    StorageError,
+    VaultError,
+)
 from vault_adapters.testing import memory_vault
 from vault_adapters.web import dashboard
 
@@ -69,6 +78,32 @@ async def test_a_revival_counts_first_and_then_revives(vault, acting):
     answer = await acting.post("/act/revive", data=form)
     assert "1 credentials of quickbooks" in Reader(answer.text).text
     assert (await vault.get_account(account)).state is not ConnectionState.REAUTHORIZATION_REQUIRED
+
+
+@define
+class Refusing:
+    """A vault that counts no revivals."""
+
+    error: VaultError
+
+    async def revive_accounts(self, **_):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (StorageError("the database cannot be reached", reason="connection_refused"), 503),
+        (ConfigurationError("the vault belongs to another event loop", code="wrong_event_loop"), 409),
+        (InvalidInputError("until must not be earlier than since"), 400),
+    ],
+    ids=["storage", "configuration", "input"],
+)
+async def test_a_revival_that_cannot_be_counted_has_the_status_of_its_error(error, status):
+    async with browsing(dashboard(lambda: Refusing(error), actions=True)) as client:
+        answer = await client.get(account_path(ACCOUNT, "/ask/revive"))
+    assert answer.status_code == status
+    assert error.code in Reader(answer.text).text
 
 
 @define

@@ -150,6 +150,29 @@ async def test_a_standby_shows_what_it_counts_now():
     assert answer.problem.message == "the database takes no writes"
 
 
+class Changing:
+    """A vault that counts, then counts nothing because its database is away, and then does not answer."""
+
+    reports = (HealthReport(failed_reads=3), HealthReport(store_error="storage", store_reason="connection_refused"))
+
+    def __init__(self):
+        self._rest = [*self.reports]
+
+    async def health(self):
+        return self._rest.pop(0) if self._rest else await anyio.sleep_forever()
+
+
+async def test_a_report_without_counts_does_not_replace_the_one_with_counts(monkeypatch):
+    monkeypatch.setattr(reading, "LONGEST_WAIT", 0.05)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    reader, vault = reading.Reader(lambda: now), Changing()
+    answers = [await reader.health(vault) for _ in range(3)]
+    assert [answer.value.failed_reads for answer in answers] == [3, 3, 3]
+    reasons = [answer.problem and answer.problem.reason for answer in answers]
+    assert reasons == [None, "connection_refused", "timeout"]
+    assert [answer.known_at for answer in answers] == [None, now, now]
+
+
 async def test_a_vault_that_never_answers_does_not_hold_a_page(monkeypatch, vault):
     monkeypatch.setattr(reading, "LONGEST_WAIT", 0.05)
 

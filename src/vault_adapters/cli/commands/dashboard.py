@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import ConfigurationError, TokenVault
@@ -48,7 +48,7 @@ def dashboard(
         app = make(vault, actions=actions, actor=lambda _: actor)
         await serve(app, host=host, port=port, announce=_announce)
 
-    with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers) if refreshers else None)
+    with_vault(work, VaultConfig.from_env(), refreshers=load_if_named(refreshers))
 
 
 def _announce(link: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.parameters import Identifier, Provider, Tenant
-from vault_adapters.cli.refreshers import Refreshers, load_refreshers
+from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
@@ -39,7 +39,7 @@ def token(
     account = Account(tenant, provider, identifier)
     if sys.stdout.isatty() and not reveal:
         raise InvalidInputError("a terminal shows a token with --reveal only; a program reads it from a pipe")
-    known = {} if refreshers is None else load_refreshers(refreshers)
+    known = load_if_named(refreshers)
     found = with_vault(lambda vault: vault.ensure_access_token(account), VaultConfig.from_env(), refreshers=known)
     print_json(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.schema import literal, quoted, schema_steps
@@ -25,13 +26,16 @@ Citus compares the types of the distribution columns, and a domain is another ty
 So in distributed tables, the column becomes text with a check.
 """
 
-_WRITER = "citus_write_token"
+_STORER = f"citus_store_token_v{FUNCTIONS_VERSION}"
+"""The function that the vault calls; it calls `_WRITER`."""
+
+_WRITER = f"citus_write_token_v{FUNCTIONS_VERSION}"
 """The function that Citus calls on the node of the tenant that is the function's first argument."""
 
 _HAS_CITUS = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
 _IS_DISTRIBUTED = """
 SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_proc f WHERE f.pronamespace = n.oid AND f.proname = 'citus_store_token')
+    SELECT FROM pg_catalog.pg_proc f WHERE f.pronamespace = n.oid AND f.proname = %(function)b)
 FROM pg_catalog.pg_dist_partition p
 JOIN pg_catalog.pg_class c ON c.oid = p.logicalrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -100,7 +104,7 @@ def functions_sql(schema: str) -> str:
         schema: the schema's name.
     """
     script = files("vault_adapters.stores.postgres").joinpath("citus_functions.sql").read_text(encoding="utf-8")
-    return script.replace("{{schema}}", quoted(schema))
+    return script.replace("{{functions_version}}", str(FUNCTIONS_VERSION)).replace("{{schema}}", quoted(schema))
 
 
 def _delegated(schema: str) -> str:
@@ -130,7 +134,7 @@ async def is_distributed(database: PostgresDatabase, schema: str, *, migrate: bo
         ConfigurationError: the functions are missing and ``migrate`` is False.
     """
     [(has_citus,)] = await database.fetch(_HAS_CITUS)
-    found = await database.fetch(_IS_DISTRIBUTED, {"schema": schema}) if has_citus else []
+    found = await database.fetch(_IS_DISTRIBUTED, {"schema": schema, "function": _STORER}) if has_citus else []
     if (False,) in found:
         if not migrate:
             raise ConfigurationError(_NO_FUNCTIONS, code="citus_functions")

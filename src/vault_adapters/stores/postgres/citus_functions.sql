@@ -1,7 +1,7 @@
 -- Stores one value on the node of its tenant; citus_store_token calls it. It returns no row if the data key is not
 -- active.
 -- Plans are not kept, because Citus 14.0 would keep one more at each call, so that the session's memory would grow.
-CREATE OR REPLACE FUNCTION {{schema}}.citus_write_token(
+CREATE OR REPLACE FUNCTION {{schema}}.citus_write_token_v{{functions_version}}(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
     given_scopes text, given_refreshed boolean, given_client bytea, given_due_at timestamptz, given_now timestamptz,
@@ -52,7 +52,7 @@ $token_vault_body$;
 -- The node that runs this function computes the event's place in the audit log, after the tenant's node has locked the
 -- row. The transaction gets its id only then, so that the id is higher than the ids of transactions that wrote the row
 -- earlier.
-CREATE OR REPLACE FUNCTION {{schema}}.citus_store_token(
+CREATE OR REPLACE FUNCTION {{schema}}.citus_store_token_v{{functions_version}}(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
     given_scopes text, given_refreshed boolean, given_client bytea, given_lead bigint, given_due_in bigint,
@@ -75,7 +75,7 @@ BEGIN
     stored_updated_at := now;
     stored_expires_at := expires_at;
     SELECT * INTO stored_id, stored_generation, stored_scopes, stored_last_refreshed_at, stored_created_at
-    FROM {{schema}}.citus_write_token(
+    FROM {{schema}}.citus_write_token_v{{functions_version}}(
         given_tenant_id, given_provider, given_kind, given_identifier, given_value_id, given_data_key_id, given_blob,
         given_extra, expires_at, given_lifetime, given_scopes, given_refreshed, given_client, due_at, now,
         lock_timeout);

@@ -16,6 +16,12 @@ from typing import Any
 from vault_adapters.stores.columns import TOKEN_ALONE, VALUE
 from vault_adapters.stores.queries import Queries
 
+FUNCTIONS_VERSION = 1
+"""Version of the functions in ``citus_functions.sql``, which ends their names; increase it with each change to them.
+
+So a release creates its own functions, and the processes of an older release go on with theirs.
+"""
+
 HELD: Mapping[str, tuple[str, ...]] = {
     "store_tokens": ("hold_data_keys", "hold_tokens"),
     "import_tokens": ("hold_data_keys", "hold_tokens"),
@@ -85,6 +91,7 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
         "horizon_here": horizon,
         "horizon": "%(horizon)b::text::xid8",
         "after": "(%(after_xid)b::text::xid8, %(after_seq)b::bigint)",
+        "functions_version": str(FUNCTIONS_VERSION),
     }
 
 
@@ -100,7 +107,7 @@ def distributed_queries(queries: Queries, now: str) -> Queries:
 
 
 def _distributed(name: str, sql: str, now: str) -> str:
-    if name in UNHELD or (name in HELD and not name.startswith("hold_")):
+    if name in UNHELD or name in HELD:
         sql = _ROW_LOCK.sub("", sql)
     sql = _HIDDEN.sub(r"\1", sql)
     return sql.replace(now, _GIVEN_NOW) if _WRITES.search(sql) else sql

@@ -135,9 +135,14 @@ class PostgresRefreshLedger:
         """
 
         async def work(transaction: Transaction) -> None:
-            # Locking the account waits until such a claim is committed. The release then sees the claim, because the
-            # release begins after the commit.
-            await transaction.fetch(self._queries["lock_account"], account_parameters(attempt.account))
+            # Locking the account waits until such a claim is committed. The next statement then sees the claim, because
+            # it begins after the commit. If the claim inserts the account's row, there is no row to lock yet, but
+            # inserting the same row waits too.
+            account = account_parameters(attempt.account)
+            is_locked = await transaction.fetch(self._queries["lock_account"], account)
+            if not is_locked and await transaction.fetch(self._queries["insert_missing_account"], account):
+                await transaction.execute(self._queries["delete_inserted_account"], account)
+                return
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
 
         await self._database.transact(work)

@@ -122,12 +122,15 @@ class SqliteDatabase:
         with self._errors.translated():
             if self._path != MEMORY:
                 _find(Path(self._path), create=create)
-            self._writer = await self._connected()
-            if self._path != MEMORY:  # only now is it known that the file is a database
-                tighten(Path(self._path))
-            self._reader = self._writer if self._path == MEMORY else await self._connected()
-        if self._path != MEMORY:
-            self._identity = FileIdentity(Path(self._path))
+            self._reader = self._writer = await self._connected()
+            try:
+                if self._path != MEMORY:
+                    tighten(Path(self._path))  # only now is it known that the file is a database
+                    self._reader = await self._connected()
+                    self._identity = FileIdentity(Path(self._path))
+            except BaseException:
+                await self._close_connections()
+                raise
 
     async def _connected(self) -> aiosqlite.Connection:
         connection = await _connect(self._path, self._end())
@@ -139,9 +142,12 @@ class SqliteDatabase:
         """Wait for running transactions and close the connections."""
         await self._writes.wait()
         with self._errors.translated(answers=False):
-            if self._reader is not self._writer:
-                await _close(self._reader)
-            await _close(self._writer)
+            await self._close_connections()
+
+    async def _close_connections(self) -> None:
+        if self._reader is not self._writer:
+            await _close(self._reader)
+        await _close(self._writer)
 
     def now(self) -> datetime:
         """Return the store's time."""

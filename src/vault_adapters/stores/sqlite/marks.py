@@ -9,7 +9,7 @@ from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, Transaction
-from vault_adapters.stores.sqlite.rows import account_parameters, key_parameters, to_micros, to_time
+from vault_adapters.stores.sqlite.rows import account_parameters, key_parameters, to_micros, to_time, whole
 from vault_domain.entities.account import TokenKey, TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.suspicion import ConfirmationWindow, Report
@@ -106,4 +106,4 @@ async def note_ending(
 def _ending_event(row: Row, transaction: Transaction, actor: str | None) -> AuditEvent:
     tenant_id, provider, identifier, generation = row
     key = stored_key(tenant_id, provider, TokenKind.REFRESH_TOKEN, identifier)
-    return token_event(AuditAction.REFRESH_TOKEN_EXPIRING, key, generation, transaction, actor)
+    return token_event(AuditAction.REFRESH_TOKEN_EXPIRING, key, whole(generation), transaction, actor)

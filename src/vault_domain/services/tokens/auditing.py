@@ -28,6 +28,9 @@ _HOUR = timedelta(hours=1)
 _MOST_PENDING = 10_000
 """Largest number of events that wait for the database. Further events are dropped; a log message has their number."""
 
+_COLLECTED = "audit events of reads and failed decryptions"
+"""The events that this service collects, in log messages."""
+
 _PRUNE_SECONDS = 3600.0
 """Shortest time between two prunings by the sweeps of one process."""
 
@@ -114,7 +117,7 @@ class AuditService:
         now = self._monotonic()
         self._seen = {place: until for place, until in self._seen.items() if until > now}
         if self._dropped:
-            _log.warning("%d audit events of reads were dropped, because too many were waiting", self._dropped)
+            _log.warning("%d %s were dropped, because too many were waiting", self._dropped, _COLLECTED)
             self._dropped = 0
         batches = _batches(pending)
         for number, (batch, apart) in enumerate(batches):
@@ -123,7 +126,7 @@ class AuditService:
                 change = await self._audit.append(noticed, apart=apart)
             except StorageError as error:
                 self._pending = [each for waiting, _ in batches[number:] for each in waiting] + self._pending
-                _log.warning("audit events of reads wait for the database (%s)", error.code)
+                _log.warning("%s wait for the database (%s)", _COLLECTED, error.code)
                 return
             if apart is None:  # hosts already have the events of failed decryptions
                 self._sink.publish(change.events)

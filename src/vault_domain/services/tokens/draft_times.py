@@ -112,7 +112,7 @@ def _aged(draft: Draft[W], policy: RefreshPolicy, now: datetime) -> Draft[W]:
     """Return an imported token with an expiry from its provider's default lifetime, if it has no expiry."""
     if not isinstance(draft, ImportedToken) or not _is_ageless(draft, policy):
         return draft
-    issued_at = min(draft.last_refreshed_at or draft.created_at or now, now)
+    issued_at = min(draft.last_refreshed_at or draft.created_at or draft.updated_at or now, now)
     return evolve(draft, expires_at=expiry_after(issued_at, policy.default_lifetimes[draft.key.provider]))
 
 

@@ -26,23 +26,25 @@ class FaultLog:
         self._log = log
         self._monotonic = monotonic
         self._cause: str | None = None
-        self._is_told = False
+        self._told: str | None = None  # the cause in the last line, unless this line says "works again"
         self._count = 0
         self._said_at: dict[str, float] = {}
 
     def failed(self, cause: str) -> None:
-        """Count a failure; log it if it is the first since a success, or its cause differs from the previous failure's.
+        """Count a failure; log it unless the last line says that it fails for this cause.
 
-        A cause that was logged less than a minute ago is not logged again.
+        A cause that was logged less than a minute ago is not logged again. If the fault lasts, the first failure after
+        this minute is logged.
         """
         self._count += 1
-        if cause == self._cause:
+        self._cause = cause
+        if cause == self._told:
             return
-        self._cause, now = cause, self._monotonic()
+        now = self._monotonic()
         if now - self._said_at.get(cause, -math.inf) < _QUIET_SECONDS:
             return
         self._said_at[cause] = now
-        self._is_told = True
+        self._told = cause
         self._log.warning("%s fails: %s", self.name, cause)
 
     def worked(self, *, only_read: bool = False) -> None:
@@ -55,7 +57,7 @@ class FaultLog:
         """
         if self._cause is None or (only_read and self._cause in WRITE_CAUSES):
             return
-        if self._is_told:
+        if self._told is not None:
             self._log.warning("%s works again; failures: %d, the last one: %s", self.name, self._count, self._cause)
             self._count = 0
-        self._cause, self._is_told = None, False
+        self._cause = self._told = None

@@ -205,6 +205,21 @@ async def test_registered_codes_and_outages_keep_their_meaning(name):
         assert error.retry_after == timedelta(seconds=7)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"status": "BAD_REFRESH_TOKEN", "message": "missing or invalid refresh token"},
+        {"status": "BAD_REFRESH_TOKEN", "message": "of another wording", "error": "invalid_grant"},
+    ],
+    ids=["old form", "registered"],
+)
+async def test_hubspots_own_code_does_not_hide_the_registered_one(answer):
+    """HubSpot's own code is in ``status``. A profile reads one member, and that is the registered ``error``."""
+    played = Played("hubspot", status=400, answer=answer)
+    refused = await failure(played.refresher, played.credential)
+    assert (type(refused), refused.reason) == (ReauthorizationRequiredError, "invalid_grant")
+
+
 @pytest.mark.parametrize("name", [each for each in REFRESHED if each not in OWN_KEYS])
 def test_what_the_vault_is_told(name):
     table, made = TABLES[name], Played(name).refresher

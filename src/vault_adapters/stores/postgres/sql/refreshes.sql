@@ -102,6 +102,19 @@ UPDATE {{schema}}.account SET due_at = {{now}}
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND (due_at IS NULL OR due_at > {{now}})
 
+-- name: insert_missing_account
+-- Insert the row of an account that has none. If another transaction has inserted the row, wait until that transaction
+-- ends; return no row if it was committed.
+INSERT INTO {{schema}}.account (tenant_id, provider, identifier)
+VALUES (%(tenant_id)b, %(provider)b, %(identifier)b)
+ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
+RETURNING true
+
+-- name: delete_inserted_account
+-- Delete the row that insert_missing_account has inserted in the same transaction.
+DELETE FROM {{schema}}.account
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
 -- name: release_account
 -- End the attempt's own lease and make the account due now; failures and unknown outcome stay.
 UPDATE {{schema}}.account SET lease_until = NULL, due_at = {{now}}

@@ -299,7 +299,7 @@ RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.open
 -- without a condition, Citus would check whether it can call this function on another node, and would plan the
 -- statement again each time.
 SELECT {{stored_columns}}
-FROM {{schema}}.citus_store_token(
+FROM {{schema}}.citus_store_token_v{{functions_version}}(
     %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,
     %(data_key_id)b::bytea, %(blob)b::bytea, %(extra)b::bytea, %(expires_at)b::timestamptz, %(lifetime)b::bigint,
     %(scopes)b::text, %(refreshed)b::boolean, %(client)b::bytea, %(lead)b::bigint, %(due_in)b::bigint,
