@@ -10,6 +10,8 @@ import pytest
 
 _IN_MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 << 30
+_MANY_MODULES = 100
+_passed_over = {"path": None, "modules": 0}
 
 # Images of containers often set this. Each interpreter that a test starts would compile the source again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -42,13 +44,29 @@ def pytest_configure():
 
 
 def pytest_collection_finish():
-    """Let the garbage collector pass over what the collection of the tests has left.
+    """Let the garbage collector pass over what the collection of the tests has left; see `_pass_over_what_stays`."""
+    _pass_over_what_stays()
 
-    Four hundred thousand objects stay to the end. Each full collection visited all of them, which took more than half
-    of the processor time of the tests.
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Let the garbage collector pass over what the tests of earlier files have imported, if that was much."""
+    if item.path != _passed_over["path"]:
+        _passed_over["path"] = item.path
+        if len(sys.modules) >= _passed_over["modules"] + _MANY_MODULES:
+            _pass_over_what_stays()
+
+
+def _pass_over_what_stays():
+    """Collect the garbage, and let later collections pass over everything else.
+
+    Four hundred thousand objects that the collection of the tests has left stay to the end, and later the objects of
+    each imported library. Each full collection visited all of them, which took more than half of the processor time of
+    the tests.
     """
     gc.collect()
     gc.freeze()
+    _passed_over["modules"] = len(sys.modules)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from tests.support.prepared_schemas import PreparedSchemas
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
+from vault_adapters.testing import ManualClock
 
 
 def open_sqlite(path):
@@ -70,6 +71,19 @@ def postgres_schema(contract_database):
     schema = f"vault_{secrets.token_hex(6)}"
     yield contract_database, schema
     drop_schema(contract_database, schema)
+
+
+@pytest.fixture(scope="session")
+def prepared_file(tmp_path_factory):
+    """Give a SQLite file with the vault's tables, for tests to copy; a copy is quicker than the migrations."""
+    path = tmp_path_factory.mktemp("prepared") / "vault.db"
+
+    async def make():
+        async with open_sqlite(path)(ManualClock()):
+            pass
+
+    asyncio.run(make())
+    return path
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

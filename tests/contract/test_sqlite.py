@@ -1,5 +1,7 @@
 """The contract on SQLite: a file, and a database in memory."""
 
+import shutil
+
 import pytest
 from tests.contract.older_schemas import OlderSqlite
 from tests.contract.stores import check_sqlite_idle, open_sqlite
@@ -17,7 +19,9 @@ from vault_adapters.testing.contract.tokens import TokenCases
 
 class TestSqliteFile(SharedStoreContract):
     @pytest.fixture
-    def open_store(self, tmp_path):
+    def open_store(self, request, tmp_path):
+        if "older_schema" not in request.fixturenames:
+            shutil.copy(request.getfixturevalue("prepared_file"), tmp_path)
         return open_sqlite(tmp_path / "vault.db")
 
     @pytest.fixture

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from .janitor import Janitor
 from .postgres_binaries import find_binaries
+from .postgres_data import make_data
 from .unprivileged import run_as, server_directory
 
 StopMode = Literal["fast", "immediate"]
@@ -57,7 +58,7 @@ class PrivateCluster:
         try:
             self.bin_dir: Final = find_binaries(self._directory)
             if standby_of is None:
-                self._initdb()
+                make_data(self.bin_dir, self.data_dir, self._run)
             else:
                 self._copy(standby_of)
             self.start()
@@ -128,14 +129,6 @@ class PrivateCluster:
         finally:
             source.start()
         self._settings["primary_conninfo"] = f"host={source.socket_dir} port={_PORT} user=postgres"
-
-    def _initdb(self) -> None:
-        command = [
-            *(str(self.bin_dir / "initdb"), "-D", str(self.data_dir), "-U", "postgres", "-A", "trust"),
-            # No locale but C is certain to exist, and minimal builds have no ICU.
-            *("-E", "UTF8", "--locale=C", "--no-sync"),
-        ]
-        self._run(command)
 
     def _run(self, command: list[str]) -> None:
         """Run a program as the server's user."""

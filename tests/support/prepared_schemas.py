@@ -16,9 +16,10 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 # Deleted rows stay in the files of a table, so a schema that served many tests would be slow.
 _MOST_USES: Final = 30
 # Names, types and constraints; a test that has changed any of them gives back a schema that the next one must not get.
+# Types are named, because the tables' domains belong to the schema, so their numbers are others in each schema.
 _SHAPE: Final = """
 SELECT string_agg(line, ';' ORDER BY line) FROM (
-    SELECT concat(c.relname, c.relkind, a.attname, a.atttypid, a.attnotnull, a.atthasdef)
+    SELECT concat(c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef)
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relnamespace = to_regnamespace(%(schema)s) AND a.attnum > 0 AND c.relkind <> 'S'
     UNION ALL SELECT concat(conrelid::regclass::text, conname) FROM pg_constraint

@@ -1,8 +1,11 @@
+import asyncio
 from uuid import uuid4
 
 import psycopg
 import pytest
 from tests.support.prepared_schemas import PreparedSchemas
+
+from vault_adapters.stores.postgres.store import open_postgres_store
 
 
 @pytest.fixture
@@ -10,6 +13,11 @@ def schemas(postgres):
     prepared = PreparedSchemas(postgres.create_database(f"prepared_schemas_{uuid4().hex}"))
     yield prepared
     prepared.close()
+
+
+async def migrate(url, schema):
+    async with open_postgres_store(url, migrate=True, schema=schema):
+        pass
 
 
 def execute(schemas, statement):
@@ -44,3 +52,10 @@ def test_a_schema_that_was_changed_does_not_come_again(schemas, change):
     with schemas.lend() as other:
         assert other != first
     assert execute(schemas, f"SELECT FROM pg_namespace WHERE nspname = '{first}'") == []
+
+
+def test_every_schema_comes_again_and_not_only_the_one_that_was_made_first(schemas):
+    with schemas.lend() as first, schemas.lend() as second:
+        asyncio.run(migrate(schemas.url, second))
+    with schemas.lend() as one, schemas.lend() as other:
+        assert {one, other} == {first, second}

@@ -76,18 +76,22 @@ class CommandLine:
         return {**clean_environment(), **self.variables, **variables}
 
     def on_terminal(self, *arguments: str, typed: str = "", columns: int = 100) -> Result:
-        """Run the command on a terminal of its own; the result's `stdout` holds both output streams."""
+        """Run the command on a terminal of its own; the result's `stdout` holds both output streams.
+
+        Whatever asks for input runs in a process of its own, because a fork of the warm process cannot open `/dev/tty`
+        and gets no interrupt from the terminal.
+        """
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
         process = subprocess.Popen(
-            [*PROGRAM, *arguments],
+            [*(PROGRAM if typed else quick_program()), *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             cwd=self.folder,
             env=self.environment(TERM="xterm-256color"),
             start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509 - no threads run here
+            preexec_fn=_take_terminal if typed else None,  # noqa: PLW1509 - no threads run here
         )
         os.close(theirs)
         try:

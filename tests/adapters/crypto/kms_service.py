@@ -1,5 +1,7 @@
 """AWS KMS on loopback: moto's server, and clients for it."""
 
+from functools import cache
+
 import boto3
 from botocore.config import Config
 
@@ -8,7 +10,7 @@ REGION = "eu-central-1"
 
 def client_for(endpoint, **settings):
     """Return a KMS client for an endpoint, with invented credentials, so that boto3 looks for no others."""
-    return boto3.session.Session().client(
+    return _session().client(
         "kms",
         region_name=REGION,
         endpoint_url=endpoint,
@@ -16,6 +18,12 @@ def client_for(endpoint, **settings):
         aws_secret_access_key="test",
         config=Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=2, **settings),
     )
+
+
+@cache
+def _session():
+    """Return one session for all clients, because each session reads the descriptions of the service anew."""
+    return boto3.session.Session()
 
 
 def new_key(client):

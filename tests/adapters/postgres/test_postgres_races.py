@@ -18,7 +18,7 @@ from vault_domain.entities.page import decode_cursor
 from vault_domain.entities.token import MarkOutcome, TokenRef, TokenStatus
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.ports.refresh_ledger import Attempt, Commit, CommitOutcome
 from vault_domain.rules.clients import ClientRules
 
 
@@ -64,6 +64,14 @@ async def store_many(url, seed):
             await store.tokens.store(
                 [write(key) for key in (keys[shift:] + keys[:shift])[:: -1 if seed % 2 else 1]], actor=None
             )
+
+
+async def claimed(store, account=ACCOUNT):
+    """Store a refresh token and claim its account, which has no access token."""
+    [info] = (await store.tokens.store([write(account.key(TokenKind.REFRESH_TOKEN))], actor=None)).result
+    attempt = Attempt(account, uuid4(), TokenRef.of(info), None, info.updated_at, timedelta(minutes=1))
+    assert await store.refreshes.claim(attempt, None) is not None
+    return attempt
 
 
 async def test_many_processes_make_one_data_key_per_tenant(url, store):
@@ -196,6 +204,43 @@ async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute)
     assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
 
 
+async def test_a_commit_does_not_overwrite_an_access_token_that_is_being_stored(store, raw):
+    """The row is not committed when the commit looks at the account's tokens, so only the insert can meet it."""
+    await prepare(store)
+    attempt = await claimed(store)
+    async with raw.transaction():
+        await raw.execute(
+            f"INSERT INTO {SCHEMA}.token (tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, "
+            "status, generation, created_at, updated_at) "
+            "SELECT tenant_id, provider, 'access_token', identifier, gen_random_uuid(), gen_random_uuid(), "
+            f"data_key_id, 'theirs', 'valid', 1, now(), now() FROM {SCHEMA}.token"
+        )
+        writes = [write(ACCESS, b"ours"), write(REFRESH, b"new")]
+        committing = asyncio.create_task(store.refreshes.commit(attempt, writes, actor=None))
+        await asyncio.sleep(0.2)
+        assert not committing.done()
+    assert (await committing).result == Commit(CommitOutcome.ACCESS_MOVED)
+    sealed = (await store.refreshes.read(ACCOUNT)).sealed
+    assert {kind: value.blob for kind, value in sealed.items()} == {
+        TokenKind.ACCESS_TOKEN: b"theirs",
+        TokenKind.REFRESH_TOKEN: b"new",
+    }
+
+
+async def test_a_commit_waits_for_whoever_replaces_the_credential_and_is_dropped(store, raw):
+    await prepare(store)
+    attempt = await claimed(store)
+    async with raw.transaction():
+        await raw.execute(
+            f"UPDATE {SCHEMA}.token SET generation = generation + 1, value_id = gen_random_uuid(), blob = 'theirs'"
+        )
+        committing = asyncio.create_task(store.refreshes.commit(attempt, [write(REFRESH, b"new")], actor=None))
+        await asyncio.sleep(0.2)
+        assert not committing.done()
+    assert (await committing).result == Commit(CommitOutcome.CREDENTIAL_MOVED)
+    assert (await store.refreshes.read(ACCOUNT)).sealed[TokenKind.REFRESH_TOKEN].blob == b"theirs"
+
+
 async def test_a_sweep_passes_over_an_account_that_another_sweep_is_taking(store, raw):
     await prepare(store)
     other = Account("acme", "google", "bob")
@@ -273,12 +318,7 @@ async def test_rejections_at_the_same_moment_see_each_other(url):
     async with opened(url) as store:
         await prepare(store)
         accounts = [Account("acme", "google", f"user-{number}") for number in range(8)]
-        attempts = []
-        for account in accounts:
-            [info] = (await store.tokens.store([write(account.key(TokenKind.REFRESH_TOKEN))], actor=None)).result
-            attempt = Attempt(account, uuid4(), TokenRef.of(info), None, info.updated_at, timedelta(minutes=1))
-            assert await store.refreshes.claim(attempt, None) is not None
-            attempts.append(attempt)
+        attempts = [await claimed(store, account) for account in accounts]
         judged = [store.clients.condemn(each, "invalid_grant", scope, rules, actor=None) for each in attempts]
         verdicts = Counter([change.result for change in await asyncio.gather(*judged)])
         assert verdicts == {Verdict.CONDEMNED: 4, Verdict.SPARED: 4}

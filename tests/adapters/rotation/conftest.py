@@ -1,5 +1,3 @@
-from contextlib import ExitStack
-
 import pytest
 from tests.adapters.rotation.place import Place
 from tests.support.prepared_schemas import PreparedSchemas
@@ -28,9 +26,5 @@ def place(request, tmp_path):
         yield Place(f"sqlite:///{tmp_path}/vault.db")
         return
     schemas = request.getfixturevalue("rotation_schemas")
-    with ExitStack() as stack:
-
-        def lend():
-            return stack.enter_context(schemas.lend())
-
-        yield Place(schemas.url, lend=lend, postgres_schema=lend(), pool_size=3)
+    with schemas.lend() as schema:
+        yield Place(schemas.url, lend=schemas.lend, postgres_schema=schema, pool_size=3)

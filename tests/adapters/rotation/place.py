@@ -1,7 +1,7 @@
 """A database under test: vaults open it, and tests read and change its rows directly, as an attacker would."""
 
 import sqlite3
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, contextmanager
 from datetime import timedelta
 
 import psycopg
@@ -17,7 +17,7 @@ class Place:
 
     Args:
         url: for `VaultConfig`.
-        lend: gives the name of another empty schema of the same Postgres database.
+        lend: context manager that gives the name of another empty schema of the same Postgres database.
         settings: further fields of `VaultConfig`.
     """
 
@@ -27,11 +27,14 @@ class Place:
         self.settings = {"scrypt_log2_n": 14, "refresh_deadline": timedelta(seconds=1), **settings}
         self.is_sqlite = url.startswith("sqlite")
 
+    @contextmanager
     def fresh(self, number):
-        """Return another empty database."""
+        """Give another empty database until the end of the block."""
         if self.is_sqlite:
-            return Place(f"{self.url}.{number}")
-        return Place(self.url, lend=self._lend, **{**self.settings, "postgres_schema": self._lend()})
+            yield Place(f"{self.url}.{number}")
+            return
+        with self._lend() as schema:
+            yield Place(self.url, lend=self._lend, **{**self.settings, "postgres_schema": schema})
 
     def config(self, secret=OLD, previous=None, **more):
         return VaultConfig(

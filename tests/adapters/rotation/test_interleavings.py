@@ -204,34 +204,39 @@ MASTER_ACTIONS = {
 async def test_something_happens_while_the_master_key_is_rotated(place, action):
     at, moments = 0, 1
     while at < moments:
-        fresh = place.fresh(at)
-        key = TokenKey("made meanwhile", "acme", TokenKind.API_KEY)
-        async with fresh.vault(OLD) as old_only, gated_vault(fresh, NEW, OLD) as (gated, vault, beside):
-            await old_only.store_token(TokenKey("t1", "acme", TokenKind.API_KEY), "one")
-            await old_only.store_token(TokenKey("t2", "acme", TokenKind.API_KEY), "two")
-            refused = []
-
-            async def act(old_only=old_only, beside=beside, refused=refused, key=key):
-                if action == "rotate":
-                    assert not (await beside.keys.rotate_master_key()).incomplete
-                elif action == "erase":
-                    await beside.erase_tenant("t2")
-                else:
-                    refused.append(await attempt((old_only if action == "old" else beside), key))
-
-            report = await gated.run(at, act, vault.keys.rotate_master_key)
-            moments = gated.passed
-            assert not report.incomplete
-        async with fresh.vault(NEW) as new_only:
-            assert (await new_only.get_token(TokenKey("t1", "acme", TokenKind.API_KEY))).value.reveal() == "one"
-            if refused == [None]:
-                assert (await new_only.get_token(key)).value.reveal() == "made"
-            elif action in ("old", "both"):
-                assert action == "old"  # too late: the only master key that it knows is retired
-                assert refused == ["retired_master_key"]
-        assert fresh.states() == ["retired", "active"]
+        with place.fresh(at) as fresh:
+            moments = await rotate_while(fresh, at, action)
         at += 1
     assert moments >= 14
+
+
+async def rotate_while(place, at, action):
+    """Rotate the master key, and do something at one moment; return how many moments there were."""
+    key = TokenKey("made meanwhile", "acme", TokenKind.API_KEY)
+    refused = []
+    async with place.vault(OLD) as old_only, gated_vault(place, NEW, OLD) as (gated, vault, beside):
+        await old_only.store_token(TokenKey("t1", "acme", TokenKind.API_KEY), "one")
+        await old_only.store_token(TokenKey("t2", "acme", TokenKind.API_KEY), "two")
+
+        async def act():
+            if action == "rotate":
+                assert not (await beside.keys.rotate_master_key()).incomplete
+            elif action == "erase":
+                await beside.erase_tenant("t2")
+            else:
+                refused.append(await attempt((old_only if action == "old" else beside), key))
+
+        report = await gated.run(at, act, vault.keys.rotate_master_key)
+        assert not report.incomplete
+    async with place.vault(NEW) as new_only:
+        assert (await new_only.get_token(TokenKey("t1", "acme", TokenKind.API_KEY))).value.reveal() == "one"
+        if refused == [None]:
+            assert (await new_only.get_token(key)).value.reveal() == "made"
+        elif action in ("old", "both"):
+            assert action == "old"  # too late: the only master key that it knows is retired
+            assert refused == ["retired_master_key"]
+    assert place.states() == ["retired", "active"]
+    return gated.passed
 
 
 async def attempt(vault, key):

@@ -1,6 +1,7 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
 from datetime import datetime
+from functools import lru_cache
 
 from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
 from vault_adapters.stores.postgres.notifying import notifying_fragments
@@ -171,10 +172,13 @@ def planned_once(sql: str, limit: int, now: datetime | None) -> str:
     return fixed if now is not None else fixed.replace(_NOW, "statement_timestamp()")
 
 
+@lru_cache(maxsize=8)
 def load_statements(
     schema: str, *, waking: bool = False, timeline: str = TIMELINE, distributed: bool = False
 ) -> Queries:
     """Return the statements for a schema.
+
+    The latest results are kept, because a program that opens a vault often would fill the same texts in each time.
 
     Args:
         schema: the schema's name.

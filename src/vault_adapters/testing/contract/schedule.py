@@ -27,7 +27,7 @@ from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
+from vault_domain.ports.refresh_ledger import CommitOutcome, Failure
 
 NO_TIME = timedelta(0)
 WRITES = ["store", "expected", "many", "store_set", "import"]
@@ -253,6 +253,20 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
             await store.refreshes.reschedule(ACCOUNT, lambda record, now: now + HOUR)
         clock.advance(SECOND)
         await store.refreshes.commit(attempt, writes, actor=None)
+        assert await due_at(store) == clock.now()
+
+    async def test_a_commit_that_stores_nothing_makes_the_account_due_now(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        """No stored value makes the account due here, so the end of the attempt must do it."""
+        await _scheduled(store)
+        attempt = await claimed(store)
+        writes = await answer(store, keys=[ACCESS])
+        await vault.store_token(ACCESS, "theirs")
+        await store.refreshes.reschedule(ACCOUNT, lambda record, now: now + HOUR)
+        clock.advance(SECOND)
+        change = await store.refreshes.commit(attempt, writes, actor=None)
+        assert change.result.outcome is CommitOutcome.ACCESS_MOVED
         assert await due_at(store) == clock.now()
 
     async def test_a_commit_whose_access_token_has_no_lead_makes_the_account_due_now(
