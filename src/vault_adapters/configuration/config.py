@@ -254,7 +254,7 @@ class VaultConfig:
 
     @property
     def client_rules(self) -> ClientRules:
-        """The numbers by which the vault tells a fault of a client from dead grants."""
+        """The numbers by which the vault distinguishes a fault of a client from dead grants."""
         return ClientRules(
             self.client_pause_accounts,
             self.client_probe_interval,

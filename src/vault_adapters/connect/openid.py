@@ -132,8 +132,9 @@ async def check_id_token(
 
     Raises:
         ConnectError: the provider's public keys do not verify the token, and cannot be read again.
-        IdentityRefusedError: its ``reason`` names the failed check: id_token (missing or unreadable), signature, iss,
-            aud, azp, exp, nonce, at_hash or sub; or issuer, if the document was read again (see `Issuers.find`).
+        IdentityRefusedError: its ``reason`` names the failed check: id_token (missing), signature (also if the token is
+            unreadable), iss, aud, azp, exp, nonce, at_hash or sub; or issuer, if the document was read again (see
+            `Issuers.find`).
     """
     if not isinstance(id_token, str):
         raise IdentityRefusedError(reason="id_token")
@@ -159,7 +160,7 @@ def _verified(id_token: str, keys: Mapping[str, Any]) -> jwt.Token | None:
 
 
 def _usable(keys: Mapping[str, Any]) -> list[Any]:
-    """Return the public keys for signatures; those of unknown kinds are ignored (RFC 7517 section 5)."""
+    """Return the public keys for signatures; keys of unknown kinds are ignored (RFC 7517 section 5)."""
     found: list[Any] = []
     listed = keys.get("keys")
     for key in listed if isinstance(listed, list) else []:

@@ -209,7 +209,8 @@ def refresher(
         name_or_profile: the name of one of the package's profiles, a `Profile` (see `load_profile`), or the path of a
             profile's file as a `pathlib.Path`. A text is always a name.
         client_id: the client id registered with the provider; None if each account stores an API key of its own.
-        client_secret: text or `Secret`; None for a public client, with a ``signing_key``, or if ``client_id`` is None.
+        client_secret: text or `Secret`; None for a public client, if there is a ``signing_key``, or if ``client_id`` is
+            None.
         scopes: the scopes that a `Connector` requests. A refresh requests them too, unless the profile says that a
             refresh sends no scopes. None: a refresh requests the scopes of the grant.
         auth_method: how the client authenticates. None: ``private_key_jwt`` with a ``signing_key``, else the first
@@ -222,8 +223,8 @@ def refresher(
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
 
     Raises:
-        ConfigurationError: there is no such profile, its file has a mistake, it has nothing to refresh, it has no such
-            variable, or its clients need a ``signing_key``.
+        ConfigurationError: there is no such profile, the profile's file has a mistake, the provider's API keys do not
+            expire, the profile has no such variable, or the provider's clients need a ``signing_key``.
         InvalidInputError: an argument is not valid; the message does not repeat it.
     """
     profile = as_profile(name_or_profile)

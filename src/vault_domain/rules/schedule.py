@@ -34,10 +34,11 @@ def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPol
 def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
     """Return the time at which a refresh token is presented despite an unknown outcome, because it lapses soon.
 
-    None: the refresh token does not lapse unused. At worst, the provider has consumed the refresh token and revokes the
-    grant; the grant would have lapsed a little later anyway. Otherwise the grant lives on.
+    If the provider has consumed the refresh token, it revokes the grant; the grant would have lapsed a little later
+    anyway. Otherwise the grant lives on. None: the refresh token does not lapse unused.
 
-    Without a usable access token, the refresh token is presented after the quiescence, and this time does not matter.
+    Without a usable access token, the refresh token is presented after the quiescence, and the returned time does not
+    matter.
     """
     idle, due = policy.idle_lifetimes.get(access.key.provider), idle_due(access, credential, policy)
     return None if idle is None or due is None else due + idle / 10

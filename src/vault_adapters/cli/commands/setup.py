@@ -1,4 +1,4 @@
-"""`generate-secret` and `init`: prepares a vault for its first token."""
+"""`generate-secret` and `init`: prepare a vault for its first token."""
 
 from __future__ import annotations
 

@@ -177,12 +177,12 @@ def table(check: Check) -> Check:
 
 
 def section(cls: type[C]) -> Check:
-    """Return a check that makes an object of a class of the schema from a table."""
+    """Return a check that turns a table into an object of ``cls``, a class of the schema."""
     return lambda key, value: made(key, cls, value)
 
 
 def made(key: str, cls: type[C], value: object) -> C:
-    """Make an object of a class of the schema from a table; return a value that already is such an object.
+    """Turn a table into an object of ``cls``, a class of the schema; return a value that already is such an object.
 
     Raises:
         InvalidInputError: a key is unknown or missing, or a value breaks its rule; the error names the key.

@@ -57,8 +57,8 @@ FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: store_new_token
--- Store one value under a key that must hold nothing; see store_token. It returns one row: the stored token, and
--- whether the data key was active. If the action is NULL, no event is appended.
+-- Store one value under a key that must hold nothing; see store_token. The statement returns one row: the stored token,
+-- and whether the data key was active. If the action is NULL, no event is appended.
 WITH guarded AS (
     SELECT {{now}} AS now
     FROM {{schema}}.data_key
