@@ -212,7 +212,7 @@ def status_of(error: VaultError) -> int:
 def log_failure(error: VaultError) -> None:
     """Log one line about an error of a connection, because the user's page does not tell what the operator must know.
 
-    An error that the service must mend is a warning, and so is an outage of the provider, the database or the key
+    An error that the operator must fix is a warning, and so is an outage of the provider, the database or the key
     service. A request that is not valid is a warning too, because a link of the service may be wrong. Other errors that
     users and their browsers cause have the level INFO.
     """

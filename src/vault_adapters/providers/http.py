@@ -185,7 +185,7 @@ class _Progress:
 
 
 def _is_for_a_proxy(info: Mapping[str, Any]) -> bool:
-    """Return whether a traced request asks a proxy for a tunnel; it holds no part of the request for the provider."""
+    """Return whether a traced request asks a proxy for a tunnel; such a request tells the provider nothing."""
     return getattr(info.get("request"), "method", None) == b"CONNECT"
 
 
@@ -232,8 +232,8 @@ def own_client() -> HttpClient:
         ConfigurationError: httpx2 is not installed.
     """
     http = _httpx2()
-    # A request that hangs keeps its connection long after its turn, so a limit of connections that all providers and
-    # tenants share would let them delay one another. `provider_concurrency` limits how many requests begin.
+    # A request that hangs keeps its connection long after its turn. All providers and tenants share this client, so a
+    # limit of connections would let them delay one another. `provider_concurrency` limits how many requests begin.
     limits = http.Limits(max_connections=None, max_keepalive_connections=_KEPT_ALIVE)
     client: HttpClient = http.AsyncClient(trust_env=False, follow_redirects=False, limits=limits)
     return client

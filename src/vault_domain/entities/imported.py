@@ -62,7 +62,8 @@ class ImportedToken:
         error_code: reason for the status INVALID; None becomes ``imported``. Not allowed with another status.
         expires_at: expiry, zone-aware; None if no expiry is known. An access token without an expiry gets the expiry
             in its JWT, or else the provider's default lifetime. The default lifetime counts from the last refresh, or
-            else from the creation, or else from the import. More than 100 years ahead counts as 100 years ahead.
+            else from the creation, or else from the import. An expiry more than 100 years ahead is stored as 100 years
+            ahead.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
         last_refreshed_at: time of the last refresh, zone-aware, or None. If it is None, and the token replaces another
@@ -70,8 +71,8 @@ class ImportedToken:
             is stored instead.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
-            key, the latest is stored. A token without a time replaces no other token of the import, and no other token
-            of the import replaces it.
+            key, the latest is stored. A token without `updated_at` replaces no other token of the import, and no other
+            token of the import replaces it.
         line: line of the input at which the token begins, for the report, or None.
 
     Raises:

@@ -94,7 +94,7 @@ class Cipher(Protocol):
 
         Returns:
             The function. None if the data key is not held in memory, or if the value is not sealed for ``key``; `open`
-            and `open_extra` then find the key or raise the error.
+            and `open_extra` then find the data key or raise the error.
         """
 
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:

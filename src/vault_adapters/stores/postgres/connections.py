@@ -33,7 +33,7 @@ _HASTE_SECONDS = 0.2
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
 _CATALOG = re.compile(r"\bpg_catalog\b", re.IGNORECASE)
-# A quoted name keeps its capitals and may hold commas, so only these two spellings name pg_catalog.
+# In quotes, only the lower-case name means pg_catalog; without quotes, any case does.
 _CATALOG_FIRST = re.compile(r"""\s*(?:"pg_catalog"|(?i:pg_catalog))\s*(?:,|\Z)""")
 
 _SETTINGS = """

@@ -249,7 +249,8 @@ class PostgresDatabase:
             asked: monotonic time in seconds at which the question was asked.
 
         Returns:
-            Two times of the database; None for what did not happen, or if a clock replaces the database's.
+            Two times of the database; None for what did not happen. Both are None if a clock replaces the database's
+            time.
         """
         if self._clock is not None:
             return None, None

@@ -1,4 +1,4 @@
-"""The schedule of accounts whose refresh token lapses unused, and of accounts that lose their access token."""
+"""Cases for `due_at` of accounts whose refresh token lapses unused, or whose access token is deleted."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class IdleScheduleCases(ContractFixtures, given=("data_key",)):
     async def test_an_account_whose_access_token_is_deleted_is_due_now(
         self, store: Store, clock: ManualClock, had: timedelta | None, gone: TokenKey
     ) -> None:
-        """The deleted token no longer decides when the account is due, so a sweep must look at the account now."""
+        """A deleted access token no longer decides when the account is due, so a sweep must look at the account now."""
         await write_value(store, "store", lifetime=HOUR + LEAD)
         await write_value(store, "store", REFRESH)
         due = None if had is None else clock.now() + had

@@ -153,7 +153,8 @@ class FailureRecorder:
         A credential is spared if the client or the provider is at fault; the error then says so.
         """
         longest = self._guard.longest
-        # The run of an exhausted credential counts definite refusals, not rejections that condemned nothing.
+        # Only a run of rejections that condemned nothing is compared with ``longest``. The run of an exhausted
+        # credential counts definite refusals instead.
         was_spared = state.error_code == MASS_REJECTION and reason != EXHAUSTED
         run = refused_for(state, attempt.claimed_at, longest) if was_spared else timedelta(0)
         verdict = await self._guard.condemn(attempt, reason, actor=actor, is_believed=is_exhausted(run, longest))

@@ -47,7 +47,7 @@ _Job = tuple[str, Callable[[], Awaitable[None]]]
 
 
 LONGEST_HOLD = timedelta(minutes=30)
-"""Longest time for which an account is reserved. An account that is due only after a longer time is not reserved."""
+"""Longest time for which an account is reserved. So an account whose `due_at` is further ahead is not reserved."""
 
 
 @define
