@@ -50,7 +50,7 @@ class CallersRows(Generic[T]):
                 yield row
 
     def serve(self, call: Future[Any]) -> None:
-        """Read rows whenever the vault wants some, until the call has ended; runs on the caller's thread."""
+        """Read rows whenever the vault wants some, until ``call`` (the import) ends; runs on the caller's thread."""
         call.add_done_callback(lambda _: self._wanted.put(None))
         while (answer := self._wanted.get()) is not None:
             if not answer.set_running_or_notify_cancel():
@@ -60,7 +60,7 @@ class CallersRows(Generic[T]):
     def _answer(self, answer: Future[list[T]]) -> None:
         try:
             answer.set_result(list(islice(self._rows, _AT_ONCE)))
-        except Exception as error:  # an error of the caller's iterable; the call raises it
+        except Exception as error:  # an error of the caller's iterable; `import_tokens` raises it
             give_up(answer, error)
 
 

@@ -81,7 +81,7 @@ class HealthReport:
         store_error: error code of the database check; None if the database can be used. The tokens of a standby, or of
             another database that takes no writes (`store_reason` ``read_only`` or ``disk_full``), are still counted.
         master_key_error: error code of the master key check; None if the master key can be used.
-        incidents: the pauses of OAuth clients, of all tenants, sorted by provider.
+        incidents: all pauses of OAuth clients, even in a report on one tenant; sorted by provider.
         store_reason: why the database check failed: the error's ``reason``, or its code if it has no reason; None if
             the database can be used.
         store_time: the time of the database's clock, UTC; None if it could not be read.

@@ -1,4 +1,4 @@
-"""ClientLedger: counts refusals of OAuth clients across processes, and guards the fleets of these clients."""
+"""ClientLedger: counts refusals of OAuth clients, and condemns a credential unless most of its fleet is rejected."""
 
 import enum
 from datetime import datetime, timedelta
@@ -12,10 +12,10 @@ from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules
 
 MOST_COUNTED = 1000
-"""Largest number of other accounts' rejections that the guard of a fleet counts.
+"""Largest number of other accounts' rejections that `ClientLedger.condemn` counts.
 
-The guard counts successes up to `MOST_COUNTED` + 1, because it adds the rejection that it is asked about to the
-counted rejections before it compares rejections with successes.
+`condemn` counts successes up to `MOST_COUNTED` + 1, because it adds the attempt's own rejection to the counted
+rejections before it compares rejections with successes.
 """
 
 
@@ -53,7 +53,7 @@ class ClientLedger(Protocol):
     async def take_probe(self, scope: ClientScope, seen: datetime | None) -> bool:
         """Set the time of the latest probe to now, so that only one process probes a client at a time.
 
-        Return False, and change nothing, if this time is no longer ``seen``, or if the scope is not paused.
+        Return False, and change nothing, if the stored time is no longer ``seen``, or if the scope is not paused.
         """
 
     async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
@@ -77,8 +77,8 @@ class ClientLedger(Protocol):
         Then the first of these cases applies:
 
         - The scope is paused (`rules.clients.is_paused`): nothing is marked, and the refusal is noted in the record.
-        - The record has no pause, and the accounts that were rejected within ``rules.window``, this one included, are
-          a mass (`rules.clients.is_mass`): the pause is opened, with its event. Credentials that were rejected within
+        - No pause is open, and the accounts that were rejected within ``rules.window``, this one included, are a mass
+          (`rules.clients.is_mass`): a pause is opened, with its event. Credentials that were rejected within
           the window become valid again, each with an event ``account_revived``, and their accounts are due now.
         - Otherwise, also if a pause has lasted for ``rules.longest``: the credential is marked, with its `rejected_at`.
           If there is a record, its time of the latest refusal becomes now.

@@ -98,9 +98,10 @@ class PostgresAuditLog:
         return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
 
     async def _turn(self) -> _Turn:
-        """Return the timeline. Call this before you read events, so that a cursor never names too late a timeline.
+        """Return the timeline. Call this before you read events.
 
-        If the timeline changes in between, the cursor names the former timeline, and a reader gets the events again.
+        If the timeline changes in between, the cursor names the former timeline, and a reader gets the events again. If
+        the cursor named the new timeline, the reader could miss events.
         """
         timeline, met_at = await self._timelines.current()
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)

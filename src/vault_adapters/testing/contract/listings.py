@@ -271,7 +271,7 @@ class ListingCases(ContractFixtures):
         for number, expires_at in enumerate(expiries):
             for provider in ("google", "github"):
                 await vault.store_token(key(number, provider=provider), "v", expires_at=expires_at)
-        # A token with a lifetime of two minutes counts as expiring only from half of its lifetime.
+        # A token with a lifetime of two minutes counts as expiring only when half of its lifetime has passed.
         await vault.store_token_set(Account("t1", "google", "short"), TokenSet("v", expires_in=120))
         dead = await vault.store_token(key("dead"), "v", expires_at=now - DAY)
         await vault.mark_token_invalid(dead, "invalid_token")
