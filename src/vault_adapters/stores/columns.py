@@ -134,7 +134,7 @@ _LAST_USE = TOKEN.index("u.last_used_at")
 
 
 TOKEN_ALONE: Columns = tuple(name for name in TOKEN if name.startswith("t."))
-"""The columns `TOKEN` without those of the table of uses; `with_last_use` fills them in."""
+"""The columns `TOKEN` without ``u.last_used_at``, which `with_last_use` adds to a row."""
 
 _SCOPES, _BLOB, _EXTRA = ((*TOKEN, *VALUE).index(name) for name in ("t.scopes", "t.blob", "t.extra"))
 
@@ -211,8 +211,8 @@ _LISTS = {
 def list_of(state: ConnectionState | None, provider: str | None) -> str:
     """Return the name of the query that finds all accounts of this state, at this provider (None: at any).
 
-    The query may also find accounts of other states, and the caller drops them. A query for a rare state finds only
-    few such accounts.
+    The query may also find accounts of other states, and the caller drops them. The query for a rare state finds only
+    few accounts of other states.
     """
     anyone = "list_all_accounts" if provider is None else "list_provider_accounts"
     return anyone if state is None else _LISTS.get(state, anyone)

@@ -46,9 +46,9 @@ def instrument(
     census, and starts a new one in the background, at most once a minute.
 
     Args:
-        vault: an open `TokenVault`, or a `SyncVault`, open or not. All views of a vault count as the same vault. A
-            second call for a vault with the same meter provider only logs a warning. With another meter provider, it
-            reports the metrics there too; a tracer provider gets each span once.
+        vault: an open `TokenVault`, or a `SyncVault`, open or not. All views of a vault (`with_actor`) count as the
+            same vault. A second call for a vault with the same meter provider only logs a warning. With another meter
+            provider, it reports the metrics there too; a tracer provider gets each span once.
         meter_provider: takes the metrics; None: the global one.
         tracer_provider: takes the spans; None: the global one.
 

@@ -62,7 +62,7 @@ class AccountRepository(Protocol):
     async def has_sibling(self, account: Account) -> bool:
         """Return whether another tenant has an access or refresh token under the same provider and identifier.
 
-        An index finds such a token. The result tells nothing else about the other tenant.
+        An index finds such a token, so the call is quick. The result tells nothing else about the other tenant.
         """
 
     async def store_set(

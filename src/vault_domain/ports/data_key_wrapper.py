@@ -32,4 +32,4 @@ class DataKeyWrapper(Protocol):
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether at least one wrap is under an open master key, and all such wraps decrypt to one data key."""
+        """Return whether at least one wrap is under an open master key, and all such wraps decrypt to the same key."""

@@ -89,7 +89,7 @@ async def open_postgres_store(
         SchemaOutdatedError: the schema is old or missing and ``migrate`` is False.
         ConfigurationError: the URL, the server's version, a connection's settings or the host's pool cannot be used; a
             newer release migrated the schema; an applied migration's file was changed; or Citus distributes the tables,
-            a function for that is missing, and ``migrate`` is False.
+            ``migrate`` is False, and a function that the vault needs on Citus is missing.
         StorageError: the server cannot be reached.
     """
     url = as_secret(url)  # tracebacks must not hold the text

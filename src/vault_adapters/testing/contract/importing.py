@@ -1,4 +1,4 @@
-"""Imports: stored tokens stay unless overwritten, the latest row for a key wins, and a run may be repeated."""
+"""Imports of tokens: stored tokens stay unless overwritten, the latest row of a key wins, and a run may be repeated."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
 Progress = Callable[[int, int], object]
-"""Called after each page with two numbers: of wraps handled so far, and of all wraps to add or to delete."""
+"""Called after each page with the number of wraps handled so far, and the number of all wraps to add or to delete."""
 
 
 @define

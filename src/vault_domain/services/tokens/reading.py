@@ -161,7 +161,7 @@ class RowReader:
         return self._handed_out(answer)
 
     async def _counting(self, reads: int, call: Awaitable[T]) -> T:
-        """Return the result of the last call that these reads make; count the reads as failed if it fails."""
+        """Return the result of ``call``; if it fails, count this number of reads as failed."""
         try:
             return await call
         except StorageError:

@@ -37,7 +37,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _READS = 2
-"""Number of overtaken reads after which a read is tried for the last time; data keys are not destroyed that often."""
+"""Largest number of repeats of an overtaken read. Data keys are not destroyed so often that more repeats would help."""
 
 _ENDING_AT_ONCE = 100
 """Largest number of refresh tokens for which one transaction writes the event that they expire soon."""
