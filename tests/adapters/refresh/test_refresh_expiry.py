@@ -132,7 +132,8 @@ async def test_a_default_lifetime_is_used_on_every_way_in(opened, clock, way):
         ({}, 0),
         ({"created_at": 3}, 3),
         ({"created_at": 3, "last_refreshed_at": 1}, 1),
-        ({"updated_at": 1}, 0),
+        ({"updated_at": 1}, 1),
+        ({"created_at": 1, "updated_at": 0}, 1),
         ({"last_refreshed_at": -1}, 0),
     ],
 )
