@@ -30,8 +30,9 @@ class AsyncioTasks:
         self._deadlines = Deadlines()
         self._turns: dict[Hashable, Turns] = {}
 
-    monotonic = staticmethod(time.monotonic)
-    """Returns the seconds of a monotonic clock; each read calls it."""
+    def monotonic(self) -> float:
+        """Return the seconds of a monotonic clock."""
+        return time.monotonic()
 
     def jitter(self) -> float:
         """Return a random number from 0 to 1."""
