@@ -18,7 +18,7 @@ def refreshers() -> dict[str, TokenRefresher]:
 
 
 def tenant_of(request: HttpRequest) -> str | None:
-    """Return the tenant of the signed-in user; your own sign-in stands here."""
+    """Return the tenant of the signed-in user. Put your own sign-in here."""
     return request.headers.get("x-tenant")
 
 

@@ -22,7 +22,7 @@ class State(TypedDict):
 
 
 def tenant_of(request: Request) -> str | None:
-    """Return the tenant of the signed-in user; your own sign-in stands here."""
+    """Return the tenant of the signed-in user. Put your own sign-in here."""
     return request.headers.get("x-tenant")
 
 

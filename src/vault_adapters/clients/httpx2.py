@@ -26,7 +26,8 @@ class VaultAuth(BearerFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
       hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any
       port if its entry names none.
-    - Only the request's origin gets the token; httpx2 removes the header when a redirect leads to another origin.
+    - Only the request's origin gets the token: httpx2 removes the token's header when a redirect leads to another
+      origin.
 
     Args:
         vault: a `TokenVault` with `httpx2.AsyncClient`, a `SyncVault` with `httpx2.Client`.

@@ -1,4 +1,4 @@
-"""Opens the master keys at start, by matching the configured keys with the database's records."""
+"""Opens the master keys when a vault opens, by matching the configured keys with the database's records."""
 
 import logging
 from collections import Counter
@@ -47,7 +47,7 @@ async def open_master_keys(
       the active one. A later rotation makes it active.
 
     Args:
-        repository: the key tables.
+        repository: holds the records of the master keys.
         secret: the current encryption secret.
         previous_secret: the previous secret, during a master key rotation.
         scrypt_log2_n: scrypt cost of a new local key, 14 to 18; stored keys keep their cost.
@@ -100,7 +100,7 @@ class _Candidate:
         return self._made
 
     def is_known(self, record: MasterKeyRecord) -> bool:
-        """Return whether it is known, without another scrypt run, if this candidate opens the record."""
+        """Return True if no further scrypt run is needed to tell whether this candidate opens the record."""
         return record.key_id in self._tried or record.key_id in self.opened
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
@@ -156,7 +156,7 @@ async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -
         except ConfigurationError as error:
             if error.code != DAMAGED_PARAMETERS:
                 raise
-            # A damaged record does not stop the start, because the active master key is open.
+            # The vault opens in spite of a damaged record, because the active master key is open.
             passed_over[DAMAGED_ROW] += 1
             continue
         if key is not None:
@@ -169,8 +169,8 @@ async def _open_all(live: list[MasterKeyRecord], candidates: list[_Candidate]) -
 def _limited(records: Sequence[MasterKeyRecord], candidates: Sequence[_Candidate]) -> list[MasterKeyRecord]:
     """Return the records to try: all that need no further scrypt run, and the newest few of the others.
 
-    A scrypt run takes up to a second for each secret, so records that somebody added to the table could delay the start
-    without end.
+    A scrypt run takes up to a second for each secret. Without a limit, records that somebody added to the table could
+    keep the vault from ever opening.
     """
     tried, left = [], _MOST_FURTHER
     for record in records:

@@ -22,7 +22,10 @@ _SALT = re.compile(r"[0-9a-f]{64}\Z")
 
 @frozen
 class ScryptParameters:
-    """The parameters of scrypt. Values out of range are refused, so that a changed row cannot delay the start.
+    """The parameters of scrypt.
+
+    Values out of range are refused, because with a huge cost, which somebody wrote into the row, a vault would not open
+    for a long time.
 
     Attributes:
         log2_n: the cost, 14 to 18; scrypt needs 2^(log2_n + 10) bytes of memory.

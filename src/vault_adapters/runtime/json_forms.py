@@ -153,7 +153,7 @@ _FORMS: dict[type, Callable[[Any], Any]] = {
     timedelta: timedelta.total_seconds,
     UUID: str,
     Enum: lambda choice: choice.value,
-    # Of the mappings, only `dict` has a form, because another one may be `Extra`, which holds secrets.
+    # Of the mappings, only `dict` has a form, because another mapping may be `Extra`, which holds secrets.
     dict: lambda pairs: {str(as_json(name)): as_json(part) for name, part in pairs.items()},
     list: lambda parts: [as_json(part) for part in parts],
     tuple: lambda parts: [as_json(part) for part in parts],

@@ -34,7 +34,7 @@ class Store(Protocol):
 
     @property
     def keys(self) -> KeyRepository:
-        """The key tables."""
+        """The master keys and data keys."""
 
     @property
     def audit(self) -> AuditLog:
@@ -46,7 +46,7 @@ class Store(Protocol):
 
     @property
     def key_rotation(self) -> KeyRotationRepository:
-        """The states and wraps of keys."""
+        """The rotation of master keys and data keys."""
 
     @property
     def eraser(self) -> TenantEraser:
@@ -62,7 +62,7 @@ class Store(Protocol):
 
     @property
     def clients(self) -> ClientLedger:
-        """The refusals of OAuth clients."""
+        """The records of OAuth clients that providers refuse."""
 
     @property
     def states(self) -> StateLedger:

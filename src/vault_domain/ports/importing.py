@@ -25,9 +25,13 @@ class ImportRun(Protocol):
           REPLACED; otherwise nothing is stored, and the outcome is SKIPPED.
 
         A token that replaces another gets a new id and begins at generation 1, as if the other had been deleted first.
-        Its event has the code ``replaced``. If the write has no `last_refreshed_at`, the token gets the present time if
-        it replaces another writer's token, and the replaced row's time if it replaces a row of this import. Times in
-        the future, except `expires_at`, become the present time.
+        Its event has the code ``replaced``. Times in the future, except `expires_at`, become the present time.
+
+        The stored `last_refreshed_at` is that of the write. If the write has none:
+
+        - The key held nothing: no `last_refreshed_at` is stored.
+        - The value replaces a row that this import recognizes: the row's `last_refreshed_at` stays.
+        - The value replaces any other row: the present time is stored.
 
         Args:
             writes: each key at most once.

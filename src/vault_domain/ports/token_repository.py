@@ -97,7 +97,7 @@ class TokenRepository(Protocol):
     async def report_rejected(
         self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> Change[MarkOutcome]:
-        """Note that a resource rejected exactly this value, which no refresh can replace.
+        """Record that a resource rejected exactly this value, which no refresh can replace.
 
         `ConfirmationWindow.judge` says what the report means:
 

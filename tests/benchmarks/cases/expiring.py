@@ -68,7 +68,8 @@ def _first_page(vault: TokenVault, rows: int) -> Contestant:
 EXPIRING = Case(
     "expiring",
     "Find expiring tokens",
-    f"The call gets the first page of {_PAGE} tokens that expire within three days, a tenth of the table. One table "
-    "has ten thousand tokens, the other has a million. The goal allows the large table 1.3 times the small one's time.",
+    f"The call gets the first page of {_PAGE} tokens that expire within three days. One table has ten thousand tokens, "
+    "the other has a million. A tenth of each table's tokens expire within three days. The goal allows the large table "
+    "1.3 times the small one's time.",
     _run,
 )

@@ -126,9 +126,9 @@ PEERS = Case(
     "Fetch one token by its key and decrypt it: the vault and its peers",
     "Each ratio is the peer's time divided by the vault's time, on the same server, with pools of ten connections. "
     "SQLAlchemy opens a session for each get, as its documentation recommends. Django is synchronous; its callers are "
-    "threads that keep their connections. The goal of a row is met if its ORM takes at least that many times the "
-    "vault's time. With `read_cache`, the vault keeps sealed values and decrypts each time. The peers' "
-    "caches keep values in clear, which costs less, and nothing tells them of another process's change.",
+    "threads that keep their connections. A goal such as ≥ 3 is met if the ORM takes at least three times the vault's "
+    "time. With `read_cache`, the vault keeps sealed values and decrypts each time. The peers' caches keep values in "
+    "clear, which costs less, and nothing tells them of another process's change.",
     _run,
     needs_peers=True,
 )

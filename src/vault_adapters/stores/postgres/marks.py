@@ -39,7 +39,7 @@ async def report_rejected(
     window: ConfirmationWindow,
     actor: str | None,
 ) -> Change[MarkOutcome]:
-    """Note that a resource rejected exactly this value; see `TokenRepository.report_rejected`."""
+    """Record that a resource rejected exactly this value; see `TokenRepository.report_rejected`."""
     value = key_parameters(ref.key) | {"value_id": ref.value_id}
     parameters = value | {"error_code": error_code, "actor": actor, "now": database.now()}
     parameters |= {"least": micros(window.least), "most": micros(window.most)}

@@ -78,7 +78,8 @@ class PostgresRevivalRepository:
         columns = {"tenant_ids": tenants, "kinds": kinds, "identifiers": identifiers}
         values = {"value_ids": value_ids, "codes": codes}
         moments = await transaction.fetch(self._queries["revive_credentials"], own | columns | values)
-        # The account whose credential was condemned first is due first, although `locked` has the order of the keys.
+        # A number is a credential's place in `found`, which has the order of the condemnations. So the account whose
+        # credential was condemned first is due first, although `locked` has the order of the keys.
         order = {number: place for place, number in enumerate(sorted(numbers))}
         delays = {"delays": [micros(spread.due_in(order[number])) for number in numbers]}
         await transaction.execute(self._queries["revive_accounts"], own | columns | delays)

@@ -26,7 +26,7 @@ class PostgresStateLedger:
         return next((tenant_id for (tenant_id,) in rows), None)
 
     async def use(self, state_id: bytes, expires_at: datetime) -> StateUse:
-        """Note that a state was used, unless it was used before or has expired."""
+        """Record that a state was used, unless it was used before or has expired."""
         parameters = {"state_id": state_id, "expires_at": expires_at, "now": self._database.now()}
         [(is_expired, is_first, _)] = await self._database.write(self._queries["use_state"], parameters)
         if is_expired:

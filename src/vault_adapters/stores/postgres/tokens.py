@@ -121,7 +121,7 @@ class PostgresTokenRepository:
     async def report_rejected(
         self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> Change[MarkOutcome]:
-        """Note that a resource rejected exactly this value."""
+        """Record that a resource rejected exactly this value."""
         return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:

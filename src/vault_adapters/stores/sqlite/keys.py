@@ -1,4 +1,4 @@
-"""The key tables on SQLite."""
+"""Stores master keys and data keys on SQLite."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet

@@ -51,7 +51,7 @@ async def report_rejected(
     window: ConfirmationWindow,
     actor: str | None,
 ) -> Change[MarkOutcome]:
-    """Note that a resource rejected exactly this value; see `TokenRepository.report_rejected`."""
+    """Record that a resource rejected exactly this value; see `TokenRepository.report_rejected`."""
     state = await _open_state(transaction, queries, ref)
     if isinstance(state, MarkOutcome):
         return Change(state)

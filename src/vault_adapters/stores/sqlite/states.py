@@ -25,7 +25,7 @@ class SqliteStateLedger:
         return next((tenant_id for (tenant_id,) in rows), None)
 
     async def use(self, state_id: bytes, expires_at: datetime) -> StateUse:
-        """Note that a state was used, unless it was used before or has expired."""
+        """Record that a state was used, unless it was used before or has expired."""
 
         async def work(transaction: Transaction) -> StateUse:
             await transaction.execute(self._queries["delete_expired_states"], {"now": to_micros(transaction.now)})

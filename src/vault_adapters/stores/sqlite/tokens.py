@@ -95,7 +95,7 @@ class SqliteTokenRepository:
     async def report_rejected(
         self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> Change[MarkOutcome]:
-        """Note that a resource rejected exactly this value."""
+        """Record that a resource rejected exactly this value."""
         return await self._database.transact(
             lambda transaction: report_rejected(transaction, self._queries, ref, error_code, window, actor)
         )

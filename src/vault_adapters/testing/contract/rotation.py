@@ -282,16 +282,17 @@ class MasterKeyCases(ContractFixtures):
             theirs = await store.keys.active_data_key("t2") or pytest.fail("no active data key")
             [mine] = theirs.wraps
             swapped = PlacedWrap("t2", theirs.key_id, mine)
+            # `delete_wraps` gets the master key whose wraps are deleted, and the wraps to keep.
             assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the new master key wraps nothing
             kept = DataKeyWrap(new, mine.wrapped)
             placed = PlacedWrap("t2", theirs.key_id, kept)
             assert await store.key_rotation.add_wraps([placed]) == 0  # the new master key is not active yet
             await store.key_rotation.activate_master_key(new, old, actor=None)
             assert await store.key_rotation.add_wraps([placed]) == 1
-            # The wrap in `swapped` is under the old master key, which is not active now.
+            # The wrap to keep is under the old master key, which is not active now.
             assert await store.key_rotation.delete_wraps(new, [swapped]) == 0
             forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + bytes([kept.wrapped[-1] ^ 1])))
-            assert await store.key_rotation.delete_wraps(old, [forged]) == 0
+            assert await store.key_rotation.delete_wraps(old, [forged]) == 0  # the wrap to keep is not stored
             assert await store.key_rotation.delete_wraps(old, [placed]) == 1
             assert await store.key_rotation.add_wraps([placed]) == 0  # this wrap is stored already
             assert await value_of(vault, OTHER) == "o"

@@ -187,7 +187,7 @@ class AnswerKeeper:
         return True
 
     def stop_waiting(self) -> None:
-        """Note that the vault is closing, so that nobody waits any longer for a database that does not answer."""
+        """Let nobody wait any longer for a database that does not answer, because the vault is closing."""
         if self._closing_since is None:
             self._closing_since = self._tasks.monotonic()
 

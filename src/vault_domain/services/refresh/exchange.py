@@ -40,7 +40,7 @@ Answer = TokenSet | VaultError
 Finish = Callable[[Answer], Awaitable[Refreshed | NothingSent]]
 
 _LONGEST_START = 1.0
-"""Longest time in seconds between the last check of the lease and the request; a task normally starts sooner."""
+"""Longest time in seconds between the last check of the lease and the start of the task that sends the request."""
 
 _GRACE_SECONDS = 0.5
 """Extra seconds before a refresher that ignores its deadline is cancelled, and before its callers are answered."""
@@ -112,7 +112,7 @@ class Exchanges:
         Args:
             attempt: the attempt, whose lease is renewed until the exchange ends.
             request: the input of the refresher.
-            since_first: time since the first request for the credential; see `since_first_request`.
+            since_first: time since the first request with the credential; see `since_first_request`.
             finish: stores the answer, or records how the attempt failed.
 
         Raises:
@@ -243,8 +243,9 @@ class Exchanges:
 class Patience:
     """Limits a caller's wait for other attempts.
 
-    A caller waits for an attempt until the end of its lease, as the caller first read this end. If the lease still runs
-    then, the attempt has renewed it, because the provider has not answered in time. So the caller stops waiting.
+    When a caller first sees an attempt, it notes the end of the attempt's lease, and waits until then. If the lease
+    still runs then, the attempt has renewed it, because the provider has not answered in time. So the caller stops
+    waiting.
     """
 
     _attempt_id: UUID | None = None

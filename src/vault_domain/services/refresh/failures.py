@@ -80,7 +80,7 @@ class FailureRecorder:
         self._faults: dict[str, FaultLog] = {}
 
     def succeeded(self, provider: str) -> None:
-        """Note that a provider answered with tokens."""
+        """Remember that a provider answered with tokens."""
         if provider in self._faults:
             self._faults[provider].worked()
 

@@ -86,7 +86,7 @@ class RecentAnswers:
         return list(dict.fromkeys(each.held.account for each in self._recent.values() if each.timeline != timeline))
 
     def confirm(self, account: Account, timeline: str, now: float) -> None:
-        """Note that the answers of an account are stored under this timeline, and hold them anew."""
+        """Remember that the answers of an account are stored under this timeline, and hold them anew."""
         for attempt_id in list(self._of.get(account, ())):
             recent = self._recent[attempt_id]
             if recent.timeline != timeline:

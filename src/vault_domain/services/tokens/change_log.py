@@ -94,7 +94,7 @@ class ChangeLog:
         return told is not None and told.number > since and not is_value(row, told.value)
 
     def doubt(self, scopes: Sequence[Scope]) -> None:
-        """Note that a write of these scopes ended without a known result."""
+        """Remember that a write of these scopes ended without a known result."""
         now = self._monotonic()
         self._in_doubt = {scope: until for scope, until in self._in_doubt.items() if until > now}
         too_many = len(scopes) + len(self._in_doubt) > _MOST_CHANGES

@@ -161,7 +161,7 @@ class RowReader:
         return self._handed_out(answer)
 
     async def _counting(self, reads: int, call: Awaitable[T]) -> T:
-        """Return the result of ``call``; if it fails, count this number of reads as failed."""
+        """Return the result of a final call to the store; if the call fails, count its ``reads`` as failed."""
         try:
             return await call
         except StorageError:
@@ -203,9 +203,9 @@ def _by_question(
 ) -> dict[TokenKey, StoredToken | DamagedToken]:
     """Return the rows by requested key.
 
-    A row whose key was not requested has taken the place of a requested key's row, but the row does not tell which key
-    that is. So each requested key without a row gets an error instead of counting as not stored. If every requested key
-    has a row, all of them get an error.
+    If there is a row whose key was not requested, it has taken the place of a requested key's row, and does not tell
+    which. Then each requested key without a row gets an error instead of counting as not stored. If there is such a row
+    although every requested key has one, all requested keys get an error.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):

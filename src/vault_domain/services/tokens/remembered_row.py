@@ -44,7 +44,7 @@ class RememberedRow:
     _use_noted: float = -math.inf
 
     def confirm(self, store_time: datetime, since: float, epoch: int) -> None:
-        """Note that the store has returned the same row again."""
+        """Remember that the store has returned the same row again."""
         self.store_time, self.since, self.epoch = store_time, since, epoch
         self.left, self.was_used, self._fresh = time_left(self.token, store_time), False, None
 

@@ -233,7 +233,7 @@ class TokenService:
     async def report_rejected(
         self, info: TokenInfo, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> MarkOutcome:
-        """Note that a resource rejected exactly the value that ``info`` describes; see `TokenRepository`."""
+        """Record that a resource rejected exactly the value that ``info`` describes; see `TokenRepository`."""
         change = await self._tokens.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
         self._sink.publish(change.events)
         return change.result

@@ -95,8 +95,9 @@ FOR UPDATE
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: get_active_data_keys
--- Get the active data keys of the given tenants. The usable master keys are found first, because the events about
--- master keys belong to no tenant and are on another node.
+-- Get the active data keys of the given tenants, with their wraps under usable master keys. Audit events tell which
+-- master keys are usable. These events belong to no tenant and are on another node. So the usable master keys are found
+-- first.
 WITH usable AS MATERIALIZED ({{usable_master_keys}}),
 wraps AS MATERIALIZED (
     SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
@@ -272,11 +273,11 @@ WHERE failures = 1
 RETURNING occurred_at
 
 -- name: get_horizon
--- Get the number of the oldest transaction that may still add events. The statement runs on the node that gives the
--- events their places in the audit log (xid, seq). Every transaction of this database that runs on this node counts.
--- A transaction that has ended on this node counts too while it holds the lock on its own number, because Citus may not
--- have committed it on the other nodes yet. A lock shows only the low 32 bits of a transaction's number. Of the numbers
--- with these low bits, the one nearest to h.xid is taken.
+-- Get the transaction horizon: the number of the oldest transaction that may still add events. The statement runs on
+-- the node that gives the events their places in the audit log (xid, seq). Every transaction of this database that runs
+-- on this node counts. After its commit on this node, a transaction keeps the lock on its own number while Citus commits
+-- it on the other nodes. So a transaction that holds this lock counts too. A lock shows only the low 32 bits of a
+-- transaction's number. Of the numbers with these low bits, the one nearest to h.xid is taken.
 SELECT least(h.xid, (
     SELECT pg_catalog.min(h.xid + (l.transactionid::text::bigint - h.xid % 4294967296 + 6442450944) % 4294967296 - 2147483648)
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
@@ -308,9 +309,9 @@ WHERE s.stored_generation > 0
 
 -- name: get_token_alone
 -- Get one token by its key without the time of its last use; no row if there is no token. See get_last_use. The module
--- `citus_tokens` checks the sizes of the values. If a test has given the vault a clock, the module also replaces the
--- time by that clock's time. No column may be an expression with a parameter, because Citus would evaluate it itself,
--- and then write all parameters into the text that it sends.
+-- `citus_tokens` checks the sizes of the values. If a test has given the vault a clock, the module also replaces
+-- statement_timestamp() by that clock's time. No column may be an expression with a parameter, because Citus would
+-- evaluate it itself, and then write all parameters into the text that it sends.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b

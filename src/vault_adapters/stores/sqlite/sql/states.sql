@@ -3,7 +3,7 @@
 SELECT tenant_id FROM token_vault_data_key WHERE data_key_id = :data_key_id
 
 -- name: use_state
--- Note that a state was used, unless it was used before.
+-- Record that a state was used, unless it was used before.
 INSERT INTO token_vault_used_state (state_id, expires_at) VALUES (:state_id, :expires_at)
 ON CONFLICT (state_id) DO NOTHING
 

@@ -69,7 +69,7 @@ ORDER BY expires_at
 LIMIT :limit
 
 -- name: note_ending
--- Note that the event about a refresh token's coming expiry was appended.
+-- Record that the event about a refresh token's coming expiry was appended.
 UPDATE token_vault_token SET noted_value_id = value_id
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = 'refresh_token' AND identifier = :identifier
 
