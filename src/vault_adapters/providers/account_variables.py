@@ -103,7 +103,9 @@ async def hosts_for(
 async def prepared(
     profile: Profile, request: RefreshRequest, fixed: Mapping[str, str], finder: AccountVariables | None
 ) -> tuple[RefreshRequest, Mapping[str, object]] | VaultError:
-    """Find the values for the request's account. Return the request, its deadlines less the time spent, and the values.
+    """Find the values for the request's account. Return the request with shortened deadlines, and the values.
+
+    The time that the search for the values took is subtracted from the deadlines.
 
     If the values cannot be found in time, return the error to raise.
     """

@@ -120,7 +120,7 @@ def master_key_of_row(
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
     """Return the key and the sealed value of a row whose value is to be sealed again.
 
-    A value or extra members that are too large become empty.
+    If the value or the extra members are too large or have a wrong type, they become empty. The query checks the sizes.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.

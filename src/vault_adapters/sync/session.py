@@ -44,7 +44,7 @@ class Call(Generic[V, T]):
         target: returns the method's first argument.
         args: its further arguments.
         kwargs: its keyword arguments.
-        name: the public method that the host called, such as ``keys.status``; None: that of ``method``.
+        name: the name of the public method that the host called, such as ``keys.status``; None: the name of ``method``.
     """
 
     __slots__ = ("_args", "_kwargs", "_method", "_target", "name")

@@ -32,7 +32,7 @@ class Texts(Protocol):
     """
 
     def __contains__(self, value: object, /) -> bool:
-        """Return whether this is one of the texts."""
+        """Return whether ``value`` is one of the texts."""
 
     def __iter__(self) -> Iterator[str]:
         """Return an iterator over the texts."""

@@ -260,8 +260,8 @@ class TokenWrite:
     """A sealed value to store under a key; `TokenDraft` explains the other fields.
 
     Attributes:
-        lead: time before expiry at which the value makes its account due for a sweep; None if the value sets no
-            due time.
+        lead: time before expiry at which the value makes its account due for a sweep; None if the expiry sets no due
+            time.
         due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
             If the account's access token is stored in the same transaction and sets a due time, only the access
             token's due time counts.

@@ -1,8 +1,10 @@
-"""Changes the statements of a plain server into those for tables that Citus distributes by tenant.
+"""Changes statements for a server without Citus (a plain server) into statements for tables that Citus distributes.
 
-Some statements are written anew, in the folder ``sql_citus``. These rules apply to all statements:
+The tables are distributed by tenant. Some statements are written anew, in the folder ``sql_citus``. These rules apply
+to all statements:
 
-- A statement that writes takes the time as a parameter, because Citus does not call the function for the time in it.
+- A statement that writes gets the time as a parameter, because Citus refuses the time function in CASE,
+  ON CONFLICT and RETURNING.
 - Citus does not support a statement that locks rows of several tenants. So a statement about several tenants takes no
   row locks. Other statements lock its rows first, tenant by tenant (`HELD`), or no statement does (`UNHELD`).
 - No parameter is in a subquery of its own, because Citus plans a statement with such a subquery differently.
@@ -17,9 +19,9 @@ from vault_adapters.stores.columns import TOKEN_ALONE, VALUE
 from vault_adapters.stores.queries import Queries
 
 FUNCTIONS_VERSION = 1
-"""Version of the functions in ``citus_functions.sql``, which ends their names; increase it with each change to them.
+"""Version of the functions in ``citus_functions.sql``; their names end with it. Increase it with each change to them.
 
-So a release creates its own functions, and the processes of an older release go on with theirs.
+So a release creates its own functions, and the processes of an older release go on with the older functions.
 """
 
 HELD: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +38,7 @@ HELD: Mapping[str, tuple[str, ...]] = {
 """For a statement, the statements that run before it in the same transaction."""
 
 ALONE = frozenset({"store_token"})
-"""The statements that are a transaction of their own: one call of a function, which takes the time itself."""
+"""The statements that are a transaction of their own: one call of a function, which reads the clock itself."""
 
 UNHELD = frozenset(
     {"record_uses", "note_ending", "prune_audit_events", "take_back_rejections", "destroy_emptied_data_keys"}

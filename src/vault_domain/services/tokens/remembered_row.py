@@ -22,7 +22,7 @@ class RememberedRow:
         key: the key that a caller asked for; the row names the same key.
         token: the row.
         store_time: the store's time when it returned the row.
-        since: the monotonic time in seconds before the read or write that returned the row.
+        since: the monotonic clock's time, in seconds, at which the read or write that returned the row began.
         left: seconds from ``store_time`` until the token expires; infinity if it does not expire.
         epoch: see `Ticket`.
         mark: see `ChangeWatch.mark`.

@@ -1,6 +1,6 @@
 -- name: list_client_refusals
--- List the refusals of clients at a provider, or at all providers. One more row holds only the time. Rows with empty
--- marks name no refused account. They have served only as locks, so they are left out.
+-- List the refusals of clients at a provider, or at all providers. One further row holds only the present time. Rows
+-- with empty marks name no refused account. They have served only as locks, so they are left out.
 SELECT NULL, NULL, NULL, NULL, {{now}}, NULL, NULL, NULL
 UNION ALL
 SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM {{schema}}.client_refusal
@@ -50,8 +50,8 @@ RETURNING opened_at IS NOT NULL, {{now}}
 
 -- name: count_client_successes
 -- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index. An empty
--- client means that the refresher names no client. Then all tokens at the provider count, here and in the statements
--- below.
+-- client means that the refresher names no client. Then the query counts the tokens of all clients at the provider.
+-- The same holds for count_client_rejections and take_back_rejections.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
