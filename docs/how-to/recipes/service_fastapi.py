@@ -52,7 +52,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         instrument(vault)
         app.state.vault, app.state.http = vault, http
         app.state.connector = Connector(vault, providers, redirect_uri=os.environ["REDIRECT_URI"])
-        # The worker ends before the vault closes, when it has finished the accounts that it has taken.
+        # At the end, the worker finishes the accounts that it has taken. Only then does the vault close.
         async with RefreshWorker(vault):
             yield
 

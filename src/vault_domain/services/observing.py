@@ -1,4 +1,4 @@
-"""Tells observers of a vault's operations, and holds its counts of reads.
+"""Tells observers when a vault's operations begin and how they end, and holds the vault's counts of reads.
 
 Without an observer, the cost for an operation is one comparison.
 """
@@ -97,7 +97,7 @@ _UNOBSERVED: AbstractContextManager[Step] = nullcontext(_Unobserved())
 
 
 class _Steps:
-    """Tells several observers of one operation."""
+    """Tells several observers about one operation."""
 
     def __init__(self, observers: tuple[Observer, ...], operation: Operation, provider: str | None) -> None:
         self._observers = observers

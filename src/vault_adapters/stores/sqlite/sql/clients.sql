@@ -23,11 +23,11 @@ UPDATE token_vault_client_refusal SET probe_at = :now
 WHERE provider = :provider AND client = :client AND reason = :reason AND opened_at IS NOT NULL AND probe_at IS :seen
 
 -- name: get_client_turn
--- Get the time by which next_turn spaces a client's token requests.
+-- Get the shared time of a client's token requests; next_turn explains this time.
 SELECT free_at FROM token_vault_client_turn WHERE provider = :provider AND client = :client
 
 -- name: put_client_turn
--- Store the time by which next_turn spaces a client's token requests.
+-- Store the shared time of a client's token requests.
 INSERT INTO token_vault_client_turn (provider, client, free_at) VALUES (:provider, :client, :free_at)
 ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
 
