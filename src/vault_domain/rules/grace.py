@@ -15,7 +15,10 @@ _LONG_AGO = timedelta.max / 4
 
 
 def since_first_request(state: RefreshState, now: datetime) -> timedelta:
-    """Return the time since the first request whose outcome may be unknown; if it is not known, a very long time."""
+    """Return the time since the first request whose outcome may be unknown.
+
+    If the time of that request is not known, return a very long time.
+    """
     if state.sent_at is None or was_set_back(state.sent_at, now):
         return _LONG_AGO
     return max(timedelta(0), now - state.sent_at)
@@ -49,7 +52,7 @@ def listening_time(rotation: Rotation, since_first: timedelta, timing: RefreshTi
 
 
 def useless_grace(rotation: Rotation, timing: RefreshTiming) -> str | None:
-    """Return why a grace period is too short to be used, with the numbers; None if it can be used, or there is none."""
+    """Return why a grace period is too short to be used; None if it can be used, or if there is no grace period."""
     if rotation.kind is not RotationKind.GRACE or may_repeat(rotation, timedelta(0), timing):
         return None
     period, deadline = rotation.grace_period.total_seconds(), timing.deadline.total_seconds()

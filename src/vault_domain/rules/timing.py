@@ -14,8 +14,8 @@ class RefreshTiming:
 
     Attributes:
         deadline: longest time that a caller waits for the provider.
-        quiescence: waiting time after an unknown outcome, unless the provider accepts a used credential again, because
-            it does not rotate credentials, or because the grace period has not ended.
+        quiescence: waiting time after an unknown outcome, if the rotation policy is strict, or if the grace period is
+            over or too short to present the credential again.
         commit_budget: time reserved for storing the answer.
         slack: longest time between claim and request. If more time has passed, the provider is not called, because the
             rest of the lease is shorter than deadline plus commit budget.

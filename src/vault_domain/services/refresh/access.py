@@ -72,9 +72,9 @@ _MOST_LEASES = 3
 """Longest time that a caller waits for other attempts, as a number of leases."""
 
 _MOST_ATTEMPTS = 2
-"""Largest number of attempts with an answer for one caller.
+"""Largest number of attempts for one caller, counting only attempts that the provider answered.
 
-A second one follows if the first answer was overtaken by another change, or if its access token has already expired.
+A second attempt follows if the first answer was overtaken by another change, or its access token has already expired.
 """
 
 
