@@ -72,7 +72,7 @@ class PostgresTokenRepository:
     Args:
         database: runs the statements.
         queries: the statements. A statement that stores a value sets the account's due time: the value's expiry minus
-            its lead, or its ``due_in`` after the storing if that is earlier. An earlier due time of the account stays.
+            its lead, or the time of storing plus its ``due_in``, whichever is earlier; an even earlier due time stays.
         waking: the same statements for a value from which no due time follows. A statement that stores such a value
             makes its account due now.
     """
@@ -121,7 +121,7 @@ class PostgresTokenRepository:
     async def report_rejected(
         self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> Change[MarkOutcome]:
-        """Note that a resource rejected exactly this value."""
+        """Record that a resource rejected exactly this value."""
         return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:

@@ -95,7 +95,7 @@ class SqliteTokenRepository:
     async def report_rejected(
         self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> Change[MarkOutcome]:
-        """Note that a resource rejected exactly this value."""
+        """Record that a resource rejected exactly this value."""
         return await self._database.transact(
             lambda transaction: report_rejected(transaction, self._queries, ref, error_code, window, actor)
         )
@@ -233,7 +233,7 @@ class SqliteTokenRepository:
 
 
 def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:
-    """Return the token of a key from its row. Of several rows none is used, because at most one is the key's own."""
+    """Return the token of a key from its row; several rows give a `DamagedToken`, because only one can be the key's."""
     if len(rows) > 1:
         return DamagedToken(key, WRONG_ROW)
     return next((stored_token(row, key) for row in rows), None)
