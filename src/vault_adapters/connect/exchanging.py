@@ -73,7 +73,7 @@ def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
 
 
 def _refusal(error: VaultError) -> VaultError:
-    """Return the error for a code that was not exchanged, made from the error of a refresh with the same answer."""
+    """Return the error of the exchange; ``error`` is the error that the same answer would mean for a refresh."""
     if isinstance(error, ReauthorizationRequiredError):
         return AuthorizationRefusedError(reason=error.reason)
     if isinstance(error, ProviderConfigurationError):

@@ -94,7 +94,8 @@ class TokenVault:
             key: the key to store the value under.
             value: the plaintext value, 1 byte to 64 KiB of UTF-8.
             expires_at: expiry, zone-aware; None clears the stored expiry. For an access token, None means the expiry in
-                its JWT, or else the provider's default lifetime. More than 100 years ahead counts as 100 years ahead.
+                its JWT, or else the provider's default lifetime. An expiry more than 100 years ahead is stored as
+                100 years ahead.
             scopes: the scopes; None clears the stored scopes.
             expected_generation: the generation that must be stored (0: nothing); None: any.
 

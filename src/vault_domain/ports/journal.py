@@ -25,8 +25,8 @@ class JournalEntry:
         attempt: the attempt that got the answer.
         writes: the sealed tokens of the answer.
         actor: who asked for the refresh, for the audit log.
-        problem: error code with which the commit marks the spent credential invalid, if the refresh token that
-            replaced it cannot be stored; else None.
+        problem: None, or an error code if the refresh token that replaced the spent credential cannot be stored. The
+            commit then marks the spent credential invalid with this code.
         seal: proves that the entry is as the vault wrote it; None before the entry is sealed.
     """
 

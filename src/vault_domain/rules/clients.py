@@ -133,8 +133,8 @@ def holds_back(record: ClientRecord, account: Account, code: str | None) -> bool
     """Return whether a pause that concerns an account's credential holds the account back.
 
     A mass rejection holds back only accounts that were rejected during it. The grant of any other account may be alive,
-    and nobody but the provider can tell. If such an account is rejected too, its credential is spared and the account
-    is held back from then on. So a mass rejection costs one more request for each account at most.
+    and nobody but the provider can tell. If such an account is rejected too, its credential is not condemned, and the
+    account is held back from then on. So a mass rejection costs one more request for each account at most.
 
     Args:
         record: the pause.
@@ -145,7 +145,7 @@ def holds_back(record: ClientRecord, account: Account, code: str | None) -> bool
 
 
 def _was_refused(record: ClientRecord, account: Account, code: str | None) -> bool:
-    """Return whether an account was refused lately, or was spared by a mass rejection."""
+    """Return whether an account was refused lately, or was rejected during a mass rejection and not condemned."""
     is_spared = record.scope.reason == MASS_REJECTION and code in CLIENT_REASONS
     return is_spared or mark_of(account) in record.marks
 

@@ -1,4 +1,4 @@
-"""Decides how long an account waits after definite refusals, and when its credential counts as exhausted.
+"""Decides how long an account waits after a failed refresh, and when its credential counts as exhausted.
 
 A definite refusal is an answer in which the provider refuses the request of one account, but which does not say that
 the credential is invalid. Examples are an error code that no standard defines, a 404, and ``unauthorized_client``. A

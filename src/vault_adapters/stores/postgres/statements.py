@@ -10,9 +10,10 @@ from vault_adapters.stores.postgres.timelines import TIMELINE
 from vault_adapters.stores.queries import Queries, load_queries
 
 _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
-"""The store's time: the clock's if there is one, else the database's, from a function that is not volatile.
+"""The store's time: the time of the store's own clock if it has one, else the database's time.
 
-A volatile function, such as ``clock_timestamp``, would prevent the use of indexes.
+The database's time comes from a function that is not volatile. A volatile function, such as ``clock_timestamp``, would
+prevent the use of indexes.
 """
 
 _DURABLE = """CASE
@@ -34,9 +35,9 @@ _SCHEDULED = """scheduled AS (
     FROM stored s
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at)"""
-"""Sets an account's due time: the value's expiry minus its lead, or ``due_in`` after the storing if that is earlier.
+"""Sets an account's due time: the value's expiry minus its lead, or the time of storing plus ``due_in``.
 
-An earlier due time of the account stays.
+The earlier of the two times is taken. If the account has an earlier due time already, this due time stays.
 """
 
 _WOKEN = """scheduled AS (
@@ -178,7 +179,7 @@ def load_statements(
 ) -> Queries:
     """Return the statements for a schema.
 
-    The latest results are kept, because a program that opens a vault often would fill the same texts in each time.
+    The latest results are kept, so that a program that opens many vaults does not fill in the same texts each time.
 
     Args:
         schema: the schema's name.

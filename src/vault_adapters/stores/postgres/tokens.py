@@ -72,7 +72,7 @@ class PostgresTokenRepository:
     Args:
         database: runs the statements.
         queries: the statements. A statement that stores a value sets the account's due time: the value's expiry minus
-            its lead, or its ``due_in`` after the storing if that is earlier. An earlier due time of the account stays.
+            its lead, or the time of storing plus its ``due_in``, whichever is earlier; an even earlier due time stays.
         waking: the same statements for a value from which no due time follows. A statement that stores such a value
             makes its account due now.
     """

@@ -233,7 +233,7 @@ class SqliteTokenRepository:
 
 
 def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:
-    """Return the token of a key from its row. Of several rows none is used, because at most one is the key's own."""
+    """Return the token of a key from its row; several rows give a `DamagedToken`, because only one can be the key's."""
     if len(rows) > 1:
         return DamagedToken(key, WRONG_ROW)
     return next((stored_token(row, key) for row in rows), None)

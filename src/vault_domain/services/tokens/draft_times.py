@@ -29,7 +29,7 @@ StoreTime = Callable[[], Awaitable[datetime]]
 """Returns the store's time."""
 
 _NEAR = datetime(2126, 1, 1, tzinfo=UTC)
-"""An earlier expiry is less than 100 years ahead of any correct clock, so it is checked without the store's time."""
+"""An expiry before this time is less than 100 years ahead of any correct clock, so the store's time is not needed."""
 
 
 class Draft(Protocol[W_co]):
