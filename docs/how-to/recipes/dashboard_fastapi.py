@@ -44,7 +44,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-# Mounted once, not in the lifespan. The audit log names the operator, from request.user.
+# Mounted once, not in the lifespan: a second lifespan, as in your tests, would mount the pages again.
+# The actor in the audit log is the name of request.user.
 pages = dashboard(lambda: app.state.vault, actions=True)
 doors = [Middleware(AuthenticationMiddleware, backend=Login()), Middleware(OperatorsOnly)]
 app.mount("/ops/vault", Starlette(routes=[Mount("/", pages)], middleware=doors))

@@ -62,7 +62,7 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
     userinfo = None
     if any(place.source == "userinfo" for place in places):
         userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", said.access_token)
-        # OpenID Connect Core 1.0 section 5.3.2: userinfo must have a sub, and it must be that of the id_token.
+        # OpenID Connect Core 1.0 section 5.3.2: the sub of userinfo must be the sub of the id_token.
         if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
     sources = {"answer": said.answer, "id_token": said.claims, "userinfo": userinfo}

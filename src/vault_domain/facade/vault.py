@@ -142,7 +142,7 @@ class TokenVault:
         """Return the tokens that are stored under these keys, at most 10,000.
 
         Raises:
-            DecryptionError: at least one value cannot be decrypted; the error's ``keys`` name all of them.
+            DecryptionError: at least one value cannot be decrypted; the error's ``keys`` name all such values.
         """
         found = await self._services.tokens.get_many(read.as_keys(keys))
         self._services.auditing.read((token.info for token in found.values()), self._actor, self._reason)
@@ -449,9 +449,9 @@ class TokenVault:
     ) -> ImportReport:
         """Store tokens of another system, in batches of a thousand.
 
-        Without ``overwrite``, a repeated import is harmless: the row of a key that holds a token is skipped, because
-        the stored token may have been refreshed since. If several rows have the same key, the row with the latest
-        `updated_at` is stored; if times are equal or missing, the first row.
+        Without ``overwrite``, a repeated import is harmless: a row is skipped if a token is stored under its key,
+        because the stored token may have been refreshed since. If several rows have the same key, the row with the
+        latest `updated_at` is stored; if times are equal or missing, the first row.
 
         Args:
             rows: an `ImportedToken` for each row, or an `ImportFailure` for a row that could not be read.
@@ -463,7 +463,7 @@ class TokenVault:
             progress: called with the counts so far after each batch.
 
         Raises:
-            InvalidInputError: a row has another type; the batches before it are stored.
+            InvalidInputError: a row has neither of the types above; the batches before that row are stored.
         """
         options = ImportOptions(
             read.as_flag(overwrite, "overwrite"), read.as_flag(dry_run, "dry_run"), as_label(source, "source")

@@ -64,7 +64,7 @@ class AuditLog(Protocol):
 
         Args:
             noticed: the events.
-            apart: skip an event if an equal one was stored less than this time before. Events are equal if action,
+            apart: skip an event if an equal one occurred within this time before. Events are equal if action,
                 token key, generation and code are equal. A time may be passed only if all events are
                 ``decryption_failed``. None: append all events.
         """

@@ -229,7 +229,7 @@ class PostgresRefreshLedger:
         others = [write for write in writes if write not in new]
         written: list[tuple[TokenWrite, TokenInfo]] = []
         for write in new:
-            # A missing row cannot be locked, so another writer may insert one now. That value must not be overwritten.
+            # A missing row cannot be locked, so another writer may insert it now. Do not overwrite that writer's value.
             parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
             parameters["action"] = None  # one event tells of all values
             [row] = await transaction.fetch(self._queries["store_new_token"], parameters)

@@ -26,7 +26,7 @@ Progress = Callable[[ImportReport], object]
 _Batch = list[ImportRow]
 _BATCH = 1000
 _ROWS_AT_ONCE = 32
-"""Number of rows to read before yielding to the event loop; this takes about a millisecond."""
+"""Number of rows to read before other tasks may run; reading them takes about a millisecond."""
 
 _MOST_FAILURES = 1000
 
@@ -74,7 +74,7 @@ class ImportService:
             actor: who imports, for the audit log.
 
         Raises:
-            InvalidInputError: ``rows`` is not iterable, or a row has another type.
+            InvalidInputError: ``rows`` is not iterable, or a row is neither a token nor a failure.
         """
         tally = _Tally()
         taker = self._taker(options, actor)
@@ -262,7 +262,7 @@ async def _batches(rows: ImportRows, tasks: Tasks) -> AsyncIterator[_Batch]:
             raise InvalidInputError("rows must be ImportedToken or ImportFailure")
         batch.append(row)
         if len(batch) % _ROWS_AT_ONCE == 0:
-            # Yield while reading a batch; otherwise the concurrent write could not be sent, and other tasks would wait.
+            # Let other tasks run while a batch is read; otherwise the concurrent write could not be sent.
             await tasks.sleep(0)
         if len(batch) == _BATCH:
             yield batch

@@ -172,12 +172,14 @@ class RememberedRows:
         scopes: Sequence[Scope] = (),
         stored: Callable[[T], Iterable[StoredToken]] = lambda _: (),
     ) -> Change[T]:
-        """Do a write of this process: forget the rows that it may change, before and after it, whatever its result.
+        """Await a write of this process, and remember the rows that it stored.
+
+        The rows that the write may change are forgotten before it begins, and again when it has ended or failed.
 
         Args:
             work: the write.
-            keys: keys whose rows it may change.
-            scopes: further rows that it may change.
+            keys: keys whose rows the write may change.
+            scopes: further rows that the write may change.
             stored: returns the rows that the write stored, given its result.
         """
         self._forget_all(keys, scopes)
@@ -187,7 +189,7 @@ class RememberedRows:
         except BaseException as error:
             self._forget_all(keys, scopes)
             if not isinstance(error, (GenerationConflictError, DataKeyInactiveError)):
-                # The result is unknown, also if the caller was cancelled, because the write goes on.
+                # Nobody knows whether the write took effect. If only the caller was cancelled, the write goes on.
                 self._log.doubt([*map(scope_of_key, keys), *scopes])
             raise
         rows = stored(change.result) if len(keys) <= _MOST_AT_ONCE else ()
@@ -259,7 +261,10 @@ class RememberedRows:
         return Reading(row.token, row.time_at(age), is_stale=True)
 
     def may_serve(self, key: TokenKey) -> bool:
-        """Return whether `stale` has an answer; this costs less, because it does not compute the store's time."""
+        """Return whether `stale` has an answer, if the row's age is measured by the monotonic time only.
+
+        This costs less than `stale`, which also asks the clock. So `stale` may still return None.
+        """
         row = self._rows.get(scope_of_key(key))
         if row is None or not may_answer(self._monotonic() - row.since, self._stale_seconds, row.left):
             return False

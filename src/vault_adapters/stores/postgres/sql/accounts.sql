@@ -90,8 +90,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold them. The
--- query does not look for invalid credentials, because their accounts must be connected again.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold these
+-- accounts. The query does not look for invalid credentials, because their accounts must be connected again.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
@@ -155,7 +155,7 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 -- name: lock_account
 -- Lock an account, because two transactions may each delete one of its last two tokens; the later transaction then
 -- sees that no token is left. All transactions lock data keys first, then tokens in the order of their keys, then
--- accounts. The query has a column, because rows without columns are not fetched.
+-- accounts. The query selects a column, because `fetch` returns no rows without columns.
 SELECT true FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 FOR UPDATE
