@@ -24,7 +24,7 @@ _MOST_THREADS = 8
 
 
 class Dump:
-    """An open dump.
+    """An open dump: the tokens to import, from a file or standard input.
 
     Attributes:
         size: size in bytes, or None if unknown.

@@ -1,4 +1,4 @@
-"""Reads the answers of a provider whose profile says where their parts are and what its errors mean."""
+"""Reads a provider's answers by its profile, which says where an answer's parts are and what an error means."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _CODES = {
     "not_now": "temporarily_unavailable",
     "unknown": "server_error",
 }
-"""The registered OAuth code of each meaning. Errors name such codes, and never repeat a provider's own text."""
+"""The registered OAuth code for each `ErrorRule.means`. Errors name this code, never a provider's own text."""
 
 _LONGEST_MESSAGE = 4096
 _LARGEST_NUMBER = 10**100
@@ -147,7 +147,7 @@ def _text(value: Any) -> str | None:
 
 
 def _found(members: Mapping[str, Any], path: str) -> Any:
-    """Return the member at a path; None if there is none. A member whose own name has dots comes first."""
+    """Return the member at a path, or None. A member whose name equals the whole path is preferred."""
     if path in members:
         return members[path]
     value: Any = members

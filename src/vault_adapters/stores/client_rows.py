@@ -58,9 +58,9 @@ async def rejects_fleet(
 
     Args:
         count: runs a counting statement; its arguments are the statement's name, the scope, the time after which to
-            count, the limit, and further parameters of the statement.
+            count, the largest number to count to, and further parameters of the statement.
         scope: the client whose credentials are rejected.
-        since: the beginning of the window.
+        since: the time after which rejections and successes are counted.
         own: the parameters that name the account that is rejected now. The statement does not count this account;
             this function adds it as one rejection.
         rules: the configured thresholds.

@@ -30,7 +30,7 @@ MEMORY = ":memory:"
 _OLDEST_SQLITE = (3, 37, 0)  # the first version with STRICT tables
 
 DEFAULT_TIMEOUT = timedelta(seconds=5)
-"""Longest wait of a caller for other transactions, and for a query. Both are short, so only a fault takes this long."""
+"""Longest time that a caller waits for other transactions, and for a query. Only a fault makes it wait this long."""
 
 _BUSY_SECONDS = 0.25
 """Time for which SQLite itself waits for another process. It is short, so that each caller's own limit is kept."""
@@ -53,7 +53,7 @@ _SHORT_PATIENCE = "PRAGMA busy_timeout = 2000"
 
 
 class Transaction:
-    """Runs the statements of one write transaction, and holds the time that they share."""
+    """Runs the statements of one write transaction; ``now`` is its time, the same for all of them."""
 
     def __init__(self, connection: aiosqlite.Connection, now: datetime) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""Reports of tokens that a resource rejected, and whether an account is due after its token was marked invalid."""
+"""Cases for reports of rejected tokens, and for whether an account is due after its token was marked invalid."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ class AnswerKeeper:
         await self._confirm_recent()
 
     def reopen(self, account: Account, snapshot: Snapshot) -> bool:
-        """If the store has lost a committed answer of the account, let it wait again, and return True."""
+        """If the store has lost a committed answer of the account, let the answer wait again, and return True."""
         undone = self._recent.undone(account, snapshot)
         if undone is None:
             return False
@@ -309,7 +309,7 @@ class AnswerKeeper:
             await self._remove(each)
 
     async def _confirm_recent(self, *, is_last: bool = False) -> None:
-        """Commit lost answers again; forget the answers that were held long enough, or at any age if ``is_last``.
+        """Commit lost answers again, and forget answers that were held long enough; ``is_last`` forgets newer ones too.
 
         One read of one account returns the store's present timeline. If this read fails, every answer stays held, and
         stays in the journal. An answer that was committed on another timeline also stays, until its commit is confirmed

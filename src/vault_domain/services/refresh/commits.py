@@ -101,7 +101,7 @@ class AnswerCommitter:
         """Seal the answer under the active data key; return None if it can no longer be decrypted.
 
         Call this only after `RefreshLedger.commit` has raised `DataKeyInactiveError`. The ledger raises this error only
-        if the credential of the attempt is still stored, so the answer must still be stored.
+        if the credential of the attempt is still stored, so the answer still has to be stored.
 
         Raises:
             StorageError: the answer does not decrypt, but its data key is not destroyed, so an operator may repair the
