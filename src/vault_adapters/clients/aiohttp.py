@@ -33,7 +33,7 @@ class VaultAuth:
     It is a client middleware: ``aiohttp.ClientSession(middlewares=[VaultAuth(vault, account)])``.
 
     - If a response rejects the token, this class reports the rejection to the vault and sends the request once more
-      with the token that the vault then returns. The vault refreshes at most once.
+      with the token that the vault then returns. For this report, the vault refreshes at most once.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first response.
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
