@@ -148,7 +148,7 @@ class EnvelopeKey:
         return None if isinstance(aead, str) else OpenEnvelope(aead, blob, context)
 
     def _seal(self, plaintext: bytes, context: bytes, random: bytes) -> bytes:
-        """Seal with this salt and nonce (``random``), which must never be used twice; only test vectors fix them."""
+        """Seal with this salt and nonce (``random``), which must never be used twice; only test vectors choose them."""
         state = self._state.copy()
         state.update(random + context + _LENGTH)
         derived = state.finalize()

@@ -202,7 +202,7 @@ class RefreshLedger(Protocol):
     - A stored value with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an imported value,
       ``due_in`` counts from its last refresh, or else from its creation.
     - Several values of one account that are stored together: if one of the two rules above applies to an access token
-      among them, only this access token counts. A value with a ``lead`` is an access token.
+      among them, only this access token counts. Only writes of access tokens have a ``lead``.
     - A stored value to which neither rule applies: now, but only if the account already has a label, a refresh state or
       a schedule.
     - An access token that is marked invalid: now. An access token that is deleted: now, if the account has a row.

@@ -93,4 +93,4 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
 
 
 def no_boot_clock() -> None:
-    """Return None: a store with a clock of its own does not follow steps of the machine's clock."""
+    """Return None: a store whose clock was replaced does not follow steps of the machine's clock."""

@@ -117,7 +117,7 @@ class ClientGuard:
         return int(all(may_probe(record, None, seen.now, self._rules) for record in pauses))
 
     async def succeeded(self, attempt: Attempt) -> None:
-        """Take note that the provider answered with tokens: end all pauses and counts that concern this credential."""
+        """Take note of a success: end all pauses and all counts of refusals that concern the attempt's credential."""
         client = self.clients.of(attempt.account)
         scopes = [scope for scope in self._known(attempt.account.provider) if scope.client == client]
         mismatch = ClientScope(attempt.account.provider, client, CLIENT_MISMATCH)
@@ -145,7 +145,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Longest time without a success, of a fleet or an account, for which a mass rejection spares credentials."""
+        """Time without success, of fleet or account, after which credentials are condemned despite a mass rejection."""
         return self._rules.longest
 
     async def condemn(
@@ -157,10 +157,12 @@ class ClientGuard:
             attempt: the attempt.
             code: the provider's error code, or None.
             actor: who asked for the refresh, for the audit log.
-            is_believed: whether the provider has rejected this credential for so long that no mass rejection spares it.
+            is_believed: whether the provider has rejected this credential for so long that it is condemned even during
+                a mass rejection.
 
         Returns:
-            The verdict; or, if the credential was spared, the reason: `CLIENT_MISMATCH` or `MASS_REJECTION`.
+            The verdict; or, if the client or the provider is at fault, the reason for which the credential was not
+            condemned: `CLIENT_MISMATCH` or `MASS_REJECTION`.
 
         Raises:
             StorageError: the store failed.

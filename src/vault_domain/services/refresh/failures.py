@@ -150,7 +150,7 @@ class FailureRecorder:
     ) -> NothingSent:
         """Condemn the credential and raise the error, unless another writer replaced or deleted the credential.
 
-        A credential is spared if the client or the provider is at fault; the error then says so.
+        The credential is not condemned if the client or the provider is at fault; the error then says so.
         """
         longest = self._guard.longest
         # Only a run of rejections that condemned nothing is compared with ``longest``. The run of an exhausted

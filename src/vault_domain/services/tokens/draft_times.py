@@ -70,7 +70,7 @@ async def in_time(drafts: Sequence[Draft[W]], policy: RefreshPolicy, store_time:
 
     An access token without a given expiry or lifetime gets the times in its JWT, or else the provider's default
     lifetime. The default lifetime of an imported token counts from its last refresh, or else from its creation, or else
-    from the import.
+    from its last change, or else from the import.
 
     Args:
         drafts: the values to store.

@@ -18,8 +18,7 @@ audited AS (
 SELECT data_key_id, now FROM destroyed ORDER BY data_key_id
 
 -- name: count_tenant_accounts
--- Count a tenant's accounts, which are those that hold a token. Its data keys are destroyed by now, so no account
--- can be added.
+-- Count a tenant's accounts that have a token. The tenant's data keys are destroyed by now, so no token can be added.
 SELECT count(*) FROM (SELECT DISTINCT provider, identifier FROM {{schema}}.token WHERE tenant_id = %(tenant_id)b) a
 
 -- name: delete_tenant_wraps

@@ -232,9 +232,9 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete the wraps of data keys under one master key. A wrap is deleted only if the data key's given wrap under the
--- active master key is stored unchanged. The statement locks the data keys first, to avoid a deadlock with an erasure.
--- Then it locks the active master key, so that this key stays active until the commit.
+-- Delete the wraps of data keys under the replaced master key. Such a wrap is deleted only if the given wrap of the
+-- same data key is stored unchanged and its master key is active. The statement locks the data keys first, to avoid a
+-- deadlock with an erasure. Then it locks the active master key, so that this key stays active until the commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])

@@ -1,3 +1,6 @@
+-- Statements for tables that Citus distributes. They replace statements of the same name in the folder sql, or are
+-- added to that folder's statements.
+
 -- name: list_tenants
 -- List tenants that have tokens, after a tenant. Citus runs the query with its order and limit on each shard. Then it
 -- merges the rows of all shards, and applies the order and the limit to them again.
@@ -51,14 +54,14 @@ DELETE FROM {{schema}}.audit_event
 WHERE tenant_id = %(tenant_id)b AND action NOT IN ('tenant_erased', 'data_key_destroyed')
 
 -- name: hold_data_keys
--- Lock those of a tenant's given data keys that are active, until the transaction ends.
+-- Of a tenant's given data keys, lock the active ones, until the transaction ends.
 SELECT true FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
 ORDER BY data_key_id
 FOR SHARE
 
 -- name: hold_lasting_data_keys
--- Lock those of a tenant's given data keys that are not destroyed, until the transaction ends.
+-- Of a tenant's given data keys, lock the ones that are not destroyed, until the transaction ends.
 SELECT true FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state <> 'destroyed'
 ORDER BY data_key_id
@@ -201,7 +204,8 @@ WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
 RETURNING %(now)b::timestamptz
 
 -- name: renew_account
--- Let the attempt's own lease end later. The new end is computed from parameters alone.
+-- Let the attempt's own lease end later. The new end is computed from parameters, because Citus allows only immutable
+-- functions in CASE.
 UPDATE {{schema}}.account a SET
     lease_until = c.lease_until,
     due_at = CASE WHEN a.due_at = a.lease_until THEN c.lease_until ELSE a.due_at END
@@ -245,7 +249,7 @@ FROM held h
 WHERE a.tenant_id = h.tenant_id AND a.provider = %(provider)b AND a.identifier = h.identifier
 
 -- name: fail_account
--- Record that the attempt failed. The times are computed from parameters alone.
+-- Record that the attempt failed. The times are computed from parameters; see renew_account.
 WITH failed AS (
     UPDATE {{schema}}.account SET
         lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
