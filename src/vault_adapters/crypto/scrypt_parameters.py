@@ -24,8 +24,8 @@ _SALT = re.compile(r"[0-9a-f]{64}\Z")
 class ScryptParameters:
     """The parameters of scrypt.
 
-    Values out of range are refused, because with a huge cost, which somebody wrote into the row, a vault would not open
-    for a long time.
+    Values out of range are refused. Otherwise, somebody could write a huge cost into the row, and opening a vault would
+    take very long.
 
     Attributes:
         log2_n: the cost, 14 to 18; scrypt needs 2^(log2_n + 10) bytes of memory.

@@ -1,4 +1,4 @@
-"""Marks on stored values: invalid, suspect, or noted as expiring soon."""
+"""Marks stored values as invalid or suspect, and notes refresh tokens that expire soon."""
 
 from datetime import timedelta
 from typing import Any

@@ -66,7 +66,10 @@ class RecentAnswers:
         return next((recent.held.account for recent in self._recent.values()), None)
 
     def undone(self, account: Account, snapshot: Snapshot) -> Held | None:
-        """Return an answer whose commit the store has lost, because the credential that it replaced is stored again."""
+        """Return an answer whose commit the store has lost, or None.
+
+        The loss shows in the snapshot: the credential that the answer replaced is stored again.
+        """
         if account not in self._of or snapshot.record is None:
             return None
         stored = {TokenRef.of(info) for info in snapshot.record.tokens.values()}
@@ -97,7 +100,7 @@ class RecentAnswers:
         """Return the answers that have been held long enough, and hold them no longer.
 
         Args:
-            timeline: the store's timeline, read at ``now`` or later; a commit under this timeline is not lost.
+            timeline: the store's timeline, read after ``now`` was taken; a commit under this timeline is not lost.
             now: return the answers whose hold ends by this time; infinity: all answers of the timeline.
         """
         ended = [each.held for each in self._recent.values() if each.timeline == timeline and each.until <= now]

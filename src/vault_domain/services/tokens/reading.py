@@ -203,9 +203,9 @@ def _by_question(
 ) -> dict[TokenKey, StoredToken | DamagedToken]:
     """Return the rows by requested key.
 
-    If there is a row whose key was not requested, it has taken the place of a requested key's row, and does not tell
-    which. Then each requested key without a row gets an error instead of counting as not stored. If there is such a row
-    although every requested key has one, all requested keys get an error.
+    A row whose key was not requested has taken the place of a requested key's row, and nobody can tell which key that
+    is. So each requested key without a row gets an error instead of counting as not stored. If every requested key has
+    a row nevertheless, all requested keys get an error.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):

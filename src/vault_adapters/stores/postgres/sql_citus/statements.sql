@@ -313,9 +313,10 @@ WHERE s.stored_generation > 0
 
 -- name: get_token_alone
 -- Get one token by its key without the time of its last use; no row if there is no token. See get_last_use. The module
--- `citus_tokens` checks the sizes of the values. If a test has given the vault a clock, the module also replaces
--- statement_timestamp() by that clock's time. No column may be an expression with a parameter, because Citus would
--- evaluate it itself, and then write all parameters into the text that it sends.
+-- `citus_tokens` treats values that are too large as damaged, as other statements do in SQL. No column may be an
+-- expression with a parameter, because Citus would evaluate it itself, and then write all parameters into the text that
+-- it sends. So if a test has given the vault a clock, `citus_tokens` replaces statement_timestamp() by that clock's
+-- time.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
