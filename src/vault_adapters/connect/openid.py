@@ -71,9 +71,9 @@ class Issuers:
         Args:
             name: the issuer identifier.
             client: the HTTP client.
-            newer_than: time of a read whose public keys did not verify a token. If there was no read since, read again,
-                unless that read was less than 30 seconds ago. Else, and if it is None, read again if the last read was
-                an hour ago.
+            newer_than: time of a read whose public keys did not verify a token, or None. If there was no read since,
+                read again, unless that read was less than 30 seconds ago. In all other cases, read again if the last
+                read was at least an hour ago.
 
         Raises:
             ConnectError: its documents cannot be read.

@@ -1,4 +1,8 @@
-"""Raises errors of connecting from a frame that holds no OAuth code, state or token; names the provider in them."""
+"""Prepares the errors that connecting an account raises.
+
+`settling` removes the stack frames that hold an OAuth code, state or token from an error's traceback. `about` adds the
+tenant and the provider to an error.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,9 @@ BROKEN = "connect_broken"
 
 
 def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Make a coroutine function raise without the frames of its callees, which hold the callback's parameters.
+    """Make a coroutine function raise errors without the stack frames of the functions that it calls.
+
+    Those stack frames hold the callback's parameters.
 
     A `VaultError` and a cancellation stay what they are. Any other error may repeat a text of the provider, so it
     becomes a `ConnectError` that names only the class of that error.

@@ -170,7 +170,7 @@ def _seconds(value: Any, unit: float) -> Any:
 
 
 def _epoch(value: Any) -> Any:
-    """Return a time in Unix seconds; it may be given in milliseconds, or as RFC 3339."""
+    """Convert a time to Unix seconds; ``value`` is in seconds, in milliseconds, or a text as in RFC 3339."""
     if isinstance(value, str) and not value.isdecimal():
         try:
             moment = datetime.fromisoformat(value)

@@ -184,7 +184,8 @@ def place_by_key(row: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(place)
 
 
-_KEY_PLACE = len(TOKEN)  # in the rows of a list, the key comes after the token; an itemgetter costs a third of a split
+# In the rows of a list, the key comes after the token. These getters take a third of the time of `LISTED.split`.
+_KEY_PLACE = len(TOKEN)
 _ACCOUNT_OF: Callable[[Sequence[Any]], tuple[str, str]] = itemgetter(_KEY_PLACE + 1, _KEY_PLACE + 3)
 _OWNER_OF: Callable[[Sequence[Any]], tuple[str, str, str]] = itemgetter(_KEY_PLACE, _KEY_PLACE + 1, _KEY_PLACE + 3)
 

@@ -45,10 +45,10 @@ class Snapshot:
         return None if info is None else StoredToken(info, self.sealed[kind])
 
     def undisturbed_since(self, lease: timedelta) -> datetime | None:
-        """Return the time since which nothing has kept the holders of ended leases from storing their answers.
+        """Return the time since which the holders of ended leases could store their answers; None: they always could.
 
-        None: nothing ever has. If the clock steps forward, a lease that began just before the step seems to have ended
-        long ago. It really ends at most ``lease`` after the step.
+        This is `store_since`, or a later time if the clock has stepped. If the clock steps forward, a lease that began
+        just before the step seems to have ended long ago. It really ends at most ``lease`` after the step.
         """
         stepped = None if self.clock_since is None else self.clock_since + lease
         return max((at for at in (self.store_since, stepped) if at is not None), default=None)

@@ -10,7 +10,11 @@ DEFAULT_HOLD = timedelta(seconds=15)
 """Default of `RefreshTiming.hold`; longer than the default of `RefreshTiming.deadline`."""
 
 _SLACK = timedelta(seconds=1)
-"""Longest time by which ``turned_at`` may be later than the ``now`` that was read with it."""
+"""Longest time by which ``turned_at`` may be later than the ``now`` that was read with it.
+
+The store takes ``now`` when a statement begins, and reads ``turned_at`` a moment later. Another process may store
+``turned_at`` in this moment.
+"""
 
 
 def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, now: datetime) -> datetime:

@@ -69,7 +69,8 @@ class PostgresRefreshLedger:
         snapshot = account_snapshot(rows, account)
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
-            # The timeline may have been noted after this snapshot was read, but `turned_at` must not exceed `now`.
+            # The timeline may have been noted long after this snapshot was read. Limit `turned_at` to `now`, because
+            # `settled_at` ignores a `turned_at` that is over a second later than `now`.
             snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
         reachable, unset = self._database.noticed(snapshot.now, asked)
         if reachable is None and unset is None:

@@ -128,7 +128,7 @@ class RewrappingService:
         return max(missing, 0) + sum(counts.wraps.get(key_id, 0) for key_id in await self._previous())
 
     async def _previous(self) -> list[bytes]:
-        """Check that the target is active; return the other master keys that this run is to retire.
+        """Check that the configured master key is active; return the other master keys that this run is to retire.
 
         These are the keys that this process can open, and the keys whose state was set back after their retirement.
         """
@@ -144,7 +144,7 @@ class RewrappingService:
         ]
 
     async def _add_missing(self, run: _Run) -> None:
-        """Wrap data keys that the target does not wrap, until only unreadable data keys lack that wrap."""
+        """Wrap each data key under the configured master key, if that wrap is missing; skip unreadable data keys."""
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = await self._wrapper.make_missing_wrap(record)
@@ -156,12 +156,15 @@ class RewrappingService:
             run.wrapped += await self._rotation.add_wraps(wraps)
 
     async def _delete_wraps(self, master_key_id: bytes, run: _Run) -> None:
-        """Delete each wrap under a previous master key if that wrap and the target's decrypt to the same data key."""
+        """Delete each wrap under a previous master key.
+
+        A wrap is deleted only if it decrypts to the same data key as the wrap under the configured master key.
+        """
 
         async def visit(record: DataKeyRecord) -> PlacedWrap | None:
             mine = next((wrap for wrap in record.wraps if wrap.master_key_id == self._target), None)
             if mine is None:
-                return None  # the data key appeared meanwhile; the next round adds the wrap under the target
+                return None  # the data key appeared meanwhile; the next round adds the missing wrap
             if not await self._wrapper.wraps_agree(record):
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)
