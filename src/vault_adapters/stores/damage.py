@@ -146,7 +146,7 @@ def key_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | No
     """Return the key of a listed row.
 
     Args:
-        columns: the columns `KEY`.
+        columns: the row's tenant, provider, kind and identifier.
         tenant_id: the tenant that was asked for; None: all tenants.
         provider: the provider that was asked for; None: all providers.
 

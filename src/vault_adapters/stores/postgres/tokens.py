@@ -71,8 +71,8 @@ class PostgresTokenRepository:
 
     Args:
         database: runs the statements.
-        queries: the statements. A statement that stores a value sets the account's due time: the value's expiry minus
-            its lead, or the time of storing plus its ``due_in``, whichever is earlier; an even earlier due time stays.
+        queries: the statements. A statement that stores a value sets its account's due time to the earliest of three:
+            the value's expiry minus its lead, the time of storing plus its ``due_in``, and the stored due time.
         waking: the same statements for a value from which no due time follows. A statement that stores such a value
             makes its account due now.
     """

@@ -1,9 +1,9 @@
-"""Follows steps of the machine's clock: it compares the clock with the time since the machine's start.
+"""Finds out by how much the machine's clock was set, so that stored times can be moved by the same amount.
 
-No step changes the time since the start, and only processes of one machine use a SQLite file. So when a refresh writes
-the times of a lease or of a failure, the account's row records the difference between the clock and the time since the
-start. A later reader computes the difference again. If the difference has changed, the clock was set, and the reader
-moves these times by the change.
+A step means that the clock was set. No step changes the time since the machine's start, and only processes of one
+machine use a SQLite file. So when a refresh writes the times of a lease or of a failure, the account's row records the
+difference between the clock and the time since the start. A later reader computes the difference again. If the
+difference has changed, the clock was set, and the reader moves these times by the change.
 """
 
 import os
@@ -43,7 +43,7 @@ class MachineStart:
         """Return the id.
 
         Args:
-            pid: the process, because a child may have a boot clock of its own.
+            pid: the id of this process; a child process may have a boot clock of its own.
             now: monotonic time in seconds.
         """
         kept = self._kept

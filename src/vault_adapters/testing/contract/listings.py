@@ -1,4 +1,4 @@
-"""Lists and their pages: complete, ordered, and stable while other callers write."""
+"""Cases for lists and their pages: complete, ordered, and stable while other callers write."""
 
 from __future__ import annotations
 

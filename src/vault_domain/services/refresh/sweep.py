@@ -47,7 +47,7 @@ _Job = tuple[str, Callable[[], Awaitable[None]]]
 
 
 LONGEST_HOLD = timedelta(minutes=30)
-"""Longest time for which an account is reserved. So an account whose `due_at` is further ahead is not reserved."""
+"""Longest time for which an account is reserved. A reserved account becomes due again within this time."""
 
 
 @define
@@ -126,7 +126,10 @@ class SweepService:
         return self._runner.is_stopped or (should_stop is not None and should_stop())
 
     async def _take(self, provider: str, sweep: _Sweep, wanted: int) -> list[_Job]:
-        """Take the next due accounts of a provider; if there are none, the sweep is finished with the provider."""
+        """Take the next due accounts of a provider.
+
+        If there are none, or no request may be sent to the provider now, the sweep is finished with the provider.
+        """
         position = sweep.positions[provider]
         due: list[DueAccount] = []
         places = await self._runner.guard.places(provider)
@@ -144,7 +147,7 @@ class SweepService:
             del sweep.positions[provider]
             return []
         position.since = due[-1].due_at
-        # Visit an account only once per sweep, because a released account is due again at once.
+        # Visit an account only once per sweep, because an account whose lease was released is due again at once.
         new = [each.account for each in due if each.account not in sweep.seen]
         sweep.seen.update(new)
         return [(provider, partial(self._visit, account, position.rule, sweep)) for account in new]

@@ -30,8 +30,8 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the shared time of a client's token requests until the transaction ends; next_turn explains this time. If no
--- time was stored, store the present time.
+-- Lock the shared time, from which all processes compute when a client's next token request may be sent, until the
+-- transaction ends; next_turn explains this time. If no shared time was stored, store the present time.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
@@ -49,9 +49,9 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
 RETURNING opened_at IS NOT NULL, {{now}}
 
 -- name: count_client_successes
--- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index. An empty
--- client means that the refresher names no client. Then the query counts the tokens of all clients at the provider.
--- The same holds for count_client_rejections and take_back_rejections.
+-- Count the access tokens that a client got after the given time, up to a limit; the query reads the partial index. An
+-- empty client means that the refresher names no client. Then the query counts the tokens of all clients at the
+-- provider. The same holds for count_client_rejections and take_back_rejections.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
@@ -60,7 +60,8 @@ SELECT count(*) FROM (
     LIMIT %(limit)b::bigint) s
 
 -- name: count_client_rejections
--- Count the credentials that the provider rejected after a time, except those of the given account, up to a limit.
+-- Count the credentials that the provider rejected after the given time, except those of the given account, up to a
+-- limit.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
@@ -70,9 +71,9 @@ SELECT count(*) FROM (
     LIMIT %(limit)b::bigint) r
 
 -- name: take_back_rejections
--- Make the credentials valid again that the provider rejected after a time, make their accounts due, and append the
--- events. The code of an event is the cleared error code. Tokens are locked before accounts, both in the order of their
--- keys.
+-- Make the credentials valid again that the provider rejected after the given time, make their accounts due, and append
+-- the events. The code of an event is the cleared error code. Tokens are locked before accounts, both in the order of
+-- their keys.
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier, value_id, error_code FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL

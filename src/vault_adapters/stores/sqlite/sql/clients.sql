@@ -23,7 +23,8 @@ UPDATE token_vault_client_refusal SET probe_at = :now
 WHERE provider = :provider AND client = :client AND reason = :reason AND opened_at IS NOT NULL AND probe_at IS :seen
 
 -- name: get_client_turn
--- Get the shared time of a client's token requests; next_turn explains this time.
+-- Get the shared time, from which all processes compute when a client's next token request may be sent; next_turn
+-- explains this time.
 SELECT free_at FROM token_vault_client_turn WHERE provider = :provider AND client = :client
 
 -- name: put_client_turn
@@ -36,9 +37,9 @@ ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
 DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :client AND reason = :reason
 
 -- name: count_client_successes
--- Count the access tokens that a client got after a time, up to a limit; the query reads the partial index. An empty
--- client means that the refresher names no client. Then all tokens at the provider count, here and in the statements
--- below.
+-- Count the access tokens that a client got after the given time, up to a limit; the query reads the partial index. An
+-- empty client means that the refresher names no client. Then all tokens at the provider count, here and in the
+-- statements below.
 SELECT count(*) FROM (
     SELECT 1 FROM token_vault_token
     WHERE provider = :provider AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
@@ -46,7 +47,7 @@ SELECT count(*) FROM (
     LIMIT :limit)
 
 -- name: count_client_rejections
--- Count the credentials that the provider rejected after a time, except those of one account, up to a limit.
+-- Count the credentials that the provider rejected after the given time, except those of one account, up to a limit.
 SELECT count(*) FROM (
     SELECT 1 FROM token_vault_token
     WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
@@ -63,14 +64,14 @@ WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
         AND (length(:client) = 0 OR client IS NULL OR client = :client))
 
 -- name: find_rejections
--- Find the credentials that the provider rejected after a time.
+-- Find the credentials that the provider rejected after the given time.
 SELECT tenant_id, kind, identifier, generation, error_code FROM token_vault_token
 WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
     AND (length(:client) = 0 OR client IS NULL OR client = :client)
 ORDER BY tenant_id, kind, identifier
 
 -- name: take_back_rejections
--- Make valid again the credentials that the provider rejected after a time.
+-- Make valid again the credentials that the provider rejected after the given time.
 UPDATE token_vault_token SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = :now
 WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
     AND (length(:client) = 0 OR client IS NULL OR client = :client)
