@@ -1,4 +1,7 @@
-"""ClientLedger: counts refusals of OAuth clients, and condemns a credential unless most of its fleet is rejected."""
+"""ClientLedger: counts the refusals that an OAuth client gets from its provider.
+
+It also marks a rejected credential invalid, unless most of the client's fleet is rejected.
+"""
 
 import enum
 from datetime import datetime, timedelta
@@ -31,7 +34,7 @@ class Verdict(enum.Enum):
 
 
 class ClientLedger(Protocol):
-    """Keeps one record per scope. Each method is one transaction.
+    """Keeps one record per `ClientScope`. Each method is one transaction.
 
     A success of a client is an access token that was stored under this client and whose `last_refreshed_at` is set. If
     the scope names no client, every such token of the provider counts.

@@ -23,8 +23,9 @@ _DURABLE = """CASE
 
 A claim, a rotated refresh token, a rejection and an erasure must survive a crash of the server, and a failover to a
 synchronous standby. With ``on``, a commit waits for the server's disk and for the standbys that
-``synchronous_standby_names`` names. Values other than ``off`` and ``local`` wait for both already, so they stay. In a
-subquery, the planner keeps the column, although nothing reads it, because `set_config` is volatile.
+``synchronous_standby_names`` names. Values other than ``off`` and ``local`` wait for both already, so they stay. If
+this expression is a column of a subquery and nothing reads the column, the planner still keeps it, because
+`set_config` is volatile.
 """
 
 _SCHEDULED = """scheduled AS (
@@ -157,7 +158,9 @@ _LIMIT = "%(limit)b::bigint"
 
 
 def planned_once(sql: str, limit: int, now: datetime | None) -> str:
-    """Return the query for a page with its limit as a number; without a clock, also with the database's time.
+    """Return the query for a page with its limit as a number in the text, not as a parameter.
+
+    If ``now`` is None, the query also has ``statement_timestamp()`` in place of the parameter for the time.
 
     The server plans a prepared query again at each call if the generic plan, which serves all parameters, looks more
     expensive than a plan for the given parameters. With an unknown limit or time the generic plan does look so, because

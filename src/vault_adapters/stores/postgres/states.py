@@ -15,7 +15,7 @@ class PostgresStateLedger:
         self._queries = queries
 
     async def now(self) -> datetime:
-        """Return the clock's time, or else the database's."""
+        """Return the time of the store's own clock if it has one, else the database's time."""
         [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
         moment: datetime = now.astimezone(UTC)
         return moment
