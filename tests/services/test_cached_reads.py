@@ -257,10 +257,47 @@ async def test_what_is_handed_out_at_once_is_recorded_once_a_minute(cached):
     assert recorded == [0 * SECOND, 59 * SECOND, 0 * SECOND, 30 * SECOND, 0 * SECOND]
 
 
+async def test_a_use_that_another_one_stands_for_is_recorded_as_soon_as_it_may_be(cached):
+    """A read of the store at 0 s stands for uses until 60 s, whenever the cache answered first."""
+    await stored(cached)
+    cached.rows._cache_seconds = HOUR.total_seconds()
+    await cached.tokens.get(ACCESS, fresh=True)
+    for seconds in (30, 31):
+        cached.clock.advance(seconds * SECOND)
+        cached.tokens.at_hand(ACCESS)
+    await cached.uses.flush()
+    assert (await cached.store.tokens.get(ACCESS)).row.info.last_used_at == cached.clock.now()
+
+
+async def test_a_use_after_the_store_told_the_row_again_is_recorded(cached):
+    await stored(cached)
+    cached.rows._cache_seconds = 2 * HOUR.total_seconds()
+    cached.clock.advance(HOUR / 2)  # the test's clock runs ahead of the monotonic one
+    cached.tokens.at_hand(ACCESS)
+    await cached.tokens.get(ACCESS, fresh=True)
+    cached.clock.advance(120 * SECOND)
+    cached.tokens.at_hand(ACCESS)
+    await cached.uses.flush()
+    assert (await cached.store.tokens.get(ACCESS)).row.info.last_used_at == cached.clock.now()
+
+
+async def test_a_change_that_the_watch_reports_when_asked_counts_for_this_read(cached):
+    await stored(cached)
+
+    class Late(Watch):
+        def is_current(self):
+            cached.rows.row_changed("ann", "")
+            return True
+
+    assert cached.tokens.at_hand(ACCESS) is not None
+    cached.watch.is_current = Late().is_current
+    assert cached.tokens.at_hand(ACCESS) is None
+
+
 async def test_a_use_is_not_computed_twice_within_a_minute(cached):
     await stored(cached)
     recorded = []
-    cached.uses.record = lambda info, now: recorded.append(now)
+    cached.uses.record = lambda info, now: recorded.append(now) is None
     for _ in range(3):
         cached.tokens.at_hand(ACCESS)
     assert len(recorded) == 1

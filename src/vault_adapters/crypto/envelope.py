@@ -64,7 +64,8 @@ class OpenEnvelope:
 
     def __init__(self, aead: AESGCM, blob: bytes, context: bytes) -> None:
         self._aead = aead
-        self._nonce, self._ciphertext, self._bound = blob[_NONCE], blob[_HEADER_SIZE:], blob[:_HEADER_SIZE] + context
+        self._nonce, self._bound = blob[_NONCE], blob[:_HEADER_SIZE] + context
+        self._ciphertext = memoryview(blob)[_HEADER_SIZE:]  # no copy, because the caller keeps the envelope anyway
 
     def plaintext(self) -> bytes | None:
         """Return the plaintext; None if the envelope was changed."""
@@ -93,7 +94,7 @@ class EnvelopeKey:
         ValueError: the key or the id has the wrong size.
     """
 
-    __slots__ = ("_prefix", "_state", "key_id")
+    __slots__ = ("_prefix", "_state", "key_id", "unwrapping")
 
     def __init__(self, key: bytes, key_id: bytes, purpose: Purpose) -> None:
         state = HMAC(key, SHA512()) if len(key) == KEY_SIZE else None
@@ -102,6 +103,8 @@ class EnvelopeKey:
             raise ValueError("a key has 32 bytes and its id 16")
         number, label = purpose.value
         self.key_id = key_id
+        self.unwrapping = object()
+        """Stands for this object: whatever was derived from it remembers this and not the key, which can then end."""
         self._prefix = _MAGIC_VERSION_SUITE + bytes((number,)) + key_id
         self._state = state
         self._state.update(b"".join((_COUNTER, label, b"\x00", self._prefix)))
@@ -187,7 +190,7 @@ class EnvelopeKey:
         raise TypeError("a key cannot be pickled or copied")
 
 
-def _decrypted(aead: AESGCM, nonce: bytes, ciphertext: bytes, bound: bytes) -> bytes | str:
+def _decrypted(aead: AESGCM, nonce: bytes, ciphertext: bytes | memoryview, bound: bytes) -> bytes | str:
     """Return the plaintext, or the name of the failed check.
 
     Args:

@@ -3,12 +3,15 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from vault_adapters.crypto.envelope import EnvelopeKey
 
+_RENEWALS = 20
+"""While renewing a key fails, it is tried this often in the key's time, because each try may ask a key service."""
 
-@frozen
+
+@define(eq=False)
 class _Held:
     key: EnvelopeKey
     until: float
@@ -31,7 +34,8 @@ class KeyCache:
         capacity: largest number of data keys to hold.
         ttl: time to hold a key, in seconds.
         monotonic: a monotonic clock, in seconds.
-        renew: called with a tenant and a key id when `get` returns a key after half of ``ttl``; None: no call.
+        renew: called with a tenant and a key id when `get` returns a key after half of ``ttl``, and again after each
+            twentieth of ``ttl`` as long as the key was not put anew; None: no call.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class KeyCache:
             self._drop(tenant_id, tenant, key_id)
             return None
         if held.renew_at <= now and self._renew is not None:
+            held.renew_at = now + self._ttl / _RENEWALS
             self._renew(tenant_id, key_id)
         self._tenants.move_to_end(tenant_id)
         self.hits += 1

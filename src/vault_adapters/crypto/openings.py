@@ -15,23 +15,26 @@ class HeldOpening:
     """Implements `Opening`: holds the subkeys of a value and its extra members, and no plaintext.
 
     It works only while the keyring holds the very data key that the subkeys were derived from. So nothing decrypts
-    any more after the data key expired, or was forgotten because its tenant was erased.
+    any more after the data key expired, or was forgotten because its tenant was erased. The opening does not hold the
+    data key itself, which would stay in memory as long as the opening.
     """
 
-    __slots__ = ("_extra", "_key", "_keyring", "_tenant_id", "_value")
+    __slots__ = ("_extra", "_key_id", "_keyring", "_tenant_id", "_unwrapping", "_value")
 
     def __init__(
         self, keyring: Keyring, tenant_id: str, key: EnvelopeKey, value: OpenEnvelope, extra: OpenEnvelope | None
     ) -> None:
         self._keyring = keyring
         self._tenant_id = tenant_id
-        self._key = key
+        self._key_id = key.key_id
+        self._unwrapping = key.unwrapping
         self._value = value
         self._extra = extra
 
     def __call__(self) -> tuple[Secret, Secret | None] | None:
         """See `Opening`."""
-        if self._keyring.get_held_key(self._tenant_id, self._key.key_id) is not self._key:
+        key = self._keyring.get_held_key(self._tenant_id, self._key_id)
+        if key is None or key.unwrapping is not self._unwrapping:
             return None
         value = _text(self._value)
         if self._extra is None or value is None:

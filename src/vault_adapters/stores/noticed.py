@@ -23,6 +23,7 @@ from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.observing import ReadCounts
+from vault_domain.services.tokens.change_log import EVERYTHING
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.reading import RowReader
@@ -71,6 +72,7 @@ async def remembering(
     async with AsyncExitStack() as stack:
         if policy.read_cache and isinstance(store, WatchedStore):
             rows.watch_by(await stack.enter_async_context(store.watch(rows)))
+        stack.callback(rows.forget, EVERYTHING)  # a closed vault keeps no subkeys, even if its object stays
         own = noticed(store, rows)
         yield own, RowReader(own.tokens, rows, held, tasks, counts)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import gc
 import os
 import pickle
 from datetime import timedelta
@@ -52,6 +53,11 @@ async def other(repository, master):
 async def seal(cipher, key=KEY, value=VALUE):
     (sealed,) = await cipher.seal([(key, value)])
     return sealed
+
+
+def keys_in_memory(key_id):
+    gc.collect()
+    return sum(type(each) is EnvelopeKey and each.key_id == key_id for each in gc.get_objects())
 
 
 def flipped(blob):
@@ -122,6 +128,20 @@ class TestPlaces:
         opening = cipher.opening(KEY, await seal(cipher))
         cipher.forget_tenant("tenant-1")
         assert opening() is None
+
+    async def test_an_opening_does_not_keep_its_data_key_in_memory(self, cipher):
+        sealed = await seal(cipher)
+        opening = cipher.opening(KEY, sealed)
+        assert opening() == (VALUE, None)
+        assert keys_in_memory(sealed.data_key_id) == 1
+        cipher.forget_tenant("tenant-1")
+        assert (keys_in_memory(sealed.data_key_id), opening()) == (0, None)
+
+    async def test_an_opening_does_not_copy_a_long_value(self, cipher):
+        sealed = await seal(cipher, value=Secret("x" * 60_000))
+        opening = cipher.opening(KEY, sealed)
+        assert opening._value._ciphertext.obj is sealed.blob
+        assert opening() == (Secret("x" * 60_000), None)
 
     async def test_an_opening_shows_no_key_and_is_not_copied(self, cipher):
         opening = cipher.opening(KEY, await seal(cipher))
@@ -254,6 +274,16 @@ class TestRenewing:
         for _ in range(20):
             await asyncio.sleep(0)
         return value
+
+    async def test_a_key_service_that_fails_is_not_asked_for_each_use(self, cipher, repository, master, seconds):
+        sealed = await seal(cipher)
+        seconds.now += TTL.total_seconds() / 2
+        master.switch_off()
+        asked = repository.calls.count("data_key")
+        for _ in range(50):
+            seconds.now += 1
+            assert await self.used(cipher, sealed) == VALUE
+        assert 3 <= repository.calls.count("data_key") - asked <= 4
 
     async def test_after_half_of_its_time(self, cipher, master, seconds):
         sealed = await seal(cipher)

@@ -285,3 +285,14 @@ async def test_a_writer_that_began_before_the_listener_is_waited_for(url, make_c
                 assert not watch_of(vault).is_current()
                 await raw.rollback()
                 await eventually(watch_of(vault).is_current)
+
+
+async def test_a_closed_vault_remembers_nothing(database, make_config):
+    async with cached_vault(make_config(database, read_cache=LONG)) as vault:
+        await vault.store_token(ACCESS, "value")
+        assert (await value_of(vault), await value_of(vault)) == (("value", "valid"),) * 2
+        rows = vault._services.tokens._reader._rows
+        assert len(rows) == 1
+    assert len(rows) == 0
+    with pytest.raises(StorageError):
+        await vault.get_token(ACCESS)

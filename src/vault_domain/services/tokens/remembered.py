@@ -229,11 +229,11 @@ class RememberedRows:
         Args:
             place: the `scope_of_key` of the reader's key.
         """
-        row = self._rows.get(place)
-        if row is None or not self._cache_seconds:
+        if not self._cache_seconds:
             return None
-        is_told = self._watch is not None and self._watch.is_current()
-        if row.epoch != self._epoch:
+        is_told = self._watch is not None and self._watch.is_current()  # a watch may report changes in this call
+        row = self._rows.get(place)
+        if row is None or row.epoch != self._epoch:
             return None
         age = self._age(row)
         if not may_answer(age, self._cache_seconds if is_told else self._unwatched_seconds, row.left):

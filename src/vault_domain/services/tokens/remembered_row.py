@@ -41,12 +41,13 @@ class RememberedRow:
     was_used: bool = False
     opening: Opening | None = None
     _fresh: float | None = None
-    _use_noted: float = -math.inf
+    _use_recorded: float = -math.inf
 
     def confirm(self, store_time: datetime, since: float, epoch: int) -> None:
         """Remember that the store has returned the same row again."""
         self.store_time, self.since, self.epoch = store_time, since, epoch
         self.left, self.was_used, self._fresh = time_left(self.token, store_time), False, None
+        self._use_recorded = -math.inf  # ages count anew
 
     def time_at(self, age: float) -> datetime:
         """Return the store's time at an age of this row in seconds."""
@@ -61,13 +62,10 @@ class RememberedRow:
             self._fresh = fresh_for(self.token.info, self.store_time, policy)
         return age < self._fresh
 
-    def notes_use(self, age: float, apart: float) -> bool:
-        """Return whether to record a use at this age, and if so, note its time.
+    def is_use_due(self, age: float, apart: float) -> bool:
+        """Return whether a use at this age may be recorded: none was within the ``apart`` seconds before."""
+        return self.since + age - self._use_recorded >= apart
 
-        A use is recorded if the last recorded use was at least ``apart`` seconds before it.
-        """
-        moment = self.since + age
-        if moment - self._use_noted < apart:
-            return False
-        self._use_noted = moment
-        return True
+    def use_recorded(self, age: float) -> None:
+        """Note that a use at this age was recorded."""
+        self._use_recorded = self.since + age

@@ -134,8 +134,8 @@ class TokenService:
         token = self._opener.open_remembered(row)
         if token is not None:
             self._reader.counts.cache += 1
-            if row.notes_use(age, RESOLUTION_SECONDS):
-                self._uses.record(token.info, row.time_at(age))
+            if row.is_use_due(age, RESOLUTION_SECONDS) and self._uses.record(token.info, row.time_at(age)):
+                row.use_recorded(age)
         return token
 
     @_unless_overtaken
