@@ -234,7 +234,8 @@ SELECT count(*) FROM added
 -- name: delete_wraps
 -- Delete data keys' wraps under the replaced master key. Such a wrap is deleted only if the given wrap of the same data
 -- key is stored unchanged and the master key of the given wrap is active. The statement locks the data keys first, to
--- avoid a deadlock with an erasure. Then it locks the active master key, so that this key stays active until the commit.
+-- avoid a deadlock with an erasure. Then it locks the active master key, so that this master key stays active until the
+-- commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])

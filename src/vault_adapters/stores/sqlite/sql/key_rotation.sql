@@ -167,8 +167,8 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under the replaced master key, if the given wrap of the same data key is stored unchanged and
--- the master key of the given wrap is active.
+-- Delete a data key's wrap under the replaced master key, if the given wrap of the same data key is stored unchanged
+-- and the master key of the given wrap is active.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')
