@@ -138,8 +138,9 @@ class VaultConfig:
         refresh_deadline: longest time that a caller waits for a provider.
         answer_deadline: time after ``refresh_deadline`` for which the vault still waits for the provider's answer, to
             store it, although no caller waits any more; at most five minutes.
-        quiescence: waiting time after an unknown outcome, for providers with a strict rotation policy, and for
-            providers whose grace period is over, or too short to present the credential again.
+        quiescence: waiting time after an attempt with an unknown outcome, if the provider's rotation policy is strict.
+            At a provider with a grace period, the vault waits for this time too if the grace period of the credential
+            that was presented is over, or if too little of the grace period is left for another request.
         hold_answers: time for which a provider's answer that replaced the credential stays in memory, and in the
             journal, after the database has stored the answer, so that the vault can store it again if a failover loses
             it. For the same time after a failover, the vault presents no refresh token of a provider with a strict

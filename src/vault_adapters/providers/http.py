@@ -217,7 +217,7 @@ def body_matters(status: int) -> bool:
 
 @asynccontextmanager
 async def opened(client: HttpClient | None) -> AsyncIterator[Any]:
-    """Yield a client: the given one, which stays open, or a new one that is closed."""
+    """Yield the given client, which stays open. If none is given, yield a new one and close it at the end."""
     if client is not None:
         yield client
         return

@@ -112,7 +112,7 @@ class AsyncioTasks:
     async def in_turn(
         self, group: Hashable, member: Hashable, work: Callable[[], Awaitable[T]], *, most: int, choose: Choose
     ) -> T:
-        """Wait for one of the group's ``most`` turns, then run ``work``; see `Turns`."""
+        """Wait for a turn of the group, then run ``work``; see `Turns`."""
         if group not in self._turns:
             self._turns[group] = Turns(most, choose)
         return await self._turns[group].run(member, work)

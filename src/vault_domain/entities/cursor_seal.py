@@ -22,9 +22,9 @@ _LAST_DIGITS = b"._"
 class CursorSeal:
     """Turns positions into cursors that show nothing about the position, and back.
 
-    A cursor consists of a keyed hash of listing and position, and of the position itself, which is encrypted with a key
-    stream made from this hash. So one event has different cursors in a tenant's listing and in that of all tenants.
-    An invented cursor is refused, and so is a cursor of another listing.
+    A cursor consists of a keyed hash of listing and position, and of the encrypted position. The position is encrypted
+    with a key stream, which is made from a secret key and this hash. So one event has different cursors in a tenant's
+    listing and in the listing of all tenants. An invented cursor is refused, and so is a cursor of another listing.
 
     Args:
         material: bytes that belong to one vault and that tenants do not know.

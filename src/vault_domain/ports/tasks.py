@@ -84,7 +84,10 @@ class Tasks(Protocol):
     async def in_turn(
         self, group: Hashable, member: Hashable, work: Callable[[], Awaitable[T]], *, most: int, choose: Choose
     ) -> T:
-        """Wait for one of the group's ``most`` turns, then run ``work``.
+        """Wait for a turn of the group, then run ``work``.
+
+        A group has ``most`` turns. A call of `in_turn` has one turn while its ``work`` runs. When ``work`` has ended or
+        failed, the turn is free again, and another call may take it.
 
         ``choose`` chooses the member of the group that takes the next turn; calls of one member run in their order. All
         calls of a group must pass the same ``most`` and ``choose``.

@@ -193,7 +193,7 @@ class RefreshService:
         return await self._share(demand.replaced, info.key.account, _Caller(demand, actor), math.inf)
 
     async def _share(self, key: Hashable, account: Account, caller: _Caller, end: float) -> Token:
-        """Obtain a token by the monotonic time ``end``, in a call that all callers with the same ``key`` share."""
+        """Return a token before the monotonic time ``end``, from a call that callers with the same ``key`` share."""
         dies = self._old_token_dies(account)
         reserve = 0.0 if dies else min(_LAST_LOOK, (end - self._tasks.monotonic()) / 4)
         found: UsableToken | None = None

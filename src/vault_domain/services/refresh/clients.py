@@ -39,7 +39,7 @@ _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
 
 _SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", "unauthorized_client"})
-"""Codes that do not condemn a credential of another client, because that client may still be able to use it."""
+"""Codes that do not condemn a credential of another client than the configured one: its own client may still use it."""
 
 
 @frozen
@@ -54,9 +54,9 @@ class _Seen:
 class ClientGuard:
     """Admits attempts, and takes note of refusals and successes.
 
-    A process reads the records of a provider only before an attempt or a batch of a sweep, and relies on them for up to
-    5 seconds. It reads them again sooner if it has changed a record since. While it knows of a pause, it reads them
-    before each batch.
+    A provider's records hold its pauses, and the refusals that are counted. A process reads these records only before
+    an attempt or a batch of a sweep, and relies on them for up to 5 seconds. It reads them again sooner if it has
+    changed a record since. While it knows of a pause, it reads them before each batch.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Time without success, of fleet or account, after which credentials are condemned despite a mass rejection."""
+        """Time without a success of fleet or account until credentials are condemned despite a mass rejection."""
         return self._rules.longest
 
     async def condemn(

@@ -26,8 +26,8 @@ class RememberedRow:
         left: seconds from ``store_time`` until the token expires; infinity if it does not expire.
         epoch: see `Ticket`.
         mark: see `ChangeWatch.mark`.
-        was_used: whether the row answered a reader since it was last moved to the end of the memory. `RememberedRows`
-            forgets unused rows, beginning with the first one.
+        was_used: whether the row answered a reader since `RememberedRows` last moved the row to the end of its list. To
+            make room, `RememberedRows` forgets the first row that is unused.
         opening: decrypts the value again; None until the row has answered a reader without a query.
     """
 

@@ -207,8 +207,8 @@ LIMIT %(limit)b::bigint
 
 -- name: add_wraps
 -- Store missing wraps of data keys under the active master key, except for destroyed data keys. It locks data keys and
--- then the master key FOR SHARE, which keeps the master key active until the commit. A master key that is active
--- although the audit log says otherwise does not count.
+-- then the master key FOR SHARE, which keeps the master key active until the commit. A master key does not count as
+-- active if the audit log contradicts its state.
 WITH kept AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
@@ -232,9 +232,10 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete the wraps of data keys under the replaced master key. Such a wrap is deleted only if the given wrap of the
--- same data key is stored unchanged and its master key is active. The statement locks the data keys first, to avoid a
--- deadlock with an erasure. Then it locks the active master key, so that this key stays active until the commit.
+-- Delete data keys' wraps under the replaced master key. Such a wrap is deleted only if the given wrap of the same data
+-- key is stored unchanged and the master key of the given wrap is active. The statement locks the data keys first, to
+-- avoid a deadlock with an erasure. Then it locks the active master key, so that this master key stays active until the
+-- commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])
