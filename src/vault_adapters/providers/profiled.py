@@ -47,7 +47,7 @@ class ProfileRefresher(OAuth2Refresher):
     Attributes:
         profile: the provider's profile.
         fixed: values of the profile's variables; all accounts share these values.
-        finder: the host's callable that returns values for an account, or None.
+        finder: the host's callable that returns an account's values of the profile's variables; None: there is none.
     """
 
     profile: Profile = field(repr=lambda profile: repr(profile.name))
@@ -142,7 +142,7 @@ class ProfileKeyRefresher(KeyRefresher):
         auth_method: how the client id and secret are sent, if the API key consists of these.
         scopes: the scopes to request.
         fixed: values of the profile's variables; all accounts share these values.
-        finder: the host's callable that returns values for an account, or None.
+        finder: the host's callable that returns an account's values of the profile's variables; None: there is none.
         client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
     """
 

@@ -41,9 +41,9 @@ class Call(Generic[V, T]):
 
     Args:
         method: the method, or a function.
-        target: returns the method's first argument.
-        args: its further arguments.
-        kwargs: its keyword arguments.
+        target: given the vault, returns the method's first argument, such as the vault itself or its ``keys``.
+        args: the method's further arguments.
+        kwargs: the method's keyword arguments.
         name: the name of the public method that the host called, such as ``keys.status``; None: the name of ``method``.
     """
 

@@ -34,7 +34,7 @@ class TokenVault:
 
     A key reaches only its own tenant's tokens. Every method may raise `InvalidInputError` (nothing was done) and
     `StorageError`. Methods that encrypt or decrypt a value may also raise `KeyUnavailableError`, `ConfigurationError`
-    (the key service refuses permanently) and `DecryptionError` (the tenant's data key was changed).
+    (the key service refuses permanently) and `DecryptionError` (somebody tampered with the tenant's stored data key).
     """
 
     __slots__ = ("_actor", "_reason", "_services")
@@ -93,11 +93,12 @@ class TokenVault:
         Args:
             key: the key to store the value under.
             value: the plaintext value, 1 byte to 64 KiB of UTF-8.
-            expires_at: expiry, zone-aware; None clears the stored expiry. For an access token, None means the expiry in
-                its JWT, or else the provider's default lifetime. An expiry more than 100 years ahead is stored as
-                100 years ahead.
+            expires_at: expiry, zone-aware; None clears the stored expiry. For an access token, however, None means the
+                expiry in the value if the value is a JWT, or else the end of the provider's default lifetime. An expiry
+                more than 100 years ahead is stored as 100 years ahead.
             scopes: the scopes; None clears the stored scopes.
-            expected_generation: the generation that must be stored (0: nothing); None: any.
+            expected_generation: store only if the value stored now has this generation; 0: only if nothing is stored;
+                None: in any case.
 
         Raises:
             GenerationConflictError: another generation is stored.

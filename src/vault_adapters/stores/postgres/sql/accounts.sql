@@ -153,9 +153,9 @@ UPDATE {{schema}}.account SET
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: lock_account
--- Lock an account, because two transactions may each delete one of its last two tokens; the later transaction then
--- sees that no token is left. All transactions lock data keys first, then tokens in the order of their keys, then
--- accounts. The query selects a column, because `fetch` returns no rows without columns.
+-- Lock an account, because two transactions may each delete one of its last two tokens at the same time. With the lock,
+-- the later transaction sees that no token is left. All transactions lock data keys first, then tokens in the order of
+-- their keys, then accounts. The query selects a column, because `fetch` returns no rows without columns.
 SELECT true FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 FOR UPDATE
