@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from attrs import evolve
 from tests.contract.stores import check_postgres_idle, open_postgres
 from tests.support.prepared_schemas import PreparedSchemas
 
@@ -137,3 +138,13 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCa
             assert (await vault.audit_events()).items == ()
         [event] = (await vault.audit_events()).items
         assert (event.action, event.generation) == (AuditAction.TOKEN_STORED, 1)
+
+    async def test_stores_at_the_same_moment_go_one_by_one(self, store, vault, seeming_schemas, lent):
+        """A statement about several tenants would go to several nodes."""
+        await vault.store_token(ACCESS, "v")
+        sealed = (await store.tokens.get(ACCESS)).row.sealed
+        keys = [evolve(ACCESS, identifier=f"v{number}") for number in range(9)]
+        await asyncio.gather(*(store.tokens.store([TokenWrite(key, sealed)], actor=None) for key in keys))
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as other:
+            found = await (await other.execute(f"SELECT count(DISTINCT xmin::text) FROM {lent}.token")).fetchall()
+        assert found == [(10,)]

@@ -1,8 +1,8 @@
-"""Batched reads: one query serves all reads that begin in the same tick of the event loop."""
+"""Batched reads: one query serves all reads that begin in the same tick; and what all batches share."""
 
 import asyncio
 import copy
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
@@ -50,10 +50,7 @@ class ReadBatcher(Generic[K, V]):
             ConfigurationError: this is not the event loop on which the batcher was made.
             VaultError: the read failed; any other error becomes a `StorageError`.
         """
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
-        future: asyncio.Future[V] = loop.create_future()
+        future: asyncio.Future[V] = own_loop(self._loop).create_future()
         self._waiting.append((key, future))
         self._start()
         return await future
@@ -94,7 +91,7 @@ async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: 
     try:
         values = await read([key for key, _ in wanted])
     except BaseException as error:
-        _fail([future for _, future in wanted], error)
+        fail([future for _, future in wanted], error)
         if not isinstance(error, Exception):
             raise
         return
@@ -103,22 +100,41 @@ async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: 
             future.set_result(value)
 
 
-WRONG_LOOP = "this vault was opened on another event loop; open one vault per event loop"
+_WRONG_LOOP = "this vault was opened on another event loop; open one vault per event loop"
 
 
-def _fail(futures: Sequence[asyncio.Future[V]], error: BaseException) -> None:
+def own_loop(expected: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    """Return the running event loop.
+
+    Raises:
+        ConfigurationError: it is not the expected one.
+    """
+    loop = asyncio.get_running_loop()
+    if loop is not expected:
+        raise ConfigurationError(_WRONG_LOOP, code="wrong_event_loop")
+    return loop
+
+
+def fail(futures: Iterable[asyncio.Future[V]], error: BaseException, *, work: str = "read") -> None:
+    """Give each waiting caller its own copy of an error.
+
+    Args:
+        futures: those for which the callers wait; the error is not given to those that are done.
+        error: what went wrong.
+        work: what failed, for the message of an error that is not the vault's.
+    """
     for future in futures:
         if not future.done():
-            future.set_exception(_copy(error))
+            future.set_exception(_copy(error, work))
 
 
-def _copy(error: BaseException) -> Exception:
+def _copy(error: BaseException, work: str) -> Exception:
     """Return an error for one caller, so that the callers' tracebacks do not mix.
 
-    Any error other than a `VaultError` may hold data that was read, so only the name of its type is kept.
+    Any error other than a `VaultError` may hold data of the store, so only the name of its type is kept.
     """
     if isinstance(error, VaultError):
         return copy.copy(error)
     if isinstance(error, Exception):
-        return StorageError(f"the read failed ({type(error).__name__})", code="read_failed")
-    return StorageError("the read was abandoned", retryable=True)
+        return StorageError(f"the {work} failed ({type(error).__name__})", code=f"{work}_failed")
+    return StorageError(f"the {work} was abandoned", retryable=True)

@@ -78,6 +78,13 @@ async def replace_expecting(vault):
     return ("new", "valid")
 
 
+async def replace_among_others(vault):
+    """Store at the same moment as others, so that one statement stores all but the first."""
+    keys = [*(TokenKey("t1", "acme", ACCESS.kind, str(number)) for number in range(3)), ACCESS]
+    await asyncio.gather(*(vault.store_token(key, "new") for key in keys))
+    return ("new", "valid")
+
+
 async def store_many(vault):
     """Store more rows than one notification can name."""
     keys = [TokenKey("t1", "acme", TokenKind.API_KEY, str(number)) for number in range(1200)]
@@ -129,7 +136,7 @@ async def erase(vault):
 
 
 CHANGES = [
-    *(replace, replace_expecting, store_many, store_set, refresh, import_over),
+    *(replace, replace_expecting, replace_among_others, store_many, store_set, refresh, import_over),
     *(mark, suspect, delete, delete_provider, delete_account, erase),
 ]
 

@@ -225,6 +225,19 @@ async def test_all_tenants_at_once(place):
         assert (await vault.keys.rotate_data_keys()).rotated == 451
 
 
+async def test_of_stores_at_the_same_moment_those_under_an_old_key_are_sealed_anew(place):
+    keys = [TokenKey(f"t{number % 4}", "acme", TokenKind.API_KEY, f"a{number}") for number in range(40)]
+    async with place.vault() as vault, place.vault() as another:
+        await asyncio.gather(*(vault.store_token(key, "old") for key in keys))
+        await another.keys.rotate_data_key("t2")
+        infos = await asyncio.gather(*(vault.with_actor("ann").store_token(key, f"new {key}") for key in keys))
+        assert [(info.key, info.generation) for info in infos] == [(key, 2) for key in keys]
+        assert await read_all(another, keys) == [f"new {key}" for key in keys]
+        under = "SELECT DISTINCT state FROM {token} t JOIN {data_key} d USING (tenant_id, data_key_id)"
+        assert place.rows(under) == [("active",)]
+        assert place.rows("SELECT count(*) FROM {audit_event} WHERE actor = 'ann'") == [(40,)]
+
+
 async def test_two_who_rotate_all_tenants(place):
     keys = [TokenKey(f"t{number:03d}", "acme", TokenKind.API_KEY) for number in range(60)]
     async with place.vault() as one, place.vault() as another:

@@ -18,7 +18,7 @@ from vault_adapters.stores.postgres.rows import (
     time_of,
 )
 from vault_adapters.stores.postgres.statements import planned_once
-from vault_adapters.stores.postgres.tokens import write_tokens
+from vault_adapters.stores.postgres.writing import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.measures import AccountCount

@@ -12,15 +12,14 @@ from typing import Generic, Self, TypeVar
 import psycopg
 
 from vault_adapters.runtime.flights import Flights
-from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.batching import own_loop
 from vault_adapters.stores.postgres.citus_statements import held_parameters
 from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
-from vault_adapters.stores.postgres.errors import translated
+from vault_adapters.stores.postgres.errors import translated, unless_undone
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, OverdueError, Pace, answered, limits_of
 from vault_adapters.stores.postgres.querying import Parameters, begin_at, query, query_together
-from vault_domain.entities.errors import ConfigurationError
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -217,6 +216,11 @@ class PostgresDatabase:
         return self._connections.most
 
     @property
+    def answer_seconds(self) -> float:
+        """The longest time in seconds for the answer to a quick statement."""
+        return self._limits[Pace.QUICK].answer
+
+    @property
     def is_distributed(self) -> bool:
         """Whether Citus distributes the tables."""
         return self._held is not None
@@ -260,7 +264,7 @@ class PostgresDatabase:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""
-        self._check_loop()
+        own_loop(self._loop)
         return await self._flights.run(self._read(sql, parameters, pace))
 
     async def write(self, sql: str, parameters: Parameters, *, pace: Pace = Pace.QUICK) -> list[Row]:
@@ -268,8 +272,14 @@ class PostgresDatabase:
 
         If the connection is lost, the statement is not repeated, because it may have been committed.
         """
-        self._check_loop()
+        own_loop(self._loop)
         writing = self._write(sql, parameters, self._limits[pace])
+        return await self._flights.run(translated(writing, self._connections.peer))
+
+    async def attempt(self, sql: str, parameters: Parameters) -> list[Row] | None:
+        """Do what `write` does; return None if the server refused the statement because of a value, a row or a lock."""
+        own_loop(self._loop)
+        writing = unless_undone(self._write(sql, parameters, self._limits[Pace.QUICK]))
         return await self._flights.run(translated(writing, self._connections.peer))
 
     async def transact(
@@ -282,7 +292,7 @@ class PostgresDatabase:
             pace: the limits of the statements.
             hasty: fail at once if the server refuses connections, instead of waiting for it to come back.
         """
-        self._check_loop()
+        own_loop(self._loop)
         running = self._transact(work, self._limits[pace], hasty=hasty)
         return await self._flights.run(translated(running, self._connections.peer))
 
@@ -326,10 +336,6 @@ class PostgresDatabase:
                 await transaction.run_script("ROLLBACK")
             raise
         return result
-
-    def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._loop:
-            raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
 
 
 def _before(now: datetime, seconds: float | None) -> datetime | None:

@@ -21,6 +21,11 @@ _PASSING = {
     *("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"),
 }
 
+# Errors because of a value, a row or a lock: an integrity constraint, a trigger, a policy, a deadlock, a damaged page.
+_UNDONE_CLASSES = {"22", "23", "40", "44", "54", "P0"}
+_UNDONE = {"42501", "55P03", "XX001", "XX002"}
+_UNKNOWN_OUTCOME = "40003"
+
 
 async def translated(
     work: Awaitable[T], peer: Peer, *, opening: bool = False, answers: bool = True, reads: bool = False
@@ -99,3 +104,18 @@ def _describe(error: psycopg.Error) -> tuple[str, bool]:
         # libpq gives no code if a connection cannot be opened or is lost.
         return "no connection", True
     return type(error).__name__, False
+
+
+async def unless_undone(work: Awaitable[T]) -> T | None:
+    """Await ``work``, a statement about several rows; return None if the server refused it because of one of them.
+
+    Then nothing of it was stored, and without that row it might succeed. Errors after which the outcome may be unknown,
+    or the time is over, or which any statement would get, are raised.
+    """
+    try:
+        return await work
+    except psycopg.Error as error:
+        code = error.sqlstate or ""
+        if code == _UNKNOWN_OUTCOME or (code not in _UNDONE and code[:2] not in _UNDONE_CLASSES):
+            raise
+    return None

@@ -22,7 +22,7 @@ from vault_adapters.stores.postgres.rows import (
     write_parameters,
 )
 from vault_adapters.stores.postgres.timelines import Timelines
-from vault_adapters.stores.postgres.tokens import write_tokens
+from vault_adapters.stores.postgres.writing import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
 from vault_domain.entities.account import Account, TokenKind, stored_account

@@ -176,6 +176,26 @@ def planned_once(sql: str, limit: int, now: datetime | None) -> str:
     return fixed if now is not None else fixed.replace(_NOW, "statement_timestamp()")
 
 
+_HASTY = "(SELECT pg_catalog.set_config('lock_timeout', '100ms', true)) hasty CROSS JOIN"
+_LOCKED = """RETURNING 1),
+locked AS MATERIALIZED (
+    SELECT pg_catalog.set_config('lock_timeout', NULL, true) WHERE (SELECT count(*) FROM scheduled) >= 0),"""
+_TOLD, _READ_TOLD = "told AS MATERIALIZED (", "(SELECT count(*) FROM told) >= 0"
+_READ_LOCKED = "(SELECT count(*) FROM locked) >= 0"
+
+
+def briefly(sql: str) -> str:
+    """Return the statement `store_tokens` with a tenth of a second as its longest wait for the lock of one row.
+
+    The statement sets this time before it locks its first row. When it has locked its last row, it takes the session's
+    time back. Otherwise the commit would wait only briefly for its turn, because notifying transactions commit one
+    after the other. Both settings end with the statement's transaction.
+    """
+    sql = sql.replace("FROM unnest(", f"FROM {_HASTY} unnest(")
+    sql = sql.replace(f"),\n{_TOLD}", f"\n    {_LOCKED}\n{_TOLD}")
+    return sql.replace(_READ_TOLD, f"{_READ_TOLD} AND {_READ_LOCKED}")
+
+
 @lru_cache(maxsize=8)
 def load_statements(
     schema: str, *, waking: bool = False, timeline: str = TIMELINE, distributed: bool = False

@@ -1,22 +1,19 @@
 """The token table on Postgres."""
 
-import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.batching import ReadBatcher
-from vault_adapters.stores.columns import LISTED, place_by_expiry, place_by_key
+from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres import citus_tokens
-from vault_adapters.stores.postgres.audit import deletion_events, token_event
+from vault_adapters.stores.postgres.audit import deletion_events
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
-from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.marks import mark_invalid, note_ending, report_rejected
 from vault_adapters.stores.postgres.probing import probe
@@ -32,13 +29,20 @@ from vault_adapters.stores.postgres.rows import (
     micros,
     stored_info,
     stored_token,
-    token_info,
     write_parameters,
-    writes_parameters,
+)
+from vault_adapters.stores.postgres.statements import briefly
+from vault_adapters.stores.postgres.store_batcher import StoreBatcher
+from vault_adapters.stores.postgres.writing import (
+    ACTIONS,
+    ROWS_PER_STATEMENT,
+    in_batches,
+    stored_event,
+    write_apart,
+    write_tokens,
 )
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey, TokenKind
-from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, StorageError
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
@@ -56,11 +60,6 @@ from vault_domain.entities.token import (
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
-T = TypeVar("T")
-
-_ROWS_PER_STATEMENT = 1000
-_ROWS_AT_ONCE = 128
-"""Number of rows to decode before yielding to the event loop, which then sends the next statement."""
 _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
@@ -85,10 +84,17 @@ class PostgresTokenRepository:
         self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(
             lambda: database.reading(self._read), most_batches=database.most_connections
         )
+        self._stores: StoreBatcher[Row | None] = StoreBatcher(
+            self._store_any,
+            partial(write_apart, database, briefly(queries["store_tokens"])),
+            most_batches=database.most_connections,
+            patience=database.answer_seconds,
+        )
 
     async def close(self) -> None:
-        """Wait until no read is running."""
+        """Wait until no read and no single store is running."""
         await self._reads.drain()
+        await self._stores.drain()
 
     async def get(self, key: TokenKey) -> Reading:
         """Read one token; concurrent reads may share one query."""
@@ -109,7 +115,7 @@ class PostgresTokenRepository:
         """Insert or replace tokens, all or none."""
         if len(writes) == 1:
             return await self._store_one(writes[0], actor, expected_generation)
-        pace = Pace.QUICK if len(writes) <= _ROWS_PER_STATEMENT else Pace.BULK
+        pace = Pace.QUICK if len(writes) <= ROWS_PER_STATEMENT else Pace.BULK
         return await self._database.transact(
             lambda transaction: write_tokens(transaction, self._queries, writes, actor), pace=pace
         )
@@ -191,7 +197,7 @@ class PostgresTokenRepository:
         # Keep the latest use of each key, because a statement may name each key only once. A key whose token was
         # deleted and stored again may occur with two ids.
         latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}
-        for keys in _batches(sorted(latest, key=key_columns)):
+        for keys in in_batches(sorted(latest, key=key_columns)):
             await self._record({key: latest[key] for key in keys})
 
     async def count_health(
@@ -236,39 +242,45 @@ class PostgresTokenRepository:
     async def _store_one(
         self, write: TokenWrite, actor: str | None, expected_generation: int | None
     ) -> Change[list[TokenInfo]]:
-        common = {"action": _ACTIONS[write.refreshed].value, "actor": actor, "now": self._database.now()}
-        parameters = write_parameters(write) | common
-        if expected_generation is None:
-            rows = await self._store_any(self._storing(write), parameters)
-            if not rows:
-                raise DataKeyInactiveError
+        if expected_generation is not None:
+            row = await self._store_expecting(write, actor, expected_generation)
+        elif self._database.is_distributed:
+            row = await self._store_any(write, actor)
         else:
-            rows = await self._store_expecting(write, parameters, expected_generation)
-        [row] = rows
+            row = await self._stores.store(write, actor)
+        if row is None:
+            raise DataKeyInactiveError
         info = stored_info(row, write.key)
         return Change([info], (stored_event(write, info, actor),))
 
-    async def _store_any(self, queries: Queries, parameters: dict[str, Any]) -> list[Row]:
+    async def _store_any(self, write: TokenWrite, actor: str | None) -> Row | None:
+        """Store one value; return its row, or None if its data key is not active."""
+        queries, parameters = self._storing(write), self._parameters(write, actor)
         if self._database.is_distributed:
-            return await citus_tokens.store_token(self._database, queries, self._last_uses, parameters)
-        return await self._database.write(queries["store_token"], parameters)
+            rows = await citus_tokens.store_token(self._database, queries, self._last_uses, parameters)
+        else:
+            rows = await self._database.write(queries["store_token"], parameters)
+        return rows[0] if rows else None
+
+    def _parameters(self, write: TokenWrite, actor: str | None) -> dict[str, Any]:
+        common = {"action": ACTIONS[write.refreshed].value, "actor": actor, "now": self._database.now()}
+        return write_parameters(write) | common
 
     def _storing(self, write: TokenWrite) -> Queries:
         """Return `queries` if a due time follows from the value, else `waking`; see the class."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
         return self._queries if is_scheduled or write.due_in is not None else self._waking
 
-    async def _store_expecting(
-        self, write: TokenWrite, parameters: dict[str, Any], expected_generation: int
-    ) -> list[Row]:
+    async def _store_expecting(self, write: TokenWrite, actor: str | None, expected_generation: int) -> Row | None:
         query = self._storing(write)["replace_token" if expected_generation else "store_new_token"]
-        parameters |= {"expected_generation": int8(expected_generation)}
-        rows = await self._database.write(query, parameters)
-        [row] = rows
-        if not has_token(row):
-            *_, is_key_active = row
-            raise GenerationConflictError(account=write.key.account) if is_key_active else DataKeyInactiveError
-        return rows
+        parameters = self._parameters(write, actor) | {"expected_generation": int8(expected_generation)}
+        [row] = await self._database.write(query, parameters)
+        if has_token(row):
+            return row
+        *_, is_key_active = row
+        if is_key_active:
+            raise GenerationConflictError(account=write.key.account)
+        return None
 
     async def _record(self, uses: Mapping[TokenKey, tuple[UUID, datetime]]) -> None:
         parameters = keys_parameters(uses) | {
@@ -283,64 +295,6 @@ class PostgresTokenRepository:
             # A token was deleted while the statement ran. The repeated statement skips it.
             await self._database.write(self._queries["record_uses"], parameters)
         self._last_uses.forget(map(key_columns, uses))
-
-
-async def write_tokens(
-    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None, *, told: bool = True
-) -> Change[list[TokenInfo]]:
-    """Write values whose data keys are active, and their events, in the given transaction.
-
-    Args:
-        transaction, queries: run the statements.
-        writes, actor: see `TokenRepository.store`.
-        told: whether to append an event for each value; False if the caller appends one event for all values.
-
-    Raises:
-        DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
-    """
-    # Every writer locks tokens in the order of their keys, because two writers could deadlock otherwise.
-    ordered = sorted(writes, key=lambda write: key_columns(write.key))
-    infos: dict[tuple[str, ...], TokenInfo] = {}
-    for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
-        batches = list(_batches(list(alike)))
-        action = _ACTIONS[refreshed].value if told else None
-        common = {"refreshed": refreshed, "action": action, "actor": actor, "now": transaction.now}
-        parameters = (writes_parameters(sent) | common for sent in batches)
-        async with aclosing(transaction.fetch_each(queries["store_tokens"], parameters)) as answers:
-            for sent in batches:
-                rows = await anext(answers)
-                if len(rows) < len(sent):
-                    raise DataKeyInactiveError
-                infos.update(await _stored_infos(sent, rows))
-    stored = [infos[key_columns(write.key)] for write in writes]
-    events = DeferredEvents(
-        len(stored) if told else 0, lambda number: stored_event(writes[number], stored[number], actor)
-    )
-    return Change(stored, events)
-
-
-async def _stored_infos(sent: Sequence[TokenWrite], rows: Sequence[Row]) -> dict[tuple[str, ...], TokenInfo]:
-    keys = {key_columns(write.key): write.key for write in sent}
-    infos = {}
-    for number, row in enumerate(rows, 1):
-        token, written, _ = LISTED.split(row)
-        infos[written] = token_info(token, keys[written])
-        if number % _ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return infos
-
-
-_ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
-"""The action of a write's event, by whether the write is a refresh."""
-
-
-def stored_event(write: TokenWrite, info: TokenInfo, actor: str | None) -> AuditEvent:
-    """Return the event that a statement appended for a stored value."""
-    return token_event(_ACTIONS[write.refreshed], info.key, info.generation, info.updated_at, actor)
-
-
-def _batches(items: list[T]) -> Iterator[list[T]]:
-    return (items[start : start + _ROWS_PER_STATEMENT] for start in range(0, len(items), _ROWS_PER_STATEMENT))
 
 
 def _uuid(id_hex: str) -> UUID:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import aiosqlite
 
 from vault_adapters.runtime.flights import Flights
-from vault_adapters.stores.batching import WRONG_LOOP
+from vault_adapters.stores.batching import own_loop
 from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions, machine_boot_clock, no_boot_clock
 from vault_adapters.stores.sqlite.errors import FileErrors
 from vault_adapters.stores.sqlite.identity import FileIdentity
@@ -160,7 +160,7 @@ class SqliteDatabase:
             StorageError: the query failed or took too long, or the file was deleted or replaced (``database_replaced``;
                 noticed within 0.1 s).
         """
-        self._check_loop()
+        own_loop(self._loop)
         end = self._end()
         query = partial(self._reader.execute_fetchall, sql, parameters or {})
         with self._errors.translated(reads=True):
@@ -178,12 +178,12 @@ class SqliteDatabase:
             StorageError: the transaction failed, other transactions took longer than the limit (retryable), or the file
                 was deleted or replaced (``database_replaced``).
         """
-        self._check_loop()
+        own_loop(self._loop)
         return await self._writes.run(self._run(work, self._end()))
 
     async def checkpoint(self) -> bool:
         """Move the write-ahead log into the file and empty the log; return False if another connection prevents it."""
-        self._check_loop()
+        own_loop(self._loop)
         with self._errors.translated():
             async with self._turn(self._end()):
                 await self._writer.execute_fetchall(_SHORT_PATIENCE)
@@ -243,10 +243,6 @@ class SqliteDatabase:
     def _check_file(self) -> None:
         if self._identity is not None:
             self._identity.check()
-
-    def _check_loop(self) -> None:
-        if asyncio.get_running_loop() is not self._loop:
-            raise ConfigurationError(WRONG_LOOP, code="wrong_event_loop")
 
 
 async def _patiently(call: Callable[[], Awaitable[T]], end: float) -> T:
