@@ -76,7 +76,7 @@ async def open_vault(
         WrongEncryptionSecretError: the secret does not belong to this database; no key and no token was written, but
             with ``migrate=True`` the schema may have been created or migrated.
         SchemaOutdatedError: the schema is missing or old and ``migrate`` is False.
-        KeyUnavailableError: the key service of a new master key cannot be reached.
+        KeyUnavailableError: the master key is used for the first time, and its key service cannot be reached.
         StorageError: the database cannot be reached.
     """
     refusal = misuse(config, refreshers, pool, clock, on_event)

@@ -38,5 +38,5 @@ async def lifespan(app: FastAPI) -> AsyncIterator[State]:
 
 
 app = FastAPI(lifespan=lifespan)
-# Mounted once, not in the lifespan: a second lifespan, as in your tests, would find the routes of the first.
+# Mount the routes here, and not in the lifespan, which may run several times in a process, as in your tests.
 app.mount("/connect", Router(routes(lambda request: request.state.connector, tenant=tenant_of, done="/settings")))

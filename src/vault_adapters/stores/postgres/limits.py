@@ -30,7 +30,10 @@ _MOST_GRACES = 3
 """Largest number of extra times for one statement, so that it ends even if the event loop is always late."""
 
 _KEPT_SECONDS = 60.0
-"""Longest limit whose timer stays until it rings. A statement with a longer limit cancels its timer when it ends."""
+"""Up to this limit, a timer stays set when its statement has ended, and serves the connection's next statement.
+
+A statement with a longer limit cancels its timer when it ends.
+"""
 
 _BULK_SECONDS = 600.0
 _MIGRATION_SECONDS = 86_400.0

@@ -20,7 +20,7 @@ while the server behind it changes.
 NO_TIMELINE = "NULL::text"
 """Replaces `TIMELINE` if Citus distributes the tables, or if the server does not tell its timeline.
 
-A server does not tell it if a right was revoked, or if the server is not a plain Postgres.
+A server that is not a plain Postgres does not tell its timeline, nor does one whose administrator revoked the right.
 """
 
 

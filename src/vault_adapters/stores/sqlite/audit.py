@@ -68,7 +68,7 @@ class SqliteAuditLog:
         return sound(rows[::-1], lambda row: _event(row, tenant_id))
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
-        """Append events that no mutation writes; return them."""
+        """Append events that no mutation writes; return the events that were appended."""
 
         async def work(transaction: Transaction) -> list[AuditEvent]:
             appended = []

@@ -145,7 +145,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Time without a success of fleet or account until credentials are condemned despite a mass rejection."""
+        """Time without a success of fleet and account after which a mass rejection protects the account no longer."""
         return self._rules.longest
 
     async def condemn(
