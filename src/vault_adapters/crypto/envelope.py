@@ -60,16 +60,16 @@ class OpenEnvelope:
         context: the context that the subkey was derived for.
     """
 
-    __slots__ = ("_aead", "_bound", "_ciphertext", "_nonce")
+    __slots__ = ("_aead", "_blob", "_bound")
 
     def __init__(self, aead: AESGCM, blob: bytes, context: bytes) -> None:
         self._aead = aead
-        self._nonce, self._bound = blob[_NONCE], blob[:_HEADER_SIZE] + context
-        self._ciphertext = memoryview(blob)[_HEADER_SIZE:]  # no copy, because the caller keeps the envelope anyway
+        self._blob = blob  # its parts are copied for each use: few objects are few reads of cold memory
+        self._bound = blob[:_HEADER_SIZE] + context
 
     def plaintext(self) -> bytes | None:
         """Return the plaintext; None if the envelope was changed."""
-        opened = _decrypted(self._aead, self._nonce, self._ciphertext, self._bound)
+        opened = _decrypted(self._aead, self._blob[_NONCE], self._blob[_HEADER_SIZE:], self._bound)
         return opened if type(opened) is bytes else None
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
@@ -190,7 +190,7 @@ class EnvelopeKey:
         raise TypeError("a key cannot be pickled or copied")
 
 
-def _decrypted(aead: AESGCM, nonce: bytes, ciphertext: bytes | memoryview, bound: bytes) -> bytes | str:
+def _decrypted(aead: AESGCM, nonce: bytes, ciphertext: bytes, bound: bytes) -> bytes | str:
     """Return the plaintext, or the name of the failed check.
 
     Args:
