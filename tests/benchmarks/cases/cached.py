@@ -42,18 +42,22 @@ async def _run(bench: Bench) -> None:
             lambda key: fetch_one(connection, SELECT_VALUE, parts(key)),
             keys,
         )
-        get = _one_by_one("get_token, cached, 1 caller", vault.get_token, keys)
-        accounts = [key.account for key in keys]
-        ensure = _one_by_one("ensure_access_token, cached, 1 caller", vault.ensure_access_token, accounts)
-        many = _many("get_token", vault.get_token, keys)
-        many_ensure = _many("ensure_access_token", vault.ensure_access_token, accounts)
-        series = await bench.race([floor, get, ensure, many, many_ensure], 100)
-        await bench.ratio(get, floor, series, Goal(0.1))
-        await bench.ratio(ensure, floor, series, Goal(0.1))
-        await bench.ratio(many, floor, series, Goal(0.08))
-        await bench.ratio(many_ensure, floor, series, Goal(0.08))
+        ours = [(each, goal) for few in (keys[: bench.amount(200, 50)], keys) for each, goal in _ours(vault, few)]
+        series = await bench.race([floor, *(each for each, _ in ours)], 100)
+        for each, goal in ours:
+            await bench.ratio(each, floor, series, Goal(goal))
         await _check_that_nothing_is_asked(vault, connection, keys)
     await _run_on_sqlite(bench, keys)
+
+
+def _ours(vault: TokenVault, keys: list[TokenKey]) -> list[tuple[Contestant, float]]:
+    accounts, which = [key.account for key in keys], f"cached, of {len(keys):,}"
+    return [
+        (_one_by_one(f"get_token, {which}, 1 caller", vault.get_token, keys), 0.1),
+        (_one_by_one(f"ensure_access_token, {which}, 1 caller", vault.ensure_access_token, accounts), 0.1),
+        (_many(f"get_token, {which}", vault.get_token, keys), 0.08),
+        (_many(f"ensure_access_token, {which}", vault.ensure_access_token, accounts), 0.08),
+    ]
 
 
 async def _run_on_sqlite(bench: Bench, keys: list[TokenKey]) -> None:
@@ -100,7 +104,7 @@ async def _check_that_nothing_is_asked(vault: TokenVault, connection: Connection
 
 def _many(name: str, call: Callable[[T], Awaitable[object]], keys: list[T]) -> Contestant:
     next_key = endless(keys, 5)
-    return Contestant(f"{name}, cached, 256 callers, per get", lambda: at_once(256, 4, lambda: call(next_key())))
+    return Contestant(f"{name}, 256 callers, per get", lambda: at_once(256, 4, lambda: call(next_key())))
 
 
 CACHED = Case(
@@ -110,6 +114,7 @@ CACHED = Case(
     "this is checked: before and after the measurement, all tokens are read while the tables are locked against "
     "readers. A call includes the checks of arguments, age and expiry, the decryption, the creation of objects and the "
     "record of the use. On SQLite, it also includes the check whether another connection has written to the file. The "
-    "bare statements are the same as in the sections that measure without `read_cache`.",
+    "bare statements are the same as in the sections that measure without `read_cache`. The callers ask for 200 or for "
+    "2,000 tokens in random order, because the more tokens are in use, the longer the processor waits for memory.",
     _run,
 )
