@@ -153,6 +153,17 @@ async def test_nothing_stored_and_nobody_to_ask(cases):
         await ensure(cases)
 
 
+@pytest.mark.parametrize("reason", ["http_404", "redirect"])
+async def test_a_caller_after_a_wrong_address_hears_that_waiting_does_not_help(connected, refresher, reason):
+    """As after the attempt itself, although such an answer is no definite refusal of the credential."""
+    refresher.then(ProviderConfigurationError(reason=reason, refused=False))
+    for _ in range(2):
+        with pytest.raises(ProviderConfigurationError) as caught:
+            await ensure(connected)
+        assert caught.value.reason == reason
+    assert len(refresher.calls) == 1
+
+
 async def test_an_answer_outlives_a_database_that_is_away(connected, refresher):
     ledger = Failing(connected.store.refreshes, "commit", AWAY)
     cases = connected.over(store=evolve(connected.store, refreshes=ledger))

@@ -1,6 +1,5 @@
 """The registered OAuth error codes; the vault stores and logs no other error code of a provider."""
 
-from vault_domain.entities.causes import HTTP_404, REDIRECT
 from vault_domain.entities.text import plain_text
 
 REGISTERED_CODES = frozenset(
@@ -46,12 +45,6 @@ REGISTERED_CODES = frozenset(
     }
 )
 """The codes of the IANA registry "OAuth Extensions Error", without draft and vendor codes."""
-
-CLIENT_CODES = frozenset({"invalid_client", "unauthorized_client", "invalid_scope", HTTP_404, REDIRECT})
-"""The codes that mean that the provider refuses the client or one account's request, or that the token URL is wrong.
-
-Waiting does not help, but another configuration does.
-"""
 
 
 def registered_code(code: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Makes the error for a caller who gets no token, from the decision of `vault_domain.rules.refresh`."""
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.causes import HTTP_404, REDIRECT
 from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -9,13 +10,15 @@ from vault_domain.entities.errors import (
     TokenNotFoundError,
     VaultError,
 )
-from vault_domain.rules.oauth_codes import CLIENT_CODES
 from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reauthorize
+
+_UNTIL_CONFIGURED = CLIENT_REASONS | {HTTP_404, REDIRECT}
+"""Reasons of failures that are no definite refusals, and yet last until somebody changes a configuration."""
 
 
 def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
     """Return the error to raise for a decision that gives the caller no token."""
-    if isinstance(decision, BackOff) and (decision.refused or decision.reason in CLIENT_CODES | CLIENT_REASONS):
+    if isinstance(decision, BackOff) and (decision.refused or decision.reason in _UNTIL_CONFIGURED):
         return ProviderConfigurationError(account=account, reason=decision.reason)  # nobody knows when a retry helps
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
