@@ -15,12 +15,15 @@ from vault_adapters import (
     RefreshFailedError,
     RefreshNotPersistedError,
     Rotation,
+    Secret,
     StorageError,
     SweepReport,
+    TokenKind,
     TokenNotFoundError,
 )
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed, state_of
+from vault_domain.entities.token import TokenDraft
 
 AWAY = StorageError("away", retryable=True)
 
@@ -162,6 +165,20 @@ async def test_a_caller_after_a_wrong_address_hears_that_waiting_does_not_help(c
             await ensure(connected)
         assert caught.value.reason == reason
     assert len(refresher.calls) == 1
+
+
+async def test_a_confirmed_rejection_neither_reads_nor_uses_the_token_again(cases):
+    key = ACCOUNT.key(TokenKind.API_KEY)
+    [info] = await cases.tokens.store([TokenDraft(key, Secret("key"))], actor=None)
+    cases.clock.advance(HOUR)
+    await cases.rejections.report(info, actor=None)
+    await cases.uses.flush()
+    used = (await cases.store.tokens.get(key)).row.info.last_used_at
+    cases.clock.advance(timedelta(minutes=5))
+    with pytest.raises(ReauthorizationRequiredError):
+        await cases.rejections.report(info, actor=None)
+    await cases.uses.flush()
+    assert (await cases.store.tokens.get(key)).row.info.last_used_at == used
 
 
 async def test_an_answer_outlives_a_database_that_is_away(connected, refresher):
