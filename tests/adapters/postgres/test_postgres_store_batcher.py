@@ -76,6 +76,21 @@ async def test_no_more_batches_run_at_once_than_there_are_connections():
     assert len(server.ran) == 30
 
 
+@pytest.mark.parametrize("first", [0, 1], ids=["alone", "in a batch"])
+async def test_a_store_waits_until_the_earlier_store_of_its_key_has_ended(first):
+    server = Server()
+    gates = server.gates[b"0"], server.gates[b"1"] = asyncio.Event(), asyncio.Event()
+    works = [asyncio.ensure_future(server.store([number])) for number in (0, 1)]
+    later = asyncio.ensure_future(server.store([first]))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (len(server.ran), later.done()) == (2, False)
+    for gate in gates:
+        gate.set()
+    await asyncio.gather(*works, later)
+    assert len(server.ran) == 3
+
+
 async def test_actors_take_turns():
     server = Server(most_batches=1)
     await asyncio.gather(server.store(range(600), "many"), server.store(range(600, 602), "few"))
