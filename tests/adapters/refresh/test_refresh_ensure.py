@@ -269,12 +269,24 @@ async def test_an_absolute_expiry_and_odd_ones(opened, clock):
 # refresh_account
 
 
-async def test_a_refresh_on_demand(opened, clock):
-    refresher = ScriptedRefresher(answer(1), answer(2))
-    vault = await opened(refresher)
+async def test_a_refresh_on_demand(opened):
+    gate = Gate(answer(1))
+    vault = await opened(ScriptedRefresher(gate, answer(2)))
     await store(vault)
-    tokens = await asyncio.gather(*[vault.refresh_account(ACCOUNT) for _ in range(10)])
-    assert {value(token) for token in tokens} == {"access-1"}
+    refreshing, joined = vault._services.refreshing, asyncio.Semaphore(0)
+    share = refreshing._share
+
+    def counted(*arguments):
+        joined.release()
+        return share(*arguments)
+
+    refreshing._share = counted
+    calls = [asyncio.create_task(vault.refresh_account(ACCOUNT)) for _ in range(10)]
+    for _ in calls:  # a caller that has read the account only after the answer would start a refresh of its own
+        await joined.acquire()
+    await gate.reached.wait()
+    gate.open.set()
+    assert {value(token) for token in await asyncio.gather(*calls)} == {"access-1"}
     assert value(await vault.refresh_account(ACCOUNT)) == "access-2"
 
 
