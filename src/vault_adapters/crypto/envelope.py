@@ -3,7 +3,7 @@
 import enum
 import hmac
 import os
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -48,7 +48,20 @@ def encode_context(*parts: str) -> bytes:
     return b"".join((bytes((1, len(encoded))), *(len(part).to_bytes(2) + part for part in encoded)))
 
 
-class OpenEnvelope:
+class Uncopied:
+    """Base of the objects that hold a key: they cannot be pickled or copied."""
+
+    __slots__ = ()
+    _what: ClassVar[str]
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        raise TypeError(f"{self._what} cannot be pickled or copied")
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(f"{self._what} cannot be pickled or copied")
+
+
+class OpenEnvelope(Uncopied):
     """An envelope whose key and context were checked, for decrypting it often; it holds no plaintext.
 
     It holds the subkey of this one envelope only inside the AES-GCM object. So, as in `EnvelopeKey`, no key bytes could
@@ -61,6 +74,7 @@ class OpenEnvelope:
     """
 
     __slots__ = ("_aead", "_blob", "_bound")
+    _what = "an open envelope"
 
     def __init__(self, aead: AESGCM, blob: bytes, context: bytes) -> None:
         self._aead = aead
@@ -72,14 +86,8 @@ class OpenEnvelope:
         opened = _decrypted(self._aead, self._blob[_NONCE], self._blob[_HEADER_SIZE:], self._bound)
         return opened if type(opened) is bytes else None
 
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("an open envelope cannot be pickled or copied")
 
-    def __getstate__(self) -> NoReturn:
-        raise TypeError("an open envelope cannot be pickled or copied")
-
-
-class EnvelopeKey:
+class EnvelopeKey(Uncopied):
     """A data key or local master key that can only seal and open.
 
     It holds the key only inside the state of an HMAC, which has already read the input that all of its envelopes share.
@@ -95,6 +103,7 @@ class EnvelopeKey:
     """
 
     __slots__ = ("_prefix", "_state", "key_id", "unwrapping")
+    _what = "a key"
 
     def __init__(self, key: bytes, key_id: bytes, purpose: Purpose) -> None:
         state = HMAC(key, SHA512()) if len(key) == KEY_SIZE else None
@@ -182,12 +191,6 @@ class EnvelopeKey:
 
     def __repr__(self) -> str:
         return f"EnvelopeKey(key_id={self.key_id.hex()})"
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a key cannot be pickled or copied")
-
-    def __getstate__(self) -> NoReturn:
-        raise TypeError("a key cannot be pickled or copied")
 
 
 def _decrypted(aead: AESGCM, nonce: bytes, ciphertext: bytes, bound: bytes) -> bytes | str:

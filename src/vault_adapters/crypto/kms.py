@@ -6,11 +6,11 @@ import hashlib
 import hmac
 import os
 import threading
-from typing import Any, NoReturn
+from typing import Any
 
 from anyio import CapacityLimiter, to_thread
 
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE
+from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied
 from vault_adapters.crypto.kms_client import connect, hide_bodies
 from vault_adapters.crypto.kms_errors import translated
 from vault_domain.entities.errors import ConfigurationError
@@ -44,7 +44,7 @@ class _Answer:
         self.content = content
 
 
-class KmsMasterKey:
+class KmsMasterKey(Uncopied):
     """Implements `MasterKey` with a symmetric key of AWS KMS.
 
     The encryption context, which CloudTrail shows, holds only the tenant and the data key's id.
@@ -57,6 +57,8 @@ class KmsMasterKey:
     Raises:
         ConfigurationError: the URI names no key.
     """
+
+    _what = "a key"
 
     def __init__(self, uri: str, client: Any = None) -> None:
         self._key_name = uri.removeprefix(_PREFIX)
@@ -112,9 +114,6 @@ class KmsMasterKey:
 
     def __repr__(self) -> str:
         return f"KmsMasterKey(key_id={self._key_id.hex()})"
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a key cannot be pickled or copied")
 
     def _request(self, tenant_id: str, data_key_id: bytes, **text: bytes) -> dict[str, Any]:
         bound = {"tenant": tenant_id, "data_key": data_key_id.hex()}

@@ -8,11 +8,10 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, NoReturn
 
 from attrs import frozen
 
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose, encode_context
+from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose, Uncopied, encode_context
 from vault_adapters.crypto.scrypt_parameters import ScryptParameters
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.key_records import MasterKeyRecord
@@ -57,7 +56,7 @@ def as_encryption_secret(value: Secret | str) -> Secret:
     return secret
 
 
-class LocalMasterKey:
+class LocalMasterKey(Uncopied):
     """Implements `MasterKey` with a key in this process's memory.
 
     Args:
@@ -66,6 +65,7 @@ class LocalMasterKey:
     """
 
     __slots__ = ("_envelope",)
+    _what = "a key"
 
     def __init__(self, key: bytes, key_id: bytes) -> None:
         self._envelope = EnvelopeKey(key, key_id, Purpose.WRAPPED_DATA_KEY)
@@ -95,9 +95,6 @@ class LocalMasterKey:
 
     def __repr__(self) -> str:
         return f"LocalMasterKey(key_id={self.key_id.hex()})"
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("a key cannot be pickled or copied")
 
 
 async def new_record(secret: Secret, log2_n: int = DEFAULT_LOG2_N) -> tuple[MasterKeyRecord, LocalMasterKey]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-
 from vault_adapters.crypto.context import beside
-from vault_adapters.crypto.envelope import EnvelopeKey, OpenEnvelope
+from vault_adapters.crypto.envelope import EnvelopeKey, OpenEnvelope, Uncopied
 from vault_adapters.crypto.keyring import Keyring
 from vault_domain.entities.secret import Secret, decoded_secret
 from vault_domain.entities.token import SealedToken
 
 
-class HeldOpening:
+class HeldOpening(Uncopied):
     """Implements `Opening`: holds the subkeys of a value and its extra members, and no plaintext.
 
     It works only while the keyring holds the very data key that the subkeys were derived from. So nothing decrypts
@@ -20,6 +18,7 @@ class HeldOpening:
     """
 
     __slots__ = ("_extra", "_key_id", "_keyring", "_tenant_id", "_unwrapping", "_value")
+    _what = "an opening"
 
     def __init__(
         self, keyring: Keyring, tenant_id: str, key: EnvelopeKey, value: OpenEnvelope, extra: OpenEnvelope | None
@@ -41,12 +40,6 @@ class HeldOpening:
             return None if value is None else (value, None)
         extra = _text(self._extra)
         return None if extra is None else (value, extra)
-
-    def __reduce_ex__(self, protocol: Any) -> NoReturn:
-        raise TypeError("an opening cannot be pickled or copied")
-
-    def __getstate__(self) -> NoReturn:
-        raise TypeError("an opening cannot be pickled or copied")
 
 
 def opening_of(keyring: Keyring, tenant_id: str, sealed: SealedToken, context: bytes) -> HeldOpening | None:
