@@ -142,8 +142,8 @@ class VaultConfig:
             At a provider with a grace period, the vault waits for this time too if the grace period of the credential
             that was presented is over, or if too little of the grace period is left for another request.
         hold_answers: time for which a provider's answer that replaced the credential stays in memory, and in the
-            journal, after the database has stored the answer, so that the vault can store it again if a failover loses
-            it. For the same time after a failover, the vault presents no refresh token of a provider with a strict
+            journal, after the database has stored the answer. If a failover loses the answer, the vault stores it
+            again. For the same time after a failover, the vault presents no refresh token of a provider with a strict
             rotation policy. At most ten minutes; zero turns off both. Postgres only.
         rejection_confirm_after: a second report of a rejection makes a token invalid only if it comes at least this
             time after the first report. This concerns tokens that no refresh can replace, such as API keys.
@@ -179,11 +179,12 @@ class VaultConfig:
             different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.
         fleet_guard_accounts: if a provider rejects at least this many of a client's accounts within
-            `fleet_guard_window`, and more accounts than it gives tokens to, the vault condemns none of these accounts'
-            credentials and pauses the client.
+            `fleet_guard_window`, and more accounts than it gives tokens to, the vault keeps none of these accounts'
+            credentials condemned, and pauses the client for these accounts.
         fleet_guard_window: length of the period in which rejections and successes are compared; see
             `fleet_guard_accounts`.
-        fleet_guard_limit: time without a success after which the vault condemns rejected credentials nevertheless.
+        fleet_guard_limit: time without a success after which the vault condemns rejected credentials in spite of
+            `fleet_guard_accounts`.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
