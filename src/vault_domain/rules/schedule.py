@@ -35,7 +35,7 @@ def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy)
     """Return the time at which a refresh token is presented despite an unknown outcome, because it lapses soon.
 
     If the provider has consumed the refresh token, it revokes the grant; the grant would have lapsed a little later
-    anyway. Otherwise the grant lives on. None: the refresh token does not lapse unused.
+    anyway. Otherwise the grant lives on. Return None if the refresh token does not lapse unused.
 
     Without a usable access token, the refresh token is presented after the quiescence, and the returned time does not
     matter.

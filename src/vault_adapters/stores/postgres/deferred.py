@@ -7,7 +7,7 @@ from vault_domain.entities.audit import AuditEvent
 
 
 class DeferredEvents(Sequence[AuditEvent]):
-    """A sequence that builds its events when they are read, because building all at once takes a tenth of a bulk write.
+    """A sequence that builds each event when it is read. Building all of them takes a tenth of a bulk write's time.
 
     Args:
         count: the number of events.
