@@ -78,7 +78,7 @@ class OpenEnvelope(Uncopied):
 
     def __init__(self, aead: AESGCM, blob: bytes, context: bytes) -> None:
         self._aead = aead
-        self._blob = blob  # its parts are copied for each use: few objects are few reads of cold memory
+        self._blob = blob  # sliced at each use, because fewer objects mean fewer reads of cold memory
         self._bound = blob[:_HEADER_SIZE] + context
 
     def plaintext(self) -> bytes | None:
@@ -113,7 +113,7 @@ class EnvelopeKey(Uncopied):
         number, label = purpose.value
         self.key_id = key_id
         self.unwrapping = object()
-        """Stands for this object: whatever was derived from it remembers this and not the key, which can then end."""
+        """Identifies this object. An opening remembers this and not the key, so that the key can leave memory."""
         self._prefix = _MAGIC_VERSION_SUITE + bytes((number,)) + key_id
         self._state = state
         self._state.update(b"".join((_COUNTER, label, b"\x00", self._prefix)))
@@ -146,7 +146,7 @@ class EnvelopeKey(Uncopied):
         opened = self._open(blob, context)
         if type(opened) is bytes:
             return opened
-        # Raise here, because no frame of this function holds a subkey or a plaintext.
+        # Raise here, because this frame holds no subkey and no plaintext.
         raise UnreadableError(str(opened))
 
     def unlock(self, blob: bytes, context: bytes) -> OpenEnvelope | None:

@@ -8,7 +8,7 @@ from attrs import define, field
 from vault_adapters.crypto.envelope import EnvelopeKey
 
 _RENEWALS = 20
-"""While renewing a key fails, it is tried this often in the key's time, because each try may ask a key service."""
+"""Two tries to renew a key are at least ``ttl`` divided by this number apart, because each may ask a key service."""
 
 
 @define(eq=False)

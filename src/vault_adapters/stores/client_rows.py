@@ -1,7 +1,7 @@
 """Converts the records of refused OAuth clients to and from columns of both stores, and counts rejections.
 
 A `ClientScope` without a client has an empty value in the column ``client``. A `ClientRecord` has a mark of two bytes
-for each account that was refused last; one column holds all marks, joined.
+for each of the accounts that were refused last; one column holds all marks, joined.
 """
 
 from collections.abc import Awaitable, Callable

@@ -141,7 +141,9 @@ class RefreshNotPersistedError(VaultError):
 
 
 class ProviderConfigurationError(VaultError):
-    """The provider refuses this vault's client or request, or the vault has no refresher for it; no token was changed.
+    """The provider refuses this vault's client or request, or the vault has no refresher for the provider.
+
+    No token was changed.
 
     Attributes:
         refused: whether the provider answered that it refuses the request. Refreshers pass False if the provider was

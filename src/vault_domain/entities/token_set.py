@@ -67,7 +67,7 @@ def _as_refresh_lifetime(value: timedelta | float | None) -> timedelta | None:
 
 
 def _as_extra(value: Mapping[str, str]) -> Extra:
-    # mypy does not accept a decorated function as a converter; most answers have no extra members
+    # This function is needed, because mypy does not accept a decorated function as a converter.
     return NO_EXTRA if value is NO_EXTRA else as_extra(value)
 
 

@@ -109,8 +109,8 @@ def _describe(error: psycopg.Error) -> tuple[str, bool]:
 async def unless_undone(work: Awaitable[T]) -> T | None:
     """Await ``work``, a statement about several rows; return None if the server refused it because of one of them.
 
-    Then nothing of it was stored, and without that row it might succeed. Errors after which the outcome may be unknown,
-    or the time is over, or which any statement would get, are raised.
+    Then nothing of it was stored, and without that row it might succeed. All other errors are raised: those that leave
+    the outcome unknown, those after which no time is left, and those that any statement would get.
     """
     try:
         return await work

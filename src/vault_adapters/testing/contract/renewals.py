@@ -1,4 +1,4 @@
-"""Renewals: the holder of a lease extends the lease as long as the provider has not answered."""
+"""Test cases: the holder of a lease renews the lease as long as the provider has not answered."""
 
 from __future__ import annotations
 

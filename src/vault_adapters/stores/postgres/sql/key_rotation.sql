@@ -162,8 +162,8 @@ FROM due LEFT JOIN destroyed x USING (tenant_id, data_key_id)
 ORDER BY due.tenant_id, due.data_key_id
 
 -- name: lock_both_master_keys
--- Lock both master keys in the order of their ids, to avoid a deadlock. The statement waits for transactions that store
--- wraps, because these lock the active master key FOR SHARE.
+-- Lock the replaced master key and its replacement in the order of their ids, to avoid a deadlock. The statement waits
+-- for transactions that store wraps, because these lock the active master key FOR SHARE.
 SELECT FROM {{schema}}.master_key WHERE master_key_id IN (%(master_key_id)b, %(replaced)b) ORDER BY master_key_id FOR UPDATE
 
 -- name: demote_master_key
