@@ -74,7 +74,7 @@ class TokenRepository(Protocol):
     ) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none, in the order given; their status becomes VALID.
 
-        A value that replaces another sets `last_refreshed_at`, as a refresh does; a first value leaves it empty.
+        A value that replaces another sets `last_refreshed_at`, as a refresh does.
 
         Args:
             writes: each key at most once.

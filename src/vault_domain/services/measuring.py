@@ -1,4 +1,4 @@
-"""Collects the counts of one vault."""
+"""Collects one vault's counts: reads, decryption failures, waiting answers, data keys, database connections."""
 
 from collections.abc import Callable
 

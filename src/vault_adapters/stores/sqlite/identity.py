@@ -41,7 +41,7 @@ class FileIdentity:
     def check_for_read(self) -> None:
         """Call `check`, unless it succeeded less than 0.1 s ago.
 
-        A read may notice a replaced file this much later, because a read changes nothing.
+        So a read may notice a replaced file 0.1 s late. This does no harm, because a read changes nothing.
         """
         if time.monotonic() - self._seen_at >= _READ_SECONDS:
             self.check()
