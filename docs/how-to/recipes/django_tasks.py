@@ -1,4 +1,4 @@
-"""Celery tasks of a Django project: an API is called, and each error gets the retry that fits it."""
+"""Celery tasks of a Django project: one calls an API and retries if a retry may help, the other runs a sweep."""
 
 from datetime import timedelta
 from typing import Any
@@ -43,5 +43,5 @@ def refresh_due() -> str:
     return f"{report.refreshed} of {report.claimed}"
 
 
-# Ticks that piled up while no worker ran are dropped.
+# `expires` drops the runs that piled up while no worker was running.
 BEAT_SCHEDULE = {"refresh": {"task": "django_tasks.refresh_due", "schedule": 60.0, "options": {"expires": 60}}}

@@ -12,12 +12,12 @@ def next_member(waiting: Iterable[Hashable], taken: Mapping[Hashable, int], free
     """Return the tenant whose attempt takes the next turn, or None if no waiting attempt may begin now.
 
     The waiting tenants take turns one after another. So, when a tenant begins to wait, at most one attempt of each
-    other tenant begins before its first attempt.
+    other tenant begins before this tenant's first attempt.
 
     A tenant takes no further turn while it has at least three times as many turns as are free. So one tenant has about
     three quarters of the turns at most, and several busy tenants leave room for others. A tenant with fewer than three
-    turns may take the last free one. So a single tenant can use all turns if there are three or fewer, because such a
-    small limit would lose too much if one turn stayed free.
+    turns may take the last free turn. So if a provider has three turns or fewer, one tenant can use all of them:
+    keeping one of so few turns free would cost too much.
 
     Args:
         waiting: the tenants with waiting attempts, in the order of their turns. A tenant that begins to wait comes

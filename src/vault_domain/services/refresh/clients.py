@@ -145,7 +145,7 @@ class ClientGuard:
 
     @property
     def longest(self) -> timedelta:
-        """Time without a success of fleet and account after which a mass rejection protects the account no longer."""
+        """Length of an account's run of rejections after which its credential is condemned despite a mass rejection."""
         return self._rules.longest
 
     async def condemn(
