@@ -43,7 +43,7 @@ def read_answer(
         answer: status, headers, body and time of receipt.
         dialect: converts the answer of a provider that does not follow RFC 6749.
         condemns: the error codes of a permanently invalid credential.
-        default_lifetime: the documented lifetime, if neither the answer nor its access token (a JWT) has an expiry.
+        default_lifetime: the documented lifetime, if neither the answer nor an access token in JWT form has an expiry.
     """
     status = answer.status
     if status in (429, 503):

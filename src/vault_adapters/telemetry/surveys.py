@@ -16,7 +16,7 @@ LEAST_SECONDS = 60.0
 """Shortest time in seconds between two censuses."""
 
 _LEAST_SHARE = 50
-"""The time between two censuses is at least this many times the time that the last one took."""
+"""The time until the next census is at least this many times as long as the last census took."""
 
 
 class Surveyor:

@@ -85,9 +85,9 @@ class AuditEvent:
             events were removed.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             only decrypts from now on. Other events about keys have the id of the key itself.
-        cursor: pass it as ``after`` to `audit_events`, with the same ``tenant_id`` as before, to continue after this
-            event. The cursor's text reveals nothing about other tenants' events. None unless the event was read
-            from the log.
+        cursor: pass it as ``after`` to `audit_events` to continue after this event, with the same ``tenant_id`` as in
+            the call that returned the event. The cursor's text reveals nothing about other tenants' events. None
+            unless the event was read from the log.
         provider: the provider whose client was paused or resumed; None for other actions.
     """
 

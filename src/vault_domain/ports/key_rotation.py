@@ -1,8 +1,8 @@
 """KeyRotationRepository: moves data keys and master keys through their states while the vault is in use.
 
 Each method is one short transaction, except for `destroy_emptied`, which runs several. Repeated and concurrent calls
-are harmless, because the stored data shows how far a rotation got. At every commit, each data key is destroyed or has a
-wrap under a master key that is not retired. The methods make only the changes of a key's state that
+are harmless, because the stored data shows how far a rotation got. At every commit, each data key that is not destroyed
+has a wrap under a master key that is not retired. The methods make only the changes of a key's state that
 `vault_domain.rules.key_states` lists.
 """
 
@@ -61,7 +61,7 @@ class KeyCounts:
         decrypt_only: number of data keys that only decrypt.
         destroyed: number of destroyed data keys, whose records are tombstones.
         tokens_to_reseal: number of tokens under decrypt_only data keys that are not marked as emptied.
-        resurrected: number of data keys whose state comes before the state that the audit log confirms.
+        resurrected: number of data keys whose state was set back from the state that the audit log confirms.
     """
 
     wraps: dict[bytes, int]

@@ -66,7 +66,7 @@ class Attempt:
         claimed_at: the store's time of the claim.
         lease: duration of the lease.
         client: fingerprint of the client under which the credential was stored, or None; not kept in the journal.
-        timeline: the store's timeline when the credential was read to be presented, or None; not kept in the journal.
+        timeline: the store's timeline when the credential was read for the request, or None; not kept in the journal.
     """
 
     account: Account

@@ -34,7 +34,7 @@ becomes unwrap_only when it is introduced again, as may happen with the key of a
 
 
 def is_resurrected(key: DataKeyRecord) -> bool:
-    """Return whether a data key's state comes before the state that the audit log confirms."""
+    """Return whether a data key's state was set back from the state that the audit log confirms."""
     return (key.state, key.confirmed) in DATA_KEY_MOVES
 
 

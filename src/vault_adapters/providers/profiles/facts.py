@@ -140,7 +140,7 @@ class Limits:
 
     Attributes:
         requests: the number of token requests that the provider accepts within the time `per`, or None.
-        per: this time, or None.
+        per: the time within which `requests` are counted, or None.
         counted: whose requests are counted together. ``client``: those of a client id, for all of its accounts.
             ``account``: those of one account.
         concurrency: the number of requests that the provider accepts from a client at the same time, or None. Each

@@ -80,8 +80,8 @@ def notifying_fragments(schema: str) -> dict[str, str]:
       the row ``t``. The first tells that a value was stored in the row; the second, that the row was deleted or its
       value became invalid or suspect; the third, that any rows of its tenant may have changed. Postgres sends equal
       notifications of a transaction once.
-    - ``told_values``: a query that tells that values were stored in all rows of ``stored``. The statement around it
-      must read its result, because Postgres does not run a query whose result is not read.
+    - ``told_values``: a query that tells that values were stored in all rows of the statement's CTE ``stored``. The
+      statement must read the query's result, because Postgres does not run a query whose result is not read.
     """
     first, second = lock_of(schema)
     listened = _LISTENED.replace("{lock}", f"{first}, {second}")

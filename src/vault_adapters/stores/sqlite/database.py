@@ -82,7 +82,7 @@ class SqliteDatabase:
     Args:
         path: a file's path, or ``:memory:`` for a database that only this object sees.
         clock: replaces the process's clock.
-        boot: replaces the machine's boot clock, which keeps leases right when the system's clock is set. None: the
+        boot: replaces the machine's boot clock, which keeps leases right when the system's clock is changed. None: the
             machine's boot clock, or no boot clock if ``clock`` is given.
         timeout: longest time that a caller waits for other transactions, those of this process included, and for a
             query, counted from the caller's call. A transaction that has begun is not limited.

@@ -90,7 +90,7 @@ class ResealingService:
 
         If ``at_once`` is True, destroy all emptied data keys at the end of the run.
         """
-        # Destroy first. If tokens use a data key again that was to be destroyed, for example after a backup was
+        # Destroy first. If a data key that was to be destroyed has tokens again, for example after a backup was
         # restored in part, this step clears the key's `emptied_at` instead. Otherwise the passes below would skip these
         # tokens on Postgres, where they look only for tokens under data keys without `emptied_at`.
         destroyed = await self._destroy(tenant_id, DESTROY_AFTER, actor)
