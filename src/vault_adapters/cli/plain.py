@@ -15,7 +15,7 @@ class PlainScreen:
     """Implements `Screen` for pipes and files."""
 
     def __init__(self) -> None:
-        # Escape characters that the output's encoding lacks, because writing them would raise an error.
+        # Characters that the output's encoding lacks are escaped, because writing them would raise an error.
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         self._widths: list[int] = []
 

@@ -1,4 +1,4 @@
-"""`Choice`: an enumeration of texts whose errors do not repeat the refused value."""
+"""`Choice`: an enumeration of texts. Its errors do not repeat the refused value."""
 
 from __future__ import annotations
 

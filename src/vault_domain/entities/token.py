@@ -60,8 +60,8 @@ class TokenInfo:
     """The metadata of a stored token, without its value.
 
     Attributes:
-        id: id set when a value is first stored under the key. A key that is deleted and stored again gets a new id, and
-            so does a key whose value an import replaces.
+        id: id that the key gets when a value is first stored under it. A key that is deleted and stored again gets a
+            new id, and so does a key whose value an import replaces.
         key: the token's key.
         status: VALID, INVALID or UNKNOWN. UNKNOWN comes from an import, or from an answer whose credential was marked
             invalid meanwhile (`TokenWrite.keeps_mark`).
