@@ -16,4 +16,4 @@ def include_object(item: Any, name: str | None, type_: str, reflected: bool, com
     return getattr(table, "schema", None) != VAULT_SCHEMA
 
 
-# context.configure(..., include_schemas=True, include_name=include_name, include_object=include_object)
+# In env.py: context.configure(..., include_schemas=True, include_name=include_name, include_object=include_object)

@@ -1,4 +1,4 @@
-"""Reports errors to the user: one line on standard error, without a traceback and without any command-line argument."""
+"""Reports errors to the user: one line on standard error, which holds no traceback and no command-line argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a provider: exchanges a code, and reads JSON documents."""
+"""Sends requests to a provider, and reads JSON objects from its answers."""
 
 from __future__ import annotations
 

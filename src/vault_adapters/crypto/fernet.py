@@ -12,7 +12,8 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _KEY_BYTES = 32
-# Version, time, IV, tag, value and a block of padding in base64; twice that, after ``\x``, for bytea in hexadecimal.
+# Largest length of a column's text: the base64 of version, time, IV, tag, value and a block of padding. Bytea in
+# hexadecimal takes twice as many characters, after ``\x``.
 _MOST_TEXT = 2 + 2 * 4 * (-(-(57 + MAX_SECRET_BYTES + 16) // 3))
 
 

@@ -294,7 +294,7 @@ class Keyring:
         return True
 
     async def _of_record(self, record: DataKeyRecord, before: int) -> EnvelopeKey:
-        """Return the key of a record; do not cache it if a tenant was forgotten since the record was read."""
+        """Return the key of a record; do not cache it if any tenant was forgotten since the record was read."""
         if self._forgotten != before:
             return await self._open(record)
         tenant_id, key_id = record.tenant_id, record.key_id

@@ -97,7 +97,7 @@ class OAuth2Refresher:
             If the access token is a JWT, its ``exp`` is used instead. None: a token without a stated lifetime has no
             expiry.
         idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
-            grant once 80 % of this time has passed since the grant's last refresh.
+            grant when 80 % of this time has passed since the grant's last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). If True,
             `ensure_access_token` does not return the old token while an attempt is running; it waits for the new
             one, within its timeout.

@@ -80,9 +80,10 @@ class ClientLedger(Protocol):
         Then the first of these cases applies:
 
         - The scope is paused (`rules.clients.is_paused`): nothing is marked, and the refusal is noted in the record.
-        - No pause is open, and the accounts that were rejected within ``rules.window``, this one included, are a mass
-          (`rules.clients.is_mass`): a pause is opened, with its event. Credentials that were rejected within
-          the window become valid again, each with an event ``account_revived``, and their accounts are due now.
+        - No pause is open, and the accounts that were rejected within ``rules.window``, the attempt's account
+          included, are a mass (`rules.clients.is_mass`): a pause is opened, with its event. Credentials that
+          were rejected within the window become valid again, each with an event ``account_revived``, and their accounts
+          are due now.
         - Otherwise, also if a pause has lasted for ``rules.longest``: the credential is marked, with its `rejected_at`.
           If there is a record, its time of the latest refusal becomes now.
 

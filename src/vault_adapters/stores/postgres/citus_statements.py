@@ -46,8 +46,8 @@ UNHELD = frozenset(
 )
 """The statements whose row locks are removed, without another statement that takes these locks first.
 
-Between the search for rows and the change of them, another process may change the rows. So these statements compare the
-rows once more when they change them. Some changes do not compare, and use only the keys that the search found:
+Between the search for rows and the change of them, another process may change the rows. So the changes compare the rows
+once more, except for these changes, which use only the keys that the search found:
 `prune_audit_events` deletes events, `take_back_rejections` makes accounts due, `record_uses` stores uses, and
 `destroy_emptied_data_keys` deletes wraps and clears `emptied_at`.
 """
