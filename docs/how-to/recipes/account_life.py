@@ -37,7 +37,7 @@ async def connect(
 
 
 async def connected(connector: Connector, query: str, session: str) -> AccountInfo:
-    """Handle the user's return; a `ConnectError` says why it failed, and the user may start again."""
+    """Handle the user's return; a `ConnectError` says why nothing was connected, and the user may start again."""
     return await connector.finish(query, session=session)
 
 

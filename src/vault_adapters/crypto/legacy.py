@@ -40,7 +40,7 @@ def read_original(encoded: str, secret: Secret) -> Secret | None:
 
 
 async def read_originals(column: Iterable[str], secret: Secret, *, threads: int = 4) -> AsyncIterator[Secret | None]:
-    """Yield what `read_original` returns for each text, in order, several at a time.
+    """Yield what `read_original` returns for each text, in order; several threads decrypt at the same time.
 
     Args:
         column: the texts; they are read a few at a time, so there may be any number.

@@ -1,4 +1,4 @@
-"""`VaultStates`: seals and opens the ``state`` of authorization requests; `TokenVault.states` returns it."""
+"""`VaultStates`, which `TokenVault.states` returns: seals and opens the ``state`` of authorization requests."""
 
 from __future__ import annotations
 
