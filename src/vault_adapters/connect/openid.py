@@ -71,9 +71,9 @@ class Issuers:
         Args:
             name: the issuer identifier.
             client: the HTTP client.
-            newer_than: time of a read whose public keys did not verify a token, or None. If there was no read since,
-                read again, unless that read was less than 30 seconds ago. In all other cases, read again if the last
-                read was at least an hour ago.
+            newer_than: the ``read_at`` of an issuer whose public keys did not verify a token, or None. If the issuer
+                was not read after that time, this call reads it again, unless its last read was less than 30 seconds
+                ago. In all other cases, this call reads it again only if its last read was at least an hour ago.
 
         Raises:
             ConnectError: its documents cannot be read.

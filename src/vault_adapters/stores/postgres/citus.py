@@ -59,7 +59,7 @@ def citus_sql(schema: str) -> str:
     """Return a script that distributes the tables of a schema by tenant, for psql or any other client.
 
     The script does not begin a transaction; the client must run it in one. The partitions of the audit log are
-    distributed with their table, and so are those that are made later.
+    distributed with their table, and so are partitions that are made later.
 
     Args:
         schema: the schema's name.
@@ -67,7 +67,8 @@ def citus_sql(schema: str) -> str:
     name = quoted(schema)
     tables = "\n\n".join(schema_steps(schema))
     steps = [
-        # Otherwise, Citus copies rows over several connections, and then creates no function in this transaction.
+        # Otherwise, Citus copies rows over several connections, and then refuses to create functions in this
+        # transaction.
         "SET LOCAL citus.multi_shard_modify_mode TO 'sequential';",
         f"DO $token_vault_do$ BEGIN IF to_regclass({_table(schema, 'migration')}) IS NULL THEN",
         "EXECUTE $token_vault_tables$",

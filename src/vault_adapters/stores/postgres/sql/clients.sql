@@ -30,8 +30,9 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the shared time, from which all processes compute when a client's next token request may be sent, until the
--- transaction ends; next_turn explains this time. If no shared time was stored, store the present time.
+-- Lock the shared time of a client's token requests until the transaction ends. All processes compute from this time
+-- when the client's next token request may be sent; next_turn explains it. If no shared time was stored, store the
+-- present time.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
