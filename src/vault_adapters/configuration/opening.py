@@ -13,7 +13,7 @@ def misuse(
 ) -> VaultError | None:
     """Return the error for an argument of a wrong type, or None.
 
-    It raises nothing, because its frame holds the arguments.
+    This function raises nothing, because a traceback would show its frame, which holds the arguments.
     """
     if not isinstance(config, VaultConfig):
         return InvalidInputError("config must be a VaultConfig")

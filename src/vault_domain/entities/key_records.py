@@ -10,7 +10,8 @@ from vault_domain.entities.choice import Choice
 class MasterKeyState(Choice):
     """The states of a master key: introduced (unwrap_only) -> active (exactly one) -> unwrap_only -> retired.
 
-    The first master key of a database is active at once. A retired one that is introduced again becomes unwrap_only.
+    The first master key of a database is active at once. A retired master key that is introduced again becomes
+    unwrap_only.
     """
 
     UNWRAP_ONLY = "unwrap_only"

@@ -14,10 +14,10 @@ from vault_domain.ports.waker import Waker
 class EventFeed:
     """Yields pages of the audit log as events come, without end: ``async for page in vault.event_feed(...)``.
 
-    No event is lost, because each page begins after the page before. A host stores the ``cursor`` of an event when it
-    has handled the event, and passes this cursor as ``after`` when it starts again. An event that the host has handled
-    without storing the cursor comes again. The feed reads the log at an interval; on Postgres, notifications wake it
-    earlier.
+    No event is lost, because each page begins where the previous page ended. A host stores the ``cursor`` of an event
+    when it has handled the event, and passes this cursor as ``after`` when it starts again. An event that the host has
+    handled without storing the cursor comes again. The feed reads the log at an interval; on Postgres, notifications
+    wake it earlier.
 
     Attributes:
         cursor: the cursor of the last event that the feed has returned; before that, the cursor after which the feed

@@ -107,10 +107,10 @@ def _describe(error: psycopg.Error) -> tuple[str, bool]:
 
 
 async def unless_undone(work: Awaitable[T]) -> T | None:
-    """Await ``work``, a statement about several rows; return None if the server refused it because of one of them.
+    """Await ``work``, a statement about several rows; return None if the server refused it because of one row.
 
-    Then nothing of it was stored, and without that row it might succeed. All other errors are raised: those that leave
-    the outcome unknown, those after which no time is left, and those that any statement would get.
+    A refused statement has stored nothing, and might succeed without that row. All other errors are raised: those that
+    leave the outcome unknown, those after which no time is left, and those that any statement would get.
     """
     try:
         return await work

@@ -1,4 +1,4 @@
-"""The used states of authorization requests on Postgres."""
+"""Remembers on Postgres which sealed states of authorization requests were used."""
 
 from datetime import UTC, datetime
 

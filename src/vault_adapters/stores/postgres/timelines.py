@@ -11,16 +11,17 @@ _log = logging.getLogger(__name__)
 
 TIMELINE = """CASE WHEN NOT pg_catalog.pg_is_in_recovery()
         THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END"""
-"""The server's timeline. NULL on a standby, which has none of its own yet. Any role may call these functions.
+"""The server's timeline. NULL on a standby, which has none of its own yet. By default, any role may call the functions.
 
-It is read with the data that it describes, and not once for each connection, because a pooler may keep a connection
-while the server behind it changes.
+The timeline is read with the data that it describes, and not once for each connection, because a pooler may keep a
+connection while the server behind it changes.
 """
 
 NO_TIMELINE = "NULL::text"
 """Replaces `TIMELINE` if Citus distributes the tables, or if the server does not tell its timeline.
 
-A server that is not a plain Postgres does not tell its timeline, nor does one whose administrator revoked the right.
+A server that is not a plain Postgres does not tell its timeline, nor does a Postgres whose administrator
+revoked the right to call these functions.
 """
 
 
