@@ -1,4 +1,4 @@
-"""A host's own tests: the real vault in memory, with a clock that the test moves and scripted answers."""
+"""A host's own tests: the real vault in memory, with scripted answers and a clock that the test moves."""
 
 from datetime import UTC, datetime, timedelta
 

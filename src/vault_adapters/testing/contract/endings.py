@@ -1,4 +1,4 @@
-"""Refresh tokens that expire soon: their health, and the event that reports each of them once."""
+"""Cases for refresh tokens that expire soon: their health, and the event that reports each of them once."""
 
 from __future__ import annotations
 

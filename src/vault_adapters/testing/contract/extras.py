@@ -1,4 +1,4 @@
-"""Extra members of an answer: sealed beside their access token, and replaced together with it."""
+"""Cases for extra members of an answer: sealed beside their access token, and replaced together with it."""
 
 from __future__ import annotations
 

@@ -100,11 +100,12 @@ class SweepService:
     async def sweep(
         self, limit: int | None, should_stop: Callable[[], bool] | None, *, actor: str | None
     ) -> SweepReport:
-        """Refresh up to ``limit`` due accounts (None: all), at each provider in the order in which they became due.
+        """Refresh up to ``limit`` due accounts of all providers together (None: all).
 
         First, the sweep tries to store waiting answers, and writes the events of refresh tokens that expire soon. Then
-        it repeatedly takes a batch of accounts at every provider. It ends when it has visited all accounts that were
-        due at its start. If ``should_stop`` returns True, it ends after the accounts that it has already taken.
+        it repeatedly takes a batch of accounts at every provider, in the order in which they became due. It ends when
+        it has visited all accounts that were due at its start. If ``should_stop`` returns True, it ends after the
+        accounts that it has already taken.
         """
         with self._observed.step(Operation.SWEEP):
             return await self._sweep(limit, should_stop, actor)

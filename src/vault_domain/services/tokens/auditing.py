@@ -35,7 +35,7 @@ _PRUNE_SECONDS = 3600.0
 """Shortest time between two prunings by the sweeps of one process."""
 
 _BATCH = 1000
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a placeholder: `AuditLog.append` sets an event's time
 
 _Noted = tuple[AuditEvent, float]
 """An event, and the monotonic time at which it was noted."""

@@ -141,7 +141,7 @@ VALUES (:tenant_id, :provider, :identifier, :label)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.label
 
 -- name: end_backoff
--- Clear an account's backoff and unknown outcome after a new token set; a running attempt keeps its lease.
+-- Clear an account's backoff, unknown outcome and run of refusals; a running attempt keeps its lease.
 UPDATE token_vault_account AS a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
     lease_until = CASE WHEN lease_until + {{step}} > :now THEN lease_until END
