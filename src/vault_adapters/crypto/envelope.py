@@ -113,7 +113,7 @@ class EnvelopeKey(Uncopied):
         number, label = purpose.value
         self.key_id = key_id
         self.unwrapping = object()
-        """Identifies this object. An opening remembers this and not the key, so that the key can leave memory."""
+        """Identifies this key. `HeldOpening` keeps this object instead of the key, so that the key can leave memory."""
         self._prefix = _MAGIC_VERSION_SUITE + bytes((number,)) + key_id
         self._state = state
         self._state.update(b"".join((_COUNTER, label, b"\x00", self._prefix)))

@@ -1,4 +1,4 @@
-"""Reserving due accounts for a sweep."""
+"""Test cases: `RefreshLedger.reserve_due` takes due accounts for a sweep."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _LONGEST_START = 1.0
 """Longest time in seconds between the last check of the lease and the start of the task that sends the request."""
 
 _GRACE_SECONDS = 0.5
-"""A refresher is cancelled this many seconds after its deadline, and callers wait as long after theirs."""
+"""A refresher is cancelled this many seconds after its deadline. Callers give up this many seconds after theirs."""
 
 _PAUSES = 0.1, 0.5
 """Seconds before the repetitions of a request within a grace period."""

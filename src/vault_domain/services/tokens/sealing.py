@@ -19,7 +19,7 @@ T = TypeVar("T")
 W = TypeVar("W")
 
 # A round seals the values and writes them. A further round is needed only if a key rotation or an erasure committed
-# during the last one. Many rounds in a row are a fault.
+# during the round before. Many rounds in a row are a fault.
 _ROUNDS = 8
 
 

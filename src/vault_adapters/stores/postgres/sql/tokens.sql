@@ -185,7 +185,7 @@ WHERE (SELECT count(*) FROM told) >= 0  -- always true; it makes Postgres send t
 
 -- name: invalidate_token
 -- Make one value invalid and append the event; compare-and-set on the value's id. An invalid access token makes its
--- account due now, because a sweep refreshes it.
+-- account due now, so that a sweep refreshes the account.
 WITH marked AS (
     UPDATE {{schema}}.token t SET
         status = 'invalid', error_code = %(error_code)b,
