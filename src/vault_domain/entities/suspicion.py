@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 LEAST_CONFIRMATION = timedelta(seconds=30)
-"""Shortest time between two reports at which the second confirms the first, unless the host configures another."""
+"""Shortest time from a first report to a report that confirms it, unless the host configures another time."""
 
 MOST_CONFIRMATION = timedelta(minutes=10)
-"""Longest time between two reports at which the second confirms the first, unless the host configures another."""
+"""Longest time from a first report to a report that confirms it, unless the host configures another time."""
 
 
 class Report(enum.Enum):
@@ -27,7 +27,7 @@ class Report(enum.Enum):
 
 @frozen
 class ConfirmationWindow:
-    """The times between two reports within which the second confirms the first.
+    """The shortest and the longest time from a first report to a report that confirms it.
 
     Attributes:
         least: shortest time. A report that follows sooner may have the same cause as the first, such as a resource's

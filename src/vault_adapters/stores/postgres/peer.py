@@ -35,7 +35,8 @@ class Peer:
         place: host, port and database, as errors and logs name them; None if they are not known yet.
 
     Attributes:
-        refusal: the cause for which the latest attempt to connect failed; None after a success and before the first.
+        refusal: the cause for which the latest attempt to connect failed; None after a success,
+            and before the first attempt.
     """
 
     def __init__(self, place: str | None) -> None:

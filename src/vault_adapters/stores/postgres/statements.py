@@ -163,9 +163,9 @@ def planned_once(sql: str, limit: int, now: datetime | None) -> str:
     If ``now`` is None, the query also has ``statement_timestamp()`` in place of the parameter for the time.
 
     The server plans a prepared query again at each call if the generic plan, which serves all parameters, looks more
-    expensive than a plan for the given parameters. With an unknown limit or time the generic plan does look so, because
-    the server then expects to read a large part of the table. Planning takes about as long as reading the page. With
-    the text that this function returns, the server keeps one plan.
+    expensive than a plan for the given parameters. With an unknown limit or time, the generic plan looks expensive,
+    because the server then expects to read a large part of the table. Planning takes about as long as reading the page.
+    With the text that this function returns, the server keeps one plan.
 
     Args:
         sql: the query for a page.
@@ -187,9 +187,9 @@ _READ_LOCKED = "(SELECT count(*) FROM locked) >= 0"
 def briefly(sql: str) -> str:
     """Return the statement `store_tokens` with a tenth of a second as its longest wait for the lock of one row.
 
-    The statement sets this time before it locks its first row. When it has locked its last row, it takes the session's
-    time back. Otherwise the commit would wait only briefly for its turn, because notifying transactions commit one
-    after the other. Both settings end with the statement's transaction.
+    The statement sets this limit before it locks its first row. When it has locked its last row, it restores the
+    session's limit: notifying transactions commit one after the other, so the commit may have to wait longer for its
+    turn. Both settings end with the statement's transaction.
     """
     sql = sql.replace("FROM unnest(", f"FROM {_HASTY} unnest(")
     sql = sql.replace(f"),\n{_TOLD}", f"\n    {_LOCKED}\n{_TOLD}")
