@@ -32,8 +32,8 @@ class UtcLoader(Loader):
             return (datetime.max if micros > 0 else datetime.min).replace(tzinfo=UTC)
 
 
-_ADAPTERS = AdaptersMap(psycopg.adapters)
-_ADAPTERS.register_loader("timestamptz", UtcLoader)
+ADAPTERS = AdaptersMap(psycopg.adapters)
+ADAPTERS.register_loader("timestamptz", UtcLoader)
 
 
 class VaultCursor(psycopg.AsyncCursor[Row]):
@@ -47,7 +47,7 @@ class VaultCursor(psycopg.AsyncCursor[Row]):
     @property
     def adapters(self) -> AdaptersMap:
         """The type adapters, the same for all connections."""
-        return _ADAPTERS
+        return ADAPTERS
 
 
 def int8(value: int | None) -> Int8 | None:

@@ -16,10 +16,11 @@ from vault_adapters.stores.batching import own_loop
 from vault_adapters.stores.postgres.citus_statements import held_parameters
 from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_adapters.stores.postgres.connections import Connections
-from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
+from vault_adapters.stores.postgres.cursors import Connection, Row
 from vault_adapters.stores.postgres.errors import translated, unless_undone
-from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, OverdueError, Pace, answered, limits_of
-from vault_adapters.stores.postgres.querying import Parameters, begin_at, query, query_together
+from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, OverdueError, Pace, limits_of
+from vault_adapters.stores.postgres.line import Parameters
+from vault_adapters.stores.postgres.querying import begin_at, execute, query, query_together, run_script
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -50,10 +51,7 @@ class Transaction:
         """Run a statement; return the number of changed rows."""
         if self._held is not None:
             parameters = await self._hold(self._held.get(sql, ()), parameters or {})
-        cursor = VaultCursor(self._connection)
-        work = cursor.execute(sql, parameters, prepare=self._prepare, binary=True)
-        await answered(self._connection, self._limits.answer, work)
-        return cursor.rowcount
+        return await execute(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
@@ -96,7 +94,7 @@ class Transaction:
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without parameters."""
-        await answered(self._connection, self._limits.answer, VaultCursor(self._connection).execute(sql))
+        await run_script(self._connection, self._limits, sql)
 
     async def begin(self) -> None:
         """Begin the transaction.

@@ -14,7 +14,7 @@ from psycopg.pq import Conninfo
 
 from vault_adapters.stores.postgres.causes import cause_of_refusal
 from vault_adapters.stores.postgres.cursors import Connection
-from vault_adapters.stores.postgres.quiet import OwnConnection
+from vault_adapters.stores.postgres.own_connection import OwnConnection
 from vault_domain.entities.secret import Secret
 from vault_domain.services.tokens.fault_log import FaultLog
 

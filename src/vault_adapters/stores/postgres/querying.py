@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TypeVar
 
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.limits import Limits, answered
+from vault_adapters.stores.postgres.line import Parameters
+from vault_adapters.stores.postgres.own_connection import OwnConnection
 
-Parameters = Mapping[str, Any]
+T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -20,10 +22,33 @@ async def query(
     connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool
 ) -> list[Row]:
     """Run a statement; return its rows."""
+    if isinstance(connection, OwnConnection):
+        line = connection.line
+        return line.rows(await _sent(connection, limits, line.run(sql, parameters, prepare=prepare)))
     cursor = VaultCursor(connection)
     work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
     await answered(connection, limits.answer, work)
     return await _rows(cursor)
+
+
+async def execute(
+    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool
+) -> int:
+    """Run a statement; return the number of rows that it changed."""
+    if isinstance(connection, OwnConnection):
+        result = await _sent(connection, limits, connection.line.run(sql, parameters, prepare=prepare))
+        return result.command_tuples or 0
+    cursor = VaultCursor(connection)
+    await answered(connection, limits.answer, cursor.execute(sql, parameters, prepare=prepare, binary=True))
+    return cursor.rowcount
+
+
+async def run_script(connection: Connection, limits: Limits, sql: str) -> None:
+    """Run several statements without parameters."""
+    if isinstance(connection, OwnConnection):
+        await _sent(connection, limits, connection.line.run_script(sql))
+    else:
+        await answered(connection, limits.answer, VaultCursor(connection).execute(sql))
 
 
 async def query_together(
@@ -53,6 +78,10 @@ async def begin_at(connection: Connection, limits: Limits) -> datetime:
         pass
     [(micros,)] = await cursor.fetchall()
     return _EPOCH + timedelta(microseconds=micros)
+
+
+async def _sent(connection: OwnConnection, limits: Limits, work: Awaitable[T]) -> T:
+    return await answered(connection, limits.answer, connection.answer(work))
 
 
 async def _rows(cursor: VaultCursor) -> list[Row]:

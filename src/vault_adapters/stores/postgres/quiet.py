@@ -1,15 +1,10 @@
 """Keeps psycopg's pool from logging each failed attempt to connect, and each connection that an outage has ended."""
 
 import logging
-from typing import Any
 
-import psycopg
+from vault_adapters.stores.postgres.own_connection import OwnConnection
 
 POOL_NAME = "token-vault"
-
-
-class OwnConnection(psycopg.AsyncConnection[Any]):
-    """A connection of the vault's own pool."""
 
 
 class _OncePerOutage(logging.Filter):

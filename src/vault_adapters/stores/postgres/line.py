@@ -1,0 +1,193 @@
+"""Runs statements on one connection through libpq, without cursors of psycopg."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ConnStatus, ExecStatus, Format
+from psycopg.pq.abc import PGconn, PGresult
+
+from vault_adapters.stores.postgres.cursors import ADAPTERS, Row
+
+Parameters = Mapping[str, Any]
+
+_MOST_PREPARED = 100
+"""Largest number of prepared statements on one connection; the server keeps a plan for each."""
+
+_PLACEHOLDER = re.compile(r"%\((\w+)\)b|%%")
+_SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
+
+
+class Line:
+    """Sends statements on one connection, whose socket the event loop watches from one statement to the next.
+
+    psycopg has the socket watched anew for each answer. That and the creation of a cursor take longer than the server
+    takes to read a row.
+
+    Args:
+        pgconn: the connection. Nobody else may use it while a statement runs.
+    """
+
+    def __init__(self, pgconn: PGconn) -> None:
+        self._pgconn = pgconn
+        self._loop = asyncio.get_running_loop()
+        self._watched: int | None = None  # the descriptor of the socket
+        self._waiter: asyncio.Future[None] | None = None
+        self._prepared: OrderedDict[tuple[str, tuple[int, ...]], bytes] = OrderedDict()
+        self._named = 0
+        self._transformer = Transformer(_TYPES)
+
+    async def run(self, sql: str, parameters: Parameters | None, *, prepare: bool) -> PGresult:
+        """Run a statement; return its result in binary format.
+
+        Raises:
+            psycopg.Error: the error that a cursor would raise.
+        """
+        text, names = (sql.encode(), ()) if parameters is None else _numbered(sql)
+        given = [] if parameters is None else [parameters[name] for name in names]
+        values = self._transformer.dump_sequence(given, [PyFormat.BINARY] * len(given))
+        types, formats = self._transformer.types or (), self._transformer.formats
+        if not prepare:
+            return await self._result(
+                lambda: self._pgconn.send_query_params(text, values, types, formats, Format.BINARY)
+            )
+        name = self._prepared.get((sql, types)) or await self._prepare(sql, types, text)
+        self._prepared.move_to_end((sql, types))
+        return await self._result(lambda: self._pgconn.send_query_prepared(name, values, formats, Format.BINARY))
+
+    async def run_script(self, sql: str) -> PGresult:
+        """Run one or several statements without parameters; return the last result, in text format.
+
+        Raises:
+            psycopg.Error: the error that a cursor would raise.
+        """
+        return await self._result(lambda: self._pgconn.send_query(sql.encode()))
+
+    def rows(self, result: PGresult) -> list[Row]:
+        """Return the rows of a result of `run`."""
+        if not result.nfields:
+            return []
+        self._transformer.set_pgresult(result)
+        try:
+            return self._transformer.load_rows(0, result.ntuples, tuple)
+        finally:
+            self._transformer.set_pgresult(None)
+
+    def release(self) -> None:
+        """Stop watching the socket; call this before the connection is closed or others wait for its answers."""
+        if self._watched is not None:
+            self._loop.remove_reader(self._watched)
+            self._loop.remove_writer(self._watched)
+            self._watched = None
+
+    async def _prepare(self, sql: str, types: tuple[int, ...], text: bytes) -> bytes:
+        if len(self._prepared) >= _MOST_PREPARED:
+            _, oldest = self._prepared.popitem(last=False)
+            await self.run_script(f"DEALLOCATE {oldest.decode()}")
+        self._named += 1
+        name = b"_vault_%d" % self._named
+        await self._result(lambda: self._pgconn.send_prepare(name, text, types))
+        self._prepared[(sql, types)] = name
+        return name
+
+    async def _result(self, send: Callable[[], None]) -> PGresult:
+        """Send something; return the last result.
+
+        Raises:
+            psycopg.Error: the server refused what was sent, or the connection is lost.
+        """
+        results: list[PGresult] = []
+        try:
+            send()
+            if self._pgconn.flush():
+                self._loop.add_writer(self._watch(), self._send_rest)
+            while (result := await self._next()) is not None:
+                results.append(result)
+        except psycopg.OperationalError:
+            if not any(_is_error(each) for each in results):
+                raise
+            # The server said why it ends the connection, before it did.
+        finally:
+            if self._pgconn.status != ConnStatus.OK:
+                self.release()  # libpq has closed the socket, whose descriptor may soon belong to another file
+        for result in results:
+            if _is_error(result):
+                raise error_from_result(result)
+        return results[-1]
+
+    async def _next(self) -> PGresult | None:
+        """Return the next result; None if all results have come."""
+        if self._pgconn.is_busy():
+            self._watch()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._pgconn.get_result()
+
+    def _watch(self) -> int:
+        """Let the event loop watch the socket; return its descriptor."""
+        if self._watched is None:
+            self._watched = self._pgconn.socket
+            self._loop.add_reader(self._watched, self._receive)
+        return self._watched
+
+    def _receive(self) -> None:
+        """Read what has come, and wake the waiting statement if a result is complete."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            self.release()  # nobody reads what has come, so the event loop would call this again and again
+            return
+        try:
+            self._pgconn.consume_input()
+            if self._pgconn.is_busy():
+                return
+        except psycopg.Error as error:
+            self.release()
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(None)
+
+    def _send_rest(self) -> None:
+        """Send more of a statement that did not fit into the socket's buffer."""
+        try:
+            is_sent = not self._pgconn.flush()
+        except psycopg.Error:
+            is_sent = True  # the error comes again when the answer is read
+        if is_sent and self._watched is not None:
+            self._loop.remove_writer(self._watched)
+
+
+class _Types:
+    """The vault's types for a `Transformer`, without a connection, which the transformer would keep alive."""
+
+    adapters = ADAPTERS
+    connection = None
+
+
+_TYPES = _Types()
+
+
+@lru_cache(maxsize=1024)
+def _numbered(sql: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement with numbers in place of its parameters' names, and the names in the order of the numbers."""
+    names: dict[str, int] = {}
+
+    def number(match: re.Match[str]) -> str:
+        name = match[1]
+        return "%" if name is None else f"${names.setdefault(name, len(names) + 1)}"
+
+    return _PLACEHOLDER.sub(number, sql).encode(), tuple(names)
+
+
+def _is_error(result: PGresult) -> bool:
+    return result.status not in _SOUND
