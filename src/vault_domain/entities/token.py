@@ -183,10 +183,17 @@ class SealedToken:
 
 @frozen
 class StoredToken:
-    """A token as a row: its metadata and its sealed value."""
+    """A token as a row: its metadata and its sealed value.
+
+    Attributes:
+        info: the metadata.
+        sealed: the value.
+        version: a number of the store that is another one when the row has changed; None if the store gave none.
+    """
 
     info: TokenInfo
     sealed: SealedToken
+    version: int | None = field(default=None, eq=False)
 
     @property
     def key(self) -> TokenKey:

@@ -63,8 +63,14 @@ class TokenRepository(Protocol):
       and lists leave it out.
     """
 
-    async def get(self, key: TokenKey) -> Reading:
-        """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error."""
+    async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
+        """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error.
+
+        Args:
+            key: the key of the token.
+            known: the token as the caller remembers it. If the stored row is the same in each column, the store may
+                return this object, and need not read the row. A store may ignore it.
+        """
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these distinct keys, and the store's time; without keys, only the time."""

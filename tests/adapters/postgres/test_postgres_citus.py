@@ -53,7 +53,7 @@ COSTS = {
         note_rejection replace_token report_token reseal_tokens reserve_due_accounts revive_credentials settle_account
         store_new_token store_tokens take_back_rejections""",
     LATERAL: "find_data_keys_with_wrap",
-    OUTER: "get_tokens",
+    OUTER: "get_tokens get_versions",
     # These run after lock_master_keys has locked the table on all nodes, or lock one row that nobody else locks.
     REFERENCE_LOCK: "lock_both_master_keys lock_master_key use_state",
 }

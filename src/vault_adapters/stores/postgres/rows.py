@@ -100,13 +100,15 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
 def stored_token(row: Row, key: TokenKey) -> tuple[StoredToken | DamagedToken | None, Row]:
     """Return the token with its sealed value from a row, and the row's remaining columns.
 
-    The token is None if the row holds no token, and a `DamagedToken` if the row cannot be decoded.
+    The token is None if the row holds no token, and a `DamagedToken` if the row cannot be decoded. The first remaining
+    columns are the store's time and, unless Citus distributes the tables, the token's version.
     """
     token, value, rest = STORED.split(row)
     if is_missing(token):
         return None, rest
+    version = rest[1] if len(rest) > 1 else None
     try:
-        return StoredToken(token_info(token, key), sealed_value(*value)), rest
+        return StoredToken(token_info(token, key), sealed_value(*value), version), rest
     except Exception:  # a damaged row may hold anything, so decoding it may raise anything
         return DamagedToken(key, DAMAGED_ROW), rest
 
@@ -119,14 +121,14 @@ def answers_of(rows: list[Row], keys: Sequence[TokenKey]) -> tuple[list[StoredTo
     rows = in_order(rows)
     if len(rows) == len(keys):
         found = [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
-        _, (now, _) = found[0]
+        _, (now, *_) = found[0]
         return [token for token, _ in found], now
     answers: list[StoredToken | DamagedToken | None] = []
     times = []
     for key, (_, group) in zip(keys, groupby(rows, key=itemgetter(-1)), strict=True):
         several = list(group)
         found = [stored_token(row, key) for row in several]
-        token, (now, _) = found[0]
+        token, (now, *_) = found[0]
         times.append(now)
         answers.append(token if len(several) == 1 else DamagedToken(key, WRONG_ROW))
     return answers, times[0]

@@ -7,6 +7,7 @@ from vault_adapters.stores.postgres.citus_statements import distributed_fragment
 from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
 from vault_adapters.stores.postgres.timelines import TIMELINE
+from vault_adapters.stores.postgres.versions import NO_VERSION, VERSION
 from vault_adapters.stores.queries import Queries, load_queries
 
 _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
@@ -198,7 +199,12 @@ def briefly(sql: str) -> str:
 
 @lru_cache(maxsize=8)
 def load_statements(
-    schema: str, *, waking: bool = False, timeline: str = TIMELINE, distributed: bool = False
+    schema: str,
+    *,
+    waking: bool = False,
+    timeline: str = TIMELINE,
+    version: str = VERSION,
+    distributed: bool = False,
 ) -> Queries:
     """Return the statements for a schema.
 
@@ -209,6 +215,7 @@ def load_statements(
         waking: True: a statement that stores one value makes its account due now (`_WOKEN`). False: it computes the
             due time from the value (`_SCHEDULED`). One statement for both cases took 4 % longer.
         timeline: the SQL that tells the server's timeline.
+        version: the SQL that tells a token's version.
         distributed: True: the statements for tables that Citus distributes; see `citus_statements`. False: those for a
             plain server.
     """
@@ -219,6 +226,7 @@ def load_statements(
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,
         "durable": _DURABLE,
         "timeline": timeline,
+        "token_version": NO_VERSION if distributed else version,
         "horizon": _HORIZON,
         "after": _AFTER,
         "after_account": _AFTER_ACCOUNT,

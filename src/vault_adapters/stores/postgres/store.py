@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from attrs import frozen
 
@@ -30,6 +31,7 @@ from vault_adapters.stores.postgres.states import PostgresStateLedger
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.timelines import NO_TIMELINE, Timelines, timeline_sql
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
+from vault_adapters.stores.postgres.versions import NO_VERSION, version_sql
 from vault_domain.entities.measures import PoolCounts
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
@@ -102,8 +104,9 @@ async def open_postgres_store(
         await prepare_schema(database, schema, migrate=migrate)
         distributed = await is_distributed(database, schema, migrate=migrate)
         timeline = NO_TIMELINE if distributed else await timeline_sql(database)
-        queries = load_statements(schema, timeline=timeline, distributed=distributed)
-        waking = load_statements(schema, waking=True, timeline=timeline, distributed=distributed)
+        version = NO_VERSION if distributed else await version_sql(database)
+        load = partial(load_statements, schema, timeline=timeline, version=version, distributed=distributed)
+        queries, waking = load(), load(waking=True)
         if distributed:
             database.distribute(held_statements(queries, waking))
         if migrate:

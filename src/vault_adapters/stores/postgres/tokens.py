@@ -6,14 +6,13 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.audit import deletion_events
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.marks import mark_invalid, note_ending, report_rejected
 from vault_adapters.stores.postgres.probing import probe
@@ -28,11 +27,11 @@ from vault_adapters.stores.postgres.rows import (
     listed_info,
     micros,
     stored_info,
-    stored_token,
     write_parameters,
 )
 from vault_adapters.stores.postgres.statements import briefly
 from vault_adapters.stores.postgres.store_batcher import StoreBatcher
+from vault_adapters.stores.postgres.token_reads import TokenReads
 from vault_adapters.stores.postgres.writing import (
     ACTIONS,
     ROWS_PER_STATEMENT,
@@ -49,7 +48,6 @@ from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import (
     RECONNECT_NOTICE,
-    WRONG_ROW,
     DamagedToken,
     MarkOutcome,
     StoredToken,
@@ -81,9 +79,7 @@ class PostgresTokenRepository:
         self._queries = queries
         self._waking = waking
         self._last_uses = citus_tokens.LastUses()
-        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(
-            lambda: database.reading(self._read), most_batches=database.most_connections
-        )
+        self._reads = TokenReads(database, queries, self._last_uses)
         self._stores: StoreBatcher[Row | None] = StoreBatcher(
             self._store_any,
             partial(write_apart, database, briefly(queries["store_tokens"])),
@@ -96,9 +92,9 @@ class PostgresTokenRepository:
         await self._reads.drain()
         await self._stores.drain()
 
-    async def get(self, key: TokenKey) -> Reading:
+    async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         """Read one token; concurrent reads may share one query."""
-        return await self._reads.get(key)
+        return await self._reads.get(key, known)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys, and the store's time."""
@@ -221,23 +217,6 @@ class PostgresTokenRepository:
     async def ping(self) -> None:
         """Return normally if the database answers, takes writes, and has the schema."""
         await probe(self._database, self._queries)
-
-    async def _read(self, reader: Reader, keys: Sequence[TokenKey]) -> list[Reading]:
-        now = self._database.now()
-        if len(keys) == 1:
-            [key] = keys
-            row, *others = await self._read_one(reader, key_parameters(key), now)
-            token, (now,) = stored_token(row, key)
-            return [Reading.of(DamagedToken(key, WRONG_ROW) if others else token, now)]
-        found, now = answers_of(
-            await reader.fetch(self._queries["get_tokens"], keys_parameters(keys) | {"now": now}), keys
-        )
-        return [Reading.of(token, now) for token in found]
-
-    async def _read_one(self, reader: Reader, key: dict[str, Any], now: datetime | None) -> list[Row]:
-        if self._database.is_distributed:
-            return await citus_tokens.read_token(reader, self._queries, self._last_uses, key, now)
-        return await reader.fetch(self._queries["get_token"], key | {"now": now})
 
     async def _store_one(
         self, write: TokenWrite, actor: str | None, expected_generation: int | None

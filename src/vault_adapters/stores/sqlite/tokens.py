@@ -66,7 +66,7 @@ class SqliteTokenRepository:
         """Wait until no read is running."""
         await self._reads.drain()
 
-    async def get(self, key: TokenKey) -> Reading:
+    async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         """Read one token; concurrent reads may share one query."""
         return await self._reads.get(key)
 

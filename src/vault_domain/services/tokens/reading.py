@@ -83,10 +83,11 @@ class RowReader:
         if is_known and self._tasks.is_flying(_flight(key)):
             return await self._from_memory(key, fresh=fresh)  # a read of this key has been waiting for too long already
         failure: StorageError | None = None
+        known = None if fresh else self._rows.known(key)
         try:
             if not is_known:
-                return await self._from_store(key)
-            return await self._tasks.within_briefly(patience, lambda: self._from_store(key))
+                return await self._from_store(key, known)
+            return await self._tasks.within_briefly(patience, lambda: self._from_store(key, known))
         except TimeoutError:
             pass  # answer below, so that an error there has no ``__context__``
         except StorageError as error:
@@ -139,9 +140,9 @@ class RowReader:
         self._rows.refuse(info)
         self._held.refuse(info)
 
-    async def _from_store(self, key: TokenKey) -> Reading:
+    async def _from_store(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         ticket = self._rows.begin()
-        reading = await self._tokens.get(key)
+        reading = await self._tokens.get(key, known)
         self.counts.database += 1
         self._rows.saw(key, reading.row, reading.now, ticket)
         return self._with_waiting(key, reading)

@@ -113,7 +113,7 @@ class RememberedRows:
         if row is None or not may_be_remembered(key, row) or self._is_barred(key, row):
             self._drop(place)
             return
-        if before is not None and before.mark == mark and before.token == row:
+        if before is not None and before.mark == mark and _is_same(before.token, row):
             # Keep the object, because new ones for each read would let the garbage collector visit all objects often.
             before.confirm(store_time, ticket.since, ticket.epoch)
         else:
@@ -260,6 +260,11 @@ class RememberedRows:
         row.was_used = True
         return Reading(row.token, row.time_at(age), is_stale=True)
 
+    def known(self, key: TokenKey) -> StoredToken | None:
+        """Return the remembered row, so that the store can tell whether it has changed."""
+        row = self._rows.get(scope_of_key(key))
+        return None if row is None else row.token
+
     def may_serve(self, key: TokenKey) -> bool:
         """Return whether `stale` has an answer, if the row's age is measured by the monotonic time only.
 
@@ -309,3 +314,8 @@ class RememberedRows:
     def _is_barred(self, key: TokenKey, row: StoredToken) -> bool:
         """Return whether a row must not be remembered: its value was rejected, or a write of it is in doubt."""
         return bool(self._refused and row.info.value_id in self._refused) or self._log.is_in_doubt(key)
+
+
+def _is_same(before: StoredToken, row: StoredToken) -> bool:
+    """Return whether a row that was read equals the remembered one, and the remembered one has the row's version."""
+    return before is row or (before == row and before.version == row.version)

@@ -4,7 +4,7 @@ SELECT {{now}}
 
 -- name: get_token
 -- Get one token by its key; always returns one row, which holds the store's time.
-SELECT {{token_columns}}, {{value_columns}}, {{now}}
+SELECT {{token_columns}}, {{value_columns}}, {{now}}, {{token_version}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
@@ -15,7 +15,26 @@ LEFT JOIN {{schema}}.token_use u
 -- Get the tokens of the given keys: one row per key, with the key's number in the given order. The first key's row
 -- holds the store's time.
 SELECT {{token_columns}}, {{value_columns}},
-       CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
+       CASE WHEN k.ord = 1 THEN {{now}} END, {{token_version}}, k.ord
+FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
+    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+
+-- name: get_version
+-- Get the version of one token by its key; see get_token.
+SELECT {{token_version}}, {{now}}
+FROM (SELECT) one
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+
+-- name: get_versions
+-- Get the versions of the tokens of the given keys; see get_tokens.
+SELECT {{token_version}}, CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
 LEFT JOIN {{schema}}.token t

@@ -1,0 +1,89 @@
+"""Reads single tokens. A token that the caller remembers is read again only if its row has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.postgres import citus_tokens
+from vault_adapters.stores.postgres.cursors import Row
+from vault_adapters.stores.postgres.database import PostgresDatabase, Reader
+from vault_adapters.stores.postgres.rows import answers_of, in_order, key_parameters, keys_parameters, stored_token
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
+from vault_domain.ports.token_repository import Reading
+
+_Asked = tuple[TokenKey, StoredToken | None]
+"""A key, and its token as the caller remembers it; None: the caller remembers none."""
+
+
+class TokenReads:
+    """Reads tokens by their keys; reads that begin in the same tick share queries.
+
+    Args:
+        database: runs the queries.
+        queries: the queries.
+        last_uses: remembers when tokens were last used, if Citus distributes the tables.
+    """
+
+    def __init__(self, database: PostgresDatabase, queries: Queries, last_uses: citus_tokens.LastUses) -> None:
+        self._database = database
+        self._queries = queries
+        self._last_uses = last_uses
+        self._batches: ReadBatcher[_Asked, Reading] = ReadBatcher(
+            lambda: database.reading(self._read), most_batches=database.most_connections
+        )
+
+    async def get(self, key: TokenKey, known: StoredToken | None) -> Reading:
+        """See `TokenRepository.get`."""
+        return await self._batches.get((key, known))
+
+    async def drain(self) -> None:
+        """Wait until no read is running."""
+        await self._batches.drain()
+
+    async def _read(self, reader: Reader, asked: Sequence[_Asked]) -> list[Reading]:
+        now = self._database.now()
+        readings: dict[int, Reading] = {}
+        known = [(at, key, row) for at, (key, row) in enumerate(asked) if row is not None and row.version is not None]
+        if known:
+            versions, moment = await self._versions(reader, [key for _, key, _ in known], now)
+            for (at, _, row), version in zip(known, versions, strict=True):
+                if version == row.version:
+                    readings[at] = Reading(row, moment)
+        if len(readings) < len(asked):
+            rest = [at for at in range(len(asked)) if at not in readings]
+            readings |= zip(rest, await self._whole(reader, [asked[at][0] for at in rest], now), strict=True)
+        return [readings[at] for at in range(len(asked))]
+
+    async def _versions(
+        self, reader: Reader, keys: Sequence[TokenKey], now: datetime | None
+    ) -> tuple[list[int | None], datetime]:
+        """Return the version of each key's row, and the store's time. A key with several rows has no version."""
+        if len(keys) == 1:
+            rows = await reader.fetch(self._queries["get_version"], key_parameters(keys[0]) | {"now": now})
+            [(version, moment), *others] = rows
+            return [None if others else version], moment
+        rows = in_order(await reader.fetch(self._queries["get_versions"], keys_parameters(keys) | {"now": now}))
+        _, moment, _ = rows[0]
+        if len(rows) > len(keys):
+            return [None] * len(keys), moment
+        return [version for version, _, _ in rows], moment
+
+    async def _whole(self, reader: Reader, keys: Sequence[TokenKey], now: datetime | None) -> list[Reading]:
+        if len(keys) == 1:
+            [key] = keys
+            row, *others = await self._row(reader, key, now)
+            token, (moment, *_) = stored_token(row, key)
+            return [Reading.of(DamagedToken(key, WRONG_ROW) if others else token, moment)]
+        rows = await reader.fetch(self._queries["get_tokens"], keys_parameters(keys) | {"now": now})
+        found, moment = answers_of(rows, keys)
+        return [Reading.of(token, moment) for token in found]
+
+    async def _row(self, reader: Reader, key: TokenKey, now: datetime | None) -> list[Row]:
+        parameters = key_parameters(key)
+        if self._database.is_distributed:
+            return await citus_tokens.read_token(reader, self._queries, self._last_uses, parameters, now)
+        return await reader.fetch(self._queries["get_token"], parameters | {"now": now})

@@ -1,0 +1,27 @@
+"""The version of a stored token: a number that tells whether its row is still the one that a process remembers."""
+
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_domain.entities.errors import StorageError
+
+VERSION = "pg_catalog.hash_record_extended(t, coalesce(pg_catalog.hash_record_extended(u, 0), 0))"
+"""A hash of all columns of ``token t`` and of ``token_use u``; NULL if there is no token.
+
+The hash is of the content. So, unlike a number that each write increments, it also tells apart a row that somebody
+changed by hand, restored, or wrote after a failover that lost an earlier write.
+"""
+
+NO_VERSION = "NULL::int8"
+"""Replaces `VERSION` if the server cannot hash rows, as PostgreSQL 13, or if Citus distributes the tables."""
+
+_TRIAL = "SELECT pg_catalog.hash_record_extended(ROW(''::text, ''::bytea, 0::int8, statement_timestamp()), 0)"
+
+
+async def version_sql(database: PostgresDatabase) -> str:
+    """Return the SQL for the version of a token, or `NO_VERSION`."""
+    try:
+        await database.fetch(_TRIAL)
+    except StorageError as error:
+        if error.retryable:
+            raise
+        return NO_VERSION
+    return VERSION
