@@ -46,6 +46,9 @@ class PlainCipher:
             raise UnreadableError(NO_ACTIVE_KEY)
         return lambda key, value, extra=None: sealed_by(active, key, value, extra)
 
+    def open_at_hand(self, key, sealed):
+        return None  # no data key is held
+
     async def open(self, key, sealed):
         record = await self._keys.data_key(key.tenant_id, sealed.data_key_id)
         if record is None or record.state is DataKeyState.DESTROYED:
@@ -163,7 +166,7 @@ class VirtualTasks:
     async def within(self, seconds, work):
         return await work()
 
-    async def within_briefly(self, seconds, work):
+    async def within_briefly(self, seconds, work, *, only_if=None):
         return await work()
 
     async def within_lease(self, seconds, work, *, pace, renew):

@@ -343,7 +343,7 @@ async def test_an_import_forgets_the_rows_that_it_may_replace(cases):
 class Overdue(VirtualTasks):
     """The store does not answer in time, and a minute passes meanwhile."""
 
-    async def within_briefly(self, seconds, work):
+    async def within_briefly(self, seconds, work, *, only_if=None):
         await self.sleep(60)
         raise TimeoutError
 

@@ -149,6 +149,11 @@ class EnvelopeKey(Uncopied):
         # Raise here, because this frame holds no subkey and no plaintext.
         raise UnreadableError(str(opened))
 
+    def open_or_none(self, blob: bytes, context: bytes) -> bytes | None:
+        """Return what `open` returns; None if a check fails."""
+        opened = self._open(blob, context)
+        return opened if type(opened) is bytes else None
+
     def unlock(self, blob: bytes, context: bytes) -> OpenEnvelope | None:
         """Return the open envelope, for decrypting it often; None if this key and this context do not open it.
 

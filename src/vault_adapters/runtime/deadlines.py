@@ -17,6 +17,7 @@ class _Call:
     task: asyncio.Task[object] | None  # None as soon as the call has ended
     due: float
     cancelling: int
+    only_if: Callable[[], bool] | None
     is_over: bool = False
 
 
@@ -31,8 +32,15 @@ class Deadlines:
     def __init__(self) -> None:
         self._queues: dict[float, deque[_Call]] = {}
 
-    async def within(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+    async def within(
+        self, seconds: float, work: Callable[[], Awaitable[T]], only_if: Callable[[], bool] | None = None
+    ) -> T:
         """Run ``work``; cancel it after ``seconds`` seconds.
+
+        Args:
+            seconds: the limit.
+            work: the call.
+            only_if: called when the time has run out; if it returns False, ``work`` goes on without a limit.
 
         Raises:
             TimeoutError: the time ran out and ``work`` was cancelled.
@@ -40,7 +48,7 @@ class Deadlines:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of the vault runs in a task
         loop = task.get_loop()
-        call = _Call(task, loop.time() + seconds, task.cancelling())
+        call = _Call(task, loop.time() + seconds, task.cancelling(), only_if)
         queue = self._queues.get(seconds)
         if queue is None:
             queue = self._queues[seconds] = deque()
@@ -61,7 +69,7 @@ class Deadlines:
         now = loop.time()
         while queue and queue[0].due <= now:
             call = queue.popleft()
-            if call.task is not None:
+            if call.task is not None and (call.only_if is None or call.only_if()):
                 call.is_over = True
                 call.task.cancel()
         if queue:

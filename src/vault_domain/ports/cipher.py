@@ -74,6 +74,9 @@ class Cipher(Protocol):
             UnreadableError: the tenant has no active data key; the reason is `NO_ACTIVE_KEY`.
         """
 
+    def open_at_hand(self, key: TokenKey, sealed: SealedToken) -> Secret | None:
+        """Return what `open` returns, if the data key is held in memory and the value decrypts; else None."""
+
     async def open(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """Decrypt a value for the key that the caller asked for.
 

@@ -123,7 +123,7 @@ class NotificationWatch:
     async def _probe(self, connection: Connection) -> None:
         """Send a notification on another connection, and wait until it comes."""
         probe = f"p{secrets.token_hex(8)}"
-        await self._database.fetch("SELECT pg_catalog.pg_notify(%(channel)s, %(text)s)", self._text(probe))
+        await self._database.fetch("SELECT pg_catalog.pg_notify(%(channel)b, %(text)b)", self._text(probe))
         loop = asyncio.get_running_loop()
         end = loop.time() + min(_PROBE_SECONDS, self._seconds)
         while probe not in self._probes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
+from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.postgres import citus_tokens
@@ -36,9 +37,9 @@ class TokenReads:
             lambda: database.reading(self._read), most_batches=database.most_connections
         )
 
-    async def get(self, key: TokenKey, known: StoredToken | None) -> Reading:
+    def get(self, key: TokenKey, known: StoredToken | None) -> Coroutine[Any, Any, Reading]:
         """See `TokenRepository.get`."""
-        return await self._batches.get((key, known))
+        return self._batches.get((key, known))
 
     async def drain(self) -> None:
         """Wait until no read is running."""
@@ -47,7 +48,7 @@ class TokenReads:
     async def _read(self, reader: Reader, asked: Sequence[_Asked]) -> list[Reading]:
         now = self._database.now()
         readings: dict[int, Reading] = {}
-        known = [(at, key, row) for at, (key, row) in enumerate(asked) if row is not None and row.version is not None]
+        known = [(at, key, row) for at, (key, row) in enumerate(asked) if row is not None]
         if known:
             versions, moment = await self._versions(reader, [key for _, key, _ in known], now)
             for (at, _, row), version in zip(known, versions, strict=True):

@@ -54,6 +54,7 @@ class RowReader:
         self._tasks = tasks
         self.counts = counts or ReadCounts()
         self._answered = 0
+        self._overdue = 0  # reads that go on after memory has answered their callers
         self._quiet_until = -math.inf
 
     def at_hand(self, place: Scope) -> tuple[RememberedRow, float] | None:
@@ -79,15 +80,14 @@ class RowReader:
         if cached is not None:
             self.counts.cache += 1
             return self._with_waiting(key, cached)
-        is_known = self._is_known(key, fresh=fresh)
-        if is_known and self._tasks.is_flying(_flight(key)):
-            return await self._from_memory(key, fresh=fresh)  # a read of this key has been waiting for too long already
+        if self._overdue and self._tasks.is_flying(_flight(key)) and self._is_known(key, fresh=fresh):
+            return await self._from_memory(key, fresh=fresh)
         failure: StorageError | None = None
         known = None if fresh else self._rows.known(key)
         try:
-            if not is_known:
-                return await self._from_store(key, known)
-            return await self._tasks.within_briefly(patience, lambda: self._from_store(key, known))
+            return await self._tasks.within_briefly(
+                patience, lambda: self._from_store(key, known), only_if=lambda: self._is_known(key, fresh=fresh)
+            )
         except TimeoutError:
             pass  # answer below, so that an error there has no ``__context__``
         except StorageError as error:
@@ -142,10 +142,10 @@ class RowReader:
 
     async def _from_store(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         ticket = self._rows.begin()
-        reading = await self._tokens.get(key, known)
+        reading = await (self._tokens.get(key) if known is None else self._tokens.get(key, known))
         self.counts.database += 1
         self._rows.saw(key, reading.row, reading.now, ticket)
-        return self._with_waiting(key, reading)
+        return self._with_waiting(key, reading) if self._held else reading
 
     def _with_waiting(self, key: TokenKey, reading: Reading) -> Reading:
         found = reading.answer
@@ -158,8 +158,15 @@ class RowReader:
         if answer is None:  # the token expired, or was changed meanwhile
             return await self._counting(1, self._from_store(key))
         with suppress(TimeoutError, StorageError):
-            await self._tasks.share(_flight(key), lambda: self._from_store(key), 0.0)
+            await self._tasks.share(_flight(key), lambda: self._overdue_read(key), 0.0)
         return self._handed_out(answer)
+
+    async def _overdue_read(self, key: TokenKey) -> Reading:
+        self._overdue += 1
+        try:
+            return await self._from_store(key)
+        finally:
+            self._overdue -= 1
 
     async def _counting(self, reads: int, call: Awaitable[T]) -> T:
         """Return the result of a final call to the store; if the call fails, count its ``reads`` as failed."""

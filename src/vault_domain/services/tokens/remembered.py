@@ -107,13 +107,14 @@ class RememberedRows:
         before = self._rows.get(place)
         if before is not None and before.since > ticket.since:
             return  # another read began later and has ended
+        is_confirmed = before is not None and before.token is row  # nothing that bars a row leaves it in the memory
         mark = None if self._watch is None else self._watch.mark(key)
         if ticket.changes != self._log.last and self._log.has_changed(key, mark, row, ticket.changes):
             return
-        if row is None or not may_be_remembered(key, row) or self._is_barred(key, row):
+        if row is None or (not is_confirmed and (not may_be_remembered(key, row) or self._is_barred(key, row))):
             self._drop(place)
             return
-        if before is not None and before.mark == mark and _is_same(before.token, row):
+        if before is not None and before.mark == mark and (is_confirmed or _is_same(before.token, row)):
             # Keep the object, because new ones for each read would let the garbage collector visit all objects often.
             before.confirm(store_time, ticket.since, ticket.epoch)
         else:
@@ -243,7 +244,7 @@ class RememberedRows:
 
     def cached(self, key: TokenKey) -> Reading | None:
         """Return what a reader gets without a query; None: ask the store."""
-        found = self.at_hand(scope_of_key(key))
+        found = self.at_hand(scope_of_key(key)) if self._cache_seconds else None
         if found is None or not self._is_openable(found[0]):
             return None
         row, age = found
@@ -261,9 +262,9 @@ class RememberedRows:
         return Reading(row.token, row.time_at(age), is_stale=True)
 
     def known(self, key: TokenKey) -> StoredToken | None:
-        """Return the remembered row, so that the store can tell whether it has changed."""
+        """Return the remembered row if the store can tell whether it has changed, else None."""
         row = self._rows.get(scope_of_key(key))
-        return None if row is None else row.token
+        return None if row is None or row.token.version is None else row.token
 
     def may_serve(self, key: TokenKey) -> bool:
         """Return whether `stale` has an answer, if the row's age is measured by the monotonic time only.
@@ -318,4 +319,4 @@ class RememberedRows:
 
 def _is_same(before: StoredToken, row: StoredToken) -> bool:
     """Return whether a row that was read equals the remembered one, and the remembered one has the row's version."""
-    return before is row or (before == row and before.version == row.version)
+    return before == row and before.version == row.version
