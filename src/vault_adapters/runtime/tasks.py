@@ -55,11 +55,11 @@ class AsyncioTasks:
         async with TimeLimit(seconds):
             return await work()
 
-    def within_briefly(
+    async def within_briefly(
         self, seconds: float, work: Callable[[], Awaitable[T]], *, only_if: Callable[[], bool] | None = None
-    ) -> Coroutine[Any, Any, T]:
+    ) -> T:
         """Run ``work``; cancel it after ``seconds`` seconds. Calls with the same limit share a timer."""
-        return self._deadlines.within(seconds, work, only_if)
+        return await self._deadlines.within(seconds, work, only_if)
 
     async def within_lease(
         self,

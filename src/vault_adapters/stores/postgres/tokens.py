@@ -1,6 +1,6 @@
 """The token table on Postgres."""
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -92,9 +92,9 @@ class PostgresTokenRepository:
         await self._reads.drain()
         await self._stores.drain()
 
-    def get(self, key: TokenKey, known: StoredToken | None = None) -> Coroutine[Any, Any, Reading]:
+    async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         """Read one token; concurrent reads may share one query."""
-        return self._reads.get(key, known)
+        return await self._reads.get(key, known)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys, and the store's time."""

@@ -1,0 +1,190 @@
+"""Statements that go to libpq directly: the results, the errors, and what is left of a connection."""
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.pq import TransactionStatus
+
+from vault_adapters.stores.postgres.cursors import VaultCursor, int8
+from vault_adapters.stores.postgres.own_connection import OwnConnection
+
+MOMENT = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
+
+# A statement and its parameters, for each type that the vault sends or reads.
+STATEMENTS = {
+    "text": ("SELECT %(a)b || %(b)b || %(a)b", {"a": "ä", "b": "'\"%"}),
+    "nothing": ("SELECT %(a)b::text, %(b)b::int8", {"a": None, "b": None}),
+    "numbers": ("SELECT %(a)b::int8, 1::int4, 2::int2", {"a": int8(7)}),
+    "time": ("SELECT %(a)b::timestamptz", {"a": MOMENT}),
+    "no time of Python": ("SELECT 'infinity'::timestamptz, '-infinity'::timestamptz", {}),
+    "id": ("SELECT %(a)b::uuid", {"a": UUID(int=5)}),
+    "bytes": ("SELECT %(a)b::bytea", {"a": b"\x00\xff"}),
+    "truth": ("SELECT %(a)b::boolean, false", {"a": True}),
+    "arrays": ("SELECT %(a)b::text[], %(b)b::bytea[]", {"a": ["x", None, "y,"], "b": [b"\x00", None]}),
+    "a percent sign": ("SELECT 7 %% 4, %(a)b", {"a": "x"}),
+    "a percent sign without parameters": ("SELECT 7 % 4", None),
+    "several rows": ("SELECT n, n::text FROM generate_series(1, 300) n", {}),
+    "no row": ("SELECT 1 WHERE false", {}),
+    "no columns": ("CREATE TEMPORARY TABLE IF NOT EXISTS kept (n int)", {}),
+}
+
+
+@pytest.fixture
+async def connection(url):
+    connection = await OwnConnection.connect(url, autocommit=True)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def line(connection):
+    return connection.line
+
+
+async def by_cursor(connection, sql, parameters):
+    cursor = await VaultCursor(connection).execute(sql, parameters, binary=True)
+    return await cursor.fetchall() if cursor.description else []
+
+
+def is_watched(descriptor):
+    """Return whether the event loop watches a descriptor; this ends the watch."""
+    return asyncio.get_running_loop().remove_reader(descriptor)
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_the_rows_are_those_of_a_cursor(connection, line, name, prepare):
+    sql, parameters = STATEMENTS[name]
+    expected = await by_cursor(connection, sql, parameters)
+    for _ in range(2):
+        assert line.rows(await line.run(sql, parameters, prepare=prepare)) == expected
+
+
+async def test_a_statement_tells_how_many_rows_it_changed(line):
+    await line.run_script("CREATE TEMPORARY TABLE kept (n int); INSERT INTO kept SELECT generate_series(1, 5)")
+    result = await line.run("UPDATE kept SET n = 0 WHERE n > %(n)b::int8", {"n": int8(2)}, prepare=True)
+    assert result.command_tuples == 3
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+async def test_a_refused_statement_raises_the_error_of_a_cursor_and_the_next_one_runs(line, prepare):
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await line.run("SELECT 1 / %(n)b::int8", {"n": int8(0)}, prepare=prepare)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await line.run("SELECT * FROM missing", {}, prepare=prepare)
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await line.run_script("SELECT 1; SELECT 1 / 0; SELECT 2")
+    assert line.rows(await line.run("SELECT 1", {}, prepare=prepare)) == [(1,)]
+
+
+async def test_a_missing_parameter_is_an_error_and_the_next_statement_runs(line):
+    with pytest.raises(KeyError):
+        await line.run("SELECT %(a)b", {}, prepare=True)
+    assert line.rows(await line.run("SELECT 1", {}, prepare=True)) == [(1,)]
+
+
+async def test_a_statement_that_does_not_fit_into_the_sockets_buffer_is_sent_whole(line):
+    large = os.urandom(20_000_000)
+    sql = "SELECT length(%(a)b::bytea), md5(%(a)b::bytea) = md5(%(b)b::bytea)"
+    assert line.rows(await line.run(sql, {"a": large, "b": large}, prepare=True)) == [(len(large), True)]
+    assert not asyncio.get_running_loop().remove_writer(line._watched)
+
+
+async def test_the_server_keeps_a_limited_number_of_prepared_statements(line):
+    for number in range(130):
+        assert line.rows(await line.run(f"SELECT {number}", {}, prepare=True)) == [(number,)]
+        await line.run("SELECT 'often'", {}, prepare=True)
+    [(count,)] = line.rows(await line.run("SELECT count(*) FROM pg_prepared_statements", None, prepare=False))
+    assert count == 100
+    sql = "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT ''often'''"
+    assert line.rows(await line.run(sql, None, prepare=False)) == [(1,)]
+
+
+async def test_the_socket_is_watched_from_one_statement_to_the_next(line):
+    await line.run("SELECT 1", {}, prepare=True)
+    descriptor = line._watched
+    await line.run("SELECT 1", {}, prepare=True)
+    assert line._watched == descriptor
+    assert is_watched(descriptor)
+
+
+async def test_psycopg_and_the_line_take_turns(connection, line):
+    for _ in range(3):
+        assert line.rows(await line.run("SELECT 1", {}, prepare=True)) == [(1,)]
+        assert await by_cursor(connection, "SELECT 2", None) == [(2,)]
+        async with connection.pipeline():
+            first, second = await connection.execute("SELECT 3"), await connection.execute("SELECT 4")
+        assert [await first.fetchall(), await second.fetchall()] == [[(3,)], [(4,)]]
+        async with connection.transaction():
+            assert line.rows(await line.run("SELECT 5", {}, prepare=True)) == [(5,)]
+
+
+async def test_closing_ends_the_watch(connection, line):
+    await line.run("SELECT 1", {}, prepare=True)
+    descriptor = line._watched
+    await connection.close()
+    assert not is_watched(descriptor)
+
+
+async def test_a_server_that_closes_an_idle_connection_does_not_keep_the_event_loop_busy(connection, line, execute):
+    await line.run("SELECT 1", {}, prepare=True)
+    descriptor = line._watched
+    execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if line._watched is None:
+            break
+    assert not is_watched(descriptor)
+    with pytest.raises(psycopg.OperationalError):
+        await line.run("SELECT 1", {}, prepare=True)
+    assert connection.closed
+
+
+async def test_a_connection_that_is_lost_during_a_statement_leaves_no_watch(url, execute):
+    """Its descriptor is soon another connection's, whose answers would not come if the event loop were confused."""
+    for _ in range(5):
+        connection = await OwnConnection.connect(url, autocommit=True)
+        running = asyncio.create_task(connection.line.run("SELECT pg_sleep(60)", {}, prepare=True))
+        await asyncio.sleep(0.05)
+        descriptor = connection.line._watched
+        execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
+        with pytest.raises(psycopg.OperationalError) as caught:
+            await running
+        assert caught.value.sqlstate == "57P01"  # the server said why
+        assert connection.closed
+        assert not is_watched(descriptor)
+        other = await OwnConnection.connect(url, autocommit=True)
+        assert other.line.rows(await other.line.run("SELECT 1", {}, prepare=True)) == [(1,)]
+        await other.close()
+        await connection.close()
+
+
+async def test_a_cancelled_caller_cancels_the_statement_and_closes_the_connection(connection, line, execute):
+    pid = connection.info.backend_pid
+    work = line.run("SELECT pg_sleep(60)", {}, prepare=True)
+    running = asyncio.create_task(connection.answer(work))
+    await asyncio.sleep(0.1)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert connection.closed
+    end = time.monotonic() + 10
+    while execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s AND state = 'active'", (pid,)):
+        assert time.monotonic() < end
+        await asyncio.sleep(0.02)
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_the_next_one(connection, line):
+    await line.run_script("SELECT 1")
+    running = asyncio.create_task(line.run("SELECT pg_sleep(0.2), 7", {}, prepare=False))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert connection.pgconn.transaction_status == TransactionStatus.ACTIVE  # so the pool drops the connection
+    with pytest.raises(psycopg.OperationalError):
+        await line.run("SELECT 8", {}, prepare=False)

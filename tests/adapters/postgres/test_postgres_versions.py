@@ -1,0 +1,152 @@
+"""A read of a remembered token asks for its version, and reads the row again only if the version is another one."""
+
+import asyncio
+
+import psycopg
+import pytest
+from attrs import evolve
+from tests.adapters.postgres.samples import ACCESS, REFRESH, SCHEMA, prepare, write
+
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.stores.postgres.versions import NO_VERSION, VERSION, version_sql
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.token import WRONG_ROW, DamagedToken, TokenRef
+
+KEY_COLUMNS = {"tenant_id", "provider", "kind", "identifier"}
+
+# For each column, the SQL of another value. A column that is missing here fails a test.
+CHANGES = {
+    "id": "gen_random_uuid()",
+    "value_id": "gen_random_uuid()",
+    "data_key_id": "repeat('e', 16)::bytea",
+    "blob": "blob || '\\x00'",
+    "extra": "'\\x00'",
+    "status": "'invalid'",
+    "error_code": "'revoked'",
+    "expires_at": "now()",
+    "lifetime": "1",
+    "scopes": "'[\"a\"]'",
+    "generation": "generation + 1",
+    "last_refreshed_at": "now()",
+    "created_at": "created_at - interval '1 microsecond'",
+    "updated_at": "updated_at + interval '1 microsecond'",
+    "client": "repeat('c', 16)::bytea",
+    "suspect_since": "now()",
+    "rejected_at": "now()",
+    "noted_value_id": "value_id",
+}
+
+
+@pytest.fixture
+async def stored(store):
+    """Give the store with a token that was used."""
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    reading = await store.tokens.get(ACCESS)
+    await store.tokens.record_uses({TokenRef.of(reading.row.info): reading.now})
+    return store
+
+
+async def test_a_row_that_has_not_changed_is_not_read_again(stored):
+    known = (await stored.tokens.get(ACCESS)).row
+    before = (await stored.tokens.get(ACCESS)).now
+    again = await stored.tokens.get(ACCESS, known)
+    assert again.row is known
+    assert again.now > before
+
+
+async def test_each_column_belongs_to_the_version(stored, execute):
+    columns = {
+        name
+        for (name,) in execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_schema = %s AND table_name = 'token'",
+            (SCHEMA,),
+        )
+    }
+    assert columns - KEY_COLUMNS == set(CHANGES)
+    execute(f"ALTER TABLE {SCHEMA}.token DISABLE TRIGGER ALL")
+    for column, value in CHANGES.items():
+        known = (await stored.tokens.get(ACCESS)).row
+        assert execute(f"UPDATE {SCHEMA}.token SET {column} = {value} RETURNING 1") == [(1,)]
+        found = (await stored.tokens.get(ACCESS, known)).row
+        assert found is not known, column
+        assert found.version != known.version, column
+        assert found == (await stored.tokens.get(ACCESS)).row
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["UPDATE {}.token_use SET last_used_at = last_used_at + interval '1 microsecond'", "DELETE FROM {}.token_use"],
+)
+async def test_the_last_use_belongs_to_the_version(stored, execute, change):
+    known = (await stored.tokens.get(ACCESS)).row
+    execute(change.format(SCHEMA))
+    found = (await stored.tokens.get(ACCESS, known)).row
+    assert found is not known
+    assert found.info.last_used_at != known.info.last_used_at
+
+
+async def test_a_value_that_is_too_large_counts_as_damaged_although_the_row_was_remembered(stored, execute):
+    known = (await stored.tokens.get(ACCESS)).row
+    for (name,) in execute(
+        "SELECT conname FROM pg_constraint WHERE contypid = %s::regtype", (f"{SCHEMA}.vault_sealed_value",)
+    ):
+        execute(f'ALTER DOMAIN {SCHEMA}.vault_sealed_value DROP CONSTRAINT "{name}"')
+    execute(f"UPDATE {SCHEMA}.token SET blob = decode(repeat('00', 1000000), 'hex')")
+    assert isinstance((await stored.tokens.get(ACCESS, known)).answer, DamagedToken)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_reads_that_share_queries_each_get_their_own_row(stored, execute, others):
+    """Among the keys are one whose row has not changed, one whose row has, one that was deleted, and unknown ones."""
+    keys = [Account("acme", "google", f"u{n}").key(TokenKind.ACCESS_TOKEN) for n in range(3)]
+    await stored.tokens.store([write(key) for key in [REFRESH, *keys]], actor=None)
+    known = {key: (await stored.tokens.get(key)).row for key in (ACCESS, REFRESH, keys[0])}
+    await stored.tokens.store([write(REFRESH, b"changed")], actor=None)
+    await stored.tokens.delete(keys[0], actor=None)
+    absent = [Account("acme", "google", f"absent{n}").key(TokenKind.ACCESS_TOKEN) for n in range(others)]
+    asked = [*absent, keys[1], ACCESS, keys[2], REFRESH, ACCESS, keys[0], *absent]
+    readings = await asyncio.gather(*(stored.tokens.get(key, known.get(key)) for key in asked))
+    found = [reading.row for reading in readings]
+    assert [row is not None and row.key for row in found] == [
+        False if key in (*absent, keys[0]) else key for key in asked
+    ]
+    assert [row is known.get(row.key) for row in found if row is not None] == [False, True, False, False, True]
+    assert next(row for row in found if row is not None and row.key == REFRESH).sealed.blob == b"changed"
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_key_with_two_rows_is_damaged_although_one_of_them_is_remembered(stored, execute, together):
+    known = (await stored.tokens.get(ACCESS)).row
+    execute(f"ALTER TABLE {SCHEMA}.token DROP CONSTRAINT token_pkey CASCADE")
+    execute(f"INSERT INTO {SCHEMA}.token SELECT * FROM {SCHEMA}.token")
+    keys = [ACCESS, REFRESH] if together else [ACCESS]
+    first, *_ = await asyncio.gather(*(stored.tokens.get(key, known) for key in keys))
+    assert first.answer == DamagedToken(ACCESS, WRONG_ROW)
+
+
+async def test_a_remembered_token_of_another_version_is_not_the_answer(stored):
+    known = (await stored.tokens.get(ACCESS)).row
+    old = evolve(known, version=known.version + 1)
+    assert (await stored.tokens.get(ACCESS, old)).row is not old
+
+
+async def test_without_a_hash_of_rows_each_read_reads_the_row(store, url, execute):
+    """A role that may not call the function stands for a server that lacks it, such as PostgreSQL 13."""
+    await prepare(store)
+    await store.tokens.store([write()], actor=None)
+    execute("CREATE ROLE hashless LOGIN")
+    try:
+        execute("REVOKE EXECUTE ON FUNCTION pg_catalog.hash_record_extended FROM PUBLIC")
+        execute(f"GRANT USAGE ON SCHEMA {SCHEMA} TO hashless")
+        execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {SCHEMA} TO hashless")
+        with psycopg.connect(url) as connection:
+            own = psycopg.conninfo.make_conninfo(url, user="hashless", password=connection.info.password)
+        async with open_postgres_store(own, migrate=False, schema=SCHEMA) as limited:
+            first = (await limited.tokens.get(ACCESS)).row
+            assert first.version is None
+            assert (await limited.tokens.get(ACCESS)).row == first
+            assert await version_sql(limited.tokens._database) == NO_VERSION
+    finally:
+        execute("DROP OWNED BY hashless CASCADE; DROP ROLE hashless")
+    assert await version_sql(store.tokens._database) == VERSION
