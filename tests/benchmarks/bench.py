@@ -106,6 +106,10 @@ class Case:
     needs_peers: bool = False
 
 
+IN_A_ROW = 16
+"""Number of reads of each caller when many callers read at once; with fewer, starting the callers takes long."""
+
+
 async def at_once(callers: int, each: int, call: Callable[[], Awaitable[object]]) -> int:
     """Let many callers call at the same time, each several times in a row; return the number of calls."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import aiosqlite
-from tests.benchmarks.bench import Bench, Case, at_once
+from tests.benchmarks.bench import IN_A_ROW, Bench, Case, at_once
 from tests.benchmarks.findings import Goal
 from tests.benchmarks.floors import SELECT_VALUE, Connection, fetch_one, parts
 from tests.benchmarks.timing import Contestant
@@ -104,7 +104,7 @@ async def _check_that_nothing_is_asked(vault: TokenVault, connection: Connection
 
 def _many(name: str, call: Callable[[T], Awaitable[object]], keys: list[T]) -> Contestant:
     next_key = endless(keys, 5)
-    return Contestant(f"{name}, 256 callers, per get", lambda: at_once(256, 4, lambda: call(next_key())))
+    return Contestant(f"{name}, 256 callers, per get", lambda: at_once(256, IN_A_ROW, lambda: call(next_key())))
 
 
 CACHED = Case(

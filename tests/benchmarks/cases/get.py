@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.benchmarks.bench import Bench, Case, at_once
+from tests.benchmarks.bench import IN_A_ROW, Bench, Case, at_once
 from tests.benchmarks.findings import Goal
 from tests.benchmarks.floors import SELECT_ROW, SELECT_VALUE, Connection, fetch_one, parts
 from tests.benchmarks.timing import Contestant
@@ -19,6 +19,8 @@ async def _run(bench: Bench) -> None:
     keys = access_keys(bench.amount(2000, 100))
     async with bench_vault(bench.server.url) as vault, bench.connection() as connection:
         await fill(vault, keys)
+        for key in keys:  # the first read of a token that was stored learns the version of its row
+            await vault.get_token(key)
         floor = _bare("a bare SELECT of value, status and expiry", SELECT_VALUE, connection, endless(keys, 1))
         whole = _bare("a bare SELECT of the whole row", SELECT_ROW, connection, endless(keys, 1))
         ours = {count: _ours(vault, count, endless(keys, 1)) for count in _GOALS}
@@ -38,7 +40,7 @@ def _bare(name: str, sql: str, connection: Connection, next_key: Callable[[], To
 
 
 def _ours(vault: TokenVault, callers: int, next_key: Callable[[], TokenKey]) -> Contestant:
-    each = max(4, 100 // callers)
+    each = 100 if callers == 1 else IN_A_ROW
     name = "get_token, 1 caller" if callers == 1 else f"get_token, {callers} callers, per get"
     return Contestant(name, lambda: at_once(callers, each, lambda: vault.get_token(next_key())))
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
 
-from tests.benchmarks.bench import Bench, Case, at_once
+from tests.benchmarks.bench import IN_A_ROW, Bench, Case, at_once
 from tests.benchmarks.findings import Bar, Goal
 from tests.benchmarks.floors import SELECT_VALUE, fetch_one, parts
 from tests.benchmarks.peers.peer import Peer, Place
@@ -77,11 +77,13 @@ async def _race_hot(bench: Bench, vault: TokenVault, peers: list[Peer], keys: li
             raise RuntimeError("not the value that was stored")
 
     group = "64 callers at once, per get"
-    mine = Contestant(f"vault with read_cache, {group}", lambda: at_once(64, 4, get))
+    mine = Contestant(f"vault with read_cache, {group}", lambda: at_once(64, IN_A_ROW, get))
     asking = [_contestant(peer, 64, group) for peer in peers if peer.is_orm]
-    cached = [Contestant(f"{p.cached_name}, {group}", partial(p.cached, 64, 4)) for p in peers if p.cached is not None]
+    cached = [
+        Contestant(f"{p.cached_name}, {group}", partial(p.cached, 64, IN_A_ROW)) for p in peers if p.cached is not None
+    ]
     for contestant in cached:  # so that their caches hold all values
-        for _ in range(-(-len(keys) // 256)):
+        for _ in range(-(-len(keys) // (64 * IN_A_ROW))):
             await contestant.work()
     series = await bench.race([mine, *asking, *cached], _ROUNDS[64])
     for contestant in asking:
@@ -91,7 +93,7 @@ async def _race_hot(bench: Bench, vault: TokenVault, peers: list[Peer], keys: li
 
 
 def _contestant(peer: Peer, callers: int, group: str) -> Contestant:
-    each = peer.block if callers == 1 else 4
+    each = peer.block if callers == 1 else IN_A_ROW
     return Contestant(f"{peer.name}, {group}", partial(peer.get, callers, each))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiosqlite
-from tests.benchmarks.bench import Bench, Case, at_once
+from tests.benchmarks.bench import IN_A_ROW, Bench, Case, at_once
 from tests.benchmarks.findings import Goal
 from tests.benchmarks.floors import parts
 from tests.benchmarks.timing import Contestant
@@ -45,7 +45,7 @@ def _bare(connection: aiosqlite.Connection, next_key: Callable[[], TokenKey]) ->
 
 
 def _ours(vault: TokenVault, callers: int, next_key: Callable[[], TokenKey]) -> Contestant:
-    each = max(4, 100 // callers)
+    each = 100 if callers == 1 else IN_A_ROW
     name = "get_token on SQLite, 1 caller" if callers == 1 else f"get_token on SQLite, {callers} callers, per get"
     return Contestant(name, lambda: at_once(callers, each, lambda: vault.get_token(next_key())))
 

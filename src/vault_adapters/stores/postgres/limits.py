@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import psycopg
 from attrs import frozen
+from psycopg.pq import TransactionStatus
 
 from vault_adapters.stores.postgres.cursors import Connection
 
@@ -34,6 +35,9 @@ _KEPT_SECONDS = 60.0
 
 A statement with a longer limit cancels its timer when it ends.
 """
+
+_CANCEL_SECONDS = 5.0
+"""Longest time to ask the server to cancel a statement whose caller was cancelled."""
 
 _BULK_SECONDS = 600.0
 _MIGRATION_SECONDS = 86_400.0
@@ -195,11 +199,27 @@ async def answered(connection: Connection, seconds: float, work: Awaitable[T]) -
     except psycopg.Error:
         if not watch.is_over:
             raise
+    except asyncio.CancelledError:
+        await _abandon(connection)
+        raise
     finally:
         watch.end()
         if watch.is_over:
             await connection.close()  # sends nothing and waits for nothing
     raise OverdueError("no answer in time")
+
+
+async def _abandon(connection: Connection) -> None:
+    """Cancel a running statement and drop its connection.
+
+    A statement that goes on although nobody waits for it could hold its locks for long.
+    """
+    if connection.pgconn.transaction_status == TransactionStatus.ACTIVE:
+        try:
+            with suppress(psycopg.Error):
+                await connection.cancel_safe(timeout=_CANCEL_SECONDS)
+        finally:
+            await connection.close()
 
 
 def _hang_up(connection: Connection) -> None:

@@ -109,30 +109,27 @@ class Line:
             send()
             if self._pgconn.flush():
                 self._loop.add_writer(self._watch(), self._send_rest)
-            while (result := await self._next()) is not None:
+            while True:
+                if self._pgconn.is_busy():
+                    self._watch()
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+                result = self._pgconn.get_result()
+                if result is None:
+                    break
                 results.append(result)
         except psycopg.OperationalError:
             if not any(_is_error(each) for each in results):
                 raise
             # The server said why it ends the connection, before it did.
         finally:
+            self._waiter = None
             if self._pgconn.status != ConnStatus.OK:
                 self.release()  # libpq has closed the socket, whose descriptor may soon belong to another file
         for result in results:
             if _is_error(result):
                 raise error_from_result(result)
         return results[-1]
-
-    async def _next(self) -> PGresult | None:
-        """Return the next result; None if all results have come."""
-        if self._pgconn.is_busy():
-            self._watch()
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self._pgconn.get_result()
 
     def _watch(self) -> int:
         """Let the event loop watch the socket; return its descriptor."""

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.abc import PQGen
-from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, tuple_row
 
 from vault_adapters.stores.postgres.line import Line
 
 T = TypeVar("T")
-
-_CANCEL_SECONDS = 5.0
-"""Longest time to ask the server to cancel a statement."""
 
 
 class OwnConnection(psycopg.AsyncConnection[Any]):
@@ -36,23 +29,6 @@ class OwnConnection(psycopg.AsyncConnection[Any]):
         """Wait as psycopg does, which watches the socket by itself."""
         self.line.release()
         return await super().wait(gen, *args, **options)
-
-    async def answer(self, work: Awaitable[T]) -> T:
-        """Await ``work``, which uses the line. If the caller is cancelled, cancel the statement, too.
-
-        The connection is then closed. A statement that goes on although nobody waits for it could hold its locks for
-        long.
-        """
-        try:
-            return await work
-        except asyncio.CancelledError:
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                try:
-                    with suppress(psycopg.Error):
-                        await self.cancel_safe(timeout=_CANCEL_SECONDS)
-                finally:
-                    await self.close()
-            raise
 
     async def close(self) -> None:
         """Close the connection."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.limits import Limits, answered
 from vault_adapters.stores.postgres.line import Parameters
 from vault_adapters.stores.postgres.own_connection import OwnConnection
-
-T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -24,7 +21,7 @@ async def query(
     """Run a statement; return its rows."""
     if isinstance(connection, OwnConnection):
         line = connection.line
-        return line.rows(await _sent(connection, limits, line.run(sql, parameters, prepare=prepare)))
+        return line.rows(await answered(connection, limits.answer, line.run(sql, parameters, prepare=prepare)))
     cursor = VaultCursor(connection)
     work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
     await answered(connection, limits.answer, work)
@@ -36,7 +33,8 @@ async def execute(
 ) -> int:
     """Run a statement; return the number of rows that it changed."""
     if isinstance(connection, OwnConnection):
-        result = await _sent(connection, limits, connection.line.run(sql, parameters, prepare=prepare))
+        running = connection.line.run(sql, parameters, prepare=prepare)
+        result = await answered(connection, limits.answer, running)
         return result.command_tuples or 0
     cursor = VaultCursor(connection)
     await answered(connection, limits.answer, cursor.execute(sql, parameters, prepare=prepare, binary=True))
@@ -46,7 +44,7 @@ async def execute(
 async def run_script(connection: Connection, limits: Limits, sql: str) -> None:
     """Run several statements without parameters."""
     if isinstance(connection, OwnConnection):
-        await _sent(connection, limits, connection.line.run_script(sql))
+        await answered(connection, limits.answer, connection.line.run_script(sql))
     else:
         await answered(connection, limits.answer, VaultCursor(connection).execute(sql))
 
@@ -78,10 +76,6 @@ async def begin_at(connection: Connection, limits: Limits) -> datetime:
         pass
     [(micros,)] = await cursor.fetchall()
     return _EPOCH + timedelta(microseconds=micros)
-
-
-async def _sent(connection: OwnConnection, limits: Limits, work: Awaitable[T]) -> T:
-    return await answered(connection, limits.answer, connection.answer(work))
 
 
 async def _rows(cursor: VaultCursor) -> list[Row]:

@@ -47,31 +47,35 @@ class TokenReads:
 
     async def _read(self, reader: Reader, asked: Sequence[_Asked]) -> list[Reading]:
         now = self._database.now()
-        readings: dict[int, Reading] = {}
-        known = [(at, key, row) for at, (key, row) in enumerate(asked) if row is not None]
-        if known:
-            versions, moment = await self._versions(reader, [key for _, key, _ in known], now)
-            for (at, _, row), version in zip(known, versions, strict=True):
-                if version == row.version:
-                    readings[at] = Reading(row, moment)
-        if len(readings) < len(asked):
-            rest = [at for at in range(len(asked)) if at not in readings]
+        if len(asked) == 1:
+            [(key, row)] = asked
+            reading = None if row is None else await self._confirmed(reader, key, row, now)
+            return [reading] if reading is not None else await self._whole(reader, [key], now)
+        readings = await self._unchanged(reader, asked, now)
+        rest = [at for at in range(len(asked)) if at not in readings]
+        if rest:
             readings |= zip(rest, await self._whole(reader, [asked[at][0] for at in rest], now), strict=True)
         return [readings[at] for at in range(len(asked))]
 
-    async def _versions(
-        self, reader: Reader, keys: Sequence[TokenKey], now: datetime | None
-    ) -> tuple[list[int | None], datetime]:
-        """Return the version of each key's row, and the store's time. A key with several rows has no version."""
-        if len(keys) == 1:
-            rows = await reader.fetch(self._queries["get_version"], key_parameters(keys[0]) | {"now": now})
-            [(version, moment), *others] = rows
-            return [None if others else version], moment
-        rows = in_order(await reader.fetch(self._queries["get_versions"], keys_parameters(keys) | {"now": now}))
-        _, moment, _ = rows[0]
-        if len(rows) > len(keys):
-            return [None] * len(keys), moment
-        return [version for version, _, _ in rows], moment
+    async def _confirmed(
+        self, reader: Reader, key: TokenKey, row: StoredToken, now: datetime | None
+    ) -> Reading | None:
+        """Return the remembered row, if the store still holds this row."""
+        found = await reader.fetch(self._queries["get_version"], key_parameters(key) | {"now": now})
+        return Reading(row, found[0][1]) if len(found) == 1 and found[0][0] == row.version else None
+
+    async def _unchanged(self, reader: Reader, asked: Sequence[_Asked], now: datetime | None) -> dict[int, Reading]:
+        """Return the remembered rows that the store still holds, by their place among those that were asked for."""
+        known = [(at, key, row) for at, (key, row) in enumerate(asked) if row is not None]
+        if not known:
+            return {}
+        parameters = keys_parameters([key for _, key, _ in known]) | {"now": now}
+        found = in_order(await reader.fetch(self._queries["get_versions"], parameters))
+        if len(found) > len(known):
+            return {}  # a key has several rows
+        _, moment, _ = found[0]
+        pairs = zip(known, found, strict=True)
+        return {at: Reading(row, moment) for (at, _, row), (version, _, _) in pairs if version == row.version}
 
     async def _whole(self, reader: Reader, keys: Sequence[TokenKey], now: datetime | None) -> list[Reading]:
         if len(keys) == 1:

@@ -38,6 +38,10 @@ class RowReader:
         held: the answers of providers that the database has not stored yet.
         tasks: limits the time of reads, and runs reads that go on without a caller.
         counts: counts the reads.
+
+    Attributes:
+        counts: see above.
+        has_cache: whether remembered rows may answer without a query while the store works.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class RowReader:
     ) -> None:
         self._tokens = tokens
         self._rows = rows
+        self.has_cache = rows.has_cache
         self._held = held
         self._tasks = tasks
         self.counts = counts or ReadCounts()

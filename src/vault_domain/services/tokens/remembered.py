@@ -67,6 +67,7 @@ class RememberedRows:
     ) -> None:
         self._size = policy.size
         self._cache_seconds = policy.read_cache.total_seconds()
+        self.has_cache = self._cache_seconds > 0
         self._unwatched_seconds = min(self._cache_seconds, policy.unwatched.total_seconds())
         self._stale_seconds = policy.serve_stale.total_seconds()
         self._monotonic = tasks.monotonic

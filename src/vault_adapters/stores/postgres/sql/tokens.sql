@@ -24,13 +24,12 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_version
--- Get the version of one token by its key; see get_token.
+-- Get the version of one token by its key, and the store's time; no row if there is no token.
 SELECT {{token_version}}, {{now}}
-FROM (SELECT) one
-LEFT JOIN {{schema}}.token t
-    ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
+FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
 
 -- name: get_versions
 -- Get the versions of the tokens of the given keys; see get_tokens.
