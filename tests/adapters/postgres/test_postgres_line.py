@@ -11,6 +11,7 @@ import pytest
 from psycopg.pq import TransactionStatus
 
 from vault_adapters.stores.postgres.cursors import VaultCursor, int8
+from vault_adapters.stores.postgres.limits import answered
 from vault_adapters.stores.postgres.own_connection import OwnConnection
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
@@ -166,8 +167,7 @@ async def test_a_connection_that_is_lost_during_a_statement_leaves_no_watch(url,
 
 async def test_a_cancelled_caller_cancels_the_statement_and_closes_the_connection(connection, line, execute):
     pid = connection.info.backend_pid
-    work = line.run("SELECT pg_sleep(60)", {}, prepare=True)
-    running = asyncio.create_task(connection.answer(work))
+    running = asyncio.create_task(answered(connection, 60, line.run("SELECT pg_sleep(60)", {}, prepare=True)))
     await asyncio.sleep(0.1)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

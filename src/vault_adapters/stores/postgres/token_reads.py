@@ -6,6 +6,8 @@ from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
+from attrs import evolve
+
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.cursors import Row
@@ -57,12 +59,13 @@ class TokenReads:
             readings |= zip(rest, await self._whole(reader, [asked[at][0] for at in rest], now), strict=True)
         return [readings[at] for at in range(len(asked))]
 
-    async def _confirmed(
-        self, reader: Reader, key: TokenKey, row: StoredToken, now: datetime | None
-    ) -> Reading | None:
+    async def _confirmed(self, reader: Reader, key: TokenKey, row: StoredToken, now: datetime | None) -> Reading | None:
         """Return the remembered row, if the store still holds this row."""
         found = await reader.fetch(self._queries["get_version"], key_parameters(key) | {"now": now})
-        return Reading(row, found[0][1]) if len(found) == 1 and found[0][0] == row.version else None
+        if len(found) != 1:
+            return None
+        [(version, last_used_at, moment)] = found
+        return Reading(_used(row, last_used_at), moment) if version == row.version else None
 
     async def _unchanged(self, reader: Reader, asked: Sequence[_Asked], now: datetime | None) -> dict[int, Reading]:
         """Return the remembered rows that the store still holds, by their place among those that were asked for."""
@@ -73,9 +76,12 @@ class TokenReads:
         found = in_order(await reader.fetch(self._queries["get_versions"], parameters))
         if len(found) > len(known):
             return {}  # a key has several rows
-        _, moment, _ = found[0]
-        pairs = zip(known, found, strict=True)
-        return {at: Reading(row, moment) for (at, _, row), (version, _, _) in pairs if version == row.version}
+        _, _, moment, _ = found[0]
+        return {
+            at: Reading(_used(row, last_used_at), moment)
+            for (at, _, row), (version, last_used_at, _, _) in zip(known, found, strict=True)
+            if version == row.version
+        }
 
     async def _whole(self, reader: Reader, keys: Sequence[TokenKey], now: datetime | None) -> list[Reading]:
         if len(keys) == 1:
@@ -92,3 +98,10 @@ class TokenReads:
         if self._database.is_distributed:
             return await citus_tokens.read_token(reader, self._queries, self._last_uses, parameters, now)
         return await reader.fetch(self._queries["get_token"], parameters | {"now": now})
+
+
+def _used(row: StoredToken, last_used_at: datetime | None) -> StoredToken:
+    """Return the row with this time of its last use."""
+    if row.info.last_used_at == last_used_at:
+        return row
+    return evolve(row, info=evolve(row.info, last_used_at=last_used_at))

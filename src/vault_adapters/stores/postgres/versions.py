@@ -3,8 +3,10 @@
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_domain.entities.errors import StorageError
 
-VERSION = "pg_catalog.hash_record_extended(t, coalesce(pg_catalog.hash_record_extended(u, 0), 0))"
-"""A hash of all columns of ``token t`` and of ``token_use u``; NULL if there is no token.
+VERSION = "pg_catalog.hash_record_extended(t, 0)"
+"""A hash of all columns of ``token t``; NULL if there is no token.
+
+The time of the last use is not part of it, because otherwise a read that is recorded as a use would change the version.
 
 The hash is of the content. So, unlike a number that each write increments, it also tells apart a row that somebody
 changed by hand, restored, or wrote after a failover that lost an earlier write.

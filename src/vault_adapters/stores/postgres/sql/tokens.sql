@@ -24,16 +24,16 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_version
--- Get the version of one token by its key, and the store's time; no row if there is no token.
-SELECT {{token_version}}, {{now}}
+-- Get the version of one token by its key, its last use, and the store's time; no row if there is no token.
+SELECT {{token_version}}, u.last_used_at, {{now}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
 
 -- name: get_versions
--- Get the versions of the tokens of the given keys; see get_tokens.
-SELECT {{token_version}}, CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
+-- Get the versions and the last uses of the tokens of the given keys; see get_tokens.
+SELECT {{token_version}}, u.last_used_at, CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
 LEFT JOIN {{schema}}.token t
