@@ -303,6 +303,16 @@ async def test_a_use_is_not_computed_twice_within_a_minute(cached):
     assert len(recorded) == 1
 
 
+async def test_a_use_that_another_one_stands_for_is_not_computed_for_each_answer(cached):
+    await stored(cached)
+    await cached.tokens.get(ACCESS, fresh=True)
+    record, recorded = cached.uses.record, []
+    cached.uses.record = lambda info, now: recorded.append(now) or record(info, now)
+    for _ in range(3):
+        cached.tokens.at_hand(ACCESS)
+    assert len(recorded) == 1
+
+
 async def test_a_value_is_not_unlocked_again_each_time_it_is_handed_out(cached):
     await stored(cached)
     made = [cached.cipher.opening(ACCESS, cached.rows._rows[scope_of_key(ACCESS)].token.sealed)]

@@ -31,6 +31,28 @@ async def test_a_call_that_takes_too_long_is_cancelled(deadlines):
     assert asyncio.current_task().cancelling() == 0
 
 
+@pytest.mark.parametrize("may_end", [True, False])
+async def test_a_call_goes_on_if_its_end_would_help_nobody(deadlines, may_end):
+    asked = []
+
+    def only_if():
+        asked.append(True)
+        return may_end
+
+    running = asyncio.create_task(deadlines.within(0.01, lambda: asyncio.sleep(0.1, "result"), only_if))
+    if may_end:
+        with pytest.raises(TimeoutError):
+            await running
+    else:
+        assert await running == "result"
+    assert asked == [True]
+
+
+async def test_a_call_that_ends_in_time_does_not_ask_whether_it_may_end(deadlines):
+    assert await deadlines.within(0.05, lambda: asyncio.sleep(0, "result"), lambda: pytest.fail("asked")) == "result"
+    await asyncio.sleep(0.1)
+
+
 async def test_each_call_has_its_own_end(deadlines):
     """The second call begins while the first one's timer is set, so it needs the timer once more."""
     first = asyncio.create_task(deadlines.within(0.05, lambda: asyncio.sleep(60)))

@@ -41,13 +41,13 @@ class RememberedRow:
     was_used: bool = False
     opening: Opening | None = None
     _fresh: float | None = None
-    _use_recorded: float = -math.inf
+    _use_due: float = -math.inf  # the monotonic time from which a use may be recorded
 
     def confirm(self, store_time: datetime, since: float, epoch: int) -> None:
         """Remember that the store has returned the same row again."""
         self.store_time, self.since, self.epoch = store_time, since, epoch
         self.left, self.was_used, self._fresh = time_left(self.token, store_time), False, None
-        self._use_recorded = -math.inf  # ages count anew
+        self._use_due = -math.inf
 
     def time_at(self, age: float) -> datetime:
         """Return the store's time at an age of this row in seconds."""
@@ -62,10 +62,10 @@ class RememberedRow:
             self._fresh = fresh_for(self.token.info, self.store_time, policy)
         return age < self._fresh
 
-    def is_use_due(self, age: float, apart: float) -> bool:
-        """Return whether a use at this age may be recorded: none was within the ``apart`` seconds before."""
-        return self.since + age - self._use_recorded >= apart
+    def is_use_due(self, age: float) -> bool:
+        """Return whether a use at this age may be recorded."""
+        return self.since + age >= self._use_due
 
-    def use_recorded(self, age: float) -> None:
-        """Note that a use at this age was recorded."""
-        self._use_recorded = self.since + age
+    def defer_use(self, age: float, seconds: float) -> None:
+        """Note at this age that for some seconds no use is recorded."""
+        self._use_due = self.since + age + seconds

@@ -31,7 +31,7 @@ from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.remembered_row import RememberedRow
 from vault_domain.services.tokens.sealing import write_sealed
-from vault_domain.services.tokens.uses import RESOLUTION_SECONDS, UseTracker
+from vault_domain.services.tokens.uses import UseTracker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,8 +134,8 @@ class TokenService:
         token = self._opener.open_remembered(row)
         if token is not None:
             self._reader.counts.cache += 1
-            if row.is_use_due(age, RESOLUTION_SECONDS) and self._uses.record(token.info, row.time_at(age)):
-                row.use_recorded(age)
+            if row.is_use_due(age):
+                row.defer_use(age, self._uses.record(token.info, row.time_at(age)))
         return token
 
     @_unless_overtaken

@@ -28,17 +28,17 @@ class UseTracker:
         self._pending: dict[TokenRef, datetime] = {}
         self._recorded: dict[UUID, datetime] = {}
 
-    def record(self, info: TokenInfo, now: datetime) -> bool:
-        """Record that a token was returned to a caller at ``now``.
+    def record(self, info: TokenInfo, now: datetime) -> float:
+        """Record that a token was returned to a caller at ``now``, unless a use within the last minute was recorded.
 
-        Return False, and record nothing, if a use within the last minute was recorded.
+        Return the seconds for which no further use of this token is recorded.
         """
         last = self._recorded.get(info.id)
         if last is not None and abs(now - last) < _RESOLUTION:
-            return False
+            return (last + _RESOLUTION - now).total_seconds()
         self._recorded[info.id] = now
         self._pending[TokenRef.of(info)] = now
-        return True
+        return RESOLUTION_SECONDS
 
     async def flush(self) -> None:
         """Write the collected uses. If the database fails, drop them and log a warning."""
