@@ -89,6 +89,25 @@ async def test_a_missing_parameter_is_an_error_and_the_next_statement_runs(line)
     assert line.rows(await line.run("SELECT 1", {}, prepare=True)) == [(1,)]
 
 
+@pytest.mark.parametrize("prepare", [True, False])
+async def test_a_statement_is_prepared_only_if_that_is_wanted(line, prepare):
+    await line.run("SELECT 'wanted'", {}, prepare=prepare)
+    sql = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%wanted%'"
+    assert line.rows(await line.run(sql, None, prepare=False)) == [(int(prepare),)]
+
+
+async def test_a_result_does_not_stay_in_memory(line):
+    line.rows(await line.run("SELECT 'sealed'", {}, prepare=True))
+    assert line._transformer.pgresult is None
+
+
+async def test_parameters_of_other_types_are_another_prepared_statement(line):
+    sql = "SELECT %(a)b::text"
+    for value in ("x", int8(7), None, True, "y"):
+        [(found,)] = line.rows(await line.run(sql, {"a": value}, prepare=True))
+        assert found == (None if value is None else str(value).lower())
+
+
 async def test_a_statement_that_does_not_fit_into_the_sockets_buffer_is_sent_whole(line):
     large = os.urandom(20_000_000)
     sql = "SELECT length(%(a)b::bytea), md5(%(a)b::bytea) = md5(%(b)b::bytea)"

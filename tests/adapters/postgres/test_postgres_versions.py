@@ -10,6 +10,7 @@ from tests.adapters.postgres.samples import ACCESS, REFRESH, SCHEMA, prepare, wr
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.postgres.versions import NO_VERSION, VERSION, version_sql
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, TokenRef
 
 KEY_COLUMNS = {"tenant_id", "provider", "kind", "identifier"}
@@ -154,3 +155,12 @@ async def test_without_a_hash_of_rows_each_read_reads_the_row(store, url, execut
     finally:
         execute("DROP OWNED BY hashless CASCADE; DROP ROLE hashless")
     assert await version_sql(store.tokens._database) == VERSION
+
+
+async def test_a_server_that_does_not_answer_is_not_one_without_a_hash(store, monkeypatch):
+    async def fetch(sql):
+        raise StorageError("busy", retryable=True)
+
+    monkeypatch.setattr(store.tokens._database, "fetch", fetch)
+    with pytest.raises(StorageError):
+        await version_sql(store.tokens._database)
