@@ -9,7 +9,9 @@ from tests.services.fakes import settle
 from tests.services.test_remembered import SECOND, remembered, stored, without
 
 from vault_adapters import StorageError
+from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_domain.entities.token import StoredToken
+from vault_domain.services.tokens.reading import RowReader
 
 
 class Versioned:
@@ -125,3 +127,18 @@ async def test_a_token_that_has_expired_meanwhile_is_not_served_although_its_row
     without(cases)
     with pytest.raises(StorageError):
         await cases.tokens.get(ACCESS)
+
+
+async def test_while_a_read_is_overdue_further_readers_ask_memory_only(versioned):
+    store, tasks = versioned.versioned, AsyncioTasks()
+    reader = RowReader(store, versioned.rows, versioned.held, tasks)
+    store.gate = asyncio.Event()
+    assert (await reader.read(ACCESS, patience=0.01)).is_stale
+    asked = len(store.known)
+    for _ in range(3):
+        assert (await asyncio.wait_for(reader.read(ACCESS, patience=60), 10)).is_stale
+    assert len(store.known) == asked
+    store.gate.set()
+    await tasks.drain(10)
+    assert not (await reader.read(ACCESS)).is_stale
+    assert len(store.known) == asked + 1

@@ -8,10 +8,12 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg.pq import TransactionStatus
+from psycopg.pq import ConnStatus, TransactionStatus
+from tests.support.fault_proxy import fault_proxy
 
 from vault_adapters.stores.postgres.cursors import VaultCursor, int8
 from vault_adapters.stores.postgres.limits import answered
+from vault_adapters.stores.postgres.line import Line
 from vault_adapters.stores.postgres.own_connection import OwnConnection
 
 MOMENT = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
@@ -116,13 +118,15 @@ async def test_a_statement_that_does_not_fit_into_the_sockets_buffer_is_sent_who
 
 
 async def test_the_server_keeps_a_limited_number_of_prepared_statements(line):
+    names = "SELECT name FROM pg_prepared_statements WHERE statement LIKE '%often%'"
+    await line.run("SELECT 'often'", {}, prepare=True)
+    name = line.rows(await line.run(names, None, prepare=False))
     for number in range(130):
         assert line.rows(await line.run(f"SELECT {number}", {}, prepare=True)) == [(number,)]
         await line.run("SELECT 'often'", {}, prepare=True)
     [(count,)] = line.rows(await line.run("SELECT count(*) FROM pg_prepared_statements", None, prepare=False))
     assert count == 100
-    sql = "SELECT count(*) FROM pg_prepared_statements WHERE statement = 'SELECT ''often'''"
-    assert line.rows(await line.run(sql, None, prepare=False)) == [(1,)]
+    assert line.rows(await line.run(names, None, prepare=False)) == name  # it was not prepared anew
 
 
 async def test_the_socket_is_watched_from_one_statement_to_the_next(line):
@@ -182,6 +186,55 @@ async def test_a_connection_that_is_lost_during_a_statement_leaves_no_watch(url,
         assert other.line.rows(await other.line.run("SELECT 1", {}, prepare=True)) == [(1,)]
         await other.close()
         await connection.close()
+
+
+@pytest.mark.parametrize("after", [0, 0.2])
+async def test_a_connection_that_is_lost_while_a_large_statement_is_sent_raises_an_error(url, after):
+    with fault_proxy(url) as proxy:
+        connection = await OwnConnection.connect(proxy.url, autocommit=True)
+        await connection.line.run("SELECT 1", {}, prepare=True)
+        descriptor = connection.line._watched
+        proxy.freeze()
+        if not after:
+            proxy.reset()
+        sql, large = "SELECT length(%(a)b::bytea)", b"x" * 50_000_000
+        running = asyncio.create_task(connection.line.run(sql, {"a": large}, prepare=False))
+        await asyncio.sleep(after)
+        proxy.reset()
+        with pytest.raises(psycopg.OperationalError):
+            await asyncio.wait_for(running, 10)
+        assert connection.closed
+        assert not is_watched(descriptor)
+        await connection.close()
+
+
+class Lost:
+    """A connection of libpq that is found lost while a statement is sent."""
+
+    def __init__(self, right):
+        self._right, self.is_lost = right, False
+
+    def flush(self):
+        if self.is_lost:
+            raise psycopg.OperationalError("lost")
+        return self._right.flush()
+
+    @property
+    def status(self):
+        return ConnStatus.BAD if self.is_lost else self._right.status
+
+    def __getattr__(self, name):
+        return getattr(self._right, name)
+
+
+async def test_a_connection_that_is_found_lost_while_a_statement_is_sent_is_not_watched(connection):
+    lost = Lost(connection.pgconn)
+    line = Line(lost)
+    await line.run("SELECT 1", {}, prepare=True)
+    descriptor, lost.is_lost = line._watched, True
+    with pytest.raises(psycopg.OperationalError):
+        await line.run("SELECT 1", {}, prepare=True)
+    assert not is_watched(descriptor)
 
 
 async def test_a_cancelled_caller_cancels_the_statement_and_closes_the_connection(connection, line, execute):

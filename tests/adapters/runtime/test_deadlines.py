@@ -49,8 +49,12 @@ async def test_a_call_goes_on_if_its_end_would_help_nobody(deadlines, may_end):
 
 
 async def test_a_call_that_ends_in_time_does_not_ask_whether_it_may_end(deadlines):
-    assert await deadlines.within(0.05, lambda: asyncio.sleep(0, "result"), lambda: pytest.fail("asked")) == "result"
-    await asyncio.sleep(0.1)
+    asked = []
+    first = asyncio.create_task(deadlines.within(0.05, lambda: asyncio.sleep(0.2, "first"), lambda: asked.append(1)))
+    await asyncio.sleep(0)
+    second = deadlines.within(0.05, lambda: asyncio.sleep(0, "second"), lambda: asked.append(2))
+    assert [await second, await first] == ["second", "first"]
+    assert asked == [1]
 
 
 async def test_each_call_has_its_own_end(deadlines):

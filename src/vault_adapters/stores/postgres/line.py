@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -83,10 +84,12 @@ class Line:
 
     def release(self) -> None:
         """Stop watching the socket; call this before the connection is closed or others wait for its answers."""
-        if self._watched is not None:
-            self._loop.remove_reader(self._watched)
-            self._loop.remove_writer(self._watched)
-            self._watched = None
+        if self._watched is None:
+            return
+        descriptor, self._watched = self._watched, None
+        for stop in (self._loop.remove_reader, self._loop.remove_writer):
+            with suppress(OSError):  # libpq has closed the socket
+                stop(descriptor)
 
     async def _prepare(self, sql: str, types: tuple[int, ...], text: bytes) -> bytes:
         if len(self._prepared) >= _MOST_PREPARED:
@@ -149,8 +152,7 @@ class Line:
             if self._pgconn.is_busy():
                 return
         except psycopg.Error as error:
-            self.release()
-            waiter.set_exception(error)
+            self._fail(error)
         else:
             waiter.set_result(None)
 
@@ -158,10 +160,17 @@ class Line:
         """Send more of a statement that did not fit into the socket's buffer."""
         try:
             is_sent = not self._pgconn.flush()
-        except psycopg.Error:
-            is_sent = True  # the error comes again when the answer is read
+        except psycopg.Error as error:
+            self._fail(error)
+            return
         if is_sent and self._watched is not None:
             self._loop.remove_writer(self._watched)
+
+    def _fail(self, error: psycopg.Error) -> None:
+        """Raise an error in the waiting statement."""
+        self.release()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
 
 
 class _Types:
