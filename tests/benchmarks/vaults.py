@@ -29,6 +29,7 @@ async def bench_vault(
     refreshers: Mapping[str, TokenRefresher] | None = None,
     read_cache: timedelta | None = None,
     serve_stale: timedelta = timedelta(minutes=10),
+    read_cache_size: int = 10_000,
 ) -> AsyncIterator[TokenVault]:
     """Open a vault as a host would, but with the cheapest scrypt, which runs once at the start."""
     config = VaultConfig(
@@ -38,6 +39,7 @@ async def bench_vault(
         postgres_schema=schema,
         read_cache=read_cache,
         serve_stale=serve_stale,
+        read_cache_size=read_cache_size,
     )
     async with open_vault(config, refreshers=refreshers) as vault:
         yield vault

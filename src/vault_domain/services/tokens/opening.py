@@ -64,7 +64,7 @@ class TokenOpener:
         """
         stored = self.checked(key, row, now)
         try:
-            value = self._cipher.open_at_hand(key, stored.sealed) or await self._cipher.open(key, stored.sealed)
+            value = await self._cipher.open(key, stored.sealed)
             if stored.sealed.extra is None:
                 return Token(stored.info, value)
             extra = await self._extra(key, stored.sealed)
@@ -74,6 +74,13 @@ class TokenOpener:
         if await self._is_overtaken(key, stored):
             raise OvertakenError(account=key.account, keys=[key])
         raise self._refusal(key, stored, reason, now)
+
+    def open_at_hand(self, key: TokenKey, row: StoredToken | DamagedToken) -> Token | None:
+        """Return what `open` returns, if that needs no waiting; else None: `open` then waits or raises the error."""
+        if not isinstance(row, StoredToken) or row.sealed.extra is not None or row.key != key:
+            return None
+        value = self._cipher.open_at_hand(key, row.sealed)
+        return None if value is None else Token(row.info, value)
 
     def open_remembered(self, row: RememberedRow) -> Token | None:
         """Return what `open` returns, if that needs no waiting; else None: `open` then waits or raises the error."""
