@@ -89,7 +89,7 @@ LIMIT %(limit)b::bigint
 -- name: reseal_tokens
 -- Replace sealed values whose rows still hold exactly the values that were opened; the rest of each row stays. It
 -- writes nothing unless every new value's data key is active, and keeps these keys active until the commit. It locks
--- rows in the order of their keys, because two batches could deadlock otherwise. It returns one row: the number of
+-- rows in the order of the token keys, because two batches could deadlock otherwise. It returns one row: the number of
 -- new values whose data key is active, and the number of written values.
 WITH guarded AS (
     SELECT s.*
@@ -232,8 +232,8 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete data keys' wraps under the replaced master key. Such a wrap is deleted only if the given wrap of the same data
--- key is stored unchanged and the master key of the given wrap is active. The statement locks the data keys first, to
+-- Delete data keys' wraps under the replaced master key. The caller gives another wrap of each of these data keys. A wrap
+-- is deleted only if this other wrap is stored unchanged and its master key is active. The statement locks the data keys first, to
 -- avoid a deadlock with an erasure. Then it locks the active master key, so that this master key stays active until the
 -- commit.
 WITH held AS (
