@@ -179,8 +179,9 @@ class VaultConfig:
             different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.
         fleet_guard_accounts: if a provider rejects at least this many of a client's accounts within
-            `fleet_guard_window`, and more accounts than it gives tokens to, the vault keeps none of these accounts'
-            credentials condemned, and pauses the client for these accounts.
+            `fleet_guard_window`, and more accounts than it gives tokens to, the vault stops condemning these
+            accounts' credentials, makes those that it has condemned valid again, and pauses the client for these
+            accounts.
         fleet_guard_window: length of the period in which rejections and successes are compared; see
             `fleet_guard_accounts`.
         fleet_guard_limit: time without a success after which the vault condemns rejected credentials in spite of

@@ -1,4 +1,4 @@
-"""The methods of a vault that a connector needs; those of a `SyncVault` are called on a thread."""
+"""The methods of a vault that a connector needs; a `SyncVault` is called on threads."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class RefreshState:
         """Return whether the latest ended attempt was refused, so that its failure counts for the run of refusals.
 
         The latest refusal was `refused_for` after `refused_since`. An attempt was not refused if it began after this
-        refusal, or if its outcome is unknown since a time after this refusal.
+        refusal, or if its outcome became unknown after this refusal.
 
         `sent_at` belongs to an ended attempt only while `next_attempt_at` is set: a claim clears `next_attempt_at`, and
         a release does not set it. After an unknown outcome, `sent_at` belongs to an earlier attempt than the latest.

@@ -8,12 +8,12 @@ VERSION = "pg_catalog.hash_record_extended(t, 0)"
 
 The time of the last use is not part of it, because otherwise a read that is recorded as a use would change the version.
 
-The hash is of the content. So, unlike a number that each write increments, it also tells apart a row that somebody
-changed by hand, restored, or wrote after a failover that lost an earlier write.
+Unlike a number that each write increments, the hash also shows that somebody has changed the row by hand or restored
+it, or that another value was written after a failover had lost an earlier write.
 """
 
 NO_VERSION = "NULL::int8"
-"""Replaces `VERSION` if the server cannot hash rows, as PostgreSQL 13, or if Citus distributes the tables."""
+"""Replaces `VERSION` if the server cannot hash rows, such as PostgreSQL 13, or if Citus distributes the tables."""
 
 _TRIAL = "SELECT pg_catalog.hash_record_extended(ROW(''::text, ''::bytea, 0::int8, statement_timestamp()), 0)"
 

@@ -73,7 +73,7 @@ class RememberedRows:
         self._monotonic = tasks.monotonic
         self._is_at_hand = is_at_hand
         self._clock = clock
-        self._rows: OrderedDict[Scope, RememberedRow] = OrderedDict()  # a tuple is found faster than a key
+        self._rows: OrderedDict[Scope, RememberedRow] = OrderedDict()  # a tuple is looked up faster than a TokenKey
         self._marked: dict[str, set[Scope]] = {}
         self._log = ChangeLog(tasks.monotonic)
         self._refused: OrderedDict[UUID, None] = OrderedDict()
@@ -108,7 +108,7 @@ class RememberedRows:
         before = self._rows.get(place)
         if before is not None and before.since > ticket.since:
             return  # another read began later and has ended
-        is_confirmed = before is not None and before.token is row  # nothing that bars a row leaves it in the memory
+        is_confirmed = before is not None and before.token is row  # a barred row would have been forgotten
         mark = None if self._watch is None else self._watch.mark(key)
         if ticket.changes != self._log.last and self._log.has_changed(key, mark, row, ticket.changes):
             return
