@@ -19,7 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BROKEN = "connect_broken"
-"""Code of a connection that failed with an error that nobody expected."""
+"""Error code if an unexpected error ended the connecting of an account."""
 
 
 def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:

@@ -31,7 +31,7 @@ def quiet_exchange() -> Iterator[None]:
     """Drop the HTTP library's log records of the running task until the block ends.
 
     A context variable limits this to the running task and the tasks that it starts. So the host's own concurrent
-    requests are still logged, even if they use the same client. At the end of the block, the filter is removed.
+    requests are still logged, even if they use the same client.
     """
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     guard = _OnlyOthers()

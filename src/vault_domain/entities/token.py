@@ -188,7 +188,7 @@ class StoredToken:
     Attributes:
         info: the metadata.
         sealed: the value.
-        version: a number of the store that is another one when the row has changed; None if the store gave none.
+        version: a number by which the store tells whether the row has changed; None if the store gives none.
     """
 
     info: TokenInfo

@@ -68,8 +68,8 @@ class TokenRepository(Protocol):
 
         Args:
             key: the key of the token.
-            known: the token as the caller remembers it; only a store that gives tokens a `version` gets one. If the
-                stored row is the same in each column, the store returns this object and need not read the row.
+            known: the token as the caller remembers it; None if the caller remembers none, or one without a `version`.
+                If the stored row is the same in each column, the store returns this object and need not read the row.
         """
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:

@@ -216,9 +216,9 @@ def _by_question(
 ) -> dict[TokenKey, StoredToken | DamagedToken]:
     """Return the rows by requested key.
 
-    A row whose key was not requested has taken the place of a requested key's row, and nobody can tell which key that
-    is. So each requested key without a row gets an error instead of counting as not stored. If every requested key has
-    a row nevertheless, all requested keys get an error.
+    A row whose key was not requested has taken the place of a requested row, and nobody can tell which requested row is
+    missing. So each requested key without a row gets an error instead of counting as not stored. If every requested key
+    has a row nevertheless, all requested keys get an error.
     """
     answers = {row.key: row for row in rows}
     if answers.keys() <= set(keys):
