@@ -108,8 +108,8 @@ def signed_form(
     """Return an authenticated POST of a form.
 
     With ``client_secret_basic``, id and secret are form-urlencoded before they are joined, as RFC 6749 requires. For a
-    provider that does not decode them, use ``client_secret_post``. With ``private_key_jwt``, the caller has put the
-    client's proof into the form.
+    provider that does not decode them, use ``client_secret_post``. With ``private_key_jwt``, the caller has
+    already put the client assertion into the form.
     """
     return plain_form(url, *_authenticated(form, client_id, client_secret, auth_method))
 

@@ -16,7 +16,7 @@ class ManualClock:
     It implements `Clock`.
 
     Args:
-        now: the first time that the clock shows; it must have a time zone.
+        now: the time that the clock shows at first; it must have a time zone.
     """
 
     def __init__(self, now: datetime = _START) -> None:

@@ -1,4 +1,7 @@
-"""Single stores that wait at the same moment go as one statement; if the server refuses it, each goes alone."""
+"""Batches stores: stores that wait at the same moment go as one statement.
+
+Here, a store is the storing of one value, not a database.
+"""
 
 from __future__ import annotations
 

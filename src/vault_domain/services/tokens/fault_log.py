@@ -31,7 +31,7 @@ class FaultLog:
         self._said_at: dict[str, float] = {}
 
     def failed(self, cause: str) -> None:
-        """Count a failure; log it unless the last line says that it fails for this cause.
+        """Count a failure; log it unless the last line says that the thing fails for this cause.
 
         A cause that was logged less than a minute ago is not logged again. If the fault lasts, the first failure after
         this minute is logged.
