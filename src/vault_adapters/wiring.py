@@ -1,4 +1,4 @@
-"""Makes the use cases and passes each its ports; `composition` chooses the adapters."""
+"""Makes the use cases, and gives each use case its ports; `composition` chooses the adapters."""
 
 from __future__ import annotations
 

@@ -14,7 +14,10 @@ OVERSLEPT = 0.1
 """A timer that is late by more seconds than this shows that the process was suspended or its event loop blocked."""
 
 _MORE = 0.5
-"""Seconds that a block may go on after a late timer. Reading an answer that has already arrived takes milliseconds."""
+"""Seconds for which an ``async with`` block may go on after a late timer.
+
+Reading an answer that has already arrived takes milliseconds.
+"""
 
 _enclosing: ContextVar[TimeLimit | None] = ContextVar("vault_adapters_time_limit", default=None)
 
@@ -38,7 +41,7 @@ class Beat:
 
 
 class TimeLimit:
-    """Ends the block after some seconds with `TimeoutError`, like `asyncio.timeout`.
+    """Ends its ``async with`` block after some seconds with `TimeoutError`, like `asyncio.timeout`.
 
     A suspended process that continues after the limit runs the timer before it reads its sockets. So a late timer gives
     the block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no

@@ -64,9 +64,9 @@ class AuditLog(Protocol):
 
         Args:
             noticed: the events.
-            apart: skip an event if an equal one occurred within this time before. Events are equal if action,
-                token key, generation and code are equal. A time may be passed only if all events are
-                ``decryption_failed``. None: append all events.
+            apart: skip an event if an equal event occurred within this time before it. Events are equal if action,
+                token key, generation and code are equal. None: append all events; anything else is allowed only if
+                all events are ``decryption_failed``.
         """
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:

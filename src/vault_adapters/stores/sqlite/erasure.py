@@ -48,9 +48,9 @@ class SqliteTenantEraser:
         return await self._database.transact(work)
 
     async def purge(self) -> bool:
-        """Move the write-ahead log into the file, and empty the log.
+        """Move the write-ahead log into the database file, and empty the log.
 
         The log holds earlier versions of the deleted rows. It also holds the zeros with which ``secure_delete`` has
-        overwritten these rows; this call brings the zeros into the file.
+        overwritten these rows; this call brings the zeros into the database file.
         """
         return await self._database.checkpoint()

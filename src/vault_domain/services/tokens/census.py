@@ -21,7 +21,7 @@ class CensusService:
 
     Args:
         accounts: counts the accounts.
-        listing: lists the accounts that are not connected, by an index.
+        listing: lists the accounts that are not connected.
         health: counts the tokens.
         refreshed: the providers that this vault has a refresher for; only their due accounts are reported.
     """

@@ -232,10 +232,10 @@ added AS (
 SELECT count(*) FROM added
 
 -- name: delete_wraps
--- Delete data keys' wraps under the replaced master key. The caller gives another wrap of each of these data keys. A wrap
--- is deleted only if this other wrap is stored unchanged and its master key is active. The statement locks the data keys first, to
--- avoid a deadlock with an erasure. Then it locks the active master key, so that this master key stays active until the
--- commit.
+-- Delete data keys' wraps under the replaced master key. The caller gives another wrap of each of these data keys. A
+-- wrap is deleted only if this other wrap is stored unchanged and its master key is active. The statement locks the
+-- data keys first, to avoid a deadlock with an erasure. Then it locks the active master key, so that this master key
+-- stays active until the commit.
 WITH held AS (
     SELECT s.*
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[])

@@ -24,7 +24,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_version
--- Get the version of one token by its key, its last use, and the store's time; no row if there is no token.
+-- For one key, get the token's version, the token's last use, and the store's time; no row if there is no token.
 SELECT {{token_version}}, u.last_used_at, {{now}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u
