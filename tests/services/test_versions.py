@@ -6,12 +6,15 @@ import pytest
 from attrs import evolve
 from tests.services.conftest import ACCESS, HOUR, REFRESH
 from tests.services.fakes import settle
+from tests.services.test_cached_reads import Watch
 from tests.services.test_remembered import SECOND, remembered, stored, without
 
-from vault_adapters import StorageError
+from vault_adapters import Account, StorageError, TokenKind
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_domain.entities.token import StoredToken
 from vault_domain.services.tokens.reading import RowReader
+
+OTHER, THIRD = (Account("t1", "google", name).key(TokenKind.ACCESS_TOKEN) for name in ("bob", "carol"))
 
 
 class Versioned:
@@ -117,10 +120,36 @@ async def test_a_row_whose_write_failed_while_it_was_confirmed_is_not_remembered
     assert versioned.rows.stale(ACCESS) is None  # the write may still take effect
 
 
+async def test_a_row_from_before_a_watch_is_heard_of_once_it_was_confirmed(versioned):
+    versioned.rows.watch_by(Watch())
+    await versioned.tokens.get(ACCESS)
+    versioned.rows.row_changed(Watch().mark(ACCESS), "")
+    assert versioned.rows.stale(ACCESS) is None
+
+
+async def test_a_confirmed_row_is_not_the_first_to_leave(versioned):
+    await stored(versioned, OTHER)
+    versioned.rows._size = 2
+    await versioned.tokens.get(ACCESS)
+    await stored(versioned, THIRD)
+    assert versioned.rows.stale(ACCESS) is not None
+    assert versioned.rows.stale(OTHER) is None
+
+
+async def test_an_earlier_confirmation_does_not_overwrite_a_later_one(versioned):
+    row, early = versioned.rows.known(ACCESS), versioned.rows.begin()
+    await versioned.tasks.sleep(500)
+    await versioned.tokens.get(ACCESS)
+    versioned.rows.confirm(row, versioned.clock.now() - 500 * SECOND, early)
+    versioned.clock.advance(500 * SECOND)
+    assert await remembered(versioned) == "v"
+
+
 async def test_a_token_that_has_expired_meanwhile_is_not_served_although_its_row_was_confirmed(cases):
     await stored(cases, expires_at=cases.clock.now() + HOUR)
     cases.reader._tokens = Versioned(cases.store.tokens)
     await cases.tokens.get(ACCESS)
+    assert cases.rows.stale(ACCESS) is not None
     cases.clock.advance(HOUR - SECOND)
     await cases.tokens.get(ACCESS)
     cases.clock.advance(SECOND)

@@ -45,9 +45,9 @@ class Deadlines:
         Raises:
             TimeoutError: the time ran out and ``work`` was cancelled.
         """
-        task = asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - a coroutine of the vault runs in a task
-        loop = task.get_loop()
         call = _Call(task, loop.time() + seconds, task.cancelling(), only_if)
         queue = self._queues.get(seconds)
         if queue is None:

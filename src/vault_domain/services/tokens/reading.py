@@ -145,11 +145,15 @@ class RowReader:
         self._rows.refuse(info)
         self._held.refuse(info)
 
-    async def _from_store(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
+    async def _from_store(self, key: TokenKey, known: RememberedRow | None = None) -> Reading:
         ticket = self._rows.begin()
-        reading = await (self._tokens.get(key) if known is None else self._tokens.get(key, known))
+        row = None if known is None else known.token
+        reading = await (self._tokens.get(key) if row is None else self._tokens.get(key, row))
         self.counts.database += 1
-        self._rows.saw(key, reading.row, reading.now, ticket)
+        if known is not None and reading.row is row:
+            self._rows.confirm(known, reading.now, ticket)
+        else:
+            self._rows.saw(key, reading.row, reading.now, ticket)
         return self._with_waiting(key, reading) if self._held else reading
 
     def _with_waiting(self, key: TokenKey, reading: Reading) -> Reading:

@@ -16,7 +16,7 @@ from vault_domain.ports.change_watch import ChangeWatch
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading
-from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered, time_left
+from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered
 from vault_domain.services.tokens.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
 from vault_domain.services.tokens.remembered_row import RememberedRow
 
@@ -108,25 +108,42 @@ class RememberedRows:
         before = self._rows.get(place)
         if before is not None and before.since > ticket.since:
             return  # another read began later and has ended
-        is_confirmed = before is not None and before.token is row  # a barred row would have been forgotten
         mark = None if self._watch is None else self._watch.mark(key)
         if ticket.changes != self._log.last and self._log.has_changed(key, mark, row, ticket.changes):
             return
-        if row is None or (not is_confirmed and (not may_be_remembered(key, row) or self._is_barred(key, row))):
+        if row is None or not may_be_remembered(key, row) or self._is_barred(key, row):
             self._drop(place)
             return
-        if before is not None and before.mark == mark and (is_confirmed or _is_same(before.token, row)):
+        if before is not None and before.mark == mark and _is_same(before.token, row):
             # Keep the object, because new ones for each read would let the garbage collector visit all objects often.
             before.confirm(store_time, ticket.since, ticket.epoch)
         else:
-            left = time_left(row, store_time)
-            self._rows[place] = RememberedRow(key, row, store_time, ticket.since, left, ticket.epoch, mark)
+            self._rows[place] = RememberedRow(key, place, row, store_time, ticket.since, ticket.epoch, mark)
         if before is not None:
             self._rows.move_to_end(place)
         if mark is not None:
             self._marked.setdefault(mark, set()).add(place)
         while len(self._rows) > self._size:
             self._make_room()
+
+    def confirm(self, row: RememberedRow, store_time: datetime, ticket: Ticket) -> None:
+        """Remember that the store still holds a row, as `saw` would if it were called with the same row.
+
+        If the row was forgotten meanwhile, it stays forgotten. Whatever keeps `saw` from remembering a row has made
+        this process forget the row, too.
+
+        Args:
+            row: a result of `known`, from before the read.
+            store_time: the store's time of the answer.
+            ticket: the result of `begin` before the read.
+        """
+        if self._rows.get(row.place) is not row or row.since > ticket.since:
+            return
+        if (row.mark is None) == (self._watch is None):
+            row.confirm(store_time, ticket.since, ticket.epoch)
+            self._rows.move_to_end(row.place)
+        else:  # a watch has begun or ended since
+            self.saw(row.key, row.token, store_time, ticket)
 
     def forget(self, scope: Scope) -> None:
         """Forget rows, because they have changed; running reads of these rows are not remembered either."""
@@ -262,10 +279,10 @@ class RememberedRows:
         row.was_used = True
         return Reading(row.token, row.time_at(age), is_stale=True)
 
-    def known(self, key: TokenKey) -> StoredToken | None:
+    def known(self, key: TokenKey) -> RememberedRow | None:
         """Return the remembered row if the store can tell whether it has changed, else None."""
         row = self._rows.get(scope_of_key(key))
-        return None if row is None or row.token.version is None else row.token
+        return None if row is None or row.token.version is None else row
 
     def may_serve(self, key: TokenKey) -> bool:
         """Return whether `stale` has an answer, if the row's age is measured by the monotonic time only.

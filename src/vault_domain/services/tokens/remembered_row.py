@@ -12,6 +12,7 @@ from vault_domain.entities.token import StoredToken
 from vault_domain.ports.cipher import Opening
 from vault_domain.rules.freshness import RefreshPolicy, fresh_for
 from vault_domain.rules.remembering import time_left
+from vault_domain.services.tokens.change_log import Scope
 
 
 @define(eq=False)
@@ -20,10 +21,10 @@ class RememberedRow:
 
     Attributes:
         key: the key that a caller asked for; the row names the same key.
+        place: the `scope_of_key` of this key.
         token: the row.
         store_time: the store's time when it returned the row.
         since: the monotonic clock's time, in seconds, at which the read or write that returned the row began.
-        left: seconds from ``store_time`` until the token expires; infinity if it does not expire.
         epoch: see `Ticket`.
         mark: see `ChangeWatch.mark`.
         was_used: whether the row answered a reader since `RememberedRows` last moved the row to the end of its list. To
@@ -32,22 +33,30 @@ class RememberedRow:
     """
 
     key: TokenKey
+    place: Scope
     token: StoredToken
     store_time: datetime
     since: float
-    left: float
     epoch: int
     mark: str | None
     was_used: bool = False
     opening: Opening | None = None
+    _left: float | None = None
     _fresh: float | None = None
     _use_due: float = -math.inf  # the monotonic time from which a use may be recorded
 
     def confirm(self, store_time: datetime, since: float, epoch: int) -> None:
         """Remember that the store has returned the same row again."""
         self.store_time, self.since, self.epoch = store_time, since, epoch
-        self.left, self.was_used, self._fresh = time_left(self.token, store_time), False, None
+        self.was_used, self._left, self._fresh = False, None, None
         self._use_due = -math.inf
+
+    @property
+    def left(self) -> float:
+        """Seconds from ``store_time`` until the token expires; infinity if it does not expire."""
+        if self._left is None:
+            self._left = time_left(self.token, self.store_time)
+        return self._left
 
     def time_at(self, age: float) -> datetime:
         """Return the store's time at an age of this row in seconds."""
