@@ -105,7 +105,7 @@ class AsyncioTasks:
                 await job()
 
         tasks = [self._flights.start(limited(group, job)) for group, job in jobs]
-        # Do not use a TaskGroup: if a job failed or the caller were cancelled, it would cancel the running refreshes.
+        # A TaskGroup would cancel the running refreshes if a job failed or the caller were cancelled.
         for task in tasks:
             await self._flights.ended(task)
         for task in tasks:

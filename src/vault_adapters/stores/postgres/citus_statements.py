@@ -7,8 +7,8 @@ to all statements:
   ON CONFLICT and RETURNING.
 - Citus does not support a statement that locks rows of several tenants. So a statement about several tenants takes no
   row locks. Other statements lock its rows first, tenant by tenant (`HELD`), or no statement does (`UNHELD`).
-- A parameter that a plain server's statement hides from the planner in a subquery stands without the subquery, because
-  Citus plans a statement with such a subquery differently.
+- Some statements of a plain server hide a parameter from the planner in a subquery. The statements for Citus have the
+  parameter without the subquery, because Citus plans a statement with such a subquery differently.
 - No statement notifies, because a notification would not leave the node on which it is sent.
 """
 

@@ -30,8 +30,8 @@ _SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
 class Line:
     """Sends statements on one connection, whose socket the event loop watches from one statement to the next.
 
-    psycopg has the socket watched anew for each answer. That and the creation of a cursor take longer than the server
-    takes to read a row.
+    psycopg registers the socket with the event loop anew for each answer. This and the creation of a cursor take
+    longer than the server takes to read a row.
 
     Args:
         pgconn: the connection. Nobody else may use it while a statement runs.
@@ -83,7 +83,7 @@ class Line:
             self._transformer.set_pgresult(None)
 
     def release(self) -> None:
-        """Stop watching the socket; call this before the connection is closed or others wait for its answers."""
+        """Stop watching the socket; call this before the connection is closed or psycopg waits for an answer."""
         if self._watched is None:
             return
         descriptor, self._watched = self._watched, None
@@ -102,7 +102,7 @@ class Line:
         return name
 
     async def _result(self, send: Callable[[], None]) -> PGresult:
-        """Send something; return the last result.
+        """Call ``send``, which sends a request to the server; return the last result.
 
         Raises:
             psycopg.Error: the server refused what was sent, or the connection is lost.
@@ -124,7 +124,7 @@ class Line:
         except psycopg.OperationalError:
             if not any(_is_error(each) for each in results):
                 raise
-            # The server said why it ends the connection, before it did.
+            # The server sent its reason before it ended the connection. This reason is raised below.
         finally:
             self._waiter = None
             if self._pgconn.status != ConnStatus.OK:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class OwnConnection(psycopg.AsyncConnection[Any]):
-    """A connection on which the vault sends most statements by a `Line`, and the pool sends its own by psycopg.
+    """A connection. The vault sends most statements on it by a `Line`; the pool sends its own statements by psycopg.
 
     Attributes:
         line: sends statements.
@@ -26,7 +26,7 @@ class OwnConnection(psycopg.AsyncConnection[Any]):
         self.line = Line(pgconn)
 
     async def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
-        """Wait as psycopg does, which watches the socket by itself."""
+        """Wait as psycopg does; the line stops watching the socket first, because psycopg watches it itself."""
         self.line.release()
         return await super().wait(gen, *args, **options)
 

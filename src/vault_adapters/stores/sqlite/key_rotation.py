@@ -25,7 +25,7 @@ from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
 
 DESTROYED_AT_ONCE = 1000
-"""Number of data keys to destroy in one transaction."""
+"""Largest number of data keys to destroy in one transaction."""
 
 
 class SqliteKeyRotation:

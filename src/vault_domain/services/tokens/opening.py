@@ -31,8 +31,8 @@ class TokenOpener:
         cipher: decrypts.
         sink: takes the events of failed reads.
         tokens: tells whether a value that does not decrypt is still stored.
-        note: called with each of these events, to store it in the audit log; returns False if an equal event was
-            noted within the last hour. Then the failure is logged at DEBUG instead of ERROR.
+        note: called with the event of each failed read, to store it in the audit log; returns False if an equal event
+            was noted within the last hour. Then the failure is logged at DEBUG instead of ERROR.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class TokenOpener:
         raise self._refusal(key, stored, reason, now)
 
     def open_at_hand(self, key: TokenKey, row: StoredToken | DamagedToken) -> Token | None:
-        """Return what `open` returns, if that needs no waiting; else None: `open` then waits or raises the error."""
+        """Return what `open` returns, without waiting. None: call `open`, which may wait or raise an error."""
         if not isinstance(row, StoredToken) or row.sealed.extra is not None or row.key != key:
             return None
         value = self._cipher.open_at_hand(key, row.sealed)
         return None if value is None else Token(row.info, value)
 
     def open_remembered(self, row: RememberedRow) -> Token | None:
-        """Return what `open` returns, if that needs no waiting; else None: `open` then waits or raises the error."""
+        """Return what `open` returns, without waiting. None: call `open`, which may wait or raise an error."""
         opened = None if row.opening is None else row.opening()
         if opened is None:
             is_same = row.token.key == row.key
