@@ -32,7 +32,7 @@ _EXPIRED = "Token expired"
 
 @frozen
 class Draft:
-    """A row whose value is not decrypted yet.
+    """A row whose columns were read; its value may still be encrypted.
 
     Attributes:
         key: the key to store the token under.
@@ -49,7 +49,7 @@ class Draft:
     scopes: tuple[str, ...] = ()
 
     def complete(self, value: Secret, line: int) -> ImportedToken:
-        """Return the token with its decrypted value."""
+        """Return the token with its plaintext value."""
         return ImportedToken(
             self.key,
             value,

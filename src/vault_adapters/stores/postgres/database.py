@@ -247,12 +247,12 @@ class PostgresDatabase:
         """Return when the last outage ended, and when the database's clock was last set, as this process saw it.
 
         Args:
-            now: the database's time, from an answer that has just come.
-            asked: monotonic time in seconds at which the question was asked.
+            now: the database's time, from the answer to a query that has just ended.
+            asked: monotonic time in seconds at which this query began.
 
         Returns:
-            Two times of the database; None for what did not happen. Both are None if a clock replaces the database's
-            time.
+            Two times by the database's clock. A time is None if its event did not happen. Both are None if ``clock``
+            replaces the database's time.
         """
         if self._clock is not None:
             return None, None

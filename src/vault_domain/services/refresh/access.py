@@ -126,8 +126,8 @@ class RefreshService:
 
         ``timeout`` (seconds) covers everything, the first read included. A read may take a quarter of a second, even if
         the timeout is shorter. A caller whose token is still valid waits at most a second for a new token, and the
-        refresh then goes on without the caller. This limit does not apply if a refresh ends the old token. If ``fresh``
-        is True, the first read does not use remembered rows.
+        refresh then goes on without the caller. The limit of a second does not apply if a refresh ends the old token.
+        If ``fresh`` is True, the first read does not use remembered rows.
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
@@ -234,7 +234,7 @@ class RefreshService:
                 if isinstance(outcome, Token):
                     return outcome
                 if isinstance(outcome, NothingSent):
-                    end += outcome.queued_seconds  # waiting for a turn is no wait for another attempt
+                    end += outcome.queued_seconds  # waiting for a turn does not count as waiting for other attempts
                 attempts += isinstance(outcome, Refreshed)
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue

@@ -91,7 +91,7 @@ class ClientGuard:
                 raise ProviderConfigurationError(account=account, reason=record.scope.reason)
         for record in pauses:
             if record not in held:
-                await self._probe(record)  # this attempt says as much as a probe, so it counts as one
+                await self._probe(record)  # this attempt says as much as a probe, so it counts as a probe
 
     async def places(self, provider: str) -> int | None:
         """Return how many accounts of a provider a sweep may take now; None: any number.

@@ -1,4 +1,4 @@
-"""Keeps the token requests of all processes together within the request limits of the providers."""
+"""Keeps the token requests within the providers' request limits, which hold for all processes together."""
 
 from __future__ import annotations
 
