@@ -49,37 +49,29 @@ class TokenReads:
 
     async def _read(self, reader: Reader, asked: Sequence[_Asked]) -> list[Reading]:
         now = self._database.now()
-        if len(asked) == 1:
-            [(key, row)] = asked
-            reading = None if row is None else await self._confirmed(reader, key, row, now)
-            return [reading] if reading is not None else await self._whole(reader, [key], now)
-        readings = await self._unchanged(reader, asked, now)
+        known = [row for _, row in asked if row is not None]
+        # If one row must be read anyway, reading all of them saves a query.
+        readings = await self._unchanged(reader, asked, known, now) if len(known) == len(asked) else {}
         rest = [at for at in range(len(asked)) if at not in readings]
         if rest:
             readings |= zip(rest, await self._whole(reader, [asked[at][0] for at in rest], now), strict=True)
         return [readings[at] for at in range(len(asked))]
 
-    async def _confirmed(self, reader: Reader, key: TokenKey, row: StoredToken, now: datetime | None) -> Reading | None:
-        """Return the remembered row, if the store still holds this row."""
-        found = await reader.fetch(self._queries["get_version"], key_parameters(key) | {"now": now})
-        if len(found) != 1:
-            return None
-        [(version, last_used_at, moment)] = found
-        return Reading(_used(row, last_used_at), moment) if version == row.version else None
-
-    async def _unchanged(self, reader: Reader, asked: Sequence[_Asked], now: datetime | None) -> dict[int, Reading]:
+    async def _unchanged(
+        self, reader: Reader, asked: Sequence[_Asked], known: Sequence[StoredToken], now: datetime | None
+    ) -> dict[int, Reading]:
         """Return the remembered rows that the store still holds, by their place among those that were asked for."""
-        known = [(at, key, row) for at, (key, row) in enumerate(asked) if row is not None]
-        if not known:
-            return {}
-        parameters = keys_parameters([key for _, key, _ in known]) | {"now": now}
-        found = in_order(await reader.fetch(self._queries["get_versions"], parameters))
-        if len(found) > len(known):
-            return {}  # a key has several rows
-        _, _, moment, _ = found[0]
+        keys = [key for key, _ in asked]
+        if len(keys) == 1:
+            found = await reader.fetch(self._queries["get_version"], key_parameters(keys[0]) | {"now": now})
+        else:
+            found = in_order(await reader.fetch(self._queries["get_versions"], keys_parameters(keys) | {"now": now}))
+        if len(found) != len(keys):
+            return {}  # the only row was deleted, or a key has several rows
+        _, _, moment, *_ = found[0]
         return {
             at: Reading(_used(row, last_used_at), moment)
-            for (at, _, row), (version, last_used_at, _, _) in zip(known, found, strict=True)
+            for at, (row, (version, last_used_at, *_)) in enumerate(zip(known, found, strict=True))
             if version == row.version
         }
 
