@@ -8,7 +8,7 @@ from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, REFRESH
 from tests.services.test_tokens import stored
 
-from vault_adapters import Account, AuditAction, DecryptionError, TokenKind, TokenSet
+from vault_adapters import Account, AuditAction, DecryptionError, Secret, TokenKind, TokenSet
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.token import DAMAGED_ROW, DamagedToken
 from vault_domain.ports.token_repository import Reading
@@ -138,3 +138,21 @@ async def test_a_damaged_row_is_an_error_of_its_own_key(cases, caplog):
                 await call()
             assert caught.value.keys == (ACCESS,)
     assert caplog.text.count("reason damaged_row") == cases.opener.failed_reads.count() == 3
+
+
+class Open:
+    """A cipher that opens every value at hand."""
+
+    def open_at_hand(self, key, sealed):
+        return Secret("of somebody")
+
+
+async def test_a_wrong_row_is_not_opened_without_waiting_either(cases):
+    """The method that waits reports it."""
+    await stored(cases, ACCESS, "v")
+    row = (await cases.store.tokens.get(ACCESS)).row
+    opener = cases.over(cipher=Open()).opener
+    assert opener.open_at_hand(ACCESS, row).value.reveal() == "of somebody"
+    assert opener.open_at_hand(REFRESH, row) is None
+    assert opener.open_at_hand(ACCESS, DamagedToken(ACCESS, DAMAGED_ROW)) is None
+    assert opener.open_at_hand(ACCESS, evolve(row, sealed=evolve(row.sealed, extra=b"sealed"))) is None

@@ -52,7 +52,8 @@ class ReadBatcher(Generic[K, V]):
         """
         future: asyncio.Future[V] = own_loop(self._loop).create_future()
         self._waiting.append((key, future))
-        self._start()
+        if not self._is_starting:
+            self._start()
         return await future
 
     async def drain(self) -> None:

@@ -50,30 +50,31 @@ class TokenReads:
     async def _read(self, reader: Reader, asked: Sequence[_Asked]) -> list[Reading]:
         now = self._database.now()
         known = [row for _, row in asked if row is not None]
-        # If one row must be read anyway, reading all of them saves a query.
-        readings = await self._unchanged(reader, asked, known, now) if len(known) == len(asked) else {}
-        rest = [at for at in range(len(asked)) if at not in readings]
-        if rest:
-            readings |= zip(rest, await self._whole(reader, [asked[at][0] for at in rest], now), strict=True)
-        return [readings[at] for at in range(len(asked))]
+        if len(known) < len(asked):  # reading all rows with the unknown one saves a query
+            return await self._whole(reader, [key for key, _ in asked], now)
+        readings = await self._unchanged(reader, asked, known, now)
+        changed = [at for at, reading in enumerate(readings) if reading is None]
+        if not changed:
+            return [reading for reading in readings if reading is not None]
+        others = iter(await self._whole(reader, [asked[at][0] for at in changed], now))
+        return [next(others) if reading is None else reading for reading in readings]
 
     async def _unchanged(
         self, reader: Reader, asked: Sequence[_Asked], known: Sequence[StoredToken], now: datetime | None
-    ) -> dict[int, Reading]:
-        """Return the remembered rows that the store still holds, by their place among those that were asked for."""
+    ) -> list[Reading | None]:
+        """Return the remembered rows that the store still holds, and None in place of each other one."""
         keys = [key for key, _ in asked]
         if len(keys) == 1:
             found = await reader.fetch(self._queries["get_version"], key_parameters(keys[0]) | {"now": now})
         else:
             found = in_order(await reader.fetch(self._queries["get_versions"], keys_parameters(keys) | {"now": now}))
         if len(found) != len(keys):
-            return {}  # the only row was deleted, or a key has several rows
+            return [None] * len(keys)  # the only row was deleted, or a key has several rows
         _, _, moment, *_ = found[0]
-        return {
-            at: Reading(_used(row, last_used_at), moment)
-            for at, (row, (version, last_used_at, *_)) in enumerate(zip(known, found, strict=True))
-            if version == row.version
-        }
+        return [
+            Reading(_used(row, last_used_at), moment) if version == row.version else None
+            for row, (version, last_used_at, *_) in zip(known, found, strict=True)
+        ]
 
     async def _whole(self, reader: Reader, keys: Sequence[TokenKey], now: datetime | None) -> list[Reading]:
         if len(keys) == 1:

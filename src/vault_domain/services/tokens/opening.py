@@ -77,7 +77,9 @@ class TokenOpener:
 
     def open_at_hand(self, key: TokenKey, row: StoredToken | DamagedToken) -> Token | None:
         """Return what `open` returns, without waiting. None: call `open`, which may wait or raise an error."""
-        if not isinstance(row, StoredToken) or row.sealed.extra is not None or row.key != key:
+        if not isinstance(row, StoredToken) or row.sealed.extra is not None:
+            return None
+        if row.key is not key and row.key != key:
             return None
         value = self._cipher.open_at_hand(key, row.sealed)
         return None if value is None else Token(row.info, value)

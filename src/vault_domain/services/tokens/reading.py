@@ -81,7 +81,7 @@ class RowReader:
         Raises:
             StorageError: the store failed, and memory has no token that may be handed out.
         """
-        cached = None if fresh else self._rows.cached(key)
+        cached = self._rows.cached(key) if self.has_cache and not fresh else None
         if cached is not None:
             self.counts.cache += 1
             return self._with_waiting(key, cached)

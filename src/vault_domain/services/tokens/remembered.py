@@ -262,7 +262,7 @@ class RememberedRows:
 
     def cached(self, key: TokenKey) -> Reading | None:
         """Return what a reader gets without a query; None: ask the store."""
-        found = self.at_hand(scope_of_key(key)) if self._cache_seconds else None
+        found = self.at_hand(scope_of_key(key))
         if found is None or not self._is_openable(found[0]):
             return None
         row, age = found
