@@ -129,6 +129,14 @@ async def test_the_server_keeps_a_limited_number_of_prepared_statements(line):
     assert line.rows(await line.run(names, None, prepare=False)) == name  # it was not prepared anew
 
 
+async def test_a_libpq_that_cannot_close_statements_prepares_no_further_ones(line, monkeypatch):
+    monkeypatch.setattr("vault_adapters.stores.postgres.line._CAN_CLOSE", False)
+    for number in [*range(130), *range(130)]:
+        assert line.rows(await line.run(f"SELECT {number}", {}, prepare=True)) == [(number,)]
+    rows = line.rows(await line.run("SELECT statement FROM pg_prepared_statements", None, prepare=False))
+    assert {statement for (statement,) in rows} == {f"SELECT {number}" for number in range(100)}
+
+
 async def test_the_socket_is_watched_from_one_statement_to_the_next(line):
     await line.run("SELECT 1", {}, prepare=True)
     descriptor = line._watched

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
+from psycopg import capabilities
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, Format
@@ -22,6 +23,9 @@ Parameters = Mapping[str, Any]
 
 _MOST_PREPARED = 100
 """Largest number of prepared statements on one connection; the server keeps a plan for each."""
+
+_CAN_CLOSE = capabilities.has_send_close_prepared()
+"""Whether libpq can close a prepared statement. DEALLOCATE does not know the statement's name behind some poolers."""
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)b|%%")
 _SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
@@ -56,7 +60,8 @@ class Line:
         given = [] if parameters is None else [parameters[name] for name in names]
         values = self._transformer.dump_sequence(given, [PyFormat.BINARY] * len(given))
         types, formats = self._transformer.types or (), self._transformer.formats
-        if not prepare:
+        is_kept = (sql, types) in self._prepared or len(self._prepared) < _MOST_PREPARED or _CAN_CLOSE
+        if not prepare or not is_kept:
             return await self._result(
                 lambda: self._pgconn.send_query_params(text, values, types, formats, Format.BINARY)
             )
@@ -94,7 +99,7 @@ class Line:
     async def _prepare(self, sql: str, types: tuple[int, ...], text: bytes) -> bytes:
         if len(self._prepared) >= _MOST_PREPARED:
             _, oldest = self._prepared.popitem(last=False)
-            await self.run_script(f"DEALLOCATE {oldest.decode()}")
+            await self._result(lambda: self._pgconn.send_close_prepared(oldest))
         self._named += 1
         name = b"_vault_%d" % self._named
         await self._result(lambda: self._pgconn.send_prepare(name, text, types))
