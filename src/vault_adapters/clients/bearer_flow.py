@@ -30,7 +30,7 @@ class BearerFlow(Generic[Request, Response]):
         rejected: function that returns whether a response rejects the token; None: status 401 does. The
             function sees only status and headers, because the body has not been read yet.
         replayable: function that returns whether a request can be sent again.
-        place_of: function that returns the place that a request goes to.
+        place_of: function that returns the scheme, host and port that a request goes to.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class BearerFlow(Generic[Request, Response]):
                 yield _signed(request, fresh)
 
     def _check_named(self, request: Request) -> None:
-        """Check the request's place, if the host service named the hosts, before the vault is asked for a token."""
+        """Check where the request goes before the vault is asked for a token, if the caller named the allowed hosts."""
         if self._hosts.named is not None:
             self._hosts.check(self._place_of(request), self._account)
 

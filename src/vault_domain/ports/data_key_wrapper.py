@@ -12,8 +12,8 @@ class DataKeyWrapper(Protocol):
     """The cryptographic operations that key rotation needs.
 
     Raises:
-        KeyUnavailableError: a master key cannot be used now (retryable), or no open master key wraps the data key
-            (not retryable).
+        KeyUnavailableError: a master key cannot be used now (retryable), or none of the master keys that this process
+            has opened wraps the data key (not retryable).
         ConfigurationError: the key service refuses permanently; see `MasterKey`.
     """
 
@@ -32,4 +32,4 @@ class DataKeyWrapper(Protocol):
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether at least one wrap is under an open master key, and all such wraps decrypt to the same key."""
+        """Return whether this process has opened the master key of any wrap, and all of these wraps hold the same key."""

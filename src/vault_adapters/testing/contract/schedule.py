@@ -258,7 +258,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
     async def test_a_commit_that_stores_nothing_makes_the_account_due_now(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
-        """No stored value makes the account due here, so the end of the attempt must do it."""
+        """This commit stores no value that could make the account due, so the end of the attempt must do it."""
         await _scheduled(store)
         attempt = await claimed(store)
         writes = await answer(store, keys=[ACCESS])

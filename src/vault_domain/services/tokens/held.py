@@ -27,7 +27,7 @@ class Moment:
 
 @frozen
 class Held:
-    """An answer that waits for the database.
+    """A provider's answer that the database has not stored yet: a waiting answer.
 
     Attributes:
         entry: the sealed answer.
@@ -58,7 +58,7 @@ class Held:
 
 
 class HeldAnswers:
-    """The answers that wait for the database, one per account."""
+    """The answers that the database has not stored yet, one per account."""
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
@@ -82,7 +82,7 @@ class HeldAnswers:
         return list(self._by_account.values())
 
     def begin(self, held: Held) -> None:
-        """Begin to note changes of an answer's account while the answer is being committed and does not wait yet."""
+        """Begin to note changes of an answer's account during the first commit, before the answer counts as waiting."""
         self._begun[held.account] = held
 
     def put(self, held: Held) -> None:
