@@ -32,4 +32,4 @@ class DataKeyWrapper(Protocol):
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether this process has opened the master key of any wrap, and all of these wraps hold the same key."""
+        """Return whether this process has opened the master key of any wrap, and all such wraps hold the same key."""
