@@ -296,7 +296,7 @@ async def test_after_lost_prepared_statements_a_transaction_fails_once(line):
 @pytest.mark.parametrize("end", ["close", "execute"])
 async def test_a_statement_whose_connection_is_taken_away_ends_with_an_error(connection, line, end):
     """The time limit would not end it either, because it acts by the socket, which is no longer watched."""
-    running = asyncio.create_task(answered(connection, 1, line.run("SELECT pg_sleep(60)", {}, prepare=False)))
+    running = asyncio.create_task(answered(connection, 1, line.run("SELECT pg_sleep(2)", {}, prepare=False)))
     await asyncio.sleep(0.1)
     if end == "close":
         await connection.close()
