@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.pq import ConnStatus, TransactionStatus
 from tests.support.fault_proxy import fault_proxy
+from tests.support.pgbouncer import start_pgbouncer
 
 from vault_adapters.stores.postgres.cursors import VaultCursor, int8
 from vault_adapters.stores.postgres.limits import answered
@@ -268,3 +269,62 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_the_nex
     assert connection.pgconn.transaction_status == TransactionStatus.ACTIVE  # so the pool drops the connection
     with pytest.raises(psycopg.OperationalError):
         await line.run("SELECT 8", {}, prepare=False)
+
+
+async def test_more_statements_than_the_server_keeps_run_behind_a_pooler_that_tracks_them(postgres):
+    """The pooler gives the server's statements other names, so that DEALLOCATE with the own name fails."""
+    with start_pgbouncer(postgres, max_prepared_statements=200) as pooled:
+        if pooled is None:
+            pytest.skip("pgbouncer is not installed")
+        connection = await OwnConnection.connect(pooled, autocommit=True)
+        for number in range(130):
+            found = await connection.line.run(f"SELECT {number}", {}, prepare=True)
+            assert connection.line.rows(found) == [(number,)]
+        await connection.close()
+
+
+async def test_statements_run_after_psycopg_has_dropped_all_prepared_ones(connection, line):
+    """A rollback by psycopg, such as that of a pool, sends DEALLOCATE ALL if psycopg has prepared something itself."""
+    assert line.rows(await line.run("SELECT 1", {}, prepare=True)) == [(1,)]
+    await VaultCursor(connection).execute("SELECT 2", {}, prepare=True)
+    await line.run_script("BEGIN")
+    await connection.rollback()
+    assert line.rows(await line.run("SELECT 1", {}, prepare=True)) == [(1,)]
+
+
+async def test_after_lost_prepared_statements_a_transaction_fails_once(line):
+    await line.run("SELECT 1", {}, prepare=True)
+    await line.run_script("DEALLOCATE ALL; BEGIN")
+    with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+        await line.run("SELECT 1", {}, prepare=True)
+    await line.run_script("ROLLBACK; BEGIN")
+    assert line.rows(await line.run("SELECT 1", {}, prepare=True)) == [(1,)]
+
+
+@pytest.mark.parametrize("end", ["close", "execute"])
+async def test_a_statement_whose_connection_is_taken_away_ends_with_an_error(connection, line, end):
+    """The time limit would not end it either, because it acts by the socket, which is no longer watched."""
+    running = asyncio.create_task(answered(connection, 1, line.run("SELECT pg_sleep(2)", {}, prepare=False)))
+    await asyncio.sleep(0.1)
+    if end == "close":
+        await connection.close()
+    else:
+        await asyncio.gather(connection.execute("SELECT 1"), return_exceptions=True)
+    await asyncio.wait([running], timeout=3)
+    assert running.done()
+    assert isinstance(running.exception(), psycopg.OperationalError)
+
+
+async def test_a_second_statement_is_refused_and_the_first_one_ends(connection, line):
+    first = asyncio.create_task(answered(connection, 1, line.run("SELECT pg_sleep(0.3), 1", {}, prepare=False)))
+    await asyncio.sleep(0.1)
+    with pytest.raises(psycopg.OperationalError):
+        await line.run("SELECT 2", {}, prepare=False)
+    await asyncio.wait([first], timeout=3)
+    assert first.done()
+    assert line.rows(first.result())[0][1] == 1
+
+
+async def test_a_script_without_a_statement_is_no_error(connection, line):
+    await VaultCursor(connection).execute("")
+    await line.run_script("")

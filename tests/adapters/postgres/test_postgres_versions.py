@@ -156,10 +156,10 @@ async def test_without_a_hash_of_rows_each_read_reads_the_row(store, url, execut
             first = (await limited.tokens.get(ACCESS)).row
             assert first.version is None
             assert (await limited.tokens.get(ACCESS)).row == first
-            assert await version_sql(limited.tokens._database) == NO_VERSION
+            assert await version_sql(limited.tokens._database, SCHEMA) == NO_VERSION
     finally:
         execute("DROP OWNED BY hashless CASCADE; DROP ROLE hashless")
-    assert await version_sql(store.tokens._database) == VERSION
+    assert await version_sql(store.tokens._database, SCHEMA) == VERSION
 
 
 async def test_a_server_that_does_not_answer_is_not_one_without_a_hash(store, monkeypatch):
@@ -168,4 +168,13 @@ async def test_a_server_that_does_not_answer_is_not_one_without_a_hash(store, mo
 
     monkeypatch.setattr(store.tokens._database, "fetch", fetch)
     with pytest.raises(StorageError):
-        await version_sql(store.tokens._database)
+        await version_sql(store.tokens._database, SCHEMA)
+
+
+async def test_a_column_that_the_server_cannot_hash_makes_no_read_fail(stored, url, execute):
+    """The host may add a column to the table, for example of the type json."""
+    execute(f"ALTER TABLE {SCHEMA}.token ADD COLUMN note json")
+    async with open_postgres_store(url, migrate=False, schema=SCHEMA) as other:
+        known = (await other.tokens.get(ACCESS)).row
+        assert known.version is None
+        assert (await other.tokens.get(ACCESS, known)).row == known

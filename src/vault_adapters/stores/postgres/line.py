@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
 import psycopg
 from psycopg import capabilities
+from psycopg.abc import Buffer
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, Format
+from psycopg.errors import InvalidSqlStatementName, error_from_result
+from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from vault_adapters.stores.postgres.cursors import ADAPTERS, Row
@@ -28,7 +29,7 @@ _CAN_CLOSE = capabilities.has_send_close_prepared()
 """Whether libpq can close a prepared statement. DEALLOCATE does not know the statement's name behind some poolers."""
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)b|%%")
-_SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK}
+_SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}
 
 
 class Line:
@@ -65,9 +66,14 @@ class Line:
             return await self._result(
                 lambda: self._pgconn.send_query_params(text, values, types, formats, Format.BINARY)
             )
-        name = self._prepared.get((sql, types)) or await self._prepare(sql, types, text)
-        self._prepared.move_to_end((sql, types))
-        return await self._result(lambda: self._pgconn.send_query_prepared(name, values, formats, Format.BINARY))
+        try:
+            return await self._run_prepared(sql, text, values, types, formats)
+        except InvalidSqlStatementName:
+            # The server has dropped them all: psycopg sends DEALLOCATE ALL when it rolls back.
+            self._prepared.clear()
+            if self._pgconn.transaction_status != TransactionStatus.IDLE:
+                raise
+        return await self._run_prepared(sql, text, values, types, formats)
 
     async def run_script(self, sql: str) -> PGresult:
         """Run one or several statements without parameters; return the last result, in text format.
@@ -88,13 +94,30 @@ class Line:
             self._transformer.set_pgresult(None)
 
     def release(self) -> None:
-        """Stop watching the socket; call this before the connection is closed or psycopg waits for an answer."""
+        """Stop watching the socket; call this before the connection is closed or psycopg waits for an answer.
+
+        A running statement fails, because nothing would wake it any more.
+        """
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(psycopg.OperationalError("the connection was closed"))
         if self._watched is None:
             return
         descriptor, self._watched = self._watched, None
         for stop in (self._loop.remove_reader, self._loop.remove_writer):
             with suppress(OSError):  # libpq has closed the socket
                 stop(descriptor)
+
+    async def _run_prepared(
+        self,
+        sql: str,
+        text: bytes,
+        values: Sequence[Buffer | None],
+        types: tuple[int, ...],
+        formats: Sequence[Format] | None,
+    ) -> PGresult:
+        name = self._prepared.get((sql, types)) or await self._prepare(sql, types, text)
+        self._prepared.move_to_end((sql, types))
+        return await self._result(lambda: self._pgconn.send_query_prepared(name, values, formats, Format.BINARY))
 
     async def _prepare(self, sql: str, types: tuple[int, ...], text: bytes) -> bytes:
         if len(self._prepared) >= _MOST_PREPARED:
@@ -112,6 +135,8 @@ class Line:
         Raises:
             psycopg.Error: the server refused what was sent, or the connection is lost.
         """
+        if self._waiter is not None:
+            raise psycopg.OperationalError("another statement is running on this connection")
         results: list[PGresult] = []
         try:
             send()
@@ -129,15 +154,12 @@ class Line:
         except psycopg.OperationalError:
             if not any(_is_error(each) for each in results):
                 raise
-            # The server sent its reason before it ended the connection. This reason is raised below.
+            # The server said why it ends the connection, before it did.
         finally:
             self._waiter = None
             if self._pgconn.status != ConnStatus.OK:
                 self.release()  # libpq has closed the socket, whose descriptor may soon belong to another file
-        for result in results:
-            if _is_error(result):
-                raise error_from_result(result)
-        return results[-1]
+        return _last(results)
 
     def _watch(self) -> int:
         """Let the event loop watch the socket; return its descriptor."""
@@ -173,9 +195,9 @@ class Line:
 
     def _fail(self, error: psycopg.Error) -> None:
         """Raise an error in the waiting statement."""
-        self.release()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
+        self.release()
 
 
 class _Types:
@@ -198,6 +220,15 @@ def _numbered(sql: str) -> tuple[bytes, tuple[str, ...]]:
         return "%" if name is None else f"${names.setdefault(name, len(names) + 1)}"
 
     return _PLACEHOLDER.sub(number, sql).encode(), tuple(names)
+
+
+def _last(results: list[PGresult]) -> PGresult:
+    for result in results:
+        if _is_error(result):
+            raise error_from_result(result)
+    if not results:
+        raise psycopg.InternalError("no result")
+    return results[-1]
 
 
 def _is_error(result: PGresult) -> bool:

@@ -104,7 +104,7 @@ async def open_postgres_store(
         await prepare_schema(database, schema, migrate=migrate)
         distributed = await is_distributed(database, schema, migrate=migrate)
         timeline = NO_TIMELINE if distributed else await timeline_sql(database)
-        version = NO_VERSION if distributed else await version_sql(database)
+        version = NO_VERSION if distributed else await version_sql(database, schema)
         load = partial(load_statements, schema, timeline=timeline, version=version, distributed=distributed)
         queries, waking = load(), load(waking=True)
         if distributed:

@@ -1,6 +1,7 @@
 """The version of a stored token: a number that tells whether its row is still the one that a process remembers."""
 
 from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.schema import quoted
 from vault_domain.entities.errors import StorageError
 
 VERSION = "pg_catalog.hash_record_extended(t, 0)"
@@ -13,15 +14,18 @@ it, or that another value was written after a failover had lost an earlier write
 """
 
 NO_VERSION = "NULL::int8"
-"""Replaces `VERSION` if the server cannot hash rows, such as PostgreSQL 13, or if Citus distributes the tables."""
+"""Replaces `VERSION` if Citus distributes the tables, or if the server cannot hash the rows.
 
-_TRIAL = "SELECT pg_catalog.hash_record_extended(ROW(''::text, ''::bytea, 0::int8, statement_timestamp()), 0)"
+PostgreSQL 13 hashes none. No server hashes a column of type json, which the host may have added.
+"""
+
+_TRIAL = "SELECT pg_catalog.hash_record_extended(t, 0) FROM (SELECT (NULL::{schema}.token).*) t"
 
 
-async def version_sql(database: PostgresDatabase) -> str:
-    """Return the SQL for the version of a token, or `NO_VERSION`."""
+async def version_sql(database: PostgresDatabase, schema: str) -> str:
+    """Return the SQL for the version of a token in this schema, or `NO_VERSION`."""
     try:
-        await database.fetch(_TRIAL)
+        await database.fetch(_TRIAL.format(schema=quoted(schema)))
     except StorageError as error:
         if error.retryable:
             raise
