@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -97,6 +98,18 @@ async def test_too_many_connections(own_url, caplog):
         told(await opening(url), caplog, "too_many_connections", ":5432/causes_")
 
 
+def connected(url):
+    """Connect as soon as the server has room; it makes room a moment after a connection was closed."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return psycopg.connect(url)
+        except psycopg.OperationalError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
 async def test_the_server_takes_no_more_connections(caplog):
     """The last connections are reserved for superusers; then there are none."""
     few = {"max_connections": "6", "superuser_reserved_connections": "2", "max_wal_senders": "0"}
@@ -105,13 +118,15 @@ async def test_the_server_takes_no_more_connections(caplog):
             connection.execute(f"CREATE ROLE {CROWDED} LOGIN; CREATE SCHEMA {SCHEMA} AUTHORIZATION {CROWDED}")
         url = as_user(server.url, CROWDED)
         for _ in range(4):
-            held.enter_context(psycopg.connect(url))
+            held.enter_context(connected(url))
         told(await opening(url), caplog, "too_many_connections", ":5432/postgres")
         for _ in range(2):
-            held.enter_context(psycopg.connect(server.url))
+            held.enter_context(connected(server.url))
         caplog.clear()
         told(await opening(server.url), caplog, "too_many_connections", ":5432/postgres")
         held.close()
+        for _ in range(2):
+            held.enter_context(connected(url))
         async with open_postgres_store(url, migrate=True, schema=SCHEMA) as store:
             await prepare(store)
 

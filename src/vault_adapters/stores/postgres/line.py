@@ -154,7 +154,7 @@ class Line:
         except psycopg.OperationalError:
             if not any(_is_error(each) for each in results):
                 raise
-            # The server said why it ends the connection, before it did.
+            # The server sent its reason before it ended the connection. This reason is raised below.
         finally:
             self._waiter = None
             if self._pgconn.status != ConnStatus.OK:
