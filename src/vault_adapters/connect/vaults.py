@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Keeper(Protocol):
-    """Keeps states and tokens."""
+    """Seals and opens the OAuth parameter ``state``, and stores tokens."""
 
     async def seal(self, account: Account, content: Secret, *, bound_to: str, lifetime: timedelta) -> str:
         """See `VaultStates.seal`."""

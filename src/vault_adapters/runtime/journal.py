@@ -29,7 +29,10 @@ _MAX_BYTES = 4 * 1024 * 1024
 
 
 class NoJournal:
-    """The journal of a vault without a journal directory: it stores nothing, so waiting answers are only in memory."""
+    """The journal of a vault without a journal directory: it stores nothing.
+
+    So an answer that the database has not stored yet is only in memory.
+    """
 
     async def write(self, entry: JournalEntry) -> None:
         """Raise `NoJournalError`."""

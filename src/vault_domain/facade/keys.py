@@ -91,8 +91,8 @@ class VaultKeys:
         """Make the configured master key active, and retire the other master keys that this process can open.
 
         First configure the new master key as current and the old one as previous in every process. Changing from a
-        local secret to a key service, or back, works the same way. Master keys that this process cannot open stay, but
-        a master key whose state was set back after its retirement is retired again.
+        local secret to a key service, or back, works the same way. Master keys that this process cannot open stay. A
+        retired master key whose state somebody set back in the database is retired again, even if it cannot be opened.
 
         Args:
             progress: called after each page with the number of wraps added or deleted so far, and the number of all

@@ -68,7 +68,7 @@ def _prepare(config: VaultConfig) -> bool:
         is_outdated = True
     else:
         is_outdated = False
-    # Migrate even a schema that is current, because it may hold the audit events of another server.
+    # Migrate even a schema that is current, because the database may be a backup of another server; see `init`.
     with_vault(_nothing, config, migrate=True)
     return is_outdated
 

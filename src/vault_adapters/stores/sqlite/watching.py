@@ -49,7 +49,7 @@ class FileWatch:
         return version is not None
 
     def mark(self, key: TokenKey) -> None:
-        """Return None, because SQLite does not tell which rows changed."""
+        """See `ChangeWatch.mark`; rows have no marks, because SQLite does not tell which rows changed."""
 
 
 class OwnWatch:
