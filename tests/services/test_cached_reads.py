@@ -370,7 +370,7 @@ async def test_nothing_is_at_hand_if_a_refresh_ends_the_old_token_or_while_an_an
     await stored(dying)
     assert dying.tokens.at_hand(ACCESS) is not None
     assert dying.refreshing.at_hand(ACCOUNT) is None
-    cached.held._by_account[OTHER.account] = object()
+    cached.held.waiting[OTHER.account] = object()
     assert (cached.tokens.at_hand(ACCESS), cached.refreshing.at_hand(ACCOUNT)) == (None, None)
 
 

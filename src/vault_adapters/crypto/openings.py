@@ -35,10 +35,14 @@ class HeldOpening(Uncopied):
         key = self._keyring.get_held_key(self._tenant_id, self._key_id)
         if key is None or key.unwrapping is not self._unwrapping:
             return None
-        value = _text(self._value)
-        if self._extra is None or value is None:
-            return None if value is None else (value, None)
-        extra = _text(self._extra)
+        plaintext = self._value.plaintext()
+        value = None if plaintext is None else decoded_secret(plaintext)
+        if value is None:
+            return None
+        if self._extra is None:
+            return value, None
+        plaintext = self._extra.plaintext()
+        extra = None if plaintext is None else decoded_secret(plaintext)
         return None if extra is None else (value, extra)
 
 
@@ -59,8 +63,3 @@ def opening_of(keyring: Keyring, tenant_id: str, sealed: SealedToken, context: b
         return HeldOpening(keyring, tenant_id, key, value, None)
     extra = key.unlock(sealed.extra, beside(context, sealed.blob))
     return None if extra is None else HeldOpening(keyring, tenant_id, key, value, extra)
-
-
-def _text(envelope: OpenEnvelope) -> Secret | None:
-    plaintext = envelope.plaintext()
-    return None if plaintext is None else decoded_secret(plaintext)

@@ -58,28 +58,32 @@ class Held:
 
 
 class HeldAnswers:
-    """The answers that the database has not stored yet, one per account."""
+    """The answers that the database has not stored yet, one per account.
+
+    Attributes:
+        waiting: these answers, by account. Each read of a token asks whether there are any.
+    """
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
-        self._by_account: dict[Account, Held] = {}
+        self.waiting: dict[Account, Held] = {}
         self._begun: dict[Account, Held] = {}
 
     def __contains__(self, account: Account) -> bool:
         """Return whether an answer of this account waits."""
-        return bool(self._by_account) and account in self._by_account
+        return bool(self.waiting) and account in self.waiting
 
     def __len__(self) -> int:
         """Return how many answers wait."""
-        return len(self._by_account)
+        return len(self.waiting)
 
     def get(self, account: Account) -> Held | None:
         """Return the account's waiting answer."""
-        return self._by_account.get(account)
+        return self.waiting.get(account)
 
     def all(self) -> list[Held]:
         """Return all waiting answers."""
-        return list(self._by_account.values())
+        return list(self.waiting.values())
 
     def begin(self, held: Held) -> None:
         """Begin to note changes of an answer's account during the first commit, before the answer counts as waiting."""
@@ -89,19 +93,19 @@ class HeldAnswers:
         """Keep a waiting answer, in place of an earlier one of its account."""
         begun = self._begun.pop(held.account, None)
         changed = held.changed or (begun is not None and begun.changed)
-        self._by_account[held.account] = evolve(held, changed=changed)
+        self.waiting[held.account] = evolve(held, changed=changed)
 
     def note(self, held: Held, **changes: Any) -> Held | None:
         """Change attributes of a waiting answer and return it; return None if the answer no longer waits."""
-        current = self._by_account.get(held.account)
+        current = self.waiting.get(held.account)
         if current is None or not held.is_same(current):
             return None
-        self._by_account[held.account] = evolve(current, **changes)
-        return self._by_account[held.account]
+        self.waiting[held.account] = evolve(current, **changes)
+        return self.waiting[held.account]
 
     def refuse(self, info: TokenInfo) -> None:
         """Do not hand out this value while its answer waits, because a resource rejected it."""
-        held = self._by_account.get(info.key.account)
+        held = self.waiting.get(info.key.account)
         row = None if held is None else predicted(held.entry)
         if held is not None and row is not None and TokenRef.of(row.info) == TokenRef.of(info):
             self.note(held, refused=True)
@@ -109,8 +113,8 @@ class HeldAnswers:
     def drop(self, held: Held) -> None:
         """Forget an answer."""
         self._begun.pop(held.account, None)
-        if held.is_same(self._by_account.get(held.account)):
-            del self._by_account[held.account]
+        if held.is_same(self.waiting.get(held.account)):
+            del self.waiting[held.account]
 
     def store_time(self, held: Held) -> datetime | None:
         """Return the store's time as far as this process can tell it; None if it cannot."""
@@ -126,14 +130,14 @@ class HeldAnswers:
         journal holds the answer, the answer is known to be genuine, and no resource rejected the token. So a reader
         does not get an older token than an earlier caller of this process got.
         """
-        held = self._by_account.get(key.account) if self._by_account else None
+        held = self.waiting.get(key.account) if self.waiting else None
         if held is None or not held.journaled or not held.genuine or held.refused or not replaces(held, key, row):
             return row
         return predicted(held.entry) or row
 
     def alone(self, key: TokenKey) -> Reading | None:
         """Return the waiting token for a reader of ``key`` while the database does not answer, or None."""
-        held = self._by_account.get(key.account) if self._by_account else None
+        held = self.waiting.get(key.account) if self.waiting else None
         if held is None or key.kind is not TokenKind.ACCESS_TOKEN:
             return None
         if not held.journaled or not held.genuine or held.changed or held.refused:
@@ -150,9 +154,9 @@ class HeldAnswers:
 
         An event without an account concerns all accounts of its tenant; an event without a tenant, all accounts.
         """
-        for event in events if self._by_account or self._begun else ():
+        for event in events if self.waiting or self._begun else ():
             if event.action not in READ_ACTIONS:
-                for answers in (self._by_account, self._begun):
+                for answers in (self.waiting, self._begun):
                     answers.update({held.account: evolve(held, changed=True) for held in _concerned(event, answers)})
 
 

@@ -68,7 +68,7 @@ class RowReader:
         While any provider's answer waits for the database, the result is None, because the answer may replace the row.
         A caller that hands the token out must count the read in `counts`.
         """
-        return None if self._held else self._rows.at_hand(place)
+        return None if self._held.waiting else self._rows.at_hand(place)
 
     async def read(self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE) -> Reading:
         """Read a row; an access token that waits for the database takes the place of the stored one.
@@ -154,7 +154,7 @@ class RowReader:
             self._rows.confirm(known, reading.now, ticket)
         else:
             self._rows.saw(key, reading.row, reading.now, ticket)
-        return self._with_waiting(key, reading) if self._held else reading
+        return self._with_waiting(key, reading) if self._held.waiting else reading
 
     def _with_waiting(self, key: TokenKey, reading: Reading) -> Reading:
         found = reading.answer

@@ -254,7 +254,7 @@ class RememberedRows:
         row = self._rows.get(place)
         if row is None or row.epoch != self._epoch:
             return None
-        age = self._age(row)
+        age = self._monotonic() - row.since if self._clock is None else self._age(row)
         if not may_answer(age, self._cache_seconds if is_told else self._unwatched_seconds, row.left):
             return None
         row.was_used = True
