@@ -1,6 +1,7 @@
 import gzip
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -193,3 +194,13 @@ def test_one_connection_serves_many_requests_and_many_clients_at_once() -> None:
 def test_refused_url() -> None:
     with refused_url() as url, pytest.raises(ConnectionRefusedError):
         exchange(url)
+
+
+def test_a_request_whose_client_dies_while_it_sends_is_no_request():
+    with scripted_provider(lambda request: Answer(body=request.body)) as server:
+        port = int(server.base_url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n123")
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1000) == b""
+        assert server.requests == []
