@@ -156,6 +156,18 @@ nearly always do.
 """
 
 
+_TOKENS_OF_KEYS = """unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
+    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier"""
+"""The tokens of the given keys, with their uses; a key without a token gets an empty row.
+
+The number of each key, in the given order, is ``k.ord``.
+"""
+
+
 _LIMIT = "%(limit)b::bigint"
 
 
@@ -232,6 +244,7 @@ def load_statements(
         "after": _AFTER,
         "after_account": _AFTER_ACCOUNT,
         "tokens_of_page": _TOKENS_OF_PAGE,
+        "tokens_of_keys": _TOKENS_OF_KEYS,
         **notifying_fragments(schema),
     }
     if distributed:

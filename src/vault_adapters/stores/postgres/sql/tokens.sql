@@ -16,12 +16,7 @@ LEFT JOIN {{schema}}.token_use u
 -- holds the store's time.
 SELECT {{token_columns}}, {{value_columns}},
        CASE WHEN k.ord = 1 THEN {{now}} END, {{token_version}}, k.ord
-FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
-    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
-LEFT JOIN {{schema}}.token t
-    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+FROM {{tokens_of_keys}}
 
 -- name: get_version
 -- For one key, get the token's version, the token's last use, and the store's time; no row if there is no token.
@@ -34,12 +29,7 @@ WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(k
 -- name: get_versions
 -- Get the versions and the last uses of the tokens of the given keys; see get_tokens.
 SELECT {{token_version}}, u.last_used_at, CASE WHEN k.ord = 1 THEN {{now}} END, k.ord
-FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
-    WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
-LEFT JOIN {{schema}}.token t
-    ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+FROM {{tokens_of_keys}}
 
 -- name: store_token
 -- Insert or replace one value if its data key is active, append the event, and set the account's due time; see
