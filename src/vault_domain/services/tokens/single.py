@@ -143,9 +143,7 @@ class TokenService:
         """Return the token, regardless of its status, and record its use."""
         reading = await self._reader.read(key, fresh=fresh)
         answer = reading.answer
-        if answer is None:
-            return None
-        return self._hand_out(key, answer, reading.now) or await self.hand_out(key, answer, reading.now)
+        return None if answer is None else await self.hand_out(key, answer, reading.now)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
         """Return the tokens stored under these keys, in the order of the keys.
@@ -196,7 +194,7 @@ class TokenService:
         found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
         if row is None or found is Freshness.UNUSABLE:
             return Access(None, reading.now, reading.is_stale)
-        token = self._hand_out(key, row, reading.now) or await self.hand_out(key, row, reading.now)
+        token = await self.hand_out(key, row, reading.now)
         return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
 
     @_unless_overtaken
@@ -208,16 +206,9 @@ class TokenService:
             return None
         return await self.hand_out(key, row, reading.now)
 
-    def _hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token | None:
-        """Do what `hand_out` does, if that needs no waiting; None: call `hand_out`."""
-        token = self._opener.open_at_hand(key, row)
-        if token is not None:
-            self._uses.record(token.info, now)
-        return token
-
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
-        token = await self._opener.open(key, row, now)
+        token = self._opener.open_at_hand(key, row) or await self._opener.open(key, row, now)
         self._uses.record(token.info, now)
         return token
 
