@@ -26,9 +26,10 @@ own](../how-to/write-a-profile.md) can replace any profile.
 - *revocation ends* one grant, or all grants of the user for the client.
 - *limits* are the request limits of the token endpoint. The vault keeps to them.
 
-The table *the provider says* has the provider's own errors. *Grant dead* condemns the credential. *User needed* means
-that no refresh succeeds until the user acts at the provider; the credential is condemned too. *Client refused* is an
-error of your client, *not now* is tried again later, and after *unknown* nobody knows whether the credential was spent.
+A table with the columns *the provider says* and *it means* lists the provider's own errors. *Grant dead* condemns the
+credential. *User needed* means that no refresh succeeds until the user acts at the provider; the credential is
+condemned too. *Client refused* is an error of your client, *not now* is tried again later, and after *unknown* nobody
+knows whether the credential was spent.
 
 """
 

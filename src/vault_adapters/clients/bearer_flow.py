@@ -74,7 +74,7 @@ class BearerFlow(Generic[Request, Response]):
                 yield _signed(request, fresh)
 
     def _check_named(self, request: Request) -> None:
-        """Check where the request goes before the vault is asked for a token, if the caller named the allowed hosts."""
+        """Check the request's host if the caller named the allowed hosts, even before the vault is asked for a token."""
         if self._hosts.named is not None:
             self._hosts.check(self._place_of(request), self._account)
 

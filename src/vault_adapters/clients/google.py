@@ -25,7 +25,7 @@ class VaultCredentials(Credentials):
 
     Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
     hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any port
-    if its entry names none.
+    if ``hosts`` or the profile names it without a port.
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 

@@ -23,8 +23,8 @@ class Running:
     """An open vault on its thread.
 
     The thread runs everything from opening to closing. anyio's `start_blocking_portal` is not used, because it is a
-    generator. A forked child would finish the generator before the child exits, and so wait for a thread that only the
-    parent has.
+    generator. When a forked child exits, Python closes the generators that have not ended. This one would then wait for
+    a thread that only the parent has.
     """
 
     portal: BlockingPortal
@@ -40,7 +40,8 @@ class Running:
         ended: Future[None] = Future()
         # The thread is a daemon, and so are the threads that it starts. Otherwise the process would never end: it would
         # wait for this thread before it runs its atexit functions, and one of these functions ends this thread.
-        # The thread takes the opener out of the list, because the opener holds the encryption secret.
+        # The opener holds the encryption secret. It is passed in a list from which the thread takes it out, so that the
+        # thread's arguments do not keep the secret in memory.
         thread = threading.Thread(target=_serve, args=([opener], begun, opened, ended), name="token-vault", daemon=True)
         try:
             thread.start()

@@ -33,7 +33,7 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode  # `json.dumps` would m
 
 
 def in_order(rows: list[Row]) -> list[Row]:
-    """Sort the rows of a query for many keys by the number of the key, which is in each row's last column.
+    """Sort the rows of a query for many keys by the last column: the position of the row's key among the keys.
 
     The database usually returns them in this order, so the sort is fast. In SQL, the sort would cost a quarter of the
     query's time.

@@ -299,9 +299,9 @@ class AttemptRunner:
     ) -> Refreshed:
         drafts = self.guard.clients.sign(drafts)
         writes = [sealed_write(draft, sealed_by(sealer, draft), self._policy) for draft in drafts]
-        # A provider that is not strict may reject a credential that it has just replaced, without revoking its
-        # replacement. So if the old credential was marked invalid meanwhile, the new credential gets the status UNKNOWN
-        # only at a strict provider.
+        # If the old credential was marked invalid meanwhile, a strict provider may have revoked its replacement, too. So
+        # the replacement gets the status UNKNOWN. Other providers may reject a credential only because they have just
+        # replaced it, so there the replacement is valid.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)

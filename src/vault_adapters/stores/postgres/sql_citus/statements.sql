@@ -134,7 +134,7 @@ FROM (
     WHERE d.tenant_id = ANY (%(tenant_ids)b::text[]) AND d.data_key_id = ANY (%(data_key_ids)b::bytea[]) OFFSET 0) d
 
 -- name: find_data_keys_without_wrap
--- Find data keys without a wrap under a master key, after a position; see get_active_data_keys.
+-- Find data keys that have no wrap under this master key, after a position; see get_active_data_keys.
 WITH usable AS MATERIALIZED ({{usable_master_keys}}),
 page AS MATERIALIZED (
     SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}} AS confirmed
@@ -281,7 +281,7 @@ RETURNING occurred_at
 -- the node that gives the events their places in the audit log (xid, seq). Every transaction of this database that runs
 -- on this node counts. After its commit on this node, a transaction keeps the lock on its own number while Citus commits
 -- it on the other nodes. So a transaction that holds this lock counts too. A lock shows only the low 32 bits of a
--- transaction's number. Of the numbers with these low bits, the one nearest to h.xid is taken.
+-- transaction's number. Of the numbers with these low bits, the one nearest to this node's own horizon (h.xid) is taken.
 SELECT least(h.xid, (
     SELECT pg_catalog.min(h.xid + (l.transactionid::text::bigint - h.xid % 4294967296 + 6442450944) % 4294967296 - 2147483648)
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
@@ -300,9 +300,9 @@ RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.open
 
 -- name: store_token
 -- Insert or replace one value by one call of a function; see citus_functions.sql. It returns the token without the time
--- of its last use, or no row if the data key is not active. The condition is true for every row. It is there because,
--- without a condition, Citus would check whether it can call this function on another node, and would plan the
--- statement again each time.
+-- of its last use, or no row if the data key is not active. The statement has a WHERE that is true for every row. Without
+-- a WHERE, Citus would check whether it can call this function on another node, and would plan the statement again each
+-- time.
 SELECT {{stored_columns}}
 FROM {{schema}}.citus_store_token_v{{functions_version}}(
     %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,
@@ -315,8 +315,8 @@ WHERE s.stored_generation > 0
 -- Get one token by its key without the time of its last use; no row if there is no token. See get_last_use. The module
 -- `citus_tokens` treats values that are too large as damaged, as other statements do in SQL. No column may be an
 -- expression with a parameter, because Citus would evaluate it itself, and then write all parameters into the text that
--- it sends. So if a test has given the vault a clock, `citus_tokens` replaces statement_timestamp() by that clock's
--- time.
+-- it sends. So this statement cannot get the time of a vault's own clock, which tests use. `citus_tokens` puts that time
+-- into the row that was read.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b
