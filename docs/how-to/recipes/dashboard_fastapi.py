@@ -18,7 +18,7 @@ from vault_adapters.web import dashboard
 
 
 class Login(AuthenticationBackend):
-    """Your own login; here a proxy sets the header to the operator's name, whatever the client sent in it."""
+    """Your own login; here a proxy sets the header x-operator to the operator's name, whatever the client sent."""
 
     async def authenticate(self, conn: HTTPConnection) -> tuple[AuthCredentials, SimpleUser] | None:
         name = conn.headers.get("x-operator")

@@ -32,7 +32,7 @@ def database_url(database: Mapping[str, Any]) -> str:
 
 @sync_to_async
 def on_event(event: AuditEvent) -> None:
-    """Tell the project's own code; ``sync_to_async`` lets it use Django's database."""
+    """Send `reconnect_required` to the project's own code; ``sync_to_async`` lets this code use Django's database."""
     if event.action is AuditAction.REAUTHORIZATION_REQUIRED:
         close_old_connections()
         reconnect_required.send(sender=None, account=event.account)

@@ -5,7 +5,7 @@ from django.http import HttpRequest, JsonResponse
 
 from vault_adapters import Account, TokenNotFoundError, VaultConfig, open_sync_vault
 
-# Returns at once and opens on the first call, so it may stand in a module that is imported before the server forks.
+# The vault opens on its first call. So a module that is imported before the server forks may create the vault.
 vault = open_sync_vault(VaultConfig.from_env())
 
 

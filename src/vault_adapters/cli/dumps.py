@@ -38,8 +38,8 @@ class Dump:
         self._file = stream if is_file else None
         self._lines = stream if is_file else PipedLines(stream.fileno(), MOST_BYTES + 1)
         self.size = found.st_size if is_file else None
-        # The ids of imported tokens contain a digest of `source`. So do not derive `source` from the file's content: a
-        # reader of the database could then test guesses of a value.
+        # Do not derive `source` from the file's content, because the ids of imported tokens contain a digest of
+        # `source`. With a digest of the content, a reader of the database could test guesses of a token's value.
         numbers = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         self.source = ":".join(map(str, numbers)) if is_file else None
 

@@ -59,7 +59,9 @@ def bearer(token: Token) -> str:
 
 
 def check_sendable(token: Token) -> None:
-    """Refuse a token that cannot be sent as a bearer token, because an HTTP library's error would print the token.
+    """Refuse a token that cannot be sent as a bearer token.
+
+    This check comes before the HTTP library's own check, because the library's error would print the token.
 
     Raises:
         VaultError: the message does not repeat the token. The code is ``token_not_sendable`` if the token is empty or

@@ -74,7 +74,7 @@ class BearerFlow(Generic[Request, Response]):
                 yield _signed(request, fresh)
 
     def _check_named(self, request: Request) -> None:
-        """Check the request's host if the caller named the allowed hosts, even before the vault is asked for a token."""
+        """Check the request's host before the vault is asked for a token; do nothing if the caller named no hosts."""
         if self._hosts.named is not None:
             self._hosts.check(self._place_of(request), self._account)
 
@@ -88,7 +88,8 @@ class BearerFlow(Generic[Request, Response]):
             self._hosts.check(self._place_of(request), self._account, _immediate(self._vault.api_hosts(token)))
 
     def _refused(self, response: Response, token: Token) -> bool:
-        # A request that was redirected to another origin lacks the header, so its response says nothing of the token.
+        # A request that was redirected to another origin lacks the Authorization header, so its response says nothing
+        # about the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         return sent and self._rejected(response)
 

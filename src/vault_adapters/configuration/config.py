@@ -144,7 +144,8 @@ class VaultConfig:
         hold_answers: time for which a provider's answer that replaced the credential stays in memory, and in the
             journal, after the database has stored the answer. If a failover loses the answer, the vault stores it
             again. For the same time after a failover, the vault presents no refresh token of a provider with a strict
-            rotation policy. At most ten minutes; zero turns off both. Postgres only.
+            rotation policy. At most ten minutes. With zero, the vault holds no answers, and does not wait after a
+            failover. Postgres only.
         rejection_confirm_after: a second report of a rejection makes a token invalid only if it comes at least this
             time after the first report. This concerns tokens that no refresh can replace, such as API keys.
         rejection_confirm_within: longest time between these two reports; a later report counts as a first one.
@@ -178,10 +179,10 @@ class VaultConfig:
         client_pause_accounts: the vault pauses an OAuth client when the provider has refused the client for this many
             different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.
-        fleet_guard_accounts: if a provider rejects at least this many of a client's accounts within
-            `fleet_guard_window`, and more accounts than it gives tokens to, the vault stops condemning these
-            accounts' credentials, makes those that it has condemned valid again, and pauses the client for these
-            accounts.
+        fleet_guard_accounts: if, within `fleet_guard_window`, a provider rejects at least this many of a client's
+            accounts, and rejects more accounts than it gives tokens to, the vault stops condemning the credentials of
+            the rejected accounts, makes those that it has condemned valid again, and pauses the client for the
+            rejected accounts.
         fleet_guard_window: length of the period in which rejections and successes are compared; see
             `fleet_guard_accounts`.
         fleet_guard_limit: time without a success after which the vault condemns rejected credentials in spite of

@@ -23,7 +23,8 @@ _BARE = {
     "ENCRYPTION_SECRET_PREVIOUS",
     "ENCRYPTION_SECRET_PREVIOUS_FILE",
 }
-# Only these variables are read, so that nothing else of the environment is copied; `_variable` adds to them.
+# The names of all variables that this module reads; `_variable` adds the names with the prefix. Nothing else of the
+# environment is copied.
 _NAMES = set(_BARE)
 # Further variables with the prefix, which are not refused as unknown. The command line reads TOKEN_VAULT_REFRESHERS,
 # and tests read TOKEN_VAULT_TEST_*. Kubernetes sets the remaining ones in pods whose namespace has a Service with the
@@ -181,7 +182,7 @@ _VARIABLE_OF = {
 
 
 def with_variable(text: str, variables: Mapping[str, str]) -> str:
-    """If an error's text begins with a field of `VaultConfig`, put the variable that sets this field in front."""
+    """Return an error's text; if it begins with a field of `VaultConfig`, prepend the variable that sets this field."""
     field, space, rest = text.partition(" ")
     if field not in _Variables.__annotations__:
         return text

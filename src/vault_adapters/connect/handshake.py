@@ -62,7 +62,10 @@ def new_seed() -> str:
 
 
 def decoded(content: Secret) -> Handshake:
-    """Return the handshake from a text of `Handshake.encoded`; its form is right, because the state was authentic."""
+    """Return the handshake that `Handshake.encoded` encoded.
+
+    ``content`` is not checked, because it comes from an authentic state.
+    """
     parts = json.loads(content.reveal())
     provider, seed, reconnected, scopes, variables = parts + [None] * (5 - len(parts))
     return Handshake(provider, seed, reconnected, tuple((scopes or "").split()), variables or {})

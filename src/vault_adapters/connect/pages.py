@@ -40,7 +40,10 @@ NOBODY = "Sign in first.\n"
 """The page for a visitor who is not signed in."""
 
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
-"""Headers of all responses, also of those that the host's functions return, because a callback's URL holds a code."""
+"""Headers of all responses, also of those from the host's functions ``connected`` and ``failed``.
+
+The headers are needed because a callback's URL holds a code.
+"""
 
 _LONGEST_PATH = 2000
 
@@ -178,7 +181,7 @@ def require_local(done: object) -> None:
 
 
 def is_local(path: object) -> bool:
-    """Return whether every browser takes a text for the path of a page of this site.
+    """Return whether every browser reads a text as the path of a page of this site.
 
     Browsers read ``//host`` and ``/\\host`` as another site, and ignore tabs and line breaks within an address.
     """
@@ -222,7 +225,7 @@ def log_failure(error: VaultError) -> None:
         return
     provider = "a provider" if error.account is None else error.account.provider
     level = logging.WARNING if status_of(error) >= 500 else logging.INFO
-    # The message of an error that nobody expected names only the class of that error.
+    # With the code BROKEN, the message names only the class of an unexpected error, so it is safe to log.
     detail = str(error) if error.code == BROKEN else error.reason
     reason = f", {detail}" if detail else ""
     _log.log(level, "an account at %s was not connected (%s%s)", provider, error.code, reason)

@@ -40,8 +40,9 @@ def routes(
     ``account``, the identifier of the account to connect again.
 
     Args:
-        connector: the connector, or a function of the request that returns it, for a host that opens its vault after it
-            has made its routes. The connector's redirect URI must be the address of ``/callback``.
+        connector: the connector, or a function that takes the request and returns the connector. A host that opens its
+            vault after it has made its routes passes a function. The connector's redirect URI must be the address of
+            ``/callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function.
         session: returns a text that only the user's session has, or None. A cookie binds each connection to its browser

@@ -27,11 +27,11 @@ _SEALED_AT_ONCE = 256
 
 
 class AesGcmCipher:
-    """Implements `Cipher` on the event loop, because at the size of tokens a thread costs more than the work.
+    """Implements `Cipher` on the event loop, because a thread would cost more than the encryption of a token.
 
     Args:
         keyring: the tenants' data keys.
-        sink: gets an event when a tenant's data key must not seal, because its state was set back; None: no event.
+        sink: gets an event when sealing is refused, because the state of a data key was set back; None: no event.
     """
 
     def __init__(self, keyring: Keyring, sink: EventSink | None = None) -> None:
@@ -45,8 +45,8 @@ class AesGcmCipher:
         """See `Cipher`.
 
         Raises:
-            DecryptionError: the wrap of a tenant's active data key was changed, so it does not decrypt, or the key's
-                state was set back.
+            DecryptionError: the wrap of a tenant's active data key was changed and can no longer be decrypted, or the
+                state of this data key was set back.
         """
         data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
         sealed = []
@@ -61,8 +61,8 @@ class AesGcmCipher:
         """See `Cipher`. The returned function does no I/O, so it works during outages of store and key service.
 
         Raises:
-            DecryptionError: the wrap of the tenant's active data key was changed, so it does not decrypt, or the key's
-                state was set back.
+            DecryptionError: the wrap of the tenant's active data key was changed and can no longer be decrypted, or the
+                state of this data key was set back.
             UnreadableError: the tenant has no active data key.
         """
         data_key = await self._undamaged(tenant_id, self._keyring.find_active_key(tenant_id))
@@ -134,7 +134,8 @@ class AesGcmCipher:
         """Return a tenant's active data key.
 
         Raises:
-            DecryptionError: the wrap of the key was changed, so it does not decrypt, or the key's state was set back.
+            DecryptionError: the wrap of the key was changed and can no longer be decrypted, or the key's state was set
+                back.
             UnreadableError: the tenant has no active data key.
         """
         try:
@@ -145,7 +146,7 @@ class AesGcmCipher:
             reason = error.reason
         _log.warning("a tenant's data key cannot be used: %s", reason)
         if reason == RESURRECTED_KEY and self._sink is not None:
-            now = datetime.now(UTC)  # no row was read, so the store gave no time
+            now = datetime.now(UTC)  # reading a data key does not give the store's time
             self._sink.publish([AuditEvent(AuditAction.DECRYPTION_FAILED, now, tenant_id=tenant_id, code=reason)])
         # Raise outside of the handler, so that this error does not refer to the caught one.
         raise DecryptionError("the tenant's data key cannot be used")

@@ -24,7 +24,8 @@ class FernetReader:
         keys: the keys, each in the form of `Fernet.generate_key`.
 
     Raises:
-        ConfigurationError: there is no key, or a key is malformed; the message names its number, not the key.
+        ConfigurationError: there is no key, or a key is malformed; the message gives the key's place in ``keys``,
+            not the key itself.
     """
 
     def __init__(self, keys: Sequence[Secret]) -> None:

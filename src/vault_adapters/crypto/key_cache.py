@@ -8,7 +8,10 @@ from attrs import define, field
 from vault_adapters.crypto.envelope import EnvelopeKey
 
 _RENEWALS = 20
-"""Two tries to renew a key are at least ``ttl`` divided by this number apart, because each may ask a key service."""
+"""``ttl`` divided by this number is the shortest time between two tries to renew a key.
+
+Tries are limited because each may ask a key service.
+"""
 
 
 @define(eq=False)
@@ -34,8 +37,8 @@ class KeyCache:
         capacity: largest number of data keys to hold.
         ttl: time to hold a key, in seconds.
         monotonic: a monotonic clock, in seconds.
-        renew: called with a tenant and a key id when `get` returns a key after half of ``ttl``, and again after each
-            twentieth of ``ttl`` as long as the key was not put anew; None: no call.
+        renew: called with a tenant and a key id when `get` returns a key that was put at least half of ``ttl`` ago.
+            Until the key is put anew, `get` calls it at most once in a twentieth of ``ttl``. None: no call.
     """
 
     def __init__(
@@ -130,7 +133,7 @@ class KeyCache:
     def _drop(self, tenant_id: str, tenant: _TenantKeys, key_id: bytes) -> None:
         del tenant.held[key_id]
         self._size -= 1
-        # A `put` after `put_active` replaced the key in `held` only, so compare the ids.
+        # A `put` after `put_active` replaces the key in `held`, but not in `active`. So compare ids, not objects.
         if tenant.active is not None and tenant.active.key.key_id == key_id:
             tenant.active = None
         if not tenant.held:

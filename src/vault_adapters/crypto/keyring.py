@@ -51,9 +51,9 @@ class Keyring:
         ttl: time to cache an unwrapped key; afterwards the repository is asked again.
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
-        renewing: whether to read and unwrap a cached key again, in the background, when it is used to open a value
-            after half of ``ttl``. So a key that is often used stays cached for at least about half of ``ttl`` after an
-            outage has begun.
+        renewing: whether to read and unwrap a cached key again, in the background, when it opens a value and half of
+            its ``ttl`` has passed. So when an outage begins, a key that is often used has at least about half of its
+            ``ttl`` left.
     """
 
     def __init__(

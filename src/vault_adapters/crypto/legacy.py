@@ -23,7 +23,7 @@ def read_original(encoded: str, secret: Secret) -> Secret | None:
     """Return the value, or None if it does not decrypt. A call takes about 30 ms of one core and 16 MiB.
 
     Args:
-        encoded: the column's text, in canonical base64.
+        encoded: the encrypted value from the original system's table, in canonical base64.
         secret: the encryption secret of the original system, exactly as configured there.
     """
     raw = _decoded(encoded)

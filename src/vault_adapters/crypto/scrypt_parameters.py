@@ -24,8 +24,8 @@ _SALT = re.compile(r"[0-9a-f]{64}\Z")
 class ScryptParameters:
     """The parameters of scrypt.
 
-    Values out of range are refused. Otherwise, somebody could write a huge cost into the row, and opening a vault would
-    take very long.
+    Values out of range are refused. Otherwise, somebody could write a huge cost into the database, and opening a vault
+    would take very long.
 
     Attributes:
         log2_n: the cost, 14 to 18; scrypt needs 2^(log2_n + 10) bytes of memory.
@@ -48,7 +48,10 @@ class ScryptParameters:
 
     @property
     def encoded(self) -> bytes:
-        """Salt and parameters as bytes; the check value and the master key's id depend on them and on the secret."""
+        """Salt and parameters as bytes.
+
+        The id and the check value of a `MasterKeyRecord` depend on these bytes and on the secret.
+        """
         return self.salt + bytes((self.log2_n, self.r, self.p))
 
     def to_json(self) -> str:

@@ -85,7 +85,7 @@ class JwtBearerRefresher(KeyRefresher):
     - If the refresher has one of the two, the host may have forgotten to give it the other one. So the account is not
       condemned.
     - If the refresher has neither, an account must bring both. An account that has a ``private_key`` but no issuer is
-      condemned, and so is an account that has none of the four fields. An account that has other fields but no
+      condemned, and so is an account that has none of the four fields. An account that has some of these fields but no
       ``private_key`` is not condemned, because its API key may rely on a private key that the host forgot to give.
 
     Args:

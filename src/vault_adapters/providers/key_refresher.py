@@ -44,5 +44,8 @@ class KeyRefresher:
         return settle(await self._refresh(request), request.account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        """Return the token set, or the error to raise from a frame without secrets."""
+        """Return the token set or the error.
+
+        This method does not raise the error, because the error's traceback would keep frames that hold secrets.
+        """
         raise NotImplementedError

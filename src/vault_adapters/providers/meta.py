@@ -39,8 +39,8 @@ class MetaTokenExchangeRefresher:
     Meta has no refresh tokens. The old token stays valid until it expires, so an exchange may be repeated. An expired
     token cannot be exchanged, and the user must connect again.
 
-    Meta documents the exchange as a GET with the app's secret in the query. This class sends the same parameters as a
-    form, as Meta's PHP SDK did, because clients, proxies and traces log URLs.
+    Meta documents the exchange as a GET with the app's secret in the query. This class sends the parameters in a form
+    instead, because clients, proxies and traces log URLs. Meta's PHP SDK sent a form, too.
 
     The profile ``whatsapp`` holds the lifetime of the tokens and the meaning of the error codes, with their sources.
 

@@ -102,7 +102,8 @@ class OAuth2Refresher:
             `ensure_access_token` does not return the old token while an attempt is running; it waits for the new
             one, within its timeout.
         request_limit: a `RequestLimit` that the provider sets on token requests, or None; all processes share it.
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.
@@ -116,7 +117,8 @@ class OAuth2Refresher:
     audience: str | None = field(default=None, converter=as_audience, kw_only=True)
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes, kw_only=True)
     extra: dict[str, str] = field(default=None, converter=as_parameters, kw_only=True, repr=False)
-    # Use a validator, not a converter: pyright takes a field with a converter for a descriptor, which fits no protocol.
+    # Use a validator, not a converter: pyright treats a field that has a converter as a descriptor, and no protocol
+    # accepts a descriptor.
     rotation: Rotation = field(factory=Rotation.strict, validator=_check_rotation, kw_only=True)
     revocation_url: str | None = field(
         default=None,

@@ -38,8 +38,8 @@ def google(
     - Access tokens last about an hour.
     - A revocation ends all grants of the user for this client.
     - Refresh tokens do not rotate, so an attempt may be repeated.
-    - Google sends a refresh token only if the authorization request has ``access_type=offline``: at the user's first
-      consent, and if the request also has ``prompt=consent``, at every consent.
+    - Google sends a refresh token only if the authorization request has ``access_type=offline``. It then sends one at
+      the user's first consent, or at every consent if the request also has ``prompt=consent``.
     - A refresh token becomes invalid after six months without use, or when the user revokes it. While the app's consent
       screen is in testing, it becomes invalid after seven days.
 

@@ -31,7 +31,7 @@ def decode_entry(data: bytes) -> JournalEntry | None:
 
 
 def is_of_later_release(data: bytes) -> bool:
-    """Return whether a file's content, of which `decode_entry` returned None, has the version of a later release."""
+    """Return whether content for which `decode_entry` returned None has the version of a later release."""
     try:
         version = json.loads(data)["version"]
     except Exception:  # a damaged file must not keep the vault from opening

@@ -19,7 +19,7 @@ from vault_domain.ports.tasks import Choose
 T = TypeVar("T")
 
 _LAST_SECONDS = 0.5
-"""Seconds for which `drain` waits after the last needed call, so that this call's callers get its result."""
+"""Seconds for which `drain` waits after ``is_needed`` has returned False, so callers get the last call's result."""
 
 
 class AsyncioTasks:
@@ -71,7 +71,7 @@ class AsyncioTasks:
     ) -> T:
         """Run ``work`` under a lease, and call ``renew`` every ``pace`` seconds; cancel ``work`` after ``seconds``.
 
-        ``work`` is also cancelled if the lease may be over and the request has not left; see `Tasks`.
+        ``work`` is also cancelled if the lease may be over and ``work`` has not sent its request yet; see `Tasks`.
         """
         renewals: list[asyncio.Task[object]] = []
 

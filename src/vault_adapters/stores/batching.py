@@ -1,4 +1,7 @@
-"""Batched reads: one query serves all reads that begin in the same tick; and what all batches share."""
+"""Batches reads: one query serves all reads that begin in the same tick.
+
+Other modules use the functions `own_loop` and `fail` too.
+"""
 
 import asyncio
 import copy
@@ -62,7 +65,7 @@ class ReadBatcher(Generic[K, V]):
 
     def _start(self) -> None:
         if self._waiting and not self._is_starting and self._batches.under_way < self._most_batches:
-            # The task begins in the next tick; reads that are requested before then join its batch.
+            # The task begins in the next tick. Until it begins, further reads join its batch.
             self._is_starting = True
             self._batches.start(self._run()).add_done_callback(self._finished)
 

@@ -22,7 +22,7 @@ class SyncMeasures(View[VaultMeasures]):
         return self._session.run(Call(_counts, self._target, (), {}, "measures.counts"))
 
     def observe(self, observer: Observer) -> None:
-        """Tell an observer of every operation that begins from now on; the vault may be opened later."""
+        """Tell an observer of every operation that begins from now on; this may be called before the vault is open."""
         self.when_open(lambda measures: measures.observe(observer))
 
     def when_open(self, work: Callable[[VaultMeasures], object]) -> None:

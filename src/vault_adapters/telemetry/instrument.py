@@ -48,7 +48,8 @@ def instrument(
     Args:
         vault: an open `TokenVault`, or a `SyncVault`, open or not. All views of a vault (`with_actor`) count as the
             same vault. A second call for a vault with the same meter provider only logs a warning. With another meter
-            provider, it reports the metrics there too; a tracer provider gets each span once.
+            provider, it reports the metrics there too. A tracer provider gets each span only once, even after several
+            calls.
         meter_provider: takes the metrics; None: the global one.
         tracer_provider: takes the spans; None: the global one.
 

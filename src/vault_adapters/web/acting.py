@@ -1,4 +1,4 @@
-"""The pages that act on accounts: each asks the operator first, and acts only on a form that the dashboard made."""
+"""The pages that act on accounts: each asks the operator first, and accepts only a form that the dashboard made."""
 
 from __future__ import annotations
 
@@ -141,7 +141,10 @@ class Acting:
 
 
 def _proved(request: Request, action: str, account: Account, actor: str, form: Mapping[str, str]) -> list[str]:
-    """Return the texts that a form's proof covers. `revoke` is left out, because the operator ticks it on the form."""
+    """Return the texts that a form's proof covers.
+
+    `revoke` is left out, because the operator ticks it after the proof is made.
+    """
     where = str(request.scope.get("root_path", ""))
     named = [account.tenant_id, account.provider, account.identifier or ""]
     return [where, action, *named, actor, form.get("since", ""), form.get("everyone", "")]

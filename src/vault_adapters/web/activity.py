@@ -50,7 +50,7 @@ class Activity:
     async def follow(self, vault: TokenVault) -> Activity:
         """Count the new events and return this object.
 
-        One call counts at most 20,000 events, and the first call 10,000 more, because a visitor waits for the page.
+        A visitor waits for the page, so a call counts at most 20,000 events, or 30,000 if it is the first.
         """
         async with self._lock:
             if not self._begun:
@@ -90,7 +90,7 @@ class Activity:
 
     def _count(self, event: AuditEvent) -> None:
         kind = _KINDS.get(event.action.value)
-        # A refresh whose event is not about an access token has stored no access token, so do not count it.
+        # If a refresh stores an access token, its event is about this token. Do not count refreshes that stored none.
         if kind == REFRESHED and event.kind is not None and event.kind.value != "access_token":
             return
         if kind is not None:

@@ -79,8 +79,8 @@ class DataKeyRotation:
     """The result of `rotate_data_key`.
 
     Attributes:
-        rotated: whether this call created a new key; False in a dry run, if the tenant has no active data key, or if
-            another process rotated it or erased the tenant first.
+        rotated: whether this call created a new key. It is False in a dry run. It is also False if the tenant has no
+            active data key, or if another process rotated the key or erased the tenant first.
         data_key_id: id of the tenant's active data key; None if it has none.
         tokens_to_reencrypt: number of the tenant's tokens that `reencrypt` must still encrypt under the new key; in a
             dry run, the number that it would have to encrypt after the rotation.

@@ -76,8 +76,8 @@ class HealthReport:
     Attributes:
         counts: number of tokens by provider and health, sorted; counted without decrypting. A report on all tenants
             of a large vault estimates the tokens of status VALID from a sample; see `is_estimate`.
-        failed_reads: number of reads that failed to decrypt since this vault was opened, of the reported tenant or of
-            all tenants. Only the 10,000 tenants with the most recent failures have counts of their own.
+        failed_reads: number of reads that failed to decrypt since this vault was opened. A report on one tenant counts
+            only this tenant's reads. Only the 10,000 tenants with the most recent failures have counts of their own.
         store_error: error code of the database check; None if the database can be used. The tokens of a standby, or of
             another database that takes no writes (`store_reason` ``read_only`` or ``disk_full``), are still counted.
         master_key_error: error code of the master key check; None if the master key can be used.

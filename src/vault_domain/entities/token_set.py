@@ -78,7 +78,8 @@ def _as_problem(value: object) -> str | None:
 def _refresh_token(value: object) -> tuple[Any, str | None]:
     """Return an answer's refresh token, or None and the code of its problem.
 
-    An error would lose the access token, and often the only copy of the new refresh token too.
+    This function raises nothing, because an error would lose the access token, and often the only copy of the new
+    refresh token too.
     """
     if not value or value is True:  # servers also send "", false, 0 or [] if there is none
         return None, None

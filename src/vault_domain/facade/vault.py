@@ -318,8 +318,8 @@ class TokenVault:
 
         Each is a name such as ``api.example.com``; ``*.example.com`` stands for all hosts below ``example.com``, and
         ``api.example.com:8443`` for a port other than 443. The refresher of a profile names the profile's hosts. The
-        result is empty if the refresher names no hosts, or if its ``account_variables`` fails or takes more than ten
-        seconds.
+        result is empty if the refresher names no hosts, or if its function ``account_variables`` fails or takes more
+        than ten seconds.
 
         Args:
             token: the access token as the vault returned it; its extra members may name the hosts of its account.
@@ -402,8 +402,9 @@ class TokenVault:
 
         Events of different keys come in the order of their commits, except for transactions that ran at the same time.
 
-        A page ends before the oldest transaction that may still add events. On Postgres, this may be any
-        running write transaction in the vault's database, including the host's own.
+        A page ends before the events of the oldest transaction that may still add events, so that a caller who follows
+        the cursors misses no event. On Postgres, this transaction may be any running write transaction in the vault's
+        database, including the host's own.
 
         Args:
             tenant_id: the tenant whose events are returned; None: all tenants.
@@ -593,8 +594,8 @@ class TokenVault:
         An outage raises no error.
 
         Args:
-            timeout: longest time for the answer, as a timedelta or in seconds; a part that takes longer has the cause
-                ``timeout``.
+            timeout: longest time for the answer, as a timedelta or in seconds; a check that takes longer fails with the
+                cause ``timeout``.
         """
         seconds = read.as_seconds(timeout, "timeout")
         return await self._services.readiness.check(1.0 if seconds is None else seconds)

@@ -48,15 +48,15 @@ class ClientLedger(Protocol):
     async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
         """Count that an account was refused, and return the new record, which `rules.clients.counted` computes.
 
-        The event ``client_paused`` is written in the transaction that opens the pause. Before the pause, a success of
-        the client after the record's ``since`` makes the count begin again; if the scope's reason is
-        `CLIENT_MISMATCH`, no success does.
+        The event ``client_paused`` is written in the transaction that opens the pause. While no pause is open, counting
+        begins again if the client has had a success after the record's ``since``. If the scope's reason is
+        `CLIENT_MISMATCH`, a success does not matter.
         """
 
     async def take_probe(self, scope: ClientScope, seen: datetime | None) -> bool:
         """Set the time of the latest probe to now, so that only one process probes a client at a time.
 
-        Return False, and change nothing, if the stored time is no longer ``seen``, or if the scope is not paused.
+        Return False, and change nothing, if the stored time differs from ``seen``, or if the scope is not paused.
         """
 
     async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
@@ -84,9 +84,10 @@ class ClientLedger(Protocol):
           included, are a mass (`rules.clients.is_mass`): a pause is opened, with its event. Credentials that
           were rejected within the window become valid again, each with an event ``account_revived``, and their accounts
           are due now.
-        - Otherwise, also if a pause has lasted for ``rules.longest``: the credential is marked, with its `rejected_at`.
-          If there is a record, its time of the latest refusal becomes now.
+        - Otherwise: the credential is marked, with its `rejected_at`. If there is a record, its time of the latest
+          refusal becomes now. This case also applies if a pause is open but has lasted for ``rules.longest``.
 
-        `MOST_COUNTED` limits the counts. A rejected credential counts, and becomes valid again, if it is still stored,
-        its ``rejected_at`` lies in the window, and it is not known to be stored under another client than the scope's.
+        `MOST_COUNTED` limits the counts. A credential counts as rejected, and the opening of a pause makes it valid
+        again, if it is still stored, its ``rejected_at`` lies in the window, and it is not known to be stored under
+        another client than the scope's.
         """

@@ -32,4 +32,7 @@ class DataKeyWrapper(Protocol):
         """
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether this process has opened the master key of any wrap, and all such wraps hold the same key."""
+        """Return whether all wraps under master keys that this process has opened hold the same data key.
+
+        If there is no such wrap, return False.
+        """

@@ -9,9 +9,10 @@ from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 class KeyRepository(Protocol):
     """Reads and writes the key tables for opening a vault and for sealing values.
 
-    A store that somebody else can write to returns a data key without its wraps under retired master keys. Otherwise, a
-    process that opened the vault before the retirement, and so still holds such a master key, would open a wrap that an
-    attacker has added under it. A master key also counts as retired if only its confirmed state is retired.
+    A store that somebody else can write to leaves out the wraps under retired master keys when it reads a data key.
+    Otherwise, a process that opened the vault before the retirement, and so still holds such a master key, would open a
+    wrap that an attacker has added under it. A master key counts as retired if its stored state or its confirmed state
+    is retired.
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 
@@ -19,8 +20,8 @@ class KeyRepository(Protocol):
       decrypt_only if an event DATA_KEY_REPLACED of its tenant has this code, else None. Erasing a tenant keeps the
       events DATA_KEY_DESTROYED.
     - a master key: retired if its last event is MASTER_KEY_RETIRED, else active if the last event MASTER_KEY_ACTIVATED
-      of all master keys names it, else unwrap_only if the log has any event of this key or any MASTER_KEY_ACTIVATED,
-      else None.
+      in the log is about this key, else unwrap_only if the log has an event of this key or an event
+      MASTER_KEY_ACTIVATED of another master key, else None.
     """
 
     async def master_keys(self) -> list[MasterKeyRecord]:

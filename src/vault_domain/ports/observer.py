@@ -10,7 +10,9 @@ class Step(Protocol):
     """One operation that has begun."""
 
     def ended(self, outcome: str, cause: str | None = None) -> None:
-        """Take note of how the operation ended. The vault calls this once, before it leaves the step's context.
+        """Take note of how the operation ended.
+
+        The vault calls this once, before it leaves the context that `Observer.begin` returned.
 
         Args:
             outcome: a code from a fixed list.

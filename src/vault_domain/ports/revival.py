@@ -70,8 +70,9 @@ class RevivalRepository(Protocol):
     ) -> Change[Revived]:
         """Revive one page of condemned credentials in one transaction.
 
-        A credential is condemned if its status is INVALID and it has a `TokenInfo.rejected_at`. So a credential that a
-        host marked stays invalid. For each condemned credential that has not expired:
+        A credential is condemned if its status is INVALID and it has a `TokenInfo.rejected_at`. A credential that a
+        host marked invalid has no `TokenInfo.rejected_at`, so it stays invalid. For each condemned credential that has
+        not expired:
 
         - Its status becomes VALID. Its error code and `TokenInfo.rejected_at` are cleared. Its value, its value id and
           its generation stay.

@@ -21,7 +21,7 @@ class StateLedger(Protocol):
         """Return the store's time, UTC."""
 
     async def tenant_of(self, data_key_id: bytes) -> str | None:
-        """Return the tenant whose data key has this id, whatever the key's state; None if no data key has it."""
+        """Return the tenant whose data key has this id, even if this key was destroyed; None if no data key has it."""
 
     async def use(self, state_id: bytes, expires_at: datetime) -> StateUse:
         """Use a state, in one transaction; of several callers, exactly one gets FIRST.

@@ -66,7 +66,7 @@ class Tasks(Protocol):
         """
 
     def is_flying(self, key: Hashable) -> bool:
-        """Return whether a shared call with this key is running that new callers can join."""
+        """Return whether new callers can join a running call with this key."""
 
     async def share(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]], timeout: float | None = None) -> T:
         """Run ``work`` once for all concurrent callers with the same key, and return its result to each.

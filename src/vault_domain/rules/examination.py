@@ -15,13 +15,13 @@ from vault_domain.entities.reports import Incident, Readiness
 from vault_domain.rules.advice import finding
 
 MOST_SKEW = timedelta(seconds=5)
-"""Largest difference between two clocks that is no finding."""
+"""A difference between two clocks is a finding if it is larger than this."""
 
 LARGE_LOG = 100_000
 """Number of audit events from which a log without retention is a finding."""
 
 LEAST_SECRET_BITS = 80
-"""Lowest estimate of an encryption secret's entropy that is no finding."""
+"""An encryption secret is a finding if the estimate of its entropy is lower than this."""
 
 
 @frozen
@@ -101,9 +101,10 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
 
 
 def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
-    """Return the least difference between the clocks that explains the times; zero if the clocks may agree.
+    """Return the smallest difference between the two clocks that fits the arguments; zero if the clocks may agree.
 
-    The database read its clock at some time between question and answer. So a slow answer does not look like a skew.
+    The database may have read its clock at any time between `asked_at` and `answered_at`. So a `store_time` between the
+    two is no skew, even if the answer was slow.
     """
     if store_time is None:
         return timedelta(0)
@@ -134,7 +135,7 @@ def account_codes(
 
 
 def provider_codes(provider: ProviderFacts) -> Iterator[tuple[FindingCode, str | None]]:
-    """Return the codes of the findings about all accounts of a provider, each with the finding's detail."""
+    """Return the codes of the findings about a provider as a whole, each with the finding's detail."""
     if provider.unverified:
         yield FindingCode.PROFILE_UNVERIFIED, ", ".join(provider.unverified)
     if provider.names_hosts is False:

@@ -59,6 +59,6 @@ def useless_grace(rotation: Rotation, timing: RefreshTiming) -> str | None:
     others = (timing.lease + timing.deadline).total_seconds()
     return (
         f"its grace period of {period:g} s leaves no time to present a refresh token again: the process that presented "
-        f"it needs more than {deadline:g} s (refresh_deadline), and other processes need more than {others:g} s. An "
-        "unknown outcome is treated as at a strict provider"
+        f"it needs a grace period of more than {deadline:g} s (refresh_deadline), and other processes need one of more "
+        f"than {others:g} s. An unknown outcome is treated as at a strict provider"
     )

@@ -34,8 +34,9 @@ def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPol
 def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
     """Return the time at which a refresh token is presented despite an unknown outcome, because it lapses soon.
 
-    If the provider has consumed the refresh token, it revokes the grant; the grant would have lapsed a little later
-    anyway. Otherwise the grant lives on. Return None if the refresh token does not lapse unused.
+    If the provider has not consumed the refresh token, the grant lives on. If it has, it revokes the grant when it sees
+    the refresh token again. But this grant would have lapsed a little later anyway. Return None if the refresh token
+    does not lapse unused.
 
     Without a usable access token, the refresh token is presented after the quiescence, and the returned time does not
     matter.
@@ -77,9 +78,9 @@ def expiring_from(access: TokenInfo, policy: RefreshPolicy) -> datetime | None:
 def longest_wait(kind: TokenKind, provider: str, policy: RefreshPolicy) -> timedelta | None:
     """Return the longest time from the storing of a new value until its account becomes due; None: no limit.
 
-    The returned time is the `due_in` of a write. An access token makes its account due after the idle limit. A refresh
-    token that lapses unused makes its account due at once, because a write does not read whether the account has an
-    access token. The next sweep then computes the time by `sweep_time`.
+    The returned time is the `due_in` of a write. An access token makes its account due after the idle limit. If the
+    provider has an idle lifetime, storing a refresh token makes its account due at once. A write does not read whether
+    the account has an access token, so it cannot compute the due time. The next sweep computes it by `sweep_time`.
     """
     limit = idle_limit(provider, policy)
     if limit is None or kind not in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):

@@ -10,7 +10,7 @@ DEFAULT_HOLD = timedelta(seconds=15)
 """Default of `RefreshTiming.hold`; longer than the default of `RefreshTiming.deadline`."""
 
 _SLACK = timedelta(seconds=1)
-"""Longest time by which ``turned_at`` may be later than the ``now`` that was read with it.
+"""Longest time by which ``turned_at``, the time of the timeline's change, may be later than the ``now`` read with it.
 
 The store takes ``now`` when a statement begins, and reads ``turned_at`` a moment later. Another process may store
 ``turned_at`` in this moment.
@@ -36,4 +36,4 @@ def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, 
     if turned_at is None or rotation.kind is not RotationKind.STRICT:
         return now
     end = turned_at + hold
-    return end if now < end <= now + hold + _SLACK else now  # an end further away: the clock was set back
+    return end if now < end <= now + hold + _SLACK else now  # a later end means that the clock was set back

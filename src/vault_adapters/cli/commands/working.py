@@ -70,7 +70,7 @@ def worker(
     try:
         handler = log.handler()  # before the refreshers' module is imported, because that module may log
         with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers), logs=handler)
-    except Exception as error:  # with --json-logs, this line is JSON too, because a log collector reads it
+    except Exception as error:  # with --json-logs, the error line is JSON, too, because a log collector reads it
         return log.failed(error)
     return ExitCode.OK
 
@@ -108,7 +108,7 @@ async def _endpoints(vault: TokenVault, address: tuple[str, int] | None) -> Asyn
         read = stack.enter_context(prometheus_metrics(vault))
         await asyncio.to_thread(read)  # starts a census, so that the first request gets the counts
 
-        one_by_one = asyncio.Lock()  # the exporter mixes up the numbers of concurrent requests
+        one_by_one = asyncio.Lock()  # the exporter mixes up the metrics of requests that run at the same time
 
         async def metrics() -> Answer:
             async with one_by_one:

@@ -27,12 +27,12 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _MEMBER = re.compile(r"[A-Za-z0-9_$-]{1,64}(\.[A-Za-z0-9_$-]{1,64}){0,3}\Z")
 _DURATION = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?\Z")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
-# The refresher or the HTTP library sets these headers; ``cookie`` is refused too.
+# A profile must not set these headers. Except for ``cookie``, the refresher or the HTTP library sets them.
 _OWN_HEADERS = {"authorization", "host", "cookie", "content-type", "content-length", "transfer-encoding", "accept"}
 
 
 def by(check: Check) -> dict[str, Check]:
-    """Return the metadata of a field whose values ``check`` checks."""
+    """Return the metadata that makes ``check`` the check of a field."""
     return {_CHECK: check}
 
 

@@ -16,7 +16,7 @@ UNITS = {"seconds": 1.0, "milliseconds": 0.001, "minutes": 60.0, "hours": 3600.0
 
 
 def checked_parameters(key: str, value: object) -> dict[str, str]:
-    """Check extra parameters: they are texts, and name no parameter that the refresher sets itself."""
+    """Check that extra parameters are texts, and that the refresher sets none of them itself."""
     given = checks.table(checks.text)(key, value)
     try:
         return as_parameters(given)
@@ -78,8 +78,8 @@ class AnswerShape:
         expires_at: the member that holds the access token's expiry, as Unix time (in seconds or milliseconds) or as a
             text of RFC 3339. None: ``expires_at``, as Unix time in seconds.
         default_lifetime: the documented lifetime of access tokens, for answers that state no expiry.
-        refresh_lifetime: the member that holds the lifetime of the refresh token in seconds. None: the first that is
-            there of ``refresh_token_expires_in``, ``refresh_expires_in`` and ``x_refresh_token_expires_in``.
+        refresh_lifetime: the member that holds the lifetime of the refresh token in seconds. None: the first
+            usable one of ``refresh_token_expires_in``, ``refresh_expires_in`` and ``x_refresh_token_expires_in``.
         extra: the members to keep with the access token. It maps the name under which a host finds a member to the
             member's path from the top of the answer (``instance_url = "instance_url"``, ``team_id = "team.id"``).
         token_type: the member that holds the token's type.

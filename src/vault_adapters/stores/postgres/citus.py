@@ -67,14 +67,15 @@ def citus_sql(schema: str) -> str:
     name = quoted(schema)
     tables = "\n\n".join(schema_steps(schema))
     steps = [
-        # Otherwise, Citus copies rows over several connections, and then refuses to create functions in this
+        # Without this setting, Citus copies rows over several connections, and then refuses to create functions in this
         # transaction.
         "SET LOCAL citus.multi_shard_modify_mode TO 'sequential';",
         f"DO $token_vault_do$ BEGIN IF to_regclass({_table(schema, 'migration')}) IS NULL THEN",
         "EXECUTE $token_vault_tables$",
         tables,
         "$token_vault_tables$; END IF; END $token_vault_do$;",
-        # Citus would lock the master key's row on every node for each wrap, and two of these locks may deadlock.
+        # With this foreign key, Citus would lock the master key's row on every node for each wrap, and two of these
+        # locks may deadlock.
         f"ALTER TABLE {name}.data_key_wrap DROP CONSTRAINT IF EXISTS data_key_wrap_master_key_id_fkey;",
         *(f"SELECT create_reference_table({_table(schema, table)});" for table in REFERENCE),
         *(
@@ -109,7 +110,7 @@ def functions_sql(schema: str) -> str:
 
 
 def _delegated(schema: str) -> str:
-    """Return the SQL that makes Citus call `_WRITER` on the node of its tenant, in any transaction."""
+    """Return the SQL that makes Citus call `_WRITER` on the tenant's node, within a transaction too."""
     return (
         f"SELECT create_distributed_function(p.oid::regprocedure, 'given_tenant_id',\n"
         f"    colocate_with => {_table(schema, FIRST)}, force_delegation => true)\n"

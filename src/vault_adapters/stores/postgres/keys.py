@@ -28,7 +28,7 @@ class PostgresKeyRepository:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        # Batch reads and creations, because a bulk write or a sweep asks for the data keys of many tenants at once.
+        # Reads and creations go in batches, because a bulk write or a sweep asks for many tenants' data keys at once.
         most = database.most_connections
         self._active = ReadBatcher(partial(database.reading, self._read_active), most_batches=most)
         self._by_id = ReadBatcher(partial(database.reading, self._read_by_id), most_batches=most)
@@ -52,7 +52,7 @@ class PostgresKeyRepository:
         return await self._database.transact(work)
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless a key not in ``known`` is stored; return all records."""
+        """Store a further master key as unwrap_only if ``known`` has the ids of all stored ones; return all records."""
 
         async def work(transaction: Transaction) -> list[MasterKeyRecord]:
             stored = await self._locked(transaction)
@@ -77,7 +77,8 @@ class PostgresKeyRepository:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
         for _ in range(_ROUNDS):
             usable = await self._creations.get(record)
-            # The insert waited for other transactions that create a data key of this tenant, so one key is committed.
+            # The insert waited for other transactions that create a data key of this tenant. So the data key of one of
+            # them, or the new one, is committed.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active

@@ -31,7 +31,7 @@ _MOST_GRACES = 3
 """Largest number of extra times for one statement, so that it ends even if the event loop is always late."""
 
 _KEPT_SECONDS = 60.0
-"""Longest limit of a statement whose timer stays set after the statement, for the connection's next statement.
+"""Longest limit of a statement that leaves its timer set for the connection's next statement.
 
 A statement with a longer limit cancels its timer when it ends.
 """

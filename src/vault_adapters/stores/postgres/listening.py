@@ -38,7 +38,7 @@ _POOLER_PAUSE = 600.0
 _POOLER = "notifications do not come through, as behind a pooler in transaction mode"
 
 _BARRIER_PAUSE = 0.2
-"""Seconds between two checks whether the transactions that began before the listeners' lock was taken have ended."""
+"""Seconds between two checks whether older transactions have ended; see `NotificationWatch._announce`."""
 
 _SNAPSHOT = """
 SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::pg_catalog.int8,
@@ -136,7 +136,10 @@ class NotificationWatch:
         return {"channel": self._channel, "text": text}
 
     async def _announce(self, connection: Connection) -> None:
-        """Take the listeners' lock, so that writers notify, and wait for the transactions that began before."""
+        """Take the listeners' lock, so that writers notify, and wait until all older transactions have ended.
+
+        An older transaction may have found the lock free, and then it does not notify.
+        """
         first, second = self._lock
         lock = f"SELECT pg_catalog.pg_try_advisory_lock_shared({first}, {second})"
         while await self._execute(connection, lock) != [(True,)]:  # noqa: ASYNC110 - a writer has it for a microsecond

@@ -1,4 +1,4 @@
-"""Batches stores: stores that wait at the same moment go as one statement.
+"""Batches the storing of single values: values that wait at the same moment go in one statement.
 
 Here, a store is the storing of one value, not a database.
 """
@@ -23,7 +23,7 @@ V = TypeVar("V")
 _MOST_WRITES = 256
 """Largest number of stores in one statement."""
 
-_TOO_LATE = "the store waited too long for earlier ones; nothing was written"
+_TOO_LATE = "the value waited too long for earlier ones; nothing was written"
 
 _Place = tuple[str, ...]
 """The columns of a key."""
@@ -52,11 +52,11 @@ class StoreBatcher(Generic[V]):
     - While no store runs, a store goes alone, in its caller's own call. While one runs, further stores wait for a task
       that sends them together, on another connection.
     - The stores of one key go one after the other, in the order of the calls.
-    - The stores of a batch have one actor and one kind of token, and are all refreshes or none is. So a batch has one
-      value for each account, and sets the account's due time as a single store does.
+    - The stores of a batch have different keys, one actor and one kind of token, and are all refreshes or none is. So a
+      batch has one value for each account, and sets the account's due time as a single store does.
     - If the server refuses a batch because of a value, a row or a lock, nothing of it was stored, and each of its
-      stores goes alone. After any other error the outcome may be unknown, or the time is over. So nothing is repeated,
-      and each caller gets a copy of the error.
+      stores goes alone. After any other error, the outcome may be unknown, or no time may be left for another try. So
+      nothing is repeated, and each caller gets a copy of the error.
     - Cancelling a caller cancels no store.
 
     Args:
@@ -127,7 +127,7 @@ class StoreBatcher(Generic[V]):
 
     def _start(self) -> None:
         if self._ready and not self._is_starting and self._batches.under_way < self._most_batches:
-            # The task begins in the next tick; stores that are requested before then join its batch.
+            # The task begins in the next tick. Until it begins, further stores may join its batch.
             self._is_starting = True
             self._batches.start(self._run()).add_done_callback(self._ended)
 

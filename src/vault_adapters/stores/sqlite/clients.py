@@ -112,7 +112,7 @@ class SqliteClientLedger:
     async def _take_back(
         self, transaction: Transaction, scope: ClientScope, rules: ClientRules, actor: str | None
     ) -> list[AuditEvent]:
-        """Make valid again the credentials that were rejected in the window; return the events."""
+        """Make valid again the credentials that were rejected within the last ``rules.window``; return the events."""
         now = transaction.now
         parameters = self._window(scope, now - rules.window) | {"now": to_micros(now)}
         rows = await transaction.fetch(self._queries["find_rejections"], parameters)

@@ -89,7 +89,7 @@ class SqliteImportRun:
             if state is None:
                 decided.append((write, True, ImportOutcome.IMPORTED))
             elif state.id in self._ids:
-                # A write without a time, or with a time in the future, does not count as later.
+                # A write without `updated_at`, or with one in the future, does not count as later than the stored row.
                 is_later = state.generation == 1 and state.updated_at < _past(write.updated_at, now) < _past(now, now)
                 decided.append((write, is_later, ImportOutcome.SKIPPED))
             else:
@@ -120,7 +120,7 @@ def _states(rows: Sequence[Row]) -> dict[TokenKey, _State]:
 
 
 def _state(id_: object, generation: object, updated_at: object) -> _State:
-    """Return a row's state; a damaged row counts as a row of another writer."""
+    """Return a row's state; a damaged row counts as a row that this import did not store."""
     if type(id_) is bytes and len(id_) == _ID_SIZE and type(generation) is int and type(updated_at) is int:
         return _State(UUID(bytes=id_), generation, updated_at)
     return _State(UUID(int=0), 0, 0)

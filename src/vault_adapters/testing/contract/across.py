@@ -110,7 +110,7 @@ class AcrossCases(ContractFixtures):
     async def test_a_narrowed_list_holds_every_account_of_the_state(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
-        # A store may also list accounts that are in another state, but it must list each account that is in this state.
+        # A store must list each account that is in the wanted state. It may also list accounts in other states.
         by_state = await _of_every_state(vault, clock)
         for state, accounts in by_state.items():
             records, _ = await store.accounts.list_all(provider=None, state=state, limit=1000, after=None)

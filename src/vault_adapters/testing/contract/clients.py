@@ -1,4 +1,4 @@
-"""How a store counts the refusals of an OAuth client, paces its requests, and spares the accounts of its fleet."""
+"""How a store counts the refusals of an OAuth client, paces the client's requests, and spares the client's fleet."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         taken_back = [evolve(info, updated_at=now) for info in before[:4]]
         assert [await credential_of(store, account) for account in fleet[:4]] == taken_back
         assert await credential_of(store, fleet[4]) == before[4]
-        assert (await state_of(store, fleet[4])).leased_until(now) == now + LEASE  # only the vault ends it, by `fail`
+        assert (await state_of(store, fleet[4])).leased_until(now) == now + LEASE  # a later `fail` ends the lease
         assert [await due_at(store, account) for account in fleet[:1]] == [now]
 
     async def test_one_event_reports_each_credential_that_is_valid_again(

@@ -18,7 +18,7 @@ CLIENT, OTHER = b"a" * 16, b"b" * 16
 
 
 class RefusalCases(ContractFixtures):
-    """The client's fingerprint is stored with each value, and the start of a run of refusals with the refresh state."""
+    """Each value has its client's fingerprint; the refresh state has the start of a run of refusals."""
 
     async def test_each_write_stores_the_client(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, token_set())

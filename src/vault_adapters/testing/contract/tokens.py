@@ -193,7 +193,11 @@ class TokenCases(ContractFixtures):
         assert (await tokens_of(vault))[ACCESS].value_id == anew.value_id
 
     async def test_a_mark_does_not_hit_another_value_of_the_same_generation(self, vault: TokenVault) -> None:
-        """A generation can occur twice if a failover loses a commit, or if a caller gets a token before its commit."""
+        """A generation can occur twice.
+
+        A failover may lose a commit. Or a caller gets a token before the token is committed, and another writer commits
+        first.
+        """
         stored = await vault.store_token(ACCESS, "v1")
         lost = evolve(stored, value_id=uuid4())
         assert await vault.mark_token_invalid(lost, "invalid_token") is MarkOutcome.STALE

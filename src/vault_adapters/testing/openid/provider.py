@@ -30,7 +30,7 @@ class User:
 
     Attributes:
         sub: the identifier that never changes.
-        email: the e-mail address; a ``login_hint`` with it signs the user in without showing the page.
+        email: the e-mail address; if a request has it as ``login_hint``, the user is signed in, and no page is shown.
         name: the name that the provider's page shows.
     """
 

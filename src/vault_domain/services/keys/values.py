@@ -21,16 +21,17 @@ from vault_domain.ports.tasks import Tasks
 _log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], object]
-"""Called after each page with the number of finished values and the number of values to re-encrypt."""
+"""Called after each page with the number of finished values, and the number of all values to re-encrypt."""
 
 DESTROY_AFTER = timedelta(hours=24)
 """Time that an emptied data key is kept, because an entry of a refresh journal may still need it."""
 
 _PAGE = 1000
-# Attempts to write one page. Another attempt is needed if a data key of the page's tenants was rotated or destroyed.
+# Largest number of attempts to write one page. Another attempt is needed if a data key of the page's tenants was
+# rotated or destroyed.
 _ROUNDS = 8
-# Passes over all values. A further pass is needed if other writers replaced values, because the data key of the new
-# values may be old by now.
+# Largest number of passes over all values. A further pass is needed if other writers replaced values, because the data
+# key of the new values may be old by now.
 _PASSES = 8
 
 
@@ -86,13 +87,13 @@ class ResealingService:
     async def reencrypt(
         self, tenant_id: str | None, progress: Progress | None, *, at_once: bool = False, actor: str | None
     ) -> Reencryption:
-        """Destroy data keys that were emptied long ago, then re-encrypt the values under the other old data keys.
+        """Destroy data keys that were emptied long ago, then re-encrypt the values of the other old data keys.
 
         If ``at_once`` is True, destroy all emptied data keys at the end of the run.
         """
         # Destroy first. If a data key that was to be destroyed has tokens again, for example after a backup was
-        # restored in part, this step clears the key's `emptied_at` instead. Otherwise the passes below would skip these
-        # tokens on Postgres, where they look only for tokens under data keys without `emptied_at`.
+        # restored in part, this step clears the key's `emptied_at` instead. If this step came after the passes, they
+        # would skip these tokens on Postgres, where a pass looks only for tokens under data keys without `emptied_at`.
         destroyed = await self._destroy(tenant_id, DESTROY_AFTER, actor)
         counts = await self._rotation.key_counts(tenant_id)
         run = _Run(counts.tokens_to_reseal, progress)
@@ -122,7 +123,7 @@ class ResealingService:
         return change.result
 
     async def _run_pass(self, tenant_id: str | None, run: _Run) -> None:
-        """Re-encrypt all values under old data keys once; write a page while reading and sealing the next one."""
+        """Re-encrypt each value of an old data key once; write a page while reading and sealing the next one."""
         page = _Page()
         while not page.is_end:
             following = _Page()

@@ -45,7 +45,7 @@ from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 _log = logging.getLogger(__name__)
 
 _AFTER_CLOSING = timedelta(seconds=1)
-"""Time after which a caller whom a closing vault refused may ask another vault."""
+"""If a closing vault refuses a caller, the caller may ask another vault after this time."""
 
 _WITHDRAWAL_SECONDS = 0.5
 """Longest time that a caller waits for the release of a claim whose acknowledgement was lost."""
@@ -280,7 +280,7 @@ class AttemptRunner:
         return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
-        """Log why an answer's refresh token cannot be stored; return the error code if the stored token is spent."""
+        """Log why an answer's refresh token cannot be stored; return the code if the provider replaced the old one."""
         problem, provider = answer.refresh_token_problem, attempt.account.provider
         if problem is None:
             return None
@@ -299,7 +299,7 @@ class AttemptRunner:
     ) -> Refreshed:
         drafts = self.guard.clients.sign(drafts)
         writes = [sealed_write(draft, sealed_by(sealer, draft), self._policy) for draft in drafts]
-        # If the old credential was marked invalid meanwhile, a strict provider may have revoked its replacement, too. So
+        # If the old credential was marked invalid meanwhile, a strict provider may have revoked its replacement too. So
         # the replacement gets the status UNKNOWN. Other providers may reject a credential only because they have just
         # replaced it, so there the replacement is valid.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT

@@ -70,7 +70,7 @@ class AnswerCommitter:
             return await self._calls.call(_key(entry), lambda: self._commit(entry), seconds)
         except TimeoutError:
             return None
-        except VaultError as error:  # from the database, or from the master key after a data key rotation
+        except VaultError as error:  # from the database, or from `_reseal`, which needs the master key
             _log.debug("a commit failed (%s)", error.code)
             return None
 

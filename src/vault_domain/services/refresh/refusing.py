@@ -19,7 +19,8 @@ _UNTIL_CONFIGURED = CLIENT_REASONS | {HTTP_404, REDIRECT}
 def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
     """Return the error to raise for a decision that gives the caller no token."""
     if isinstance(decision, BackOff) and (decision.refused or decision.reason in _UNTIL_CONFIGURED):
-        return ProviderConfigurationError(account=account, reason=decision.reason)  # nobody knows when a retry helps
+        # This error has no `retry_after`, because nobody knows when a retry helps.
+        return ProviderConfigurationError(account=account, reason=decision.reason)
     if isinstance(decision, BackOff):
         return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
     if isinstance(decision, Reauthorize):

@@ -102,10 +102,10 @@ class SweepService:
     ) -> SweepReport:
         """Refresh up to ``limit`` due accounts of all providers together (None: all).
 
-        First, the sweep tries to store waiting answers, and writes the events of refresh tokens that expire soon. Then
-        it repeatedly takes a batch of accounts at every provider, in the order in which they became due. It ends when
-        it has visited all accounts that were due at its start. If ``should_stop`` returns True, it ends after the
-        accounts that it has already taken.
+        First, the sweep tries to store waiting answers, and writes the event ``refresh_token_expiring`` for refresh
+        tokens that expire soon. Then it repeatedly takes a batch of accounts at every provider, in the order in which
+        they became due. It ends when it has visited all accounts that were due at its start. If ``should_stop`` returns
+        True, it ends after the accounts that it has already taken.
         """
         with self._observed.step(Operation.SWEEP):
             return await self._sweep(limit, should_stop, actor)
@@ -137,12 +137,13 @@ class SweepService:
         room = self._runner.pacer.room(provider)
         wanted = min(each for each in (wanted, places, room) if each is not None)
         if wanted > 0:
-            # Two leases, because the second half of a batch waits for the first half.
+            # Reserve for twice the time of a lease, because the second half of a batch waits for the first half.
             hold = min(2 * position.rule.timing.lease, LONGEST_HOLD)
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )
-            # If the clock was set back, reserved accounts may be due before the former `until`. Do not take them again.
+            # If the clock was set back, reserved accounts may become due again before the old `until`. With the earlier
+            # `until`, the sweep does not take them again.
             position.until = now if position.until is None else min(position.until, now)
         if not due:
             del sweep.positions[provider]

@@ -29,7 +29,7 @@ _MOST_PENDING = 10_000
 """Largest number of events that wait for the database. Further events are dropped; a log message has their number."""
 
 _COLLECTED = "audit events of reads and failed decryptions"
-"""The events that this service collects, in log messages."""
+"""How log messages name the events that this service collects."""
 
 _PRUNE_SECONDS = 3600.0
 """Shortest time between two prunings by the sweeps of one process."""
@@ -128,7 +128,8 @@ class AuditService:
                 self._pending = [each for waiting, _ in batches[number:] for each in waiting] + self._pending
                 _log.warning("%s wait for the database (%s)", _COLLECTED, error.code)
                 return
-            if apart is None:  # hosts already have the events of failed decryptions
+            # Publish only the events of reads, because hosts already have the events of failed decryptions.
+            if apart is None:
                 self._sink.publish(change.events)
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> int:

@@ -48,7 +48,7 @@ class FaultLog:
         self._log.warning("%s fails: %s", self.name, cause)
 
     def worked(self, *, only_read: bool = False) -> None:
-        """Note a success; log it if a failure since the last success was logged.
+        """Note a success; log it if a failure was logged since the last success.
 
         The line tells the number of failures since the last such line.
 

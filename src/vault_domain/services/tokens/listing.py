@@ -18,10 +18,10 @@ from vault_domain.rules.connection import describe_account
 from vault_domain.services.tokens.vault_seal import VaultSeal
 
 _MOST_JUDGED = 1000
-"""Number of a tenant's accounts after which `accounts` reads with `AccountRepository.list_all`, not `list_tenant`.
+"""Number of a tenant's accounts after which `accounts` uses `AccountRepository.list_all` instead of `list_tenant`.
 
-Most tenants have fewer accounts. For these tenants `list_all` would read more, because it also reads other tenants'
-accounts with expired tokens.
+`accounts` does so only if it is asked for a state other than ``connected``. Most tenants have fewer accounts. For these
+tenants `list_all` would read more, because it also reads other tenants' accounts with expired tokens.
 """
 
 

@@ -195,7 +195,7 @@ class RowReader:
         if waiting is not None:
             return waiting
         if fresh or not retryable or key.account in self._held:
-            return None  # a waiting answer that may not be handed out replaces the remembered row
+            return None  # a waiting answer replaces the remembered row, even if the answer may not be handed out
         return self._rows.stale(key)
 
     def _handed_out(self, answer: Reading) -> Reading:

@@ -54,9 +54,9 @@ ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes; return them. If `apart` is given, all events are failed decryptions,
--- and an event is skipped if an equal event occurred in the last `apart` microseconds. The search for equal events uses
--- the partial index of failed decryptions.
+-- Append events that no mutation writes; return them. With `apart`, skip an event if an equal event occurred in the
+-- last `apart` microseconds. Callers give `apart` only if all events are failed decryptions. The search for equal
+-- events uses the partial index of failed decryptions.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,

@@ -87,10 +87,10 @@ ORDER BY provider, kind, identifier
 LIMIT %(limit)b::bigint
 
 -- name: reseal_tokens
--- Replace sealed values whose rows still hold exactly the values that were opened; the rest of each row stays. It
--- writes nothing unless every new value's data key is active, and keeps these keys active until the commit. It locks
--- rows in the order of the token keys, because two batches could deadlock otherwise. It returns one row: the number of
--- new values whose data key is active, and the number of written values.
+-- Replace each sealed value, if its row still holds exactly the value that was opened; the rest of the row stays. The
+-- statement writes nothing unless every new value's data key is active, and keeps these keys active until the commit.
+-- It locks rows in the order of the token keys, because two batches could deadlock otherwise. It returns one row: the
+-- number of new values whose data key is active, and the number of written values.
 WITH guarded AS (
     SELECT s.*
     FROM unnest(

@@ -12,7 +12,7 @@ ORDER BY rejected_at, tenant_id, kind, identifier
 LIMIT %(limit)b::bigint
 
 -- name: lock_condemned
--- Lock the given credentials in the order of their keys, and return each with its number in the given order.
+-- Lock the given credentials in the order of their keys. Return each with its place in the given arrays, from 1.
 -- Credentials that were changed meanwhile are left out.
 SELECT t.tenant_id, t.kind, t.identifier, t.value_id, t.generation, t.error_code, k.ord
 FROM unnest(%(tenant_ids)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[])

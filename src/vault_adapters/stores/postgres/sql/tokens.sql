@@ -12,8 +12,8 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 
 -- name: get_tokens
--- Get the tokens of the given keys: one row per key, with the key's number in the given order. The first key's row
--- holds the store's time.
+-- Get the tokens of the given keys: one row per key, with the key's place in the given arrays, from 1. The first key's
+-- row holds the store's time.
 SELECT {{token_columns}}, {{value_columns}},
        CASE WHEN k.ord = 1 THEN {{now}} END, {{token_version}}, k.ord
 FROM {{tokens_of_keys}}
@@ -170,8 +170,9 @@ scheduled AS (
         ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
     -- This count makes the statement lock tokens before accounts, the order in which all transactions lock them.
     WHERE (SELECT count(*) FROM stored) > 0 AND (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
-        -- A stored due_at that is not later than the new one, but more than an hour away, stays, and its row is not
-        -- locked. No sweep can have reserved that account, because a reserved account is due again within half an hour.
+        -- A stored due_at that is not later than the new one stays. If it is also more than an hour away, the statement
+        -- does not lock its row. That is safe, because no sweep can have reserved the account: a reserved account is
+        -- due again within half an hour.
         AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
@@ -261,8 +262,8 @@ SELECT EXISTS (
         AND value_id = %(value_id)b AND status = 'invalid')
 
 -- name: note_ending
--- Mark the refresh tokens that expire soon as noted, and append their events. A value is noted once. Rows that are
--- locked are skipped. The query reads the partial index.
+-- Append an event for each refresh token that expires soon. A value gets only one event, because noted_value_id records
+-- that the value has had one. Rows that are locked are skipped. The query reads the index token_ending.
 WITH picked AS (
     SELECT t.tenant_id, t.provider, t.kind, t.identifier, c.now
     FROM {{schema}}.token t, (SELECT {{now}} AS now, %(notice)b::bigint AS notice) c

@@ -2,8 +2,8 @@
 -- added to that folder's statements.
 
 -- name: list_tenants
--- List tenants that have tokens, after a tenant. Citus runs the query with its order and limit on each shard. Then it
--- merges the rows of all shards, and applies the order and the limit to them again.
+-- List the ids of tenants that have tokens, after a given id. Citus runs the query with its order and limit on each
+-- shard. Then it merges the rows of all shards, and applies the order and the limit to them again.
 SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
@@ -40,7 +40,8 @@ ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
 LIMIT %(limit)b::bigint
 
 -- name: copy_tenant_audit_events
--- Store a tenant's audit events again without tenant and identifier, because a row cannot change its tenant.
+-- Store copies of a tenant's audit events, without tenant and identifier. Then empty_tenant_audit_events deletes the
+-- original events. Copies are needed, because Citus does not let an UPDATE change the tenant of a row.
 INSERT INTO {{schema}}.audit_event (
     tenant_id, xid, seq, action, occurred_at, provider, identifier, kind, generation, actor, code, credential_generation)
 OVERRIDING SYSTEM VALUE
@@ -204,8 +205,8 @@ WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
 RETURNING %(now)b::timestamptz
 
 -- name: renew_account
--- Let the attempt's own lease end later. The new end is computed from parameters, because Citus allows only immutable
--- functions in CASE.
+-- Let the attempt's own lease end later. The subquery c computes the new end outside of CASE, because Citus allows only
+-- immutable functions in CASE.
 UPDATE {{schema}}.account a SET
     lease_until = c.lease_until,
     due_at = CASE WHEN a.due_at = a.lease_until THEN c.lease_until ELSE a.due_at END
@@ -249,7 +250,7 @@ FROM held h
 WHERE a.tenant_id = h.tenant_id AND a.provider = %(provider)b AND a.identifier = h.identifier
 
 -- name: fail_account
--- Record that the attempt failed. The times are computed from parameters; see renew_account.
+-- Record that the attempt failed. The subquery c computes the times; see renew_account.
 WITH failed AS (
     UPDATE {{schema}}.account SET
         lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,
@@ -299,10 +300,10 @@ ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refus
 RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.opened_at, r.probe_at, {{now}}
 
 -- name: store_token
--- Insert or replace one value by one call of a function; see citus_functions.sql. It returns the token without the time
--- of its last use, or no row if the data key is not active. The statement has a WHERE that is true for every row. Without
--- a WHERE, Citus would check whether it can call this function on another node, and would plan the statement again each
--- time.
+-- Call a function that inserts or replaces one value; see citus_functions.sql. The function returns the token without
+-- the time of its last use, or no row if the data key is not active. The statement has a WHERE that is true for every
+-- row. Without a WHERE, Citus would check whether it can call this function on another node, and would plan the
+-- statement again each time.
 SELECT {{stored_columns}}
 FROM {{schema}}.citus_store_token_v{{functions_version}}(
     %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,

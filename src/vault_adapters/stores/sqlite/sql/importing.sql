@@ -1,5 +1,5 @@
 -- name: get_import_state
--- Get the stored rows of the keys in a JSON array of [tenant_id, provider, kind, identifier], for an import.
+-- For an import, get the rows of some keys. The keys are a JSON array of [tenant_id, provider, kind, identifier].
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.generation, t.updated_at
 FROM json_each(:keys) k
 CROSS JOIN token_vault_token t
@@ -7,7 +7,7 @@ CROSS JOIN token_vault_token t
     AND t.kind = json_extract(k.value, '$[2]') AND t.identifier = json_extract(k.value, '$[3]')
 
 -- name: import_token
--- Insert or replace one imported value; a replaced token gets a new id and begins at generation 1.
+-- Insert one imported value, or replace the stored value. In both cases, the token gets a new id and generation 1.
 INSERT INTO token_vault_token (
     tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at,
     lifetime, scopes, generation, last_refreshed_at, created_at, updated_at)

@@ -19,8 +19,8 @@ JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: count_resurrected_data_keys
--- Count the data keys whose state comes before the state that the audit log confirms, in the order active,
--- decrypt_only, destroyed.
+-- Count the resurrected data keys. States have the order active, decrypt_only, destroyed. A data key is resurrected if
+-- the audit log confirms a later state than the stored one.
 SELECT count(*) FROM (
     SELECT d.state, {{confirmed_data_key}} AS confirmed
     FROM token_vault_data_key d
@@ -44,7 +44,7 @@ JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data
 WHERE d.state = 'active' AND d.created_at <= :until AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: find_data_keys_to_rotate
--- Find the active data keys that were created no later than a given time, of the tenants after a given tenant.
+-- Of the tenants after a given tenant, find the active data keys that were created no later than a given time.
 SELECT tenant_id, data_key_id FROM token_vault_data_key
 WHERE state = 'active' AND tenant_id > :after AND created_at <= :until
 ORDER BY tenant_id
@@ -167,8 +167,8 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under the replaced master key, if the given wrap of the same data key is stored unchanged
--- and the master key of the given wrap is active.
+-- Delete a data key's wrap under the replaced master key. The caller gives another wrap of this data key. The first
+-- wrap is deleted only if the other one is stored unchanged and the master key of the other one is active.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')
