@@ -1,4 +1,4 @@
-"""A provider for rehearsals on this machine. The file `answer` says what it answers; change it at any time.
+"""A provider for rehearsals on this machine. It answers what the file `answer` says; change the file at any time.
 
     python trial_provider.py 9000
 

@@ -58,8 +58,8 @@ def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance
     """
     try:
         config = VaultConfig.from_env()
-        # Open the vault without its journal, because a vault that opens stores the journal's entries, and the doctor
-        # must change nothing.
+        # The doctor must change nothing. So open the vault without its journal, because opening a vault with a journal
+        # stores the journal's entries in the database.
         opened = evolve(config, journal_dir=None)
         return with_vault(
             lambda vault: _examine(vault, config, refreshers, limit, advance), opened, refreshers=refreshers

@@ -39,7 +39,7 @@ class Screen(Protocol):
         """Show rows under their column names."""
 
     def growing_table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
-        """Show further rows of a table that grows while the command runs; there is at least one row."""
+        """Show further rows, at least one, of a table that grows while the command runs."""
 
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:
         """Show names and their values, one below the other."""

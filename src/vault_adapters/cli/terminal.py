@@ -79,7 +79,7 @@ class TerminalScreen:
             self._stack(names, cells)
 
     def growing_table(self, columns: Sequence[str], rows: Iterable[Sequence[Content]]) -> None:
-        """Show further rows, again with column names, because `table` chooses columns and layout by the rows."""
+        """Show further rows; repeat the column names, because `table` may choose other columns for these rows."""
         self.table(columns, rows)
 
     def fields(self, pairs: Sequence[tuple[str, Content]], title: str = "") -> None:

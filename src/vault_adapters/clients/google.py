@@ -24,8 +24,8 @@ class VaultCredentials(Credentials):
     google-auth calls `refresh`, which reports the token as rejected. The vault then refreshes at most once.
 
     Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
-    hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any port
-    if ``hosts`` or the profile names it without a port.
+    hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http. It may
+    use any port if ``hosts`` or the profile names it without a port.
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 

@@ -43,7 +43,7 @@ class Hosts:
     """The hosts that may get an account's token.
 
     Args:
-        hosts: the hosts that the host service named; None: the hosts that the vault names.
+        hosts: the hosts that the host service named; None: it named none, and `check` uses ``told``.
     """
 
     def __init__(self, hosts: Collection[str] | None) -> None:
@@ -55,7 +55,7 @@ class Hosts:
         Args:
             place: where the request goes; None: its URL is ambiguous.
             account: the account of the token, for the error.
-            told: the hosts that the vault names, if the host service named none.
+            told: the hosts that the vault names; ignored if the host service named hosts.
 
         Raises:
             ConfigurationError: the code is ``hosts_unknown`` if no hosts are known for the token, and
@@ -71,7 +71,8 @@ class Hosts:
             )
         if place is None or not any(_covers(entry, place) for entry in allowed):
             raise ConfigurationError(
-                "the access token may not be sent to this request's host and port, or only with TLS; it was not sent",
+                "the access token may not be sent to this request's host and port, or may be sent there only with TLS;"
+                " it was not sent",
                 code="host_not_allowed",
                 account=account,
             )

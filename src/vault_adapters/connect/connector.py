@@ -112,7 +112,7 @@ class Connector:
             provider: one of this connector's providers.
             session: a text that only this user's browser session has, such as the session's id; `finish` must be given
                 the same text.
-            scopes: the scopes to ask for; None takes the refresher's scopes. The profile's own scopes are added,
+            scopes: the scopes to ask for; if None, the refresher's scopes. The profile's own scopes are added,
                 because without them the provider gives no refresh token or does not identify the account.
             account: the account to connect again; `finish` then refuses any other.
             extra: further parameters for the provider (``{"login_hint": "ann@example.com"}``), and the values of the

@@ -3,7 +3,8 @@
     urlpatterns = [path("connect/", include(urls(connector, tenant=tenant_of)))]
 
 Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI. The
-views are asynchronous; under WSGI, Django runs each on an event loop of its own, so give the connector a `SyncVault`.
+views are asynchronous. Under WSGI, give the connector a `SyncVault`, because Django then runs each view on an event
+loop of its own, and a `TokenVault` works on one event loop only.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ async def _value(function: Callable[..., Any], *arguments: Any) -> Any:
     if inspect.iscoroutinefunction(function):
         return await function(*arguments)
     found = await sync_to_async(function)(*arguments)
-    return await found if inspect.isawaitable(found) else found  # from a lambda over an asynchronous function
+    return await found if inspect.isawaitable(found) else found  # a lambda may call an asynchronous function
 
 
 async def _session(session: Of | None, request: HttpRequest) -> str:

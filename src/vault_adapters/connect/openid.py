@@ -33,7 +33,8 @@ _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
 # The errors that joserfc raises for a key or a token that it cannot read; a RecursionError for deeply nested claims.
 _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-# Microsoft's documents for several directories name the issuer with this placeholder for the claim ``tid``.
+# Microsoft publishes documents that are valid for several directories. Their issuer has this placeholder where the
+# issuer of an id_token has the value of the claim ``tid``.
 _DIRECTORY = "{tenantid}"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -97,8 +98,10 @@ async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
         keys_url = as_endpoint(keys_url, "jwks_uri")
     except InvalidInputError:
         raise unavailable() from None
+    # A URL with http is on loopback (see `as_endpoint`). A provider on another machine must not make this process call
+    # a service of this machine.
     if keys_url.startswith("http:") and not name.startswith("http:"):
-        raise unavailable()  # a provider elsewhere must not make this process call a service of this machine
+        raise unavailable()
     sends_iss = document.get("authorization_response_iss_parameter_supported") is True
     return Issuer(name, declared, sends_iss, keys_url, await get_json(client, keys_url), now)
 
@@ -133,8 +136,8 @@ async def check_id_token(
     Raises:
         ConnectError: the provider's public keys do not verify the token, and cannot be read again.
         IdentityRefusedError: its ``reason`` names the failed check: id_token (missing), signature (also if the token is
-            unreadable), iss, aud, azp, exp, nonce, at_hash or sub; or issuer, if the document was read again (see
-            `Issuers.find`).
+            unreadable), iss, aud, azp, exp, nonce, at_hash or sub. The reason is issuer if this call read the
+            provider's document again, and the document names another issuer.
     """
     if not isinstance(id_token, str):
         raise IdentityRefusedError(reason="id_token")
@@ -155,7 +158,7 @@ def _verified(id_token: str, keys: Mapping[str, Any]) -> jwt.Token | None:
     try:
         registry = jws.JWSRegistry(algorithms=list(ALGORITHMS))
         return jwt.decode(id_token, KeySet(_usable(keys)), registry=registry)
-    except _UNREADABLE:  # the error may hold the token
+    except _UNREADABLE:  # drop the error, because it may hold the token
         return None
 
 
@@ -205,5 +208,5 @@ def _number(value: object) -> float:
 
 def _fits(at_hash: object, access_token: Secret, algorithm: Any) -> bool:
     expected = create_half_hash(access_token.reveal(), algorithm)
-    # None: the algorithm names no hash, as with EdDSA, so nothing can be compared.
+    # ``expected`` is None if the algorithm names no hash, as with EdDSA; then there is nothing to compare.
     return expected is None or at_hash == expected.decode()

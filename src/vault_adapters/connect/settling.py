@@ -1,6 +1,6 @@
 """Prepares the errors that connecting an account raises.
 
-`settling` removes the stack frames that hold an OAuth code, state or token from an error's traceback. `about` adds the
+`settling` removes from an error's traceback the stack frames that hold an OAuth code, state or token. `about` adds the
 tenant and the provider to an error.
 """
 

@@ -64,8 +64,8 @@ class Uncopied:
 class OpenEnvelope(Uncopied):
     """An envelope whose key and context were checked, for decrypting it often; it holds no plaintext.
 
-    It holds the subkey of this one envelope only inside the AES-GCM object. So, as in `EnvelopeKey`, no key bytes could
-    be printed. It cannot be pickled or copied.
+    Only the AES-GCM object holds the subkey of this envelope. So, as in `EnvelopeKey`, no key bytes could be printed.
+    An open envelope cannot be pickled or copied.
 
     Args:
         aead: AES-GCM under the subkey.

@@ -133,8 +133,8 @@ class _Derived:
 
 
 async def _derive(secret: Secret, parameters: ScryptParameters) -> _Derived:
-    # Use a thread, because scrypt would block the event loop. The thread raises no error, because its frames hold
-    # the secret.
+    # Use a thread, because scrypt would block the event loop. If scrypt fails, the thread returns None instead of
+    # raising an error, because the traceback of an error would keep frames that hold the secret.
     derived = await _in_a_thread_of_its_own(_derive_now, secret, parameters)
     if derived is None:
         raise ConfigurationError("there is not enough memory to run scrypt", code="scrypt_memory", retryable=True)

@@ -25,7 +25,9 @@ class MasterKeySource(Protocol):
         """
 
     async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
-        """Return a new record to store, and its key; check first that a key of a key service can be used.
+        """Return a new record to store, and its key.
+
+        If the key is in a key service, this method first checks that the key can be used.
 
         Raises:
             ConfigurationError: the key service refuses permanently, or the memory does not suffice for scrypt.

@@ -1,4 +1,4 @@
-"""Reads the fields of one CSV row (RFC 4180), of any length.
+"""Reads the fields of one CSV row (RFC 4180); a field may have any length.
 
 Python's own reader refuses fields of more than 128 KiB, and its limit can only be changed for the whole process.
 """

@@ -114,7 +114,7 @@ def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: time
 
 
 def _secret(value: object) -> Secret | None:
-    """Return a token as `Secret`; None if the value is empty, no text, too long or has a lone surrogate."""
+    """Return a token as `Secret`; None if the value is not a string, is empty or too long, or has a lone surrogate."""
     if not isinstance(value, str) or not value:
         return None
     try:

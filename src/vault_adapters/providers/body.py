@@ -19,7 +19,7 @@ class _Decoder(Protocol):
 
 
 class _Identity:
-    eof = True  # nothing is checked at the end
+    eof = True  # an uncompressed body has no checksum at its end
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         return data[:max_length]

@@ -46,8 +46,8 @@ class CustomRefresher(OAuth2Refresher):
         token_url, client_id, client_secret, and all other arguments: as for `OAuth2Refresher`.
         read_answer: takes the JSON object of an answer with the status 2xx and returns a `TokenSet`. If it raises a
             `VaultError` other than `InvalidInputError`, that error is raised. After any other exception, the answer's
-            member ``error`` decides; without this member, the outcome is unknown, because the refresh token may be
-            spent. No text of the exception is shown or stored, because it may hold a token.
+            member ``error`` determines the error to raise; without this member, the outcome is unknown, because the
+            refresh token may be spent. No text of the exception is shown or stored, because it may hold a token.
         read_error: takes the status and the JSON object of an answer (an empty mapping if there is none); returns the
             error to raise, with a registered OAuth code as its ``reason``, or None to go on. It is called before
             `read_answer`, for each status 2xx, and each 4xx except 429. If it raises an error that is no `VaultError`,

@@ -209,12 +209,12 @@ def refresher(
         name_or_profile: the name of one of the package's profiles, a `Profile` (see `load_profile`), or the path of a
             profile's file as a `pathlib.Path`. A text is always a name.
         client_id: the client id registered with the provider; None if each account stores an API key of its own.
-        client_secret: text or `Secret`; None for a public client, if there is a ``signing_key``, or if ``client_id`` is
-            None.
+        client_secret: text or `Secret`; None if the client is public, if there is a ``signing_key``, or if
+            ``client_id`` is None.
         scopes: the scopes that a `Connector` requests. A refresh requests them too, unless the profile says that a
             refresh sends no scopes. None: a refresh requests the scopes of the grant.
         auth_method: how the client authenticates. None: ``private_key_jwt`` with a ``signing_key``, else the first
-            method of the profile that fits a client with, or without, a secret.
+            method of the profile that fits: one with a secret, or ``none`` for a public client.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values

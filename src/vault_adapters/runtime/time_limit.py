@@ -43,16 +43,16 @@ class Beat:
 class TimeLimit:
     """Ends its ``async with`` block after some seconds with `TimeoutError`, like `asyncio.timeout`.
 
-    A suspended process that continues after the limit runs the timer before it reads its sockets. So a late timer gives
-    the block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets no
-    more time, because its lease may be over.
+    If a process was suspended until after the limit, it runs the timer before it reads its sockets. So a late timer
+    gives the block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets
+    no more time, because its lease may be over.
 
     If the timer of an outer limit is late, the outer limit leaves the decision to the inner limit, which knows whether
     the request has left.
 
     Args:
         seconds: the limit.
-        may_get_answer: returns whether the request has left, so that only its answer is awaited.
+        may_get_answer: returns whether the request has left and the block waits only for the answer.
         beat: the call to make at regular intervals before the limit; None: no call.
     """
 

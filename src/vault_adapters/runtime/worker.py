@@ -68,7 +68,7 @@ class RefreshWorker:
             await self._task
 
     def stop(self) -> None:
-        """Make `run` return; call `stop` on the worker's event loop.
+        """Make `run` return; this method must be called on the worker's event loop.
 
         A running sweep first finishes the accounts that it has already taken, at most 20 of each provider.
         """
@@ -80,8 +80,9 @@ class RefreshWorker:
         An error of one sweep is logged and does not end the worker.
 
         Args:
-            handle_signals: whether the two signals stop the worker; ignored outside of the main thread. The previous
-                handlers are restored at the end, except one that was not set from Python, which Python cannot restore.
+            handle_signals: whether the two signals stop the worker. Outside of the main thread, the worker handles no
+                signals. The previous handlers are restored at the end, except one that was not set from Python, which
+                Python cannot restore.
         """
         with _stopped_by_signals(self.stop, wanted=handle_signals):
             while not self._stopped.is_set():

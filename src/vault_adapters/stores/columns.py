@@ -81,7 +81,8 @@ def placeholders(size: str) -> dict[str, str]:
         size: the SQL function that returns a value's size.
     """
     blob = f"CASE WHEN {size}(t.blob) <= {MOST_BLOB} THEN t.blob END"
-    # NULL would stand for no members, so members that are too large become an empty value, which counts as damaged.
+    # NULL would mean that the token has no extra members. So extra members that are too large become an empty value,
+    # which counts as damaged.
     extra = f"CASE WHEN {size}(t.extra) > {MOST_EXTRA} THEN '' ELSE t.extra END"
     shown = {"t.blob": blob, "t.extra": extra}
     wrapped = f"CASE WHEN {size}(wrapped) <= {MOST_WRAP} THEN wrapped END"
@@ -102,7 +103,7 @@ class RowLayout:
 
     Attributes:
         split: returns the columns of each group of a row, followed by the query's remaining columns. It is an
-            `itemgetter`, because every read of a token calls it.
+            `itemgetter`, because that is fast, and every read of a token calls it.
     """
 
     split: Callable[[Sequence[Any]], tuple[Any, ...]]
@@ -145,7 +146,7 @@ def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
 
 
 def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Apply the limits of `placeholders` to a row of a token and its value that a query read without these limits."""
+    """Apply the limits of `placeholders` to a row that was read without them and begins with `TOKEN` and `VALUE`."""
     scopes, blob, extra = row[_SCOPES], row[_BLOB], row[_EXTRA]
     sound = list(row)
     if len((scopes or "").encode()) > MOST_SCOPES:
@@ -168,7 +169,7 @@ def id_of(row: Sequence[Any]) -> Any:
 
 
 def is_missing(token: Sequence[Any]) -> bool:
-    """Return whether a row, given by its columns `TOKEN`, holds no token, because none is stored under its key."""
+    """Return whether the columns `TOKEN` of a row hold no token; a query may return a row for a key without a token."""
     return token[0] is None
 
 
@@ -220,7 +221,7 @@ def list_of(state: ConnectionState | None, provider: str | None) -> str:
 
 
 def sought_parameters(sought: Sought) -> dict[str, Any]:
-    """Return the parameters that select audit events, except for the time."""
+    """Return the parameters that select audit events by account and action; the caller adds the time."""
     account = sought.account
     return {
         "account_tenant_id": None if account is None else account.tenant_id,

@@ -120,7 +120,8 @@ def master_key_of_row(
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
     """Return the key and the sealed value of a row whose value is to be sealed again.
 
-    If the value or the extra members are too large or have a wrong type, they become empty. The query checks the sizes.
+    If the value or the extra members are too large or have a wrong type, they become empty. The query that read the row
+    has checked the sizes.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.
@@ -198,7 +199,7 @@ async def sound_page(
     """Return a page of a list without the rows that cannot be used; read further rows to fill the page.
 
     Args:
-        fetch: reads up to a number of rows after a position.
+        fetch: takes a position and a number, and reads at most this number of rows after the position.
         decode: returns the entity of a row, or raises any error.
         place: returns a row's position; it works for damaged rows too.
         start: the position after which the page begins.

@@ -21,8 +21,8 @@ _RANDOM_B = (1 << 62) - 1
 class ImportIds:
     """UUIDs of version 8 (RFC 9562): six bytes that identify the import, then 74 random bits.
 
-    An import sees by a token's id whether it has stored the token itself, so it need not remember its tokens. Other
-    writers use UUIDs of version 4, so their ids never look like these.
+    By these ids, an import recognizes the tokens that it has stored, so it need not remember them. Other writers use
+    UUIDs of version 4, so their ids never look like these.
     """
 
     _tag: bytes

@@ -57,11 +57,11 @@ async def remembering(
     clock: Clock | None,
     counts: ReadCounts | None = None,
 ) -> AsyncIterator[tuple[NoticedStore, RowReader]]:
-    """Yield a store that tells a memory of rows what it reads and writes, and a reader that uses this memory.
+    """Yield a store that reports rows to `RememberedRows`, and a reader that may answer from these rows.
 
     Args:
         store: the store. It is watched until the block ends if it is a `WatchedStore` and there is a read cache.
-        policy: the limits of the memory.
+        policy: the limits of `RememberedRows`.
         held: the waiting answers, which the store has not stored yet.
         tasks: tells the monotonic time, and runs reads.
         is_at_hand: see `RememberedRows`.
@@ -72,7 +72,7 @@ async def remembering(
     async with AsyncExitStack() as stack:
         if policy.read_cache and isinstance(store, WatchedStore):
             rows.watch_by(await stack.enter_async_context(store.watch(rows)))
-        stack.callback(rows.forget, EVERYTHING)  # a closed vault keeps no subkeys, even if its object stays
+        stack.callback(rows.forget, EVERYTHING)  # rows hold subkeys, and the host may keep the closed vault's object
         own = noticed(store, rows)
         yield own, RowReader(own.tokens, rows, held, tasks, counts)
 

@@ -33,7 +33,7 @@ def load_queries(package: str, *, size: str, overlay: str | None = None, **place
         overlay: another folder of the package. Its queries replace the queries of the same name; its further queries
             are added.
         placeholders: the texts that replace ``{{name}}`` in queries, such as a quoted schema name. The column groups
-            of `columns` are placeholders too; a text with the name of such a group replaces it.
+            of `columns` are placeholders too; an argument with a group's name replaces that group.
 
     Raises:
         ValueError: two queries of a folder have the same name, a query lacks its description, or a placeholder is

@@ -17,7 +17,7 @@ class CommittedSchedule:
 
     Attributes:
         due_at: the time, UTC; None: never, unless ``wake`` is True.
-        wake: whether the account is due now, because no access token with a ``lead`` was written.
+        wake: True if no access token with a ``lead`` was written. The account is then due now.
     """
 
     due_at: datetime | None

@@ -20,14 +20,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
 
-# Seconds for which `Session.close` waits for running calls. It waits again as long as an import of tokens makes
-# progress, and ends an import whose next rows have not come for this time. Then `Running.stop` waits without a limit,
-# because each call that is left has a deadline of its own.
+# Seconds for which `Session.close` waits for running calls. After this time, it ends each import of tokens whose next
+# rows have not come meanwhile, and waits again if another import is still running. At the end, `Running.stop` waits
+# without a limit, because each call that is left has a deadline of its own.
 _PATIENCE_SECONDS = 30.0
 
 
-# What to use instead on an event loop, by the name of a public method; by default, the same method with ``await``, or
-# with ``async for`` if it iterates.
+# Maps the name of a blocking method to its replacement on an event loop. The replacement of any other method is the
+# same method with ``await``, or with ``async for`` if it iterates.
 _INSTEAD = {
     "open": "async with open_vault(...)",
     "close": "async with open_vault(...)",
@@ -87,9 +87,9 @@ class Session:
         self._closed = False
         self._running: Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
-        # The process that uses this session. `run`, `open` and `close` check and set it before they take the lock, and
-        # `when_open` checks it, because a forked child must not wait for the lock: a fork may copy the lock while
-        # another thread holds it.
+        # The process that uses this session. `run`, `open` and `close` check it and set it; `when_open` only checks it.
+        # Each of them does so before it takes the lock of `_idle`, because a fork may copy this lock while another
+        # thread holds it. A forked child that waited for the copy would wait forever.
         self._process: int | None = None
 
     def run(self, call: Call[V, T], rows: CallersRows[Any] | None = None) -> T:

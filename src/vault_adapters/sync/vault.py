@@ -250,7 +250,7 @@ def open_sync_vault(
     """
     refusal = misuse(config, refreshers, pool, clock, on_event)
     if refusal is not None:
-        del config, refreshers, pool, clock, on_event  # one of them may be a secret
+        del config, refreshers, pool, clock, on_event  # a traceback would show them, and one may be a secret
         raise refusal
     return sync_vault_over(
         lambda: open_vault(

@@ -30,7 +30,7 @@ class Chart:
     Attributes:
         width: the width of the view box.
         bars: the rectangles.
-        lines: y and number of each horizontal line of the scale.
+        lines: for each horizontal line of the scale, its y and the number beside it.
         ticks: x and text of each mark on the time axis.
     """
 
@@ -48,7 +48,7 @@ def columns(
     Args:
         slots: each column's name and its counts by kind, from left to right.
         kinds: the kinds, from the bottom of a column to its top.
-        every: 4 names every fourth column on the time axis.
+        every: with 4, the time axis shows the name of every fourth column.
         width: the width of the view box.
     """
     top = scale(max((sum(counts.get(kind, 0) for kind in kinds) for _, counts in slots), default=0))

@@ -84,7 +84,7 @@ class AuditEvent:
             cause, and TOKEN_READ the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which
             events were removed.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
-            only decrypts from now on. Other events about keys have the id of the key itself.
+            still decrypts but no longer encrypts. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` to continue after this event, with the same ``tenant_id`` as in
             the call that returned the event. The cursor's text reveals nothing about other tenants' events. None
             unless the event was read from the log.

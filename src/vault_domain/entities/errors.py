@@ -236,7 +236,7 @@ class StateRefusedError(ConnectError):
 
 
 class AuthorizationRefusedError(ConnectError):
-    """The provider or the user refused the authorization; ``reason`` is the registered OAuth code, or None."""
+    """The provider or the user refused the authorization; ``reason`` is the registered OAuth error code, or None."""
 
     default_code = "authorization_refused"
     default_message = "the provider did not authorize the access"

@@ -25,7 +25,9 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Extra(Mapping[str, str]):
-    """The extra members of an access token: names of up to 255 characters with texts, together up to 16 KiB of JSON.
+    """The extra members of an access token: a text for each name.
+
+    A name has 1 to 255 characters. All members together are at most 16 KiB of JSON.
 
     An `Extra` cannot be changed, pickled or copied; ``dict(extra)`` gives the plain members. ``str`` and ``repr`` show
     only the names, because a member may be a credential of its own.

@@ -66,9 +66,9 @@ class ImportedToken:
             ahead.
         scopes: the granted scopes.
         last_used_at: time of the last use, zone-aware, or None.
-        last_refreshed_at: time of the last refresh, zone-aware, or None. If it is None, and the token replaces another
-            token, the time of the import is stored. If this import stored the replaced token, the replaced token's
-            `last_refreshed_at` is stored instead.
+        last_refreshed_at: time of the last refresh, zone-aware, or None. If it is None, and the token replaces a token
+            of the same import, the `last_refreshed_at` of the replaced token is stored. If it is None, and the token
+            replaces any other token, the time of the import is stored.
         created_at: time of creation, zone-aware; None means `updated_at`.
         updated_at: time of the last change, zone-aware; None means the time of the import. Of several tokens for one
             key, the latest is stored. A token without `updated_at` replaces no other token of the import, and no other

@@ -14,7 +14,7 @@ LONGEST_LIFETIME = timedelta(days=36_525)
 
 _LONGEST_SECONDS = LONGEST_LIFETIME.total_seconds()
 
-_EARLIEST_EPOCH = 946_684_800  # the year 2000; a smaller number is a lifetime in the wrong member
+_EARLIEST_EPOCH = 946_684_800  # the year 2000; a smaller number is a lifetime that was sent as a Unix time by mistake
 _END_OF_EPOCHS = 253_370_764_800  # the year 9999
 
 
@@ -45,9 +45,10 @@ def expiry_after(start: datetime, lifetime: timedelta) -> datetime:
 
 
 def capped(wanted: timedelta, lifetime: timedelta | None) -> timedelta:
-    """Return a time before expiry, limited to half of the lifetime if that is known.
+    """Return ``wanted``, but at most half of the lifetime if the lifetime is known.
 
-    Without the limit, a token whose lifetime is shorter than the buffer would be due as soon as it is stored.
+    ``wanted`` is a length of time before expiry, such as the refresh buffer. Without the limit, a token whose lifetime
+    is shorter than the buffer would be due as soon as it is stored.
     """
     # Round down to whole microseconds, as the SQL of the stores does.
     return wanted if lifetime is None else min(wanted, lifetime // 2)
@@ -60,7 +61,7 @@ def is_ending(expires_at: datetime | None, lifetime: timedelta | None, now: date
         expires_at: the value's expiry; None: it never ends.
         lifetime: the time for which the provider issued the value, if known.
         now: the present time.
-        notice: time before the expiry from which the value counts as ending; at most half of the lifetime counts.
+        notice: time before the expiry from which the value counts as ending, limited to half of the lifetime.
     """
     return expires_at is not None and expires_at - now <= capped(notice, lifetime)
 

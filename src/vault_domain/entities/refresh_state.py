@@ -69,12 +69,12 @@ class RefreshState:
     def was_refused(self, now: datetime) -> bool:
         """Return whether the latest ended attempt was refused, so that its failure counts for the run of refusals.
 
-        The latest refusal was `refused_for` after `refused_since`. An attempt was not refused if it began after this
-        refusal, or if its outcome became unknown after this refusal.
+        The time of the latest refusal is `refused_since` plus `refused_for`. An attempt was not refused if it began
+        after this refusal, or if its outcome became unknown after this refusal.
 
         `sent_at` belongs to an ended attempt only while `next_attempt_at` is set: a claim clears `next_attempt_at`, and
-        a release does not set it. After an unknown outcome, `sent_at` belongs to an earlier attempt than the latest.
-        Then only the code of an outage shows that the latest attempt was not refused.
+        the release of a lease does not set it. After an unknown outcome, `sent_at` belongs to an earlier attempt than
+        the latest. Then only the code of an outage shows that the latest attempt was not refused.
         """
         if self.refused_since is None or self.error_code in OUTAGES:
             return False

@@ -56,11 +56,11 @@ class RequestLimit:
 
     @property
     def interval(self) -> timedelta:
-        """The time after which one more request is allowed; so any period of ``per`` has at most ``requests``.
+        """The time after which one more request is allowed.
 
-        Of ``requests`` + 1 requests, the first ``burst`` may leave at once. Each later request leaves one interval
-        after the previous request. So all of them take at least ``requests`` + 1 - ``burst`` intervals, and these
-        intervals together are longer than ``per``.
+        It is so long that no period of ``per`` has more than ``requests`` requests. Of ``requests`` + 1 requests, the
+        first ``burst`` may leave at once. Each later request leaves one interval after the previous request. So all of
+        them take at least ``requests`` + 1 - ``burst`` intervals, and these intervals together are longer than ``per``.
         """
         return self._part(self.requests + 1 - self.burst)
 

@@ -49,9 +49,10 @@ class Rotation:
     @scrubbed
     def grace(cls, seconds: float | timedelta) -> Rotation:
         """A used refresh token keeps working for a limited time (Auth0's leeway, Okta's grace period)."""
-        # A number outside of these limits, or NaN, is not converted, so that `as_duration` refuses it.
+        # Convert only a number from 0 to `_LONGEST`. `as_duration` takes only a timedelta, so it refuses any
+        # other number, such as NaN.
         number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST
-        period = timedelta(seconds=seconds) if number else seconds  # type: ignore[arg-type]  # it is a number then
+        period = timedelta(seconds=seconds) if number else seconds  # type: ignore[arg-type]  # checked by `number`
         return cls(RotationKind.GRACE, as_duration(period, "seconds", positive=True))
 
     @classmethod

@@ -165,7 +165,8 @@ def _problem_with(text: object) -> str | None:
 def _parse_fields(text: str) -> dict[str, str] | None:
     try:
         fields = json.loads(text)
-    except (ValueError, RecursionError):  # the error holds the text, so it must not be another error's context
+    except (ValueError, RecursionError):
+        # Raise nothing here: a new error would hold this error, with the text, as its ``__context__``.
         return None
     if isinstance(fields, dict) and all(isinstance(value, str) for value in fields.values()):
         return fields

@@ -104,7 +104,7 @@ def as_scopes(value: Scopes | None) -> tuple[str, ...]:
     scopes = tuple(islice(value, MAX_SCOPES + 1))
     if len(scopes) > MAX_SCOPES:
         raise InvalidInputError(f"scopes must have at most {MAX_SCOPES} items")
-    # Exact strings are checked without a Python call for each: an import of tokens checks the scopes of many tokens.
+    # To be fast, check exact strings without a Python call for each: one import may check the scopes of many tokens.
     if set(map(type, scopes)) <= _EXACT and all(map(_SCOPE.match, scopes)):
         return tuple(dict.fromkeys(scopes))
     checked = [as_scope(scope) for scope in scopes]

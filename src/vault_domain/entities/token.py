@@ -63,8 +63,8 @@ class TokenInfo:
         id: id that the key gets when a value is first stored under it. A key that is deleted and stored again gets a
             new id, and so does a key whose value an import replaces.
         key: the token's key.
-        status: VALID, INVALID or UNKNOWN. UNKNOWN comes from an import, or from an answer whose credential was marked
-            invalid meanwhile (`TokenWrite.keeps_mark`).
+        status: VALID, INVALID or UNKNOWN. UNKNOWN comes from an import, or from a refresh that replaced a
+            credential marked invalid meanwhile (`TokenWrite.keeps_mark`).
         error_code: reason why the status is INVALID or UNKNOWN, or None.
         expires_at: expiry, UTC; None if no expiry is known.
         scopes: the granted scopes.

@@ -65,7 +65,7 @@ class AuditLog(Protocol):
         Args:
             noticed: the events.
             apart: skip an event if an equal event occurred within this time before it. Events are equal if action,
-                token key, generation and code are equal. None: append all events; anything else is allowed only if
+                token key, generation and code are equal. None: append all events. Any other value is allowed only if
                 all events are ``decryption_failed``.
         """
 

@@ -64,7 +64,7 @@ class Cipher(Protocol):
         Args:
             values: the values and their keys.
             extras: for each value, in the same order, the text of its extra members, or None. This text opens only
-                together with the same sealed value. Empty: no value has extra members.
+                together with the same sealed value. An empty sequence: no value has extra members.
         """
 
     async def sealer(self, tenant_id: str) -> Sealer:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time by which the vault judges expiry and leases, and which it stores."""
+    """Tells the time that the vault stores, and by which it judges expiry and leases."""
 
     def now(self) -> datetime:
         """Return the current time in UTC."""

@@ -173,7 +173,7 @@ class KeyRotationRepository(Protocol):
         """
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wraps under ``master_key_id`` of the data keys in ``kept``; return the number of deleted wraps.
+        """Delete, for each data key in ``kept``, its wrap under ``master_key_id``; return the number of deleted wraps.
 
         Each data key's wrap in ``kept`` must still be stored unchanged. Otherwise nothing is deleted for this data key,
         so that it does not lose its last wrap.

@@ -84,15 +84,16 @@ class Failure:
     """The failure of an attempt.
 
     Attributes:
-        code: a registered OAuth error code, one of `vault_domain.entities.causes.PROVIDER_CAUSES`, or the reason of a
-            pause (`CLIENT_REASONS`); or None.
+        code: a registered OAuth error code, or one of `vault_domain.entities.causes.PROVIDER_CAUSES`, or the reason of
+            a pause (`CLIENT_REASONS`), or None.
         retry_in: time until the next attempt is due.
         unknown: whether the provider may have consumed the credential despite the failure.
         refused: whether the failure counts for the run of refusals (`RefreshState.refused_since`). It does if the
             provider refused this request, or if it rejected the credential together with most of the client's fleet, so
             that the credential was not condemned.
         refused_for: length of the run of refusals up to this refusal. If this refusal continues a run,
-            `RefreshState.refused_since` becomes the time of this refusal minus this length; None leaves it as stored.
+            `RefreshState.refused_since` becomes the time of this refusal minus this length, or stays as stored if this
+            length is None.
     """
 
     code: str | None
@@ -296,7 +297,8 @@ class RefreshLedger(Protocol):
         The vault calls this method in three cases:
 
         - The provider rejected the credential for good.
-        - The provider replaced the credential by one that cannot be stored. The attempt has already been committed.
+        - The provider replaced the credential by one that cannot be stored. The vault has already committed the rest of
+          the answer.
         - The provider consumed the credential, but its answer can no longer be decrypted.
 
         Returns:

@@ -56,7 +56,7 @@ class TokenRefresher(Protocol):
         Raises:
             ReauthorizationRequiredError: the provider rejects the credential for good (``invalid_grant``).
             ProviderConfigurationError: the provider rejects this client or request; the credential is not known to be
-                at fault. See its ``refused``.
+                at fault. See the error's ``refused``.
             RefreshFailedError: the refresh failed this time; see its ``outcome_unknown`` and ``retry_after``.
 
         Any other error counts as an unknown outcome. An error's ``reason`` is stored if it is a registered OAuth error
@@ -106,7 +106,7 @@ class ClientNamer(Protocol):
     """
 
     def client_id_of(self, account: Account | None) -> str | None:
-        """Return the id of the client that `refresh` presents for an account; None names no client.
+        """Return the id of the client that `refresh` presents for an account, or None to name no client.
 
         For the account None, return the id of the client that all accounts share; None if the client depends on the
         account. The vault logs an error if this method raises, or returns something other than text, such as a

@@ -9,7 +9,7 @@ from vault_domain.entities.request_limit import RequestLimit
 FREE = timedelta(0)
 
 RATE_LIMITED = "rate_limited"
-"""The reason of an attempt that was not begun, because the provider accepts no more requests now."""
+"""The reason why an attempt was not begun: the provider accepts no more requests now."""
 
 
 def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> tuple[datetime | None, timedelta]:
@@ -36,6 +36,6 @@ def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> t
 def spaced(when: datetime, refreshed_at: datetime | None, spacing: timedelta) -> datetime:
     """Return the earliest time, from ``when`` on, for another refresh of an account that was refreshed before.
 
-    A ``refreshed_at`` later than ``when`` does not count, because the clock was set back since.
+    A ``refreshed_at`` later than ``when`` does not count, because the clock was set back after that refresh.
     """
     return when if refreshed_at is None or refreshed_at > when else max(when, refreshed_at + spacing)

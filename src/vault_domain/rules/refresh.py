@@ -37,7 +37,8 @@ class RefreshRule:
         spends: the kind of credential that the provider's refresher takes.
         rotation: the provider's rotation policy.
         timing: time limits of the steps.
-        old_token_dies: whether a refresh ends the old access token, so that a caller waits for a running attempt.
+        old_token_dies: whether a refresh ends the old access token at once. If True, a caller waits for a running
+            attempt.
         spacing: the least time between two refreshes of one account, because the provider limits them.
     """
 
@@ -249,11 +250,12 @@ def _not_before(
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
-    # The repetition begins at ``start``, not ``now``, and the grace period may end before that.
+    # The attempt would present the credential again at ``start``, not ``now``. The grace period may end before
+    # ``start``.
     if may_repeat(rule.rotation, since_first_request(state, now) + (start - now), rule.timing):
         return start
-    # The quiescence gives the attempt with the unknown outcome time to store its answer. So the quiescence does not
-    # begin before the store is reachable.
+    # During the quiescence, the attempt with the unknown outcome can store its answer. So the quiescence does not begin
+    # before the store is reachable.
     since = max(since, store_since or since)
     quiet = max(start, since + rule.timing.quiescence)
     if good is None:
@@ -305,7 +307,8 @@ def next_due(
 ) -> datetime | None:
     """Return the next time at which `decide_ahead` returns `Claim` if nothing changes; None: never.
 
-    Stores keep a ``due_at`` that is never later than this time, so that a sweep reads due accounts only.
+    Stores keep a ``due_at``, so that a sweep reads due accounts only. ``due_at`` is never later than this time, so a
+    sweep misses no account.
     """
     credential = None if record is None else credential_of(record, rule.spends)
     if record is None or credential is None:

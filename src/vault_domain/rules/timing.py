@@ -20,8 +20,8 @@ class RefreshTiming:
         slack: longest time between claim and request. If more time has passed, the provider is not called, because the
             rest of the lease is shorter than deadline plus commit budget.
         answer_deadline: time after the deadline for which the exchange goes on, so that a late answer can be stored.
-        hold: time for which a committed answer is held, in case the store loses the commit. After a change of the
-            store's timeline, no credential of a strict provider is presented for the same time.
+        hold: time for which a committed answer is held, in case the store loses the commit. For the same length of
+            time after the store's timeline has changed, the vault presents no credential of a strict provider.
     """
 
     deadline: timedelta = timedelta(seconds=10)

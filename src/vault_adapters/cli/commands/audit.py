@@ -45,7 +45,7 @@ def audit(
     limit: Annotated[int, Parameter(help="Largest number of events, up to 10000.")] = 1000,
     after: Annotated[
         str | None,
-        Parameter(help="Continue after the event with this cursor. --json shows cursors; pass the same --tenant."),
+        Parameter(help="Continue after the event with this cursor, as --json showed it for the same --tenant."),
     ] = None,
     tail: Annotated[int | None, Parameter(help="Only this many latest events; the newest comes last.")] = None,
     follow: Annotated[bool, Parameter(help="Go on showing new events as they come.", show_default=False)] = False,

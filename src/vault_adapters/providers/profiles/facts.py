@@ -97,7 +97,7 @@ class RotationFacts:
             after its first use. ``non_rotating``: a refresh does not replace the refresh token.
         grace: the time for which a used refresh token still works; for the kind ``grace`` only.
         old_token_dies: whether a refresh ends the old access token at once.
-        idle: the time after which a refresh token that is not used lapses, or None.
+        idle: the time after which a refresh token lapses if nobody uses it, or None.
         absolute: the longest life of a grant or a refresh token, however often it is used, or None.
     """
 
@@ -113,7 +113,7 @@ class RotationFacts:
 
     @property
     def policy(self) -> Rotation:
-        """The rotation policy that refreshes follow."""
+        """The rotation policy for refreshes."""
         if self.grace is not None:
             return Rotation.grace(self.grace)
         return Rotation.strict() if self.kind == "strict" else Rotation.non_rotating()
@@ -154,7 +154,7 @@ class Limits:
 
     @property
     def request_limit(self) -> RequestLimit | None:
-        """The limit that refreshes keep to, or None."""
+        """The request limit for refreshes, or None."""
         if self.requests is None or self.per is None:
             return None
         return RequestLimit(self.requests, self.per, self.counted)

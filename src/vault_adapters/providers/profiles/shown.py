@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 
 
 def facts(profile: Profile) -> list[tuple[str, str]]:
-    """Return the names of the facts that the profile has, and their values as texts; see `errors` for its errors.
+    """Return the names and values of the profile's facts, as texts; `errors` returns the provider's own errors.
 
     A fact with its default value is left out, unless it is one of `_ALWAYS`. The facts of `_ALWAYS` are left out only
     if they do not apply, such as the rotation policy of a provider whose API keys do not expire.
@@ -84,7 +84,7 @@ def _value(profile: Profile, name: str) -> Any:
 def _default(name: str) -> Any:
     section, _, key = name.partition(".")
     default: Any = getattr(attrs.fields(Profile), section).default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # it is a class
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs.Factory is a class
         default = default.factory()
     return getattr(default, key, None) if key else default
 

@@ -27,7 +27,7 @@ _HARMLESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._~-]{0,252}[A-Za-z0-9])?\Z")
 
 @frozen(field_transformer=checking)
 class Variable:
-    """A part of URLs, API hosts and parameters whose value the host service or the account gives.
+    """A variable in URLs, API hosts and parameters; the host service or the account gives its value.
 
     Attributes:
         pattern: the regular expression that a whole value must match.
@@ -41,7 +41,10 @@ class Variable:
 
     def __attrs_post_init__(self) -> None:
         if self.default is not None and not self.accepts(self.default):
-            raise refused("default", "must match the pattern, and hold only letters and digits, and between them ._~-")
+            raise refused(
+                "default",
+                "must match the pattern, begin and end with a letter or digit, and hold only letters, digits and ._~-",
+            )
 
     def accepts(self, value: str) -> bool:
         """Return whether a value matches the pattern and may stand in a URL."""
@@ -98,6 +101,6 @@ def _value(name: str, variable: Variable, values: Mapping[str, object]) -> str:
     if not variable.accepts(value):
         raise InvalidInputError(
             f"the variable {name} must match {variable.pattern.pattern}, "
-            "and hold only letters and digits, and between them any of ._~-"
+            "begin and end with a letter or digit, and hold only letters, digits and ._~-"
         )
     return value

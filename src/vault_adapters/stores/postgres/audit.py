@@ -107,7 +107,7 @@ class PostgresAuditLog:
         return _Turn(0 if timeline is None else int(timeline, 16) % _TIMELINES, met_at)
 
     async def _before(self, turn: _Turn, position: tuple[int, int]) -> tuple[int, int]:
-        """Return the position from which events are read again, because the server turned to this timeline.
+        """Return the position from which a reader gets events again after the server's timeline has changed.
 
         The server uses transaction numbers of the former timeline again, so events that are new to a reader may lie
         before its cursor.

@@ -7,8 +7,8 @@ to all statements:
   ON CONFLICT and RETURNING.
 - Citus does not support a statement that locks rows of several tenants. So a statement about several tenants takes no
   row locks. Other statements lock its rows first, tenant by tenant (`HELD`), or no statement does (`UNHELD`).
-- Some statements of a plain server hide a parameter from the planner in a subquery. The statements for Citus have the
-  parameter without the subquery, because Citus plans a statement with such a subquery differently.
+- Some statements of a plain server put a parameter into a subquery, to hide it from the planner. The statements for
+  Citus have the parameter without the subquery, because Citus plans a statement with such a subquery differently.
 - No statement notifies, because a notification would not leave the node on which it is sent.
 """
 
@@ -22,7 +22,8 @@ from vault_adapters.stores.queries import Queries
 FUNCTIONS_VERSION = 1
 """Version of the functions in ``citus_functions.sql``; their names end with it. Increase it with each change to them.
 
-So a release creates its own functions, and the processes of an older release go on with the older functions.
+A release that changes the functions creates them under new names. The processes of an older release go on with the
+older functions.
 """
 
 HELD: Mapping[str, tuple[str, ...]] = {
@@ -46,8 +47,8 @@ UNHELD = frozenset(
 )
 """The statements whose row locks are removed, without another statement that takes these locks first.
 
-Between the search for rows and the change of them, another process may change the rows. So the changes compare the rows
-once more, except for these changes, which use only the keys that the search found:
+Between the search for rows and the change of them, another process may change the rows. So most changes check the rows
+again. These changes do not check them, and use only the keys that the search found:
 `prune_audit_events` deletes events, `take_back_rejections` makes accounts due, `record_uses` stores uses, and
 `destroy_emptied_data_keys` deletes wraps and clears `emptied_at`.
 """

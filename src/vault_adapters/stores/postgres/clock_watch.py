@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 TOLERANCE_SECONDS = 5.0
-"""A smaller step of the clock does no harm, because a lease, or the quiescence that follows a lease, is longer."""
+"""A smaller step of the clock does no harm, because a lease, or the quiescence after it, is longer than such a step."""
 
 
 class ClockWatch:

@@ -28,7 +28,7 @@ _CHECK_SECONDS = 2.0
 """Longest time in seconds to check whether a connection can be used."""
 
 _HASTE_SECONDS = 0.2
-"""Seconds that the pool gets for an attempt to connect; a server that refuses does so within milliseconds."""
+"""Seconds that `_get_in_haste` waits for the pool before it checks for a refusal; a refusal takes only milliseconds."""
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
@@ -150,7 +150,7 @@ class Connections:
             connection: Connection = await self._pool.getconn(seconds)
         except PoolTimeout:
             refusals = self._refusals()
-            if refusals != self._refused:  # if no attempt to connect failed, all connections were in use
+            if refusals != self._refused:  # an attempt to connect failed; else, all connections were in use
                 self._refused = refusals
                 self.outages.failed(began)
             raise

@@ -19,7 +19,10 @@ _unpack = struct.Struct("!q").unpack
 
 
 class UtcLoader(Loader):
-    """Loads a timestamptz as UTC. The driver's loader uses the session's zone, and fails outside of Python's years."""
+    """Loads a timestamptz as UTC.
+
+    The driver's loader uses the session's zone, and fails for a time that Python's `datetime` cannot hold.
+    """
 
     format = Format.BINARY
 

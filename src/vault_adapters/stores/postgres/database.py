@@ -60,9 +60,9 @@ class Transaction:
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Run the statements ``holds`` before a statement on distributed tables; return that statement's parameters.
+        """Run ``holds``, the statements that must run before another one; return the other statement's parameters.
 
-        If the parameter ``now`` is None, it becomes the transaction's time.
+        If the parameter ``now`` is None, it becomes the transaction's time. See `PostgresDatabase.distribute`.
         """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}
@@ -226,7 +226,7 @@ class PostgresDatabase:
     def distribute(self, held: Mapping[str, tuple[str, ...]]) -> None:
         """Adapt transactions to tables that Citus distributes; see `citus_statements`.
 
-        A transaction reads the time when it begins. Before some statements, it runs other statements that lock or copy
+        When a transaction begins, it reads the time. Before some statements, it runs other statements that lock or copy
         rows.
 
         Args:

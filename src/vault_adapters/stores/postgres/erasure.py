@@ -10,7 +10,8 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change
 from vault_domain.ports.tenant_eraser import Erased
 
-# All transactions take locks in the same order: data keys (before these statements), tokens, accounts.
+# All transactions take locks in the same order: data keys, tokens, accounts. `erase` locks the data keys before it runs
+# these steps.
 _STEPS = {
     "tokens": "delete_tenant_tokens",
     "accounts": "delete_tenant_accounts",
@@ -54,7 +55,7 @@ class PostgresTenantEraser:
         return await self._database.transact(work, pace=Pace.BULK)
 
     async def purge(self) -> None:
-        """Return None, because only the server's VACUUM and WAL recycling remove deleted rows from its files."""
+        """Do nothing, because only the server's VACUUM and WAL recycling remove deleted rows from its files."""
 
 
 def _destroyed(tenant_id: str, key_id: bytes, now: datetime, actor: str | None) -> AuditEvent:

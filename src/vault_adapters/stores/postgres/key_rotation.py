@@ -120,7 +120,7 @@ class PostgresKeyRotation:
         return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
-        """Replace each value whose row still holds exactly ``before``."""
+        """For each of ``rows``: if the stored value is still exactly ``before``, replace it with ``after``."""
         parameters = keys_parameters(row.key for row in rows) | {
             "before_data_key_ids": [row.before.data_key_id for row in rows],
             "before_blobs": [row.before.blob for row in rows],

@@ -26,14 +26,14 @@ _MOST_PREPARED = 100
 """Largest number of prepared statements on one connection; the server keeps a plan for each."""
 
 _CAN_CLOSE = capabilities.has_send_close_prepared()
-"""Whether libpq can close a prepared statement. DEALLOCATE does not know the statement's name behind some poolers."""
+"""Whether libpq can close a prepared statement. DEALLOCATE fails behind poolers that rename the statement."""
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)b|%%")
 _SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}
 
 
 class Line:
-    """Sends statements on one connection, whose socket the event loop watches from one statement to the next.
+    """Sends statements on one connection, and keeps its socket registered with the event loop between statements.
 
     psycopg registers the socket with the event loop anew for each answer. This and the creation of a cursor take
     longer than the server takes to read a row.
@@ -69,7 +69,7 @@ class Line:
         try:
             return await self._run_prepared(sql, text, values, types, formats)
         except InvalidSqlStatementName:
-            # The server has dropped them all: psycopg sends DEALLOCATE ALL when it rolls back.
+            # The server has dropped all prepared statements, because psycopg sends DEALLOCATE ALL when it rolls back.
             self._prepared.clear()
             if self._pgconn.transaction_status != TransactionStatus.IDLE:
                 raise

@@ -8,9 +8,9 @@ a digest of tenant, provider and identifier. Its text is a list of items, separa
 - ``t`` and the mark of a tenant, all of whose rows may have changed.
 - ``p`` and random digits: a probe, with which a listener finds out whether notifications reach it.
 
-A writer notifies only while somebody listens, because notifying transactions commit one after the other. Each listener
-holds an advisory lock that it shares with other listeners, and a writer checks whether this lock is free. Only the
-trigger on the host's table of tenants always notifies.
+A writer notifies only while somebody listens, because the server commits transactions with notifications one at a time.
+Each listener holds an advisory lock that it shares with other listeners, and a writer checks whether this lock is free.
+Only the trigger on the host's table of tenants always notifies.
 """
 
 from __future__ import annotations

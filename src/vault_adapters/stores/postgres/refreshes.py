@@ -69,8 +69,8 @@ class PostgresRefreshLedger:
         snapshot = account_snapshot(rows, account)
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
-            # The timeline may have been noted long after this snapshot was read. Limit `turned_at` to `now`, because
-            # `settled_at` ignores a `turned_at` that is over a second later than `now`.
+            # `turned_at` may be much later than the snapshot's `now`. Limit it to `now`, because `settled_at` ignores a
+            # `turned_at` that is over a second later than `now`.
             snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
         reachable, unset = self._database.noticed(snapshot.now, asked)
         if reachable is None and unset is None:
@@ -131,8 +131,8 @@ class PostgresRefreshLedger:
     async def release(self, attempt: Attempt) -> None:
         """End the attempt's own lease.
 
-        This works even if the statement that claims the account still waits in the database, after this process has
-        given up on it.
+        This works even if this process has given up on the statement that claims the account, while that statement
+        still waits in the database.
         """
 
         async def work(transaction: Transaction) -> None:

@@ -25,7 +25,7 @@ class _Found:
     """A condemned credential.
 
     Attributes:
-        place: time of the condemnation, tenant, kind and identifier.
+        place: the credential's `Place`: time of the condemnation, tenant, kind and identifier.
         value_id: the id of the credential's value.
         can_revive: whether the credential has not expired.
         now: the store's time.
@@ -78,8 +78,9 @@ class PostgresRevivalRepository:
         columns = {"tenant_ids": tenants, "kinds": kinds, "identifiers": identifiers}
         values = {"value_ids": value_ids, "codes": codes}
         moments = await transaction.fetch(self._queries["revive_credentials"], own | columns | values)
-        # A number is a credential's place in `found`, which has the order of the condemnations. So the account whose
-        # credential was condemned first is due first, although `locked` has the order of the keys.
+        # `numbers` holds the credentials' indexes in `found`, counted from 1. `found` has the order of the
+        # condemnations. So the account whose credential was condemned first is due first, although `locked` has the
+        # order of the keys.
         order = {number: place for place, number in enumerate(sorted(numbers))}
         delays = {"delays": [micros(spread.due_in(order[number])) for number in numbers]}
         await transaction.execute(self._queries["revive_accounts"], own | columns | delays)

@@ -49,7 +49,7 @@ _WOKEN = """scheduled AS (
         AND (a.due_at IS NULL OR a.due_at > s.updated_at))"""
 """Makes an existing account due now.
 
-It is for a value from which no other time follows: the value has no ``due_in``, and lacks its lead, its expiry or both.
+It is for a value from which no due time follows: the value has no ``due_in``, and lacks its lead, its expiry or both.
 """
 
 _HORIZON = """coalesce(
@@ -164,7 +164,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier"""
 """The tokens of the given keys, with their uses; a key without a token gets an empty row.
 
-The number of each key, in the given order, is ``k.ord``.
+``k.ord`` is the place of the row's key in the given order, from 1.
 """
 
 

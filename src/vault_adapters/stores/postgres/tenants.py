@@ -35,8 +35,8 @@ def tenants_trigger_sql(schema: str, table: str, column: str) -> str:
     """Return a script whose trigger erases a tenant in the vault when the tenant's row in the host's table is deleted.
 
     - The trigger also covers TRUNCATE, and the script may be run again.
-    - The role that runs the script owns the functions. It needs the rights to change the vault's tables, to read the
-      host's table and to create a trigger on it.
+    - The role that runs the script owns the functions that the script creates. It needs the rights to change the
+      vault's tables, to read the host's table and to create a trigger on it.
     - A role that deletes a tenant needs no right in the vault's schema.
 
     Args:

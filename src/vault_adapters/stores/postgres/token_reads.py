@@ -50,7 +50,8 @@ class TokenReads:
     async def _read(self, reader: Reader, asked: Sequence[_Asked]) -> list[Reading]:
         now = self._database.now()
         known = [row for _, row in asked if row is not None]
-        if len(known) < len(asked):  # reading all rows with the unknown one saves a query
+        if len(known) < len(asked):
+            # An unknown row must be read whole. Reading all rows in the same query saves the query for versions.
             return await self._whole(reader, [key for key, _ in asked], now)
         readings = await self._unchanged(reader, asked, known, now)
         changed = [at for at, reading in enumerate(readings) if reading is None]
@@ -62,7 +63,7 @@ class TokenReads:
     async def _unchanged(
         self, reader: Reader, asked: Sequence[_Asked], known: Sequence[StoredToken], now: datetime | None
     ) -> list[Reading | None]:
-        """Return the remembered rows that the store still holds, and None in place of each other one."""
+        """Return the remembered rows, with None in place of each row that must be read again."""
         keys = [key for key, _ in asked]
         if len(keys) == 1:
             found = await reader.fetch(self._queries["get_version"], key_parameters(keys[0]) | {"now": now})

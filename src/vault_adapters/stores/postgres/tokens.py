@@ -88,7 +88,7 @@ class PostgresTokenRepository:
         )
 
     async def close(self) -> None:
-        """Wait until no read and no single store is running."""
+        """Wait until the running reads and writes of single tokens have ended."""
         await self._reads.drain()
         await self._stores.drain()
 

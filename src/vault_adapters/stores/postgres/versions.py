@@ -16,7 +16,7 @@ it, or that another value was written after a failover had lost an earlier write
 NO_VERSION = "NULL::int8"
 """Replaces `VERSION` if Citus distributes the tables, or if the server cannot hash the rows.
 
-PostgreSQL 13 hashes none. No server hashes a column of type json, which the host may have added.
+PostgreSQL 13 cannot hash rows. No server can hash a column of type json, and the host may have added such a column.
 """
 
 _TRIAL = "SELECT pg_catalog.hash_record_extended(t, 0) FROM (SELECT (NULL::{schema}.token).*) t"

@@ -71,7 +71,7 @@ async def write_apart(
 
     Returns:
         For each write, the row of the stored token, or None if the data key is not active. None instead of the list:
-        nothing was stored, because the server refused the statement for a value, a row or a lock.
+        the server refused the statement because of a value, a row or a lock, and nothing was stored.
     """
     ordered = sorted(writes, key=lambda write: key_columns(write.key))
     common = _common(writes[0].refreshed, actor, database.now())
@@ -108,5 +108,5 @@ def stored_event(write: TokenWrite, info: TokenInfo, actor: str | None) -> Audit
 
 
 def in_batches(items: list[T]) -> Iterator[list[T]]:
-    """Yield the items in lists that one statement each can take."""
+    """Yield the items in lists, each short enough for one statement."""
     return (items[start : start + ROWS_PER_STATEMENT] for start in range(0, len(items), ROWS_PER_STATEMENT))

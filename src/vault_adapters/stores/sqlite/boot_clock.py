@@ -1,8 +1,8 @@
 """Finds out by how much the machine's clock was set, so that stored times can be moved by the same amount.
 
-A step means that the clock was set. No step changes the time since the machine's start, and only processes of one
-machine use a SQLite file. So when a refresh writes the times of a lease or of a failure, the account's row records the
-difference between the clock and the time since the start. A later reader computes the difference again. If the
+A step means that the clock was set. A step does not change the time since the machine's start, and only processes of
+one machine use a SQLite file. So when a refresh writes the times of a lease or of a failure, the account's row records
+the difference between the clock and the time since the start. A later reader computes the difference again. If the
 difference has changed, the clock was set, and the reader moves these times by the change.
 """
 
@@ -64,7 +64,7 @@ def machine_boot_clock() -> tuple[str, int] | None:
 
 
 def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tuple[str, int, Callable[..., Any]]]:
-    """Return the SQL functions with which statements follow steps: name, number of arguments, function.
+    """Return the SQL functions by which statements learn that the clock was set: name, number of arguments, function.
 
     - ``vault_boot_id()`` and ``vault_clock_offset()`` return the values that are recorded when times are written.
     - ``vault_clock_step(boot_id, clock_offset)`` returns by how many microseconds the clock was set since these values
@@ -93,4 +93,4 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
 
 
 def no_boot_clock() -> None:
-    """Return None: a store whose clock was replaced does not follow steps of the machine's clock."""
+    """Return None: a store whose clock was replaced does not move its times when the machine's clock is set."""

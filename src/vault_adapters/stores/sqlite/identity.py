@@ -12,10 +12,10 @@ _READ_SECONDS = 0.1
 
 
 class FileIdentity:
-    """The file that a path named when the database was opened, by device and inode.
+    """Identifies, by device and inode, the file that a path named when the database was opened.
 
-    SQLite keeps working with a deleted file. The rows that it writes then are in no file that anybody can open, and two
-    vaults that have opened different files under one path do not see each other's leases.
+    SQLite keeps working with a deleted file. The rows that it writes after the deletion are in no file that anybody can
+    open. Two vaults that have opened different files under one path do not see each other's leases.
     """
 
     def __init__(self, path: Path) -> None:

@@ -80,7 +80,7 @@ class SqliteRefreshLedger:
             window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
             parameters = window | {"provider": provider, "limit": limit}
             due: list[DueAccount] = []
-            # If all of these rows are damaged, take the next ones, because damaged rows must not end the sweep.
+            # If all rows of one query are damaged, take the next rows, because damaged rows must not end the sweep.
             while not due and (rows := await transaction.fetch(self._queries["find_due_accounts"], parameters)):
                 held = [
                     {"tenant_id": tenant_id, "provider": provider, "identifier": identifier}

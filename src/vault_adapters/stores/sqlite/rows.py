@@ -30,7 +30,7 @@ def to_time(value: int | None) -> datetime | None:
 
 
 def token_info(columns: Row, key: TokenKey) -> TokenInfo:
-    """Return a token's metadata from the columns `TOKEN`.
+    """Return a token's metadata from the columns `stores.columns.TOKEN`.
 
     Raises:
         Exception: the row is damaged.
@@ -165,7 +165,7 @@ def account_snapshot(rows: Sequence[Row], account: Account, now: datetime) -> Sn
 
 
 def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | None) -> AccountRecord:
-    """Return an account of a list from the rows of its tokens.
+    """Return one account for a list of accounts, from the rows of this account's tokens.
 
     Raises:
         Exception: a row is damaged or belongs to another tenant or provider.

@@ -38,7 +38,7 @@ _CONFIRMED_MASTER_KEY = """(
         WHERE e.tenant_id IS NULL AND e.action = 'master_key_activated'
             AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
         ORDER BY +e.seq DESC LIMIT 1) AS activated) l)"""
-"""The state that the audit log confirms for the master key ``m``, by its own last event and by the last activation of
+"""The state that the audit log confirms for the master key ``m``, by the last event of ``m`` and the last activation of
 any master key; NULL if the log confirms none.
 
 The plus sign before ``e.seq`` keeps SQLite from reading the whole log in the order of ``seq``.

@@ -35,7 +35,7 @@ def with_renewed_credential(request: RefreshRequest, answer: TokenSet) -> TokenS
 
 
 def with_kept_extra(previous: Extra, answer: TokenSet) -> TokenSet:
-    """Add the extra members of the replaced access token that the answer lacks."""
+    """Add the extra members that the answer lacks; they come from the access token that the answer replaces."""
     return evolve(answer, extra=as_extra(answer.extra).over(previous)) if previous else answer
 
 

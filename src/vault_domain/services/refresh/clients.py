@@ -39,7 +39,10 @@ _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
 
 _SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", "unauthorized_client"})
-"""Codes that do not condemn a credential of another client than the configured one: its own client may still use it."""
+"""Codes that do not condemn a credential of another client than the configured one.
+
+That other client may still use the credential.
+"""
 
 
 @frozen

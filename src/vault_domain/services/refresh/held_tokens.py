@@ -82,7 +82,7 @@ class HeldTokens:
         if not held.journaled:
             raise RefreshNotPersistedError(account=account)
         if held.refused:
-            raise StorageError("a token that a resource rejected waits for the database", retryable=True)
+            raise StorageError("a resource has rejected the token that waits for the database", retryable=True)
         key = account.key(TokenKind.ACCESS_TOKEN)
         snapshot, row = await self._snapshot(held), predicted(held.entry)
         if row is None or (snapshot is not None and not replaces(held, key, snapshot.token(key.kind))):
@@ -122,7 +122,7 @@ class HeldTokens:
         try:
             return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
         except UnreadableError as error:
-            # If the data key is destroyed, a commit may run: it drops the answer, or marks the credential invalid.
+            # If the data key is destroyed, allow the commit: it drops the answer, or marks the credential invalid.
             return None if error.reason == DESTROYED_KEY else "this database's data keys do not decrypt its seal"
         except DecryptionError:
             return "this database's data keys do not decrypt its seal"

@@ -51,7 +51,7 @@ class CensusService:
             totals = {provider: max(0, total - found[provider]) for provider, total in totals.items()}
         states += [StateCount(provider, ConnectionState.CONNECTED, count) for provider, count in totals.items()]
         health = await self._health.report(None)
-        # A database that takes no writes has an error too, but its tokens are counted and its time is known.
+        # While the database takes no writes, the report has a `store_error`, but also the counts and a `store_time`.
         if health.store_error is not None and health.store_time is None:
             raise StorageError("the database failed during the census", retryable=True, reason=health.store_reason)
         due = tuple(count for count in counts if count.provider in self._refreshed)

@@ -25,7 +25,7 @@ class Clients:
         self._namers = {name: each for name, each in refreshers.items() if isinstance(each, ClientNamer)}
 
     def of(self, account: Account) -> bytes | None:
-        """Return the fingerprint of the client that is presented for an account; None if no client is named."""
+        """Return the fingerprint of the client that is presented for an account; None if no refresher names one."""
         return self._named(account.provider, account)
 
     def is_shared(self, provider: str) -> bool:
@@ -33,7 +33,7 @@ class Clients:
         return provider not in self._namers or self._named(provider, None) is not None
 
     def shared(self, provider: str) -> bytes | None:
-        """Return the fingerprint of the client of all accounts of a provider; None if no such client is named."""
+        """Return the fingerprint of the client that all accounts of a provider share; None if none is known."""
         return self._named(provider, None)
 
     def sign(self, drafts: Sequence[TokenDraft]) -> list[TokenDraft]:
@@ -60,7 +60,7 @@ class Clients:
             kind = type(client_id)
             if isinstance(client_id, Coroutine):
                 client_id.close()  # so that Python does not warn that it was never awaited
-        except Exception as error:  # a host's own refresher
+        except Exception as error:  # a host's own refresher may raise any exception
             kind = type(error)
         # Log the type only, because the text may hold a secret.
         _log.error("a refresher for %s could not name its client (%s)", provider, kind.__qualname__)

@@ -30,8 +30,9 @@ class _Group:
 class Examination:
     """Examines accounts one by one, and keeps counts and a few examples.
 
-    If a provider ends all grants of a user when one token is revoked, the examination also keeps the identifiers of
-    this provider's accounts, because the accounts of one user may be far apart in the list.
+    If a provider ends all grants of a user when one token is revoked, the examination also looks for accounts of the
+    same user. It keeps the identifiers of this provider's accounts, because many other accounts may be examined between
+    two accounts of one user.
 
     Args:
         facts: returns what is known about a provider.

@@ -35,8 +35,8 @@ class Held:
             until the store's time is known.
         journaled: whether the journal holds the entry, so that the answer's token may be handed out.
         genuine: whether the entry is known to be this vault's.
-        changed: whether this process has changed the account since it began to commit or to keep the answer; then only
-            the store knows the current token.
+        changed: whether this process has changed the account since it began to commit or to keep the answer; if so,
+            only the store knows the current token.
         refused: whether a resource rejected the answer's access token, so that this token is not handed out.
     """
 
@@ -86,7 +86,10 @@ class HeldAnswers:
         return list(self.waiting.values())
 
     def begin(self, held: Held) -> None:
-        """Begin to note changes of an answer's account during the first commit, before the answer counts as waiting."""
+        """Note changes of an answer's account from now on.
+
+        The answer counts as waiting only if its first commit fails.
+        """
         self._begun[held.account] = held
 
     def put(self, held: Held) -> None:
@@ -150,7 +153,7 @@ class HeldAnswers:
         return _WatchingSink(self, sink)
 
     def note_changes(self, events: Sequence[AuditEvent]) -> None:
-        """Note which answers' accounts these events change.
+        """Mark each answer as changed if one of these events changes its account.
 
         An event without an account concerns all accounts of its tenant; an event without a tenant, all accounts.
         """

@@ -23,7 +23,7 @@ class ApiHosts:
 
     Args:
         refreshers: the refreshers, by provider.
-        tasks: limits the time.
+        tasks: cancels a refresher that takes longer than ``seconds``.
         seconds: longest time for a refresher.
     """
 

@@ -32,7 +32,7 @@ _MOST_REFUSED = 10_000
 class Ticket(NamedTuple):
     """The moment at which a read or a write began.
 
-    It is a tuple, because each read makes a ticket, and another object takes twice the time to make.
+    It is a tuple, because each read makes a ticket, and an object that is no tuple takes twice the time to make.
     """
 
     changes: int
@@ -129,8 +129,8 @@ class RememberedRows:
     def confirm(self, row: RememberedRow, store_time: datetime, ticket: Ticket) -> None:
         """Remember that the store still holds a row, as `saw` would if it were called with the same row.
 
-        If the row was forgotten meanwhile, it stays forgotten. Whatever keeps `saw` from remembering a row has made
-        this process forget the row, too.
+        If the row was forgotten meanwhile, it stays forgotten. The row needs no other check for changes, because
+        a known change, a rejection or a write in doubt makes this process forget the row.
 
         Args:
             row: a result of `known`, from before the read.

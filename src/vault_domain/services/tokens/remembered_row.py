@@ -59,11 +59,11 @@ class RememberedRow:
         return self._left
 
     def time_at(self, age: float) -> datetime:
-        """Return the store's time at an age of this row in seconds."""
+        """Return the store's time when this row is ``age`` seconds old."""
         return self.store_time + timedelta(seconds=age)
 
     def is_fresh(self, age: float, policy: RefreshPolicy) -> bool:
-        """Return whether `freshness` is FRESH at an age in seconds.
+        """Return whether `freshness` is FRESH when this row is ``age`` seconds old.
 
         The result is computed from one number, because this method runs for each access token that memory hands out.
         """
@@ -76,5 +76,5 @@ class RememberedRow:
         return self.since + age >= self._use_due
 
     def defer_use(self, age: float, seconds: float) -> None:
-        """Note at this age that for some seconds no use is recorded."""
+        """Let `is_use_due` return False for ``seconds`` seconds from this age on."""
         self._use_due = self.since + age + seconds

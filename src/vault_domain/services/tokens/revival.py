@@ -1,4 +1,4 @@
-"""Makes accounts refreshable again after refreshes condemned their credentials."""
+"""Makes accounts with condemned credentials refreshable again."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +19,7 @@ _INTERVAL = timedelta(seconds=0.1)
 
 
 class RevivalService:
-    """Revives condemned credentials. The facade has validated the arguments.
+    """Revives condemned credentials. The facade has validated the arguments of `revive`.
 
     Args:
         revivals: the store's condemned credentials.

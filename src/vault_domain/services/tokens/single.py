@@ -37,7 +37,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _READS = 2
-"""Largest number of repeats of an overtaken read. Data keys are not destroyed so often that more repeats would help."""
+"""Largest number of repeats of a read that raises `OvertakenError`.
+
+Data keys are destroyed too rarely for more repeats to be needed.
+"""
 
 _ENDING_AT_ONCE = 100
 """Largest number of refresh tokens for which one transaction writes the event that they expire soon."""
@@ -130,7 +133,10 @@ class TokenService:
         return self._hand_out_at_once(*found)
 
     def _hand_out_at_once(self, row: RememberedRow, age: float) -> Token | None:
-        """Decrypt a remembered row of this age in seconds, and record the use; None: decryption must wait or fails."""
+        """Decrypt a remembered row, and record the use; return None if the decryption fails or would have to wait.
+
+        ``age`` is the age of the row in seconds.
+        """
         token = self._opener.open_remembered(row)
         if token is not None:
             self._reader.counts.cache += 1

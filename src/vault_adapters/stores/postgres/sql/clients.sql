@@ -30,8 +30,8 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the shared time of a client's token requests until the transaction ends. All processes compute from this time
--- when the client's next token request may be sent; next_turn explains it. If no shared time was stored, store the
+-- Lock the shared time of a client's token requests until the transaction ends. The shared time tells all processes
+-- when they may send the client's next token request; next_turn explains it. If no shared time was stored, store the
 -- present time.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
@@ -50,9 +50,9 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
 RETURNING opened_at IS NOT NULL, {{now}}
 
 -- name: count_client_successes
--- Count the access tokens that a client got after the given time, up to a limit; the query reads the partial index. An
--- empty client means that the refresher names no client. Then the query counts the tokens of all clients at the
--- provider. The same holds for count_client_rejections and take_back_rejections.
+-- Count the access tokens that a client got after the given time, up to a limit. The query reads the partial index
+-- token_refreshed. An empty client means that the refresher names no client. Then the query counts the tokens of all
+-- clients at the provider. The same holds for count_client_rejections and take_back_rejections.
 SELECT count(*) FROM (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
@@ -105,6 +105,6 @@ ORDER BY tenant_id, kind, identifier
 RETURNING tenant_id, occurred_at, provider, identifier, kind, generation, code
 
 -- name: append_client_event
--- Append an event about a client in the transaction of the change.
+-- Append an event about a client in the transaction of the change that it reports.
 INSERT INTO {{schema}}.audit_event (action, occurred_at, provider, code)
 VALUES (%(action)b::text, %(occurred_at)b::timestamptz, %(provider)b::text, %(reason)b::text)

@@ -82,7 +82,7 @@ LEFT JOIN stored s ON true
 WHERE (SELECT count(*) FROM told) >= 0  -- see store_tokens
 
 -- name: find_ids
--- Find the ids of the tokens under the given keys, with each key's number, from 1.
+-- Find the ids of the tokens under the given keys, each with the position of its key in the arrays, from 1.
 SELECT k.ord, t.id
 FROM unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)

@@ -41,7 +41,7 @@ LEFT JOIN LATERAL (
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 
 -- name: create_data_keys
--- Store active data keys for tenants that have none, in the order of the tenants. Each data key is stored with its wrap
+-- Store active data keys for tenants that have none, in the given order. Each data key is stored with its wrap
 -- under the active master key and no other wrap. FOR SHARE keeps this master key active until the commit. A master key
 -- that is active although the audit log says otherwise does not count. The statement returns the id of the active
 -- master key, or no row if none of the given wraps is under it.

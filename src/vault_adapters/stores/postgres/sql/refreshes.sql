@@ -170,8 +170,8 @@ ORDER BY kind
 FOR UPDATE
 
 -- name: find_commit
--- Find the attempt that was committed last. The query needs no lock, because every transaction that commits an attempt
--- has locked the account's tokens first.
+-- Find the attempt that was committed last. The query needs no lock, because each transaction that commits an attempt,
+-- this one included, locks the account's tokens first.
 SELECT committed_attempt_id FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
@@ -207,7 +207,8 @@ audited AS (
 SELECT {{now}}, EXISTS (SELECT 1 FROM settled WHERE failures > 0)
 
 -- name: note_rejection
--- Record when a refresh condemned a credential, and append the account's event. A host's own mark records no such time.
+-- Record the time at which a refresh condemned a credential, and append the event reauthorization_required. If a host
+-- itself marks a credential invalid, no time is recorded.
 WITH noted AS (
     UPDATE {{schema}}.token SET rejected_at = updated_at
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b

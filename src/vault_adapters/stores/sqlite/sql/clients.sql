@@ -37,9 +37,9 @@ ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
 DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :client AND reason = :reason
 
 -- name: count_client_successes
--- Count the access tokens that a client got after the given time, up to a limit; the query reads the partial index. An
--- empty client means that the refresher names no client. Then all tokens at the provider count, here and in the
--- statements below.
+-- Count the access tokens that a client got after the given time, up to a limit. The query reads the partial index
+-- token_vault_token_refreshed. An empty client means that the refresher names no client. Then the query counts the
+-- tokens of all clients at the provider. In that case, the statements below also apply to all clients at the provider.
 SELECT count(*) FROM (
     SELECT 1 FROM token_vault_token
     WHERE provider = :provider AND kind = 'access_token' AND last_refreshed_at IS NOT NULL

@@ -1,5 +1,6 @@
 -- name: find_condemned
--- Find credentials that refreshes have condemned, earliest first, after a position. The query reads the partial index.
+-- Find credentials that a refresh has condemned, earliest first, after a position. The query reads the index
+-- token_vault_token_rejected.
 SELECT rejected_at, tenant_id, kind, identifier, value_id, expires_at, generation, error_code FROM token_vault_token
 WHERE provider = :provider AND rejected_at BETWEEN :since AND :until AND status = 'invalid'
     AND (:tenant_id IS NULL OR tenant_id = :tenant_id)

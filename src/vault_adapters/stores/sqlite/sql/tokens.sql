@@ -60,7 +60,8 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
     AND value_id = :value_id
 
 -- name: find_ending
--- Find refresh tokens that expire soon and are not noted yet, earliest first; the query reads the partial index.
+-- Find refresh tokens that expire soon and for which no event of their coming expiry was appended yet, earliest first.
+-- The query reads the partial index.
 SELECT tenant_id, provider, identifier, generation FROM token_vault_token
 WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id
     AND expires_at > :now AND expires_at <= :now + :notice
@@ -130,8 +131,8 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
 -- name: count_health
 -- Count tokens by provider and health. The buffer and the notice are at most half of the lifetime, if the lifetime is
 -- known. If :step is above 1, a sample estimates the valid tokens: in each range of :step successive row numbers, one
--- row number is chosen at random, and its token counts :step times. Invalid tokens are then counted in their index.
--- Unknown tokens are so few that all are read.
+-- row number is chosen at random, and its token counts :step times. If there is a sample, invalid tokens
+-- are counted in their index. Unknown tokens are so few that all are read.
 WITH RECURSIVE places (number, place) AS (
     SELECT 0, 1 + abs(random() % :step) WHERE :step > 1
     UNION ALL
