@@ -69,8 +69,8 @@ async def grow(url: str, tokens: int, rounds: int, say: Callable[[str], None]) -
         everything, alone = await sizes(connection)
         held = max(accounts * TOKENS_OF_AN_ACCOUNT, 1)
         size = (
-            f"A token takes {everything / held:,.0f} bytes, with indexes and half of its account's row and audit event,"
-            f" because an account has two tokens; {alone / held:,.0f} of the bytes are in the token table."
+            f"A token takes {everything / held:,.0f} bytes with its indexes. This includes half of its account's row"
+            f" and audit event, because two tokens share them. {alone / held:,.0f} of the bytes are in the token table."
         )
         load_of_machine = (
             f"The machine's load was {max(loads, default=0):.1f} for each of its cores, this run included."

@@ -24,8 +24,8 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first response.
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
-      hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any
-      port if its entry names none.
+      hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http. It may
+      use any port if ``hosts`` or the profile names it without a port.
     - Only the request's origin gets the token: httpx removes the token's header when a redirect leads to another
       origin.
 

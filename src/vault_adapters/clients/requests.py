@@ -27,8 +27,8 @@ class VaultAuth(AuthBase):
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first response.
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
-      hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http, and any
-      port if ``hosts`` or the profile names it without a port.
+      hosts are those of ``hosts``, else those of the provider's profile. A loopback host may also use http. It may
+      use any port if ``hosts`` or the profile names it without a port.
     - The library `requests` removes the token's header when a redirect leads to another host.
 
     Args:

@@ -37,7 +37,8 @@ class ClientCredentialsRefresher(KeyRefresher):
         auth_method: ``client_secret_basic`` or ``client_secret_post``.
         scopes: the scopes to request; None requests the provider's default.
         extra: further form parameters, such as ``{"audience": "..."}``.
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

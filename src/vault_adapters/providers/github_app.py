@@ -68,7 +68,8 @@ class GitHubAppRefresher(KeyRefresher):
         app_id: the App's client id or App id; it becomes the ``iss`` of the JWT.
         signing_key: the App's private key, with the algorithm RS256.
         api_url: the URL of the API; for a GitHub Enterprise Server, ``https://HOST/api/v3``.
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

@@ -40,7 +40,8 @@ class GreenInvoiceRefresher(KeyRefresher):
 
     Args:
         token_url: the token endpoint; https, or http on loopback.
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

@@ -98,7 +98,8 @@ class JwtBearerRefresher(KeyRefresher):
         lifetime: lifetime of a JWT, an hour at most.
         extra: further form parameters.
         default_lifetime: the documented lifetime of access tokens, for answers without a lifetime (Salesforce).
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

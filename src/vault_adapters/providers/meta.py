@@ -49,7 +49,8 @@ class MetaTokenExchangeRefresher:
         client_secret: the Meta app's secret, text or `Secret`.
         token_url: the token endpoint; https, or http on loopback. To pin a version of the Graph API, use for example
             ``https://graph.facebook.com/v23.0/oauth/access_token``.
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
 
     Raises:
         InvalidInputError: an argument is not valid; the message does not repeat it.

@@ -94,8 +94,8 @@ class OAuth2Refresher:
         revocation_scope: a `RevocationScope` or its text: what the provider ends when one token is revoked. ``grant``
             (RFC 7009), or ``user_and_client``: all grants of the user for this client (Google).
         default_lifetime: the documented lifetime of access tokens, for answers that state none (Salesforce: 2 hours).
-            If the access token is a JWT, its ``exp`` is used instead. None: a token without a stated lifetime has no
-            expiry.
+            If the access token is a JWT, its ``exp`` is used instead. None: a token that states neither has
+            no expiry.
         idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
             grant when 80 % of this time has passed since the grant's last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). If True,

@@ -143,7 +143,8 @@ class ProfileKeyRefresher(KeyRefresher):
         scopes: the scopes to request.
         fixed: values of the profile's variables; all accounts share these values.
         finder: the host's callable that returns an account's values of the profile's variables; None: there is none.
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
     """
 
     profile: Profile = field(repr=lambda profile: repr(profile.name))
@@ -219,7 +220,8 @@ def refresher(
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
             override the account's extra members, and these override ``variables``.
-        client: an HTTP client, which is never closed; None: the vault's, or without a vault a new one for each call.
+        client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
+            vault, a new HTTP client for each call.
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
 
     Raises:

@@ -122,8 +122,8 @@ class VaultKeys:
 
         Args:
             tenant_id: the tenant whose values are re-encrypted; None: all tenants.
-            progress: called after each page with the number of finished values and the number of values to re-encrypt;
-                an exception that it raises ends the run, which can be started again.
+            progress: called after each page with the number of finished values and the number of all values to
+                re-encrypt; an exception that it raises ends the run, which can be started again.
             compromised: destroy all emptied data keys at the end of this run, because someone else may know them. A
                 waiting answer, which the database has not stored yet, is lost if it was sealed under one of these data
                 keys. Its account must then be connected again.

@@ -29,7 +29,7 @@ class Sought:
 
 @frozen
 class Noticed:
-    """An event that no mutation writes, such as a read, and how long ago it happened.
+    """An event that belongs to no mutation, such as a read, and how long ago it happened.
 
     Attributes:
         event: the event; its `occurred_at` is ignored.
@@ -52,19 +52,19 @@ class AuditLog(Protocol):
         The vault seals an event's cursor before it gives the event to a caller, because the cursor's numbers may reveal
         how many events other tenants have.
 
-        A page ends before the oldest transaction that may still add events. So a caller who follows the cursors misses
-        no event.
+        A page ends before the events of the oldest transaction that may still add events. So a caller who follows the
+        cursors misses no event.
         """
 
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
         """Return the latest events that `page` would return and that match ``sought``, in the same order."""
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
-        """Append events that no mutation writes; the change has the appended events, with their times.
+        """Append events that belong to no mutation; the change has the appended events, with their times.
 
         Args:
             noticed: the events.
-            apart: skip an event if an equal event occurred within this time before it. Events are equal if action,
+            apart: skip an event if an equal event occurred within this time before now. Events are equal if action,
                 token key, generation and code are equal. None: append all events. Any other value is allowed only if
                 all events are ``decryption_failed``.
         """

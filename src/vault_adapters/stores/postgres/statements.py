@@ -110,7 +110,7 @@ _CONFIRMED_MASTER_KEY = """(
         (SELECT e.code FROM {{schema}}.audit_event e
         WHERE e.tenant_id = '' AND e.action = 'master_key_activated'
         ORDER BY e.seq DESC LIMIT 1) AS activated) l)"""
-"""The state that the audit log confirms for the master key ``m``, by its own last event and by the last activation of
+"""The state that the audit log confirms for the master key ``m``, by the last event of ``m`` and the last activation of
 any master key; NULL if the log confirms none.
 
 These events are ordered by ``seq``, because each transaction that appends one holds the lock on the table of master

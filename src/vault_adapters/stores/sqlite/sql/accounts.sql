@@ -86,7 +86,8 @@ FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
 -- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold these
--- accounts. The query does not look for invalid credentials, because their accounts must be connected again.
+-- accounts. The query does not look for accounts with an invalid credential. Those accounts must be connected again,
+-- and list_doubtful_accounts finds them.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (
