@@ -81,7 +81,7 @@ async def open_vault(
     """
     refusal = misuse(config, refreshers, pool, clock, on_event)
     if refusal is not None:
-        del config, refreshers, pool, clock, on_event  # one of them may be a secret
+        del config, refreshers, pool, clock, on_event  # a traceback would show them, and one may be a secret
         raise refusal
     # Checked before the store is opened, so that a wrong configuration writes nothing.
     sources, config = _sources(config), _without_secrets(config)
@@ -117,7 +117,7 @@ async def open_vault_over(
     """
     refusal = misuse(config, refreshers, on_event=on_event)
     if refusal is not None:
-        del config, refreshers, on_event  # one of them may be a secret
+        del config, refreshers, on_event  # a traceback would show them, and one may be a secret
         raise refusal
     sources, config = _sources(config), _without_secrets(config)
     async with _run(store, sources, config, refreshers, http_client, on_event) as vault:

@@ -16,7 +16,10 @@ USERINFO = "https://www.googleapis.com/oauth2/v3/userinfo"
 
 @worker_process_shutdown.connect
 def close_vault(**_: object) -> None:
-    """Wait for refreshes that are under way; Celery ends the process without Python's exit functions."""
+    """Close the vault, because Celery ends the process without calling the exit function that would close it.
+
+    Closing waits for refreshes that are under way.
+    """
     django_project.vault.close()
 
 

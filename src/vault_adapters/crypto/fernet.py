@@ -12,7 +12,7 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _KEY_BYTES = 32
-# Largest length of a column's text: the base64 of version, time, IV, tag, value and a block of padding. Bytea in
+# Largest length of an encoded Fernet token: the base64 of version, time, IV, tag, value and a block of padding. Bytea in
 # hexadecimal takes twice as many characters, after ``\x``.
 _MOST_TEXT = 2 + 2 * 4 * (-(-(57 + MAX_SECRET_BYTES + 16) // 3))
 
@@ -40,7 +40,7 @@ class FernetReader:
         """Return a decrypted value, or None if it does not decrypt.
 
         Args:
-            encoded: the column's text, in canonical base64 or, as Postgres prints bytea, in hexadecimal after ``\\x``.
+            encoded: the encrypted value from the other system's table, in canonical base64 or, as Postgres prints bytea, in hexadecimal after ``\\x``.
         """
         token = _canonical(encoded)
         if token is None:
@@ -52,7 +52,7 @@ class FernetReader:
 
 
 def _canonical(encoded: str) -> bytes | None:
-    """Return the Fernet token of a column's text; return None if the text is too long or its base64 is not canonical.
+    """Return the Fernet token of an encoded value; None if the value is too long or its base64 is not canonical.
 
     Fernet itself accepts base64 that is not canonical, because it ignores characters that are not in the alphabet.
     """

@@ -16,7 +16,7 @@ class PipedLines:
 
     Args:
         descriptor: file descriptor of the pipe; it stays open.
-        most: largest number of bytes to buffer while waiting for a line's end.
+        most: when this number of bytes is buffered, do not wait any longer for a line's end.
     """
 
     def __init__(self, descriptor: int, most: int) -> None:
@@ -35,7 +35,10 @@ class PipedLines:
             self._take(await _read_in_a_thread(self._descriptor))
 
     def readline(self, most: int) -> bytes:
-        """Return a line with its end, or ``most`` bytes of the line; block until these bytes have arrived."""
+        """Return a line with its end, or ``most`` bytes of the line; block until these bytes have arrived.
+
+        At the end of the stream, return what is left.
+        """
         while (end := self._held.find(b"\n", 0, most)) < 0 and len(self._held) < most and not self._has_ended:
             self._take(os.read(self._descriptor, _PIECE))
         size = end + 1 or min(most, len(self._held))

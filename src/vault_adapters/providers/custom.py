@@ -40,7 +40,7 @@ class CustomRefresher(OAuth2Refresher):
 
     It sends the request of RFC 6749 section 6, keeps the deadlines, and distinguishes failures. If the provider could
     not be reached (name look-up, connection, TLS), the credential was not spent. If the exchange broke off or took too
-    long, the outcome is unknown. Outages and registered OAuth codes have the same meaning as in `OAuth2Refresher`.
+    long, the outcome is unknown. Outages and registered OAuth error codes have the same meaning as in `OAuth2Refresher`.
 
     Args:
         token_url, client_id, client_secret, and all other arguments: as for `OAuth2Refresher`.
@@ -49,7 +49,7 @@ class CustomRefresher(OAuth2Refresher):
             member ``error`` determines the error to raise; without this member, the outcome is unknown, because the
             refresh token may be spent. No text of the exception is shown or stored, because it may hold a token.
         read_error: takes the status and the JSON object of an answer (an empty mapping if there is none); returns the
-            error to raise, with a registered OAuth code as its ``reason``, or None to go on. It is called before
+            error to raise, with a registered OAuth error code as its ``reason``, or None to go on. It is called before
             `read_answer`, for each status 2xx, and each 4xx except 429. If it raises an error that is no `VaultError`,
             the outcome is unknown.
 

@@ -33,7 +33,7 @@ CONDEMNS_KEY = CONDEMNS_GRANT | {"invalid_client", "unauthorized_client"}
 
 
 def error_code(members: Mapping[str, Any] | None) -> str | None:
-    """Return the registered OAuth code for the ``error`` among an answer's members, or None."""
+    """Return the registered OAuth error code for the ``error`` among an answer's members, or None."""
     code = members.get("error") if members is not None else None
     if not isinstance(code, str):
         return None

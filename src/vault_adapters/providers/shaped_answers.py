@@ -28,7 +28,7 @@ _CODES = {
     "not_now": "temporarily_unavailable",
     "unknown": "server_error",
 }
-"""The registered OAuth code for each `ErrorRule.means`. Errors name this code, never a provider's own text."""
+"""The registered OAuth error code for each `ErrorRule.means`. Errors name this code, never a provider's own text."""
 
 _LONGEST_MESSAGE = 4096
 _LARGEST_NUMBER = 10**100

@@ -123,7 +123,7 @@ class SigningKey:
                 signature = await sign(content.encode())
             else:
                 signature = await asyncio.to_thread(sign, content.encode())
-            if inspect.isawaitable(signature):  # from a lambda, or from an object with an asynchronous ``__call__``
+            if inspect.isawaitable(signature):  # a lambda or an object's ``__call__`` may be asynchronous
                 signature = await signature
             if not isinstance(signature, bytes) or not signature:
                 raise InvalidInputError("the signer must return the signature as bytes")

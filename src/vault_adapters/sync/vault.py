@@ -76,8 +76,8 @@ class SyncVault(View[TokenVault]):
         An import of tokens takes rows from its caller in batches of up to 1000. If the next batch does not come for 30
         seconds while this method waits, the import ends with an error, with code ``vault_closed``.
 
-        The end of the process closes the vault too, unless the process ends without Python's exit functions, as by
-        `os._exit` or a signal. Celery's prefork processes end in this way: close the vault at Celery's signal
+        The end of the process closes the vault too, unless the process ends without calling Python's exit functions, as
+        by `os._exit` or a signal. Celery's prefork processes end in this way: close the vault at Celery's signal
         ``worker_process_shutdown``.
         """
         self._session.close()

@@ -16,7 +16,7 @@ async def read_form(request: Request) -> dict[str, str]:
     """Return the fields of an urlencoded form; the last one if several fields have the same name.
 
     Raises:
-        InvalidInputError: the body is too large, or it is not an urlencoded form.
+        InvalidInputError: the body is too large, has too many fields, or is not an urlencoded form.
     """
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/x-www-form-urlencoded":
         raise InvalidInputError("the form must be sent as application/x-www-form-urlencoded")

@@ -33,7 +33,7 @@ def _as_per(value: object) -> timedelta:
 @scrubbed_class
 @frozen
 class RequestLimit:
-    """A limit of token requests; all processes together stay below it.
+    """A limit of token requests; all processes together stay within it.
 
     Args:
         requests: the number of requests that the provider accepts within ``per``.

@@ -103,7 +103,7 @@ class KeyRotationRepository(Protocol):
         """Count the tokens, of all tenants or of one, under active data keys that are at least ``age`` old."""
 
     async def data_keys_to_rotate(self, age: timedelta, after: str, limit: int) -> list[DataKeyPosition]:
-        """Return active data keys at least ``age`` old, of the tenants after ``after``, sorted by tenant id."""
+        """Of the tenants after ``after``, return the active data keys at least ``age`` old, sorted by tenant id."""
 
     async def replace_active_data_key(
         self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
@@ -123,7 +123,7 @@ class KeyRotationRepository(Protocol):
         """
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
-        """Replace each value whose row still holds exactly ``before``; return the number of replaced values.
+        """Replace values by ``after``, each if the stored value is still exactly ``before``; return how many were replaced.
 
         Generation, times, status and audit log do not change. Rows are locked in the order given, so the caller sorts
         them by token key.

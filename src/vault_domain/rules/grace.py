@@ -40,8 +40,8 @@ def may_repeat(rotation: Rotation, since_first: timedelta, timing: RefreshTiming
 def listening_time(rotation: Rotation, since_first: timedelta, timing: RefreshTiming) -> timedelta:
     """Return how long an exchange with the provider may last before its connection is closed.
 
-    With a grace period, the exchange ends early enough for one repetition, unless it would then last less than the
-    callers' deadline. The repetition begins after the connection is closed, so that there is never more than one open
+    With a grace period, the exchange ends early enough for one repetition, but only if the exchange itself can last for
+    at least the callers' deadline. The repetition begins after the connection is closed, so that there is never more than one open
     request for a credential.
     """
     if rotation.kind is RotationKind.GRACE:

@@ -81,6 +81,7 @@ def longest_wait(kind: TokenKind, provider: str, policy: RefreshPolicy) -> timed
     The returned time is the `due_in` of a write. An access token makes its account due after the idle limit. If the
     provider has an idle lifetime, storing a refresh token makes its account due at once. A write does not read whether
     the account has an access token, so it cannot compute the due time. The next sweep computes it by `sweep_time`.
+    If both tokens are stored in one transaction, the access token decides.
     """
     limit = idle_limit(provider, policy)
     if limit is None or kind not in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):

@@ -81,7 +81,7 @@ STORE = Case(
     "The bare driver upserts the same row, sealed beforehand, into a copy of the table with the same indexes. Its "
     "statement is prepared and binary, in autocommit mode. The vault also encrypts the value and, in the same "
     "transaction, locks the data key, checks that it is active, appends an audit event, and sets the time at which the "
-    "account is due. The second bare statement locks and checks the data key and appends the event, too. All replace "
+    "account is due. The bare upsert that checks the data key also locks it. All statements replace "
     "existing rows. With 64 callers, *per store* is the time from the first call to the last answer, divided by the "
     "number of stores.",
     _run,

@@ -142,7 +142,7 @@ class PostgresAuditLog:
         return {"horizon": xid}
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
-        """Append events that no mutation writes; return the events that were appended."""
+        """Append events that belong to no mutation; return the events that were appended."""
         parameters: dict[str, Any] = {
             "tenant_ids": [each.event.tenant_id or "" for each in noticed],
             "actions": [each.event.action.value for each in noticed],

@@ -197,7 +197,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete this master key's wrap of each data key in ``kept``, if the kept wrap is stored unchanged."""
+        """Delete the wraps under ``master_key_id`` of those data keys whose wrap in ``kept`` is stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters, pace=Pace.BULK)
         return int(deleted)

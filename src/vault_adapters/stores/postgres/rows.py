@@ -190,7 +190,7 @@ def time_of(rows: Sequence[Row]) -> datetime:
 
 
 def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | None) -> AccountRecord:
-    """Return an account of a list from the rows of its tokens.
+    """Return one account for a list of accounts, from the rows of this account's tokens.
 
     Raises:
         Exception: a row is damaged or belongs to another tenant or provider.

@@ -94,7 +94,7 @@ async def open_postgres_store(
             ``migrate`` is False, and a function that the vault needs on Citus is missing.
         StorageError: the server cannot be reached.
     """
-    url = as_secret(url)  # tracebacks must not hold the text
+    url = as_secret(url)  # tracebacks must not hold the URL as plain text
     if pool is None:
         connections = await open_connections(url, size=pool_size, prepare=prepare, timeout=timeout)
     else:

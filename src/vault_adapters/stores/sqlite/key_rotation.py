@@ -105,7 +105,7 @@ class SqliteKeyRotation:
         return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
-        """Replace each value whose row still holds exactly ``before``."""
+        """For each of ``rows``: if the stored value is still exactly ``before``, replace it with ``after``."""
         data_keys = {(row.key.tenant_id, row.after.data_key_id.hex().upper()) for row in rows}
         guard = {"data_keys": json.dumps(sorted(data_keys))}
         parameters = [

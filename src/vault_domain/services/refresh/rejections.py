@@ -108,6 +108,7 @@ class RejectionService:
 
         Raises:
             ReauthorizationRequiredError: the stored token is invalid or has expired.
+            TokenNotFoundError: no token is stored any more.
         """
         if info.key.kind is TokenKind.ACCESS_TOKEN:
             return await self._refreshing.ensure(info.key.account, None, actor=actor, fresh=True)

@@ -54,7 +54,7 @@ ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes; return them. With `apart`, skip an event if an equal event occurred in the
+-- Append events that belong to no mutation; return them. With `apart`, skip an event if an equal event occurred in the
 -- last `apart` microseconds. Callers give `apart` only if all events are failed decryptions. The search for equal
 -- events uses the partial index of failed decryptions.
 INSERT INTO {{schema}}.audit_event (

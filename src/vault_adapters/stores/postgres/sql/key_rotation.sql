@@ -19,8 +19,8 @@ JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: count_resurrected_data_keys
--- Count the data keys whose state comes before the state that the audit log confirms, in the order active,
--- decrypt_only, destroyed.
+-- Count the resurrected data keys. States have the order active, decrypt_only, destroyed. A data key is resurrected if
+-- the audit log confirms a later state than the stored one.
 SELECT count(*) FROM (
     SELECT d.state, {{confirmed_data_key}} AS confirmed
     FROM {{schema}}.data_key d
@@ -42,7 +42,7 @@ WHERE d.state = 'active' AND d.created_at <= {{now}} - %(age)b::bigint::float8 *
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: find_data_keys_to_rotate
--- Find the active data keys that have at least the given age, of the tenants after a given tenant.
+-- Of the tenants after a given tenant, find the active data keys that have at least the given age.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'

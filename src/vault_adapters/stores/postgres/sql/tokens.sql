@@ -347,7 +347,7 @@ ORDER BY kind, identifier
 
 -- name: find_expiring_tokens
 -- Find access tokens with status valid that expire within a given time or have expired, earliest first, after a
--- position. The query reads the partial index.
+-- position. The query reads the index token_expiring.
 SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -391,7 +391,7 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
 -- name: count_health
 -- Count tokens by provider and health. The buffer and the notice are at most half of the lifetime; least() ignores a
 -- lifetime that is NULL. If the percentage is less than 100, a sample of the table's blocks estimates the valid tokens.
--- Invalid tokens are then counted in their index. Unknown tokens are so few that all are read.
+-- If there is a sample, invalid tokens are counted in their index. Unknown tokens are so few that all are read.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'

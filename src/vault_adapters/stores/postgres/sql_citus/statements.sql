@@ -7,7 +7,7 @@
 SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT %(limit)b::bigint
 
 -- name: append_audit_events
--- Append events that no mutation writes; return them. The events come from parameters and not from a table. So Citus
+-- Append events that belong to no mutation; return them. The events come from parameters and not from a table. So Citus
 -- computes each event's place in the audit log (xid, seq) on the node that runs this statement, and not on the tenants'
 -- nodes.
 INSERT INTO {{schema}}.audit_event (

@@ -84,7 +84,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
     AND (due_at IS NULL OR due_at > :now)
 
 -- name: release_account
--- End the attempt's own lease; failures and unknown outcome stay.
+-- End the attempt's own lease, and make the account due now; failures and unknown outcome stay.
 UPDATE token_vault_account SET lease_until = NULL, due_at = :now
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier AND attempt_id = :attempt_id
 

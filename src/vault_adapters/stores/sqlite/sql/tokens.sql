@@ -61,7 +61,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
 
 -- name: find_ending
 -- Find refresh tokens that expire soon and for which no event of their coming expiry was appended yet, earliest first.
--- The query reads the partial index.
+-- The query reads the index token_vault_token_ending.
 SELECT tenant_id, provider, identifier, generation FROM token_vault_token
 WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id
     AND expires_at > :now AND expires_at <= :now + :notice
@@ -98,7 +98,7 @@ DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provi
 
 -- name: find_expiring_tokens
 -- Find access tokens with status valid that expire no later than a given time, earliest first, after a position. The
--- query reads the partial index.
+-- query reads the index token_vault_token_expiring.
 SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
