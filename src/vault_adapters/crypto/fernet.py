@@ -12,8 +12,8 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import MAX_SECRET_BYTES, Secret
 
 _KEY_BYTES = 32
-# Largest length of an encoded Fernet token: the base64 of version, time, IV, tag, value and a block of padding. Bytea in
-# hexadecimal takes twice as many characters, after ``\x``.
+# Largest length of an encoded Fernet token: the base64 of version, time, IV, tag, value and a block of padding. Bytea
+# in hexadecimal takes twice as many characters, after ``\x``.
 _MOST_TEXT = 2 + 2 * 4 * (-(-(57 + MAX_SECRET_BYTES + 16) // 3))
 
 
@@ -40,7 +40,8 @@ class FernetReader:
         """Return a decrypted value, or None if it does not decrypt.
 
         Args:
-            encoded: the encrypted value from the other system's table, in canonical base64 or, as Postgres prints bytea, in hexadecimal after ``\\x``.
+            encoded: the encrypted value from the other system's table, in canonical base64 or, as Postgres prints
+                bytea, in hexadecimal after ``\\x``.
         """
         token = _canonical(encoded)
         if token is None:

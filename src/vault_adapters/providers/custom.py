@@ -40,7 +40,8 @@ class CustomRefresher(OAuth2Refresher):
 
     It sends the request of RFC 6749 section 6, keeps the deadlines, and distinguishes failures. If the provider could
     not be reached (name look-up, connection, TLS), the credential was not spent. If the exchange broke off or took too
-    long, the outcome is unknown. Outages and registered OAuth error codes have the same meaning as in `OAuth2Refresher`.
+    long, the outcome is unknown. Outages and registered OAuth error codes have the same meaning as in
+    `OAuth2Refresher`.
 
     Args:
         token_url, client_id, client_secret, and all other arguments: as for `OAuth2Refresher`.

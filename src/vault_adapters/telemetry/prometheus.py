@@ -17,7 +17,8 @@ def prometheus_metrics(vault: TokenVault) -> Iterator[Callable[[], bytes]]:
     """Instrument a vault; yield a function that returns the metrics of this process, as text encoded in UTF-8.
 
     The function blocks, so call it on another thread. Make one call at a time, because the exporter mixes up the
-    metrics of calls that run at the same time. The first call starts a census; later calls return the numbers of the latest census.
+    metrics of calls that run at the same time. The first call starts a census; later calls return the numbers of the
+    latest census.
 
     Raises:
         ConfigurationError: the extra ``metrics`` is not installed, or no event loop runs in this thread.

@@ -107,9 +107,9 @@ class TokenSet:
             ``refresh_token_expires_at``, the expiry is the time of storing plus this lifetime.
         refresh_token_problem: error code that says why the answer's refresh token cannot be stored, such as
             ``refresh_token_too_long``; None if there is no such problem.
-        extra: the extra members to keep with the access token, a text for each name. A name has up to 255
-            characters; all members together have up to 16 KiB of JSON. They are sealed like the token. `store_token_set` replaces all stored members; a refresh
-            replaces only the members that its answer has.
+        extra: the extra members to keep with the access token, a text for each name. A name has up to 255 characters;
+            all members together have up to 16 KiB of JSON. They are sealed like the token. `store_token_set` replaces
+            all stored members; a refresh replaces only the members that its answer has.
 
     Raises:
         InvalidInputError: a field breaks its rule; the message repeats no value.

@@ -123,7 +123,7 @@ class KeyRotationRepository(Protocol):
         """
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
-        """Replace values by ``after``, each if the stored value is still exactly ``before``; return how many were replaced.
+        """Replace each value by ``after`` if exactly ``before`` is still stored; return the number of replaced values.
 
         Generation, times, status and audit log do not change. Rows are locked in the order given, so the caller sorts
         them by token key.

@@ -75,7 +75,7 @@ class ErrorRule:
 
 @frozen(field_transformer=checking)
 class ErrorMap:
-    """Which errors a provider sends. The first rule that fits decides; if none fits, the registered OAuth error code decides.
+    """Which errors a provider sends. The first rule that fits decides; if none fits, the OAuth error code decides.
 
     Attributes:
         code: the member of the answer that holds the error's code.

@@ -202,8 +202,8 @@ def briefly(sql: str) -> str:
     """Return the statement `store_tokens` with a tenth of a second as its longest wait for the lock of one row.
 
     The statement sets this limit before it locks its first row. When it has locked its last row, it restores the
-    session's limit: transactions with notifications commit one after the other, so the commit may have to wait longer for its
-    turn. Both settings end with the statement's transaction.
+    session's limit: transactions with notifications commit one after the other, so the commit may have to wait longer
+    for its turn. Both settings end with the statement's transaction.
     """
     sql = sql.replace("FROM unnest(", f"FROM {_HASTY} unnest(")
     sql = sql.replace(f"),\n{_TOLD}", f"\n    {_LOCKED}\n{_TOLD}")

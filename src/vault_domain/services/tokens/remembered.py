@@ -250,7 +250,8 @@ class RememberedRows:
         """
         if not self._cache_seconds:
             return None
-        is_told = self._watch is not None and self._watch.is_current()  # before the row is read, because this call may report changes
+        # Ask the watch before the row is read, because the watch may report changes in this call.
+        is_told = self._watch is not None and self._watch.is_current()
         row = self._rows.get(place)
         if row is None or row.epoch != self._epoch:
             return None
