@@ -12,7 +12,7 @@ from vault_domain.entities.errors import ConfigurationError, StorageError, Vault
 K = TypeVar("K")
 V = TypeVar("V")
 
-_UNDIVIDED = 16
+_UNDIVIDED = 8
 """Largest number of reads that always go in one batch, because each batch has a cost of its own."""
 
 _Waiter = tuple[K, asyncio.Future[V]]

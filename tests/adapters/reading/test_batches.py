@@ -73,8 +73,8 @@ async def test_callers_of_one_half_get_their_answers_while_the_database_works_on
 
 
 async def test_few_reads_go_as_one_batch(database):
-    tasks = await reads_of(batcher(database), 16)
-    assert database.sizes == [16]
+    tasks = await reads_of(batcher(database), 8)
+    assert database.sizes == [8]
     await end(database, tasks)
 
 
