@@ -15,6 +15,9 @@ from vault_domain.entities.errors import ConfigurationError, StorageError, Vault
 K = TypeVar("K")
 V = TypeVar("V")
 
+_UNDIVIDED = 8
+"""Largest number of reads that always go in one batch, because each batch has a cost of its own."""
+
 _Waiter = tuple[K, asyncio.Future[V]]
 
 
@@ -78,7 +81,7 @@ class ReadBatcher(Generic[K, V]):
         async with self._session() as read:
             self._is_starting = False
             while self._waiting:
-                batch, self._waiting = self._waiting[: self._most_keys], self._waiting[self._most_keys :]
+                batch = self._next_batch()
                 self._start()
                 await _answer(read, batch)
                 # Let callers that got their answers ask again now. Start no task meanwhile, because this task serves
@@ -86,6 +89,19 @@ class ReadBatcher(Generic[K, V]):
                 self._is_starting = True
                 await asyncio.sleep(0)
                 self._is_starting = False
+
+    def _next_batch(self) -> list[_Waiter[K, V]]:
+        """Take the reads of the next batch from the waiting ones.
+
+        If no other batch is running, take only half of many reads. The other half becomes a second batch, so that the
+        database works on one batch while this process hands out the results of the other.
+        """
+        size = len(self._waiting)
+        if size > _UNDIVIDED and self._most_batches > 1 and self._batches.under_way == 1:
+            size = (size + 1) // 2
+        size = min(size, self._most_keys)
+        batch, self._waiting = self._waiting[:size], self._waiting[size:]
+        return batch
 
 
 async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:

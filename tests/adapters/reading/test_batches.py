@@ -1,0 +1,113 @@
+"""Reads that begin at the same moment share a query; many of them share two, so that nobody waits for both."""
+
+import asyncio
+from contextlib import nullcontext
+
+import pytest
+
+from vault_adapters.stores.batching import ReadBatcher
+
+
+class Database:
+    """Answers a batch only when a test says so, and knows the batches that wait for an answer."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def read(self, keys):
+        answer = asyncio.get_running_loop().create_future()
+        self.asked.append((list(keys), answer))
+        await answer
+        return [f"value of {key}" for key in keys]
+
+    @property
+    def sizes(self):
+        return [len(keys) for keys, answer in self.asked if not answer.done()]
+
+    def answer(self, at):
+        waiting = [answer for _, answer in self.asked if not answer.done()]
+        waiting[at].set_result(None)
+
+
+async def settle():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def database():
+    return Database()
+
+
+def batcher(database, **limits):
+    return ReadBatcher(lambda: nullcontext(database.read), **{"most_batches": 4} | limits)
+
+
+async def reads_of(reads, count, *, first=0):
+    tasks = [asyncio.create_task(reads.get(key)) for key in range(first, first + count)]
+    await settle()
+    return tasks
+
+
+async def end(database, *groups):
+    while database.sizes:
+        database.answer(0)
+        await settle()
+    for tasks in groups:
+        await asyncio.gather(*tasks)
+
+
+async def test_many_reads_go_as_two_batches_at_the_same_time(database):
+    tasks = await reads_of(batcher(database), 64)
+    assert database.sizes == [32, 32]
+    await end(database, tasks)
+
+
+async def test_callers_of_one_half_get_their_answers_while_the_database_works_on_the_other(database):
+    tasks = await reads_of(batcher(database), 64)
+    database.answer(0)
+    await settle()
+    assert [task.done() for task in tasks] == [True] * 32 + [False] * 32
+    assert tasks[3].result() == "value of 3"
+    await end(database, tasks)
+
+
+async def test_few_reads_go_as_one_batch(database):
+    tasks = await reads_of(batcher(database), 8)
+    assert database.sizes == [8]
+    await end(database, tasks)
+
+
+async def test_reads_are_not_divided_further_while_a_batch_is_running(database):
+    reads = batcher(database)
+    first = await reads_of(reads, 64)
+    second = await reads_of(reads, 64, first=64)
+    assert database.sizes == [32, 32, 64]
+    await end(database, first, second)
+
+
+async def test_the_callers_of_one_half_stay_together_when_they_ask_again(database):
+    reads = batcher(database)
+
+    async def caller(key):
+        await reads.get(key)
+        await reads.get(key)
+
+    tasks = [asyncio.create_task(caller(key)) for key in range(64)]
+    await settle()
+    database.answer(0)
+    await settle()
+    assert database.sizes == [32, 32]
+    await end(database, tasks)
+
+
+async def test_reads_are_not_divided_if_only_one_batch_may_run(database):
+    tasks = await reads_of(batcher(database, most_batches=1), 64)
+    assert database.sizes == [64]
+    await end(database, tasks)
+
+
+async def test_a_batch_is_never_larger_than_allowed(database):
+    tasks = await reads_of(batcher(database, most_keys=20), 64)
+    assert database.sizes == [20, 20, 20, 4]
+    await end(database, tasks)
