@@ -60,9 +60,10 @@ class Transaction:
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Run ``holds``, the statements that must run before another one; return the other statement's parameters.
+        """Prepare a statement on distributed tables: run the statements ``holds``, which must run before it.
 
-        If the parameter ``now`` is None, it becomes the transaction's time. See `PostgresDatabase.distribute`.
+        Return the statement's parameters. If the parameter ``now`` is None, it becomes the transaction's time. See
+        `PostgresDatabase.distribute`.
         """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}

@@ -3,10 +3,10 @@
 A notification names no account, because every role of the database may listen. It names a *mark*: the first 24 bits of
 a digest of tenant, provider and identifier. Its text is a list of items, separated by commas:
 
-- ``k``, the mark of a row, and the first eight hexadecimal digits of the id of the value that is stored now. If these
-  digits are missing, the row was deleted, or its value became invalid or suspect.
-- ``t`` and the mark of a tenant, all of whose rows may have changed.
-- ``p`` and random digits: a probe, with which a listener finds out whether notifications reach it.
+- ``k``, then the mark of a row, then the first eight hexadecimal digits of the id of the value that is stored now. If
+  these digits are missing, the row was deleted, or its value became invalid or suspect.
+- ``t``, then the mark of a tenant; all of its rows may have changed.
+- ``p``, then random digits: a probe, with which a listener finds out whether notifications reach it.
 
 A writer notifies only while somebody listens, because the server commits transactions with notifications one at a time.
 Each listener holds an advisory lock that it shares with other listeners, and a writer checks whether this lock is free.
