@@ -11,7 +11,7 @@ nox.options.error_on_external_run = True
 nox.options.reuse_venv = "yes"
 
 LOCK = "requirements/ci.txt"
-# Hatchling asks for it when it builds an editable install, and names it nowhere else.
+# Hatchling asks for this package while it builds an editable install, and names the package nowhere else.
 EDITABLE_BUILDS = "editables~=0.3"
 
 SCRIPT_OF_THE_WHEEL = """
@@ -91,7 +91,7 @@ def sbom(session):
 def lock(session):
     """Renew the lock of the environments that CI builds: everything pinned, with hashes.
 
-    Give `--upgrade` behind `--` for newer releases; without it only what pyproject.toml demands is changed.
+    Give `-- --upgrade` for newer releases. Without this option, the lock changes only as far as pyproject.toml demands.
     """
     session.install("attrs", "uv")
     with tempfile.NamedTemporaryFile("w", suffix=".in") as build:
@@ -128,21 +128,24 @@ def soak(session):
 
 @nox.session
 def fuzz(session):
-    """Run the fuzz targets with random inputs, by default for five minutes; `-- --seconds 3600 dumps` chooses."""
+    """Run the fuzz targets with random inputs for five minutes; `-- --seconds 3600 dumps` runs `dumps` for an hour."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.fuzz", *session.posargs)
 
 
 @nox.session
 def mutants(session):
-    """Plant known bugs one at a time; the tests named for a bug must fail."""
+    """Plant known bugs one at a time; the tests named beside a bug must fail."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
 @nox.session
 def simulate(session):
-    """Simulate vaults and providers with a fixed seed, then with new ones; `-- --seeds 1000 --kind strict` chooses."""
+    """Simulate vaults and providers with a fixed seed, then with new seeds.
+
+    Options replace both runs; `-- --seeds 1000 --kind strict` simulates 1000 seeds of the kind `strict`.
+    """
     session.install("-e", ".[test]")
     if session.posargs:
         session.run("python", "-m", "tests.simulation", *session.posargs)

@@ -13,16 +13,17 @@ _ENOUGH_BYTES = 2 << 30
 _MANY_MODULES = 100
 _passed_over = {"path": None, "modules": 0}
 
-# Images of containers often set this. Each interpreter that a test starts would compile the source again.
+# Images of containers often set this variable. With it, each interpreter that a test starts would compile the source
+# again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config):
-    """Give each worker of `-n` neighbouring tests, so that a module's or a session's fixture is seldom made twice.
+    """With `-n`, let each worker run neighbouring tests, so that a fixture of a module or session is seldom made twice.
 
-    A worker that has run out of tests takes over half of another worker's remaining tests.
+    A worker that has run out of tests takes half of another worker's remaining tests.
     """
     if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
         config.option.dist = "worksteal"
@@ -60,9 +61,9 @@ def pytest_runtest_setup(item):
 def _pass_over_what_stays():
     """Collect the garbage, and let later collections pass over everything else.
 
-    Four hundred thousand objects that the collection of the tests has left stay to the end, and later the objects of
-    each imported library. Each full collection visited all of them, which took more than half of the processor time of
-    the tests.
+    The collection of the tests leaves four hundred thousand objects, which stay to the end. So do the objects of each
+    library that is imported later. Each full garbage collection visited all these objects, which took more than half of
+    the processor time of the tests.
     """
     gc.collect()
     gc.freeze()

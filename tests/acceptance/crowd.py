@@ -24,7 +24,7 @@ def describe(server):
 async def vault_of(
     store, server=None, *, grace=0.0, refresh_deadline=10.0, quiescence=60.0, journal_dir=None, hold=1.0, **seconds
 ):
-    """Open a vault over a store, as a process of a service would; `seconds` are those of `refresh_times`."""
+    """Open a vault over a store, as a process of a service would; `seconds` are passed to `refresh_times`."""
     config = VaultConfig(
         encryption_secret=SECRET,
         scrypt_log2_n=14,

@@ -27,7 +27,7 @@ class Setup:
         synchronous: whether commits wait for the standby.
         hold: `VaultConfig.hold_answers` in seconds.
         dies: whether the processes die together with the primary.
-        journaled: whether processes that died are started again, on the journals that they left.
+        journaled: whether the processes that replace dead ones use the journals that the dead ones left.
     """
 
     synchronous: bool
@@ -131,7 +131,8 @@ def disaster(setup, pair, provider, group, choose):
     """Kill the primary at a random moment and promote its standby.
 
     Returns:
-        The number of refreshes before, and of those while the standby got nothing; and the time of the kill.
+        Two counts, and the time of the kill. The first count is of all refreshes before the kill. The second is of the
+        refreshes that came while the standby got nothing.
     """
     time.sleep(choose.uniform(0, 0.3))
     reached = answered(provider)
@@ -139,7 +140,8 @@ def disaster(setup, pair, provider, group, choose):
         pair.cut_replication()
         time.sleep(choose.uniform(0.05, 0.2))
     if setup.dies:
-        # Nobody can save an answer that is on its way to a process that dies. So none is.
+        # Nobody can save an answer that is on its way to a process that dies. So the provider gives no tokens just
+        # before the kill.
         provider.weather("unavailable")
         time.sleep(0.5)
     total, failed_at = answered(provider), time.time()

@@ -67,7 +67,10 @@ def values(operator, **variables):
 
 
 def happened(operator, *arguments):
-    """Return the audit events without their cursors, which name the server's timeline."""
+    """Return the audit events without their cursors.
+
+    A cursor names the timeline of the server until Citus distributes the tables, and no timeline afterwards.
+    """
     return [{**event, "cursor": None} for event in operator.json("audit", *arguments)]
 
 

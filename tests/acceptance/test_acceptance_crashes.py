@@ -23,7 +23,10 @@ from vault_adapters import ConnectionState, ReauthorizationRequiredError, Refres
 LATENCY = 0.1
 SHORT = {"commit_budget": 1, "slack": 1}
 LEASE = 2.5
-"""Seconds: a short lease, with a deadline of half a second, because the tests wait until such leases have ended."""
+"""Seconds of a lease, if the refresh deadline is half a second and the other times are `SHORT`.
+
+These times are short, because the tests wait until such leases have ended.
+"""
 
 
 async def kill_the_holder(store, *, kills, accounts, seed, grace, options):
@@ -108,7 +111,7 @@ async def test_killed_holders_at_a_strict_provider_in_full(store):
 
 
 async def test_a_holder_that_was_stopped_for_three_leases_stores_the_answer(store):
-    """Meanwhile no other process presents the refresh token; its caller may have been answered without a token."""
+    """Meanwhile no other process presents the refresh token. The holder may have given its caller no token."""
     options = {"refresh_deadline": 0.5, "quiescence": 60, **SHORT}
     with start_oauth_server(latency_seconds=0.3) as server:
         async with vault_of(store) as vault:

@@ -8,7 +8,7 @@ ROUNDS = 10
 
 
 def setup_of(*, synchronous, hold):
-    # A synchronous standby needs nothing held: it has every commit that a process has seen.
+    # With a synchronous standby, nothing is held, because the standby has every commit that a process has seen.
     return Setup(synchronous=synchronous, hold=0 if synchronous else hold)
 
 

@@ -1,4 +1,4 @@
-"""The disk of the database is really full: the cause is named, nothing is half-written, and room is enough to go on."""
+"""The database's disk is really full: the cause is named, nothing is half-written, and free space ends the fault."""
 
 import contextlib
 import sqlite3

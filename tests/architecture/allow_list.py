@@ -16,7 +16,8 @@ class AllowListContract(Contract):
 
     Configuration options:
 
-        - allowed: lines of ``package: names``; for a module, the most specific package that holds it counts.
+        - allowed: lines of ``package: names``. The names are the third-party packages that ``package`` may import. Only
+          one line counts for a module: the line of the most specific package that holds the module.
     """
 
     allowed = fields.ListField(subfield=fields.StringField())

@@ -1,4 +1,4 @@
-"""Reads which part of the adapters implements which port, by the methods, because no adapter inherits from a port."""
+"""Finds which part of the adapters implements which port; compares methods, because no adapter inherits from a port."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.architecture.imports import part_of
 from tests.architecture.tree import SOURCE, python_files
 
 Shape = dict[str, tuple[str, ...]]
-"""The members of a class by name: a method with its type and parameters, any other member with an empty tuple."""
+"""The members of a class by name: a method with its node type and parameters, any other member with an empty tuple."""
 
 
 @frozen(eq=False)
@@ -50,7 +50,7 @@ def _classes(source: Path, folder: str) -> Iterator[tuple[str, _Class]]:
 
 @cache
 def _classes_in(text: str) -> tuple[_Class, ...]:
-    """Return the classes in a module's text; kept, because the tests read many copies in which one module differs."""
+    """Return the classes in a module's text; they are cached, because tests read many copies that are nearly equal."""
     nodes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
     return tuple(_Class(node.name, tuple(map(_base, node.bases)), _members(node)) for node in nodes)
 

@@ -23,7 +23,8 @@ class Imports:
     """Parts, such as ``vault_domain.rules``, and which imports which.
 
     Attributes:
-        parts: every room, folder and module that lies in a package.
+        parts: every room of the domain (see docs/explanation/architecture.md), and every other folder and module in a
+            package.
         arrows: pairs of a part and another part that it imports.
     """
 
@@ -81,7 +82,7 @@ def _public_names(init: Path) -> dict[str, str]:
 
 @cache
 def _imported_in(text: str) -> tuple[tuple[str, str], ...]:
-    """Return what a module's text imports of ours, as pairs of a module and a name in it; the name may be empty.
+    """Return what a module imports from `PACKAGES`, as pairs of a module and a name in it; the name may be empty.
 
     The result is kept, because the tests read many copies of the source in which one module differs.
     """

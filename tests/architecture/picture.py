@@ -61,7 +61,7 @@ _ROOM_X, _ROOM_END = 78, 400
 _FOLDER_X, _FOLDER_END = 566, 822
 _LANE = 22
 _LISTED_LETTERS, _LISTED_STEP = 41, 16
-"""Letters of a line of names, and the distance of two such lines."""
+"""The most letters in a line of names, and the distance between two such lines."""
 
 _MORE_ABOVE = {"composition": 8, "stores.postgres": 76, "crypto": 10, "importing": 22, "configuration": 78}
 _HEIGHTS = {"composition": 66}
@@ -94,8 +94,8 @@ def draw(imports: Imports, implementations: Mapping[str, frozenset[str]], conten
         contents: by room, its modules and folders.
 
     Raises:
-        ValueError: a part has no place in the picture, a place has no part, no folder of `BESIDE_PORTS` implements one
-            of the ports, or a room's modules do not fit into its box.
+        ValueError: a part has no place in the picture, a place has no part, a port has no folder of `BESIDE_PORTS` that
+            implements it, or a room's modules do not fit into its box.
     """
     _check(imports, implementations)
     inner, outer = _split(imports)
@@ -220,7 +220,7 @@ def _among_folders(outer: set[tuple[str, str]]) -> list[str]:
         wanted = [other for other in targets if (one, other) in outer]
         for number, other in enumerate(reversed(wanted)):
             start = (_FOLDER_END, _Y[one] + 6 + number * 30 / max(len(wanted) - 1, 1))
-            # A taller box has many arrows; those that end there end below those that leave.
+            # A taller box has many arrows, so the incoming arrows end below the outgoing ones.
             arrival = _Y[other] + (_BOX / 2 if other not in _HEIGHTS else _height(other) - 12)
             shapes.append(arrow(start, lanes[other], (_FOLDER_END, arrival), "adapters"))
     return shapes

@@ -1,4 +1,4 @@
-"""The picture of the architecture shows the source as it is, and a test fails when the source changes what it shows."""
+"""The picture of the architecture shows the source as it is; a test fails if a change of the source would alter it."""
 
 import re
 import shutil

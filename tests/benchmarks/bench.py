@@ -96,7 +96,7 @@ class Case:
         title: the heading of its table.
         method: how it is measured, in sentences for the page.
         run: measures it and notes the findings.
-        needs_peers: whether it needs the optional dependencies ``bench`` (the vault's peers).
+        needs_peers: whether it needs the libraries that it compares with the vault (optional dependencies ``bench``).
     """
 
     name: str
@@ -107,7 +107,10 @@ class Case:
 
 
 IN_A_ROW = 16
-"""Number of reads of each caller when many callers read at once; with fewer, starting the callers takes long."""
+"""Number of reads of each caller when many callers read at once.
+
+With fewer reads, the start of the callers would take a large part of the time.
+"""
 
 
 async def at_once(callers: int, each: int, call: Callable[[], Awaitable[object]]) -> int:

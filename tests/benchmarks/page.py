@@ -95,7 +95,7 @@ def _profiles(profiles: Iterable[Profile]) -> str:
 
 
 def _load(bench: Bench) -> str:
-    """Say how busy the machine was. A run alone keeps one core busy, and its server a part of another core."""
+    """Say how busy the machine was. The run itself keeps one core busy, and its server a part of another core."""
     load = statistics.median(bench.loads) if bench.loads else 0.0
     said = f"The machine's load in this run was {load:.1f} for each of its cores, this run included. "
     if load <= _BUSY:

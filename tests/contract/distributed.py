@@ -1,4 +1,4 @@
-"""Schemas on a Citus cluster, which `TOKEN_VAULT_TEST_CITUS_URL` names; such a test is skipped without it."""
+"""Schemas on a Citus cluster, which `TOKEN_VAULT_TEST_CITUS_URL` names; if it names none, their tests are skipped."""
 
 import os
 import secrets
@@ -15,11 +15,11 @@ CLIENT_VARIABLE = "TOKEN_VAULT_TEST_CITUS_CLIENT_URL"
 """The node that the vaults connect to, such as a worker; the coordinator if it is not set."""
 
 CITUS = ["citus"] if VARIABLE in os.environ else []
-"""The parameters of a fixture that the environment adds."""
+"""Parameters that the environment adds to a fixture."""
 
 
 def skip_without_citus():
-    """Skip the module that calls this at its import: one line of the summary instead of one for each test."""
+    """Skip the calling module at its import, so that the summary has one line for it instead of one for each test."""
     if not CITUS:
         pytest.skip(f"{VARIABLE} names no cluster", allow_module_level=True)
 
@@ -42,7 +42,7 @@ class DistributedSchema:
         """Give the empty schema's name until the end of the block."""
         try:
             yield self.name
-            # The upper bits of a number name the node that gave it. One node must give all events their places.
+            # The upper bits of `seq` say which node gave this number. One node must give the numbers of all events.
             query = f'SELECT count(DISTINCT seq >> 48) FROM "{self.name}".audit_event'
             assert self.connection.execute(query).fetchall() <= [(1,)]
         finally:

@@ -14,12 +14,12 @@ from vault_adapters.testing import ManualClock
 
 
 def open_sqlite(path):
-    """Return the contract's `open_store` over a SQLite database."""
+    """Return a function for the contract's fixture `open_store`, over a SQLite database."""
     return lambda clock: open_sqlite_store(str(path), migrate=True, clock=clock.now)
 
 
 def open_postgres(url, schema, **settings):
-    """Return the contract's `open_store` over a schema of a Postgres database."""
+    """Return a function for the contract's fixture `open_store`, over a schema of a Postgres database."""
     return lambda clock: open_postgres_store(
         url, migrate=True, clock=clock.now, schema=schema, **{"pool_size": 8, **settings}
     )

@@ -1,4 +1,4 @@
-"""Parts of the contract with the statements for distributed tables, on a plain server.
+"""The statements for distributed tables pass parts of the store contract on a plain server.
 
 The server has a view with the name of Citus's catalogue, so a vault takes its tables for distributed ones. Citus itself
 is in `test_citus.py`.
@@ -95,7 +95,7 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCa
             await psycopg.AsyncConnection.connect(seeming_schemas.url) as holder,
             await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as other,
         ):
-            await holder.execute(f"LOCK TABLE {lent}.data_key IN EXCLUSIVE MODE")  # takes no transaction number
+            await holder.execute(f"LOCK TABLE {lent}.data_key IN EXCLUSIVE MODE")  # gives the holder no transaction id
             storing = asyncio.create_task(vault.store_token(ACCESS, "w"))
             while await _is_free(other, f"{lent}.data_key"):  # noqa: ASYNC110 - the server does not tell of waits
                 await asyncio.sleep(0.005)

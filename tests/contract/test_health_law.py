@@ -94,7 +94,8 @@ async def check(vault, clock, rows, sets):
     infos = await stored_infos(vault, tenants)
     assert len(infos) == len(rows) + len(sets)
     for info in infos:
-        is_refreshable = info.key.kind is not TokenKind.REFRESH_TOKEN  # a refresh token's user needs more time
+        # A refresh token is expiring within the reconnect notice, which is longer than BUFFER.
+        is_refreshable = info.key.kind is not TokenKind.REFRESH_TOKEN
         if is_refreshable and info.status is TokenStatus.VALID and not info.is_expired(now):
             is_due = freshness(info, now, RefreshPolicy(BUFFER)) is Freshness.DUE
             assert is_due == (info.health(now, BUFFER) is TokenHealth.EXPIRING)

@@ -1,4 +1,4 @@
-"""The stores' pages of one state hold few accounts of other states, so that a page reads few rows."""
+"""A store that is asked for the accounts in one connection state reads few accounts in other states."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Leases and schedules of both stores: one for each account; a credential that is stored again has neither at first."""
+"""In both stores, an account has its own lease and schedule; a credential stored again has no old lease or failures."""
 
 from datetime import UTC, datetime, timedelta
 

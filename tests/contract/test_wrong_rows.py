@@ -59,7 +59,7 @@ def make_evil(evil_database):
 
 
 async def evil_pool(database):
-    """Give a pool whose connection finds the operator only after `turn_evil`; until then the vault accepts the pool."""
+    """Give a pool whose connection finds the operator only after `turn_evil`, so that the vault accepts the pool."""
     pool = AsyncConnectionPool(database.url, min_size=1, max_size=1, open=False, kwargs={"autocommit": True})
     await pool.open(wait=True)
     return pool

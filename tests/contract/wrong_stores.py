@@ -178,7 +178,7 @@ async def reschedule_looks_first_and_writes_later(store, account, judge):
 
 
 def neighbour_of(store, account):
-    """Return the stored account that a database which ignores the case of letters would take for this one."""
+    """Return the stored account that a case-insensitive database would find for this account."""
     tokens = store.tokens._database.tables.tokens
     found = [key.account for key in tokens if repr(key.account).lower() == repr(account).lower()]
     return account if account in found or not found else found[0]
@@ -367,7 +367,7 @@ MISTAKES = {
     data_key_of_another_tenant: ("keys", "active_data_key", IsolationCases),
     uses_move_back: ("tokens", "record_uses", UseCases),
 }
-"""By mistake, the port and method that it replaces, and the part of the suite that must fail."""
+"""For each mistake: the port and the method that it replaces, and the part of the suite that must fail."""
 
 
 class WrongRepository:

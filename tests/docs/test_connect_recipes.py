@@ -1,4 +1,4 @@
-"""The recipes of connecting run, with a provider on loopback in place of Google."""
+"""Each `connect_*` recipe runs, with a provider on loopback in place of Google."""
 
 import importlib.util
 import sys

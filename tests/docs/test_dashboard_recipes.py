@@ -1,4 +1,4 @@
-"""The recipes that mount the dashboard run: behind a login, under a prefix, with actions and their actor."""
+"""Each `dashboard_*` recipe runs: behind a login, under a prefix, with actions and their actor."""
 
 from tests.docs.test_recipes import RECIPES, environment, run
 
@@ -30,7 +30,7 @@ from dashboard_fastapi import app
 with TestClient(app) as client:
     print(client.get("/ops/vault/").status_code)
     print("<bdi>ana</bdi>" in walk(client, {"X-Operator": "ana"}))
-with TestClient(app) as client:  # the next test of a host
+with TestClient(app) as client:  # a second time, as in the next test of a host
     print(client.get("/ops/vault/keys", headers={"X-Operator": "ana"}).status_code)
 """
     )

@@ -73,7 +73,7 @@ async def test_an_account_is_followed_through_its_life():
                 credential = await vault.get_refresh_token(account)
                 await vault.mark_token_invalid(credential, "invalid_grant")
                 assert [info.account for info in await life.to_connect_again(vault, "tenant-1")] == [account]
-            assert await life.disconnect(vault, account) is None  # it has no endpoint for revocations
+            assert await life.disconnect(vault, account) is None  # the provider has no revocation endpoint
             with pytest.raises(life.NotConnectedError):
                 await life.call(vault, account, api, ["127.0.0.1"])
 

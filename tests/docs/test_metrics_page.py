@@ -1,4 +1,4 @@
-"""The page about metrics is the table of the code, and the files of the how-to use what exists."""
+"""The page about metrics lists what the code has, and the files of the how-to guide use only what exists."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The operators' guides: their scripts run on a real Postgres, their provider plays its parts, their commands exist."""
+"""The operators' guides: scripts run on a real Postgres, the trial provider answers as described, commands exist."""
 
 import base64
 import os
@@ -190,7 +190,8 @@ async def test_the_sender_of_webhooks_goes_on_after_an_outage_of_the_database(co
             try:
                 await until(lambda: len(requests) == 1, sender)
                 with stopped(server):
-                    await anyio.sleep(4)  # the feed looks each second; a sender that does not notice passes too
+                    # The feed asks the database each second, so it meets the outage. The test does not check this.
+                    await anyio.sleep(4)
                 await failing_event(config, 2)
                 await until(lambda: len(requests) == 2, sender)
             finally:

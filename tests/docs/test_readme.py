@@ -100,7 +100,7 @@ def test_its_shell_session_runs(tmp_path):
     assert "sk_test_1" in done.stdout
 
 
-# .ci/run runs these two commands unchanged. Here nothing is installed, and pytest only prints its version.
+# .ci/run runs the README's two `sh` blocks unchanged. Here nothing is installed, and pytest only prints its version.
 def type_without_installing(command, folder):
     programs = folder / "programs"
     programs.mkdir()

@@ -136,7 +136,7 @@ celery_app.app.conf.broker_transport_options = {{
 
 
 async def test_celery_prefork(environment, tmp_path, celery):
-    """A task gets a token; and a process of the worker ends only after a refresh that goes on without its caller."""
+    """A task gets a token. A worker process does not end while a refresh runs, even if its caller no longer waits."""
     async with open_vault(VaultConfig.from_env(environment)) as vault:
         await vault.store_token(SLOW.key(TokenKind.REFRESH_TOKEN), "refresh-1")
         with celery_worker(celery + SLOW_REFRESH, environment, tmp_path / "worker.log"):

@@ -19,7 +19,7 @@ GUIDE = RECIPES.parent / "use-tokens-in-other-programs.md"
 
 @pytest.fixture
 def environment(tmp_path):
-    """Give the environment of a program that finds `token-vault`, and a vault with one account."""
+    """Fill a vault, and return the environment in which a program finds `token-vault` and this vault."""
     variables = {
         "DATABASE_URL": f"sqlite:///{tmp_path}/vault.db",
         "ENCRYPTION_SECRET": generate_encryption_secret(),

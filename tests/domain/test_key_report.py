@@ -1,4 +1,4 @@
-"""Properties of reports about keys that are computed from their counts."""
+"""The properties that reports about keys compute from their counts."""
 
 import pytest
 

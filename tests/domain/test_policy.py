@@ -19,7 +19,8 @@ TICK = timedelta(microseconds=1)
 ZERO = timedelta(0)
 ACCOUNT = Account("t1", "acme", "ann")
 
-# Moments around NOW, where the answers change, and the earliest and latest times that can be stored.
+# Times near NOW, so that a token often expires close to the time of the check. Also the earliest and the latest time
+# that can be stored.
 times = st.one_of(
     st.integers(-600, 600).map(lambda seconds: NOW + timedelta(seconds=seconds)),
     st.integers(-3, 3).map(lambda ticks: NOW + ticks * TICK),

@@ -458,7 +458,7 @@ def test_a_grant_without_an_access_token_is_left_alone_if_its_credential_does_no
 
 
 def test_without_an_access_token_an_unknown_outcome_is_repeated_after_the_quiescence():
-    """No access token would be lost if the provider revoked the grant, so the last chance is not waited for."""
+    """There is no access token to lose, so a sweep does not wait until the refresh token is about to lapse."""
     due = NOW + timedelta(minutes=48)
     stored = record(REFRESH, **state_of(REFRESH, unknown_since=due, sent_at=due))
     assert next_due(stored, due, IDLE, STRICT) == due + TIMING.quiescence
@@ -549,7 +549,7 @@ def test_a_new_value_is_scheduled_when_it_is_due(left, lifetime, policy):
 
 
 def test_a_token_that_is_its_own_credential_is_refreshed_while_a_fifth_of_its_life_is_left():
-    """Its expiry ends the grant, so days of faults must not cost it. Callers still take it until it is nearly over."""
+    """Its expiry ends the grant, so a sweep leaves days to mend a fault. Callers use the token until near its end."""
     days = timedelta(days=1)
     rule = evolve(STEADY, spends=TokenKind.ACCESS_TOKEN)
     access = token(expires_at=NOW + 12 * days, lifetime=60 * days)
@@ -701,7 +701,7 @@ def test_the_buffer_is_at_most_half_a_lifetime(lifetime, left):
 
 @pytest.mark.parametrize("old_token_dies", [False, True])
 def test_a_lease_on_another_credential_holds_nobody_back(old_token_dies):
-    """It was taken for a refresh token that has been replaced since, by a new connection for example."""
+    """The lease belongs to a refresh token that has been replaced since, for example by a new connection."""
     earlier = token(TokenKind.REFRESH_TOKEN, id_=1, generation=2)
     stored = record(EXPIRED, REFRESH, **state_of(earlier, lease_until=NOW + 20 * SECOND))
     rule = evolve(STRICT, old_token_dies=old_token_dies)

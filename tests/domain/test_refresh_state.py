@@ -83,7 +83,7 @@ LATER = NOW + 10 * SECOND
         ({"error_code": "invalid_request"}, True),
         ({"error_code": "unreadable_answer"}, True),
         ({"refused_since": None}, False),
-        # A later attempt failed otherwise.
+        # A later attempt failed, but was not refused.
         ({"sent_at": NOW + 2 * SECOND}, False),
         ({"sent_at": NOW + SECOND}, True),
         # The clock was set back, and then there was an outage.
@@ -92,7 +92,8 @@ LATER = NOW + 10 * SECOND
         ({"sent_at": NOW + 2 * SECOND, "next_attempt_at": None}, True),
         ({"sent_at": NOW + 2 * SECOND, "next_attempt_at": None, "lease_until": LATER + SECOND}, True),
         ({"sent_at": NOW + 2 * SECOND, "next_attempt_at": None, "lease_until": LATER}, False),
-        # `sent_at` is the time of an attempt with an unknown outcome; the refusal came before or after that.
+        # `sent_at` is the time of an attempt with an unknown outcome. The outcome became unknown after the refusal in
+        # the first case, and before it in the others.
         ({"unknown_since": NOW + 2 * SECOND}, False),
         ({"sent_at": NOW - 90 * SECOND, "unknown_since": NOW - 60 * SECOND}, True),
         ({"sent_at": NOW - 90 * SECOND, "unknown_since": NOW - 60 * SECOND, "error_code": "timeout"}, False),

@@ -32,10 +32,10 @@ SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelt
 
 
 def asked_every(gap, most, exhaustion=DEFAULT_EXHAUSTION, jitter=0.5):
-    """Return the times of the attempts of a provider that always refuses, until the credential is exhausted.
+    """Return the times of the attempts at a provider that always refuses, until the credential is exhausted.
 
     Args:
-        gap: time between two questions of the caller; a question during a wait makes no attempt.
+        gap: time between two requests of the caller; a request during a wait makes no attempt.
         most: largest number of attempts.
         exhaustion: length of a run after which the credential is exhausted.
         jitter: the random number of each wait.

@@ -6,7 +6,7 @@ from vault_domain.rules.shares import next_member
 
 
 def crowd(most, *members):
-    """Let members with any number of attempts fill the turns; return how many each has."""
+    """Let members that always want another attempt fill the turns; return how many turns each has."""
     taken, waiting = dict.fromkeys(members, 0), list(members)
     while (member := next_member(waiting, taken, most - sum(taken.values()))) is not None:
         taken[member] += 1

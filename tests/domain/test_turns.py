@@ -1,4 +1,4 @@
-"""The pause after a store's timeline has changed."""
+"""When a credential may be presented after the store's timeline has changed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,8 +19,8 @@ HOLD = 15 * SECOND
         (14.999 * SECOND, 0.001),
         (HOLD, 0),
         (timedelta(days=1), 0),
-        (-0.5 * SECOND, 15.5),  # the time of a statement may be a little before what it reads
-        (-2 * SECOND, 0),  # the clock was set back, so it is not known how long ago that was
+        (-0.5 * SECOND, 15.5),  # another process stored the change just after the time `NOW` was read
+        (-2 * SECOND, 0),  # the clock was set back, so nobody knows how long ago the timeline changed
     ],
 )
 def test_a_strict_provider_is_not_asked_for_a_while(turned, pause):

@@ -10,7 +10,10 @@ _LONGEST = 256 * 1024
 _SCALE = 2**16
 
 Edit = tuple[str, int, int, bytes]
-"""Name of the edit, its begin and its reach (both as parts of `_SCALE`), and the bytes that it uses."""
+"""Name of the edit; its begin, as a share of the data; its reach, as a share of the rest; the bytes that it uses.
+
+A share is a number from 0 to `_SCALE`, which stands for the whole.
+"""
 
 
 def inputs_of(target: Target) -> st.SearchStrategy[bytes]:

@@ -1,6 +1,6 @@
 """Bugs to plant one at a time; each must make the tests that are named beside it fail.
 
-`nox -s mutants` plants them all. Its entries are in the TOML files of this folder:
+`nox -s mutants` plants them all. Each bug is an entry in a TOML file of this folder:
 
     [[mutant]]
     name = "what the bug does"

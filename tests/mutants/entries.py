@@ -64,7 +64,7 @@ class Mutant:
         return text[:begin] + text[begin:end].replace(self.old, self.new) + text[end:]
 
     def plant(self, root: Path) -> None:
-        """Write the bug into a tree, and remove the bytecode of the file as it was before.
+        """Write the bug into a tree, and remove the bytecode of the unchanged file.
 
         Raises:
             StaleError: the text to replace does not stand there exactly once.

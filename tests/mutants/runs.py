@@ -67,7 +67,8 @@ def copy_of(tree: Path) -> Iterator[Path]:
 def mutated(base: Path, mutant: Mutant) -> Iterator[Path]:
     """Give a further copy of a tree that `copy_of` gave, with a bug in it; compiled files are copied along.
 
-    The files are hard links, because copying them would take as long as most tests. Planting replaces a file.
+    The files are hard links, because copying them would take as long as most tests. Planting replaces a file instead of
+    writing into it, so the given tree stays without the bug.
     """
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         tree = Path(folder) / "tree"

@@ -28,7 +28,7 @@ def bill_of_materials(project: Mapping[str, Any], version: str, pins: Iterable[P
     Args:
         project: the table `project` of pyproject.toml.
         version: the release's version.
-        pins: the lock. A release that only another platform or Python needs is listed too, with its marker.
+        pins: the lock. A dependency that only another platform or Python version needs is listed too, with its marker.
     """
     pins = list(pins)
     core = required_names(project["dependencies"])

@@ -27,7 +27,7 @@ _WARM_UP = 12  # the server plans a statement anew for the first five calls of a
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Load, measure and print the table; return 0, because a noisy machine can cause any number."""
+    """Load, measure and print the table; always return 0, because a noisy machine can spoil any measurement."""
     parser = argparse.ArgumentParser(prog="python -m tests.scale", description=__doc__)
     parser.add_argument("--tokens", type=int, default=2_000_000, help="number of tokens to load; default: 2 million")
     parser.add_argument("--rounds", type=int, default=_ROUNDS, help=f"rounds of each measurement; default: {_ROUNDS}")
@@ -79,7 +79,7 @@ async def grow(url: str, tokens: int, rounds: int, say: Callable[[str], None]) -
 
 
 async def _measure(url: str, tokens: int, keys: Sequence[TokenKey], rounds: int) -> list[Measured]:
-    """Measure all calls at one size, over new connections, whose plans and their costs are those of this size."""
+    """Measure all calls at one size, over new connections, so that the server plans each statement for this size."""
     async with (
         bench_vault(url) as vault,
         open_postgres_store(url, migrate=False, schema=SCHEMA) as store,

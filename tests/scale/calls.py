@@ -36,7 +36,7 @@ def contestants(
 
     Args:
         vault: the vault.
-        store: a store over the same schema, for calls that a vault makes itself.
+        store: a store over the same schema, for calls that otherwise only the vault makes.
         connection: the bare driver's connection.
         keys: keys whose values this vault has sealed.
     """

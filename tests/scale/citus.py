@@ -64,7 +64,7 @@ async def _compare(distributed: DistributedSchema, plain: str, rounds: int) -> l
 
 
 def _first_percentile(seconds: list[float]) -> float:
-    """Return the time of a call that only one in a hundred undercuts, in microseconds."""
+    """Return the first percentile in microseconds: one call in a hundred is faster."""
     return sorted(seconds)[len(seconds) // 100] * 1e6
 
 

@@ -21,9 +21,9 @@ CREATE TABLE IF NOT EXISTS scale.measured (
     PRIMARY KEY (tokens, call));
 """
 
-# The values are never opened, so one data key and any bytes do. Ten accounts belong to a tenant, whose id is a hash, as
-# new accounts of real tenants come in no order. One account in forty must be connected again, one in forty fails, and
-# one in ten is due.
+# Nobody opens the values, so one data key id and arbitrary bytes are enough. Ten accounts belong to each tenant. The id
+# of a tenant is a hash, because real accounts are not added in the order of their tenants' ids either. One account in
+# forty must be connected again, one in forty fails, and one in ten is due.
 _FILL = f"""
 INSERT INTO {SCHEMA}.token (tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, error_code,
     expires_at, lifetime, generation, created_at, updated_at)
@@ -83,7 +83,7 @@ async def load(connection: Connection, accounts: int, wanted: int, say: Callable
 
 
 async def sizes(connection: Connection) -> tuple[int, int]:
-    """Return the size of all the vault's tables with their indexes, and that of the token table without, in bytes."""
+    """Return two sizes in bytes: all the vault's tables with their indexes, and the token table without its indexes."""
     cursor = await connection.execute(
         "SELECT sum(pg_total_relation_size(c.oid))::bigint, pg_relation_size(%s)"
         " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'r'",

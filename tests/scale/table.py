@@ -26,7 +26,10 @@ class Measured:
 
 
 def render(measured: Sequence[Measured]) -> str:
-    """Return a table with a row for each call and a column for each size; the last column compares its ends."""
+    """Return a table with a row for each call and a column for each size.
+
+    The last column divides the ratio at the largest size by the ratio at the smallest size.
+    """
     sizes = sorted({each.tokens for each in measured})
     calls = list(dict.fromkeys(each.call for each in measured))
     found = {(each.call, each.tokens): each for each in measured}

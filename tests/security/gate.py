@@ -65,7 +65,7 @@ async def driven(result: Any) -> None:
         async with result:
             pass
     elif isinstance(result, AbstractContextManager):
-        await asyncio.to_thread(_enter, result)  # a vault without an event loop refuses to open on one
+        await asyncio.to_thread(_enter, result)  # a SyncVault refuses to open on a running event loop
     elif inspect.isasyncgen(result):
         try:
             await anext(result, None)

@@ -70,14 +70,14 @@ VAULTS = {
 }
 """Classes whose instances come only from opening a vault; tests of their own call their methods."""
 
-# They never raise: they take no argument that they could refuse, and `revoke` returns a provider's failure.
+# These functions never raise: they take no argument that they could refuse, and `revoke` returns a provider's failure.
 CANNOT_RAISE = {
     *("Secret.reveal", "generate_encryption_secret", "SyncVault.close", "RefreshWorker.stop", "ManualClock.now"),
     *("Rotation.strict", "Rotation.non_rotating", "OAuth2Refresher.revoke", "CustomRefresher.revoke", "profiles"),
     *(f"{cls}Refresher.client_id_of" for cls in ("OAuth2", "MetaTokenExchange", "Custom", "GitHubApp")),
 }
-# They may raise, but they take no text from a host, only times, clients, and values that the vault itself passes. Other
-# tests below and in tests/adapters/providers make refreshers and clients fail.
+# These functions may raise, but they take no text from a host, only times, clients, and values that the vault itself
+# passes. Other tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
     "SigningKey.jwt",
     *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run", "EventFeed"),
@@ -236,7 +236,7 @@ def _break(database):
 
 
 def _tamper(database):
-    """Replace all values by one of them, so that at least one of two keys cannot be opened."""
+    """Replace all values by one of them, so that of any two values at least one cannot be opened."""
     database.execute("UPDATE {token} SET blob = (SELECT blob FROM {token} ORDER BY blob LIMIT 1)")
 
 
@@ -283,7 +283,7 @@ async def _all_of_a_vault(database, gate):
             assert raised or name.partition(".")[2] in WORKS_WITHOUT_TABLES, name
 
 
-# The blocking facade adds frames of its own over any store, so one store is enough.
+# The blocking facade adds the same frames over each store, so one store is enough.
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_a_sync_vault(database):
     gate, config = Gate(), database.config(encryption_secret=CANARY * 2)
@@ -342,7 +342,7 @@ def _read_badly(answer):
 
 
 def _at(url):
-    """Return a profile's refresher at another place, which reads all that a profile may say of errors."""
+    """Return a profile's refresher for another token URL; the profile has a rule for the message of an error."""
     rules = [{"message": ".", "means": "unknown"}]
     profile = evolve(packaged_profile("google"), errors={"message": "error", "rules": rules})
     return evolve(refresher(profile, "client", CANARY), token_url=url)
@@ -381,7 +381,7 @@ LOOPBACK = ["127.0.0.1"]
 
 
 def _client_calls(client, vault):
-    """Return functions that send a request with a client of each kind."""
+    """Return a function that sends a request to a URL with the named client."""
     module = importlib.import_module(f"vault_adapters.clients.{client}")
     if client == "google":
         from google.auth.transport.requests import AuthorizedSession
@@ -467,7 +467,7 @@ REPORTS_INSTEAD = {"doctor"}
 @pytest.mark.parametrize("command", [command for command in commands() if command not in WITHOUT_CONFIGURATION])
 def test_a_command(command, tmp_path, monkeypatch, capsys):
     gate = Gate()
-    # Not parsed in `call`, because then each report would show a frame with the whole application, which takes long.
+    # If `call` parsed the command, each error report would show a frame with the whole application. That takes long.
     function, bound, _ = build().parse_args([*command.split(), *ARGUMENTS.get(command, ())], exit_on_error=False)
 
     stdin = "t1\n" if command == "erase-tenant" else f"{CANARY}\n"

@@ -1,4 +1,4 @@
-"""No public object and no exception shows a secret in any way to look at it."""
+"""No way to look at a public object or an exception shows a secret."""
 
 import copy
 import dataclasses

@@ -164,7 +164,7 @@ def _right(name: str) -> Any:
 
 
 async def _tamper(database: Database, vault: TokenVault, watcher: Watcher) -> None:
-    # A value of another kind, because a row that keeps its own value can still be read.
+    # Copy a value of another kind, because a row that got its own value again would still be readable.
     first = "(SELECT blob FROM {token} WHERE kind <> 'webhook_secret' ORDER BY blob LIMIT 1)"
     database.execute(f"UPDATE {{token}} SET blob = {first} WHERE kind = 'webhook_secret'")
     for number in range(3):

@@ -102,7 +102,7 @@ def sealed_by(record, key, value, extra=None):
 
 
 def plain(key, sealed):
-    """Return a sealed value, whose data key was found."""
+    """Open a sealed value whose data key was found."""
     place, _, text = sealed.blob.decode().partition("\0")
     if place != _place(key):
         raise UnreadableError("tag")
@@ -118,7 +118,10 @@ def plain_extra(sealed):
 
 
 def _place(key):
-    """Return a key as text without NUL, because an identifier may hold NUL; much faster than ``repr``."""
+    """Return a key as text. NUL ends this text in a sealed value, so NUL in an identifier is escaped.
+
+    This is much faster than the ``repr`` of the key.
+    """
     return f"{key.tenant_id}\n{key.provider}\n{key.kind}\n{key.identifier!r}"
 
 
@@ -234,7 +237,7 @@ class Crowded:
         await settle()
 
     async def answer_all(self):
-        """Answer all requests, and those that are sent then; each takes eight seconds."""
+        """Answer the waiting requests after eight seconds, and repeat this while the answers lead to new requests."""
         while self.waiting:
             await self._tasks.sleep(8)
             waiting, self.waiting = self.waiting, []
@@ -264,7 +267,7 @@ class MemoryJournal:
 
 
 class Obstructed:
-    """A repository that passes each call on; a call of one method passes `obstruct` first."""
+    """A repository that passes each call on; before it passes on a call of one method, it awaits `obstruct`."""
 
     def __init__(self, right, method):
         self._right, self._method = right, method

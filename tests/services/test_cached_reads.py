@@ -21,7 +21,7 @@ OTHER = Account("t1", "google", "bea").key(TokenKind.API_KEY)
 
 
 class OldTokenDies(ScriptedRefresher):
-    """The refresher of a provider whose refresh ends the access token of before."""
+    """The refresher of a provider whose refresh ends the previous access token."""
 
     old_token_dies = True
 
@@ -52,7 +52,7 @@ class Counting(Obstructed):
 
 @pytest.fixture
 def cached(cases):
-    """Give use cases with a cache, whose store counts its reads, and another process over the same store."""
+    """Give use cases with a cache and a store that counts reads; `other` is another process over the same store."""
     cases = cases.over(memory=MemoryPolicy(read_cache=CACHE), refreshers={"google": ScriptedRefresher(answer(1))})
     cases.watch = Watch()
     cases.rows.watch_by(cases.watch)
@@ -258,7 +258,7 @@ async def test_what_is_handed_out_at_once_is_recorded_once_a_minute(cached):
 
 
 async def test_a_use_that_another_one_stands_for_is_recorded_as_soon_as_it_may_be(cached):
-    """A read of the store at 0 s stands for uses until 60 s, whenever the cache answered first."""
+    """The read at 0 s records a use for the next 60 s; the answer from the cache at 30 s does not extend this time."""
     await stored(cached)
     cached.rows._cache_seconds = HOUR.total_seconds()
     await cached.tokens.get(ACCESS, fresh=True)
@@ -336,7 +336,7 @@ async def test_a_new_value_is_not_opened_by_the_opening_of_the_old_one(cached):
 
 
 async def test_a_row_that_the_store_tells_again_stays_fresh_as_long_as_its_expiry_says(cached):
-    """The store's time of the new answer is later, so less time is left, however late the row is asked for."""
+    """The time for which a row stays fresh counts from the store's last answer; a later answer leaves less time."""
     await cached.connect(lifetime=3600)
     cached.rows._cache_seconds = 2 * HOUR.total_seconds()
     assert cached.refreshing.at_hand(ACCOUNT) is not None

@@ -29,7 +29,7 @@ SCOPE = ClientScope("google", None, INVALID_CLIENT)
 
 
 class Server:
-    """A provider that knows one client; a refresher presents the client ``client_id`` and the secret ``secret``."""
+    """A refresher and its provider, which knows one client; the refresher presents ``client_id`` and ``secret``."""
 
     rotation = Rotation.non_rotating()
     spends = TokenKind.REFRESH_TOKEN
@@ -154,7 +154,7 @@ async def minutes(vaults, clock, count):
 
 
 async def pause(cases):
-    """Let three accounts be refused elsewhere."""
+    """Pause the client: store the refusals of three accounts, as another process would."""
     for number in range(3):
         await cases.store.clients.refuse(SCOPE, Account("t1", "google", f"refused {number}"), ClientRules())
 
@@ -226,7 +226,7 @@ async def test_a_host_that_calls_in_a_loop_takes_no_probe_of_others(connected, r
 
 
 async def test_probes_of_dead_grants_keep_nobody_else_waiting(cases):
-    """A mass rejection holds back no account that was not rejected, although a sweep has just sent a probe."""
+    """A mass rejection holds back rejected accounts only, even if a sweep has just sent a probe."""
     server = Server()
     vault = cases.over(refreshers={"google": server})
     *server.dead, alive = FLEET[:41]
@@ -238,7 +238,8 @@ async def test_probes_of_dead_grants_keep_nobody_else_waiting(cases):
     assert [event.code for event in cases.sink.events if event.action is AuditAction.CLIENT_PAUSED] == [MASS_REJECTION]
     before = server.requests
     await minutes([vault], cases.clock, 60)
-    assert 5 <= server.requests - before <= 25  # without a longer wait of rejected accounts, nearly one each minute
+    # If rejected accounts did not wait longer, there would be nearly one request per minute.
+    assert 5 <= server.requests - before <= 25
     cases.clock.advance(75 * MINUTE)
     await vault.sweeping.sweep(None, None, actor=None)
     cases.clock.advance(MINUTE / 2)
@@ -247,7 +248,10 @@ async def test_probes_of_dead_grants_keep_nobody_else_waiting(cases):
 
 
 async def test_what_is_not_held_back_takes_the_probe(cases):
-    """Its answer says as much as a probe's, so a rejected account waits for it."""
+    """A refresh that the pause does not hold back counts as a probe, because its answer says as much.
+
+    So rejected accounts wait for a later probe.
+    """
     server = Server()
     vault = cases.over(refreshers={"google": server})
     for account in FLEET[:6]:

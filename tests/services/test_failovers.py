@@ -58,7 +58,7 @@ async def world(refresher):
         )
         await cases.connect()
         clock.advance(HOUR)
-        yield cases, ledger, lambda: database.tables.copy()  # noqa: PLW0108 - the tables of that moment
+        yield cases, ledger, lambda: database.tables.copy()  # noqa: PLW0108 - the tables at the time of the call
 
 
 async def ensure(cases):
@@ -106,7 +106,7 @@ async def test_a_caller_gets_it_before_the_credential_is_presented(world, refres
 
 
 async def test_a_sweep_presents_no_credential_that_this_process_has_spent(world, refresher):
-    """The store loses its last commits; the timeline stays, because the sweep would wait after a change."""
+    """The store loses its last commits. Its timeline stays, because a new timeline would make the sweep wait."""
     cases, ledger, copy = world
     before = copy()
     refresher.then(answer(1))

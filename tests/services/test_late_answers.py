@@ -1,4 +1,4 @@
-"""A provider that answers after the callers' deadline: in virtual time, over the real event loop's tasks."""
+"""A provider answers after the callers' deadline. Time is virtual, and tasks run in the real `AsyncioTasks`."""
 
 import asyncio
 from datetime import timedelta
@@ -378,7 +378,7 @@ async def test_the_grace_period_counts_from_the_first_request_of_earlier_attempt
     await world.refused(process.ensure())
     await world.at(19)
     await world.refused(process.ensure())
-    assert len(process.calls) == 7  # the last attempt ended after 28 s of 30 s
+    assert len(process.calls) == 7  # the last one ended 28 s after the first; another would not fit into the 30 s
 
 
 @in_virtual_time

@@ -25,7 +25,7 @@ from vault_domain.services.observing import Observed, outcome_of
 
 @define
 class Notes:
-    """An observer that records its calls, and looks for an error that it must not see."""
+    """An observer that records its calls. No error of an operation may reach it."""
 
     told: list = field(factory=list)
 
@@ -42,7 +42,7 @@ class Notes:
 
 
 class Harmful:
-    """An observer that raises at one of its three moments."""
+    """An observer that raises at one of its four moments."""
 
     def __init__(self, moment):
         self.moment = moment
@@ -81,7 +81,7 @@ async def test_a_refresh_is_told_step_by_step(connected, refresher):
         (Operation.ENSURE, "google", "done", None),
     ]
     await connected.refreshing.ensure(ACCOUNT, None, actor=None)
-    assert len(notes.told) == 5  # the stored token can be used, so nobody waits
+    assert len(notes.told) == 5  # ENSURE is observed only if the caller waits; the stored token comes at once
 
 
 async def test_a_reason_that_is_not_registered_is_not_told(connected, refresher):
@@ -99,7 +99,7 @@ async def test_a_late_answer_is_told_again_when_it_comes(world):
     process.cases.observed.add(notes)
     await world.refused(process.ensure())
     assert notes.of(Operation.REFRESH) == notes.of(Operation.ENSURE) == [("outcome_unknown", "timeout")]
-    assert notes.of(Operation.EXCHANGE) == []  # it goes on
+    assert notes.of(Operation.EXCHANGE) == []  # the exchange still runs
     await world.at(41)
     assert notes.of(Operation.REFRESH) == [("outcome_unknown", "timeout"), ("refreshed", None)]
     assert notes.of(Operation.EXCHANGE) == [("done", None)]

@@ -158,7 +158,7 @@ async def test_nothing_stored_and_nobody_to_ask(cases):
 
 @pytest.mark.parametrize("reason", ["http_404", "redirect"])
 async def test_a_caller_after_a_wrong_address_hears_that_waiting_does_not_help(connected, refresher, reason):
-    """As after the attempt itself, although such an answer is no definite refusal of the credential."""
+    """A later caller hears the same as the caller of the attempt, although such an answer is no definite refusal."""
     refresher.then(ProviderConfigurationError(reason=reason, refused=False))
     for _ in range(2):
         with pytest.raises(ProviderConfigurationError) as caught:
@@ -223,9 +223,6 @@ async def test_a_rejected_token_is_refreshed_unless_it_is_young(connected, refre
     assert len(refresher.calls) == 1
 
 
-# Sweeps
-
-
 class StoppedTasks(VirtualTasks):
     """The process is stopped for half a minute after the last look at the lease, before the request's task begins."""
 
@@ -244,7 +241,7 @@ async def test_a_process_that_was_stopped_after_its_last_look_at_the_lease_sends
 
 
 class SlowClaims(Obstructed):
-    """A ledger whose claims take longer than the slack, so that the provider is never called."""
+    """A ledger whose claims take longer than `RefreshTiming.slack`, so that the provider is never called."""
 
     def __init__(self, right, tasks):
         super().__init__(right, "claim")
@@ -265,6 +262,9 @@ async def test_a_database_that_is_always_too_slow_holds_a_caller_for_three_lease
         await cases.refreshing.ensure(ACCOUNT, None, actor=None)
     assert cases.tasks.monotonic() - began <= 3 * TIMING.lease.total_seconds() + 6
     assert refresher.calls == []
+
+
+# Sweeps
 
 
 async def sweep(cases, limit=None, should_stop=None):

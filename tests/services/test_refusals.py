@@ -148,12 +148,12 @@ async def test_a_caller_in_the_backoff_gets_the_error_of_the_refused_attempt(con
         for _ in range(2):
             error = await ask(connected)
             if unknown and reason is None:
-                continue  # nothing that is stored tells this failure from the refusal before it
+                continue  # nothing that is stored distinguishes this failure from the refusal before it
             assert (type(error), error.reason) == (RefreshFailedError, reason)
 
 
 class Owned(Refusing):
-    """A provider that refuses every request, by a refresher with a client id."""
+    """A provider that refuses every request; its refresher has a client id."""
 
     def __init__(self, refresher, client_id):
         super().__init__(refresher, ProviderConfigurationError())
@@ -205,7 +205,7 @@ async def test_pages_share_one_schedule(cases, refresher):
 
 @pytest.fixture
 async def crowded(cases, refresher):
-    """Give the use cases with 70 accounts of as many tenants whose access tokens have expired, and their provider."""
+    """Give the use cases, a provider and its 70 accounts: each has a tenant of its own and an expired access token."""
     tasks = LimitedTasks(cases.clock)
     provider = Crowded(refresher, tasks, answer)
     cases = cases.over(refreshers={"google": provider}, tasks=tasks)

@@ -132,7 +132,7 @@ async def test_a_row_is_handed_out_for_a_limited_time_after_the_store_confirmed_
 
 
 async def test_the_time_passes_by_the_monotonic_clock_too(cases):
-    """Without a clock of the host's, only the monotonic clock tells the store's time during an outage."""
+    """Without a `clock`, only the monotonic clock tells the store's time during an outage."""
     rows = RememberedRows(MemoryPolicy(), cases.tasks)
     now = cases.clock.now()
     await stored(cases, expires_at=now + MINUTE)
@@ -145,7 +145,7 @@ async def test_the_time_passes_by_the_monotonic_clock_too(cases):
 
 
 async def test_a_row_that_the_store_tells_again_counts_from_then(cases):
-    """Its objects stay, so that reading the same rows over and over leaves nothing to the garbage collector."""
+    """The memory keeps the first object of a row, so that repeated reads leave no work for the garbage collector."""
     rows = RememberedRows(MemoryPolicy(serve_stale=10 * MINUTE), cases.tasks)
     now = cases.clock.now()
     await stored(cases, expires_at=now + 15 * MINUTE)
@@ -195,7 +195,7 @@ async def test_an_error_that_a_retry_does_not_help_is_raised(cases):
 
 
 async def test_a_data_key_that_is_not_at_hand_ends_it(cases):
-    """To get the data key, the store would have to answer."""
+    """The process would have to read the data key from the store, which does not answer."""
     await stored(cases)
     cases.rows._is_at_hand = lambda tenant_id, _: tenant_id != "t1"
     assert await remembered(cases) is None
@@ -272,7 +272,7 @@ async def test_a_read_that_is_overtaken_by_a_write_does_not_bring_the_row_back(c
     await settle()
     await write(cases)
     gate.set()
-    await asyncio.gather(reading, return_exceptions=True)  # it may return the old row, because it began before
+    await asyncio.gather(reading, return_exceptions=True)  # the old row is allowed: the read began first
     assert await remembered(cases) is None
 
 

@@ -97,7 +97,7 @@ async def test_a_fleet_of_500_accounts_is_never_refused(cases):
             assert token.value.reveal().startswith("access-")
         cases.clock.advance(2 * MINUTE)
     assert provider.refused == 0
-    assert provider.requests > 60  # accounts are due for 100 minutes, and the limit allows 100
+    assert provider.requests > 60  # accounts are due for 100 minutes, in which the limit allows 100 requests
 
 
 async def test_requests_of_one_account_are_spaced_over_the_fleet(cases):
@@ -148,7 +148,7 @@ async def test_who_has_no_token_waits_for_a_near_turn_and_is_told_of_a_far_one(c
 @pytest.mark.parametrize("requests", [1, 2, 3, 4, 8, 10, 600])
 @pytest.mark.parametrize("pause", [0, 1, 7], ids=["steady", "some", "bursts"])
 def test_one_more_than_the_allowed_number_takes_longer_than_the_window(requests, pause):
-    """By the margin of 5 %, because requests arrive after different delays."""
+    """It takes at least 5 % longer: a margin, because requests reach the provider after different delays."""
     limit, chance = RequestLimit(requests, timedelta(minutes=10)), random.Random(requests)
     sent, free_at, now = [], None, ManualClock().now()
     while len(sent) < 5 * requests:

@@ -1,4 +1,4 @@
-"""Limits of a sweep: how providers share it, and which accounts it leaves to other sweeps."""
+"""Limits of a sweep: how providers share the limit, and which accounts a sweep leaves to other sweeps."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,10 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
 def answers(count, first=None):
-    """Return a refresher that answers ``count`` calls, after one more call that runs ``first`` if it is given."""
+    """Return a refresher that answers ``count`` calls.
+
+    If ``first`` is given, the refresher answers one call before these, and this call runs ``first``.
+    """
 
     async def answer_after_it(request):
         await first()
@@ -90,7 +93,7 @@ async def test_what_becomes_due_during_a_sweep_is_left_to_the_next_one(cases):
 
 
 async def test_what_a_sweep_has_taken_is_not_due_for_another_one(cases):
-    """Ten of a batch are refreshed at once, so no lease holds the other ten yet."""
+    """The sweep reserves twenty accounts and refreshes ten at a time, so the other ten have no lease yet."""
     seen = []
 
     async def look():
@@ -153,7 +156,7 @@ class Ledger:
 
 
 async def test_a_sweep_ends_although_the_clock_is_set_back_meanwhile(cases):
-    """An account whose refresh fails is due again before the time at which the sweep began."""
+    """The clock is set back, so the account whose refresh fails becomes due at a time before the start of the sweep."""
 
     async def set_back():
         cases.clock.advance(-5 * MINUTE)

@@ -465,7 +465,7 @@ async def test_a_change_during_the_commit_counts_too(connected, refresher):
 async def test_the_age_of_a_waiting_token_counts_from_the_claim(connected):
     async def answer_late(request):
         await connected.tasks.sleep(8)
-        for cut in cuts:  # from here on, no read succeeds and tells the store's time
+        for cut in cuts:  # from here on, all reads fail, so none of them tells the store's time
             cut.left = 10**9
         return answer(1, lifetime=60)
 

@@ -42,7 +42,7 @@ class Swapped:
 
 @pytest.fixture
 async def swapped(cases):
-    """Give the use cases over a store that takes one account for another, and the refresher."""
+    """Give two things: the use cases over a store that takes one account for another, and their refresher."""
     refresher = ScriptedRefresher(*[TokenSet("new", "new", expires_in=3600)] * 4)
     await cases.connect()
     store = cases.store
@@ -141,14 +141,14 @@ async def test_a_damaged_row_is_an_error_of_its_own_key(cases, caplog):
 
 
 class Open:
-    """A cipher that opens every value at hand."""
+    """A cipher that opens every value without waiting."""
 
     def open_at_hand(self, key, sealed):
         return Secret("of somebody")
 
 
 async def test_a_wrong_row_is_not_opened_without_waiting_either(cases):
-    """The method that waits reports it."""
+    """`open_at_hand` only returns None for a wrong row; the method `open`, which may wait, reports the row."""
     await stored(cases, ACCESS, "v")
     row = (await cases.store.tokens.get(ACCESS)).row
     opener = cases.over(cipher=Open()).opener

@@ -6,7 +6,7 @@ from tests.simulation.loop import PROCESS, Life
 
 
 class Ambush:
-    """Counts the calls of ports, each before it begins and after it ended, and strikes at one of them.
+    """Counts points, one before and one after each call of a port, and strikes at one of them.
 
     Attributes:
         is_set: whether an ambush is set; read before each call, so it must be cheap.
@@ -17,7 +17,7 @@ class Ambush:
         self._left, self._strike = 0, None
 
     def set(self, calls, strike):
-        """Call ``strike`` with the process that passes the point number ``calls`` from now on."""
+        """Call ``strike`` with the process that passes the last of the next ``calls`` points."""
         self.is_set, self._left, self._strike = True, calls, strike
 
     async def around(self, call):

@@ -1,4 +1,4 @@
-"""Draws the page's chart as SVG: for each kind of provider, the harm that each algorithm does to users."""
+"""Draws the SVG chart beside the page that `table` writes: each algorithm's harm to users, by kind of provider."""
 
 from xml.sax.saxutils import escape
 
@@ -13,8 +13,9 @@ def draw(shown, algorithms):
     """Return the picture.
 
     Args:
-        shown: by title of a kind and title of an algorithm, the numbers of `_PARTS`.
-        algorithms: the titles in their order.
+        shown: maps the title of each kind to a mapping from the title of an algorithm to its numbers, one for each of
+            `_PARTS`.
+        algorithms: the titles of the algorithms, from top to bottom.
     """
     height = _HEAD + len(algorithms) * _ROW + _GAP
     rows = -(-len(shown) // _COLUMNS)

@@ -73,7 +73,10 @@ class _Report:
 
 
 def excerpt(outcome, violation):
-    """Play a world again and return the last lines before a violation that concern its account, processes or faults."""
+    """Play a world again and return the last lines of its history up to a violation.
+
+    These lines are about the violation's account, about processes or about faults; other lines are left out.
+    """
     lines = run(outcome.seed, outcome.kind, is_verbose=True, days=outcome.days).history.splitlines()
     end = next((number for number, line in enumerate(lines) if "ORACLE" in line and violation in line), len(lines) - 1)
     account = re.search(r"account \d+\b", violation)

@@ -21,7 +21,7 @@ def evolve(instance, **changes):
 
 
 def _copier(cls, changed):
-    """Return a function that calls the constructor with an instance's fields, in place of which it takes some."""
+    """Return a function of an instance and changed values; it calls the constructor with them and the other fields."""
     fields = [field for field in attrs.fields(cls) if field.init]
     if any(field.kw_only for field in fields) or not {field.alias for field in fields}.issuperset(changed):
         return lambda instance, *values: attrs.evolve(instance, **dict(zip(changed, values, strict=True)))
@@ -32,10 +32,10 @@ def _copier(cls, changed):
 
 @cache
 def fast_constructor(cls):
-    """Return a constructor that does what that of a frozen attrs class does, in a third of the time.
+    """Return a constructor that does the same as a frozen attrs class's own, in a third of the time.
 
-    A frozen class sets each field by a slow call. This constructor lets the instance belong to a class that is not
-    frozen until its fields are set.
+    A frozen class sets each field by a slow call. Until the fields are set, this constructor lets the instance belong
+    to a class that is not frozen.
 
     Returns:
         None if the class is not frozen, has no slots, or does more than to set its fields.
@@ -99,7 +99,7 @@ def fast_values():
 
 @cache
 def _replaceable():
-    """Return the functions to replace: the owner and the name of each, itself, and what replaces it."""
+    """Return the functions to replace, each as four values: its owner, its name, the function, its replacement."""
     modules = [module for name, module in sys.modules.items() if name.startswith(_OURS)]
     classes = {each for module in modules for each in vars(module).values() if _is_our_class(each)}
     return [

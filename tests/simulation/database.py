@@ -17,10 +17,10 @@ _CLIENT_LIMIT = 30.0
 
 
 class Server(DictDatabase):
-    """The tables; a transaction runs at once, so that a client that dies in the middle holds no lock.
+    """The tables; each transaction runs in one go, so that no client can die while it holds a lock.
 
     Args:
-        most_events: number of events from which those about tokens are dropped, for speed; None: never.
+        most_events: number of new events after which all events about tokens are dropped, for speed; None: never.
         on_accounts: called after each change of accounts.
     """
 
@@ -32,7 +32,7 @@ class Server(DictDatabase):
 
     def has_due(self, clock):
         """Return whether a sweep would find an account."""
-        # Numbers are compared first, because they are there already; the time must be made.
+        # The numbers are compared first, because they exist already, whereas `now` has to make a datetime.
         return clock.seconds + 1.0 > self.first_due(clock) and self._first_due <= clock.now()
 
     def first_due(self, clock):
@@ -47,7 +47,7 @@ class Server(DictDatabase):
     async def transact(self, work, clock):
         """Run ``work`` on copies of the tables that it asks for; they replace the tables unless ``work`` raises.
 
-        No reader waits while it has the tables, so it never sees some of the changes only.
+        A reader does not wait between its reads of the tables, so it sees either all changes of a transaction or none.
         """
         events = self.tables.events
         if self._limit is not None and len(events) > self._limit:

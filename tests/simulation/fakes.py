@@ -107,7 +107,7 @@ class SimulatedCipher(PlainCipher):
         return self._keys.cache.holds(tenant_id, key_id)
 
     def counts(self):
-        """Return nothing counted."""
+        """Return zeros, because nothing is counted."""
         return 0, 0, 0
 
     def forget_tenant(self, tenant_id):
@@ -238,7 +238,7 @@ def _numbered_ids():
     numbers, unknown = count(1), SafeUUID.unknown
 
     def new_id():
-        """Return a UUID, as its constructor makes it, in half the time."""
+        """Return a new UUID as `UUID(int=...)` would, but in half the time."""
         made = object.__new__(UUID)
         _set(made, "int", next(numbers))
         _set(made, "is_safe", unknown)
@@ -251,7 +251,7 @@ def _numbered_ids():
 def fake_ports(loop, naps):
     """Let the composition root bind these fakes, and let all clocks show virtual time.
 
-    The journal's directory is the name of a disk: `DiskJournal` takes the disk of the process that opens the vault.
+    The path of the journal does not matter: `DiskJournal` takes the disk of the process that opens the vault.
     """
     new_id, key_numbers = _numbered_ids(), count(1)
     nap = SimpleNamespace(**{**vars(asyncio), "sleep": naps.sleep})

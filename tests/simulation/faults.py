@@ -5,7 +5,7 @@ from random import Random
 from tests.simulation.host import WRONG_ID, WRONG_SECRET
 
 _LOOPS = 400
-"""Calls of the tenant that is refused; it calls every 15 seconds."""
+"""Number of refreshes that a host forces for a refused account, one every 15 seconds."""
 
 _CROWD_SECONDS = 900.0
 
@@ -37,7 +37,7 @@ class Faults:
     def start(self, name, number):
         """Start a fault, now or when the provider has just answered a refresh.
 
-        Each fault draws from a source of its own, so that all algorithms meet the same faults.
+        Each fault has its own source of random numbers, so that the vault and its peers meet the same faults.
         """
         source = Random(f"{self._world.seed} {self._world.kind.name} {number}")
         self._random = source
@@ -70,7 +70,7 @@ class Faults:
         self._world.later(random.uniform(5.5, 60.0), self._start, host)
 
     def _interrupted(self):
-        """Cut the next process that gets an answer off from the database, and maybe kill it, before it can commit."""
+        """If a process gets the next answer, cut the process off from the database before its commit; maybe kill it."""
         self._world.provider.at_next_exchange.append(self._interrupt)
 
     def _interrupt(self, grant):

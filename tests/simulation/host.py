@@ -1,4 +1,4 @@
-"""A host: a process that opens a vault, sweeps, and serves callers. It may be killed, stopped and replaced."""
+"""A host: its process opens a vault, sweeps, and serves callers. The process may be killed, stopped and replaced."""
 
 import asyncio
 from datetime import timedelta
@@ -108,7 +108,7 @@ class Host:
         world.history.add(process.name, "ended")
 
     async def _open(self):
-        """Return the context of an open vault, or of a peer in its place."""
+        """Return a context manager that gives an open vault, or a peer in its place."""
         world = self._world
         if world.peer is not None:
             return open_peer(world.peer, world, self.link, self.is_lying)

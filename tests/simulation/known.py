@@ -3,7 +3,7 @@
 ANY = "*"
 
 KNOWN = {}
-"""Reason by the kind of provider (`ANY`: all kinds) and the rule that is broken."""
+"""Cause of each finding, by kind of provider and broken rule. The kind `ANY` means all kinds."""
 
 
 def rule_of(violation):

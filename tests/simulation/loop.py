@@ -56,7 +56,7 @@ class Process:
         return self._loop.create_task(coroutine, context=self._context.copy())
 
     def keep(self, task):
-        """Keep a task; those that have ended are dropped now and then, which is faster than at their ends."""
+        """Keep a task. Now and then, drop all ended tasks; dropping each one at its end would be slower."""
         self.tasks.append(task)
         if len(self.tasks) > self._most_tasks:
             self.tasks = [each for each in self.tasks if not each.done()]
@@ -85,7 +85,7 @@ class DeadlockError(Exception):
 
 
 class _Handle(list):
-    """A callback that waits for its turn, its arguments and its context: a list is made faster than other objects.
+    """A list of a waiting callback, its arguments and its context. A list is made faster than other objects.
 
     It has what code uses of `asyncio.Handle` and `asyncio.TimerHandle`.
     """
@@ -93,7 +93,7 @@ class _Handle(list):
     __slots__ = ()
 
     def cancel(self):
-        """Do not call it."""
+        """Make sure that the loop does not call the callback."""
         self[0] = self[1] = None
 
     def cancelled(self):
@@ -115,7 +115,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.now = 0.0
         self._order, self._timers, self._numbers = Random(seed), [], count()
         self._outside = contextvars.Context()
-        self.get_debug = bool  # asked for each future; a function in C that returns False
+        self.get_debug = bool  # asyncio calls it for each future; `bool` is a fast function in C that returns False
 
     def time(self):
         """Return the virtual time in seconds."""
@@ -142,7 +142,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def create_task(self, coro, *, name=None, context=None):
         """See `asyncio.AbstractEventLoop`; a process keeps its tasks."""
-        task = _Task(coro, loop=self, name=name or "task", context=context)  # asyncio numbers those without a name
+        task = _Task(coro, loop=self, name=name or "task", context=context)  # without a name, asyncio would number it
         process = _process() if context is None else context.get(PROCESS)
         if process is not None:
             process.keep(task)

@@ -6,10 +6,10 @@ from tests.simulation.provider import STORE_SECONDS
 from vault_adapters import ReauthorizationRequiredError
 
 POLICY_SECONDS = 75.0
-"""Slightly less than lease and quiescence together, for which others do not present a spent credential."""
+"""Slightly less than the time (lease plus quiescence) in which other processes do not present a spent credential."""
 
 RETURN_SECONDS = 8.0
-"""Seconds after which a host that is back has stored an answer: a supervisor starts a process every five seconds."""
+"""Seconds in which a host that is back stores an answer. Its supervisor may take five of them to start a process."""
 
 _DAY = 86_400.0
 
@@ -23,10 +23,10 @@ class Measures:
     Attributes:
         lost: grants that nobody can use any more, although their users did not end them.
         unavoidable: the lost grants whose latest credential was only in the memory of a process that ended, or could
-            not be stored for longer than others have to wait for it (`was_out_of_reach`).
+            not be stored before other processes stopped waiting for it (`was_out_of_reach`).
         false_reconnects: grants that were alive while a caller heard that the user must connect again.
         calls: calls of callers.
-        refused: calls that ended with another error although the grant was alive.
+        refused: calls that ended with another error than `ReauthorizationRequiredError` although the grant was alive.
         waits: seconds that callers waited, in total.
     """
 
@@ -71,10 +71,10 @@ def _has_lost_answer(grant):
 def was_out_of_reach(exchange, at, last_stop, last_cut):
     """Return whether a grant died because the process that had the answer could not store it for a long time.
 
-    It was stopped, or cut off from the database, without a break from before it could store the answer until just
-    before the spent credential was presented again. That was at least as long after the refresh as the lease and the
-    quiescence last, for which other processes do not present the credential. They cannot know whether such a process
-    has the answer or died without it.
+    The process was stopped, or cut off from the database, without a break. The stop or cut began before the process
+    could store the answer, and lasted until just before the spent credential was presented again, `POLICY_SECONDS` or
+    more after the refresh. Other processes wait for the lease and the quiescence, but no longer, because they cannot
+    know whether such a process has the answer or died without it.
 
     Args:
         exchange: the refresh that replaced the credential.

@@ -1,4 +1,4 @@
-"""Judges what vaults do by the provider's knowledge of grants and tokens."""
+"""Judges what vaults do: compares it with what the provider knows about grants and tokens."""
 
 import asyncio
 
@@ -32,10 +32,10 @@ SHOWN_AFTER = 5 * 86_400.0
 
 
 LONGEST_REFUSAL, _RETRY = 900.0, 30.0
-"""Seconds for which an account may be refused because the provider rejects most others, and between its calls."""
+"""Seconds for which an account may be refused because the provider rejects most others; seconds between two tries."""
 
 LONGEST_WAIT = 2 * 86_400.0
-"""Seconds after a refusal within which an account may wait for its next attempt, unless a person asks for one."""
+"""Seconds for which an account may wait for its next attempt after a refusal; a person who asks ends the wait."""
 
 RULES = (
     *("reuse", "condemned", "stuck", "dead token", "not shown", "lapsed", "neighbour", "rejected again", "dying token"),
@@ -84,7 +84,7 @@ class Oracle:
                 grant.last.lost = grant.last.lost or "its host was lost"
 
     def is_out_of_reach(self, exchange, reader):
-        """Return whether the holder of an answer could not store it for longer than the others must wait for it.
+        """Return whether the holder of an answer could not store it before other processes stopped waiting for it.
 
         A step of the database's clock ends the wait early for a ``reader`` who has not seen the clock before the step.
         """
@@ -102,9 +102,10 @@ class Oracle:
         return bool(link.is_broken or link.lost or link.slow > 1.0) or now - link.broken_since < _AFTERWARDS
 
     def was_out_of_reach(self, exchange):
-        """Return whether the holder of an answer was stopped or cut off all the time since, and long enough.
+        """Return whether the holder of an answer has been stopped or cut off ever since the answer came.
 
-        This is stricter than `is_out_of_reach`, because it decides what the page calls unavoidable.
+        It returns False as long as others must wait for the answer. It is stricter than `is_out_of_reach`, because it
+        decides which grants no-false-reconnects.md calls unavoidable.
         """
         process, link = exchange.process, self._host_of(exchange).link
         last_stop = None if process.life is Life.DEAD else process.last_stop
@@ -146,10 +147,11 @@ class Oracle:
             self._judge_refusal(grant, error.reason)
 
     def _judge_refusal(self, grant, reason):
-        """Judge that a vault sends no request for an account because of others.
+        """Judge a refusal: because of other accounts, a vault sends no request for this account.
 
-        It may do so only while the provider rejects most of the accounts, as in an incident, or until the first success
-        of a client that was mended, and only for a limited time: the user tries again every half a minute.
+        A vault may refuse only while the provider rejects most of the accounts, as in an incident, or until the first
+        success of a client that was mended. In both cases, it may refuse only for a limited time. To measure this time,
+        the user tries again every half a minute.
         """
         now, number = self._world.loop.time(), grant.number
         if not (self._is_incident(reason) or self._is_untried(reason)):
@@ -159,7 +161,7 @@ class Oracle:
         if since == now:
             for tries in range(1, int(LONGEST_REFUSAL / _RETRY) + 2):
                 self._world.later(tries * _RETRY, self._world.callers.ask, grant)
-        elif now - since > 2 * LONGEST_REFUSAL:  # nobody could be asked meanwhile
+        elif now - since > 2 * LONGEST_REFUSAL:  # no vault could be asked meanwhile
             del self._refused_since[number]
         elif now - since > LONGEST_REFUSAL:
             self.violated("neighbour", f"account {number} is refused for {now - since:.0f} s: {reason}")
@@ -168,7 +170,7 @@ class Oracle:
         return reason == MASS_REJECTION and self._world.provider.rejects_most()
 
     def _is_untried(self, reason):
-        """Return whether no vault can know that the client works again, because it has stored no answer since."""
+        """Return whether no vault has stored an answer since the client was mended, so none knows that it works."""
         mended_at = self._world.mended_at
         if mended_at is None or reason not in (INVALID_CLIENT, CLIENT_MISMATCH):
             return False
@@ -254,7 +256,7 @@ class Oracle:
                 self.violated("dead token", f"account {grant.number} has no working token after the recovery")
 
     async def _patiently(self, ask):
-        """Ask again every half a minute, as users do, while the vault may refuse an account because of others.
+        """Ask again every half a minute, as users do, while the vault may refuse an account because of other accounts.
 
         At the end there are many dead grants and one probe a minute, which a sweep may just have taken.
         """

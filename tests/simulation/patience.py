@@ -18,23 +18,23 @@ class _Run:
 
 
 class Patience:
-    """Follows the failures of each credential whose outcome the vault knows: refused connections, 429 and 503.
+    """For each credential, follows the failures whose outcome the vault knows: refused connections, 429 and 503.
 
-    A new credential, which another process may have stored late, has no failures.
+    A new credential has no failures yet, even if another process stored it late.
 
-    Failures that may not have been recorded are not counted, and neither are those with an unknown outcome. So a run
-    may be longer than it seems here, and the vault more patient, but not less.
+    Failures that may not have been recorded are not counted, and neither are those with an unknown outcome. So the
+    vault may count more failures of a run than this class, and may wait longer than this class demands, but not less.
     """
 
     def __init__(self, world):
         self._world, self._runs = world, {}
 
     def on_attempt(self, grant, credential):
-        """Judge that a credential of a grant is presented now."""
+        """Judge whether a credential of a grant may be presented now."""
         run, now = self._runs.get(credential), self._world.loop.time()
         if run is None or now >= run.until or grant.number in self._world.ever_refused:
             return
-        if not self._world.is_recovering:  # then a person asks for a refresh, in order to see whether it works
+        if not self._world.is_recovering:  # during recovery, a person asks for a refresh, to see whether it works
             text = f"account {grant.number} is tried again {run.until - now:.0f} s too early"
             self._world.oracle.violated("impatient", f"{text}, after {run.failures} failures")
 
@@ -60,7 +60,7 @@ class Patience:
         self._runs.pop(credential, None)
 
     def on_step(self):
-        """Forget all runs, because the clock was set: a backoff that seems to be over is over."""
+        """Forget all runs, because the clock was set: by the new time, their backoffs may already be over."""
         self._runs.clear()
 
     def _has_calm_link(self, process, since):

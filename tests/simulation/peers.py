@@ -108,7 +108,7 @@ class PeerTables:
 
 
 def is_due(row, now, buffer):
-    """Return whether an access token is to be refreshed: at most half of its lifetime early."""
+    """Return whether an access token expires within ``buffer``, or within half of its lifetime if that is shorter."""
     if row.expires_at is None:
         return False
     return row.expires_at - min(buffer, (row.lifetime or 2 * buffer) / 2) <= now
@@ -179,7 +179,7 @@ class Peer:
         return row
 
     def _refresh(self, account, row):
-        """Return a task that refreshes, which callers who go away do not end."""
+        """Return a task that refreshes; the task goes on if its callers go away."""
         flight = self._flights.get(account) if self._algorithm.shares else None
         if flight is None:
             work = self._locked(account, row) if self._algorithm.locks else self._exchange(account, row)

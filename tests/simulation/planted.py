@@ -53,7 +53,7 @@ def find(bug, tree, seconds=SECONDS):
 
 
 def _seconds_of(output):
-    """Return the seconds that the worlds took of their processor, which other programs may share."""
+    """Return the processor seconds that the worlds took; elapsed time would count other programs too."""
     match = _SUMS.search(output)
     return match and float(match[1]) / float(match[2])
 

@@ -57,6 +57,6 @@ def _seconds(duration):
 
 
 def _days(lifetime):
-    """Return how long a world lasts: some dozens of refreshes, or two of tokens that last for months."""
+    """Return how many days a world lasts: for some dozens of refreshes, or for two if tokens last for months."""
     in_days = lifetime / (24 * _HOUR)
     return 150.0 if in_days > 30 else min(max(24 * in_days, 0.5), 20.0)

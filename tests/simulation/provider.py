@@ -12,7 +12,10 @@ MOST_PER_HOUR = 60
 
 CLIENT_ID, CLIENT_SECRET, WRONG = "client", "client-secret", "wrong"
 MASS_ACCOUNTS, MASS_SECONDS, MASS_MEMORY = 5, 600.0, 6 * 3600.0
-"""So many different accounts rejected within so many seconds may be a fault of the provider, for a while."""
+"""Rejections of `MASS_ACCOUNTS` different accounts within `MASS_SECONDS` may look like a fault of the provider.
+
+A vault may take them for such a fault until `MASS_MEMORY` seconds after the last of them.
+"""
 
 STORE_SECONDS = 3.0
 """Seconds that a process needs to store an answer in the database."""
@@ -28,8 +31,8 @@ class Exchange:
         refresh_token: the new refresh token, or None if the old one stays.
         lost: why nobody can have the answer; None if the asking process got it or may still get it.
         delivered: time at which the process got it, or None.
-        out_of_reach: whether the process that had the answer could not store it until somebody presented the credential
-            again, for as long as others have to wait; see `was_out_of_reach`.
+        out_of_reach: whether the grant died because the process that had the answer could not store it for as long as
+            other processes have to wait; see `was_out_of_reach`.
         grant: the grant that was refreshed.
     """
 
@@ -56,7 +59,7 @@ class Grant:
         died: time of its death.
         spent: the exchange that replaced each earlier credential.
         access: expiry of each access token that still works.
-        requests: times of the latest requests that named the grant.
+        requests: times of the latest requests that carried a credential of the grant.
         refused_at: time at which a request for the grant was last refused although the grant was alive.
         is_to_be_replaced: whether the user was asked to connect again.
         is_stored: whether a vault has confirmed that it stored the grant's tokens.
@@ -192,7 +195,7 @@ class Provider:
         self._oracle.judge_load(grant)
 
     def _fail(self, form, headers, process, back, retry_after):
-        """Count a request that fails; None: the vault cannot know whether it took effect."""
+        """Count a failing request. If `retry_after` is None, the vault cannot know whether the request took effect."""
         grant, credential = self._named(form, headers)
         if grant is not None:
             self._count_request(grant)
@@ -266,7 +269,7 @@ class Provider:
             )
 
     def _note_verdict(self, grant, *, is_rejected):
-        """Remember that a grant was rejected or not, and when most of the accounts last were."""
+        """Remember whether a grant was rejected, and the last time at which most of the accounts were rejected."""
         now, verdicts = self._loop.time(), self._verdicts
         verdicts.pop(grant.number, None)
         verdicts[grant.number] = now, is_rejected
@@ -277,7 +280,7 @@ class Provider:
             self._most_rejected_at = now
 
     def rejects_most(self):
-        """Return whether the grants of so many accounts are dead that a vault cannot tell this from a fault."""
+        """Return whether so many accounts were rejected lately that a vault may take it for a fault of the provider."""
         return self._loop.time() - self._most_rejected_at < MASS_MEMORY
 
     def _granted(self, grant, process):
@@ -358,7 +361,7 @@ def lost_with_its_process(exchange, at, journal_broken_since, database_broken_si
 
 
 def encode(members):
-    """Return the body of an answer; None: of a page that is not JSON."""
+    """Return the body of an answer with these members. If `members` is None, the body is a page that is not JSON."""
     if members is None:
         return b"<html>not found</html>"
     return f"{{{', '.join([_member(name, value) for name, value in members.items()])}}}".encode()

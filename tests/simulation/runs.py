@@ -14,7 +14,10 @@ _START = "fork" if sys.platform == "linux" else "spawn"
 
 
 def play_all(first, seeds, kinds, jobs=1, days=None, only_fault=None):
-    """Yield the outcomes of all kinds with ``seeds`` seeds from ``first`` on; with several jobs, as they come."""
+    """Yield the outcome of each kind with each seed. Several jobs yield outcomes in the order in which worlds end.
+
+    The seeds are the ``seeds`` numbers from ``first`` on.
+    """
     play = partial(_play, days=days, only_fault=only_fault)
     if jobs == 1:
         yield from map(play, _pairs(first, seeds, kinds))
@@ -44,7 +47,7 @@ def _pairs(first, seeds, kinds):
 
 
 def _length(name):
-    """Return about how long a world of a kind takes: mostly, as often as an account is refreshed."""
+    """Estimate how long a world of a kind takes to play; this depends mostly on how often an account is refreshed."""
     kind = KINDS[name]
     return kind.days * DAY / kind.lifetime + kind.days / 5
 

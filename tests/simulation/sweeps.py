@@ -3,7 +3,7 @@
 from tests.simulation.loop import Life
 
 _LATER = 0.001
-"""Seconds from the time at which an account becomes due to the alarm, so that no rounding makes it too early."""
+"""Seconds by which the alarm rings after an account becomes due, so that no rounding makes the alarm too early."""
 
 
 class Sweeps:
@@ -26,7 +26,7 @@ class Sweeps:
         self._world.loop.outside(self._pause(0.8, 1.2), self._tick, host, process, vault)
 
     def _pause(self, least, most):
-        """Return the seconds until a sweep, between two parts of the period, or until all sweep together."""
+        """Return the seconds until a process's next sweep: `least` to `most` periods, or until all sweep together."""
         world, period = self._world, self._world.sweep_seconds
         pause = world.random.uniform(least, most) * period
         if world.sweeps_together:  # as cron starts all of them
@@ -65,7 +65,7 @@ class Sweeps:
                 self.arm()
 
     def wake(self):
-        """Let the processes that doze sweep again at their times, which do not depend on what woke them."""
+        """Let the dozing processes sweep again, each at its own next time, whatever woke it."""
         dozing, self._dozing = self._dozing, []
         for each in dozing:
             self._world.loop.outside(self._pause(0.0, 1.0), self._tick, *each)

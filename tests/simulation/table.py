@@ -131,7 +131,11 @@ def _section(kind, sums):
 
 
 def bars(sections):
-    """Return what the chart shows of the page: by title of the kind and of the algorithm, the kinds of harm."""
+    """Return the numbers that the chart shows, from the tables of the page.
+
+    Returns:
+        A dict by title of the kind. Its values are dicts by title of the algorithm, with the three numbers of `_harm`.
+    """
     shown = {}
     for section in sections.split("### ")[1:]:
         title, rows = section.partition("\n")[0], filter(None, map(_ROW.match, section.splitlines()))

@@ -1,4 +1,4 @@
-"""The simulated cipher needs the database as rarely as the key ring does, so waiting answers are handed out."""
+"""The simulated cipher holds data keys for as long as the key ring does, so it opens waiting answers in an outage."""
 
 import asyncio
 from itertools import count

@@ -1,4 +1,4 @@
-"""The page calls those lost grants unavoidable whose answer nobody could have stored in time."""
+"""A lost grant counts as unavoidable in no-false-reconnects.md if nobody could have stored its answer in time."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""How long the oracle lets a vault refuse an account at the end because of others."""
+"""How long the oracle lets a vault refuse an account because of other accounts, and which lost answers it excuses."""
 
 from random import Random
 from types import SimpleNamespace

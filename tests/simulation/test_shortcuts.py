@@ -28,7 +28,7 @@ def test_copies_are_those_of_attrs():
     account = Account("t1", "acme", "a")
     for value, changes in (
         (account, {"provider": "other"}),
-        (account, {"identifier": "", "tenant_id": 5}),  # which the constructor converts
+        (account, {"identifier": "", "tenant_id": 5}),  # the constructor converts both values
         (account.key(TokenKind.API_KEY), {"kind": "access_token"}),
         (AccountRow("label"), {"due_at": 1, "label": None}),
         (AccountRow("label"), {}),

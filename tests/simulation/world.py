@@ -31,7 +31,7 @@ from tests.simulation.sweeps import Sweeps
 from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultError
 
 _BUSY = 300.0
-"""Seconds after the beginning and the end of a fault during which callers ask more often."""
+"""Seconds for which callers ask more often after a fault has begun or ended."""
 
 _RECOVERY = 7200.0
 
@@ -52,7 +52,7 @@ class Outcome:
         requests: requests that the provider got.
         history: what happened, if it was kept.
         seconds: time of the processor that the world took.
-        days: days that its seed was played for, if they are not those of its kind.
+        days: simulated days if the caller of `run` chose them; None: the days of the kind.
         measures: what users and the provider saw.
     """
 
@@ -134,7 +134,7 @@ class World:
         self.loop.outside(seconds, action, *args)
 
     def until(self, seconds, undo):
-        """Undo a fault after some seconds; callers ask more often around its beginning and its end."""
+        """Undo a fault after some seconds; from then on, callers ask more often for a while."""
         self.later(seconds, self._end_fault, undo)
 
     def trouble(self):

@@ -12,7 +12,10 @@ from vault_adapters import TokenKind
 
 
 def not_due(expires_at: float, calm: float, lifetime: float) -> bool:
-    """Return whether a token from before a step of the clock lasts too long to become due in this run."""
+    """Return whether a token expires too late to become due in this run.
+
+    Such a token was stored before the clock was set back.
+    """
     return expires_at > calm + lifetime + 1
 
 

@@ -19,7 +19,7 @@ PAUSE = 0.02
 
 _LARGE, _LARGE_SIZE = 100, 40_000
 _AT_ONCE = 5000
-_STRIDE = 7919  # a prime, so that the reads go through all of the tokens, tenant by tenant
+_STRIDE = 7919  # a prime, so that the reads go through all of the tokens, and each read is of another tenant
 
 
 def account(number):
@@ -59,7 +59,8 @@ async def call_together(vault, calls, accounts):
 async def work_for(store, url, journal, pairs, seconds, every, many=0):
     """Read, refresh and store for `seconds`; return samples of what the process held, one for every `every` seconds.
 
-    With ``many`` further tokens, a read cache holds some of them, and each call reads another one too.
+    If ``many`` is not 0, the vault also stores so many further tokens, and a read cache holds some of them. Each call
+    also reads one of the further tokens.
     """
     samples, number = [], 0
     async with vault_of(store, url, journal, read_cache=timedelta(seconds=30) if many else None) as vault:

@@ -51,7 +51,7 @@ class Fleet:
         life.handle.kill()
 
     def stop(self, worker: int) -> None:
-        """Pause the worker's process wherever it is."""
+        """Pause the worker's process in the middle of whatever it does."""
         with suppress(ProcessLookupError):
             self._now[worker].handle.pause()
 

@@ -107,7 +107,7 @@ async def timed(call: Awaitable[object], *, done: str = "token") -> str:
 
 
 def spoken(seconds: float) -> str:
-    """Return a duration as the page shows it."""
+    """Return a duration as docs/explanation/faults.md shows it."""
     return "at once" if seconds < 0.1 else f"{seconds:.1f} s"
 
 

@@ -93,7 +93,7 @@ async def run_storm(plan: Plan, directory: Path, say: Callable[[str], object] = 
             # The limit covers the worker's wait for its last calls, and the closing of its vault.
             complaints = await fleet.end(90)
             for proxy in world.weather.get("proxies", ()):
-                proxy.reset()  # ends the transactions of those that were killed or silenced
+                proxy.reset()  # ends the transactions of killed workers and of silenced connections
             await asyncio.sleep(0.5)
             say("checking")
             fleet.logs(directory)
@@ -117,7 +117,7 @@ async def run_storm(plan: Plan, directory: Path, say: Callable[[str], object] = 
 
 
 def _write_down(evidence: Evidence, path: Path) -> None:
-    """Write the faults and the provider's requests, by time; the histories have the calls."""
+    """Write the faults and the requests to the provider, by time; the workers' history files have the calls."""
     lines = [
         (each.begin, f"to {evidence.when(each.end)} {each.kind} {each.worker or 'all'}") for each in evidence.actions
     ]
@@ -138,7 +138,8 @@ def _limits(plan: Plan) -> Limits:
         quiescence=scale.quiescence,
         settling=scale.settling,
         patient=scale.patient,
-        # On Postgres, a clock that replaces the server's is read before the wait for a connection, however long.
+        # On Postgres, a clock that replaces the server's clock is read before the wait for a connection. That wait may
+        # be long, so nobody can tell when the expiry was checked.
         expiry=None if plan.clock and plan.store == "postgres" else 1.0,
     )
 

@@ -1,6 +1,6 @@
-"""Measures what a caller gets during each single fault: `python -m tests.storms.table` prints the rows of the page.
+"""Measures what a caller gets during each single fault: `python -m tests.storms.table` prints the result as tables.
 
-`--write docs/explanation/faults.md` puts them into the page.
+`--write docs/explanation/faults.md` puts the tables into that page.
 """
 
 import argparse

@@ -10,10 +10,13 @@ from tests.support.strict_provider import strict_provider
 MEBIBYTE = 1024 * 1024
 
 MOST_BLOCKS = 1500
-"""Blocks of Python's memory that a process may hold more at the end: caches of rows and tasks that are under way."""
+"""How many more blocks of Python's memory a process may hold at the end, for caches of rows and for running tasks."""
 
 MOST_BLOCKS_OF_MANY = 8000
-"""The same with many tokens: how many of them were used within the last minute depends on the machine's speed."""
+"""The same with many tokens. A process has an entry for each token that it used within the last minute.
+
+The machine's speed decides how many tokens these are.
+"""
 
 _numbers = itertools.count()
 

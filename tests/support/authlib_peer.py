@@ -53,7 +53,7 @@ class AuthlibPeer:
     """The server's clients, its valid refresh tokens and the JWTs that it has seen.
 
     Attributes:
-        users: the users for whom clients may ask by the JWT bearer grant.
+        users: the users for whom clients may request tokens with the JWT bearer grant.
         seen: the ids of client assertions; each may be used once.
         audiences: the audiences that the server answers to.
     """

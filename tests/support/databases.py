@@ -48,7 +48,7 @@ class SqliteFile:
 
 
 class PostgresSchema:
-    """A schema of its own in a shared Postgres database; without a name, one that does not exist yet."""
+    """A schema of its own in a shared Postgres database. Without `schema`, it has a new name and does not exist yet."""
 
     kind = "postgres"
 

@@ -29,7 +29,7 @@ _IMPORTED_BEFORE = (
 _MOST_BYTES: Final = 1 << 20
 _MOST_DESCRIPTORS: Final = 8
 _ENDED: Final = "the server that forks has ended; its stderr is in this process's"
-# Variables that each child applies to its own copy of the interpreter; the others of Python's are read at its start.
+# Python's variables that may differ between a child and this process. Python reads the others only when it starts.
 _APPLIED_LATE = ("PYTHONPATH", "PYTHONFAULTHANDLER")
 _servers: dict[int, "_Server"] = {}
 
@@ -108,7 +108,7 @@ class _Server:
 
 
 def is_supported(environment: Mapping[str, str]) -> bool:
-    """Tell whether the system can fork so, and a child can take on this environment after its interpreter's start."""
+    """Tell whether the system can fork in this way, and whether a forked child can have this environment."""
     changed = {
         name
         for name in {*environment, *os.environ}
@@ -133,7 +133,7 @@ def spawn(job: Mapping[str, Any], environment: Mapping[str, str], descriptors: S
 
 
 def _serve(control: socket.socket) -> Callable[[], None] | None:
-    """Fork for every request until the parent has ended; return what to do, in a child, or None in the server."""
+    """Fork for every request until the parent has ended. In a child, return its job; in the server, return None."""
     running: dict[int, tuple[int, socket.socket]] = {}  # process id and connection by pidfd
     while True:
         ready, _, _ = select.select([control, *running], [], [])
@@ -168,7 +168,7 @@ def _report_end(pidfd: int, pid: int, connection: socket.socket) -> None:
 
 
 def _child(request: Mapping[str, Any], descriptors: Sequence[int]) -> Callable[[], None]:
-    """Take on the session, the streams, the environment and the path of the request."""
+    """Begin a session, take on the streams, folder, environment and module path of the request, and return its job."""
     from tests.support import process_child
 
     os.setsid()

@@ -42,7 +42,7 @@ class PrivateCluster:
 
     Args:
         settings: server settings on top of the defaults for tests.
-        standby_of: a server whose data is copied; the new server follows it. It is stopped while it is copied.
+        standby_of: a server whose data is copied; the new server follows it. The copied server is stopped meanwhile.
     """
 
     def __init__(self, settings: Mapping[str, str], *, standby_of: "PrivateCluster | None" = None) -> None:
@@ -103,7 +103,8 @@ class PrivateCluster:
         if self._process is None:
             return
         process, self._process = self._process, None
-        # The server's processes are leaders of groups of their own. None is added while the first of them is stopped.
+        # Each process of the server leads its own process group, so each is killed by its id. The first process starts
+        # all others; it is stopped, so that it starts no other meanwhile.
         process.send_signal(signal.SIGSTOP)
         for child in _children(process.pid):
             with suppress(ProcessLookupError):

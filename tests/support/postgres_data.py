@@ -23,7 +23,7 @@ def make_data(programs: Path, target: Path, run: Callable[[list[str]], None]) ->
         target: the directory to make.
         run: runs a command as the server's user.
     """
-    if programs.is_relative_to(target.parent):  # these programs are this server's own
+    if programs.is_relative_to(target.parent):  # a copy of the programs that only this server uses
         _initdb(programs, target, run)
         return
     key = (os.getpid(), programs)

@@ -82,7 +82,7 @@ def start_failover_pair(*, synchronous: bool) -> Iterator[FailoverPair]:
     """
     primary = PrivateCluster(_SYNCHRONOUS if synchronous else _ASYNCHRONOUS)
     try:
-        # Not the primary's settings: alone, the standby has no server to wait for.
+        # Not the primary's settings: no server follows the standby, so a commit that waits for one would never end.
         standby = PrivateCluster(_ASYNCHRONOUS, standby_of=primary)
         try:
             pair = FailoverPair(primary, standby)

@@ -1,6 +1,6 @@
 """Postgres schemas with the vault's tables, which tests use one after another.
 
-Emptying a schema is quicker than making one. A test about migrations, or one whose processes migrate, needs a new one.
+Emptying a schema is quicker than making one. A test of migrations, or with processes that migrate, needs a new schema.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 
 # Deleted rows stay in the files of a table, so a schema that served many tests would be slow.
 _MOST_USES: Final = 30
-# Names, types and constraints; a test that has changed any of them gives back a schema that the next one must not get.
-# Types are named, because the tables' domains belong to the schema, so their numbers are others in each schema.
+# Names, types and constraints. A schema in which a test has changed any of them must not be lent again.
+# The query returns types by name, not by OID, because each schema has its own domains, with OIDs of their own.
 _SHAPE: Final = """
 SELECT string_agg(line, ';' ORDER BY line) FROM (
     SELECT concat(c.relname, c.relkind, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.atthasdef)
@@ -40,8 +40,8 @@ class PreparedSchemas:
 
     def __init__(self, url: str) -> None:
         self.url: Final = url
-        # A lock that a test has left behind must not hold up the next test. Foreign keys are triggers, and without them
-        # tables may be emptied in any order.
+        # A lock that a test has left behind must not hold up the next test. `replica` switches off the triggers that
+        # check foreign keys, so that tables may be emptied in any order.
         self._connection = psycopg.connect(
             url, autocommit=True, options="-c lock_timeout=5s -c session_replication_role=replica"
         )

@@ -77,7 +77,7 @@ def _end_with_parent(go_pipe: int, directory: Path) -> None:
 
 
 def _abandon(directory: Path) -> NoReturn:
-    """Remove the directory, because a killed parent cannot remove it, and end at once."""
+    """Remove the directory, and end this process at once. A killed parent cannot remove the directory."""
     shutil.rmtree(directory, ignore_errors=True)
     os._exit(_ABANDONED)
 

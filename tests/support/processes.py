@@ -184,7 +184,7 @@ def _start(job: Job, prefix: Path, environment: Mapping[str, str]) -> ProcessHan
 def _spawn(
     description: Mapping[str, Any], value_file: Path, environment: Mapping[str, str], descriptors: Sequence[int]
 ) -> "ForkedProcess | subprocess.Popen[bytes]":
-    """Start a child as a fork, or with an interpreter of its own where that is not possible."""
+    """Start a child as a fork, or, if forks are not supported, with an interpreter of its own."""
     if is_supported(environment):
         return spawn({"description": description, "value_file": str(value_file)}, environment, descriptors)
     stdin, stdout, stderr, *pipes = descriptors

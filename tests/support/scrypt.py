@@ -1,8 +1,9 @@
 """Cheap key derivation, for tests that open hundreds of vaults in their own process.
 
-A vault that a test opens with the cheapest parameters spends most of its time in scrypt. Another process derives other
-keys, so a test whose processes share a database needs the marker `real_scrypt`; without it, the second process reports
-a wrong encryption secret.
+A vault that a test opens with the cheapest parameters spends most of its time in scrypt. Only the process of the test
+gets the cheap derivation. Another process derives other keys, because it uses the real scrypt. So a test whose
+processes share a database needs the marker `real_scrypt`; without it, the second process reports a wrong encryption
+secret.
 """
 
 import hashlib

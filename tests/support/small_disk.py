@@ -48,7 +48,7 @@ class SmallDisk:
 
 @contextmanager
 def mount_small_disk(megabytes: int) -> Iterator[SmallDisk]:
-    """Give a file system in memory, and unmount it afterwards; close all files on it before.
+    """Give a file system in memory, and unmount it when the block ends. Close all files on it before the block ends.
 
     Raises:
         NoMountError: the system is not Linux, or this user may not mount.

@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import TypedDict
 
-# sockaddr_un holds a path of 104 to 108 bytes, which is the directory and the socket's own name.
+# sockaddr_un holds a path of at most 104 bytes on some systems, 108 on others. The path consists of the directory and
+# the socket's own name.
 _LONGEST_DIRECTORY = 70
 _IN_MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 << 30
@@ -55,7 +56,7 @@ def server_directory(prefix: str) -> Path:
     """Create a directory that belongs to `server_user`, short enough for a socket, closed to everybody else.
 
     It is closed because a socket in it may trust every client. It is in memory if enough is free: each schema of the
-    tests makes and removes more than a hundred files, and on a disk that takes a third of the server's time.
+    tests makes and removes more than a hundred files. On a disk, this work takes a third of the server's time.
     """
     roomy = _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES
     for parent in (*([_IN_MEMORY] if roomy else []), Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):

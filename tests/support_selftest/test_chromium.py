@@ -1,4 +1,4 @@
-"""Without Chromium or axe-core a developer's tests are skipped, and CI's fail."""
+"""If Chromium or axe-core is missing, the tests that need it are skipped on a developer's machine, and fail in CI."""
 
 import pytest
 from tests.support import chromium

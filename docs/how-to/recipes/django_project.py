@@ -16,7 +16,7 @@ from vault_adapters.providers import refresher
 
 LIBPQ = ("sslmode", "sslrootcert", "sslcert", "sslkey", "options", "target_session_attrs")
 
-reconnect_required = Signal()  # with the argument account
+reconnect_required = Signal()  # gives its receivers the argument `account`
 
 
 def database_url(database: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ def invalidate(command, identifier):
 def test_it_follows_what_is_selected_as_lines_of_json(stored):
     invalidate(stored, "ann")
     with following_audit(stored, "--json", "--account", "t1/google/ann", "--action", "token_invalidated") as process:
-        first = json.loads(process.stdout.readline())  # so the log is followed from here on
+        first = json.loads(process.stdout.readline())  # from here on the log is followed, because a line has come
         store(stored)
         invalidate(stored, "bob")
         again = stored("store", "t1", "google", "refresh_token", "--identifier", "ann", stdin="v")

@@ -49,7 +49,7 @@ ARN = "aws-kms:arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef
 
 @pytest.fixture(params=WIDTHS)
 def shown(request):
-    """A screen of a width; call the second part for what it shows."""
+    """Give a screen of one width, and a function that returns what the screen shows."""
     console = Console(file=io.StringIO(), width=request.param, force_terminal=True, color_system=None, highlight=False)
     return TerminalScreen(console), console.file.getvalue
 

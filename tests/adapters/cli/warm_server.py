@@ -1,6 +1,6 @@
 """Runs `token-vault` in forks of a process that has already imported it, so that a run takes no time for imports.
 
-It is started as a script, so the first entry of `sys.path` is this folder. Each run replaces this entry with its own
+This module is a script, so the first entry of `sys.path` is this folder. Each run replaces this entry with its own
 folder, because the program must not import modules of the tests. A run's standard streams, arguments, environment and
 folder come over a socket from `warm_client.py`; its exit code goes back the same way.
 """
@@ -94,7 +94,7 @@ def _end_without_clearing(code: int) -> NoReturn:
 if __name__ == "__main__":
     for module in _LATER:
         import_module(module)
-    # A collection, and the end of the interpreter, would write to each object and so copy the server's memory.
+    # A garbage collection in a run would write to each object, and so copy its memory. So all objects are frozen.
     gc.collect()
     gc.freeze()
     _serve(sys.argv[1])

@@ -250,7 +250,7 @@ async def test_a_vault_tells_the_hosts_of_its_refresher(caplog):
 
 
 async def test_variables_that_never_come_leave_the_hosts_unknown(caplog):
-    """A client waits for the hosts before each request, so the host's callable must not hold it for ever."""
+    """A client asks for the API hosts before each request. A callable that never returns must not hold the request."""
 
     async def never(account):
         await asyncio.Event().wait()

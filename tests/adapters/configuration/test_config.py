@@ -135,7 +135,7 @@ def test_of_a_file_exactly_one_line_end_goes(tmp_path, content, secret):
 
 
 def test_a_secret_is_not_taken_from_two_places(tmp_path):
-    """Each of the two is good, so only the choice between them is refused."""
+    """Each of the two secrets is valid alone; the vault refuses because both are set."""
     path = tmp_path / "secret"
     path.write_text(SECRET[::-1])
     with pytest.raises(ConfigurationError, match="ENCRYPTION_SECRET is set both directly and as a file"):
@@ -214,7 +214,7 @@ def test_a_misspelt_variable_is_refused_with_the_near_one():
     with pytest.raises(ConfigurationError) as caught:
         read(**{f"TOKEN_VAULT_{CANARY}": "60"})
     assert CANARY not in str(caught.value)
-    read(  # the command line's, an empty one, and what Kubernetes adds beside a Service called token-vault
+    read(  # the command line reads the first, the second is empty, Kubernetes sets the rest for a Service token-vault
         TOKEN_VAULT_REFRESHERS="app:refreshers",
         TOKEN_VAULT_OTHER="",
         TOKEN_VAULT_SERVICE_HOST="10.0.0.1",

@@ -1,4 +1,4 @@
-"""Applications of a host with either framework, and a browser for them."""
+"""Applications of a host, with FastAPI and with Django, and a browser for them."""
 
 import types
 
@@ -8,7 +8,7 @@ CALLBACK = "http://localhost/connect/callback"
 
 
 def tenant_of(request):
-    """The host's sign-in: a header stands for its session."""
+    """The host's sign-in: a header names the tenant that is signed in."""
     return request.headers.get("x-tenant") or None
 
 
@@ -55,7 +55,7 @@ def django_app(connector, **options):
 
 
 def client_of(app, **headers):
-    """A browser with cookies, signed in at the host; the host's address is answered by the application itself."""
+    """A browser with cookies, signed in at the host; the application itself answers requests to the host's address."""
     transport = httpx2.ASGITransport(app)
     return httpx2.AsyncClient(
         mounts={"http://localhost": transport}, headers={"x-tenant": "t1", **headers}, trust_env=False

@@ -8,7 +8,7 @@ REDIRECT_URI = "http://127.0.0.1:9/connect/callback"
 
 
 class Browser:
-    """Visits a provider; nothing is answered at the redirect URI itself."""
+    """Visits a provider; stops before it requests the redirect URI, because no server listens there."""
 
     async def visit(self, url, redirect_uri=REDIRECT_URI):
         """Follow redirects from ``url``; return the query with which the redirect URI is called."""

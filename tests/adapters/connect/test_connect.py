@@ -59,7 +59,7 @@ async def test_the_request_is_as_the_standards_say(connector, provider):
 
 
 async def test_another_process_finishes_what_one_has_begun(tmp_path, provider, browser):
-    """The callback reaches another process than the beginning."""
+    """One process begins the connection, and another process gets the callback."""
     from vault_adapters import VaultConfig, open_vault
 
     config = VaultConfig(

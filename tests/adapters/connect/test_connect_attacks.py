@@ -49,7 +49,7 @@ async def nothing_was_stored(vault):
 
 @pytest.fixture
 async def stored_one(vault, nothing_was_stored):
-    """For the tests in which the right user's callback succeeds as well."""
+    """Delete, after the test, the account that the right user's callback has stored."""
     yield
     await vault.delete_account(Account("t1", "local", "user-1"))
 
@@ -222,7 +222,7 @@ async def test_a_provider_that_names_another_issuer(vault, browser):
 
 
 async def test_a_provider_elsewhere_does_not_make_this_machine_call_itself(vault):
-    """The keys' address is from the provider's document; http is for a provider of this machine only."""
+    """A provider's document gives the URL of its public keys. Only a provider on this machine may give an http URL."""
     asked = []
 
     def answer(request):
@@ -394,7 +394,7 @@ async def test_a_key_that_cannot_be_read_does_not_spoil_the_others(vault, browse
 
 
 async def test_an_issuer_with_directories(vault, browser, stored_one):
-    """Microsoft's document for several directories declares an issuer that is no address of a document."""
+    """Microsoft's document for several directories names an issuer with `{tenantid}` in place of a directory's id."""
     directory = "11111111-2222-3333-4444-555555555555"
 
     class Directories(LoopbackOpenIdProvider):

@@ -1,4 +1,4 @@
-"""Connecting and refreshing at a certified provider of other authors."""
+"""Connecting and refreshing at a certified OpenID provider that others wrote."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""AWS KMS on loopback: moto's server, and clients for it."""
+"""Clients and keys of AWS KMS; moto's server on loopback stands in for AWS."""
 
 from functools import cache
 

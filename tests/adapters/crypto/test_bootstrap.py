@@ -179,7 +179,7 @@ class TestChangingTheSecret:
 
     async def test_scrypt_runs_once_for_each_secret_and_row(self, scrypt_runs):
         class Contended(MemoryKeyRepository):
-            """Others introduce keys of their own in between, three times."""
+            """Before each of the first three introductions, another process introduces a key of its own."""
 
             others = 3
 

@@ -424,7 +424,7 @@ class TestMakingDataKeys:
         with pytest.raises(KeyUnavailableError) as caught:
             await seal(cipher)
         (data_key,) = [value for value in drawn if len(value) == 32]
-        frames = [entry.frame for entry in caught.traceback[1:]]  # the first is this one
+        frames = [entry.frame for entry in caught.traceback[1:]]  # the first frame is this test's, which holds `drawn`
         held = [repr(value) for frame in frames for value in frame.f_locals.values()]
         assert not any(repr(data_key)[2:-1] in text for text in held)
 

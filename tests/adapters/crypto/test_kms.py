@@ -202,7 +202,10 @@ class TestLogs:
         assert not any(form in logged for form in forms(DATA_KEY))
 
     async def test_without_the_handlers_it_would_be(self, kms_client, caplog):
-        """Show that a client without the handlers logs data keys, which the test above depends on."""
+        """Show that a client without the handlers of `hide_bodies` logs data keys.
+
+        If it did not, the test above would prove nothing.
+        """
         bare = client_for(kms_client.meta.endpoint_url)
         with caplog.at_level(logging.DEBUG):
             wrapped = bare.encrypt(KeyId=new_key(kms_client), Plaintext=DATA_KEY)["CiphertextBlob"]

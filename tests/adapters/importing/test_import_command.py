@@ -245,7 +245,7 @@ async def test_killed_and_run_again(token_vault, database):
 
 
 def test_memory_is_bounded(tmp_path):
-    """Importing a dump of about 70 MB, with some lines beyond the limit, takes less than 40 MB of memory."""
+    """Importing a dump of about 70 MB, with some lines that are too long, takes less than 40 MB of memory."""
     code = """
 import asyncio, io, json, resource, sys
 from vault_adapters.importing.formats import TOKENS

@@ -1,8 +1,9 @@
 # ruff: noqa: N802 - a visitor's methods are named after the nodes of the tree
 """What Citus refuses on tables that are distributed by tenant, or does slowly, found in the syntax tree of a statement.
 
-The rules were taken from what a cluster refused. A tree has no types, so two refusals are not found: a sum of a time
-and an interval that reads a column, in a statement that writes, and a parameter whose type Citus does not know.
+The rules were taken from what a cluster refused. A tree has no types, so two refusals are not found. The first is a sum
+of a time and an interval, if the sum reads a column and the statement writes. The second is a parameter whose type
+Citus does not know.
 """
 
 import re
@@ -53,7 +54,10 @@ def parsed(sql):
 
 
 def statements_of(functions):
-    """Return the statements that name a distributed table in functions of PL/pgSQL; their arguments are parameters."""
+    """Return those statements of PL/pgSQL functions that name a distributed table.
+
+    The arguments of the functions become parameters.
+    """
     found = [query for query in _queries(parse_plpgsql(functions)) if _DISTRIBUTED.search(query)]
     return [re.sub(r"\bgiven_(\w+)", r"%(\1)b", query) for query in found]
 

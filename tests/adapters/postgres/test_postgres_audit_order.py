@@ -69,7 +69,7 @@ async def test_events_of_a_key_that_is_deleted_and_stored_again_are_listed_in_or
 
 
 async def test_a_writer_that_waited_comes_after_the_one_that_it_waited_for(store, raw, execute):
-    """The transaction that gets its id first writes the row last."""
+    """One transaction gets its id first, and writes the row last."""
     await prepare(store)
     await store.tokens.store([write()], actor=None)
     await raw.execute("BEGIN")

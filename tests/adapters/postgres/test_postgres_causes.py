@@ -26,7 +26,7 @@ CROWDED, WEAK = "vault_crowded", "vault_weak"
 
 @pytest.fixture(scope="module")
 def server():
-    """Give a server with a role whose password it checks, and a role that may connect once."""
+    """Give a server with a role whose password it checks, and a role that may have one connection."""
     with start_postgres(private=True) as started:
         with psycopg.connect(started.url, autocommit=True) as connection:
             connection.execute(f"CREATE ROLE {WEAK} LOGIN PASSWORD 'another'")
@@ -111,7 +111,7 @@ def connected(url):
 
 
 async def test_the_server_takes_no_more_connections(caplog):
-    """The last connections are reserved for superusers; then there are none."""
+    """The last connections are reserved for superusers. When superusers have these too, the server refuses everyone."""
     few = {"max_connections": "6", "superuser_reserved_connections": "2", "max_wal_senders": "0"}
     with start_postgres(settings=few) as server, contextlib.ExitStack() as held:
         with psycopg.connect(server.url, autocommit=True) as connection:
@@ -175,7 +175,7 @@ async def test_the_disk_is_full(own_url, caplog):
 
 
 async def test_the_server_stops_and_comes_back(server, own_url, caplog):
-    """One line says that the database fails, one for each other cause, and one that it works again."""
+    """The log says once for each cause that the database fails, and once that it works again."""
     async with open_postgres_store(own_url, migrate=True, pool_size=1, timeout=timedelta(seconds=1)) as store:
         await prepare(store)
         server.stop("fast")

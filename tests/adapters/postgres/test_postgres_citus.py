@@ -1,6 +1,6 @@
 """Statements on tables that Citus distributes by tenant, checked without a cluster by their syntax trees.
 
-A run on a cluster is `tests/contract/test_citus.py`.
+`tests/contract/test_citus.py` runs the statements on a cluster.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ PLAIN = load_statements("vault")
 ON_CITUS = load_statements("vault", distributed=True)
 
 COSTS = {
-    # These ask every node, because no tenant is named. None is on the path of a request.
+    # These ask every node, because no tenant is named. None of these statements is on the path of a request.
     ANY_TENANT: """
         adopt_audit_events count_client_rejections count_client_successes count_data_keys count_data_keys_to_rotate
         count_health count_resurrected_data_keys count_wraps destroy_emptied_data_keys find_condemned
@@ -46,7 +46,7 @@ COSTS = {
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied note_ending prune_audit_events
         reserve_due_accounts retire_master_key take_back_rejections""",
-    # The rows of these pass the coordinator.
+    # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
         add_wraps create_data_keys delete_account_tokens delete_provider_tokens delete_token delete_wraps
         destroy_emptied_data_keys destroy_tenant_data_keys fail_account import_tokens invalidate_token note_ending
@@ -70,7 +70,7 @@ def test_statements_that_cost_more_are_known():
 
 
 def test_each_rule_finds_what_a_plain_server_allows():
-    """The rules are those of the differences: each of them is broken by a statement of the plain server."""
+    """Each rule describes a difference between Citus and a plain server, so statements for a plain server break it."""
     found = {rule: {name for name in PLAIN if rule in broken_rules(PLAIN[name])} for rule in REFUSED}
     assert {"store_tokens", "import_tokens", "lock_condemned", "record_uses", "note_ending"} <= found[LOCK]
     assert {"claim_account", "store_token", "invalidate_token", "settle_account"} <= found[TIME]

@@ -1,4 +1,4 @@
-"""A process that has read the database before notices when the database's clock is set, forward or back."""
+"""Once a process has read the database's clock, it notices when somebody sets that clock forward or back."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ class Readings:
         self.watch = ClockWatch(lambda: self.monotonic)
 
     def read(self, *, before=0.0, after=0.0):
-        """Read the database's time in an exchange that takes so many seconds before and after the database answers."""
+        """Read the database's time, taken `before` seconds after the query begins; it arrives `after` seconds later."""
         asked = self.monotonic
         self.monotonic += before
         now = START + timedelta(seconds=self.monotonic + self.ahead)
@@ -101,7 +101,7 @@ async def test_a_step_during_a_refresh_lets_nobody_present_the_token_again(url, 
     await claim(store)
     watch = store.refreshes._database.clock_watch
     assert isinstance(decided(await store.refreshes.read(ACCOUNT)), Wait)
-    # What was stored before the database's clock was set forward lies in the past, for the database and this process.
+    # Set the stored lease and this process's clock back, which has the effect of setting the database's clock forward.
     execute("UPDATE token_vault.account SET lease_until = lease_until - interval '1000 s'")
     watch.monotonic = lambda: time.monotonic() - FAR
     snapshot = await store.refreshes.read(ACCOUNT)
@@ -109,5 +109,5 @@ async def test_a_step_during_a_refresh_lets_nobody_present_the_token_again(url, 
     assert isinstance(waits, BackOff)
     longest = TIMING.lease + TIMING.quiescence  # the lease may have begun just before the step
     assert longest - SECOND < waits.retry_after <= longest
-    async with open_postgres_store(url, migrate=False, schema=SCHEMA) as fresh:  # knows of no earlier time
+    async with open_postgres_store(url, migrate=False, schema=SCHEMA) as fresh:  # has not read the clock before
         assert (await fresh.refreshes.read(ACCOUNT)).clock_since is None

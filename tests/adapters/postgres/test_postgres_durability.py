@@ -119,7 +119,7 @@ async def test_is_on_the_disk_when_it_returns(lazy, url, name, way):
             [(flushed,)] = beside.execute("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", [before]).fetchall()
             [(setting,)] = await store.tokens._database.fetch("SELECT current_setting('synchronous_commit')")
     assert flushed
-    assert setting == "off"  # for the transaction only
+    assert setting == "off"  # the work turned it on for its own transaction only
 
 
 async def test_a_lazy_commit_is_not(lazy, url):

@@ -17,7 +17,7 @@ ROLE = "vault_without_rights"
 
 @pytest.fixture(scope="module")
 def server():
-    """Give a server with prepared transactions, which no other test uses."""
+    """Give a server that allows prepared transactions; only the tests of this module use it."""
     with start_postgres(settings={"max_prepared_transactions": "4"}) as started:
         yield started
 

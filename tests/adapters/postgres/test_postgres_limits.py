@@ -269,7 +269,7 @@ async def test_a_standby_is_left_for_the_primary():
         server.start()
         place = quote(str(server.data_dir.parent))
         several = server.url.replace(place, f"{place},{place}")
-        with pytest.raises(StorageError) as caught:  # of several hosts, one has to take writes
+        with pytest.raises(StorageError) as caught:  # given several hosts, the store wants one that takes writes
             async with open_postgres_store(several, migrate=False):
                 pass
         assert caught.value.reason == "read_only"
@@ -313,7 +313,7 @@ async def test_connections_notice_a_dead_peer_unless_the_url_says_how(url):
 
 
 async def test_the_first_of_several_hosts_is_frozen_or_a_standby(own_url, server):
-    """Each host has two seconds, and the one that takes writes is used, also after they have changed places."""
+    """A host gets two seconds to answer. The store uses the host that takes writes, even after the hosts swap roles."""
     database = own_url.split("?")[0].rsplit("/", 1)[1]
     with fault_proxy(own_url) as frozen_one, fault_proxy(own_url) as working:
         both = ",".join(proxy.url.rpartition("@")[2].partition("/")[0] for proxy in (frozen_one, working))

@@ -179,7 +179,7 @@ async def test_a_server_that_closes_an_idle_connection_does_not_keep_the_event_l
 
 
 async def test_a_connection_that_is_lost_during_a_statement_leaves_no_watch(url, execute):
-    """Its descriptor is soon another connection's, whose answers would not come if the event loop were confused."""
+    """The next connection soon gets the same descriptor. Its answers would not come if the old watch were left."""
     for _ in range(5):
         connection = await OwnConnection.connect(url, autocommit=True)
         running = asyncio.create_task(connection.line.run("SELECT pg_sleep(60)", {}, prepare=True))
@@ -272,7 +272,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_the_nex
 
 
 async def test_more_statements_than_the_server_keeps_run_behind_a_pooler_that_tracks_them(postgres):
-    """The pooler gives the server's statements other names, so that DEALLOCATE with the own name fails."""
+    """The pooler renames statements for the server, so DEALLOCATE with the vault's name of a statement fails."""
     with start_pgbouncer(postgres, max_prepared_statements=200) as pooled:
         if pooled is None:
             pytest.skip("pgbouncer is not installed")
@@ -303,7 +303,7 @@ async def test_after_lost_prepared_statements_a_transaction_fails_once(line):
 
 @pytest.mark.parametrize("end", ["close", "execute"])
 async def test_a_statement_whose_connection_is_taken_away_ends_with_an_error(connection, line, end):
-    """The time limit would not end it either, because it acts by the socket, which is no longer watched."""
+    """The time limit would not end the statement: the limit shuts down the socket, which nobody watches any more."""
     running = asyncio.create_task(answered(connection, 1, line.run("SELECT pg_sleep(2)", {}, prepare=False)))
     await asyncio.sleep(0.1)
     if end == "close":

@@ -26,7 +26,10 @@ ANALYZE vault.token; ANALYZE vault.account;
 """
 PLACE = {"after_tenant_id": "t2", "after_provider": "", "after_identifier": "", "provider": None, "now": None}
 MOST_BLOCKS = 500
-"""A page of twenty accounts reads some blocks for each; the whole table has several times as many."""
+"""Limit of the blocks that a page of twenty accounts reads: some for each account.
+
+The whole table has several times as many blocks as this limit.
+"""
 
 KEPT_PLANS = """
 SELECT statement, generic_plans > custom_plans FROM pg_catalog.pg_prepared_statements WHERE statement ~ '^WITH page '

@@ -29,7 +29,7 @@ def pool_of(store):
 async def assert_idle(pool):
     """Assert that no connection is checked out, and none is inside a transaction."""
     async with asyncio.timeout(30):
-        # A connection that the pool still opens in the background counts as one of its size.
+        # `pool_size` counts connections that the pool is still opening in the background; `pool_available` does not.
         while (stats := pool.get_stats())["pool_available"] != stats["pool_size"]:  # noqa: ASYNC110 - the pool has no event
             await asyncio.sleep(0.01)
     for connection in pool._pool:

@@ -27,7 +27,11 @@ def opened(url):
 
 
 async def make_data_keys(url):
-    """Make the first data key of 25 tenants in turn; the first process blocks the others, so they stay in step."""
+    """Make the first data key of each of 25 tenants, in the same order in every process.
+
+    The first process at a tenant blocks the other processes until it commits, so all of them reach the next tenant
+    together.
+    """
     async with opened(url) as store:
         records = [data_key(f"tenant-{number}", key_id=uuid4().bytes) for number in range(25)]
         return [(await store.keys.create_data_key(record)).key_id.hex() for record in records]
@@ -205,7 +209,7 @@ async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute)
 
 
 async def test_a_commit_does_not_overwrite_an_access_token_that_is_being_stored(store, raw):
-    """The row is not committed when the commit looks at the account's tokens, so only the insert can meet it."""
+    """The commit cannot see the other transaction's row when it reads the tokens; its own insert waits for that row."""
     await prepare(store)
     attempt = await claimed(store)
     async with raw.transaction():

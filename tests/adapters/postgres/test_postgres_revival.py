@@ -1,4 +1,4 @@
-"""Reviving beside writers of the same rows."""
+"""Reviving condemned credentials while others write the same rows."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -99,7 +99,7 @@ async def test_condemned_credentials_are_read_from_their_index(url, execute):
         change = await revive(store)
         assert (change.result.revived, change.result.skipped) == (1, 0)
         assert change.result == Revived(1, 0, change.result.now, None)
-    # The server counts what a session has read when the session ends, or else after ten seconds.
+    # The server adds the scans of a session to its statistics when the session ends, or else after ten seconds.
     async with asyncio.timeout(60):
         while execute(scans) == before:  # noqa: ASYNC110 - the server does not tell of it
             await asyncio.sleep(0.05)

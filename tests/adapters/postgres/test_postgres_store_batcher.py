@@ -1,4 +1,7 @@
-"""What waits is sent: how stores share statements, with functions in place of the database."""
+"""How stores share statements: those that wait are sent together.
+
+Here, a store is the storing of one value, not a database. Functions stand in for the database.
+"""
 
 import asyncio
 import random
@@ -24,7 +27,7 @@ def blobs(writes):
 
 
 class Server:
-    """Answers stores with their blobs; notes what ran, and how much ran at once."""
+    """Answers each store with its blob; notes which statements ran, and how many ran at once."""
 
     def __init__(self, *, most_batches=10, patience=60):
         self.ran = []

@@ -1,4 +1,4 @@
-"""Single stores that wait at the same moment go as one statement, and each succeeds or fails by itself."""
+"""Calls that store one value and wait at the same moment share a statement; each call succeeds or fails by itself."""
 
 import asyncio
 import time
@@ -133,7 +133,7 @@ async def test_a_locked_row_delays_the_others_only_briefly(store, raw, what):
             others = await asyncio.gather(*tasks.values())
             assert time.monotonic() - began < 2
             assert {change.result[0].generation for change in others} == {2}
-            # A row stays locked for its own store only: further stores of the others do not wait for it.
+            # Only the call that needs the locked row waits. Calls that store the other keys again do not.
             again = await stored(store, list(tasks))
             assert time.monotonic() - began < 3
         assert {info.generation for info in again} == {3}
@@ -177,7 +177,7 @@ async def test_refreshes_are_stored_as_refreshes(store):
 
 
 async def test_each_value_sets_its_accounts_due_time_as_if_it_came_alone(store, execute):
-    """In `store_tokens`, an access token decides instead of the values that are stored with it."""
+    """If one statement stores both tokens of an account, only the access token decides the account's due time."""
     await prepare(store)
     hour = timedelta(hours=1)
     await store.tokens.store([write(lifetime=4 * hour, lead=hour)], actor=None)
@@ -260,7 +260,7 @@ async def test_a_batch_that_takes_too_long_costs_its_callers_the_time_once(url, 
 
 
 async def test_the_commit_of_a_batch_waits_for_its_turn_to_notify_as_long_as_any_other():
-    """Transactions that notify commit one after the other, and a commit may wait for a synchronous standby."""
+    """Transactions with a `NOTIFY` commit one after the other, and a commit may wait for a synchronous standby."""
     with start_postgres(private=True) as server:
         url = server.create_database("notifying")
         first, second = lock_of(SCHEMA)

@@ -90,7 +90,7 @@ async def test_a_role_that_may_not_ask_works_as_before(plain_url, execute):
 
 
 async def placed_higher(vault, cursor, more):
-    """Return a cursor as a server gave it that had given out ``more`` numbers of transactions, before it was lost."""
+    """Return the cursor of a server that had given out ``more`` further transaction numbers before it was lost."""
     seal = await vault._services.listing._seal.get()
     place, seq = seal.open(cursor, "t1")
     return seal.seal((place + more, seq + more), "t1")
@@ -129,7 +129,10 @@ async def test_a_reader_misses_no_event_after_a_failover_and_gets_some_again(url
     ids=["page", "latest"],
 )
 async def test_the_timeline_is_read_before_the_events(store, raw, execute, read):
-    """If the server changed between the two, a cursor with the later timeline would pass over some of its events."""
+    """If the events were read first and a failover followed, the cursor would name the new timeline.
+
+    The reader would then miss events of this timeline.
+    """
     await prepare(store)
     async with raw.transaction():
         await raw.execute("LOCK TABLE token_vault.timeline")

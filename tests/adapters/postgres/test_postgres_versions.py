@@ -81,7 +81,7 @@ async def test_each_column_belongs_to_the_version(stored, execute):
 )
 @pytest.mark.parametrize("together", [False, True])
 async def test_another_last_use_is_told_without_another_version(stored, execute, change, together):
-    """Otherwise a process that reads a token less often than it records uses would ask twice for each read."""
+    """The version does not cover the last use. If it did, the first read after each recorded use would query twice."""
     known = (await stored.tokens.get(ACCESS)).row
     execute(change.format(SCHEMA))
     keys = [ACCESS, REFRESH] if together else [ACCESS]
@@ -105,7 +105,8 @@ async def test_a_value_that_is_too_large_counts_as_damaged_although_the_row_was_
 async def test_reads_that_share_queries_each_get_their_own_row(stored, unknown):
     """Among the keys are one whose row has not changed, one whose row has, one that was deleted, and unknown ones.
 
-    If a key is unknown, all rows are read with its row, instead of asking for versions first.
+    A key is unknown if the process remembers no row of it. If one of the keys is unknown, one query reads all rows,
+    and no query asks for versions.
     """
     keys = [Account("acme", "google", f"u{n}").key(TokenKind.ACCESS_TOKEN) for n in range(3)]
     await stored.tokens.store([write(key, f"{n}".encode()) for n, key in enumerate([REFRESH, *keys])], actor=None)
@@ -142,7 +143,7 @@ async def test_a_remembered_token_of_another_version_is_not_the_answer(stored):
 
 
 async def test_without_a_hash_of_rows_each_read_reads_the_row(store, url, execute):
-    """A role that may not call the function stands for a server that lacks it, such as PostgreSQL 13."""
+    """A role that may not call `hash_record_extended` stands for a server without it, such as PostgreSQL 13."""
     await prepare(store)
     await store.tokens.store([write()], actor=None)
     execute("CREATE ROLE hashless LOGIN")

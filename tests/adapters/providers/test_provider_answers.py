@@ -470,7 +470,8 @@ def silent():
 
 async def test_a_tls_handshake_without_an_answer_spends_nothing(silent):
     url = f"https://127.0.0.1:{silent.getsockname()[1]}/token"
-    # Long enough for the client's own limit to come first: a handshake that is cancelled leaves its socket unclosed.
+    # A handshake that the deadline cancels leaves its socket unclosed. This deadline is long enough for the HTTP
+    # client's connect timeout to end the handshake first.
     error = await failure(OAuth2Refresher(url, "client", "client-secret"), deadline=1.5)
     assert isinstance(error, RefreshFailedError)
     assert not error.outcome_unknown

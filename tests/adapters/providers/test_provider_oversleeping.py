@@ -115,7 +115,7 @@ async def test_a_limit_ends_its_block_in_time_and_leaves_other_cancellations_alo
 
 async def test_a_request_that_has_left_is_listened_to_after_the_limit_for_sending(provider):
     provider.answer(Answer(json=token_answer("access-2", "refresh-2").json, delay=1.4))
-    async with httpx2.AsyncClient(trust_env=False) as client:  # opened before, because that takes long
+    async with httpx2.AsyncClient(trust_env=False) as client:  # made before the refresh, because making it takes long
         refresher = OAuth2Refresher(provider.token_url, "client", "secret").with_client(client)
         tokens = await refreshed(refresher, deadline=30, send_deadline=1)
     assert tokens.refresh_token.reveal() == "refresh-2"
@@ -123,7 +123,7 @@ async def test_a_request_that_has_left_is_listened_to_after_the_limit_for_sendin
 
 @pytest.fixture
 def full():
-    """A port whose kernel lets further connections hang."""
+    """A TCP port at which further connections hang, because its queue is full."""
     with socket.socket() as listening, ExitStack() as waiting:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)

@@ -1,4 +1,4 @@
-"""A request has left when it went through the proxy's tunnel; asking for the tunnel sends nothing to the provider."""
+"""A request counts as sent once it is through the proxy's tunnel. Asking for the tunnel sends the provider nothing."""
 
 import asyncio
 import datetime as dt

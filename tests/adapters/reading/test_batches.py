@@ -1,4 +1,4 @@
-"""Reads that begin at the same moment share a query; many of them share two, so that nobody waits for both."""
+"""Reads that begin at the same moment share a query. Many reads are split into two queries; a caller waits for one."""
 
 import asyncio
 from contextlib import nullcontext

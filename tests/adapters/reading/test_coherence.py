@@ -113,7 +113,7 @@ async def mark(vault):
 
 
 async def suspect(vault):
-    """Report an API key of which nobody knows a replacement; the row says so, but stays valid."""
+    """Report the token as rejected, as if no refresh could replace it; its row becomes suspect, but stays valid."""
     info = (await vault.get_token(ACCESS)).info
     await vault._services.tokens.report_rejected(info, "invalid_token", window=ConfirmationWindow(), actor=None)
     return ("access-0", "suspect")
@@ -143,7 +143,7 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES)
 async def test_another_processs_change_is_seen(database, make_config, change):
-    """The row would be answered for an hour, so only the notification can bring the change."""
+    """The cache would answer with the old row for an hour, so only the notification can bring the change."""
     async with open_vault(make_config(database), refreshers={"acme": ScriptedRefresher(answer(9))}) as other:
         await other.store_token_set(ACCOUNT, answer(0))
         await other.store_token(BYSTANDER, "bystander")

@@ -38,7 +38,7 @@ async def seen_vault(config):
 
 
 async def in_time(call):
-    """Return a call's value and that it came within a second or so."""
+    """Return the value of a call's token, and whether the call took less than `GENEROUS_SECONDS`."""
     started = time.monotonic()
     token = await call
     token = getattr(token, "token", token)

@@ -1,4 +1,4 @@
-"""`ready` answers a probe within its time, and `health` within two seconds, whatever the database does."""
+"""`ready` answers within its timeout, and `health` within two seconds, whatever the database does."""
 
 import asyncio
 import sqlite3
@@ -36,7 +36,7 @@ async def check_away(vault, reason):
     for readiness, seconds in answers:
         assert not readiness.ok
         assert (readiness.schema, readiness.master_key) == (None, None)
-        assert seconds < 2.0  # a second, and a slow machine
+        assert seconds < 2.0  # the default timeout of one second, and one more for a slow machine
     assert answers[3][1] < 1.3
     report, seconds = await timed(vault.health())
     assert seconds < 3.0

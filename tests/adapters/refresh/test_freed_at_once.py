@@ -26,7 +26,7 @@ def _without_collector():
 
 
 async def _is_freed(call):
-    """Return whether what a caller of ``call`` held is gone when the call has ended and its tasks have too."""
+    """Return whether an object that a caller of ``call`` held is freed once the call and its tasks have ended."""
     held = []
 
     async def caller():

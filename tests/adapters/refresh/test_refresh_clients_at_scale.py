@@ -30,7 +30,7 @@ async def test_an_hour_with_a_wrong_secret_over_a_thousand_accounts(opened, cloc
     right = [await opened(server.refresher()) for _ in range(2)]
     wrong = [await opened(server.refresher(secret="wrong")) for _ in range(2)]
     await of_all(lambda account: connect(right[0], [account]))
-    clock.advance(HOUR)  # all tokens expire together, and the new secret is wrong
+    clock.advance(HOUR)  # all tokens expire together; from now on, only processes with the wrong secret refresh them
     errors = []
     for number in range(60):
         await minutes(wrong, clock, 1)

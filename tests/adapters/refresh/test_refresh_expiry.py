@@ -17,7 +17,7 @@ DAY, CENTURY = timedelta(days=1), timedelta(days=36_525)
 
 
 class Salesforce(ScriptedRefresher):
-    """A refresher that names the lifetime of its access tokens."""
+    """A refresher that states a default lifetime for its access tokens."""
 
     default_lifetime = 2 * HOUR
 

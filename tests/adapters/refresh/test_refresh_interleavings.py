@@ -1,4 +1,4 @@
-"""After another write at any step of a refresh, no value is lost, no deleted one comes back, no new one is marked."""
+"""After another write at any step of a refresh, no value is lost, no deleted one returns, no new one turns invalid."""
 
 import asyncio
 
@@ -82,7 +82,10 @@ OTHERS = [store_set, store_access, store_refresh, store_access_set, delete_accou
 
 
 def may_be_stored(other, place, rejects):
-    """Return the tokens expected after another write during a refresh (None: no token); other kinds may vary."""
+    """Return the expected token of each kind after another write during a refresh (None: no token).
+
+    A kind that is left out is not checked.
+    """
     sent = place in ("provider", "before commit")
     late = place == "after commit"
     if rejects:
@@ -112,7 +115,7 @@ def may_be_stored(other, place, rejects):
         delete_refresh: {"refresh_token": None},
         delete_provider: {},
         mark_access: {"access_token": "access-1 invalid: invalid_token"} if late else won,
-        # The provider is strict, so the mark may mean that the new refresh token was revoked too.
+        # A strict provider that revoked the old refresh token may have revoked its replacement too.
         mark_refresh: won | {"refresh_token": "refresh-1 unknown: revoked"} if sent else {},
     }[other]
 

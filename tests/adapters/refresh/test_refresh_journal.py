@@ -87,7 +87,7 @@ class BrokenSqlite:
 
 @pytest.fixture(scope="module", autouse=True)
 def short_commits():
-    """Shorten the time for a commit, because the tests here wait for it while their database is away."""
+    """Shorten the time that a commit may take, because tests here wait for that time while their database is away."""
     with refresh_times(commit_budget=1):
         yield
 

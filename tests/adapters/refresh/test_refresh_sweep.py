@@ -166,7 +166,7 @@ async def test_a_refused_client_is_asked_by_few(opened, clock):
         await store(vault, account=account)
     clock.advance(HOUR)
     report = await vault.refresh_due()
-    # Three refusals, and the calls that were already running.
+    # The third refusal pauses the client. The calls that were already running still reach the provider.
     assert 3 <= report.claimed == sum(refresher.calls.values()) <= 12
     assert (await vault.refresh_due()).claimed == 0
 

@@ -99,7 +99,7 @@ async def tell_and_refresh(url, directory):
 
 
 def recovered(config, clock):
-    """Return what a new process has after the old one has ended."""
+    """Return the tokens that a new process finds after the old one has ended."""
 
     async def look():
         async with open_vault(config, clock=clock) as vault:

@@ -17,7 +17,7 @@ CROWD = [Account("crowd", "acme", f"c{number}") for number in range(200)]
 OTHERS = [Account(f"other{number}", "acme") for number in range(3)]
 ANSWER_SECONDS = 0.5
 MOST_HANGING = 150
-"""Three quarters of the turns in the second test."""
+"""Largest number of turns that one tenant gets in the second test: three quarters of all turns."""
 
 
 class Slow:
@@ -34,7 +34,7 @@ class Slow:
 
 @asynccontextmanager
 async def running(calls):
-    """Run calls meanwhile, and cancel them at the end."""
+    """Run calls until the end of the block, and then cancel them."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         yield
@@ -73,7 +73,7 @@ async def test_a_tenant_that_refreshes_its_accounts_in_a_loop_does_not_delay_oth
 
 
 async def test_a_tenant_whose_requests_hang_leaves_connections_to_others(sqlite_config, clock, provider):
-    """A request that hangs keeps its connection until `answer_deadline`, longer than its turn."""
+    """A request that hangs keeps its connection until `answer_deadline` has passed; its turn ends earlier."""
     config, are_released = evolve(sqlite_config, provider_concurrency=len(CROWD)), threading.Event()
 
     def respond(request):

@@ -1,4 +1,4 @@
-"""Work under a lease: it is renewed meanwhile, and work that may still send ends if the lease may be over."""
+"""A lease is renewed while work runs under it. If the lease may be over, work whose request has not left is ended."""
 
 import asyncio
 import time
@@ -43,7 +43,7 @@ async def test_the_lease_is_renewed_until_the_work_ends(tasks):
     renew = Renewals()
 
     async def work():
-        while renew.count < 3:  # noqa: ASYNC110 - nothing else tells it
+        while renew.count < 3:  # noqa: ASYNC110 - no event tells of a renewal
             await asyncio.sleep(0.01)
         return "done"
 

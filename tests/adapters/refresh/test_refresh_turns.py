@@ -10,7 +10,7 @@ from vault_domain.rules.shares import next_member
 
 
 class Calls:
-    """Calls that run until the test ends them, by name; the first letter of a name is its member."""
+    """Named calls that run until the test ends them. The first letter of a call's name is its member (a tenant)."""
 
     def __init__(self, most):
         self.turns, self.began, self.ends, self.tasks = Turns(most, next_member), [], {}, {}

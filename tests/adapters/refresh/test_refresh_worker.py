@@ -108,7 +108,7 @@ async def test_a_signal_ends_the_pause(vault):
 
 
 async def test_it_ends_although_a_previous_handler_was_not_set_from_python(vault, monkeypatch):
-    """As in a program that embeds Python; ``getsignal`` then returns None."""
+    """A program that embeds Python may set a handler by itself. For such a handler, ``getsignal`` returns None."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     monkeypatch.setattr(signal, "getsignal", lambda number: None)
     try:
@@ -180,7 +180,7 @@ def command(tmp_path, provider, sqlite_config):
 
 @pytest.fixture
 def filled(sqlite_config):
-    """Put an account that is due into a vault, and close the vault."""
+    """Open a vault, store an account that is due, and close the vault."""
 
     async def fill():
         async with open_vault(sqlite_config) as vault:
@@ -290,7 +290,7 @@ def test_worker_on_a_terminal(command, provider):
 
 
 async def test_in_a_block_it_runs_beside_the_host_and_lets_refreshes_end(sqlite_config, clock):
-    """A host's lifespan runs the worker; the end of the block waits for a refresh, and leaves signals alone."""
+    """A host runs the worker in a block, which leaves signals alone. The block's end waits for a running refresh."""
     gate, before = Gate(answer(1)), signal.getsignal(signal.SIGTERM)
     async with open_vault(sqlite_config, refreshers={"acme": ScriptedRefresher(gate)}, clock=clock) as vault:
         await store(vault)

@@ -43,7 +43,7 @@ async def test_a_page_of_damaged_data_keys_does_not_end_the_rotation_of_the_mast
 
 @pytest.mark.parametrize("damaged", ["text", b"17 bytes are many", b"short", 5])
 async def test_a_damaged_data_key_is_not_destroyed_and_the_others_are(place, damaged, monkeypatch):
-    """Nobody knows which tokens need it: they still name its former id."""
+    """Nobody knows which tokens need the damaged data key, because tokens still name the id that it had before."""
     if not (place.is_sqlite or isinstance(damaged, bytes)):
         pytest.skip("a column of Postgres refuses a value of another type")
     for store in "postgres", "sqlite":

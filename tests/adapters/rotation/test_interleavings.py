@@ -149,7 +149,8 @@ WORK = {
 async def test_keys_are_rotated_in_the_middle_of(place, work):
     do, expected = WORK[work]
     async with gated_vault(place) as (gated, vault, beside):
-        await do(vault, await connect(vault, "first"))  # a process reads the pauses of clients before its first refresh
+        # Call `do` once before the count, because a process's first refresh also reads the pauses of clients.
+        await do(vault, await connect(vault, "first"))
         account = await connect(vault, "counted")
         moments = await gated.moments_of(lambda: do(vault, account))
         assert moments >= 2
@@ -169,7 +170,8 @@ async def test_keys_are_rotated_in_the_middle_of(place, work):
 async def test_a_tenant_is_erased_in_the_middle_of(place, work):
     do, _ = WORK[work]
     async with gated_vault(place) as (gated, vault, beside):
-        await do(vault, await connect(vault, "first"))  # a process reads the pauses of clients before its first refresh
+        # Call `do` once before the count, because a process's first refresh also reads the pauses of clients.
+        await do(vault, await connect(vault, "first"))
         account = await connect(vault, "counted")
         moments = await gated.moments_of(lambda: do(vault, account))
         for at in range(moments):

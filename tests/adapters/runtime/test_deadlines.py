@@ -98,7 +98,7 @@ async def test_an_error_of_the_work_passes(deadlines):
 
 
 async def test_calls_that_ended_leave_nothing(deadlines):
-    """The timer of a limit stays until it rings, with no more than the calls that still run."""
+    """The timer of a limit stays until it rings; its queue keeps no ended call, except behind one that still runs."""
     for _ in range(100):
         await deadlines.within(0.02, lambda: asyncio.sleep(0))
     assert [len(queue) for queue in deadlines._queues.values()] == [0]
@@ -107,7 +107,7 @@ async def test_calls_that_ended_leave_nothing(deadlines):
 
 
 async def test_a_call_between_others_ends_too(deadlines):
-    """Its place in the queue is behind a call that still runs, so it is freed with that one."""
+    """Its place in the queue is behind a call that still runs, so the place is freed when that call ends."""
     slow = asyncio.create_task(deadlines.within(0.05, lambda: asyncio.sleep(0.03)))
     await asyncio.sleep(0)
     await deadlines.within(0.05, lambda: asyncio.sleep(0))

@@ -1,4 +1,4 @@
-"""What the vault reports becomes JSON that a web framework can answer; secrets never do."""
+"""`as_json` turns what the vault reports into values that a web framework can send as JSON; it refuses secrets."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Statements seldom ask for the machine's start, because they would ask five times for each row of an account."""
+"""Statements seldom ask for the machine's start; otherwise, they would ask five times for each row of an account."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import count

@@ -53,7 +53,7 @@ async def test_nothing_stays_open_if_the_second_connection_fails(tmp_path, monke
 
     def limited(*args, **kwargs):
         given.append(connect(*args, **kwargs))
-        if len(given) > 1:  # as after the limit of open files
+        if len(given) > 1:  # as if the process had reached its limit of open files
             given[-1]._connector = lambda: sqlite3.connect(str(tmp_path / "missing" / "vault.db"))
         return given[-1]
 

@@ -76,7 +76,7 @@ async def test_an_erasure_removes_a_damaged_data_key(config):
 
 
 async def test_a_damaged_refresh_token_that_ends_soon_does_not_end_a_sweep(tmp_path):
-    """The log of events has its types, because only the table of tokens was restored from a dump."""
+    """Only the token table was restored from a dump, without column types; the table of events still has its types."""
     config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret=SECRET, scrypt_log2_n=14)
     clock, good = ManualClock(), Account("good", "google", "bob")
     async with open_vault(config, clock=clock) as vault:

@@ -1,4 +1,4 @@
-"""`SyncVault.import_tokens` reads the caller's rows on the caller's thread, because many of them work there only."""
+"""`SyncVault.import_tokens` reads the caller's rows on the caller's thread, because many iterables work there only."""
 
 import asyncio
 import sqlite3
@@ -58,7 +58,7 @@ def test_an_error_of_the_rows_is_raised_and_the_vault_goes_on(vault, failure):
 
 @pytest.mark.parametrize(("args", "kwargs"), [(([row(1)],), {"rows": [row(2)]}), ((), {})], ids=["twice", "never"])
 def test_rows_are_given_once(vault, args, kwargs):
-    """As for any method, which raises a TypeError."""
+    """A call without rows, or with rows twice, raises a TypeError, as a call of any method would."""
     with pytest.raises(TypeError, match="argument"):
         vault.import_tokens(*args, **kwargs)
     assert list(vault.iter_tokens("t1")) == []
@@ -111,7 +111,7 @@ def test_closing_ends_an_import_whose_rows_do_not_come(vault, monkeypatch):
 
 
 class Rounds(threading.Condition):
-    """A condition whose time limit passes each time that one of ``rows`` was read."""
+    """A condition: each of its first ``rows`` waits lets the import read one row, and then times out."""
 
     def __init__(self, rows, go_on, reading):
         super().__init__()

@@ -111,7 +111,7 @@ def test_a_wrong_configuration_shows_on_open_and_the_next_try_is_free(config, tm
 
 @pytest.fixture
 def interruptible():
-    """Let SIGINT raise KeyboardInterrupt, also where a shell started the tests in the background and ignores it."""
+    """Let SIGINT raise KeyboardInterrupt, even if a shell started the tests in the background with SIGINT ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -315,7 +315,7 @@ def test_first_use_after_a_fork_works_and_use_before_it_is_refused(config):
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_an_observer_is_refused_after_a_fork_and_after_closing(config):
-    """A hook could wait for a thread that only the parent has, or never be called."""
+    """After a fork, a hook could wait for a thread of the parent. After closing, a hook would never be called."""
     vault = open_sync_vault(config)
     called = []
     vault.measures.when_open(called.append)
@@ -364,5 +364,5 @@ del vault
         (ended,) = group.wait(20)
     assert (ended.returncode, ended.stderr) == (0, "")
     with open_sync_vault(config) as vault:
-        # The time of the last use was only in memory until the process ended, so it was closing that wrote it.
+        # Until the process ended, only memory held the time of the last use, so the closing of the vault wrote it.
         assert vault.list_tokens("t1").items[0].last_used_at is not None

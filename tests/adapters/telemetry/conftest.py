@@ -50,7 +50,7 @@ class Sdk:
         instrument(vault, meter_provider=self.meters, tracer_provider=self.tracers)
 
     def metrics(self):
-        """Return the metrics by name; each as its points, a pair of attributes and point."""
+        """Return a list for each metric name; each item is a pair of a point's attributes and the point itself."""
         data = self.reader.get_metrics_data()
         found = {}
         for resource in data.resource_metrics if data else ():
@@ -60,7 +60,10 @@ class Sdk:
         return found
 
     def value(self, name, **attributes):
-        """Return the sum of the points of a metric that have these attributes, named by their last parts."""
+        """Return the sum of those points of a metric that have these attributes.
+
+        Each attribute is given by the last part of its name.
+        """
         total = None
         for found, point in self.metrics().get(name, ()):
             short = {key.rpartition(".")[2]: value for key, value in found.items()}

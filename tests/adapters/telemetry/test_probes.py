@@ -63,7 +63,7 @@ async def ask(port, request):
 )
 async def test_a_request_gets_its_answer(port, caplog, request_line, status, body):
     answer = await ask(port, request_line + b"\r\nHost: x\r\n\r\n")
-    if len(request_line) < 1000 or answer:  # what was not read of a large request may reset the connection
+    if len(request_line) < 1000 or answer:  # the unread rest of a large request may reset the connection
         head, _, found = answer.partition(b"\r\n\r\n")
         assert head.split(b"\r\n")[0] == b"HTTP/1.1 " + status
         assert found == body

@@ -133,7 +133,8 @@ async def test_accounts_and_what_is_due(opening, sdk, clock):
         assert sdk.value("token_vault.account.count", provider="unrefreshed") == 1
         assert sdk.value("token_vault.token.count", provider="acme", health="invalid") == 1
         due = sdk.value("token_vault.account.due", provider="acme")
-        assert due in (2, 3)  # a store may still name the one that is to be connected again, until a sweep has seen it
+        # A store may still count account c, whose credential is invalid, as due until a sweep has read it.
+        assert due in (2, 3)
         assert sdk.value("token_vault.account.oldest_due", provider="acme") >= 60
         assert sdk.value("token_vault.account.due", provider="unrefreshed") is None  # nobody refreshes it here
 
@@ -290,7 +291,7 @@ async def test_several_vaults_are_added_up(opening, sdk):
     async with opening() as one, opening() as other:
         await one.get_token(KEY)
         await other.get_token(KEY)
-        sdk.instrument(other.with_actor("me"))  # no second time
+        sdk.instrument(other.with_actor("me"))  # the same vault, so it is not added again
         assert sdk.value("token_vault.reads", source="database") == 2
 
 

@@ -24,7 +24,7 @@ async def browsing(app, base="http://ops.test", **headers):
 
 @pytest.fixture
 async def browser(vault):
-    """A client of a dashboard that only shows."""
+    """A client of a dashboard without actions."""
     async with browsing(dashboard(vault)) as client:
         yield client
 

@@ -44,5 +44,5 @@ class Reader(HTMLParser):
 
     @property
     def form(self):
-        """The hidden fields of the form that acts."""
+        """The values of the page's hidden fields, by name, as its form posts them."""
         return {field["name"]: field["value"] or "" for field in self.all("input") if field.get("type") == "hidden"}

@@ -27,7 +27,7 @@ class Connections:
 
 
 async def live_a_day(vault, clock):
-    """Refresh accounts of the sample for a day, so that the chart shows a course."""
+    """Refresh accounts of the sample for a day, so that the chart shows numbers that change from hour to hour."""
     for hour in range(24, 0, -1):
         clock.set(datetime.now(UTC) - timedelta(hours=hour))
         for number in range(2 + (hour * 7) % 9):

@@ -1,4 +1,4 @@
-"""Each action asks first, accepts only its own form, names its actor, and exists only if the host allows it."""
+"""Each action asks the operator first, accepts only its own form, names its actor, and needs the host's permission."""
 
 from datetime import timedelta
 from urllib.parse import urlencode
@@ -32,7 +32,7 @@ async def stored(vault):
 
 
 async def asked(client, action, account=ACCOUNT, **more):
-    """Open the page that asks; return the fields of its form."""
+    """Open the page that asks whether to do an action; return the fields of its form."""
     answer = await client.get(account_path(account, f"/ask/{action}") + ("&" + urlencode(more) if more else ""))
     assert answer.status_code == 200
     return Reader(answer.text).form
@@ -82,7 +82,7 @@ async def test_a_revival_counts_first_and_then_revives(vault, acting):
 
 @define
 class Refusing:
-    """A vault that counts no revivals."""
+    """A vault whose `revive_accounts` raises an error."""
 
     error: VaultError
 

@@ -1,4 +1,4 @@
-"""With a hundred thousand accounts, each page reads only its own rows, however far an operator has gone."""
+"""With a hundred thousand accounts, each page reads only its own rows, however many pages an operator has read."""
 
 import sqlite3
 import time
@@ -13,11 +13,11 @@ from vault_adapters.web import dashboard
 
 MANY = 100_000
 PATIENCE = 5.0
-"""Seconds that a page may take on a machine that does other things; it takes a fiftieth of it."""
+"""Seconds that a page may take on a busy machine; normally, a page takes a fiftieth of this time."""
 
 
 def multiply(path):
-    """Copy the one token that is stored to other tenants; a list decrypts nothing, so it need not open."""
+    """Copy the one stored token to other tenants. The copies cannot be decrypted, but a list decrypts nothing."""
     with sqlite3.connect(path) as database:
         [columns] = [[row[1] for row in database.execute("PRAGMA table_info(token_vault_token)")]]
         own = {"tenant_id": "printf('tenant-%06d', n)", "id": "randomblob(16)", "value_id": "randomblob(16)"}

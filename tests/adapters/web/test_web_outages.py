@@ -72,7 +72,7 @@ async def test_the_page_of_an_account_waits_once(losable):
         recorder.asked.clear()
         page = Reader((await client.get(account_path(ACCOUNT))).text).text
     assert recorder.asked == ["get_account"]
-    assert "Token stored" in page  # of the timeline that is remembered
+    assert "Token stored" in page  # one of the account's remembered events
 
 
 async def test_the_cause_is_that_of_the_real_database(postgres):
@@ -109,7 +109,7 @@ async def test_pages_that_nothing_is_remembered_of_say_so(losable):
 
 
 class Gone:
-    """Counts how often it is asked, and does not answer."""
+    """Has two reads: `fail` cannot reach the database, and `value` succeeds."""
 
     async def fail(self):
         raise StorageError("the database cannot be reached", reason="connection_refused")

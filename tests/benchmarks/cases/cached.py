@@ -19,7 +19,7 @@ from tests.benchmarks.vaults import PROVIDER, SCHEMA, access_keys, bench_vault, 
 from vault_adapters import TokenKey, TokenVault
 from vault_adapters.testing import ScriptedRefresher
 
-_DAY = timedelta(days=1)  # so that no token is read again during a measurement
+_DAY = timedelta(days=1)  # so that no remembered row gets too old during a measurement
 _BLOCK = 200
 T = TypeVar("T")
 _SELECT_FROM_SQLITE = """
@@ -77,7 +77,7 @@ async def _run_on_sqlite(bench: Bench, keys: list[TokenKey]) -> None:
 
 async def _warm(vault: TokenVault, keys: list[TokenKey]) -> None:
     await fill(vault, keys)
-    await asyncio.sleep(0.5)  # until the vault hears of other processes' changes
+    await asyncio.sleep(0.5)  # time for the vault to begin watching for other processes' changes
     for key in keys:
         await vault.get_token(key)
 
@@ -94,7 +94,7 @@ def _one_by_one(name: str, call: Callable[[T], Awaitable[object]], keys: list[T]
 
 
 async def _check_that_nothing_is_asked(vault: TokenVault, connection: Connection, keys: list[TokenKey]) -> None:
-    """Get all tokens while the table is locked against readers; a call that asked the database would fail."""
+    """Get all tokens while `token` and `account` are locked against readers; a call to the database would fail."""
     async with connection.transaction():
         await connection.execute(f"LOCK TABLE {SCHEMA}.token, {SCHEMA}.account IN ACCESS EXCLUSIVE MODE")
         for key in keys:

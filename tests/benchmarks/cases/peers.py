@@ -67,7 +67,7 @@ async def _race(bench: Bench, floor: Contestant, ours: Peer, peers: list[Peer], 
 
 
 async def _race_hot(bench: Bench, vault: TokenVault, peers: list[Peer], keys: list[TokenKey]) -> None:
-    """Compare the vault with its read cache with peers that ask the database, and with peers that have a cache."""
+    """Measure the vault with its read cache against peers that ask the database, and against peers with a cache."""
     await asyncio.sleep(0.5)  # until the vault hears of other processes' changes
     for key in keys:
         await vault.get_token(key)

@@ -16,7 +16,7 @@ from vault_adapters.telemetry import instrument
 from vault_domain.entities.measures import Operation
 from vault_domain.services.observing import Observed
 
-_DAY = timedelta(days=1)  # so that no token is read again during a measurement
+_DAY = timedelta(days=1)  # longer than any measurement, so that no cached token becomes too old
 _BLOCK = 200
 _STEPS = 5000
 

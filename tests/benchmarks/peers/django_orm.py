@@ -21,7 +21,7 @@ _THREADS = 64
 
 @asynccontextmanager
 async def django_peer(url: str, places: Sequence[Place], next_place: Callable[[], Place]) -> AsyncIterator[Peer]:
-    """Give the peer over a table of its own, filled; each thread keeps its connection."""
+    """Give the peer over a filled table of its own; each thread keeps its connection."""
     model = _model(url)
     loop = asyncio.get_running_loop()
     from django.core.cache import cache

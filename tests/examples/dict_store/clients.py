@@ -102,7 +102,7 @@ def _succeeded(transaction, scope, since):
 
 
 def _rejected(transaction, scope, since):
-    """Return the credentials of the client that the provider rejected after a time."""
+    """Return the client's credentials that the provider rejected after a time."""
     return [
         row
         for row in transaction.tables.tokens.values()

@@ -1,4 +1,4 @@
-"""What comes from a user's browser when it is sent back from a provider, and the page that it is to see afterwards."""
+"""What a user's browser sends when it comes back from a provider, and the path of the page that it is sent to next."""
 
 import asyncio
 import re

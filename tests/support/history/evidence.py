@@ -72,7 +72,7 @@ class Process:
         ended: time of its end.
         killed: whether it was killed.
         calls: its calls that returned.
-        begun: name, account and time of the writes that it began, whether they returned or not.
+        begun: `op`, account and time of the writes that it began, whether they returned or not.
         hung: calls that had not returned when the run was over.
         samples: what it held, in the order of time.
     """
@@ -147,11 +147,14 @@ class Limits:
     journaling: float = 1.0
     """After so long, an answer that arrived must survive the end of its process."""
     answer: float = 2.0
-    """A call may return so much later than its `timeout`, on a busy machine."""
+    """A call may return up to this many seconds after its `timeout`, because the machine may be busy."""
     hanging: float = 40.0
     """No call without a `timeout` may take longer."""
     expiry: float | None = 1.0
-    """A value may have expired so long before the call returns; None: nobody can tell when it was checked."""
+    """A returned value may have expired up to this many seconds before the call returned.
+
+    None: this is not checked, because nobody can tell when the vault compared the expiry with the clock.
+    """
     settling: float = 30.0
     patient: bool = True
     """Whether the run waits until even an account whose outcome is unknown may be refreshed."""

@@ -1,7 +1,7 @@
 """The history file of a process: one line of JSON for each record, in memory that outlives a kill.
 
-The file is mapped into memory, so the kernel keeps what was written before a kill. The limit on the size of files by
-which a storm imitates a full disk does not affect writes to mapped memory.
+The file is mapped into memory, so the kernel keeps what was written before a kill. A storm imitates a full
+disk by a limit on the size of files. This limit does not affect writes to mapped memory.
 """
 
 import json
@@ -29,7 +29,7 @@ class Recorder:
     def write(self, record: str, **fields: Any) -> None:
         """Append one record."""
         line = json.dumps({"record": record, "t": time.time(), **fields}, separators=(",", ":")).encode() + b"\n"
-        # The line end comes last, so that a kill in the middle leaves a line that is not read.
+        # The line end is written last, so that a kill in the middle leaves a line that is not read.
         self._memory[self._at : self._at + len(line) - 1] = line[:-1]
         self._memory[self._at + len(line) - 1] = line[-1]
         self._at += len(line)

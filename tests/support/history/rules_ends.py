@@ -47,7 +47,10 @@ UNKNOWN = {"outcome_unknown", "connection_lost", "timeout", "unreadable_answer"}
 
 
 def state_against_provider(evidence: Evidence) -> Iterator[str]:
-    """Find accounts that are shown as connected without a live grant, or as to be connected again with one."""
+    """Find accounts whose state contradicts the provider.
+
+    They are missing, connected although the grant is dead, or to be connected again although the grant is alive.
+    """
     for account in evidence.accounts:
         if account.state == "missing":
             yield f"{account.name} is missing"

@@ -79,7 +79,7 @@ def _is_missing(evidence: Evidence, earlier: Call, later: Call) -> bool:
 
 
 def two_values(evidence: Evidence) -> Iterator[str]:
-    """Find a generation of one token that is given with two values; if value ids are known, they count instead."""
+    """Find a value id of a token (a generation if there is no value id) that calls return with two values."""
     seen: dict[tuple[str, str, int | str], tuple[str, str]] = {}
     for name, call in _reads(evidence):
         if call.value is None or call.token_id is None or call.generation is None:
@@ -92,7 +92,7 @@ def two_values(evidence: Evidence) -> Iterator[str]:
 
 
 def expired(evidence: Evidence) -> Iterator[str]:
-    """Find usable tokens that had expired when the call began, or well before it returned."""
+    """Find calls that promise a usable token, but give one that had expired at their begin or well before their end."""
     for process in evidence.processes:
         stops = spans_of(evidence.actions, STOPPED, process.worker)
         for call in process.calls:

@@ -69,7 +69,7 @@ def live_refresh_tokens() -> int:
 
 def _create_users(count: int) -> list[Any]:
     model = get_user_model()
-    # The names go on from earlier calls; the unusable password spares a hash per user.
+    # The numbers go on after the users of earlier calls. The password `!` is unusable, so it needs no hash.
     start = model.objects.count()
     names = [f"user-{number}" for number in range(start, start + count)]
     users = model.objects.bulk_create(model(username=name, password="!") for name in names)

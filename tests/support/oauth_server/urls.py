@@ -25,8 +25,8 @@ CLIENT_ID: Final = "vault-client"
 
 _OPTIONS: Final = read_arguments()[1]
 _LEDGER: Final = Ledger()
-# The toolkit reads a refresh token before its transaction begins, so two concurrent requests would both get a pair. The
-# lock prevents this, as a strict provider must. It is fairer than SQLite's own waiting.
+# The toolkit reads a refresh token before its transaction begins. So two concurrent requests with one refresh token
+# would both get new tokens. The lock prevents this, as a strict provider must. It is fairer than SQLite's own waiting.
 _ONE_AT_A_TIME: Final = threading.Lock()
 _token_view: Final = TokenView.as_view()
 _revoke_view: Final = RevokeTokenView.as_view()

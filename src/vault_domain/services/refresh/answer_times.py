@@ -1,4 +1,4 @@
-"""Adds to a provider's answer what the answer leaves out: the prolonged refresh token, extra members, and expiry times.
+"""Completes a provider's answer: adds a refresh token that the answer only prolongs, extra members, and expiry times.
 
 An absurd expiry is limited; it is no error.
 """

@@ -16,7 +16,7 @@ def grant(table):
 
 
 def values(table):
-    """Return a value that fits for each variable, other than the default."""
+    """Return for each variable a value that matches its pattern; the value may equal the default."""
     return {name: sample(variable["pattern"]) for name, variable in table.get("variables", {}).items()}
 
 

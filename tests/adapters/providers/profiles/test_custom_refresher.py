@@ -42,7 +42,7 @@ SLACK = {
 
 
 def guide():
-    """Run the guide's example; return its names."""
+    """Run the guide's example; return what it defines, by name."""
     names = {}
     for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL):
         if "def read_" in block:

@@ -111,7 +111,7 @@ def test_a_mistake_names_file_key_and_rule(tmp_path, text, key, rule):
     ids=["digits", "dots", "depth", "repetition", "groups"],
 )
 def test_a_hostile_file_is_refused_quickly(tmp_path, text, rule):
-    """Without a limit on the dots of a line, reading this key would take many gigabytes of memory."""
+    """Without a limit on the dots of a line, reading the key of the case `dots` would take many gigabytes of memory."""
     file = tmp_path / "acme.toml"
     file.write_text(LEAST + URL + text + "\n")
     with pytest.raises(ConfigurationError, match=rule):
