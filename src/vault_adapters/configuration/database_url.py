@@ -51,7 +51,7 @@ class ConfiguredUrl:
 
     Args:
         url: the URL.
-        is_default: whether this is the default URL, because the host named no database.
+        is_default: whether this is the default URL, which is used if the host names no database.
 
     Raises:
         ConfigurationError: the URL is not a string or names no known store; the message does not repeat the URL.

@@ -57,7 +57,7 @@ class Surveyor:
         try:
             census = await self._measures.census()
         except Exception as error:
-            # Log no text and no traceback, because they may hold secrets.
+            # Log neither the error's text nor its traceback, because they may hold secrets.
             _log.info("no census could be taken (%s)", type(error).__qualname__)
             return
         now = time.monotonic()

@@ -36,7 +36,7 @@ async def begin(site: Site, request: Request, account: Account) -> Response:
 
 
 async def finish(site: Site, request: Request) -> Response:
-    """Exchange the code of a callback and store the tokens; this page may be the connector's redirect URI.
+    """Exchange the code of a callback and store the tokens; a host may use this page's address as redirect URI.
 
     Raises:
         HTTPException: the dashboard has no connector, this request may not act on accounts, or it is not a GET.

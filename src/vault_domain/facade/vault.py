@@ -293,11 +293,11 @@ class TokenVault:
           If that token is an access token, first refresh it if it is due, as `ensure_access_token` does. If it is an
           API key that is invalid or has expired, raise `ReauthorizationRequiredError`.
         - If the token can still be used, and its `updated_at` is less than 30 seconds ago, return it again without a
-          refresh. An access token that ends at each refresh is an exception: return what `ensure_access_token` returns,
-          because a running refresh may have ended the token.
+          refresh. However, if it is an access token, and its provider ends the old access token at each refresh, return
+          what `ensure_access_token` returns, because a running refresh may have ended the token.
         - If the account can be refreshed, mark the access token invalid, so that no process hands it out again, refresh
           the account and return the new token. If the refresh fails, the token stays invalid. A token that is its own
-          credential is refreshed without the mark.
+          credential is refreshed without being marked invalid.
         - If the credential is invalid, mark the access token invalid and raise `ReauthorizationRequiredError`.
         - Otherwise, for example if the token is an API key, the first report makes the token suspect, and the call
           returns the token again, because one 401 may be a resource's mistake. A second report that comes at least 30
@@ -566,9 +566,9 @@ class TokenVault:
     async def prune_audit(self, *, older_than: timedelta) -> int:
         """Delete the audit events that are older than ``older_than``; return their number.
 
-        Events that confirm the states of keys, and those of erasures and prunings, stay. If any event was deleted, the
-        event ``audit_pruned`` is appended. On Postgres, the partition of a month is dropped once all its events
-        are older.
+        Events that confirm the state of a data key or master key, and those of erasures and prunings, stay. If any
+        event was deleted, the event ``audit_pruned`` is appended. On Postgres, if all events of a month are older, the
+        month's partition is dropped, and the events that stay move to the default partition.
 
         Args:
             older_than: one day at least.

@@ -29,7 +29,7 @@ def settled_at(rotation: Rotation, hold: timedelta, turned_at: datetime | None, 
 
     Args:
         rotation: the provider's rotation policy.
-        hold: time after the change for which no credential of a strict provider may be presented.
+        hold: how long no credential of a strict provider may be presented after the change.
         turned_at: time of the change; see `Snapshot`.
         now: the store's time.
     """

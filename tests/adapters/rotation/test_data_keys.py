@@ -66,7 +66,7 @@ async def test_reencrypting_changes_nothing_that_can_be_seen(place):
         assert (again.reencrypted, again.emptied, again.destroyed) == (0, 0, 0)
 
 
-async def test_an_old_key_outlives_its_sweep_by_a_day(place):
+async def test_an_old_key_is_kept_for_a_day_after_its_last_token_left(place):
     clock = ManualClock()
     async with place.vault(clock=clock) as vault:
         await filled(vault)
@@ -173,7 +173,7 @@ async def test_arguments_are_checked(place):
                 await call
 
 
-async def test_a_key_that_has_tokens_again_is_not_destroyed_but_swept_again(place):
+async def test_a_key_that_has_tokens_again_is_not_destroyed_but_emptied_again(place):
     clock = ManualClock()
     async with place.vault(clock=clock) as vault:
         await filled(vault)

@@ -19,7 +19,6 @@ TENANTS = [f"5f0c2a5e-7d11-4c8e-9a35-0b1f6a1d9c{number:02x}" for number in range
 SCRIPT = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 RIGHT_TO_LEFT = "invoice\u202egpj.exe\u202c \u05e9\u05dc\u05d5\u05dd"
 LONG = "x" * 240
-REFUSING = ["hubspot", "quickbooks", "hubspot", "quickbooks", "salesforce", "salesforce", "salesforce"]
 HOSTILE = [SCRIPT, RIGHT_TO_LEFT, LONG, "a&amp;b\nc\td\x1b[31m", "../../etc/passwd?tenant=1#x"]
 
 

@@ -115,6 +115,7 @@ CACHED = Case(
     "readers. A call includes the checks of arguments, age and expiry, the decryption, the creation of objects and the "
     "record of the use. On SQLite, it also includes the check whether another connection has written to the file. The "
     "bare statements are the same as in the sections that measure without `read_cache`. The callers ask for 200 or for "
-    "2,000 tokens in random order, because the more tokens are in use, the longer the processor waits for memory.",
+    "2,000 tokens in random order. Both numbers are measured, because the more tokens are in use, the longer the "
+    "processor waits for memory.",
     _run,
 )

@@ -187,7 +187,7 @@ def _print_value(value: Secret) -> None:
 
 
 def _harmless(value: Secret) -> bytes:
-    # Keep line ends, because they do no harm, and a key of several lines is copied with them.
+    # Keep line ends, because they do no harm, and a user who copies a value of several lines needs them.
     shown = "\n".join(printable(line) for line in value.reveal().split("\n"))
     if shown != value.reveal():
         complain("characters that control a terminal are shown as escapes; a pipe gets the value as it is")

@@ -42,7 +42,8 @@ async def translated(
         peer: the database; its fault log counts failures and successes.
         opening: whether ``work`` opens connections; if so, errors of other libraries are translated too, such as
             those of the resolver.
-        answers: whether a success of ``work`` shows that the database works. Giving back a connection does not.
+        answers: whether a success of ``work`` shows that the database works; False, for example, if ``work`` only
+            gives back a connection.
         reads: whether ``work`` only reads, so that its success does not show that the database takes writes.
     """
     failure: BaseException
