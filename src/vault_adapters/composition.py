@@ -83,7 +83,7 @@ async def open_vault(
     if refusal is not None:
         del config, refreshers, pool, clock, on_event  # a traceback would show them, and one may be a secret
         raise refusal
-    # Checked before the store is opened, so that a wrong configuration writes nothing.
+    # `_sources` refuses an invalid secret or master key before the store is opened, so that nothing is written.
     sources, config = _sources(config), _without_secrets(config)
     if config.uses_default_database:
         path = config.database_url.parse().target.reveal()

@@ -44,7 +44,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 app = FastAPI(lifespan=lifespan)
-# Mounted once, not in the lifespan: a second lifespan, as in your tests, would mount the pages again.
+# Mount the pages here, because a lifespan that runs twice, as in tests, would mount the pages twice.
 # The actor in the audit log is the name of request.user.
 pages = dashboard(lambda: app.state.vault, actions=True)
 doors = [Middleware(AuthenticationMiddleware, backend=Login()), Middleware(OperatorsOnly)]

@@ -80,7 +80,7 @@ Tenant = Annotated[str, Depends(signed_in)]
 Vault = Annotated[TokenVault, Depends(get_vault)]
 
 app = FastAPI(lifespan=lifespan)
-# The routes are made once. Each request finds the connector that the lifespan has made.
+# The routes are made before the connector exists, so each request looks up the connector in `app.state`.
 app.mount("/connect", Router(routes(lambda request: request.app.state.connector, tenant=tenant_of, done="/accounts")))
 
 

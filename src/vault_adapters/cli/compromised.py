@@ -1,4 +1,4 @@
-"""Replaces the master key and the data keys if someone else may know them, and then re-encrypts the values."""
+"""Replaces a master key and data keys that someone else may know, and then re-encrypts the values."""
 
 from __future__ import annotations
 

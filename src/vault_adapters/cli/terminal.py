@@ -158,7 +158,7 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
 
 
 def _width(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> int:
-    """Return the width that a table needs so that it cuts no text, and breaks only texts of `_PROSE`, between words."""
+    """Return the smallest width at which a table cuts no text; only columns of `_PROSE` wrap texts, between words."""
     columns = [[cell_len(name), *(_least(name, line[at]) for line in cells)] for at, name in enumerate(names)]
     return sum(map(max, columns)) + _GAP * len(columns)
 

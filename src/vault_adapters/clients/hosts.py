@@ -132,7 +132,7 @@ def _ascii(host: str) -> str:
         return host.lower()
     try:
         encoded = host.lower().encode("idna")
-        # Python implements IDNA 2003, which makes fass.de of faß.de. By IDNA 2008, these are different hosts.
+        # Python implements IDNA 2003, which turns faß.de into fass.de. By IDNA 2008, these are different hosts.
         return encoded.decode().lower() if encoded.decode("idna") == host.lower() else ""
     except UnicodeError:
         return ""

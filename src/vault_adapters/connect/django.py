@@ -3,8 +3,8 @@
     urlpatterns = [path("connect/", include(urls(connector, tenant=tenant_of)))]
 
 Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI. The
-views are asynchronous. Under WSGI, give the connector a `SyncVault`, because Django then runs each view on an event
-loop of its own, and a `TokenVault` works on one event loop only.
+views are asynchronous. Under WSGI, Django runs each view on an event loop of its own. A `TokenVault` works on one event
+loop only, so give the connector a `SyncVault`.
 """
 
 from __future__ import annotations

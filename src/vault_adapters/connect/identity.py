@@ -53,8 +53,8 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
     """Return the identity of the account.
 
     Raises:
-        IdentityRefusedError: the provider gave no usable identifier (``identifier``), or userinfo does not name the
-            user of the id_token (``sub``).
+        IdentityRefusedError: the provider gave no usable identifier (reason ``identifier``), or userinfo does not name
+            the user of the id_token (reason ``sub``).
         ConnectError: userinfo is needed, and cannot be read.
     """
     profile = client.profile

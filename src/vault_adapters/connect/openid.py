@@ -33,8 +33,8 @@ _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
 # The errors that joserfc raises for a key or a token that it cannot read; a RecursionError for deeply nested claims.
 _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-# Microsoft publishes documents that are valid for several directories. Their issuer has this placeholder where the
-# issuer of an id_token has the value of the claim ``tid``.
+# Microsoft Entra ID publishes documents that are valid for several of its directories. Their issuer has this
+# placeholder where the issuer of an id_token has the value of the claim ``tid``.
 _DIRECTORY = "{tenantid}"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -44,7 +44,7 @@ class Issuer:
     """The facts that a provider publishes about itself.
 
     Attributes:
-        asked_as: the issuer identifier in the profile, under which its documents are found.
+        asked_as: the issuer identifier in the profile; the URL of the provider's document begins with it.
         name: the issuer identifier that its document declares.
         sends_iss: whether each of its callbacks holds ``iss`` (RFC 9207).
         keys_url: the URL of its public keys.
@@ -72,9 +72,9 @@ class Issuers:
         Args:
             name: the issuer identifier.
             client: the HTTP client.
-            newer_than: the ``read_at`` of an issuer whose public keys did not verify a token, or None. If the issuer
-                was not read after that time, this call reads it again, unless its last read was less than 30 seconds
-                ago. In all other cases, this call reads it again only if its last read was at least an hour ago.
+            newer_than: the ``read_at`` of an issuer whose public keys did not verify a token, or None. This call reads
+                a known issuer again if its last read is at least an hour old. An age of 30 seconds is enough if the
+                last read is not after ``newer_than``.
 
         Raises:
             ConnectError: its documents cannot be read.

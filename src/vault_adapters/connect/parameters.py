@@ -39,7 +39,7 @@ def read_callback(query: object) -> Callback:
     """Read a callback's parameters.
 
     Raises:
-        InvalidInputError: the query is not a `Query`, is too long, has too many parameters, or names a parameter of
+        InvalidInputError: the query is not a `Query`, is too long, has too many parameters, or contains a parameter of
             `Callback` twice (RFC 6749 section 3.1).
     """
     found: dict[str, str] = {}
@@ -47,7 +47,7 @@ def read_callback(query: object) -> Callback:
         if name not in _READ:
             continue
         if name in found:
-            raise InvalidInputError("query must not name a parameter twice")
+            raise InvalidInputError("query must not contain a parameter twice")
         found[name] = value
     return Callback(found.get("code", ""), found.get("state", ""), found.get("error", ""), found.get("iss"))
 

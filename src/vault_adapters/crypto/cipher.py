@@ -31,7 +31,7 @@ class AesGcmCipher:
 
     Args:
         keyring: the tenants' data keys.
-        sink: gets an event when sealing is refused, because the state of a data key was set back; None: no event.
+        sink: gets an event when sealing is refused because the state of a data key was set back; None: no event.
     """
 
     def __init__(self, keyring: Keyring, sink: EventSink | None = None) -> None:

@@ -20,7 +20,7 @@ KEY_ID_SIZE = 16
 _MAGIC_VERSION_SUITE = b"\xe7\x01\x01"
 _RANDOM_SIZE = 28  # salt (16) and nonce (12)
 _NONCE = slice(36, 48)
-_HEADER_SIZE = 80  # from the start to the end of the commitment
+_HEADER_SIZE = 80  # the header ends with the commitment
 _BLOCK = 32
 _OVERHEAD = _HEADER_SIZE + 16
 _MAX_BLOB = _OVERHEAD + MAX_PLAINTEXT + _BLOCK
@@ -64,8 +64,8 @@ class Uncopied:
 class OpenEnvelope(Uncopied):
     """An envelope whose key and context were checked, for decrypting it often; it holds no plaintext.
 
-    Only the AES-GCM object holds the subkey of this envelope. So, as in `EnvelopeKey`, no key bytes could be printed.
-    An open envelope cannot be pickled or copied.
+    Only the AES-GCM object holds the subkey of this envelope. So, as in `EnvelopeKey`, no Python object holds key bytes
+    that could be printed. An open envelope cannot be pickled or copied.
 
     Args:
         aead: AES-GCM under the subkey.
@@ -90,8 +90,9 @@ class OpenEnvelope(Uncopied):
 class EnvelopeKey(Uncopied):
     """A data key or local master key that can only seal and open.
 
-    It holds the key only inside the state of an HMAC, which has already read the input that all of its envelopes share.
-    So no Python object holds key bytes that could be printed, and the state cannot be pickled.
+    It holds the key only inside the state of an HMAC. So no Python object holds key bytes that could be printed, and
+    the state cannot be pickled. The HMAC has already read the first part of its input; this part is the same for all
+    envelopes of the key.
 
     Args:
         key: the key, 32 bytes.

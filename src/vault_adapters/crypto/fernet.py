@@ -40,7 +40,7 @@ class FernetReader:
         """Return a decrypted value, or None if it does not decrypt.
 
         Args:
-            encoded: the encrypted value from the other system's table, in canonical base64 or, as Postgres prints
+            encoded: an encrypted value from another system's table, in canonical base64 or, as Postgres prints
                 bytea, in hexadecimal after ``\\x``.
         """
         token = _canonical(encoded)

@@ -71,7 +71,7 @@ class Keyring:
         self._active_master_key_id = master_keys.active_id
         self._cache = KeyCache(capacity, ttl.total_seconds(), monotonic, self._renew if renewing else None)
         self.get_held_key = self._cache.get
-        """Returns a cached key, or None; it is the cache's own method, because each read calls it."""
+        """Returns a cached key, or None. It is the cache's own method, which saves one call in each read."""
         self._flights = Flights()
         self._forgotten = 0
         self._unwraps = 0
@@ -284,8 +284,9 @@ class Keyring:
     async def _follow_rotation(self, refused: DataKeyRecord) -> bool:
         """Switch to the master key that is active now; return False if this process lacks it.
 
-        Also return False if that master key already wraps the refused record. The check reads the record's wraps and
-        not `_active_master_key_id`, because another call may have changed that id after the record was made.
+        Also return False if that master key already wraps the data key that the repository refused to store. The check
+        reads the record's wraps and not `_active_master_key_id`, because another call may have changed that id after
+        the record was made.
         """
         active = await self._read_active_master_key_id()
         if active in {wrap.master_key_id for wrap in refused.wraps} or active not in self._master_keys.opened:

@@ -117,7 +117,7 @@ async def open_record(record: MasterKeyRecord, secret: Secret) -> LocalMasterKey
     """Return the key of a record, or None if the record belongs to another secret.
 
     Raises:
-        ConfigurationError: the record's parameters are out of range, so scrypt did not run, or the memory does not
+        ConfigurationError: the record's parameters are out of range (then scrypt does not run), or the memory does not
             suffice for scrypt.
     """
     derived = await _derive(secret, ScryptParameters.from_json(record.kdf))

@@ -12,9 +12,9 @@ from vault_domain.entities.token import SealedToken
 class HeldOpening(Uncopied):
     """Implements `Opening`: holds the subkeys that decrypt a value and its extra members, but no plaintext.
 
-    It works only while the keyring holds the very data key that the subkeys were derived from. So it decrypts nothing
-    any more after the data key expired, or was forgotten because its tenant was erased. The opening does not hold the
-    data key itself, because the data key would then stay in memory as long as the opening.
+    It works only until the keyring drops the data key or unwraps it again. The keyring drops a data key, for example,
+    after `data_key_ttl`, or when its tenant is erased. The opening does not hold the data key itself, because the data
+    key would then stay in memory as long as the opening.
     """
 
     __slots__ = ("_extra", "_key_id", "_keyring", "_tenant_id", "_unwrapping", "_value")

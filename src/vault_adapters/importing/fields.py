@@ -53,7 +53,7 @@ def time_of(values: Values, name: str) -> datetime | None:
 
 
 def truth_of(values: Values, name: str) -> bool | None:
-    """Return a boolean as databases, drivers and CSV spell it; None if it is missing, NULL or unknown."""
+    """Read a boolean in the spellings of databases, drivers and CSV; return None if it is missing, NULL or unknown."""
     value = values.get(name)
     if value is None or isinstance(value, bool):
         return value

@@ -103,12 +103,13 @@ def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: time
     """Set the expiry by the answer's lifetime, else its expiry time, else a JWT's expiry, else the default lifetime."""
     if tokens.expires_in is not None:
         # Prefer the lifetime to an expiry time, because the provider's clock may differ. The vault counts the lifetime
-        # from the claim.
+        # from the moment at which it claimed the account.
         return tokens if tokens.expires_at is None else evolve(tokens, expires_at=None)
     expires_at = tokens.expires_at or jwt_expiry(tokens.access_token)
     if expires_at is not None and expires_at > received_at:
         expires_at = limited_expiry(expires_at, received_at)
-        # Set the lifetime, so that the vault does not refresh a short-lived token on every call.
+        # Set the lifetime too, because it limits the refresh buffer. Without this limit, the vault would refresh a
+        # short-lived token on every call.
         return evolve(tokens, expires_at=expires_at, expires_in=expires_at - received_at)
     return evolve(tokens, expires_at=None, expires_in=default_lifetime)
 

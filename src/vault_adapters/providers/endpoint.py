@@ -84,7 +84,7 @@ def _split(value: str) -> SplitResult | None:
     try:
         parts = urlsplit(value)
         parts.port  # noqa: B018 - reading the port checks it
-    except ValueError:  # an error raised here would refer to this one, which holds the URL
+    except ValueError:  # raise nothing here: the new error would refer to the ValueError, which holds the URL
         return None
     return parts
 

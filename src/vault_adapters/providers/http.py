@@ -91,9 +91,9 @@ async def exchange(
             None opens a client that ignores the environment (no proxies, no netrc) and closes it.
         outgoing: the request.
         deadline: longest time for the exchange, from the name look-up to the last byte.
-        send_deadline: longest time until the request leaves; None: only ``deadline`` counts. If the client's transport
-            does not report when the request leaves (httpcore's does), the request may have left, so its answer is
-            awaited until ``deadline``.
+        send_deadline: longest time until the request leaves; None: only ``deadline`` counts. httpcore's transport
+            reports when the request leaves. With a transport that does not report it, the request may have left in
+            time, so its answer is awaited until ``deadline``.
     """
     send_seconds = min(send_deadline or deadline, deadline).total_seconds()
     progress = _Progress(traced=client is None, seconds=send_seconds)

@@ -153,8 +153,9 @@ class JwtBearerRefresher(KeyRefresher):
     def _incomplete(self, fields: dict[str, str], lacking: str) -> VaultError:
         """Return the error for a missing issuer or key.
 
-        An account is not condemned if the host may have forgotten to give the refresher its issuer or key. A refresher
-        that has neither of them may be meant for accounts that bring both.
+        An account is not condemned if the host may have forgotten to give the refresher its issuer or key. If
+        the refresher has neither of them, it may be meant for accounts that bring both. In this case, an account is
+        condemned if it has a ``private_key`` but no issuer, or if it has none of the four fields.
         """
         is_for_own_keys = self.issuer is None and self.signing_key is None
         if is_for_own_keys and (not fields or "private_key" in fields):

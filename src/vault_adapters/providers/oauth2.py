@@ -93,9 +93,8 @@ class OAuth2Refresher:
         revocation_url: the revocation endpoint (RFC 7009), or None.
         revocation_scope: a `RevocationScope` or its text: what the provider ends when one token is revoked. ``grant``
             (RFC 7009), or ``user_and_client``: all grants of the user for this client (Google).
-        default_lifetime: the documented lifetime of access tokens, for answers that state none (Salesforce: 2 hours).
-            If the access token is a JWT, its ``exp`` is used instead. None: a token that states neither has
-            no expiry.
+        default_lifetime: the documented lifetime of access tokens (Salesforce: 2 hours). It applies if neither the
+            answer nor an ``exp`` in the access token says when the token expires. None: such a token has no expiry.
         idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
             grant when 80 % of this time has passed since the grant's last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). If True,

@@ -66,7 +66,7 @@ def read_shaped(
             return {**shaped, "error": code}
         if members is None:
             return None
-        # Even a provider whose errors have their own form may send an error in the RFC's form, such as from a gateway.
+        # Errors may have the RFC's form even if the provider has its own form, for example if a gateway answers.
         own = _found(members, profile.errors.code)
         return {**shaped, "error": members.get("error") if own is None else own}
 
@@ -121,7 +121,7 @@ def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | None:
-    """Return the code of the first rule that fits, or None. The message is compared here and goes nowhere else."""
+    """Return the code of the first rule that fits, or None. Only the rules see the error message of the answer."""
     code = None if members is None else _found(members, errors.code)
     message = None if members is None else _found(members, errors.message)
     shown = _text(code)

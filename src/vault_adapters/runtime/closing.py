@@ -51,8 +51,8 @@ async def running(
     Args:
         refreshing: the refreshes.
         keeper: keeps the waiting answers, and tries every second to store them.
-        noted: buffers of data that reads produce for the database, such as times of use; they are flushed every ten
-            seconds.
+        noted: buffers for times of use, and for audit events about reads and failed decryptions; they are flushed to
+            the database every ten seconds.
         tasks: runs the refreshes.
         limit: the configured ``close_timeout`` in seconds.
         lease: longest time in seconds that a refresh takes.

@@ -119,7 +119,7 @@ class FileJournal:
             return None  # another process has committed and removed the entry
         entry = decode_entry(data)
         if entry is None and is_of_later_release(data):
-            self._report(path, "a later release wrote it")  # during a deploy; a process of that release reads it
+            self._report(path, "a later release wrote it")  # happens in a deploy; a process of that release reads it
         elif entry is None:
             _set_aside(path)
         elif path != self._path(entry):

@@ -105,7 +105,7 @@ async def repeating(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        # Shield `last`, because a host that is being cancelled still closes the vault.
+        # Shield `last`, because it must also run if the host is being cancelled.
         with anyio.move_on_after(float("inf") if limit is None else limit, shield=True):
             await _logging_errors(last or work)
 

@@ -19,7 +19,10 @@ from vault_domain.ports.tasks import Choose
 T = TypeVar("T")
 
 _LAST_SECONDS = 0.5
-"""Seconds for which `drain` waits after ``is_needed`` has returned False, so callers get the last call's result."""
+"""Seconds for which `drain` waits after ``is_needed`` has returned False.
+
+The calls that must end normally have ended then, but their callers may not have the results yet.
+"""
 
 
 class AsyncioTasks:

@@ -1,4 +1,4 @@
-"""Limits how many calls of a group run at a time, and chooses which member's call begins next."""
+"""Limits how many calls run at a time, and chooses whose call begins next."""
 
 import asyncio
 from collections import Counter, deque
@@ -22,7 +22,7 @@ class Turns:
         self._free = most
         self._choose = choose
         self._taken: Counter[Hashable] = Counter()
-        # The order of the keys is the order of the turns. A member moves to the end when one of its calls begins.
+        # Members are in the order of their turns. A member moves to the end when one of its calls begins.
         self._waiting: dict[Hashable, deque[asyncio.Future[None]]] = {}
 
     async def run(self, member: Hashable, work: Callable[[], Awaitable[T]]) -> T:

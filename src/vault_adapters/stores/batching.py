@@ -93,8 +93,8 @@ class ReadBatcher(Generic[K, V]):
     def _next_batch(self) -> list[_Waiter[K, V]]:
         """Take the reads of the next batch from the waiting ones.
 
-        If no other batch is running, take only half of many reads. The other half becomes a second batch, so that the
-        database works on one batch while this process hands out the results of the other.
+        If many reads wait, and no other batch is running, take only half of the reads. The other half becomes a second
+        batch, so that the database works on one batch while this process hands out the results of the other.
         """
         size = len(self._waiting)
         if size > _UNDIVIDED and self._most_batches > 1 and self._batches.under_way == 1:
@@ -139,7 +139,7 @@ def fail(futures: Iterable[asyncio.Future[V]], error: BaseException, *, work: st
     """Give each waiting caller its own copy of an error.
 
     Args:
-        futures: those for which the callers wait; the error is not given to those that are done.
+        futures: the futures for which the callers wait. A future that is done does not get the error.
         error: what went wrong.
         work: what failed, for the message of an error that is not the vault's.
     """

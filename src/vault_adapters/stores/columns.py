@@ -1,7 +1,7 @@
 """The column groups that both stores use to read tokens and accounts, with their order.
 
 A query names a group of columns by a placeholder, such as ``{{token_columns}}``. The code splits the query's rows
-with a `RowLayout` of the same groups. So no other module uses a column's number.
+with a `RowLayout` of the same groups. So no other module uses a column's place in a row.
 """
 
 from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ MOST_WRAP = 8192
 
 
 def placeholders(size: str) -> dict[str, str]:
-    """Return the SQL that replaces each placeholder, by the placeholder's name.
+    """Return a dict from the name of each placeholder to the SQL that replaces it.
 
     A table that was restored without its constraints may hold a huge value. So the statements do not return such a
     value, and its row counts as damaged.

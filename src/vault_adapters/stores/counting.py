@@ -30,5 +30,5 @@ def sampled_rows(highest: int, most: int) -> tuple[int, int]:
 
 
 def health_counts(rows: Iterable[Sequence[Any]]) -> list[HealthCount]:
-    """Return the counts from a store's rows of provider, health, number, and whether the number was estimated."""
+    """Return the counts from a store's rows; each row is (provider, health, count, whether the count is estimated)."""
     return [HealthCount(provider, TokenHealth(health), count, bool(guess)) for provider, health, count, guess in rows]

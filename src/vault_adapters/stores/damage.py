@@ -121,7 +121,7 @@ def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
     """Return the key and the sealed value of a row whose value is to be sealed again.
 
     If the value or the extra members are too large or have a wrong type, they become empty. The query that read the row
-    has checked the sizes.
+    has already replaced those that are too large.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.
@@ -218,7 +218,7 @@ async def sound_page(
 
 
 def sound_rows(rows: Sequence[R], decode: Callable[[R], T], found: list[T], passed_over: Counter[str]) -> None:
-    """Decode rows one by one into ``found``; count the rows that cannot be used in ``passed_over``, by reason."""
+    """Decode each row and append it to ``found``; if it cannot be used, count it by its reason in ``passed_over``."""
     for row in rows:
         try:
             found.append(decode(row))

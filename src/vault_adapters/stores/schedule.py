@@ -1,4 +1,4 @@
-"""Computes when stored values make their account due, from their expiry, ``lead`` and ``due_in``."""
+"""Uses the expiry, ``lead`` and ``due_in`` of stored values to compute when these values make their account due."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -16,8 +16,8 @@ class CommittedSchedule:
     """The time at which an account is due after the commit of a provider's answer.
 
     Attributes:
-        due_at: the time, UTC; None: never, unless ``wake`` is True.
-        wake: True if no access token with a ``lead`` was written. The account is then due now.
+        due_at: the time, UTC; None: never. It counts only if ``wake`` is False.
+        wake: whether the account is due now. True if no access token with a ``lead`` was written.
     """
 
     due_at: datetime | None
@@ -33,7 +33,7 @@ def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, no
 
 
 def access_first(stored: Iterable[_Stored]) -> list[_Stored]:
-    """Return stored values, each with its expiry, so that the access tokens come first.
+    """Return stored values with their expiries, in an order in which the access tokens come first.
 
     If an account's access token is stored together with other values, it decides when the account is due.
     """

@@ -20,9 +20,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
 
-# Seconds for which `Session.close` waits for running calls. After this time, it ends each import of tokens whose next
-# rows have not come meanwhile, and waits again if another import is still running. At the end, `Running.stop` waits
-# without a limit, because each call that is left has a deadline of its own.
+# Seconds for which `Session.close` waits for running calls. Then it ends each import of tokens that has waited all this
+# time for its next rows. If another import is still running, `Session.close` waits again. After its last wait,
+# `Running.stop` waits without a limit, because each call that is left has a deadline of its own.
 _PATIENCE_SECONDS = 30.0
 
 

@@ -50,7 +50,7 @@ class Activity:
     async def follow(self, vault: TokenVault) -> Activity:
         """Count the new events and return this object.
 
-        A visitor waits for the page, so a call counts at most 20,000 events, or 30,000 if it is the first.
+        A visitor waits for the web page, so a call counts at most 20,000 events, or 30,000 if it is the first.
         """
         async with self._lock:
             if not self._begun:

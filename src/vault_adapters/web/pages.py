@@ -52,7 +52,8 @@ class Pages:
         now = datetime.now(UTC)
         health: Answer[HealthReport] = await site.reader.health(vault)
         census, followed = site.reader.known("census"), False
-        if health.problem is None:  # otherwise, each question would wait for the same database
+        # After a problem, ask nothing more, because each question could wait for the same unreachable database.
+        if health.problem is None:
             census = (await site.reader.ask("census", self._census)).value
             followed = (await site.reader.ask("activity", lambda: site.activity.follow(vault))).problem is None
         week = request.query_params.get("span") == "7d"
@@ -106,7 +107,8 @@ class Pages:
         if found.value is None and found.problem is None:
             return await self._missing(request, "The vault holds nothing for this account.")
         events: Answer[Timeline] = Answer(self.site.reader.known(("timeline", account)))
-        if found.problem is None:  # else this question would wait for the same database
+        # After a problem, do not ask for events, because this question could wait for the same unreachable database.
+        if found.problem is None:
             events = await self.site.reader.ask(("timeline", account), lambda: timeline(vault, account))
         return await self._show(
             request,
@@ -119,7 +121,7 @@ class Pages:
         )
 
     async def expiring(self, request: Request) -> Response:
-        """List valid access tokens that expire soon or have expired."""
+        """List access tokens of status VALID that expire soon or have expired."""
         within, provider, after = _read(request, "within", "provider", "after")
         hours = SPANS.get(within or "24h", 24)
         vault = self.site.vault

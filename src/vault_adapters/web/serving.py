@@ -59,7 +59,10 @@ def host_names(host: str, port: int) -> list[str]:
 
 
 class _Server(uvicorn.Server):
-    """Does not raise the signal again at its end, unlike uvicorn, so that the caller can close the vault."""
+    """Returns to its caller after a signal, so that the caller can close the vault.
+
+    The server of uvicorn itself would raise the signal again.
+    """
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

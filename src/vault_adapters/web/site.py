@@ -138,7 +138,7 @@ async def answer_of(hook: Hook, request: Request) -> Any:
 
 
 def link(request: Request, page: str, **query: object) -> str:
-    """Return the path of a page under the prefix that the host mounts the dashboard at; empty values are left out."""
+    """Return a page's path under the prefix that the host mounts the dashboard at; empty query values are left out."""
     prefix = str(request.scope.get("root_path", "")).strip("/")
     path = f"/{quote(prefix)}/{page}" if prefix else f"/{page}"
     kept = {name: str(value) for name, value in query.items() if value not in (None, "")}

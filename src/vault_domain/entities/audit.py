@@ -76,8 +76,8 @@ class AuditEvent:
         account: the account, if the event concerns one.
         kind: the token's kind, if the event concerns one token.
         generation: the token's generation after the change, if it has one.
-        credential_generation: for TOKEN_REFRESHED, the new generation of the refresh token, if the refresh also stored
-            one; `generation` is then the access token's.
+        credential_generation: for TOKEN_REFRESHED, if the refresh stored both an access token and a refresh token: the
+            refresh token's new generation. `generation` is then the access token's.
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code, a key id in hexadecimal or a time, depending on the action, or None.
             ACCOUNT_REVIVED has the error code that was cleared. REFRESH_FAILING and REAUTHORIZATION_REQUIRED have the

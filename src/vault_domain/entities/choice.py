@@ -27,8 +27,8 @@ class Choice(enum.StrEnum, metaclass=_Lookup):
     """A text from a fixed list.
 
     Raises:
-        InvalidInputError: the text is not in the list. The error names the list, and neither the error nor its frames
-            hold the value, because it may be a secret that was passed by mistake.
+        InvalidInputError: the text is not in the list. The error shows the whole list. Neither the error nor its
+            frames hold the value, because it may be a secret that was passed by mistake.
     """
 
     @classmethod

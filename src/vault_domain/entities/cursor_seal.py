@@ -16,7 +16,7 @@ _TEXT_LENGTH = 43
 """Length of a cursor: 32 bytes in base64 without padding."""
 
 _LAST_DIGITS = b"._"
-"""The last two digits of base64. With the usual ``-``, a cursor could look like an option on a command line."""
+"""The last two of the 64 digits. With the ``-`` of URL-safe base64, a cursor could look like a command-line option."""
 
 
 class CursorSeal:

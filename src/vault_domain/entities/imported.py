@@ -177,8 +177,8 @@ class ImportReport:
     Attributes:
         imported: rows stored under keys that held nothing.
         replaced: rows that replaced a stored token, with ``overwrite``.
-        skipped: further rows for a key that this import has stored, even if a later row's value replaced the first
-            row's. Without ``overwrite``, also all rows for keys that held a token before.
+        skipped: rows after the first for a key that this import has stored, even if the value of a later row replaced
+            the value of the first row. Without ``overwrite``, also all rows for keys that held a token before.
         failed: rows that could not be read or stored.
         failures: the first thousand failed rows.
     """

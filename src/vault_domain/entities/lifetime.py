@@ -1,7 +1,7 @@
 """Reads lifetime and expiry from a provider's answer, and limits a refresh buffer or horizon by the lifetime.
 
-The vault must not lose the tokens of an answer because one of its times is unusual. So a time too far ahead is limited,
-and a value that is no time is ignored.
+An unusual time in an answer must not make the vault lose the answer's tokens. So a time too far ahead is limited, and a
+value that is no time is ignored.
 """
 
 import math

@@ -74,7 +74,7 @@ class RefreshState:
 
         `sent_at` belongs to an ended attempt only while `next_attempt_at` is set: a claim clears `next_attempt_at`, and
         the release of a lease does not set it. After an unknown outcome, `sent_at` belongs to an earlier attempt than
-        the latest. Then only the code of an outage shows that the latest attempt was not refused.
+        the latest. In this case, only a code in `OUTAGES` shows that the latest attempt was not refused.
         """
         if self.refused_since is None or self.error_code in OUTAGES:
             return False

@@ -28,7 +28,7 @@ LATEST = datetime(9999, 1, 1, tzinfo=UTC)
 class Texts(Protocol):
     """A list, tuple, set or other collection of texts.
 
-    Type checkers refuse a `str` here, although it is a sequence of texts: its `__contains__` takes only a `str`.
+    A `str` is a sequence of texts too, but type checkers refuse it here, because `str.__contains__` takes only a `str`.
     """
 
     def __contains__(self, value: object, /) -> bool:
@@ -104,7 +104,7 @@ def as_scopes(value: Scopes | None) -> tuple[str, ...]:
     scopes = tuple(islice(value, MAX_SCOPES + 1))
     if len(scopes) > MAX_SCOPES:
         raise InvalidInputError(f"scopes must have at most {MAX_SCOPES} items")
-    # To be fast, check exact strings without a Python call for each: one import may check the scopes of many tokens.
+    # To be fast, check exact `str` objects without a Python call for each, because a token import checks many scopes.
     if set(map(type, scopes)) <= _EXACT and all(map(_SCOPE.match, scopes)):
         return tuple(dict.fromkeys(scopes))
     checked = [as_scope(scope) for scope in scopes]

@@ -80,7 +80,8 @@ class TokenInfo:
         client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
         suspect_since: time of the first report that a resource rejected this value, UTC, or None. Such reports count
             only for a value that no refresh can replace.
-        rejected_at: time at which the provider rejected this credential, UTC; None also if the host marked it invalid.
+        rejected_at: time at which a refresh condemned this credential, UTC, or None. A host that marks the credential
+            invalid sets no time.
     """
 
     id: UUID

@@ -20,8 +20,8 @@ class EventFeed:
     wake it earlier.
 
     Attributes:
-        cursor: the cursor of the last event that the feed has returned; before that, the cursor after which the feed
-            begins, or None for the beginning of the log.
+        cursor: the cursor of the last event that the feed has returned. Until the feed has returned an event, this is
+            the cursor that was passed as ``after``; None: the feed begins at the beginning of the log.
     """
 
     def __init__(

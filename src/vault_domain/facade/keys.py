@@ -75,7 +75,7 @@ class VaultKeys:
             older_than: smallest age of a data key to replace.
             dry_run: only count the tenants, and the tokens that would have to be encrypted again.
             progress: called after each page with the number of finished tenants and the number of tenants whose data
-                key was due; an exception that it raises ends the run.
+                key was due for rotation; an exception that it raises ends the run.
 
         Raises:
             KeyUnavailableError: a new data key cannot be wrapped now; tenants that this run has finished keep their new

@@ -14,7 +14,7 @@ from vault_domain.ports.change import Change
 
 @frozen
 class Sought:
-    """Selects audit events; None selects all.
+    """Selects audit events; an attribute that is None excludes no event.
 
     Attributes:
         account: only events of this account.

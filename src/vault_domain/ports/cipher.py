@@ -68,7 +68,7 @@ class Cipher(Protocol):
         """
 
     async def sealer(self, tenant_id: str) -> Sealer:
-        """Return a function that seals under the data key that is active now, even after a rotation replaces that key.
+        """Return a function that always seals under the same data key: the one that is active at the time of this call.
 
         Raises:
             UnreadableError: the tenant has no active data key; the reason is `NO_ACTIVE_KEY`.

@@ -15,10 +15,10 @@ from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules
 
 MOST_COUNTED = 1000
-"""Largest number of other accounts' rejections that `ClientLedger.condemn` counts.
+"""Largest number of rejections that `ClientLedger.condemn` counts.
 
-`condemn` counts successes up to `MOST_COUNTED` + 1, because it adds the attempt's own rejection to the counted
-rejections before it compares rejections with successes.
+`condemn` counts the rejections of other accounts than the attempt's, and adds the attempt's own rejection to them. It
+counts successes up to `MOST_COUNTED` + 1, because it compares this sum with the successes.
 """
 
 
@@ -87,7 +87,7 @@ class ClientLedger(Protocol):
         - Otherwise: the credential is marked, with its `rejected_at`. If there is a record, its time of the latest
           refusal becomes now. This case also applies if a pause is open but has lasted for ``rules.longest``.
 
-        `MOST_COUNTED` limits the counts. A credential counts as rejected, and the opening of a pause makes it valid
-        again, if it is still stored, its ``rejected_at`` lies in the window, and it is not known to be stored under
-        another client than the scope's.
+        `MOST_COUNTED` limits the counts. A credential counts as rejected if it is still stored, its ``rejected_at``
+        lies in the window, and it is not known to be stored under another client than the scope's. The opening of a
+        pause makes these credentials valid again.
         """

@@ -18,10 +18,10 @@ class ImportRun(Protocol):
         """Store a batch in one transaction, with an event ``token_imported`` for each stored row.
 
         - The key holds nothing: the value is stored, and the outcome is IMPORTED.
-        - The key holds a row that this import recognizes: the value replaces the stored one only if no other writer
-          has stored a value since, and if the ``updated_at`` of the write is later than the row's and before the
-          present. Replaced or not, the outcome is SKIPPED, so that the counts do not depend on the order of the
-          imported rows.
+        - The key holds a row that this import recognizes: the value replaces the stored one only if the row still
+          has the value that the import gave it, and if the ``updated_at`` of the write is later than the row's and
+          before the present. Replaced or not, the outcome is SKIPPED, so that the counts do not depend on the order of
+          the imported rows.
         - The key holds any other row: if ``overwrite`` is True, the value replaces the stored one, and the outcome is
           REPLACED; otherwise nothing is stored, and the outcome is SKIPPED.
 

@@ -9,10 +9,10 @@ from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 class KeyRepository(Protocol):
     """Reads and writes the key tables for opening a vault and for sealing values.
 
-    A store that somebody else can write to leaves out the wraps under retired master keys when it reads a data key.
-    Otherwise, a process that opened the vault before the retirement, and so still holds such a master key, would open a
-    wrap that an attacker has added under it. A master key counts as retired if its stored state or its confirmed state
-    is retired.
+    If somebody else can write to a store, the store leaves out the wraps under retired master keys when it reads a data
+    key. Without this rule, a process that opened the vault before the retirement, and so still holds such a master key,
+    would open a wrap that an attacker has added under it. A master key counts as retired if its stored state or its
+    confirmed state is retired.
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 
@@ -39,9 +39,9 @@ class KeyRepository(Protocol):
         """Store a further master key as unwrap_only, unless another one was introduced meanwhile; return all records.
 
         - It stores the record only if the caller has seen (``known``) every record that exists.
-        - Checking and storing exclude other introductions, by a table lock or an immediate transaction. So of two
-          processes that introduce a master key for the same secret, one stores its record, and the other finds this
-          record in the result.
+        - From the check until the commit, a table lock or an immediate transaction keeps other processes from
+          introducing a master key. So of two processes that introduce a master key for the same secret, one stores its
+          record, and the other finds this record in the result.
         - A retired record with the same key id becomes unwrap_only again, because a key service's key may be reused.
         - If this method stores a record or makes a retired one unwrap_only, it appends the event MASTER_KEY_INTRODUCED
           in the same transaction.

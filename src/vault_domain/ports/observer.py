@@ -1,4 +1,4 @@
-"""Observer: is told of operations that take time, to measure or trace them."""
+"""Observer: the vault tells it of operations that take time, so that it can measure or trace them."""
 
 from contextlib import AbstractContextManager
 from typing import Protocol

@@ -109,7 +109,8 @@ class DueAccount:
 
     Attributes:
         account: the account.
-        due_at: time at which the account became due, UTC; the last ``due_at`` of a batch is the next batch's ``since``.
+        due_at: time at which the account became due, UTC. The last ``due_at`` of a batch is the argument ``since``
+            of the next call of `RefreshLedger.reserve_due`.
     """
 
     account: Account
@@ -227,7 +228,7 @@ class RefreshLedger(Protocol):
         The claim succeeds only if all of these hold:
 
         - The credential that ``attempt`` names is stored, and is not invalid.
-        - The latest attempt is ``seen``.
+        - ``seen`` is still the id of the latest attempt.
         - No lease on this credential is running (`RefreshState.leased_until`).
 
         If the previous lease ran out, its end is stored as the time since which an outcome is unknown.

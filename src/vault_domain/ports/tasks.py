@@ -84,8 +84,8 @@ class Tasks(Protocol):
     async def run_all(self, jobs: Sequence[tuple[str, Callable[[], Awaitable[None]]]], per_group: int) -> None:
         """Run jobs, each given with its group, at most ``per_group`` of a group at a time; return when all have ended.
 
-        If jobs fail, the other jobs go on, and the error of the first failed job in ``jobs`` is raised at the end.
-        Cancelling the caller does not cancel the jobs.
+        If jobs fail, the other jobs go on. At the end, the error of the failed job that comes first in ``jobs`` is
+        raised. Cancelling the caller does not cancel the jobs.
         """
 
     async def in_turn(
@@ -96,8 +96,8 @@ class Tasks(Protocol):
         A group has ``most`` turns. A call of `in_turn` has one turn while its ``work`` runs. When ``work`` has ended or
         failed, the turn is free again, and another call may take it.
 
-        ``choose`` chooses the member of the group that takes the next turn; calls of one member run in their order. All
-        calls of a group must pass the same ``most`` and ``choose``.
+        ``choose`` chooses the member of the group that takes the next turn. The calls of one member begin in the order
+        in which they were made. All calls of a group must pass the same ``most`` and ``choose``.
         """
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:

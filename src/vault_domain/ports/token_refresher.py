@@ -25,8 +25,8 @@ class RefreshRequest:
         scopes: the scopes of the stored access token; empty if unknown.
         deadline: longest time that the whole call may take. It includes the time after the vault's callers have given
             up, because a late answer is stored too.
-        send_deadline: longest time until the request has left; None: as for ``deadline``. A refresher that has sent
-            nothing by then raises `RefreshFailedError`, without ``outcome_unknown``.
+        send_deadline: longest time until the request has left; None: only ``deadline`` counts. A refresher that has
+            sent nothing by then raises `RefreshFailedError`, without ``outcome_unknown``.
         extra: the extra members of the stored access token, such as ``instance_url``, the URL of the account's API.
     """
 

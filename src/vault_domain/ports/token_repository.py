@@ -150,7 +150,7 @@ class TokenRepository(Protocol):
         """List a tenant's tokens, sorted by (provider, kind, identifier)."""
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Store when tokens were last used, unless a later use is stored or the key holds a token with another id now.
+        """Store the time of each last use, unless a later use is stored or the key now holds a token with another id.
 
         It writes no audit event.
         """

@@ -58,8 +58,9 @@ class ClientRules:
 def fingerprint(provider: str, client_id: str) -> bytes:
     """Return the fingerprint of a client at a provider.
 
-    A client id is no secret (RFC 6749 section 2.2), so the key of this hash only separates it from other hashes. The
-    fingerprint does not depend on the master key, and holds nothing of the client's secret.
+    The key of this hash is a constant, because a client id is no secret (RFC 6749 section 2.2). The constant only makes
+    the hash differ from other hashes of the same text. The fingerprint does not depend on the master key, and holds
+    nothing of the client's secret.
     """
     return hmac.digest(_DOMAIN, f"{provider}\0{client_id}".encode(), "sha256")[:_SIZE]
 

@@ -47,8 +47,8 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
     if credential is not None and credential.status is TokenStatus.INVALID:
         return ConnectionState.REAUTHORIZATION_REQUIRED, credential.error_code
     if credential is not None and credential.status is TokenStatus.UNKNOWN and credential.error_code is not None:
-        # The previous credential was marked invalid before this credential was stored, so the provider may have revoked
-        # both. The next refresh shows whether this credential works.
+        # The refresh that stored this credential replaced a credential that was marked invalid meanwhile. The provider
+        # may have revoked this credential too. The next refresh shows whether this credential works.
         return ConnectionState.RETRYING, credential.error_code
     can_refresh = credential is not None and is_usable(credential, now)
     if access is not None and not is_usable(access, now) and (not can_refresh or credential is access):

@@ -101,10 +101,10 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
 
 
 def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
-    """Return the smallest difference between the two clocks that fits the arguments; zero if the clocks may agree.
+    """Return the least difference that this machine's and the database's clock must have; zero if they may agree.
 
-    The database may have read its clock at any time between `asked_at` and `answered_at`. So a `store_time` between the
-    two is no skew, even if the answer was slow.
+    The database may have read its clock at any time between `asked_at` and `answered_at`. So a `store_time` between
+    these two times is no skew, even if the answer was slow.
     """
     if store_time is None:
         return timedelta(0)

@@ -57,7 +57,7 @@ def is_due(info: TokenInfo, now: datetime, buffer: timedelta) -> bool:
 
 
 def fresh_for(info: TokenInfo, now: datetime, policy: RefreshPolicy) -> float:
-    """Return how many seconds the token stays FRESH after ``now``, if `freshness` uses the configured buffer.
+    """Return how many seconds the token stays FRESH after ``now``, if `freshness` is called without a ``buffer``.
 
     The result is infinity for a token without expiry, and not positive for a token that is not fresh.
     """
@@ -75,8 +75,8 @@ def freshness(info: TokenInfo, now: datetime, policy: RefreshPolicy, buffer: tim
         info: the token.
         now: the time to judge by.
         policy: has the configured buffer.
-        buffer: used as it is, instead of the configured buffer. None uses the configured buffer, but at most half of
-            the lifetime.
+        buffer: used instead of the configured buffer, whatever the lifetime is. None uses the configured buffer,
+            but at most half of the lifetime.
     """
     if not is_usable(info, now):
         return Freshness.UNUSABLE

@@ -60,5 +60,5 @@ def useless_grace(rotation: Rotation, timing: RefreshTiming) -> str | None:
     return (
         f"its grace period of {period:g} s leaves no time to present a refresh token again: the process that presented "
         f"it needs a grace period of more than {deadline:g} s (refresh_deadline), and other processes need one of more "
-        f"than {others:g} s. An unknown outcome is treated as at a strict provider"
+        f"than {others:g} s. After an unknown outcome, the vault treats the provider as strict"
     )

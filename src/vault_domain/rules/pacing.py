@@ -1,4 +1,4 @@
-"""Decides when a client may send its next token request, by a stored time that all processes share."""
+"""Decides when a client may send its next token request; all processes share the stored time for this decision."""
 
 from __future__ import annotations
 

@@ -159,7 +159,8 @@ def decide(
         policy: when a token is due.
         rule: the provider's rule; None if there is no refresher for the provider.
         demand: what the caller demands in addition to a usable token.
-        store_since: time since which holders of leases could store their answers; see `Snapshot.undisturbed_since`.
+        store_since: time since which holders of leases have been able to store their answers; see
+            `Snapshot.undisturbed_since`.
         turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     access = None if record is None else record.tokens.get(TokenKind.ACCESS_TOKEN)
@@ -284,7 +285,8 @@ def decide_ahead(
         now: the store's time.
         policy: when a token is due.
         rule: the provider's rule.
-        store_since: time since which holders of leases could store their answers; see `Snapshot.undisturbed_since`.
+        store_since: time since which holders of leases have been able to store their answers; see
+            `Snapshot.undisturbed_since`.
         turned_at: time at which the store's timeline changed; see `Snapshot`.
     """
     if record is None:

@@ -79,9 +79,9 @@ def longest_wait(kind: TokenKind, provider: str, policy: RefreshPolicy) -> timed
     """Return the longest time from the storing of a new value until its account becomes due; None: no limit.
 
     The returned time is the `due_in` of a write. An access token makes its account due after the idle limit. If the
-    provider has an idle lifetime, storing a refresh token makes its account due at once. A write does not read whether
-    the account has an access token, so it cannot compute the due time. The next sweep computes it by `sweep_time`.
-    If both tokens are stored in one transaction, the access token decides.
+    provider has an idle lifetime, storing a refresh token makes its account due at once, so that the next sweep
+    computes the due time by `sweep_time`. The write cannot compute the due time, because it does not read whether the
+    account has an access token. If both tokens are stored in one transaction, the access token decides.
     """
     limit = idle_limit(provider, policy)
     if limit is None or kind not in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):

@@ -38,7 +38,7 @@ def token(
     """
     account = Account(tenant, provider, identifier)
     if sys.stdout.isatty() and not reveal:
-        raise InvalidInputError("a terminal shows a token with --reveal only; a program reads it from a pipe")
+        raise InvalidInputError("a token is printed on a terminal only with --reveal; a program reads it from a pipe")
     known = load_if_named(refreshers)
     found = with_vault(lambda vault: vault.ensure_access_token(account), VaultConfig.from_env(), refreshers=known)
     print_json(

@@ -63,9 +63,9 @@ def import_dump(
     """Import tokens of another system.
 
     Without --overwrite, stored tokens stay, and the rows with their keys are counted as skipped. So a repeated import
-    is harmless. If rows cannot be read or stored, standard error shows the line number of each and a code. The other
-    rows are imported, and the exit code is 13. With --refreshers, the vault knows the providers' default and idle
-    lifetimes, so that sweeps refresh imported tokens in time.
+    is harmless. If a row cannot be read or stored, standard error shows its line number and a code. The other rows are
+    imported, and the exit code is 13. With --refreshers, the vault knows the providers' default and idle lifetimes, so
+    that sweeps refresh imported tokens in time.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()
@@ -144,7 +144,7 @@ async def _watched(
 
 
 def _name_not_stored(report: ImportReport, unread: int) -> None:
-    """Name the rows that were read and could not be stored; of the rows that the report omits, show only the number."""
+    """Print the reported rows that could not be stored, and the number of such rows that the report omits."""
     named = [failure for failure in report.failures if failure.code == DATA_KEY_UNREADABLE]
     for failure in named:
         complain(f"line {failure.line}: {failure.code}")

@@ -13,7 +13,7 @@ from vault_adapters.providers.profiles.shown import duration, errors, facts, lim
 
 _COLUMNS = ("name", "title", "rotation", "access token", "idle life", "revocation ends", "limits", "checked")
 
-Name = Annotated[str | None, Parameter(help="The profile to show with its sources; without it, all are listed.")]
+Name = Annotated[str | None, Parameter(help="The profile to show with its sources; without a name, all are listed.")]
 
 
 def add_to(app: App) -> None:

@@ -1,6 +1,6 @@
 """Plays an intruder who has the database's file but not the secret, and reads and changes rows by SQL.
 
-This is the only module outside of the stores that uses a database driver, because an intruder bypasses the vault.
+An intruder bypasses the vault, so this module uses a database driver. No other module outside of the stores uses one.
 """
 
 from __future__ import annotations

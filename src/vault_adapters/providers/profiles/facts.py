@@ -30,16 +30,16 @@ def _search(key: str, value: object) -> re.Pattern[str]:
 class ErrorRule:
     """What one of a provider's errors means. An answer fits if it has the code, the status and the message of the rule.
 
-    A part that the rule leaves out is not compared. Bodies are read with a status 2xx, or 4xx except 429; in other
-    answers, only the status is compared. A rule must not have the status 408 or 3xx, because 408 is always an unknown
-    outcome, and a redirect is always a mistake of the configuration.
+    A part that the rule leaves out is not compared. The body of an answer is read only if the status is 2xx, or 4xx
+    except 429. Of other answers, only the status is compared. A rule must not have the status 408 or 3xx, because 408
+    is always an unknown outcome, and a redirect is always a mistake of the configuration.
 
     Attributes:
         means: ``grant_dead``: the credential is invalid, so the user must connect again. ``client_refused``: the
             client id or secret is wrong, and no grant is at fault. If the client id and secret are an account's API
             key, the key is condemned. ``user_needed``: no refresh succeeds until the user acts at the provider; the
-            credential is condemned too. ``not_now``: the provider did nothing, so the refresh is tried again later.
-            ``unknown``: the provider may have consumed the credential.
+            credential is condemned, as with ``grant_dead``. ``not_now``: the provider did nothing, so the
+            refresh is tried again later. ``unknown``: the provider may have consumed the credential.
         code: the error's exact code; a number as its digits.
         status: the HTTP status.
         message: a regular expression that is searched in the first 4096 characters of the error's message, without

@@ -34,8 +34,8 @@ class RequestShape:
             ``client_credentials``: an API key that is a client id and secret (RFC 6749 section 4.4).
             ``access_token``: the stored access token, which the provider exchanges (Meta). ``api_key``: the fields of
             an API key (GreenInvoice). ``none``: nothing, because API keys of this provider do not expire.
-        grant_type: the value of the member ``grant_type``. None: the grant's name for ``refresh_token`` and
-            ``client_credentials``; other grants send no ``grant_type``.
+        grant_type: the value of the member ``grant_type``. None: the grants ``refresh_token`` and
+            ``client_credentials`` send their own name, and other grants send no ``grant_type``.
         credential: the member that holds the refresh token or access token; None: ``refresh_token``.
         fields: maps each field of a stored API key to the member in which the field is sent (grant ``api_key``).
         format: the format of the body: ``form`` (RFC 6749) or ``json``.

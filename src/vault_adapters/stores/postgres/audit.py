@@ -196,7 +196,7 @@ class PostgresAuditLog:
 
 _MICROSECOND = timedelta(microseconds=1)
 _PLACES = 2**48
-"""A cursor's first number is the timeline times this number, plus the place."""
+"""A cursor's first number is the timeline times `_PLACES`, plus the place."""
 
 _TIMELINES = 2**15
 _PRUNED_AT_ONCE = 10_000

@@ -59,7 +59,7 @@ _COLUMNS = (
 )
 
 _KEEP_STILL = "LOCK TABLE {partition} IN SHARE ROW EXCLUSIVE MODE"
-"""Locks the partition, so that no erasure changes its events between the copy and the drop."""
+"""Locks the partition, so that no erasure changes its events after `_REPLACE` has copied the lasting ones."""
 
 _COUNT = "SELECT count(*) FROM {partition} WHERE action NOT IN ({lasting})"
 _REPLACE = (

@@ -48,7 +48,7 @@ UNHELD = frozenset(
 """The statements whose row locks are removed, without another statement that takes these locks first.
 
 Between the search for rows and the change of them, another process may change the rows. So most changes check the rows
-again. These changes do not check them, and use only the keys that the search found:
+again. The following changes do not, and use only the primary keys of the rows that the search found:
 `prune_audit_events` deletes events, `take_back_rejections` makes accounts due, `record_uses` stores uses, and
 `destroy_emptied_data_keys` deletes wraps and clears `emptied_at`.
 """

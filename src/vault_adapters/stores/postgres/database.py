@@ -60,10 +60,10 @@ class Transaction:
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Prepare a statement on distributed tables: run the statements ``holds``, which must run before it.
+        """Run the statements ``holds``, which must run before another statement on distributed tables.
 
-        Return the statement's parameters. If the parameter ``now`` is None, it becomes the transaction's time. See
-        `PostgresDatabase.distribute`.
+        Return the parameters of that other statement. If the parameter ``now`` is None, it becomes the transaction's
+        time. See `PostgresDatabase.distribute`.
         """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}
@@ -101,7 +101,7 @@ class Transaction:
         """Begin the transaction.
 
         Raises:
-            psycopg.errors.ReadOnlySqlTransaction: the server is a standby; the connection was dropped.
+            psycopg.errors.ReadOnlySqlTransaction: the server is a standby; this method has closed the connection.
         """
         try:
             if self._held is None or self.now is not None:

@@ -197,7 +197,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wraps under ``master_key_id`` of those data keys whose wrap in ``kept`` is stored unchanged."""
+        """For each wrap in ``kept`` that is stored unchanged: delete its data key's wrap under ``master_key_id``."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters, pace=Pace.BULK)
         return int(deleted)
@@ -255,7 +255,7 @@ async def append_key_event(
 
 
 def is_wrapped_by(record: DataKeyRecord, master_keys: Sequence[Row]) -> bool:
-    """Return whether one of these master keys, each a row with its id, wraps a data key."""
+    """Return whether one of the master keys wraps this data key. Each row of ``master_keys`` holds one id."""
     ids = {master_key_id for (master_key_id,) in master_keys}
     return any(wrap.master_key_id in ids for wrap in record.wraps)
 

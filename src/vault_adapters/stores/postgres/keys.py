@@ -77,8 +77,8 @@ class PostgresKeyRepository:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
         for _ in range(_ROUNDS):
             usable = await self._creations.get(record)
-            # The insert waited for other transactions that create a data key of this tenant. So the data key of one of
-            # them, or the new one, is committed.
+            # The insert in `_create` has waited for other transactions that create a data key of this tenant. So the
+            # data key of one of them, or the new one, is committed.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active

@@ -31,7 +31,7 @@ _MOST_GRACES = 3
 """Largest number of extra times for one statement, so that it ends even if the event loop is always late."""
 
 _KEPT_SECONDS = 60.0
-"""Longest limit of a statement that leaves its timer set for the connection's next statement.
+"""A statement with a limit of at most this many seconds leaves its timer set for the connection's next statement.
 
 A statement with a longer limit cancels its timer when it ends.
 """
@@ -62,12 +62,12 @@ class Limits:
     """Longest times, in seconds.
 
     Attributes:
-        answer: for the answer to a statement; after it, this process drops the connection.
-        lock: for one lock; after it, the server ends the statement. Except for migrations, it is shorter than
+        answer: for the answer to a statement; after this time, this process drops the connection.
+        lock: for one lock; after this time, the server ends the statement. Except for migrations, it is shorter than
             ``answer``, so that the connection usually survives.
-        idle: between two statements of a transaction; after it, the server ends the session, which releases its locks.
-            For quick statements it is shorter than ``lock``, so that a process that waits for a lock of a stopped
-            process still gets the lock.
+        idle: between two statements of a transaction; after this time, the server ends the session, which releases its
+            locks. For quick statements it is shorter than ``lock``, so that a process that waits for a lock of a
+            stopped process still gets the lock.
     """
 
     answer: float
@@ -223,8 +223,8 @@ async def _abandon(connection: Connection) -> None:
 
 
 def _hang_up(connection: Connection) -> None:
-    # A duplicate of the descriptor belongs to the same socket. Closing the driver's own descriptor would let another
-    # file get its number while the event loop still watches it.
+    # Shut the socket down through a duplicate of its descriptor, and close only the duplicate. Closing the driver's own
+    # descriptor would let another file get that descriptor's number while the event loop still watches the number.
     with (
         suppress(OSError, psycopg.Error),  # the connection is lost already
         socket.fromfd(connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as same,

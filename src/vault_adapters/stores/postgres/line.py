@@ -94,7 +94,7 @@ class Line:
             self._transformer.set_pgresult(None)
 
     def release(self) -> None:
-        """Stop watching the socket; call this before the connection is closed or psycopg waits for an answer.
+        """Stop watching the socket; call this before closing the connection, and before psycopg waits for an answer.
 
         A running statement fails, because nothing would wake it any more.
         """

@@ -1,7 +1,7 @@
 """The notifications by which a writer tells other processes which rows it has changed.
 
 A notification names no account, because every role of the database may listen. It names a *mark*: the first 24 bits of
-a digest of tenant, provider and identifier. Its text is a list of items, separated by commas:
+a digest of tenant, provider and identifier. The notification's text is a list of items, separated by commas:
 
 - ``k``, then the mark of a row, then the first eight hexadecimal digits of the id of the value that is stored now. If
   these digits are missing, the row was deleted, or its value became invalid or suspect.
@@ -55,7 +55,7 @@ def lock_of(schema: str) -> tuple[int, int]:
 
 
 def mark_of(key: TokenKey) -> str:
-    """Return the mark of a row, as the statements compute it."""
+    """Return the mark of a row; the SQL of `_mark_sql` returns the same mark."""
     return _mark_of(key.tenant_id, key.provider, key.identifier or "")
 
 
@@ -65,7 +65,7 @@ def _mark_of(tenant_id: str, provider: str, identifier: str) -> str:
 
 
 def mark_of_tenant(tenant_id: str) -> str:
-    """Return the mark of a tenant, as the statements compute it."""
+    """Return the mark of a tenant; the SQL of `_digest_sql` returns the same mark for the tenant's id."""
     return _digest(tenant_id)[:_MARK_DIGITS]
 
 
@@ -80,8 +80,9 @@ def notifying_fragments(schema: str) -> dict[str, str]:
       the row ``t``. The first tells that a value was stored in the row; the second, that the row was deleted or its
       value became invalid or suspect; the third, that any rows of its tenant may have changed. Postgres sends equal
       notifications of a transaction once.
-    - ``told_values``: a query that tells that values were stored in all rows of the statement's CTE ``stored``. The
-      statement must read the query's result, because Postgres does not run a query whose result is not read.
+    - ``told_values``: a query for a statement that has a CTE ``stored``. For each row of this CTE, the query tells that
+      a value was stored in the row. The statement must read the query's result, because Postgres does not run a query
+      whose result is not read.
     """
     first, second = lock_of(schema)
     listened = _LISTENED.replace("{lock}", f"{first}, {second}")

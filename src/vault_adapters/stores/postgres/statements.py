@@ -113,8 +113,8 @@ _CONFIRMED_MASTER_KEY = """(
 """The state that the audit log confirms for the master key ``m``, by the last event of ``m`` and the last activation of
 any master key; NULL if the log confirms none.
 
-These events are ordered by ``seq``, because each transaction that appends one holds the lock on the table of master
-keys, so only one such transaction runs at a time.
+The order of ``seq`` is the order in which these events were committed, because each transaction that appends one holds
+the lock on the table of master keys, so only one such transaction runs at a time.
 """
 
 _USABLE_WRAP = """EXISTS (
@@ -149,7 +149,7 @@ LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier"""
-"""The tokens of a ``page`` of all tenants' accounts, with uses and account rows; an empty page gives an empty row.
+"""The tokens of a ``page`` of all tenants' accounts, with last uses and account rows; an empty page gives an empty row.
 
 The caller sorts the rows, because the server would spend time on sorting even if they come in the page's order, as they
 nearly always do.
@@ -162,7 +162,7 @@ LEFT JOIN {{schema}}.token t
     ON t.tenant_id = k.tenant_id AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier"""
-"""The tokens of the given keys, with their uses; a key without a token gets an empty row.
+"""The tokens of the given keys, with their last uses; a key without a token gets an empty row.
 
 ``k.ord`` is the place of the row's key in the given order, from 1.
 """

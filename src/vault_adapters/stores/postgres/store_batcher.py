@@ -26,7 +26,7 @@ _MOST_WRITES = 256
 _TOO_LATE = "the value waited too long for earlier ones; nothing was written"
 
 _Place = tuple[str, ...]
-"""The columns of a key."""
+"""A key, as the values of its columns."""
 
 
 _Group = tuple[str | None, bool, str]
@@ -52,8 +52,9 @@ class StoreBatcher(Generic[V]):
     - While no store runs, a store goes alone, in its caller's own call. While one runs, further stores wait for a task
       that sends them together, on another connection.
     - The stores of one key go one after the other, in the order of the calls.
-    - The stores of a batch have different keys, one actor and one kind of token, and are all refreshes or none is. So a
-      batch has one value for each account, and sets the account's due time as a single store does.
+    - All stores of a batch have the same actor, and either all of them are refreshes or none is.
+    - The stores of a batch have different keys, but the same kind of token. So a batch has at most one value for each
+      account, and sets the account's due time as a single store does.
     - If the server refuses a batch because of a value, a row or a lock, nothing of it was stored, and each of its
       stores goes alone. After any other error, the outcome may be unknown, or no time may be left for another try. So
       nothing is repeated, and each caller gets a copy of the error.

@@ -13,8 +13,8 @@ TIMELINE = """CASE WHEN NOT pg_catalog.pg_is_in_recovery()
         THEN pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8) END"""
 """The server's timeline. NULL on a standby, which has none of its own yet. By default, any role may call the functions.
 
-The timeline is read with the data that it describes, and not once for each connection, because a pooler may keep a
-connection while the server behind it changes.
+The timeline is read in the same statement as an account's tokens and refresh state, and not once for each connection,
+because a pooler may keep a connection while the server behind it changes.
 """
 
 NO_TIMELINE = "NULL::text"

@@ -7,7 +7,7 @@ from vault_domain.entities.errors import StorageError
 VERSION = "pg_catalog.hash_record_extended(t, 0)"
 """A hash of all columns of ``token t``; NULL if there is no token.
 
-The time of the last use is not part of it, because otherwise a read that is recorded as a use would change the version.
+The table ``token_use`` holds the time of the last use. So a read that is recorded as a use does not change the version.
 
 Unlike a number that each write increments, the hash also shows that somebody has changed the row by hand or restored
 it, or that another value was written after a failover had lost an earlier write.

@@ -70,8 +70,8 @@ async def write_apart(
         actor: who stores the values.
 
     Returns:
-        For each write, the row of the stored token, or None if the data key is not active. None instead of the list:
-        the server refused the statement because of a value, a row or a lock, and nothing was stored.
+        For each write, the row of the stored token, or None if the data key is not active. The whole result is None if
+        the server refused the statement because of a value, a row or a lock; nothing was stored then.
     """
     ordered = sorted(writes, key=lambda write: key_columns(write.key))
     common = _common(writes[0].refreshed, actor, database.now())

@@ -78,7 +78,7 @@ async def _invalidate(
     transaction: Transaction, queries: Queries, ref: TokenRef, state: TokenState, error_code: str, actor: str | None
 ) -> Change[MarkOutcome]:
     await transaction.execute(queries["invalidate_token"], _value(transaction, ref) | {"error_code": error_code})
-    if ref.key.kind is TokenKind.ACCESS_TOKEN:  # a sweep refreshes it
+    if ref.key.kind is TokenKind.ACCESS_TOKEN:  # make its account due now, so that a sweep refreshes the token
         due = account_parameters(ref.key.account) | {"due_at": to_micros(transaction.now)}
         await transaction.execute(queries["schedule_value"], due)
     event = token_event(AuditAction.TOKEN_INVALIDATED, ref.key, state.generation, transaction, actor, error_code)

@@ -20,7 +20,7 @@ _ASKED_EVERY = 0.005
 class FileWatch:
     """Implements `ChangeWatch` over ``PRAGMA data_version``, which changes with every commit of another connection.
 
-    The statement takes some microseconds, so it runs on the event loop. It does not wait for other transactions.
+    The statement takes only a few microseconds, so it runs on the event loop. It does not wait for other transactions.
 
     Args:
         connection: the watch's own connection, on which nothing else runs.

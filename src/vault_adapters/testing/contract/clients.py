@@ -1,4 +1,4 @@
-"""How a store counts the refusals of an OAuth client, paces the client's requests, and spares the client's fleet."""
+"""How a store counts refusals of a client, paces the client's requests, and decides whether to condemn a credential."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ANN, BOB, CEM, DOT = (Account("t1", "google", name) for name in ("ann", "bob", "
 
 
 class ClientCases(ContractFixtures, given=("stored_account",)):
-    """`ClientLedger`: refusals are counted across all processes, and a fleet that is rejected as a whole is spared."""
+    """`ClientLedger`: refusals count across all processes, and nothing is condemned while a whole fleet is rejected."""
 
     async def test_three_accounts_pause_their_client(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
         began = clock.now()
@@ -324,5 +324,5 @@ async def client_events(vault: TokenVault) -> list[AuditEvent]:
 
 
 async def bare_client_events(vault: TokenVault) -> list[AuditEvent]:
-    """Return the stored events about clients without their cursors, to compare them with the events of a `Change`."""
+    """Return the stored client events, each without its cursor, to compare them with the events of a `Change`."""
     return [evolve(event, cursor=None) for event in await client_events(vault)]

@@ -24,7 +24,7 @@ async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
 
 
 class UseCases(ContractFixtures):
-    """`TokenRepository.record_uses`, and which reads count as uses."""
+    """`TokenRepository.record_uses`, and the reads that count as uses."""
 
     async def test_recording_a_use_changes_only_the_time_of_last_use(
         self, store: Store, vault: TokenVault, clock: ManualClock

@@ -113,7 +113,7 @@ class LoopbackOpenIdProvider:
         """Return the refresher of this provider's client, for `open_vault` and for a connector."""
         made = refresher(self.profile(name), self.client_id, self.client_secret)
         if not isinstance(made, ProfileRefresher):
-            raise TypeError("the profile must be one whose grant has a refresh token")
+            raise TypeError("the profile must not have the grant client_credentials or api_key")
         return made
 
     def metadata(self) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class RefreshService:
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
-        if self._old_token_dies(account):  # only the stored account tells whether an attempt is running
+        if self._old_token_dies(account):  # only the stored account shows a running attempt, which may end the token
             least = self._tasks.monotonic() + _LEAST_LOOK
             return await self._share(account, account, _Caller(Demand(), actor), max(end, least))
         found: UsableToken | None = None
@@ -243,8 +243,8 @@ class RefreshService:
             is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
             if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
                 raise still_open(account)
-            # The decision may be `Claim` although this process runs an attempt: the attempt has not stored its claim
-            # yet, or its lease only seems to be over, because the store's clock was set forward.
+            # Wait also if the decision is `Claim` while this process runs an attempt. The attempt has not stored its
+            # claim yet, or its lease only seems to be over, because the store's clock was set forward.
             await self._pause(poll, longest)
             poll = min(poll * 1.5, _LONGEST_POLL)
         raise RefreshFailedError(
@@ -279,7 +279,7 @@ class RefreshService:
             return found.token
 
     async def _current(self, account: Account, caller: _Caller) -> UsableToken | None:
-        """Return the stored token if it satisfies the caller's demand, and if no late answer may end it."""
+        """Return the stored token; None if it does not satisfy the caller's demand, or if a late answer may end it."""
         if caller.demand != Demand() or (self._old_token_dies(account) and self._runner.is_attempting(account)):
             return None
         return await self._tokens.get_access(account, None)

@@ -34,8 +34,9 @@ async def is_genuine(entry: JournalEntry, cipher: Cipher) -> bool:
     seal = entry.seal
     if seal is None or not entry.writes:
         return False
-    # One sealer seals a whole entry. A seal cannot be verified if its data key is destroyed, and such an entry may be
-    # committed all the same. Without this check, a forged entry could combine such a seal with readable tokens.
+    # In a genuine entry, the tokens and the seal have the same data key, because one sealer sealed them all. If the
+    # seal's data key is destroyed, the caller may commit the entry, although its seal cannot be verified. Without this
+    # check, a forged entry could combine such a seal with readable tokens.
     if any(write.sealed.data_key_id != seal.data_key_id for write in entry.writes):
         return False
     return await cipher.open(_context(entry), seal) == _digest(entry)

@@ -15,7 +15,7 @@ from vault_domain.rules.pacing import FREE, RATE_LIMITED
 from vault_domain.services.tokens.clients import Clients
 
 _NEAR = timedelta(seconds=10)
-"""Longest wait for a turn; a caller without a token gets an error instead of a longer wait."""
+"""Longest wait for a turn. A caller that cannot use the stored token gets an error instead of a longer wait."""
 
 _SPREAD_SECONDS = 0.1
 

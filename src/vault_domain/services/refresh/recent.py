@@ -100,7 +100,8 @@ class RecentAnswers:
         """Return the answers that have been held long enough, and hold them no longer.
 
         Args:
-            timeline: the store's timeline, read after ``now`` was taken; a commit under this timeline is not lost.
+            timeline: the store's timeline, read later than ``now``. Only answers of this timeline are returned,
+                because no promotion can have lost their commits.
             now: return the answers whose hold ends by this time; infinity: all answers of the timeline.
         """
         ended = [each.held for each in self._recent.values() if each.timeline == timeline and each.until <= now]

@@ -69,7 +69,7 @@ class RejectionService:
             return await self._next(info, snapshot.now, actor=actor)
         record, rule = snapshot.record, self._rules.get(account.provider)
         if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
-            if rule is not None and rule.old_token_dies:  # a running attempt may have invalidated it
+            if rule is not None and rule.old_token_dies:  # a running attempt may have ended the token
                 return await self._next(info, snapshot.now, actor=actor)
             return await self._tokens.hand_out(key, row, snapshot.now)
         credential = None if record is None or rule is None else credential_of(record, rule.spends)
@@ -86,8 +86,8 @@ class RejectionService:
     async def _replace(self, row: StoredToken, credential: TokenInfo, *, actor: str | None) -> Token:
         """Refresh an access token; mark it first, so that nobody gets it even if the refresh fails.
 
-        A token that is its own credential is not marked, because an invalid credential is never presented. The
-        provider's answer tells whether the token still works.
+        A token that is its own credential is not marked, because the vault never presents an invalid credential to a
+        provider. The provider's answer tells whether the token still works.
         """
         if credential.key.kind is not TokenKind.ACCESS_TOKEN:
             outcome = await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)

@@ -142,8 +142,8 @@ class SweepService:
             due, now = await self._ledger.reserve_due(
                 provider, hold=hold, limit=wanted, since=position.since, until=position.until
             )
-            # If the clock was set back, reserved accounts may become due again before the old `until`. With the earlier
-            # `until`, the sweep does not take them again.
+            # If the clock was set back, reserved accounts may become due again before the `until` of an earlier batch.
+            # So `until` goes back with the clock, and the sweep does not take these accounts again.
             position.until = now if position.until is None else min(position.until, now)
         if not due:
             del sweep.positions[provider]

@@ -48,7 +48,7 @@ class AuditService:
 
     Args:
         log: the audit log.
-        sink: takes the events of reads, after they were stored, and of prunings.
+        sink: takes the events of reads and of prunings, after they were stored.
         monotonic: a monotonic clock, in seconds.
         reads: which reads are audited; None: none.
         retention: age from which sweeps prune events; None: never.

@@ -23,7 +23,7 @@ class CensusService:
         accounts: counts the accounts.
         listing: lists the accounts that are not connected.
         health: counts the tokens.
-        refreshed: the providers that this vault has a refresher for; only their due accounts are reported.
+        refreshed: the providers that this vault has a refresher for. Due accounts of other providers are not reported.
     """
 
     def __init__(

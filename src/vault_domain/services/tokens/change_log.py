@@ -43,7 +43,7 @@ class _Told:
 
 
 class ChangeLog:
-    """Numbers the changes that this process knows of, from 1.
+    """Gives a number, from 1 on, to each change that this process knows of.
 
     Args:
         monotonic: a monotonic clock, in seconds.

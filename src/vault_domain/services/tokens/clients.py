@@ -62,6 +62,6 @@ class Clients:
                 client_id.close()  # so that Python does not warn that it was never awaited
         except Exception as error:  # a host's own refresher may raise any exception
             kind = type(error)
-        # Log the type only, because the text may hold a secret.
+        # Log the type only, because the error's text or the client id may hold a secret.
         _log.error("a refresher for %s could not name its client (%s)", provider, kind.__qualname__)
         return None

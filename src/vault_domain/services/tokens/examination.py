@@ -71,7 +71,7 @@ class Examination:
             self._rotating.add(info.account)
 
     def _share(self, account: Account) -> None:
-        """Find accounts of several tenants that belong to the same user of a provider."""
+        """Find accounts with the same provider and identifier: several tenants have the same user's account."""
         if account.identifier is None:
             return
         user = (account.provider, account.identifier)

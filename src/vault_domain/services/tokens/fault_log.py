@@ -26,15 +26,15 @@ class FaultLog:
         self._log = log
         self._monotonic = monotonic
         self._cause: str | None = None
-        self._told: str | None = None  # the cause in the last line, unless this line says "works again"
+        self._told: str | None = None  # the cause in the last logged line; None if that line says "works again"
         self._count = 0
         self._said_at: dict[str, float] = {}
 
     def failed(self, cause: str) -> None:
         """Count a failure; log it unless the last line says that the thing fails for this cause.
 
-        A cause that was logged less than a minute ago is not logged again. If the fault lasts, the first failure after
-        this minute is logged.
+        A cause that returns within a minute of its last line is not logged at once, but at its first failure after this
+        minute.
         """
         self._count += 1
         self._cause = cause

@@ -19,7 +19,9 @@ The refresher may call code of the service that uses the vault, and this code ma
 
 
 class ApiHosts:
-    """The API hosts that the refreshers name. If a refresher names none, the service that uses the vault decides.
+    """The API hosts that the refreshers name.
+
+    If a refresher names none, the service that uses the vault decides to which hosts it sends the access tokens.
 
     Args:
         refreshers: the refreshers, by provider.

@@ -68,7 +68,8 @@ class ImportService:
         """Import rows and return the counts.
 
         Args:
-            rows: tokens, and failures of the reader, which are counted and reported.
+            rows: tokens, and an `ImportFailure` for each row that could not be read. These failures are counted and
+                reported.
             options: the options of the import.
             progress: called with the counts so far after each batch.
             actor: who imports, for the audit log.

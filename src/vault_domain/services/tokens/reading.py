@@ -41,7 +41,7 @@ class RowReader:
 
     Attributes:
         counts: see above.
-        has_cache: whether remembered rows may answer without a query while the store works.
+        has_cache: whether remembered rows may answer without a query even while the store is available.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class RowReader:
         return reading if answer is found else Reading.of(answer, reading.now)
 
     async def _from_memory(self, key: TokenKey, *, fresh: bool) -> Reading:
-        """Answer from memory; a read goes on in the background, so that the answer of a slow store is remembered."""
+        """Answer from memory; a read runs in the background, so that the answer of a slow store is remembered."""
         answer = self._without_store(key, fresh=fresh)
         if answer is None:  # the token expired, or was changed meanwhile
             return await self._counting(1, self._from_store(key))

@@ -36,7 +36,7 @@ class Ticket(NamedTuple):
     """
 
     changes: int
-    """Number of the last change that this process knew of by then."""
+    """The last number that the `ChangeLog` had given to a change by then."""
 
     since: float
     """The monotonic time in seconds."""
@@ -100,7 +100,7 @@ class RememberedRows:
 
         Args:
             key: the key that was asked for.
-            row: the stored row; None if nothing usable is stored, which forgets the remembered row.
+            row: the stored row; None if nothing usable is stored. The remembered row is then forgotten.
             store_time: the store's time of the answer.
             ticket: the result of `begin` before the read or write.
         """
@@ -286,7 +286,7 @@ class RememberedRows:
         return None if row is None or row.token.version is None else row
 
     def may_serve(self, key: TokenKey) -> bool:
-        """Return whether `stale` has an answer, if the row's age is measured by the monotonic time only.
+        """Return whether `stale` would have an answer if the monotonic time alone gave the row's age.
 
         This costs less than `stale`, which also asks the clock. So `stale` may still return None.
         """
@@ -337,5 +337,5 @@ class RememberedRows:
 
 
 def _is_same(before: StoredToken, row: StoredToken) -> bool:
-    """Return whether a row that was read equals the remembered one, and the remembered one has the row's version."""
+    """Return whether the remembered row and the row that was read are equal and have the same version."""
     return before == row and before.version == row.version

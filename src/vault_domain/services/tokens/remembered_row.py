@@ -29,7 +29,7 @@ class RememberedRow:
         mark: see `ChangeWatch.mark`.
         was_used: whether the row answered a reader since `RememberedRows` last moved the row to the end of its list. To
             make room, `RememberedRows` forgets the first row that is unused.
-        opening: decrypts the value again; None until the row has answered a reader without a query.
+        opening: decrypts the value again; None until the row has answered a read that sent no query.
     """
 
     key: TokenKey
@@ -65,7 +65,8 @@ class RememberedRow:
     def is_fresh(self, age: float, policy: RefreshPolicy) -> bool:
         """Return whether `freshness` is FRESH when this row is ``age`` seconds old.
 
-        The result is computed from one number, because this method runs for each access token that memory hands out.
+        This method runs for each access token that memory hands out. To save time, the method compares ``age`` with one
+        stored number and does not call `freshness`.
         """
         if self._fresh is None:
             self._fresh = fresh_for(self.token.info, self.store_time, policy)

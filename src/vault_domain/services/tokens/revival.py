@@ -47,8 +47,9 @@ class RevivalService:
         """
         report, after = RevivalReport(), None
         while True:
-            # Each page counts its due times from the time of its own transaction. The first due time grows with the
-            # number of accounts revived so far, so that the page's accounts become due after those of earlier pages.
+            # Each page counts its due times from the time of its own transaction. The page's first due time is one
+            # interval later for each account revived so far. So the accounts of the page become due after those of
+            # earlier pages.
             spread = Spread(report.revived * _INTERVAL, _INTERVAL)
             change = await self._revivals.revive(
                 condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor

@@ -39,7 +39,8 @@ T = TypeVar("T")
 _READS = 2
 """Largest number of repeats of a read that raises `OvertakenError`.
 
-Data keys are destroyed too rarely for more repeats to be needed.
+The error occurs when a row's data key is destroyed after the row was read. This happens so rarely that two repeats are
+enough.
 """
 
 _ENDING_AT_ONCE = 100

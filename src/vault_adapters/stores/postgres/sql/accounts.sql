@@ -12,8 +12,8 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
 -- name: has_sibling
--- Tell whether another tenant has an access or refresh token under this provider and identifier; the query reads the
--- partial index.
+-- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
+-- partial index of access and refresh tokens.
 SELECT EXISTS (
     SELECT 1 FROM {{schema}}.token
     WHERE provider = %(provider)b AND identifier = %(identifier)b AND kind IN ('access_token', 'refresh_token')
@@ -156,7 +156,7 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
 -- name: lock_account
 -- Lock an account, because two transactions may each delete one of its last two tokens at the same time. With the lock,
 -- the later transaction sees that no token is left. All transactions lock data keys first, then tokens in the order of
--- their keys, then accounts. The query selects a column, because `fetch` returns no rows without columns.
+-- their keys, then accounts. The query selects a column, because `fetch` leaves out rows that have no columns.
 SELECT true FROM {{schema}}.account
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 FOR UPDATE

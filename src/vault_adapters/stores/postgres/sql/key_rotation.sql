@@ -178,7 +178,7 @@ UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master
 
 -- name: find_data_keys_without_wrap
 -- Find data keys that are not destroyed and have no wrap under the given master key, after a position. Each comes with
--- its other wraps, except for wraps under retired master keys.
+-- its wraps, except for wraps under retired master keys.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
 LEFT JOIN LATERAL (

@@ -59,8 +59,8 @@ WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
 RETURNING a.lease_until - %(lease)b::bigint::float8 * interval '1 microsecond'
 
 -- name: renew_account
--- Let the attempt's own lease end later, even if it has run out, as long as no other attempt began. The account stays
--- due at the end of the lease, unless another write made it due earlier.
+-- Let the attempt's own lease end later, even if it has run out, as long as no other attempt began. The account's
+-- due_at moves to the new end of the lease, unless another write has changed due_at.
 UPDATE {{schema}}.account a SET
     lease_until = c.now + %(lease)b::bigint::float8 * interval '1 microsecond',
     due_at = CASE

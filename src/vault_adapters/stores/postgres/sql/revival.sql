@@ -1,6 +1,6 @@
 -- name: find_condemned
--- Find credentials that refreshes have condemned, earliest first, after a position; each with the store's time and
--- whether it may be revived. The query reads the index token_rejected.
+-- Find condemned credentials, earliest first, after a position. Return with each credential whether the credential may
+-- be revived, and the store's time. The query reads the index token_rejected.
 SELECT rejected_at, tenant_id, kind, identifier, value_id, coalesce(expires_at > {{now}}, true), {{now}}
 FROM {{schema}}.token
 WHERE provider = %(provider)b AND rejected_at >= %(since)b::timestamptz

@@ -100,8 +100,8 @@ LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: get_active_data_keys
 -- Get the active data keys of the given tenants, with their wraps under usable master keys. Audit events tell which
--- master keys are usable. These events belong to no tenant and are on another node. So the usable master keys are found
--- first.
+-- master keys are usable. These events belong to no tenant and are on another node, and Citus cannot join tables that
+-- are not on one node. So a CTE finds the usable master keys first.
 WITH usable AS MATERIALIZED ({{usable_master_keys}}),
 wraps AS MATERIALIZED (
     SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
@@ -281,9 +281,9 @@ RETURNING occurred_at
 -- Get the transaction horizon: the number of the oldest transaction that may still add events. The statement runs on
 -- the node that gives the events their places in the audit log (xid, seq). Every transaction of this database that runs
 -- on this node counts. After its commit on this node, a transaction keeps the lock on its own number while Citus
--- commits it on the other nodes. So a transaction that holds this lock counts too. A lock shows only the low 32 bits of a
--- transaction's number. Of the numbers with these low bits, the statement takes the one
--- nearest to this node's own horizon (h.xid).
+-- commits it on the other nodes. So a transaction that holds this lock counts too. A lock shows only the low 32 bits of
+-- a transaction's number. Of the numbers with these low bits, the statement takes the one nearest to this node's own
+-- horizon (h.xid).
 SELECT least(h.xid, (
     SELECT pg_catalog.min(h.xid + (l.transactionid::text::bigint - h.xid % 4294967296 + 6442450944) % 4294967296 - 2147483648)
     FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity s ON s.pid = l.pid
@@ -317,8 +317,8 @@ WHERE s.stored_generation > 0
 -- Get one token by its key without the time of its last use; no row if there is no token. See get_last_use. The module
 -- `citus_tokens` treats values that are too large as damaged, as other statements do in SQL. No column may be an
 -- expression with a parameter, because Citus would evaluate it itself, and then write all parameters into the text that
--- it sends. So this statement cannot get the time of a vault's own clock, which tests use. `citus_tokens` puts that
--- time into the row that was read.
+-- it sends. Tests give a vault a clock of its own. Other statements take this clock's time as a parameter, but this
+-- statement cannot. So `citus_tokens` puts the clock's time into the row that was read.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b

@@ -44,7 +44,7 @@ JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data
 WHERE d.state = 'active' AND d.created_at <= :until AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: find_data_keys_to_rotate
--- Of the tenants after a given tenant, find the active data keys that were created no later than a given time.
+-- Find the active data keys that were created no later than a given time; begin after a given tenant.
 SELECT tenant_id, data_key_id FROM token_vault_data_key
 WHERE state = 'active' AND tenant_id > :after AND created_at <= :until
 ORDER BY tenant_id
@@ -56,8 +56,8 @@ UPDATE token_vault_data_key SET state = 'decrypt_only'
 WHERE tenant_id = :tenant_id AND data_key_id = :replaced AND state = 'active'
 
 -- name: find_rows_to_reseal
--- Find tokens under decrypt_only data keys after a position. CROSS JOIN fixes the order of the loops, because the other
--- order would read and sort all remaining tokens for every page.
+-- After a position, find tokens under decrypt_only data keys. CROSS JOIN fixes the order of the loops, because the
+-- other order would read and sort all remaining tokens for every page.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
@@ -67,7 +67,7 @@ ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
 LIMIT :limit
 
 -- name: find_tenant_rows_to_reseal
--- Find one tenant's tokens under decrypt_only data keys after a position.
+-- After a position, find one tenant's tokens under decrypt_only data keys.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'

@@ -126,7 +126,8 @@ UPDATE token_vault_account SET
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: note_rejection
--- Record when a refresh condemned a credential. If the host itself marks a credential invalid, no time is recorded.
+-- Record the time at which a refresh condemned a credential. If the host itself marks a credential invalid, no time is
+-- recorded.
 UPDATE token_vault_token SET rejected_at = updated_at
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND value_id = :value_id
