@@ -60,7 +60,7 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
     found: list[T] = []
     async for item in items:
         found.append(item)
-        if len(found) == limit:  # the next item may be on another page
+        if len(found) == limit:  # asking for the next item may read another page
             break
     return found
 

@@ -47,8 +47,8 @@ class VaultAuth:
         hosts: the hosts that may get the token, such as ``["api.example.com", "*.example.org"]``. ``*.example.org``
             stands for all hosts below ``example.org``, and ``api.example.com:8443`` has a port other than 443. None:
             the ``api_hosts`` of the provider's profile.
-        rejected: function that returns whether a response rejects the token; None: status 401 does. It sees status
-            and headers only, because the body has not been read yet.
+        rejected: function that returns whether a response rejects the token. The function sees status and headers
+            only, because the body has not been read yet. None: a response with status 401 rejects the token.
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 

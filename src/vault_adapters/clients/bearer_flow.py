@@ -27,8 +27,8 @@ class BearerFlow(Generic[Request, Response]):
         vault: a `TokenVault` for async clients, a `SyncVault` for sync clients.
         account: the account whose token is sent.
         hosts: the hosts that may get the token.
-        rejected: function that returns whether a response rejects the token; None: status 401 does. The
-            function sees only status and headers, because the body has not been read yet.
+        rejected: function that returns whether a response rejects the token. The function sees status and headers
+            only, because the body has not been read yet. None: a response with status 401 rejects the token.
         replayable: function that returns whether a request can be sent again.
         place_of: function that returns the scheme, host and port that a request goes to.
     """

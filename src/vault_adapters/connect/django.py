@@ -54,7 +54,7 @@ def urls(
         done: the path of the page to show afterwards, unless ``next`` names another.
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because the callback's address holds the code.
-        failed: returns the page for an error; None: the page is a line of plain text.
+        failed: returns the page for an error. Without this function, the page is a line of plain text.
 
     Raises:
         InvalidInputError: ``done`` is not a path of this site, or ``connector`` is not a `Connector`.

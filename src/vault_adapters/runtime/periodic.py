@@ -70,7 +70,7 @@ class CallbackSink:
 
 
 def _report(error: Exception, event: AuditEvent) -> None:
-    # Log no text and no traceback, because the host's frames may hold secrets.
+    # Log neither the error's text nor its traceback, because the host's frames may hold secrets.
     _log.error("on_event raised %s for %s", type(error).__qualname__, event.action)
 
 
@@ -114,5 +114,5 @@ async def _logging_errors(work: Callable[[], Awaitable[None]]) -> None:
     try:
         await work()
     except Exception as error:
-        # Log no text and no traceback, because they may hold secrets.
+        # Log neither the error's text nor its traceback, because they may hold secrets.
         _log.error("periodic work failed with %s", type(error).__qualname__)

@@ -136,6 +136,6 @@ class _Clients:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return method, await make()
         except Exception as error:
-            # Log no text and no traceback, because they may hold secrets.
+            # Log neither the error's text nor its traceback, because they may hold secrets.
             _log.error("the request to a probe or to the metrics failed with %s", type(error).__qualname__)
             return method, Answer(b"error\n", 500)

@@ -148,7 +148,7 @@ class AsyncioTasks:
             longest: longest time to wait while ``is_needed`` returns True, counted from the start of `drain`.
             is_needed: returns whether a call is running that must end normally.
         """
-        # Shield the wait, because a host that is being cancelled still closes the vault.
+        # Shield the wait, because the vault must also be closed if the host is being cancelled.
         with anyio.move_on_after(seconds, shield=True):
             await self._flights.wait()
         with anyio.move_on_after(longest - seconds, shield=True):

@@ -99,7 +99,7 @@ class RefreshWorker:
         except VaultError as error:
             _log.warning("a sweep failed (%s); the next one follows", error.reason or error.code)
         except Exception as error:
-            # Log no text and no traceback, because they may hold secrets.
+            # Log neither the error's text nor its traceback, because they may hold secrets.
             _log.warning("a sweep ended with %s; the next one follows", type(error).__qualname__)
         else:
             _log.info("%s", describe(report))

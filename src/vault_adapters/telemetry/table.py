@@ -63,7 +63,7 @@ REQUESTS = Metric(
     "token_vault.provider.request.duration",
     Kind.HISTOGRAM,
     "s",
-    "Time from a request to a provider until its answer.",
+    "Time until a provider answers a request.",
     (PROVIDER, OUTCOME, CAUSE),
 )
 WAITS = Metric(

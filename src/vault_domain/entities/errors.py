@@ -76,7 +76,7 @@ class SchemaOutdatedError(ConfigurationError):
 
 
 class TokenNotFoundError(VaultError):
-    """Nothing is stored under this key. A key of another tenant raises the same error."""
+    """Nothing is stored under this key. The error is the same if only another tenant has such a token."""
 
     default_code = "token_not_found"
     default_message = "no such token"

@@ -1,4 +1,4 @@
-"""RevivalRepository: makes credentials refreshable again after refreshes have condemned them."""
+"""RevivalRepository: makes credentials refreshable again after a refresh has condemned them."""
 
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ Place = tuple[Any, ...]
 
 @frozen
 class Condemned:
-    """Selects credentials that refreshes have condemned.
+    """Selects credentials that a refresh has condemned.
 
     Attributes:
         provider: the provider's name.
@@ -78,7 +78,7 @@ class RevivalRepository(Protocol):
           its generation stay.
         - Its account's backoff, unknown outcome and run of refusals are cleared. A running attempt keeps its lease.
         - Its account is due as ``spread`` says.
-        - One event ``account_revived`` is written; its code is the error code that was cleared.
+        - One event ``account_revived`` is written; its code is the credential's former error code.
 
         A value that was stored since the page was read stays as it is.
 

@@ -127,7 +127,7 @@ class PostgresTokenRepository:
         return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the events of refresh tokens that expire soon, once for each stored value."""
+        """Write ``refresh_token_expiring`` for refresh tokens that expire soon, once for each stored value."""
         return await note_ending(self._database, self._queries, notice, limit, actor)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
@@ -189,7 +189,7 @@ class PostgresTokenRepository:
         return await sound_page(fetch, lambda row: listed_info(row, tenant_id, provider), place_by_key, start, limit)
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Store when tokens were last used."""
+        """Store the time of each last use."""
         # Keep the latest use of each key, because a statement may name each key only once. A key whose token was
         # deleted and stored again may occur with two ids.
         latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}

@@ -101,7 +101,7 @@ class SqliteTokenRepository:
         )
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the events of refresh tokens that expire soon, once for each stored value."""
+        """Write ``refresh_token_expiring`` for refresh tokens that expire soon, once for each stored value."""
         return await self._database.transact(
             lambda transaction: note_ending(transaction, self._queries, notice, limit, actor)
         )
@@ -167,7 +167,7 @@ class SqliteTokenRepository:
         return await sound_page(fetch, lambda row: listed_info(row, tenant_id, provider), place_by_key, start, limit)
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
-        """Store when tokens were last used."""
+        """Store the time of each last use."""
         parameters = [
             key_parameters(ref.key) | {"id": ref.id.bytes, "used_at": to_micros(used_at)}
             for ref, used_at in uses.items()

@@ -43,6 +43,6 @@ class ApiHosts:
             return ()
         try:
             return tuple(await self._tasks.within_briefly(self._seconds, lambda: namer.hosts_of(account, token.extra)))
-        except Exception as error:  # log the type only, because the text may hold a secret
+        except Exception as error:  # log the type only, because the error's text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()

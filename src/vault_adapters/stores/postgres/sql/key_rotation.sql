@@ -42,7 +42,7 @@ WHERE d.state = 'active' AND d.created_at <= {{now}} - %(age)b::bigint::float8 *
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
 
 -- name: find_data_keys_to_rotate
--- Of the tenants after a given tenant, find the active data keys that have at least the given age.
+-- Find the active data keys that have at least the given age; begin after a given tenant.
 SELECT tenant_id, data_key_id FROM {{schema}}.data_key
 WHERE state = 'active' AND tenant_id > %(after)b::text AND created_at
     <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
@@ -56,7 +56,7 @@ UPDATE {{schema}}.data_key SET state = 'decrypt_only'
 WHERE tenant_id = %(tenant_id)b AND data_key_id = %(replaced)b AND state = 'active'
 
 -- name: find_rows_to_reseal
--- Find tokens under decrypt_only data keys after a position. It reads tenant by tenant, each by the primary key,
+-- After a position, find tokens under decrypt_only data keys. It reads tenant by tenant, each by the primary key,
 -- because one join with a sort would read all remaining tokens for every page. The lateral join keeps the order of the
 -- tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
@@ -75,7 +75,7 @@ CROSS JOIN LATERAL (
 LIMIT %(limit)b::bigint
 
 -- name: find_tenant_rows_to_reseal
--- Find one tenant's tokens under decrypt_only data keys after a position.
+-- After a position, find one tenant's tokens under decrypt_only data keys.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM {{schema}}.token t
 WHERE tenant_id = %(tenant_id)b

@@ -122,7 +122,7 @@ WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(i
     AND attempt_id = %(attempt_id)b::uuid
 
 -- name: fail_account
--- Record that the attempt failed; the first failure of a run appends an event.
+-- Record that the attempt failed; the first failure of a run of failures appends an event.
 WITH failed AS (
     UPDATE {{schema}}.account SET
         lease_until = NULL, failures = failures + 1, error_code = %(error_code)b::text,

@@ -371,7 +371,7 @@ ORDER BY t.provider, t.kind, t.identifier
 LIMIT %(limit)b::bigint
 
 -- name: record_uses
--- Store when tokens were last used, unless a later use is stored or the key now holds a token with another id. The
+-- Store the time of each last use, unless a later use is stored or the key now holds a token with another id. The
 -- statement locks the tokens before the uses, as deletions do.
 WITH held AS MATERIALIZED (
     SELECT k.*

@@ -29,7 +29,7 @@ WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
     AND occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
 
 -- name: find_rows_to_reseal
--- Find tokens under decrypt_only data keys after a position. Citus limits and merges the rows as in list_tenants.
+-- After a position, find tokens under decrypt_only data keys. Citus limits and merges the rows as in list_tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM {{schema}}.token t
 JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id

@@ -8,8 +8,8 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
     AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: has_sibling
--- Tell whether another tenant has an access or refresh token under this provider and identifier; the query reads the
--- partial index.
+-- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
+-- partial index of access and refresh tokens.
 SELECT EXISTS (
     SELECT 1 FROM token_vault_token INDEXED BY token_vault_token_sibling
     WHERE provider = :provider AND identifier = :identifier AND kind IN ('access_token', 'refresh_token')

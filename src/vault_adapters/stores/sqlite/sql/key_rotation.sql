@@ -127,7 +127,7 @@ UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master
 
 -- name: find_data_keys_without_wrap
 -- Find data keys that are not destroyed and have no wrap under the given master key, after a position. Each comes with
--- its other wraps, except for wraps under retired master keys.
+-- its wraps, except for wraps under retired master keys.
 WITH page AS (
     SELECT tenant_id, data_key_id, state, emptied_at, {{confirmed_data_key}} AS confirmed FROM token_vault_data_key d
     WHERE state != 'destroyed' AND (tenant_id, data_key_id) > (:after_tenant_id, :after_data_key_id)
