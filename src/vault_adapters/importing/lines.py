@@ -47,6 +47,9 @@ def read_lines(stream: BinaryIO | PipedLines) -> Iterator[Line | ImportFailure]:
 
 
 def _skip_rest(stream: BinaryIO | PipedLines, piece: bytes) -> None:
+    if isinstance(stream, PipedLines):
+        stream.skip_rest()  # does not wait for the rest
+        return
     while piece and not piece.endswith(b"\n"):
         piece = stream.readline(MOST_BYTES)
 

@@ -24,6 +24,7 @@ class PipedLines:
         self._most = most
         self._held = bytearray()
         self._has_ended = False
+        self._is_skipping = False
 
     def has_line(self) -> bool:
         """Return whether `readline` returns without waiting, because a line, ``most`` bytes or the end has arrived."""
@@ -46,9 +47,22 @@ class PipedLines:
         del self._held[:size]
         return line
 
+    def skip_rest(self) -> None:
+        """Drop the rest of the current line, of which `readline` has returned a part; drop it as it arrives."""
+        self._is_skipping = True
+        self._take_away()
+
     def _take(self, piece: bytes) -> None:
         self._held += piece
         self._has_ended = not piece
+        if self._is_skipping:
+            self._take_away()
+
+    def _take_away(self) -> None:
+        """Drop what is held of the line to skip."""
+        end = self._held.find(b"\n")
+        self._is_skipping = end < 0
+        del self._held[: end + 1 or len(self._held)]
 
 
 async def _read_in_a_thread(descriptor: int) -> bytes:

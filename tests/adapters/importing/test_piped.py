@@ -13,6 +13,7 @@ import pytest
 from tests.adapters.cli.command import heed_interrupts
 from tests.adapters.importing.conftest import json_lines, plain_row
 
+from vault_adapters.importing.lines import read_lines
 from vault_adapters.importing.piped import PipedLines
 
 
@@ -159,3 +160,29 @@ def test_a_closed_standard_input_is_an_empty_one(token_vault):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert b'"imported": 0' in done.stdout
+
+
+async def test_the_rest_of_a_line_that_is_too_long_holds_nobody_up(monkeypatch):
+    """The producer writes more than the limit and stalls; the reader waits for the rest where others can run."""
+    monkeypatch.setattr("vault_adapters.importing.lines.MOST_BYTES", 1000)
+    reading, writing = os.pipe()
+    lines = PipedLines(reading, 1001)
+    found = read_lines(lines)
+    os.write(writing, b"x" * 1200)
+    await lines.wait()
+    failures = []
+    thread = threading.Thread(target=lambda: failures.append(next(found)), daemon=True)  # a blocked one ends no test
+    thread.start()
+    thread.join(5)
+    assert [failure.code for failure in failures] == ["line_too_long"]
+    os.write(writing, b"still the same line")
+    waiting = asyncio.create_task(lines.wait())
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    os.write(writing, b" ends\nthe next\n")
+    await asyncio.wait_for(waiting, 5)
+    assert next(found).text == "the next\n"
+    os.close(writing)
+    await lines.wait()
+    assert list(found) == []
+    os.close(reading)
