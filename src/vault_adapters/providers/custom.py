@@ -50,7 +50,7 @@ class CustomRefresher(OAuth2Refresher):
             member ``error`` determines the error to raise; without this member, the outcome is unknown, because the
             refresh token may be spent. No text of the exception is shown or stored, because it may hold a token.
         read_error: takes the status and the JSON object of an answer (an empty mapping if there is none); returns None
-            to go on, or the error to raise. This error has a registered OAuth error code as its ``reason``. The
+            to go on, or the error to raise, which must have a registered OAuth error code as its ``reason``. The
             function is called before `read_answer`, for each status 2xx, and each 4xx except 429. If it raises an error
             that is no `VaultError`, the outcome is unknown.
 

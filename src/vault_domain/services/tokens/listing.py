@@ -20,8 +20,8 @@ from vault_domain.services.tokens.vault_seal import VaultSeal
 _MOST_JUDGED = 1000
 """Number of a tenant's accounts after which `accounts` uses `AccountRepository.list_all` instead of `list_tenant`.
 
-`accounts` does so only if it is asked for a state other than ``connected``. Most tenants have fewer accounts. For these
-tenants `list_all` would read more, because it also reads other tenants' accounts with expired tokens.
+`accounts` does so only if it is asked for a state other than ``connected``. Then `list_all` leaves out most connected
+accounts, but reads the others of all tenants. For most tenants, which have fewer accounts, this would be more to read.
 """
 
 
