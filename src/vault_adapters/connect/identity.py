@@ -83,8 +83,8 @@ def _found(sources: Mapping[str, Members | None], place: Place | None) -> Any:
 def _identifier(value: Any) -> str:
     """Return an identifier as the provider writes it.
 
-    A text that `as_identifier` would change, such as one that is not in Unicode NFC, is refused, because two accounts
-    could get the same identifier.
+    A text that `as_identifier` would change, such as one that is not in Unicode NFC, is refused. If it were changed,
+    two accounts could get the same identifier.
     """
     text = str(value) if type(value) is int else value
     if isinstance(text, str) and text.isprintable() and text == text.strip():

@@ -81,7 +81,7 @@ STORE = Case(
     "The bare driver upserts the same row, sealed beforehand, into a copy of the table with the same indexes. Its "
     "statement is prepared and binary, in autocommit mode. The vault also encrypts the value and, in the same "
     "transaction, locks the data key, checks that it is active, appends an audit event, and sets the time at which the "
-    "account is due. One bare upsert in the table also locks the data key, checks it and appends the event. All "
+    "account is due. A second bare upsert also locks the data key, checks it and appends the event. All "
     "statements replace existing rows. With 64 callers, *per store* is the time from the first call to the last "
     "answer, divided by the number of stores.",
     _run,

@@ -280,10 +280,7 @@ class AttemptRunner:
         return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
-        """Log why an answer's refresh token cannot be stored, and return the code of this problem.
-
-        Return None if there is no problem, or if the provider has not replaced the old refresh token.
-        """
+        """Log a problem with an answer's refresh token; return its code if the provider replaced the old token."""
         problem, provider = answer.refresh_token_problem, attempt.account.provider
         if problem is None:
             return None
