@@ -40,7 +40,7 @@ async def _run(bench: Bench) -> None:
         )
         many = Contestant("bare executemany", lambda: _many(connection, rows), lambda: forget("bare.token"))
         series = await bench.race([ours, unnest, many], 9)
-        await bench.rate(ours, series, "rows/s", Goal(30_000, at_least=True))
+        await bench.rate(ours, series, "rows/s", Goal(35_000, at_least=True))
         await bench.rate(unnest, series, "rows/s")
         await bench.rate(many, series, "rows/s")
         await bench.ratio(ours, unnest, series)
