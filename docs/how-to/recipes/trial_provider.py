@@ -32,7 +32,7 @@ def answer():
         time.sleep(120)
     if wanted in ANSWERS:
         return ANSWERS[wanted]
-    seconds = int(wanted) if wanted.isdigit() else 3600  # a number is the lifetime of the next access tokens
+    seconds = int(wanted) if wanted.isdigit() else 3600  # a number in the file: the lifetime of the next access tokens
     number = time.time_ns()
     return 200, {"access_token": f"access-{number}", "refresh_token": f"refresh-{number}", "expires_in": seconds}
 

@@ -79,7 +79,8 @@ class VaultAuth(AuthBase):
         return request
 
     def _answered(self, token: Token, response: requests.Response, **settings: Any) -> requests.Response:
-        # Responses after redirects come here too. Another host got no token, so its response does not reject the token.
+        # Responses after redirects come here too. A request that was redirected to another host carries no
+        # token, so its response does not reject the token.
         sent = response.request.headers.get("Authorization") == bearer(token)
         if not sent or not self._rejected(response):
             return response

@@ -22,7 +22,7 @@ def misuse(
     if pool is not None and not hasattr(pool, "getconn"):
         return ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
     if clock is not None and not hasattr(clock, "now"):
-        return InvalidInputError("clock must have a method now")
+        return InvalidInputError("clock must have the method now()")
     if on_event is not None and not callable(on_event):
         return InvalidInputError("on_event must be a function")
     return None

@@ -4,7 +4,7 @@
 
 Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI. The
 views are asynchronous. Under WSGI, Django runs each view on an event loop of its own. A `TokenVault` works on one event
-loop only, so give the connector a `SyncVault`.
+loop only, so give the connector a `SyncVault` under WSGI.
 """
 
 from __future__ import annotations

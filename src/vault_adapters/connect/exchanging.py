@@ -35,8 +35,8 @@ async def exchanged(
     Raises:
         AuthorizationRefusedError: the provider refuses the code.
         ProviderConfigurationError: the provider rejects this client.
-        ConnectError: the provider gave no usable answer, or the request could not be signed. In both cases, the code is
-            ``provider_unavailable``.
+        ConnectError: the provider gave no usable answer, or the request could not be signed. In both cases, the error's
+            code is ``provider_unavailable``.
     """
     profile, made_of, values = client.profile, client.made_of, client.values(handshake.variables)
     token_url = client.url("token_url", handshake.variables) or ""

@@ -144,7 +144,10 @@ async def _derive(secret: Secret, parameters: ScryptParameters) -> _Derived:
 async def _in_a_thread_of_its_own(
     work: Callable[[Secret, ScryptParameters], _Derived | None], secret: Secret, parameters: ScryptParameters
 ) -> _Derived | None:
-    """Run the work in a thread that ends with it; threads of anyio and asyncio would live as long as the event loop."""
+    """Run the work in a new thread, which ends when the work ends.
+
+    A thread of anyio or asyncio would live as long as the event loop, so closing the vault would not end it.
+    """
     executor = ThreadPoolExecutor(1, thread_name_prefix="token-vault-scrypt")
     future = asyncio.get_running_loop().run_in_executor(executor, work, secret, parameters)
     try:

@@ -95,7 +95,7 @@ async def proof_of(
     deadline: timedelta,
     send_deadline: timedelta | None = None,
 ) -> Proof | RefreshFailedError:
-    """Return the proof of ``private_key_jwt``; without a key, the proof adds nothing to the request.
+    """Return the proof for ``private_key_jwt`` authentication; without a key, the proof adds nothing to the request.
 
     Every request has a JWT of its own, because a provider accepts each JWT only once.
     """

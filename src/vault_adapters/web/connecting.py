@@ -59,7 +59,7 @@ async def _session(site: Site, request: Request) -> tuple[str, bool]:
     """Return the session that a connection is bound to, and whether a cookie must be set to keep it."""
     if site.session is not None:
         known = await answer_of(site.session, request)
-        if known is None or known == "":  # otherwise all browsers would share one session
+        if known is None or known == "":  # without this check, several browsers would share one session
             raise InvalidInputError("the session of this browser is not known; sign in first")
         return str(known), False
     return cookie_secret(request, COOKIE)

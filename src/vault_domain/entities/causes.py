@@ -30,7 +30,7 @@ STORAGE_CAUSES = _OF_ANY_CONNECTION | {
     *(AUTHENTICATION_FAILED, DATABASE_MISSING, PERMISSION_DENIED, TOO_MANY_CONNECTIONS, READ_ONLY, DISK_FULL),
     *(LOCKED, CORRUPT, SHUTTING_DOWN, CLOSED),
 }
-"""The causes of a `StorageError`. For any other cause, the reason is the database's own code, such as an SQLSTATE."""
+"""The causes of a `StorageError`. For any other cause, ``reason`` is the database's own code, such as an SQLSTATE."""
 
 WRITE_CAUSES = frozenset({READ_ONLY, DISK_FULL})
 """The causes that make only writes fail. Reads work meanwhile, so a read does not show that such a fault is over."""

@@ -42,9 +42,9 @@ class MasterKeyRecord:
         check_value: proof that secret, salt and parameters are right; empty for a key service.
         state: see `MasterKeyState`.
         created_at: time of the first introduction, UTC; None until the record is stored.
-        confirmed: the state that the audit log confirms. An event of this key confirms a state. The activation of
-            another master key confirms that this key is not active, because only one master key is active. None if the
-            log has no such event.
+        confirmed: the state that the audit log confirms, by an event of this key or by the activation of another master
+            key. Such an activation confirms that this key is not active, because only one master key is active. None if
+            the log has no event of either kind.
     """
 
     key_id: bytes

@@ -56,7 +56,7 @@ class TokenVault:
         return TokenVault(self._services, as_label(actor, "actor"), why)
 
     def _noted(self, token: T) -> T:
-        """Note for the audit log that a caller reads this token, and return it. The event is stored later."""
+        """Tell the audit log that a caller reads this token; return the token. The event is stored later."""
         if token is not None:
             self._services.auditing.read((token.info,), self._actor, self._reason)
         return token
@@ -140,7 +140,7 @@ class TokenVault:
 
     @scrubbed_async
     async def get_tokens(self, keys: Iterable[TokenKey]) -> dict[TokenKey, Token]:
-        """Return the tokens that are stored under these keys, at most 10,000.
+        """Return the tokens that are stored under these keys; one call takes at most 10,000 keys.
 
         Raises:
             DecryptionError: at least one value cannot be decrypted; the error's ``keys`` name all such values.
@@ -486,9 +486,9 @@ class TokenVault:
         dry_run: bool = False,
         progress: Callable[[RevivalReport], object] | None = None,
     ) -> RevivalReport:
-        """Revive credentials that refreshes condemned by mistake: make these credentials valid again.
+        """Revive credentials that were condemned by mistake: make these credentials valid again.
 
-        Sweeps refresh ten revived accounts per second; callers who ask for an account refresh it at once. A credential
+        Sweeps refresh ten revived accounts per second. `ensure_access_token` does not wait for a sweep. A credential
         that a host marked invalid stays invalid, and so does an expired credential. Each transaction revives at most
         500 credentials, and a repeated call is harmless.
 

@@ -111,8 +111,8 @@ class KeyRotationRepository(Protocol):
         """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key.
 
         The events are DATA_KEY_REPLACED with the id of the replaced data key, and DATA_KEY_ROTATED with the id of the
-        new one. Nothing changes if ``replaced`` is no longer active, because another process has replaced it or erased
-        the tenant.
+        new one. Nothing changes if ``replaced`` is no longer active. In this case, another process has replaced it or
+        erased the tenant.
         """
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:

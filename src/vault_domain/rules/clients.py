@@ -39,7 +39,7 @@ class ClientRules:
         fleet: least number of different accounts that the provider rejects within `window` before the vault calls this
             a mass rejection, pauses the client and condemns no credential.
         window: length of the time in which rejections and successes are counted and compared.
-        longest: time without a success after which rejected credentials are condemned despite a mass rejection.
+        longest: after this time without a success, rejected credentials are condemned despite a mass rejection.
     """
 
     accounts: int = 3

@@ -18,7 +18,7 @@ MOST_SKEW = timedelta(seconds=5)
 """A difference between two clocks is a finding if it is larger than this."""
 
 LARGE_LOG = 100_000
-"""Number of audit events from which a log without retention is a finding."""
+"""A log without retention is a finding if it has at least this number of audit events."""
 
 LEAST_SECRET_BITS = 80
 """An encryption secret is a finding if the estimate of its entropy is lower than this."""
@@ -101,7 +101,7 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
 
 
 def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
-    """Return the least difference that this machine's and the database's clock must have; zero if they may agree.
+    """Return by how much this machine's clock and the database's clock certainly differ; zero if they may agree.
 
     The database may have read its clock at any time between `asked_at` and `answered_at`. So a `store_time` between
     these two times is no skew, even if the answer was slow.
@@ -120,8 +120,8 @@ def account_codes(
         info: the account.
         provider: what is known about its provider.
         now: the present time.
-        notice: time before the expiry of a refresh token from which it counts as ending soon, as in the health report.
-            If the notice is longer than half of the token's lifetime, half of the lifetime counts instead.
+        notice: time before a refresh token's expiry from which the token counts as ending soon, as in the health
+            report. If the notice is longer than half of the token's lifetime, half of the lifetime counts instead.
     """
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
         yield FindingCode.RECONNECT_REQUIRED

@@ -62,10 +62,10 @@ def import_dump(
 ) -> ExitCode:
     """Import tokens of another system.
 
-    Without --overwrite, stored tokens stay, and the rows with their keys are counted as skipped. So a repeated import
-    is harmless. If a row cannot be read or stored, standard error shows its line number and a code. The other rows are
-    imported, and the exit code is 13. With --refreshers, the vault knows the providers' default and idle lifetimes, so
-    that sweeps refresh imported tokens in time.
+    Without --overwrite, stored tokens stay, and a row is counted as skipped if a token is stored under its key. So a
+    repeated import is harmless. If a row cannot be read or stored, standard error shows its line number and a code. The
+    other rows are imported, and the exit code is 13. With --refreshers, the vault knows the providers' default and idle
+    lifetimes, so that sweeps refresh imported tokens in time.
     """
     form, opener = format_of(format_, secret_file, key_file)
     config = VaultConfig.from_env()

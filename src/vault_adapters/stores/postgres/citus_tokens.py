@@ -1,9 +1,9 @@
 """Reads and stores one token on tables that Citus distributes.
 
 Citus makes a new plan for each run of a statement that names two tables. If a CTE of a statement writes, Citus sends
-the rows that the CTE returns through the node that runs the statement. Neither happens for a statement that names one
-table and one tenant. So a token and its last use are read by two statements of this kind, which are sent together, and
-this process joins their rows. A token is stored by a function, which Citus calls on the node of the tenant.
+the rows of this CTE through the node that runs the statement. Neither happens for a statement that names one table and
+one tenant. So a token and its last use are read by two statements of this kind, which are sent together, and this
+process joins their rows. A token is stored by a function, which Citus calls on the node of the tenant.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 128
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None, *, told: bool = True
 ) -> Change[list[TokenInfo]]:
-    """Write values whose data keys are active, and their events, in the given transaction.
+    """Write values and their events in the given transaction; the data keys of all values must be active.
 
     Args:
         transaction, queries: run the statements.

@@ -1,4 +1,4 @@
-"""The used states of authorization requests on SQLite."""
+"""Remembers on SQLite which sealed states of authorization requests were used."""
 
 from datetime import datetime
 

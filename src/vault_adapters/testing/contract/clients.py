@@ -181,7 +181,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         taken_back = [evolve(info, updated_at=now) for info in before[:4]]
         assert [await credential_of(store, account) for account in fleet[:4]] == taken_back
         assert await credential_of(store, fleet[4]) == before[4]
-        assert (await state_of(store, fleet[4])).leased_until(now) == now + LEASE  # a later `fail` ends the lease
+        assert (await state_of(store, fleet[4])).leased_until(now) == now + LEASE  # `condemn` does not end the lease
         assert [await due_at(store, account) for account in fleet[:1]] == [now]
 
     async def test_one_event_reports_each_credential_that_is_valid_again(

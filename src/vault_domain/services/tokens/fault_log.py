@@ -33,8 +33,8 @@ class FaultLog:
     def failed(self, cause: str) -> None:
         """Count a failure; log it unless the last line says that the thing fails for this cause.
 
-        A cause that returns within a minute of its last line is not logged at once, but at its first failure after this
-        minute.
+        If a cause comes back less than a minute after the last line about it, the failure is not logged. The first
+        failure for this cause after that minute is logged.
         """
         self._count += 1
         self._cause = cause
@@ -53,7 +53,7 @@ class FaultLog:
         The line tells the number of failures since the last such line.
 
         Args:
-            only_read: whether the success was a read, which does not end a fault that only writes meet.
+            only_read: whether the success was a read; a read does not end a fault that affects only writes.
         """
         if self._cause is None or (only_read and self._cause in WRITE_CAUSES):
             return

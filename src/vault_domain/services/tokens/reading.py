@@ -109,7 +109,7 @@ class RowReader:
         """Read the rows of several keys.
 
         If the store fails or does not answer within `PATIENCE`, memory answers, but only if it can answer for every
-        key. The read cache is not used.
+        key. Each call asks the store first, whatever `read_cache` is.
 
         Raises:
             StorageError: the store failed, and memory cannot answer for every key.

@@ -19,7 +19,8 @@ SELECT {{token_columns}}, {{value_columns}},
 FROM {{tokens_of_keys}}
 
 -- name: get_version
--- For one key, get the token's version, the token's last use, and the store's time; no row if there is no token.
+-- For one key, get the token's version (see versions.py), the token's last use, and the store's time; no row if there
+-- is no token.
 SELECT {{token_version}}, u.last_used_at, {{now}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u
@@ -183,14 +184,14 @@ audited AS (
     INSERT INTO {{schema}}.audit_event (
         tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, xid)
     SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text,
-        -- Computed once, when all rows are locked; the column's default would be computed for each row.
+        -- This subquery computes xid once, when all rows are locked. The default of xid would be computed for each row.
         (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)
     FROM stored
     WHERE %(action)b::text IS NOT NULL)
 SELECT {{token_columns}}, {{key_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
-WHERE (SELECT count(*) FROM told) >= 0  -- always true; it makes Postgres send the notifications
+WHERE (SELECT count(*) FROM told) >= 0  -- always true; makes Postgres run told, which sends notifications
 
 -- name: invalidate_token
 -- Make one value invalid and append the event; compare-and-set on the value's id. An invalid access token makes its

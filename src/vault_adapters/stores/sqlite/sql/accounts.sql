@@ -109,8 +109,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
 -- name: list_tenants
--- List the ids of tenants that have tokens, after a given id. Each step reads one entry of the index, however many
--- tokens a tenant has.
+-- List the ids of tenants that have tokens, after a given id. Each step of the recursion reads one index entry, however
+-- many tokens a tenant has.
 WITH RECURSIVE found (tenant_id) AS (
     SELECT min(tenant_id) FROM token_vault_token WHERE tenant_id > :after
     UNION ALL
