@@ -6,8 +6,10 @@ from vault_domain.ports.cipher import UnreadableError
 _DENIED = "the key service does not allow the use of the master key"
 _CREDENTIALS = "the key service does not accept the credentials of this process, or there are none"
 
+# The errors that become a ConfigurationError. Their sources are
 # https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors and CommonErrors.html.
-# Treat every other error as an outage, because trying again later loses no data.
+# Every error outside of this table, except InvalidCiphertextException, counts as an outage, because trying again later
+# loses no data.
 _REFUSALS = {
     "AccessDeniedException": ("kms_access_denied", _DENIED),
     "DisabledException": ("kms_key_disabled", "the master key is disabled at the key service"),

@@ -139,6 +139,7 @@ def json_object(body: bytes | None) -> Members | None:
     try:
         # This does what `json.loads` does, but `json.loads` would make a new decoder for each answer.
         members = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
-    except (ValueError, RecursionError):  # the error holds the body, so raise no other error while handling it
+    except (ValueError, RecursionError):  # the error holds the body
+        # Raise no other error here, because Python would attach this error to it.
         return None
     return members if isinstance(members, dict) else None

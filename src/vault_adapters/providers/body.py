@@ -73,7 +73,8 @@ def _is_object(body: bytes) -> bool:
         return False
     try:
         json.loads(body, parse_int=float)  # int refuses thousands of digits
-    except (ValueError, RecursionError):  # the error holds the body, so raise no other error while handling it
+    except (ValueError, RecursionError):  # the error holds the body
+        # Raise no other error here, because Python would attach this error to it.
         return False
     return True
 

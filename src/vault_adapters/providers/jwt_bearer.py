@@ -71,9 +71,10 @@ class JwtBearerRefresher(KeyRefresher):
     The account's credential is an API key that consists of named fields (`Secret.from_fields`). If the issuer or the
     private key is missing there, the refresher's own is used. Examples:
 
-    - ``Secret.from_fields(subject="ann@example.com")``: the refresher's key and issuer ask for this user (Salesforce).
+    - ``Secret.from_fields(subject="ann@example.com")``: the refresher asks for access tokens for this user, with its
+      own issuer and private key (Salesforce).
     - The text of a service account's JSON file (Google) brings its own ``client_email``, ``private_key`` and
-      ``private_key_id``. Add ``subject`` to ask for a user of a Workspace domain.
+      ``private_key_id``. Add ``subject`` to ask for access tokens for a user of a Workspace domain.
 
     The fields are ``issuer`` (or ``client_email``), ``private_key`` (PEM), ``key_id`` (or ``private_key_id``) and
     ``subject``. An account's ``private_key`` has at most 4096 characters (RSA of 4096 bits). If the account has a

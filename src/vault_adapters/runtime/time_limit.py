@@ -28,12 +28,12 @@ def _never() -> bool:
 
 @frozen
 class Beat:
-    """A call that a limit makes at regular intervals, to ask whether its block may go on.
+    """A call that a `TimeLimit` makes at regular intervals, to ask whether its ``async with`` block may go on.
 
     Attributes:
         seconds: the interval.
-        goes_on: returns whether the block may go on. Its argument tells by how many seconds the interval was overshot,
-            because the process was suspended or its event loop blocked.
+        goes_on: returns whether the block may go on. Its argument tells by how many seconds the call is late. A
+            call is late if the process was suspended or its event loop blocked.
     """
 
     seconds: float
@@ -45,7 +45,7 @@ class TimeLimit:
 
     If a process was suspended until after the limit, it runs the timer before it reads its sockets. So a late timer
     gives the block 0.5 s more, once, if ``may_get_answer`` returns True. A block that could still send its request gets
-    no more time, because its lease may be over.
+    no more time, because the lease under which it would send may be over.
 
     If the timer of an outer limit is late, the outer limit leaves the decision to the inner limit, which knows whether
     the request has left.

@@ -56,10 +56,10 @@ ACCOUNT: Columns = (
 """The account's label and refresh state, from ``account a``."""
 
 MOST_BLOB = 65_664
-"""Size of the largest sealed value in bytes: an envelope of 64 KiB."""
+"""Size of the largest sealed value in bytes: the envelope of a value of 64 KiB."""
 
 MOST_EXTRA = 17_504
-"""Size of the largest sealed extra members in bytes: an envelope of 17 KiB, for 16 KiB of members and a token type."""
+"""Size of the largest sealed extra members in bytes: the envelope has room for 16 KiB of members and a token type."""
 
 MOST_SCOPES = 1_048_576
 """Size of the longest list of scopes in bytes."""

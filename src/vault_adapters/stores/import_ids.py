@@ -29,7 +29,10 @@ class ImportIds:
 
     @classmethod
     def of(cls, source: str | None) -> ImportIds:
-        """Return the ids of an import from ``source``; if that is None, ids that no other import recognizes as its own."""
+        """Return the ids of an import from ``source``.
+
+        If ``source`` is None, no other import recognizes these ids as its own.
+        """
         if source is None:
             return cls(os.urandom(_TAG))
         return cls(hashlib.sha256(source.encode()).digest()[:_TAG])

@@ -16,13 +16,16 @@ _TEXT_LENGTH = 43
 """Length of a cursor: 32 bytes in base64 without padding."""
 
 _LAST_DIGITS = b"._"
-"""The last two of the 64 digits. With the ``-`` of URL-safe base64, a cursor could look like a command-line option."""
+"""The last two characters of the base64 alphabet for cursors.
+
+URL-safe base64 uses ``-`` here, but a cursor that begins with ``-`` would look like a command-line option.
+"""
 
 
 class CursorSeal:
     """Turns positions into cursors that show nothing about the position, and back.
 
-    A cursor consists of a keyed hash of listing and position, and of the encrypted position. The position is encrypted
+    A cursor has two parts: a keyed hash of listing and position, and the encrypted position. The position is encrypted
     with a key stream, which is made from a secret key and this hash. So one event has different cursors in a tenant's
     listing and in the listing of all tenants. An invented cursor is refused, and so is a cursor of another listing.
 

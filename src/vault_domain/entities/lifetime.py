@@ -40,7 +40,7 @@ def limited_expiry(expires_at: datetime, start: datetime) -> datetime:
 
 
 def expiry_after(start: datetime, lifetime: timedelta) -> datetime:
-    """Return the expiry of a value that was issued at ``start``, limited to the last time that can be stored."""
+    """Return the expiry of a value that was issued at ``start``, limited to the latest time that can be stored."""
     return start + min(lifetime, LATEST - timedelta(seconds=1) - start)
 
 

@@ -45,7 +45,7 @@ def required_event(attempt: Attempt, code: str, now: datetime, actor: str | None
 
 
 def cause_of(failure: Failure) -> str:
-    """Return the cause of a failure as a code: the `AccountInfo.reason` of the account until another attempt ends."""
+    """Return the cause of a failure as a code; `AccountInfo.reason` shows this code until another attempt ends."""
     if failure.code is not None:
         return failure.code
     if failure.unknown:

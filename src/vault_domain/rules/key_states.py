@@ -52,9 +52,10 @@ def may_seal(key: DataKeyRecord) -> bool:
 
 
 def is_resurrected_master_key(key: MasterKeyRecord) -> bool:
-    """Return whether a master key was set back: from retired, or to active after another master key became active.
+    """Return whether a master key's state was set back: from retired to another state, or from unwrap_only to active.
 
-    A retired master key that was introduced again is not resurrected.
+    The former state is the one that the audit log confirms. A retired master key that was introduced again is not
+    resurrected, because the log confirms unwrap_only for it.
     """
     if key.confirmed is MasterKeyState.RETIRED:
         return key.state is not MasterKeyState.RETIRED

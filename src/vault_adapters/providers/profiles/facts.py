@@ -1,4 +1,4 @@
-"""Facts of a profile: what errors mean, what refreshes and revocations do to tokens, limits, and how users connect."""
+"""Facts of a profile: limits, what errors mean, how users connect, and what refreshes and revocations do to tokens."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ErrorRule:
 
     Attributes:
         means: ``grant_dead``: the credential is invalid, so the user must connect again. ``client_refused``: the
-            client id or secret is wrong, and no grant is at fault. If the client id and secret are an account's API
-            key, the key is condemned. ``user_needed``: no refresh succeeds until the user acts at the provider; the
-            credential is condemned, as with ``grant_dead``. ``not_now``: the provider did nothing, so the
+            client id or secret is wrong, and no grant is at fault. If an account's API key consists of the client id
+            and secret, that API key is condemned. ``user_needed``: no refresh succeeds until the user acts at the
+            provider; the credential is condemned, as with ``grant_dead``. ``not_now``: the provider did nothing, so the
             refresh is tried again later. ``unknown``: the provider may have consumed the credential.
         code: the error's exact code; a number as its digits.
         status: the HTTP status.

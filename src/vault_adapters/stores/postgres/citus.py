@@ -22,8 +22,8 @@ REFERENCE = ("master_key", "migration", "client_refusal", "client_turn", "used_s
 CHECKED = {"token": "BETWEEN 1 AND 255", "account": "BETWEEN 1 AND 255", "audit_event": "<= 255"}
 """The tables whose column ``tenant_id`` has a domain as its type, with the lengths that the domain allows.
 
-Citus compares the types of the distribution columns, and a domain is another type than the text of the other tables.
-So in distributed tables, the column becomes text with a check.
+Citus co-locates tables only if their distribution columns have the same type. In the other tables, this type is
+``text``, and a domain is another type. So in distributed tables, the column becomes ``text`` with a check.
 """
 
 _STORER = f"citus_store_token_v{FUNCTIONS_VERSION}"
@@ -48,10 +48,10 @@ _NO_FUNCTIONS = (
 )
 
 _HEAD = """\
--- Distribute the tables of token-vault by tenant; create them first if there are none. Run this once, on the
--- coordinator, as the role that owns the tables. No vault may have them open, because Citus locks each table while it
--- moves its rows. Run it in one transaction (psql --single-transaction), so that it does everything or nothing. See the
--- page "Run on Citus" before you run it.
+-- This script distributes the tables of token-vault by tenant. If the tables do not exist, it creates them first. Run
+-- the script once, on the coordinator, as the role that owns the tables. No vault may have them open, because Citus
+-- locks each table while it moves its rows. Run the script in one transaction (psql --single-transaction), so that it
+-- does everything or nothing. See the page "Run on Citus" before you run it.
 """
 
 

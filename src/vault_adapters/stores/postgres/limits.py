@@ -28,10 +28,10 @@ _GRACE_SECONDS = 1.0
 """Extra time to read what arrived while this process was frozen."""
 
 _MOST_GRACES = 3
-"""Largest number of extra times for one statement, so that it ends even if the event loop is always late."""
+"""A statement gets the extra time at most this often, so that it ends even if the event loop is always late."""
 
 _KEPT_SECONDS = 60.0
-"""A statement with a limit of at most this many seconds leaves its timer set for the connection's next statement.
+"""If the limit of a statement is at most this many seconds, the connection's next statement takes over the timer.
 
 A statement with a longer limit cancels its timer when it ends.
 """

@@ -58,7 +58,7 @@ async def report_rejected(
 async def note_ending(
     database: PostgresDatabase, queries: Queries, notice: timedelta, limit: int, actor: str | None
 ) -> Change[int]:
-    """Write ``refresh_token_expiring`` for refresh tokens that expire soon; see `TokenRepository.note_ending`."""
+    """Write the event ``refresh_token_expiring`` for tokens that expire soon; see `TokenRepository.note_ending`."""
     parameters = {"notice": micros(notice), "limit": int8(limit), "actor": actor, "now": database.now()}
     rows = await database.write(queries["note_ending"], parameters)
     events = []

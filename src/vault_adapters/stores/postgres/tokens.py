@@ -127,7 +127,7 @@ class PostgresTokenRepository:
         return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write ``refresh_token_expiring`` for refresh tokens that expire soon, once for each stored value."""
+        """Write the event ``refresh_token_expiring`` once for each stored refresh token that expires soon."""
         return await note_ending(self._database, self._queries, notice, limit, actor)
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:

@@ -93,7 +93,7 @@ def _value(transaction: Transaction, ref: TokenRef) -> dict[str, Any]:
 async def note_ending(
     transaction: Transaction, queries: Queries, notice: timedelta, limit: int, actor: str | None
 ) -> Change[int]:
-    """Write ``refresh_token_expiring`` for refresh tokens that expire soon; see `TokenRepository.note_ending`."""
+    """Write the event ``refresh_token_expiring`` for tokens that expire soon; see `TokenRepository.note_ending`."""
     parameters = {"now": to_micros(transaction.now), "notice": notice // timedelta(microseconds=1), "limit": limit}
     rows = await transaction.fetch(queries["find_ending"], parameters)
     names = [{"tenant_id": tenant, "provider": provider, "identifier": name} for tenant, provider, name, _ in rows]

@@ -36,7 +36,7 @@ def _tighten(path: Path) -> bool | None:
     try:
         found = path.stat()
     except OSError:
-        return None  # the file does not exist; opening the database reports other errors
+        return None  # the file does not exist; opening the database reports any other error
     if not stat.S_ISREG(found.st_mode) or not found.st_mode & _OTHERS:
         return None
     if found.st_uid != os.geteuid():

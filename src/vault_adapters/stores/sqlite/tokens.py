@@ -101,7 +101,7 @@ class SqliteTokenRepository:
         )
 
     async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write ``refresh_token_expiring`` for refresh tokens that expire soon, once for each stored value."""
+        """Write the event ``refresh_token_expiring`` once for each stored refresh token that expires soon."""
         return await self._database.transact(
             lambda transaction: note_ending(transaction, self._queries, notice, limit, actor)
         )
@@ -304,10 +304,11 @@ _ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
 async def schedule_accounts(
     transaction: Transaction, queries: Queries, stored: Sequence[tuple[TokenWrite | ImportedWrite, datetime | None]]
 ) -> None:
-    """Make accounts due no later than their stored values require.
+    """Make accounts due at the times that their stored values set; an earlier due time stays.
 
-    A value requires the time that `due_at_of` returns. If an account's access token requires a time, its other values
-    do not count. If none of its values requires a time, the account becomes due now, provided that its row exists.
+    `due_at_of` returns the time that a value sets. If an account's access token sets a time, the account's other values
+    do not count. If none of the account's values in ``stored`` sets a time, the account becomes due now, provided that
+    its row exists.
 
     Args:
         transaction: the transaction that stored the values.

@@ -88,7 +88,7 @@ class FacadeContract(
     ImportCases,
     ConcurrencyCases,
 ):
-    """Cases for a facade other than `TokenVault`: everything that a host sees, except refreshing.
+    """Cases for a facade other than `TokenVault`: everything that a host sees, except refreshing and `states`.
 
     Override `open_store` and `vault_over`.
     """

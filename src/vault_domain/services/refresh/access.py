@@ -60,7 +60,7 @@ _PATIENCE = 1.0
 """Longest time in seconds that a caller whose token is still valid waits for a new one."""
 
 _LEAST_LOOK = 0.25
-"""Least time limit (seconds) of the first and the last read, so that a timeout of 0 returns the stored token."""
+"""Least time (seconds) for a read of the stored token, so that even a timeout of 0 returns this token."""
 
 _LOOK_SHARE = 0.8
 """Share of a read's time limit after which a remembered token is returned."""
@@ -131,7 +131,8 @@ class RefreshService:
         """
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
-        if self._old_token_dies(account):  # only the stored account shows a running attempt, which may end the token
+        if self._old_token_dies(account):
+            # A running attempt may end the token. To see an attempt, read the account instead of only its token.
             least = self._tasks.monotonic() + _LEAST_LOOK
             return await self._share(account, account, _Caller(Demand(), actor), max(end, least))
         found: UsableToken | None = None
@@ -279,7 +280,7 @@ class RefreshService:
             return found.token
 
     async def _current(self, account: Account, caller: _Caller) -> UsableToken | None:
-        """Return the stored token; None if it does not satisfy the caller's demand, or if a late answer may end it."""
+        """Return the stored token; None if it does not meet the caller's demand, or if a running attempt may end it."""
         if caller.demand != Demand() or (self._old_token_dies(account) and self._runner.is_attempting(account)):
             return None
         return await self._tokens.get_access(account, None)

@@ -1,4 +1,4 @@
-"""Completes a provider's answer: adds a refresh token that the answer only prolongs, extra members, and expiry times.
+"""Completes a provider's answer: adds expiry times, extra members, and a refresh token that the answer only prolongs.
 
 An absurd expiry is limited; it is no error.
 """
@@ -46,7 +46,11 @@ def drafts_in_time(attempt: Attempt, answer: TokenSet, policy: RefreshPolicy) ->
 
 
 def _known(attempt: Attempt, access: TokenDraft, policy: RefreshPolicy) -> TokenDraft:
-    """If a draft has neither expiry nor lifetime, add the expiry in its JWT, else the provider's default lifetime."""
+    """Add an expiry or a lifetime to a draft that has neither.
+
+    If the token is a JWT that expires after the claim, add the JWT's expiry. Otherwise add the provider's default
+    lifetime.
+    """
     if access.expires_at is not None or access.lifetime is not None:
         return access
     expires_at = jwt_expiry(access.value)

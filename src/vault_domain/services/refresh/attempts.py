@@ -246,7 +246,7 @@ class AttemptRunner:
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
         if self._keeper.reopen(attempt.account, snapshot) or not self._is_settled(attempt.account, snapshot):
-            return None  # the store's timeline changed since the decision
+            return None  # the store's timeline changed after the decision to claim the account
         if credential is None or snapshot.record is None or self._keeper.is_pending(attempt.account):
             return None  # another writer was faster, or an answer of this account already waits for the database
         kind = attempt.credential.key.kind
@@ -300,8 +300,9 @@ class AttemptRunner:
         drafts = self.guard.clients.sign(drafts)
         writes = [sealed_write(draft, sealed_by(sealer, draft), self._policy) for draft in drafts]
         # If the old credential was marked invalid meanwhile, a strict provider may have revoked its replacement too. So
-        # the replacement gets the status UNKNOWN. Other providers may reject a credential only because they have just
-        # replaced it, so there the replacement is valid.
+        # the replacement gets the status UNKNOWN. A provider that is not strict may have rejected the old credential
+        # because it had just replaced that credential. This says nothing against the replacement, so the replacement is
+        # valid.
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)

@@ -153,8 +153,9 @@ class FailureRecorder:
         The credential is not condemned if the client or the provider is at fault; the error then says so.
         """
         longest = self._guard.longest
-        # ``longest`` is the limit for a run of rejections that condemned nothing. The run of an exhausted credential
-        # counts definite refusals, so it is not compared with ``longest``.
+        # If a run of rejections is at least as long as ``longest``, the credential is condemned even during a mass
+        # rejection. The run of an exhausted credential counts definite refusals instead of rejections. So it is not
+        # compared with ``longest``.
         was_spared = state.error_code == MASS_REJECTION and reason != EXHAUSTED
         run = refused_for(state, attempt.claimed_at, longest) if was_spared else timedelta(0)
         verdict = await self._guard.condemn(attempt, reason, actor=actor, is_believed=is_exhausted(run, longest))

@@ -79,7 +79,10 @@ class Pacer:
         return 0 if self._remembered(provider, self._clients.shared(provider)) > FREE else limit.burst
 
     def _remembered(self, provider: str, client: bytes | None) -> timedelta:
-        """Return the rest of the wait that the store returned last; other processes can only lengthen this wait."""
+        """Return how much of the wait that the store returned last is left.
+
+        Until the wait is over, the store need not be asked again, because other processes can only lengthen the wait.
+        """
         until = self._closed.get((provider, client))
         if until is None:
             return FREE

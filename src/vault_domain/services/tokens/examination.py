@@ -71,7 +71,7 @@ class Examination:
             self._rotating.add(info.account)
 
     def _share(self, account: Account) -> None:
-        """Find accounts with the same provider and identifier: several tenants have the same user's account."""
+        """Record accounts of different tenants that have the same provider and identifier: they belong to one user."""
         if account.identifier is None:
             return
         user = (account.provider, account.identifier)

@@ -1,8 +1,8 @@
 """Seals the state of an authorization request, and opens it once (RFC 6749 section 10.12).
 
-A state is sealed under the tenant's data key. The state's context holds a hash of the text that the caller binds the
-state to. No token and no journal entry has the same context: a token's identifier holds no NUL, and a journal entry's
-identifier begins differently.
+A state is sealed under the tenant's data key. The identifier in the state's context begins with NUL and ``state``. It
+ends with a hash of the text that the caller binds the state to. No token and no journal entry has the same context,
+because a token's identifier holds no NUL, and a journal entry's identifier begins with NUL and ``journal``.
 """
 
 import base64

@@ -8,7 +8,7 @@ WHERE marks <> '' AND (%(provider)b::text IS NULL OR provider = %(provider)b)
 
 -- name: lock_client_refusal
 -- Lock the row with the refusals of one scope (provider, client and reason) until the transaction ends. If there is no
--- row, insert one with empty marks: it names no refused account yet. The time of the latest refusal becomes now.
+-- row, insert one with empty `marks`, which name no refused account yet. The time of the latest refusal becomes now.
 INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
 SELECT %(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}}
 FROM (SELECT {{durable}} AS durable) d

@@ -94,7 +94,7 @@ FOR UPDATE
 
 -- name: hold_master_keys
 -- Keep the master keys' states unchanged until the transaction ends. Of the vault's statements, only lock_master_keys
--- conflicts with this lock. The statement locks no rows, because Citus locks rows of a reference table on every node,
+-- conflicts with this lock. This statement locks no rows, because Citus locks rows of a reference table on every node,
 -- and two transactions could deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
@@ -135,7 +135,7 @@ FROM (
     WHERE d.tenant_id = ANY (%(tenant_ids)b::text[]) AND d.data_key_id = ANY (%(data_key_ids)b::bytea[]) OFFSET 0) d
 
 -- name: find_data_keys_without_wrap
--- Find data keys that have no wrap under this master key, after a position; see get_active_data_keys.
+-- After a position, find data keys that have no wrap under a given master key; see get_active_data_keys.
 WITH usable AS MATERIALIZED ({{usable_master_keys}}),
 page AS MATERIALIZED (
     SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}} AS confirmed
@@ -294,7 +294,7 @@ FROM (SELECT {{horizon_here}}::text::bigint AS xid) h
 
 -- name: lock_client_refusal
 -- Lock the row with the refusals of one scope (provider, client and reason) until the transaction ends. If there is no
--- row, insert one with empty marks: it names no refused account yet. The time of the latest refusal becomes now.
+-- row, insert one with empty `marks`, which name no refused account yet. The time of the latest refusal becomes now.
 INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
 VALUES (%(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}})
 ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refused_at
@@ -316,9 +316,9 @@ WHERE s.stored_generation > 0
 -- name: get_token_alone
 -- Get one token by its key without the time of its last use; no row if there is no token. See get_last_use. The module
 -- `citus_tokens` treats values that are too large as damaged, as other statements do in SQL. No column may be an
--- expression with a parameter, because Citus would evaluate it itself, and then write all parameters into the text that
--- it sends. Tests give a vault a clock of its own. Other statements take this clock's time as a parameter, but this
--- statement cannot. So `citus_tokens` puts the clock's time into the row that was read.
+-- expression with a parameter, because that would be slower: Citus would evaluate the expression itself, and then write
+-- all parameters into the text that it sends. Tests give a vault a clock of its own. Other statements take this clock's
+-- time as a parameter, but this statement cannot. So `citus_tokens` puts the clock's time into the row that was read.
 SELECT {{token_columns_alone}}, statement_timestamp()
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b AND t.identifier = %(identifier)b

@@ -167,8 +167,8 @@ WHERE d.tenant_id = :tenant_id AND d.data_key_id = :data_key_id AND d.state != '
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
 
 -- name: delete_wrap
--- Delete a data key's wrap under the replaced master key. The caller gives another wrap of this data key. The first
--- wrap is deleted only if the other one is stored unchanged and the master key of the other one is active.
+-- Delete a data key's wrap under the replaced master key. The caller gives another wrap of this data key. The delete
+-- requires that this other wrap is stored unchanged, and that its master key is active.
 DELETE FROM token_vault_data_key_wrap
 WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = :replaced AND :replaced != :master_key_id
     AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'active')
