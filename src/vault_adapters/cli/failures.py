@@ -1,4 +1,4 @@
-"""Reports errors to the user: one line on standard error, which holds no traceback and no command-line argument."""
+"""Reports errors to the user: one line on standard error, without a traceback and without command-line arguments."""
 
 from __future__ import annotations
 

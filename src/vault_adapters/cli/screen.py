@@ -71,7 +71,10 @@ def print_json(value: Any) -> None:
 
 
 def printable(content: Content) -> str:
-    """Return a text without control characters, because an identifier must not control the user's terminal."""
+    """Return a content as text, and escape its unprintable characters.
+
+    An identifier may hold control characters, and these must not reach the user's terminal.
+    """
     if content is None:
         return "-"
     text = content.text if isinstance(content, Cell) else str(content)

@@ -62,8 +62,8 @@ class VaultCredentials(Credentials):
     def refresh(self, request: Any) -> None:
         """Get a usable token from the vault.
 
-        If a token is held and has not expired, this method reports the token as rejected, because google-auth calls
-        this method only after a rejection.
+        If a token is held and has not expired, this method reports the token as rejected, because the
+        transports of google-auth refresh such a token only after a rejection.
 
         Args:
             request: google-auth's transport; not used, because the vault calls the provider itself.

@@ -179,10 +179,10 @@ class VaultConfig:
         client_pause_accounts: the vault pauses an OAuth client when the provider has refused the client for this many
             different accounts without a success in between.
         client_probe_interval: time between two probes of a paused client.
-        fleet_guard_accounts: the vault pauses a client for its rejected accounts if, within `fleet_guard_window`, the
-            provider rejects at least this many of the client's accounts, and more accounts than it gives tokens to.
-            During the pause, no rejection condemns a credential of the client. The credentials that the vault condemned
-            within this window become valid again.
+        fleet_guard_accounts: the vault pauses a client if, within `fleet_guard_window`, the provider rejects at least
+            this many of the client's accounts, and more accounts than it gives tokens to. This pause holds back only
+            accounts that the provider has rejected. During the pause, no rejection condemns a credential of the client.
+            The credentials that the vault condemned within this window become valid again.
         fleet_guard_window: length of the period in which rejections and successes are compared; see
             `fleet_guard_accounts`.
         fleet_guard_limit: time without a success after which the vault condemns rejected credentials in spite of

@@ -33,8 +33,8 @@ _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
 # The errors that joserfc raises for a key or a token that it cannot read; a RecursionError for deeply nested claims.
 _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
-# Microsoft Entra ID publishes documents that are valid for several of its directories. Their issuer has this
-# placeholder where the issuer of an id_token has the value of the claim ``tid``.
+# Microsoft Entra ID publishes discovery documents that are valid for several of its directories. The issuer in such a
+# document has this placeholder; the issuer in an id_token has the value of the claim ``tid`` there.
 _DIRECTORY = "{tenantid}"
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -73,12 +73,12 @@ class Issuers:
             name: the issuer identifier.
             client: the HTTP client.
             newer_than: the ``read_at`` of an issuer whose public keys did not verify a token, or None. This call reads
-                a known issuer again if its last read is at least an hour old. An age of 30 seconds is enough if the
-                last read is not after ``newer_than``.
+                a known issuer again if its last read is at least an hour old. If there was no read after
+                ``newer_than``, 30 seconds are enough instead of the hour.
 
         Raises:
             ConnectError: its documents cannot be read.
-            IdentityRefusedError: its document names another issuer (``issuer``).
+            IdentityRefusedError: its document names another issuer; the ``reason`` is ``issuer``.
         """
         known, now = self._known.get(name), time.monotonic()
         if known is not None:
@@ -107,7 +107,7 @@ async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
 
 
 def _alike(declared: str, name: str) -> bool:
-    """Return whether ``name`` is ``declared`` with a directory, such as ``common``, in the place of ``{tenantid}``."""
+    """Return whether ``declared`` becomes ``name`` if a directory, such as ``common``, replaces ``{tenantid}``."""
     before, _, after = declared.partition(_DIRECTORY)
     return name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
 
@@ -136,8 +136,8 @@ async def check_id_token(
     Raises:
         ConnectError: the provider's public keys do not verify the token, and cannot be read again.
         IdentityRefusedError: its ``reason`` names the failed check: id_token (missing), signature (also if the token is
-            unreadable), iss, aud, azp, exp, nonce, at_hash or sub. The reason is issuer if this call read the
-            provider's document again, and the document names another issuer.
+            unreadable), iss, aud, azp, exp, nonce, at_hash or sub. The ``reason`` is ``issuer`` if this call read
+            the provider's document again, and the document names another issuer.
     """
     if not isinstance(id_token, str):
         raise IdentityRefusedError(reason="id_token")

@@ -11,7 +11,8 @@ class Start:
 
     Attributes:
         url: the address to redirect the user's browser to.
-        state: the ``state`` within this address; a web service may store its own data about the connection under it.
+        state: the ``state`` within this address; a web service may store its own data about the connection under this
+            state.
     """
 
     url: str = field(repr=False)

@@ -268,7 +268,8 @@ class Keyring:
         """Return the id of the master key that is active now; b"" if there is none.
 
         Raises:
-            KeyUnavailableError: the audit log says that the active master key was replaced, so its state was set back.
+            KeyUnavailableError: somebody set the active master key's state back; the audit log says that this key was
+                replaced.
         """
         records = await self._repository.master_keys()
         active = next((record for record in records if record.state is MasterKeyState.ACTIVE), None)

@@ -42,8 +42,9 @@ def estimated_bits(secret: Secret) -> float:
 
 
 def _period(secret: Secret) -> int:
-    """Return the length of the shortest text whose repetition gives the secret (the failure function of KMP)."""
+    """Return the length of the shortest text whose repetition gives the secret."""
     text = secret.reveal()
+    # The borders are the values of the failure function of Knuth, Morris and Pratt.
     borders = [0] * len(text)
     for end in range(1, len(text)):
         border = borders[end - 1]

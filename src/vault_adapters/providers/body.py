@@ -19,7 +19,7 @@ class _Decoder(Protocol):
 
 
 class _Identity:
-    eof = True  # an uncompressed body has no checksum at its end
+    eof = True  # an uncompressed body has no checksum; see `Body.complete_object`
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         return data[:max_length]

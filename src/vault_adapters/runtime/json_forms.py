@@ -21,8 +21,8 @@ def as_json(value: object) -> Any:
 
     The JSON of an `AccountInfo`, `TokenInfo`, `AuditEvent` or `HealthReport` has the members that
     ``token-vault --json`` prints, except for a token's ``health``, which depends on the time. The JSON of any other
-    object, such as a `Page` or an `ErasureReport`, has the object's attributes, and those of its properties that are
-    True or False, such as ``ok``.
+    object, such as a `Page` or an `ErasureReport`, has the object's attributes. It also has each property whose value
+    is True or False, such as ``ok``.
 
     Args:
         value: an object of the vault's public interface, or a list, tuple or dictionary of such objects.

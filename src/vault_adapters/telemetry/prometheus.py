@@ -17,8 +17,9 @@ def prometheus_metrics(vault: TokenVault) -> Iterator[Callable[[], bytes]]:
     """Instrument a vault; yield a function that returns the metrics of this process, as text encoded in UTF-8.
 
     The function blocks, so call it on another thread. Make one call at a time, because the exporter mixes up the
-    metrics of calls that run at the same time. The first call starts a census; later calls return the numbers of the
-    latest census.
+    metrics of calls that run at the same time. A call returns the numbers of the last finished census, and starts a
+    new census in the background, at most once a minute. The first call returns no such numbers, because no census has
+    finished yet.
 
     Raises:
         ConfigurationError: the extra ``metrics`` is not installed, or no event loop runs in this thread.

@@ -159,7 +159,7 @@ class KeyRotationRepository(Protocol):
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
-        """Return data keys that are not destroyed and have no wrap under a given master key, sorted by tenant and id."""
+        """Return data keys, none of them destroyed, without a wrap under this master key, sorted by tenant and id."""
 
     async def data_keys_with_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int

@@ -15,7 +15,10 @@ class StateUse(Choice):
 
 
 class StateLedger(Protocol):
-    """Records used states until they expire. A record holds neither the tenant nor the content of the state."""
+    """Keeps a record of each used state until the state expires.
+
+    A record holds neither the tenant nor the content of the state.
+    """
 
     async def now(self) -> datetime:
         """Return the store's time, UTC."""

@@ -53,7 +53,7 @@ UNKNOWN = "outcome_unknown"
 
 @define
 class ReadCounts:
-    """The number of tokens that were read, by their source, and of those that could not be read; see `VaultCounts`."""
+    """Counts the tokens read from each source, and the tokens that could not be read; see `VaultCounts`."""
 
     database: int = 0
     cache: int = 0

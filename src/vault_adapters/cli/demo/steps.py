@@ -93,7 +93,7 @@ async def invalidate(stage: Stage) -> None:
 
 
 async def _remember_stored(stage: Stage, account: Account) -> None:
-    """Note an account's values as read from the vault; only the connector has seen the provider's answer."""
+    """Note an account's values from the vault, because only the connector has seen the provider's answer."""
     for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
         token = await stage.vault.get_token(account.key(kind))
         if token is not None:

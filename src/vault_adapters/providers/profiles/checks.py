@@ -182,7 +182,7 @@ def section(cls: type[C]) -> Check:
 
 
 def made(key: str, cls: type[C], value: object) -> C:
-    """Turn a table into an object of ``cls``, a class of the schema; return a value that already is such an object.
+    """Turn a table into an object of ``cls``, a class of the schema; return an object of ``cls`` unchanged.
 
     Raises:
         InvalidInputError: a key is unknown or missing, or a value breaks its rule; the error names the key.

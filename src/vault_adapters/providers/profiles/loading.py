@@ -49,7 +49,7 @@ def load_profile(path: str | PathLike[str]) -> Profile:
             content = file.read(_LARGEST + 1)
     except OSError as error:
         problem = error.strerror or type(error).__name__
-    except ValueError:  # NUL or a lone surrogate in the name of a directory
+    except ValueError:  # a directory's name has NUL or a lone surrogate; the file's name was checked above
         problem = "no file can have this path"
     else:
         return parse_profile(content, name)

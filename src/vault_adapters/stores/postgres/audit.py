@@ -132,9 +132,10 @@ class PostgresAuditLog:
         return sound(rows[::-1], lambda row: _event(row, tenant_id, turn))
 
     async def _horizon(self) -> dict[str, Any]:
-        """Return the transaction before which a page ends, as a parameter, if Citus distributes the tables.
+        """Return the parameter ``horizon`` if Citus distributes the tables, else no parameter.
 
-        On a plain server, the statements find it themselves.
+        The parameter is the number of the oldest transaction that may still add events. A page ends before the events
+        of this transaction. On a plain server, the statements find the number themselves.
         """
         if not self._database.is_distributed:
             return {}

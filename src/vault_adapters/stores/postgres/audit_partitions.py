@@ -68,7 +68,9 @@ _REPLACE = (
     "INSERT INTO {parent} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns} FROM pg_temp.token_vault_lasting",
     "DROP TABLE {partition}",
 )
-"""The statements are sent one by one, because Citus passes all text that is sent with a DETACH to the other nodes."""
+"""The statements are sent one by one. If the DETACH were sent together with other statements, Citus would pass all of
+them to the other nodes.
+"""
 
 
 async def make_partitions(database: PostgresDatabase, schema: str) -> None:

@@ -78,9 +78,9 @@ class PostgresRevivalRepository:
         columns = {"tenant_ids": tenants, "kinds": kinds, "identifiers": identifiers}
         values = {"value_ids": value_ids, "codes": codes}
         moments = await transaction.fetch(self._queries["revive_credentials"], own | columns | values)
-        # `numbers` holds the credentials' indexes in `found`, counted from 1. `found` has the order of the
-        # condemnations. So the account whose credential was condemned first is due first, although `locked` has the
-        # order of the keys.
+        # The account whose credential was condemned first is due first. `found` has the order of the condemnations, and
+        # `numbers` holds the credentials' indexes in `found`, counted from 1. `locked` has the order of the keys, so
+        # `order` ranks the credentials by `numbers`.
         order = {number: place for place, number in enumerate(sorted(numbers))}
         delays = {"delays": [micros(spread.due_in(order[number])) for number in numbers]}
         await transaction.execute(self._queries["revive_accounts"], own | columns | delays)

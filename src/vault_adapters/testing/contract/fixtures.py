@@ -51,7 +51,7 @@ class ContractFixtures:
         super().__init_subclass__(**kwargs)
         for name, case in vars(cls).items():
             if name.startswith("test_"):
-                setattr(case, cls.__name__, True)  # so that `pytest -k` finds the class's name
+                setattr(case, cls.__name__, True)  # so that `pytest -k` selects the case by the class's name
                 if given:
                     pytest.mark.usefixtures(*given)(case)
 

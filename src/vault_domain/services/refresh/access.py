@@ -132,9 +132,8 @@ class RefreshService:
         started = self._tasks.monotonic()
         end = math.inf if timeout is None else started + timeout
         if self._old_token_dies(account):
-            # A running attempt may end the token. To see an attempt, read the account instead of only its token.
-            least = self._tasks.monotonic() + _LEAST_LOOK
-            return await self._share(account, account, _Caller(Demand(), actor), max(end, least))
+            # Read the account and not only its token, because an attempt, which ends the token, may be running.
+            return await self._share(account, account, _Caller(Demand(), actor), max(end, started + _LEAST_LOOK))
         found: UsableToken | None = None
         if not self._keeper.is_pending(account):
             look = await self._first_look(account, timeout, fresh=fresh)

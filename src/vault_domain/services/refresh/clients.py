@@ -94,7 +94,7 @@ class ClientGuard:
                 raise ProviderConfigurationError(account=account, reason=record.scope.reason)
         for record in pauses:
             if record not in held:
-                await self._probe(record)  # this attempt says as much as a probe, so it counts as a probe
+                await self._probe(record)  # this attempt can end the pause as a probe can, so it counts as a probe
 
     async def places(self, provider: str) -> int | None:
         """Return how many accounts of a provider a sweep may take now; None: any number.
@@ -233,7 +233,7 @@ class ClientGuard:
         return seen
 
     def _is_left(self, record: ClientRecord, now: datetime) -> bool:
-        """Return whether a pause is over, because its client is neither configured nor in use any more."""
+        """Return whether a pause's client is neither configured nor in use any more; such a pause is over."""
         if not self.clients.is_shared(record.scope.provider) or record.scope.client == self.clients.shared(
             record.scope.provider
         ):
