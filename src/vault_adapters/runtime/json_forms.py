@@ -34,7 +34,7 @@ def as_json(value: object) -> Any:
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, Secret):
-        raise InvalidInputError("a secret is never shown as JSON; of a Token, pass its info")
+        raise InvalidInputError("a secret is never shown as JSON; instead of a Token, pass its info")
     for known, form in _FORMS.items():
         if isinstance(value, known):
             return form(value)

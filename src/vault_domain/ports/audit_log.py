@@ -29,7 +29,7 @@ class Sought:
 
 @frozen
 class Noticed:
-    """An event that belongs to no mutation, such as a read, and how long ago it happened.
+    """An event that belongs to no mutation, for example an event about a read, and how long ago it happened.
 
     Attributes:
         event: the event; its `occurred_at` is ignored.

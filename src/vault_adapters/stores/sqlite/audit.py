@@ -68,7 +68,7 @@ class SqliteAuditLog:
         return sound(rows[::-1], lambda row: _event(row, tenant_id))
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
-        """Append events that belong to no mutation, such as reads; return the appended events."""
+        """Append events that belong to no mutation, for example events about reads; return the appended events."""
 
         async def work(transaction: Transaction) -> list[AuditEvent]:
             appended = []

@@ -118,7 +118,7 @@ class HeldTokens:
         raise StorageError("the database did not answer in time", retryable=True)
 
     async def _problem_with(self, entry: JournalEntry) -> str | None:
-        """Return why an entry must not be committed, such as another vault's seal; None if it may be committed."""
+        """Return why an entry must not be committed; None if it may be committed."""
         try:
             return None if await is_genuine(entry, self._cipher) else "it was changed or forged"
         except UnreadableError as error:

@@ -107,7 +107,7 @@ class HeldAnswers:
         return self.waiting[held.account]
 
     def refuse(self, info: TokenInfo) -> None:
-        """Do not hand out this value while its answer waits, because a resource rejected it."""
+        """Note that a resource rejected this value, so that it is not handed out while its answer waits."""
         held = self.waiting.get(info.key.account)
         row = None if held is None else predicted(held.entry)
         if held is not None and row is not None and TokenRef.of(row.info) == TokenRef.of(info):
@@ -127,7 +127,7 @@ class HeldAnswers:
         return held.seen_at.store_time + timedelta(seconds=passed)
 
     def over(self, key: TokenKey, row: StoredToken | DamagedToken | None) -> StoredToken | DamagedToken | None:
-        """Return the row that a reader of ``key`` gets instead of the stored row.
+        """Return the row that a reader of ``key`` gets: the waiting access token, else ``row``.
 
         The reader gets the waiting access token if the store still holds the value that the answer replaces, the
         journal holds the answer, the answer is known to be genuine, and no resource rejected the token. So a reader
