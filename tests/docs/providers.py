@@ -21,7 +21,7 @@ own](../how-to/write-a-profile.md) can replace any profile.
   with `grace`, it works for the stated time longer; with `non-rotating`, it stays. An access token works until it
   expires, unless the column says that a refresh ends the old one.
 - *access token* is the lifetime of an access token if the provider's answer does not state it.
-- *idle life* is the time after which a refresh token that is not used lapses.
+- *idle life* is the time after which a refresh token lapses if it is not used.
 - *longest life* is the time after which a refresh token ends, however often it is used.
 - *revocation ends* one grant, or all grants of the user for the client.
 - *limits* are the request limits of the token endpoint. The vault keeps to them.

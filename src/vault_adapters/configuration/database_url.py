@@ -93,7 +93,7 @@ class ConfiguredUrl:
         return _redacted(self.reveal())
 
 
-_RULE = "database_url must begin with postgresql://, postgres://, postgresql+driver:// or sqlite:/// and a path"
+_RULE = "database_url must begin with postgresql://, postgres:// or postgresql+driver://, or with sqlite:/// and a path"
 
 
 @scrubbed

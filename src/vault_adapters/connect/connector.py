@@ -88,7 +88,7 @@ class Connector:
         return tuple(sorted(self._clients))
 
     def with_actor(self, actor: str) -> Connector:
-        """Return a connector over the same vault that names an actor in the audit log; see `TokenVault.with_actor`."""
+        """Return a copy of this connector, with an actor for the audit log; see `TokenVault.with_actor`."""
         providers = {name: client.made_of for name, client in self._clients.items()}
         named = Connector(self._vault.with_actor(actor), providers, redirect_uri=self._redirect_uri)
         named._issuers = self._issuers  # both connectors share the issuers' documents

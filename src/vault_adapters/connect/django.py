@@ -49,8 +49,9 @@ def urls(
         connector: the connector; its redirect URI must be the address of ``callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function. A plain function runs on Django's thread, so it may use the database.
-        session: returns a text that only the user's session has, such as ``request.session.session_key``, or None. A
-            cookie binds each connection to its browser in any case; this text binds it to the user's session too.
+        session: returns a text that only the user's session has, such as ``request.session.session_key``, or None. In
+            any case, a cookie binds each connection to the browser that began it. This text also binds the connection
+            to the user's session.
         done: the path of the page to show afterwards, unless ``next`` names another.
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because the callback's address holds the code.

@@ -45,9 +45,9 @@ def routes(
             ``/callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function.
-        session: returns a text that only the user's session has, or None. A cookie binds each connection to its browser
-            in any case. This text also binds the connection to the user's session, so that the user cannot finish it
-            after signing out.
+        session: returns a text that only the user's session has, or None. In any case, a cookie binds each connection
+            to the browser that began it. This text also binds the connection to the user's session, so that the user
+            cannot finish the connection after signing out.
         done: the path of the page to show afterwards, unless ``next`` names another.
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because the callback's address holds the code.

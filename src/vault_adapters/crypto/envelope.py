@@ -64,8 +64,8 @@ class Uncopied:
 class OpenEnvelope(Uncopied):
     """An envelope whose key and context were checked, for decrypting it often; it holds no plaintext.
 
-    Only the AES-GCM object holds the subkey of this envelope. So, as in `EnvelopeKey`, no Python object holds key bytes
-    that could be printed. An open envelope cannot be pickled or copied.
+    Only the AES-GCM object holds the subkey of this envelope, and it gives no key bytes to Python code. So, as in
+    `EnvelopeKey`, there are no key bytes that could be printed. An open envelope cannot be pickled or copied.
 
     Args:
         aead: AES-GCM under the subkey.

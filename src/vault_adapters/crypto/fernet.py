@@ -40,8 +40,8 @@ class FernetReader:
         """Return a decrypted value, or None if it does not decrypt.
 
         Args:
-            encoded: an encrypted value from another system's table, in canonical base64 or, as Postgres prints
-                bytea, in hexadecimal after ``\\x``.
+            encoded: an encrypted value from another system's table, as canonical base64, or as the bytes of this base64
+                text in hexadecimal after ``\\x``, as Postgres prints bytea.
         """
         token = _canonical(encoded)
         if token is None:

@@ -53,7 +53,7 @@ def opening_of(keyring: Keyring, tenant_id: str, sealed: SealedToken, context: b
         keyring: holds the data keys.
         tenant_id: the tenant of the value.
         sealed: the value and its extra members.
-        context: the context of the value, from the key that the caller asked for.
+        context: the context of the value, made from the `TokenKey` that the caller asked for.
     """
     key = keyring.get_held_key(tenant_id, sealed.data_key_id)
     value = None if key is None else key.unlock(sealed.blob, context)

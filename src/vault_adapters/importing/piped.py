@@ -11,8 +11,8 @@ _PIECE = 64 * 1024
 class PipedLines:
     """A stream of lines; await `wait` before each `readline`.
 
-    An ordinary read from a slow producer would block the event loop. If a transaction of the import were running then,
-    it would block all other writers.
+    An ordinary read from a slow producer would block the event loop. A running transaction of the import could not end
+    meanwhile, so this transaction would block all other writers.
 
     Args:
         descriptor: file descriptor of the pipe; it stays open.

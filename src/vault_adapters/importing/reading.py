@@ -49,7 +49,7 @@ async def read_dump(
 
 
 async def _chunk(rows: Iterator[_Parsed], stream: BinaryIO | PipedLines) -> list[_Parsed]:
-    """Return the next rows; from a pipe, return the first row together with rows that have already arrived."""
+    """Return the next rows; from a pipe, wait for one row and return it with the rows that have already arrived."""
     if not isinstance(stream, PipedLines):
         return list(islice(rows, _AT_ONCE))
     await stream.wait()

@@ -30,7 +30,7 @@ class ClientCredentialsRefresher(KeyRefresher):
     """Exchanges an API key (a ``client_id`` with its ``client_secret``) for an access token (RFC 6749, section 4.4).
 
     Store the key as ``Secret.from_fields(client_id=..., client_secret=...)``. The answers ``invalid_client`` and
-    ``unauthorized_client`` raise `ReauthorizationRequiredError`, because the client is this account's own key.
+    ``unauthorized_client`` raise `ReauthorizationRequiredError`, because they refuse the account's own key.
 
     Args:
         token_url: the token endpoint; https, or http on loopback.

@@ -107,7 +107,7 @@ async def exchange(
                 await _exchange(client, outgoing, send_seconds, progress)
     except ConfigurationError as error:
         failure = error.with_traceback(None)
-    except Exception as error:  # any error of the client may hold the request
+    except Exception as error:  # catch every error, because it may refer to the request, which holds credentials
         what = "it did not answer in time" if limit.is_over else type(error).__name__
         failure = progress.failed(what, error, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
     except BaseException as error:  # raise a cancellation below, without the frames that hold credentials
@@ -191,7 +191,8 @@ def _is_for_a_proxy(info: Mapping[str, Any]) -> bool:
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
     async with opened(client) as http:
-        # Stop waiting for a connection a little before the limit, so that it is certain that nothing was sent.
+        # Let the wait for a connection time out a little before the limit. The HTTP client then raises an error of
+        # `_NOT_SENT`, which shows that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(
             outgoing.method,
@@ -211,7 +212,7 @@ async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: floa
 
 
 def body_matters(status: int) -> bool:
-    """Return whether an answer's body is read; the bodies of outages and redirects are not."""
+    """Return whether an answer's body is read: not if the status is a redirect, 429 or a server error."""
     return 200 <= status < 300 or (400 <= status < 500 and status != 429)
 
 

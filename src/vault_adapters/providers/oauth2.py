@@ -95,7 +95,7 @@ class OAuth2Refresher:
             (RFC 7009), or ``user_and_client``: all grants of the user for this client (Google).
         default_lifetime: the documented lifetime of access tokens (Salesforce: 2 hours). It applies if neither the
             answer nor an ``exp`` in the access token says when the token expires. None: such a token has no expiry.
-        idle_lifetime: the time after which a refresh token that is not used lapses, or None. A sweep refreshes each
+        idle_lifetime: the time after which a refresh token lapses if it is not used, or None. A sweep refreshes each
             grant when 80 % of this time has passed since the grant's last refresh.
         old_token_dies: whether a refresh ends the old access token at once (RingCentral). If True,
             `ensure_access_token` does not return the old token while an attempt is running; it waits for the new

@@ -214,8 +214,9 @@ def refresher(
             ``client_id`` is None.
         scopes: the scopes that a `Connector` requests. A refresh requests them too, unless the profile says that a
             refresh sends no scopes. None: a refresh requests the scopes of the grant.
-        auth_method: how the client authenticates. None: ``private_key_jwt`` with a ``signing_key``, else the first
-            method of the profile that fits: one with a secret, or ``none`` for a public client.
+        auth_method: how the client authenticates. None: ``private_key_jwt`` if there is a ``signing_key``, else the
+            first of the profile's methods that fits. ``none`` fits a public client, and a method that sends a secret
+            fits any other client.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values

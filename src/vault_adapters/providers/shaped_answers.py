@@ -121,7 +121,7 @@ def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | None:
-    """Return the code of the first rule that fits, or None. Only the rules see the error message of the answer."""
+    """Return the code of the first rule that fits, or None. The answer's error message goes to the rules only."""
     code = None if members is None else _found(members, errors.code)
     message = None if members is None else _found(members, errors.message)
     shown = _text(code)

@@ -45,8 +45,8 @@ async def running(
     Closing has three steps. First, the vault starts no further refresh, and flushes the buffers. Second, it waits for
     the running refreshes, each of which has time limits of its own. Third, it tries for the last time to store the
     waiting answers, which are providers' answers that the database does not have yet. ``limit`` counts from the first
-    step. At least a fifth of ``limit`` is left for the third step, even if the running refreshes took longer than
-    ``limit``.
+    step. The third step gets the rest of ``limit``, and at least a fifth of ``limit`` even if the running refreshes
+    have used all of it.
 
     Args:
         refreshing: the refreshes.

@@ -120,8 +120,9 @@ def master_key_of_row(
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
     """Return the key and the sealed value of a row whose value is to be sealed again.
 
-    If the value or the extra members are too large or have a wrong type, they become empty. The query that read the row
-    has already replaced those that are too large.
+    A value of a wrong type becomes empty, and so do extra members of a wrong type. If a value was too large, the query
+    that read the row returned NULL, which becomes empty too. If extra members were too large, the query returned them
+    empty.
 
     Raises:
         Exception: the row is damaged or belongs to another tenant.

@@ -65,6 +65,6 @@ class CallersRows(Generic[T]):
 
 
 def give_up(answer: Future[list[T]], error: Exception) -> None:
-    """Raise ``error`` in the call that waits for this answer, unless the answer has come or the call has ended."""
+    """Raise ``error`` in the import that waits for these rows, unless the rows have come or the import has ended."""
     with suppress(InvalidStateError):
         answer.set_exception(error)

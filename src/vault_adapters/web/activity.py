@@ -90,7 +90,7 @@ class Activity:
 
     def _count(self, event: AuditEvent) -> None:
         kind = _KINDS.get(event.action.value)
-        # If a refresh stores an access token, its event is about this token. Do not count refreshes that stored none.
+        # The event of a refresh that stored an access token has the kind access_token. Do not count other refreshes.
         if kind == REFRESHED and event.kind is not None and event.kind.value != "access_token":
             return
         if kind is not None:

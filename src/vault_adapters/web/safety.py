@@ -69,7 +69,7 @@ def keep_secret(response: Response, request: Request, cookie: str, secret: str, 
         request: the request; over HTTPS, the cookie is for HTTPS only.
         cookie: the cookie's name.
         secret: the cookie's value.
-        path: the prefix of the pages whose requests carry the cookie.
+        path: the prefix of the paths to which browsers send the cookie.
         strict: if True, browsers send the cookie only with requests that begin on this site; if False, also when a
             link or a redirection of another site leads to a page.
     """

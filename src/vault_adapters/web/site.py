@@ -77,7 +77,8 @@ class Site:
         source: the vault, or a function that returns it.
         connector: begins and finishes connections; None: accounts cannot be connected again here.
         actions: whether operators may act on accounts, or a function of the request that returns this.
-        actor: a function of the request that returns the actor, or None.
+        actor: a function of the request that returns the actor. If there is no function, or it returns None,
+            `actor_of` chooses the actor.
         session: a function of the request that returns the browser's session for the connector; None: a cookie holds
             the session.
         reader: asks the vault, and remembers its answers.

@@ -99,7 +99,7 @@ def as_extra(value: object) -> Extra:
     """Return a mapping's members as `Extra`.
 
     Raises:
-        InvalidInputError: a rule is broken; the message repeats no member.
+        InvalidInputError: ``value`` breaks a rule of `Extra`; the message repeats no member.
     """
     if isinstance(value, Extra):
         return value

@@ -40,7 +40,8 @@ def _claims(token: Secret) -> dict[str, object]:
     payload = text.split(".")[1]
     try:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (ValueError, RecursionError):  # do not raise: a new error refers to this one, which may hold the payload
+    except (ValueError, RecursionError):
+        # Raise nothing here. A new error would refer to the caught error, which may hold the payload.
         return {}
     return claims if isinstance(claims, dict) else {}
 

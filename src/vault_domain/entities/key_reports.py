@@ -47,7 +47,7 @@ class KeyStatus:
         active: number of active data keys; a tenant has at most one.
         decrypt_only: number of data keys that only decrypt.
         destroyed: number of destroyed data keys, whose records are tombstones.
-        tokens_to_reencrypt: number of tokens under decrypt_only data keys that are not marked as emptied.
+        tokens_to_reencrypt: number of tokens under data keys that are decrypt_only and not marked as emptied.
         wraps_missing: number of data keys that the configured master key does not wrap yet.
         resurrected: number of data keys that were set back to a state that the audit log contradicts. Such a data key
             seals nothing; if it was destroyed before, it opens nothing either.
@@ -135,7 +135,7 @@ class Reencryption:
         emptied: number of old data keys that this run marked as emptied, because no value uses them any more.
         destroyed: number of data keys that this run destroyed: those that were emptied at least 24 hours ago; with
             ``compromised``, all emptied ones.
-        remaining: number of values that are still under decrypt_only data keys that are not marked as emptied.
+        remaining: number of values that are still under data keys that are decrypt_only and not marked as emptied.
         unreadable: the data keys because of which values could not be re-encrypted: a value's old data key, or the
             tenant's active data key if that one cannot be unwrapped.
         unreadable_tokens: keys of the first thousand tokens whose values could not be re-encrypted, sorted.
@@ -168,7 +168,7 @@ class MasterKeyRotation:
         master_key_id: id of the configured master key, which is active now.
         activated: whether this run made it active.
         wrapped: number of data keys that this run wrapped under it.
-        unwrapped: number of wraps under other master keys that this run deleted.
+        unwrapped: number of wraps that this run deleted, all of them under other master keys.
         retired: number of master keys that this run retired.
         unreadable: data keys that could not be unwrapped, or whose wraps do not decrypt to one and the same data key;
             all their wraps stay.

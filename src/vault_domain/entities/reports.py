@@ -78,8 +78,9 @@ class HealthReport:
             of a large vault estimates the tokens of status VALID from a sample; see `is_estimate`.
         failed_reads: number of reads that failed to decrypt since this vault was opened. A report on one tenant counts
             only this tenant's reads. Only the 10,000 tenants with the most recent failures have counts of their own.
-        store_error: error code of the database check; None if the database can be used. The tokens of a standby, or of
-            another database that takes no writes (`store_reason` ``read_only`` or ``disk_full``), are still counted.
+        store_error: error code of the database check; None if the database can be used. If the database answers but
+            takes no writes (`store_reason` ``read_only``, as on a standby, or ``disk_full``), its tokens are still
+            counted.
         master_key_error: error code of the master key check; None if the master key can be used.
         incidents: all pauses of OAuth clients, even in a report on one tenant; sorted by provider.
         store_reason: why the database check failed: the error's ``reason``, or its code if it has no reason; None if
@@ -102,7 +103,7 @@ class HealthReport:
 
     @property
     def is_estimate(self) -> bool:
-        """Whether a count was estimated from a sample: the store then read about 50,000 valid tokens instead of all."""
+        """Whether a count was estimated. For an estimate, the store reads a sample of about 50,000 valid tokens."""
         return any(count.is_estimate for count in self.counts)
 
 
@@ -116,10 +117,10 @@ class SweepReport:
         failed: accounts whose refresh failed, or was not tried because their client is paused; a later sweep tries
             again.
         reauthorization_required: accounts whose user must connect them again; they are not tried again.
-        skipped: accounts that were neither refreshed nor counted as failed, because another writer changed their tokens
-            after the claim, too little of the lease was left, the database failed over meanwhile, or the request limit
-            allowed no request. The sweep asks the request limit before the claim, so an account that the limit holds
-            back does not count as claimed.
+        skipped: accounts that were neither refreshed nor counted as failed. Possible causes: another writer changed
+            their tokens after the claim; too little of the lease was left; the database failed over meanwhile; the
+            request limit allowed no request. The sweep asks the request limit before the claim, so an account that the
+            limit holds back does not count as claimed.
         unreadable: accounts whose credential could not be decrypted, or whose rows cannot be used.
     """
 

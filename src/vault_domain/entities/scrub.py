@@ -4,8 +4,8 @@ A traceback rendered with locals (structlog, rich, Sentry, ``pytest -l``) shows 
 that an error passed through. A caller may have put a secret into the wrong argument. So the traceback of an input
 error that the vault raises has no frames that hold arguments.
 
-An argument may also raise an error of its own while it is checked: a lazy query that is iterated, or a time zone's
-method. Such an error stays as it is, but loses the frames of the vault.
+An argument may also raise an error of its own while the vault checks it, for example when the vault iterates a lazy
+query, or calls a method of a time zone. Such an error stays as it is, but loses the frames of the vault.
 """
 
 import functools

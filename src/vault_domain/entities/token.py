@@ -270,7 +270,7 @@ class TokenWrite:
     Attributes:
         lead: time before expiry at which the value makes its account due for a sweep; None if the expiry sets no due
             time.
-        due_in: time after storing at which the value makes its account due at the latest; None if it sets no such time.
+        due_in: longest time from storing the value until its account is due; None if the value sets no such limit.
             If the account's access token is stored in the same transaction and sets a due time, only the access
             token's due time counts.
         value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the

@@ -67,7 +67,7 @@ def _as_refresh_lifetime(value: timedelta | float | None) -> timedelta | None:
 
 
 def _as_extra(value: Mapping[str, str]) -> Extra:
-    # This function is needed, because mypy does not accept a decorated function as a converter.
+    # mypy does not accept a decorated function, such as `as_extra`, as a converter.
     return NO_EXTRA if value is NO_EXTRA else as_extra(value)
 
 
@@ -103,8 +103,8 @@ class TokenSet:
         scopes: the granted scopes; empty keeps the stored ones.
         token_type: "Bearer" in practice (RFC 6750). Another type is stored with the extra members.
         refresh_token_expires_at: expiry of the refresh token, zone-aware, or None.
-        refresh_token_expires_in: lifetime of the refresh token, as ``expires_in``, or None. Without
-            ``refresh_token_expires_at``, the expiry is the time of storing plus this lifetime.
+        refresh_token_expires_in: lifetime of the refresh token, with the same types and limit as ``expires_in``, or
+            None. Without ``refresh_token_expires_at``, the expiry is the time of storing plus this lifetime.
         refresh_token_problem: error code that says why the answer's refresh token cannot be stored, such as
             ``refresh_token_too_long``; None if there is no such problem.
         extra: the extra members to keep with the access token, a text for each name. A name has up to 255 characters;

@@ -200,7 +200,7 @@ def _bounded(items: Iterable[Any], name: str) -> Sequence[Any]:
     """
     taken = list(islice(items, MAX_ITEMS + 1))
     if len(taken) > MAX_ITEMS:
-        raise InvalidInputError(f"{name} must be at most {MAX_ITEMS} for one call")
+        raise InvalidInputError(f"one call takes at most {MAX_ITEMS} {name}")
     return taken
 
 

@@ -88,6 +88,6 @@ class ClientLedger(Protocol):
           refusal becomes now. This case also applies if a pause is open but has lasted for ``rules.longest``.
 
         `MOST_COUNTED` limits the counts. A credential counts as rejected if it is still stored, its ``rejected_at``
-        lies in the window, and it is not known to be stored under another client than the scope's. The opening of a
-        pause makes these credentials valid again.
+        lies in the window, and its client is the scope's client or unknown. If the scope names no client, the
+        credentials of all clients count. The opening of a pause makes these credentials valid again.
         """

@@ -9,10 +9,10 @@ from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 class KeyRepository(Protocol):
     """Reads and writes the key tables for opening a vault and for sealing values.
 
-    If somebody else can write to a store, the store leaves out the wraps under retired master keys when it reads a data
-    key. Without this rule, a process that opened the vault before the retirement, and so still holds such a master key,
-    would open a wrap that an attacker has added under it. A master key counts as retired if its stored state or its
-    confirmed state is retired.
+    When a store reads a data key, it leaves out the wraps under retired master keys. Without this rule, a process that
+    opened the vault before the retirement, and so still holds such a master key, would open a wrap that an attacker has
+    added under it. A master key counts as retired if its stored state or its confirmed state is retired. A store that
+    only the vault can write to does not need this rule.
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 

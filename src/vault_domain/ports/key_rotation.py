@@ -60,7 +60,7 @@ class KeyCounts:
         active: number of active data keys.
         decrypt_only: number of data keys that only decrypt.
         destroyed: number of destroyed data keys, whose records are tombstones.
-        tokens_to_reseal: number of tokens under decrypt_only data keys that are not marked as emptied.
+        tokens_to_reseal: number of tokens under data keys that are decrypt_only and not marked as emptied.
         resurrected: number of data keys whose state was set back from the state that the audit log confirms.
     """
 

@@ -72,7 +72,7 @@ class TokenRefresher(Protocol):
     # - `concurrency`: the largest number of requests that one process has open at the provider.
     # Further optional attributes, each a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
-    # - `idle_lifetime`: the time after which a refresh token that is not used lapses. Sweeps refresh it before then.
+    # - `idle_lifetime`: the time after which a refresh token lapses if it is not used. Sweeps refresh it before then.
 
 
 def times_of(refreshers: Mapping[str, TokenRefresher], name: str) -> dict[str, timedelta]:

@@ -69,7 +69,8 @@ class TokenRepository(Protocol):
         Args:
             key: the key of the token.
             known: the token as the caller remembers it; None if the caller remembers none, or one without a `version`.
-                If the stored row is the same in each column, the store returns this object and need not read the row.
+                If its `version` shows that the stored row has not changed, the store need not read the row. The answer
+                is then this object, or a copy of it if the time of the last use has changed.
         """
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:

@@ -1,4 +1,4 @@
-"""Decides when a client may send its next token request; all processes share the stored time for this decision."""
+"""Decides when a client may send its next token request. For each client, all processes share one stored time."""
 
 from __future__ import annotations
 

@@ -255,8 +255,8 @@ def _not_before(
     # ``start``.
     if may_repeat(rule.rotation, since_first_request(state, now) + (start - now), rule.timing):
         return start
-    # During the quiescence, the attempt with the unknown outcome can store its answer. So the quiescence does not begin
-    # before the store is reachable.
+    # The quiescence gives the attempt with the unknown outcome time to store its answer. So the quiescence does not
+    # begin before the store is reachable.
     since = max(since, store_since or since)
     quiet = max(start, since + rule.timing.quiescence)
     if good is None:

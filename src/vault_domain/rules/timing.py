@@ -19,7 +19,7 @@ class RefreshTiming:
         commit_budget: time reserved for storing the answer.
         slack: longest time between claim and request. If more time has passed, the provider is not called, because the
             rest of the lease is shorter than deadline plus commit budget.
-        answer_deadline: time after the deadline for which the exchange goes on, so that a late answer can be stored.
+        answer_deadline: how long the exchange may go on after the deadline, so that a late answer can be stored.
         hold: time for which a committed answer is held, in case the store loses the commit. For the same length of
             time after the store's timeline has changed, the vault presents no credential of a strict provider.
     """
@@ -49,4 +49,4 @@ class RefreshTiming:
     def __attrs_post_init__(self) -> None:
         others = (self.commit_budget, self.slack, self.quiescence, self.answer_deadline, self.hold)
         if self.deadline <= timedelta(0) or min(others) < timedelta(0):
-            raise InvalidInputError("the deadline of a refresh must be positive, and its other times not negative")
+            raise InvalidInputError("a refresh needs a positive deadline, and its other times must not be negative")

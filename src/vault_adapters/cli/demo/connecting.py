@@ -48,7 +48,7 @@ async def connect_all(vault: TokenVault, connections: Sequence[Connection]) -> l
 
 
 async def _agree(url: str) -> str:
-    """Open the provider's page, where the hint signs the user in; return the query of the callback."""
+    """Open the provider's page, which signs in the user of the ``login_hint``; return the query of the callback."""
     import httpx2
 
     async with httpx2.AsyncClient(trust_env=False) as browser:

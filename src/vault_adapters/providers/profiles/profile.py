@@ -62,7 +62,7 @@ class Profile:
             key within a section (``rotation.idle``).
         sources: maps the name of a fact (see `unverified`) to the pages from which it comes, if these are not `docs`.
         quirks: sentences about surprising behaviour of the provider.
-        token_url: the token endpoint; None for the grant ``none``.
+        token_url: the token endpoint; None if `request.grant` is ``none``.
         revocation_url: the revocation endpoint (RFC 7009), or None.
         authorization_url: the authorization endpoint, or None.
         userinfo_url: the endpoint that describes the user whose access token is sent to it, or None.

@@ -28,7 +28,10 @@ _CHECK_SECONDS = 2.0
 """Longest time in seconds to check whether a connection can be used."""
 
 _HASTE_SECONDS = 0.2
-"""Seconds that `_get_in_haste` waits for the pool before it checks for a refusal; a refusal takes only milliseconds."""
+"""Seconds that `_get_in_haste` waits for the pool before it checks whether the server refuses connections.
+
+A server needs only milliseconds to refuse a connection.
+"""
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
@@ -170,7 +173,10 @@ class Connections:
         return self._pool.get_stats().get("connections_errors", 0)
 
     async def _is_fit(self, connection: Connection, *, fresh: bool) -> bool:
-        """Prepare a connection; return True. If it is dead, give it back, so that the pool drops it; return False."""
+        """Prepare a connection; return False if it is dead.
+
+        This method gives a dead connection back, so that the pool drops it.
+        """
         try:
             await answered(connection, min(self._seconds, _CHECK_SECONDS), self._adopt(connection, fresh=fresh))
         except BaseException as error:

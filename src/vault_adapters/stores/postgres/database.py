@@ -60,10 +60,10 @@ class Transaction:
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Run the statements ``holds``, which must run before another statement on distributed tables.
+        """Run the statements ``holds``, which must run before the statement that has ``parameters``.
 
-        Return the parameters of that other statement. If the parameter ``now`` is None, it becomes the transaction's
-        time. See `PostgresDatabase.distribute`.
+        Return the parameters of that statement. If its parameter ``now`` is None, the transaction's time replaces None.
+        See `PostgresDatabase.distribute`.
         """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}

@@ -111,7 +111,8 @@ async def unless_undone(work: Awaitable[T]) -> T | None:
     """Await ``work``, a statement about several rows; return None if the server refused it because of one row.
 
     A refused statement has stored nothing, and might succeed without that row. All other errors are raised: those that
-    leave the outcome unknown, those after which no time is left, and those that any statement would get.
+    leave the outcome unknown, those after which no time is left for another statement, and those that any statement
+    would get.
     """
     try:
         return await work

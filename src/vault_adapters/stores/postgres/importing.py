@@ -73,7 +73,7 @@ class PostgresImportRun:
         return await self._database.transact(work, pace=Pace.BULK)
 
     async def _own(self, transaction: Transaction, writes: Sequence[ImportedWrite]) -> AbstractSet[TokenKey]:
-        """Return the keys that hold a row of this import."""
+        """Return the keys whose stored row this import recognizes; see `ImportRun`."""
         rows = await transaction.fetch(self._queries["find_ids"], keys_parameters(write.key for write in writes))
         return {writes[number - 1].key for number, id_ in rows if id_ in self._ids}
 

@@ -26,7 +26,10 @@ _MOST_PREPARED = 100
 """Largest number of prepared statements on one connection; the server keeps a plan for each."""
 
 _CAN_CLOSE = capabilities.has_send_close_prepared()
-"""Whether libpq can close a prepared statement. DEALLOCATE fails behind poolers that rename the statement."""
+"""Whether libpq can close a prepared statement.
+
+The vault does not use DEALLOCATE instead, because DEALLOCATE fails behind poolers that rename the statement.
+"""
 
 _PLACEHOLDER = re.compile(r"%\((\w+)\)b|%%")
 _SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}

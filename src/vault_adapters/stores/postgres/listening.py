@@ -142,7 +142,9 @@ class NotificationWatch:
         """
         first, second = self._lock
         lock = f"SELECT pg_catalog.pg_try_advisory_lock_shared({first}, {second})"
-        while await self._execute(connection, lock) != [(True,)]:  # noqa: ASYNC110 - a writer has it for a microsecond
+        # To check whether anybody listens, a writer takes this lock for a microsecond. Meanwhile, the query returns
+        # false.
+        while await self._execute(connection, lock) != [(True,)]:  # noqa: ASYNC110 - no event tells when it is free
             await asyncio.sleep(_PROBE_PAUSE)
         _, end = await self._snapshot(connection)
         while (await self._snapshot(connection))[0] < end:

@@ -87,7 +87,7 @@ def _shown(rule: re.Pattern[str], text: str) -> str:
 
 
 def noting(peer: Peer) -> type[Connection]:
-    """Return a connection class that tells the peer why an attempt to connect failed; the pool does not tell it."""
+    """Return a connection class that tells the peer why an attempt to connect failed; no error of the pool says why."""
 
     class NotingConnection(OwnConnection):
         @classmethod

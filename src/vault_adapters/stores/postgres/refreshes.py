@@ -232,7 +232,7 @@ class PostgresRefreshLedger:
         for write in new:
             # A missing row cannot be locked, so another writer may insert it now. Do not overwrite that writer's value.
             parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
-            parameters["action"] = None  # one event tells of all values
+            parameters["action"] = None  # no event here, because `_settle` appends one event for all values
             [row] = await transaction.fetch(self._queries["store_new_token"], parameters)
             if has_token(row):
                 written.append((write, stored_info(row, write.key)))

@@ -72,8 +72,8 @@ _HORIZON = """coalesce(
 A snapshot names the running transactions of the whole server. Those of other databases are left out, because they
 cannot write here. Every transaction locks its own number until it ends, and any role may see this lock and the database
 of the process that holds it. No process holds the lock of a prepared transaction, so its database is looked up in
-``pg_prepared_xacts``. A transaction that ended after the snapshot was taken has no lock any more. It counts as one of
-this database, because it may have added events.
+``pg_prepared_xacts``. A transaction that ended after the snapshot was taken has no lock any more, so its database is
+unknown. Such a transaction is not left out, because it may have added events here.
 """
 
 _AFTER = """(
@@ -87,7 +87,8 @@ _AFTER = """(
 
 A position may come from another server, whose dump was restored here. Then its transaction number is replaced with 2,
 the number that `adopt_audit_events` gave to all restored events. Such a position is recognised because this server has
-not reached its transaction number yet, or because an event under transaction 2 has a higher seq than the position.
+not reached the position's transaction number yet, or because an event under transaction 2 has a higher seq than the
+position.
 """
 
 _CONFIRMED_DATA_KEY = """(
@@ -202,8 +203,8 @@ def briefly(sql: str) -> str:
     """Return the statement `store_tokens` with a tenth of a second as its longest wait for the lock of one row.
 
     The statement sets this limit before it locks its first row. When it has locked its last row, it restores the
-    session's limit: transactions with notifications commit one after the other, so the commit may have to wait longer
-    for its turn. Both settings end with the statement's transaction.
+    session's limit, because the commit may have to wait longer: Postgres commits transactions with notifications one
+    after the other. Both settings end with the statement's transaction.
     """
     sql = sql.replace("FROM unnest(", f"FROM {_HASTY} unnest(")
     sql = sql.replace(f"),\n{_TOLD}", f"\n    {_LOCKED}\n{_TOLD}")

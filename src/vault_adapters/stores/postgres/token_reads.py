@@ -70,7 +70,7 @@ class TokenReads:
         else:
             found = in_order(await reader.fetch(self._queries["get_versions"], keys_parameters(keys) | {"now": now}))
         if len(found) != len(keys):
-            return [None] * len(keys)  # a key that is read alone has no row, or a key has several rows
+            return [None] * len(keys)  # the query for one key found no row, or a key has several rows
         _, _, moment, *_ = found[0]
         return [
             Reading(_used(row, last_used_at), moment) if version == row.version else None

@@ -1,8 +1,9 @@
 """Finds out by how much the machine's clock was set, so that stored times can be moved by the same amount.
 
-A step means that the clock was set. A step does not change the time since the machine's start, and only processes of
-one machine use a SQLite file. So when a refresh writes the times of a lease or of a failure, the account's row records
-the difference between the clock and the time since the start. A later reader computes the difference again. If the
+In this module, a step is the amount by which the clock was set. Setting the clock does not change the time since the
+machine's start. Only processes of one machine use a SQLite file, so they agree on this time unless a container has a
+boot clock of its own. When a refresh writes the times of a lease or of a failure, the account's row records the
+difference between the clock and the time since the start. A later reader computes the difference again. If the
 difference has changed, the clock was set, and the reader moves these times by the change.
 """
 
@@ -20,7 +21,7 @@ BootClock = Callable[[], tuple[str, int] | None]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LEAST_STEP = 1_000_000
-"""Smallest difference in microseconds that counts as a step; smaller ones are the clock's usual corrections."""
+"""Smallest step that counts, in microseconds; smaller ones are the clock's usual corrections."""
 
 _KEPT_SECONDS = 1.0
 """Time for which the id of the machine's last start is not read again."""
@@ -93,4 +94,4 @@ def clock_functions(now: Callable[[], datetime], boot: BootClock) -> Iterable[tu
 
 
 def no_boot_clock() -> None:
-    """Return None: a store whose clock was replaced does not move its times when the machine's clock is set."""
+    """Return None, for a store with its own clock, because the store's times do not come from the machine's clock."""

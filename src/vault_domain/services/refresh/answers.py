@@ -118,7 +118,7 @@ class AnswerKeeper:
             began = self._tasks.monotonic()
             committed = await self._commits.attempt(entry, self._patience)
         finally:
-            if committed is None:  # also if this task is cancelled: the vault tries again while it closes
+            if committed is None:  # also if closing the vault cancels this task; `close` then tries again
                 self._held.put(held)
         if committed is not None:
             await self._settled(held)

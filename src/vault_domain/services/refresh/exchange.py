@@ -187,7 +187,7 @@ class Exchanges:
         return answer
 
     async def _ask(self, attempt: Attempt, request: RefreshRequest) -> Answer:
-        """Call the provider; return its answer, or turn any exception into one of `TokenRefresher`'s three errors."""
+        """Call the provider; return its answer or, for any exception, one of `TokenRefresher`'s three errors."""
         with self._observed.step(Operation.EXCHANGE, request.account.provider) as step:
             answer = await self._call(attempt, request)
             step.ended(*outcome_of(answer if isinstance(answer, VaultError) else None))

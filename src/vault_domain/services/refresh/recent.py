@@ -118,8 +118,9 @@ class RecentAnswers:
 def in_order(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
     """Return a journal's entries in the order in which they are to be committed.
 
-    If answer A contains the credential that answer B replaced, A comes before B. Of two answers for one credential, the
-    later one comes first, because only the answer that is committed first is stored.
+    If answer A contains the credential that answer B replaced, A comes before B. Of two answers for one credential,
+    only the one that is committed first is stored. The later answer is the one to store, so it comes before the earlier
+    answer.
     """
     found = sorted(entries, key=lambda entry: entry.attempt.claimed_at)
     begun: dict[TokenRef, datetime] = {}

@@ -176,7 +176,7 @@ class SweepService:
                 counts["refreshed" if isinstance(outcome, Refreshed) else "skipped"] += 1
 
     async def _refresh(self, account: Account, rule: RefreshRule, sweep: _Sweep) -> object | None:
-        """Decide, claim and refresh an account; return None if no attempt was begun."""
+        """Claim and refresh an account if the rules say so, else reschedule it; return None if no attempt was begun."""
         if self._runner.is_stopped:
             return None
         started = self._tasks.monotonic()

@@ -78,7 +78,7 @@ class ChangeLog:
         self._told.clear()
 
     def has_changed(self, key: TokenKey, mark: str | None, row: StoredToken | None, since: int) -> bool:
-        """Return whether ``row`` may be old, because a change after number ``since`` concerns it.
+        """Return whether ``row`` may be old, because a change with a number above ``since`` concerns it.
 
         A change that another process made does not count if ``row`` already holds the new value.
 

@@ -20,8 +20,9 @@ from vault_domain.services.tokens.vault_seal import VaultSeal
 _MOST_JUDGED = 1000
 """Number of a tenant's accounts after which `accounts` uses `AccountRepository.list_all` instead of `list_tenant`.
 
-`accounts` does so only if it is asked for a state other than ``connected``. Then `list_all` leaves out most connected
-accounts, but reads the others of all tenants. For most tenants, which have fewer accounts, this would be more to read.
+`accounts` does so only if it is asked for a state other than ``connected``. For such a state, `list_all` leaves out
+most connected accounts, but it reads the remaining accounts of all tenants. Most tenants have fewer accounts than
+`_MOST_JUDGED`. For them, `list_all` would read more than `list_tenant`.
 """
 
 

@@ -27,8 +27,8 @@ class RememberedRow:
         since: the monotonic clock's time, in seconds, at which the read or write that returned the row began.
         epoch: see `Ticket`.
         mark: see `ChangeWatch.mark`.
-        was_used: whether the row answered a reader since `RememberedRows` last moved the row to the end of its list. To
-            make room, `RememberedRows` forgets the first row that is unused.
+        was_used: whether the row has answered a reader since `RememberedRows` last moved this row behind all other
+            remembered rows. To make room, `RememberedRows` forgets the first row whose ``was_used`` is False.
         opening: decrypts the value again; None until the row has answered a read that sent no query.
     """
 

@@ -47,9 +47,8 @@ class RevivalService:
         """
         report, after = RevivalReport(), None
         while True:
-            # Each page counts its due times from the time of its own transaction. The page's first due time is one
-            # interval later for each account revived so far. So the accounts of the page become due after those of
-            # earlier pages.
+            # The first due time of a page is the time of its own transaction, plus one interval for each account that
+            # earlier pages have revived. So the accounts of the page become due after those of earlier pages.
             spread = Spread(report.revived * _INTERVAL, _INTERVAL)
             change = await self._revivals.revive(
                 condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor

@@ -1,4 +1,4 @@
-"""Records when tokens were last used: reads collect uses in memory, and `flush` writes them in batches."""
+"""Records when tokens were last used: `record` collects the uses in memory, and `flush` writes them in batches."""
 
 import logging
 from datetime import datetime, timedelta

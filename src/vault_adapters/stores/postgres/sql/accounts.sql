@@ -62,7 +62,8 @@ FROM {{tokens_of_page}}
 
 -- name: list_doubtful_accounts
 -- List all tenants' accounts that may have to be connected again; see list_all_accounts. Each of these accounts has a
--- token that is not valid or has expired. The partial indexes hold these tokens.
+-- token that is not valid or has expired. The partial indexes token_doubtful, token_expiring and token_lapsing hold
+-- these tokens.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
@@ -90,9 +91,9 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold these
--- accounts. The query does not look for accounts with an invalid credential. Those accounts must be connected again,
--- and list_doubtful_accounts finds them.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes token_doubtful
+-- and account_troubled hold these accounts. The query does not look for accounts with an invalid credential. Those
+-- accounts must be connected again, and list_doubtful_accounts finds them.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
@@ -112,8 +113,8 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
 -- name: list_tenants
--- List the ids of tenants that have tokens, after a given id. Each step reads one entry of the index, however many
--- tokens a tenant has.
+-- List the ids of tenants that have tokens, after a given id. Each step of the recursion reads one index entry, however
+-- many tokens a tenant has.
 WITH RECURSIVE found (tenant_id) AS (
     (SELECT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT 1)
     UNION ALL

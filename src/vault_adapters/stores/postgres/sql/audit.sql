@@ -27,7 +27,7 @@ WHERE p.xid < {{horizon}}
 ORDER BY p.xid, p.seq
 
 -- name: has_foreign_audit_events
--- Tell whether events name transactions that this server has not reached yet, because the events came with another
+-- Tell whether any event has a transaction number that this server has not reached yet. Such an event came with another
 -- server's dump.
 SELECT coalesce(
     (SELECT xid FROM {{schema}}.audit_event ORDER BY xid DESC, seq DESC LIMIT 1)

@@ -72,7 +72,7 @@ SELECT count(*) FROM (
     LIMIT %(limit)b::bigint) r
 
 -- name: take_back_rejections
--- Make the credentials valid again that the provider rejected after the given time, make their accounts due, and append
+-- Make valid again the credentials that the provider rejected after the given time, make their accounts due, and append
 -- the events. The code of an event is the cleared error code. Tokens are locked before accounts, both in the order of
 -- their keys.
 WITH doomed AS (

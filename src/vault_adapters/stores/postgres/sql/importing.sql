@@ -2,8 +2,8 @@
 -- Insert imported values and append their events. A row that this import stored is replaced only if no other writer has
 -- replaced its value, and if the new value has a later updated_at. A row of another writer is replaced only if
 -- overwrite is true. The result is the number of values with an active data key, and for each stored value its id,
--- whether its key held no token, and the time. The last SELECT does not join the stored rows with the values, because
--- the planner cannot estimate how many rows an array gives and would choose a nested loop.
+-- whether its key held no token before, and the store's time. The last SELECT does not join the stored rows with the
+-- parameters' arrays, because the planner cannot estimate how many rows an array gives and would choose a nested loop.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(

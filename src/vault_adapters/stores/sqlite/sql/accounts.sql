@@ -55,7 +55,8 @@ FROM {{tokens_of_page}}
 
 -- name: list_doubtful_accounts
 -- List all tenants' accounts that may have to be connected again; see list_all_accounts. Each of these accounts has a
--- token that is not valid or has expired. The partial indexes hold these tokens.
+-- token that is not valid or has expired. The partial indexes token_vault_token_doubtful, _expiring and _lapsing hold
+-- these tokens.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (
@@ -85,9 +86,9 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
 -- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes hold these
--- accounts. The query does not look for accounts with an invalid credential. Those accounts must be connected again,
--- and list_doubtful_accounts finds them.
+-- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes
+-- token_vault_token_doubtful and token_vault_account_troubled hold these accounts. The query does not look for accounts
+-- with an invalid credential. Those accounts must be connected again, and list_doubtful_accounts finds them.
 WITH page AS (
     SELECT DISTINCT tenant_id, provider, identifier FROM (
         SELECT * FROM (

@@ -28,8 +28,8 @@ ORDER BY seq DESC
 LIMIT :limit
 
 -- name: was_told
--- Tell whether a failed decryption with the given key, generation and code occurred after a given time. The query reads
--- the partial index of failed decryptions.
+-- Tell whether a `decryption_failed` event with the given `TokenKey`, generation and code occurred after a given time.
+-- The query reads the partial index of failed decryptions.
 SELECT EXISTS (
     SELECT 1 FROM token_vault_audit_event INDEXED BY token_vault_audit_event_unreadable
     WHERE action = 'decryption_failed' AND tenant_id = :tenant_id AND occurred_at > :after

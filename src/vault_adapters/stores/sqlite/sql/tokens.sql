@@ -131,8 +131,8 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE
 -- name: count_health
 -- Count tokens by provider and health. The buffer and the notice are at most half of the lifetime, if the lifetime is
 -- known. If :step is above 1, a sample estimates the valid tokens: in each range of :step successive row numbers, one
--- row number is chosen at random, and its token counts :step times. If there is a sample, invalid tokens
--- are counted in their index. Unknown tokens are so few that all are read.
+-- row number is chosen at random, and its token counts :step times. If there is a sample, the query counts the invalid
+-- tokens in the index token_vault_token_doubtful, and reads all unknown tokens, because these are few.
 WITH RECURSIVE places (number, place) AS (
     SELECT 0, 1 + abs(random() % :step) WHERE :step > 1
     UNION ALL
