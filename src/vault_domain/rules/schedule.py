@@ -48,7 +48,7 @@ def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy)
 def lead(
     kind: TokenKind, lifetime: timedelta | None, policy: RefreshPolicy, provider: str | None = None
 ) -> timedelta | None:
-    """Return the time before expiry at which a new value makes its account due; None if the value sets no time.
+    """Return the time before expiry at which a new access token makes its account due; None for other kinds of values.
 
     A store subtracts the returned time from the expiry that it stores. The resulting due time is never too late. It may
     be too early, because the store does not read the account's other values. So a sweep asks `decide_ahead` before it
