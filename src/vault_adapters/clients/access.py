@@ -40,8 +40,8 @@ class SyncAccessTokens(Protocol):
 
 
 # The characters of RFC 6750's b64token, of an HTTP `token` (RFC 9110), and ":". Real providers use characters that
-# b64token lacks: Salesforce "!", Meta "|", eBay "^" and "#". None of the allowed characters ends a header's value or
-# begins another value.
+# b64token lacks: Salesforce "!", Meta "|", eBay "^" and "#". None of the allowed characters is a separator in a
+# header, so a token cannot end the header's value or begin another value.
 _SENDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~/:]+=*\Z")
 
 _PROOF_TYPES = frozenset({"dpop", "pop", "mac"})

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _LAST_SECONDS = 0.5
 """Seconds for which `drain` waits after ``is_needed`` has returned False.
 
-The calls that must end normally have ended then, but their callers may not have the results yet.
+By then, the calls that must not be cancelled have ended, but their callers may not have the results yet.
 """
 
 
