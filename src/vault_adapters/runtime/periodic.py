@@ -1,4 +1,4 @@
-"""Passes audit events to the host's callback, and runs periodic work, such as storing when tokens were last used."""
+"""Passes audit events to the host's callback, and runs periodic work, such as the storing of times of last use."""
 
 import asyncio
 import inspect

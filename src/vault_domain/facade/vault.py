@@ -32,7 +32,7 @@ T = TypeVar("T", Token, Token | None)
 class TokenVault:
     """Stores, returns and refreshes a service's tokens; `open_vault` opens it.
 
-    A key reaches only its own tenant's tokens. Every method may raise `InvalidInputError` (nothing was done) and
+    A `TokenKey` names its tenant, so it reaches no other tenant's token. Every method may raise `InvalidInputError` (nothing was done) and
     `StorageError`. Methods that encrypt or decrypt a value may also raise `KeyUnavailableError`, `ConfigurationError`
     (the key service refuses permanently) and `DecryptionError` (somebody tampered with the tenant's stored data key).
     """

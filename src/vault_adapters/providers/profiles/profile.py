@@ -109,7 +109,7 @@ class Profile:
 
     def __attrs_post_init__(self) -> None:
         if (self.token_url is None) != (self.request.grant == "none"):
-            raise refused("token_url", "must be given for every grant except none; the grant none has no token_url")
+            raise refused("token_url", "must be given, unless request.grant is none; then it must be left out")
         used = {variable for key, template in self._templates() for variable in self._declared(key, template)}
         for variable in self.variables:
             if variable not in used:

@@ -78,9 +78,9 @@ class PostgresRevivalRepository:
         columns = {"tenant_ids": tenants, "kinds": kinds, "identifiers": identifiers}
         values = {"value_ids": value_ids, "codes": codes}
         moments = await transaction.fetch(self._queries["revive_credentials"], own | columns | values)
-        # The account whose credential was condemned first is due first. `found` has the order of the condemnations, and
-        # `numbers` holds the credentials' indexes in `found`, counted from 1. `locked` has the order of the keys, so
-        # `order` ranks the credentials by `numbers`.
+        # The account whose credential was condemned first is due first. `locked` has the order of the keys, but `found`
+        # has the order of the condemnations. `numbers` holds each locked credential's place in `found`, from 1. `order`
+        # maps this place to the credential's rank among the locked ones.
         order = {number: place for place, number in enumerate(sorted(numbers))}
         delays = {"delays": [micros(spread.due_in(order[number])) for number in numbers]}
         await transaction.execute(self._queries["revive_accounts"], own | columns | delays)
