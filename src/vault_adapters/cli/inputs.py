@@ -61,7 +61,7 @@ def as_expiry(expires_in: str | None, expires_at: str | None) -> datetime | None
 def read_secret() -> Secret:
     """Return a secret: from a prompt without echo if standard input is a terminal, otherwise all of standard input.
 
-    One line end at the end of standard input is not part of the secret, because `echo` adds one.
+    One final line end is not part of the secret, because `echo` adds one.
     """
     text = getpass.getpass("Value (it is not shown): ") if sys.stdin.isatty() else _piped()
     if not text:

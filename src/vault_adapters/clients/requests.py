@@ -100,7 +100,7 @@ class VaultAuth(AuthBase):
 
 
 def _sent_again(response: requests.Response, token: Token, settings: dict[str, Any]) -> requests.Response:
-    """Repeat a request over the same connection, as requests' digest authentication does."""
+    """Repeat a request over the same connection, as digest authentication in the library `requests` does."""
     _ = response.content  # reads the body to its end, so that the connection can be used again
     response.close()
     request = response.request.copy()

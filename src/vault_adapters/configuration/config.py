@@ -275,7 +275,7 @@ class VaultConfig:
         - ``DATABASE_URL``, ``ENCRYPTION_SECRET`` or ``ENCRYPTION_SECRET_FILE``, ``ENCRYPTION_SECRET_PREVIOUS`` or
           ``ENCRYPTION_SECRET_PREVIOUS_FILE``. The same name with the prefix ``TOKEN_VAULT_`` takes precedence.
         - Every other field is ``TOKEN_VAULT_<FIELD>``; durations are in seconds.
-        - One line end at the end of a secret's file is not part of the secret.
+        - One final line end of a secret's file is not part of the secret.
 
         Args:
             environ: the variables; None reads the variables of the process.

@@ -32,9 +32,10 @@ T = TypeVar("T", Token, Token | None)
 class TokenVault:
     """Stores, returns and refreshes a service's tokens; `open_vault` opens it.
 
-    A `TokenKey` names its tenant, so it reaches no other tenant's token. Every method may raise `InvalidInputError` (nothing was done) and
-    `StorageError`. Methods that encrypt or decrypt a value may also raise `KeyUnavailableError`, `ConfigurationError`
-    (the key service refuses permanently) and `DecryptionError` (somebody tampered with the tenant's stored data key).
+    A `TokenKey` names its tenant, so it reaches no other tenant's token. Every method may raise `InvalidInputError`
+    (nothing was done) and `StorageError`. Methods that encrypt or decrypt a value may also raise `KeyUnavailableError`,
+    `ConfigurationError` (the key service refuses permanently) and `DecryptionError` (somebody tampered with the
+    tenant's stored data key).
     """
 
     __slots__ = ("_actor", "_reason", "_services")

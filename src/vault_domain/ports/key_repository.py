@@ -16,8 +16,8 @@ class KeyRepository(Protocol):
 
     Every record that is read has `confirmed`, the state that the audit log confirms:
 
-    - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has the data key's id as code, else
-      decrypt_only if an event DATA_KEY_REPLACED of its tenant has this code, else None. Erasing a tenant keeps the
+    - a data key: destroyed if an event DATA_KEY_DESTROYED of its tenant has the data key's id as its `code`, else
+      decrypt_only if an event DATA_KEY_REPLACED of its tenant has this `code`, else None. Erasing a tenant keeps the
       events DATA_KEY_DESTROYED.
     - a master key: retired if its last event is MASTER_KEY_RETIRED, else active if the last event MASTER_KEY_ACTIVATED
       in the log is about this key, else unwrap_only if the log has an event of this key or an event
@@ -36,7 +36,7 @@ class KeyRepository(Protocol):
         """
 
     async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, unless another one was introduced meanwhile; return all records.
+        """Store a further master key as unwrap_only, if the caller knows all stored ones; return all records.
 
         - It stores the record only if the caller has seen (``known``) every record that exists.
         - From the check until the commit, a table lock or an immediate transaction keeps other processes from

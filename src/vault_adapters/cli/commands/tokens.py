@@ -55,9 +55,9 @@ def store(
 ) -> None:
     """Store a value from standard input.
 
-    On a terminal, a prompt asks for it without echo. A value that is already stored is replaced. One line end at the
-    end of standard input is not part of the value. With --refreshers, the vault knows the provider's default and idle
-    lifetimes, so that sweeps refresh the token in time.
+    On a terminal, a prompt asks for it without echo. A value that is already stored is replaced. One final line end is
+    not part of the value. With --refreshers, the vault knows the provider's default and idle lifetimes, so that sweeps
+    refresh the token in time.
     """
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     expiry = as_expiry(expires_in, expires_at)

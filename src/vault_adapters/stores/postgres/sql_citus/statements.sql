@@ -94,8 +94,8 @@ FOR UPDATE
 
 -- name: hold_master_keys
 -- Keep the master keys' states unchanged until the transaction ends. Of the vault's statements, only lock_master_keys
--- conflicts with this lock. This statement locks no rows, because Citus locks rows of a reference table on every node,
--- and two transactions could deadlock.
+-- conflicts with this lock. This statement locks the table instead of its rows, because Citus would lock rows of a
+-- reference table on every node, and two transactions could then deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: get_active_data_keys
