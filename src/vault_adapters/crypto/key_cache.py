@@ -38,7 +38,7 @@ class KeyCache:
         ttl: time to hold a key, in seconds.
         monotonic: a monotonic clock, in seconds.
         renew: called with a tenant and a key id when `get` returns a key that was put at least half of ``ttl`` ago.
-            Until the key is put anew, `get` calls it at most once in a twentieth of ``ttl``. None: no call.
+            Until the key is put anew, `get` calls ``renew`` at most once in a twentieth of ``ttl``. None: no call.
     """
 
     def __init__(

@@ -177,9 +177,9 @@ class ImportReport:
     Attributes:
         imported: rows stored under keys that held nothing.
         replaced: rows that replaced a stored token, with ``overwrite``.
-        skipped: if this import has stored a value under a key, all rows for this key except the first. This also holds
-            if the value of a later row replaced the value of the first row. Without ``overwrite``, also all rows for
-            keys that held a token before.
+        skipped: every row after the first for the same key, if this import has stored a value under that key. Such a
+            row counts as skipped even if its value replaced the value of the first row. Without ``overwrite``, also
+            all rows for keys that held a token before.
         failed: rows that could not be read or stored.
         failures: the first thousand failed rows.
     """

@@ -86,7 +86,8 @@ class RevivalRepository(Protocol):
             condemned: which credentials to revive.
             after: the `Revived.next` of the previous page; None: from the beginning.
             limit: largest number of credentials on the page.
-            spread: when the accounts are due; in `Spread.due_in`, this page's first revived credential has number 0.
+            spread: when the accounts are due. On each page, `Spread.due_in` gets the number 0 for the first revived
+                credential.
             dry_run: change nothing, and only count.
             actor: who revives them, for the audit log.
         """

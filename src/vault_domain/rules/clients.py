@@ -88,7 +88,7 @@ def counted(
 
     Args:
         record: the stored record, or None.
-        scope: the refusals that the record counts.
+        scope: names the refusals that the record counts.
         account: the account whose refresh was refused.
         now: the store's time.
         rules: the configured numbers.
@@ -174,7 +174,7 @@ def may_probe(
 
 
 def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
-    """Return whether the provider rejects most of a fleet: many accounts, and more than it gives tokens to."""
+    """Return whether the provider rejects most of a fleet: many accounts are rejected, and fewer succeed."""
     return rejected >= rules.fleet and rejected > succeeded
 
 

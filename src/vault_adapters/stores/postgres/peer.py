@@ -64,7 +64,7 @@ def peer_of(url: Secret) -> Peer:
     user, _, query = text.partition("?")
     try:
         given = conninfo_to_dict(text)
-    except (psycopg.Error, ValueError):  # opening will refuse it
+    except (psycopg.Error, ValueError):  # `open_connections` refuses such a URL
         return Peer(None)
     defaults = {option.keyword.decode(): (option.val or b"").decode() for option in Conninfo.get_defaults()}
     misplaced = user.count("@") > 1 or "@" in query

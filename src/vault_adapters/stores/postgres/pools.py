@@ -42,8 +42,8 @@ _TORN = "torn"
 
 _HOST = re.compile(r"[\w.:%-]*")
 _UNKNOWN = (
-    "database_url is not a connection URL that libpq understands: look for a parameter behind ? that libpq does not "
-    "know, such as conn_max_age, and for a % that is not escaped as %25"
+    "database_url is not a connection URL that libpq understands: look for a parameter (behind the ?) that libpq does "
+    "not know, such as conn_max_age, and for a % that is not escaped as %25"
 )
 _UNESCAPED = (
     "database_url has a special character in user or password that is not escaped, such as / (%2F), @ (%40), # (%23); "

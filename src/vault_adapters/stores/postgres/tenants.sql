@@ -1,5 +1,6 @@
 -- Erase a tenant in the vault when the host deletes it: its tokens, labels, refresh states and key wraps go, its data
--- keys become tombstones, and its audit events lose tenant and identifier, except for those that confirm the tombstones.
+-- keys become tombstones, and its audit events lose tenant and identifier, except for those that confirm the tombstones
+-- or record an erasure.
 -- As with any deletion, files, replicas and backups of the database keep deleted rows for a while.
 BEGIN;
 
@@ -9,9 +10,10 @@ DECLARE
     known text[] := '{}';
     found text[];
 BEGIN
-    -- All transactions lock data keys first, then tokens in the order of their keys, then accounts. The lock on a data
-    -- key waits for the writes under it; later writes fail, because the key is destroyed. The loop repeats, because a
-    -- statement that waited for a key rotation does not see the new data key that the rotation committed.
+    -- All transactions lock data keys first, then tokens in the order of provider, kind and identifier, then accounts. To
+    -- lock a data key, this statement waits for running writes of values under this data key. Later writes fail, because
+    -- the data key is destroyed. The loop repeats, because a statement that waited for a key rotation does not see the
+    -- new data key that the rotation committed.
     LOOP
         PERFORM FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND state IN ('active', 'decrypt_only')
             ORDER BY tenant_id, data_key_id FOR UPDATE;
@@ -37,7 +39,7 @@ BEGIN
         UNION SELECT tenant_id FROM {{schema}}.token WHERE tenant_id = ANY (ids)
         UNION SELECT tenant_id FROM {{schema}}.account WHERE tenant_id = ANY (ids)
         ORDER BY 1);
-    -- An erasure is durable, even if the host lets its own commits be lost.
+    -- An erasure is durable, even if the host's setting allows commits to be lost.
     PERFORM set_config('synchronous_commit', 'on', true)
         WHERE cardinality(known) > 0 AND current_setting('synchronous_commit') IN ('off', 'local');
     DELETE FROM {{schema}}.data_key_wrap WHERE tenant_id = ANY (ids);
@@ -83,7 +85,8 @@ REVOKE ALL ON FUNCTION {{schema}}.erase_tenants(text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION {{schema}}.erase_deleted_tenants() FROM PUBLIC;
 REVOKE ALL ON FUNCTION {{schema}}.erase_all_tenants() FROM PUBLIC;
 
--- Run once per statement, so that tenants deleted together are locked in one order, whatever the order of their rows.
+-- The triggers run once per statement, so that tenants deleted together are locked in one order, whatever the order of
+-- their rows.
 DROP TRIGGER IF EXISTS token_vault_erase_deleted ON {{table}};
 CREATE TRIGGER token_vault_erase_deleted AFTER DELETE ON {{table}}
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION {{schema}}.erase_deleted_tenants();

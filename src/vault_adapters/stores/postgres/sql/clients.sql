@@ -73,8 +73,8 @@ SELECT count(*) FROM (
 
 -- name: take_back_rejections
 -- Make valid again the credentials that the provider rejected after the given time, make their accounts due, and append
--- the events. The code of an event is the cleared error code. Tokens are locked before accounts, both in the order of
--- their keys.
+-- an event account_revived for each credential. The code of the event is the error code that the credential had. Tokens
+-- are locked before accounts, both in the order of their keys.
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier, value_id, error_code FROM {{schema}}.token
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL

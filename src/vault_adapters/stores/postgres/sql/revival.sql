@@ -25,7 +25,8 @@ ORDER BY t.tenant_id, t.kind, t.identifier
 FOR UPDATE OF t
 
 -- name: revive_credentials
--- Make locked credentials valid again, and append the events. The code of an event is the cleared error code.
+-- Make locked credentials valid again, and append an event account_revived for each. The
+-- code of the event is the error code that the credential had.
 WITH revived AS (
     UPDATE {{schema}}.token t SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = {{now}}
     FROM unnest(

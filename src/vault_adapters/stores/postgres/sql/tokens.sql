@@ -172,8 +172,8 @@ scheduled AS (
     -- This count makes the statement lock tokens before accounts, the order in which all transactions lock them.
     WHERE (SELECT count(*) FROM stored) > 0 AND (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
         -- A stored due_at that is not later than the new one stays. If it is also more than an hour away, the statement
-        -- does not lock its row. That is safe, because no sweep can have reserved the account: a reserved account is
-        -- due again within half an hour.
+        -- does not lock its row. That is safe, because a sweep stores a later due_at only for an account that it has
+        -- reserved, and a reserved account is due again within half an hour.
         AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
@@ -391,8 +391,8 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET last_used_at =
 
 -- name: count_health
 -- Count tokens by provider and health. The buffer and the notice are at most half of the lifetime; least() ignores a
--- lifetime that is NULL. If the percentage is less than 100, a sample of the table's blocks estimates the valid tokens.
--- If there is a sample, invalid tokens are counted in their index. Unknown tokens are so few that all are read.
+-- lifetime that is NULL. If percent is less than 100, the query estimates the number of valid tokens from a sample of
+-- the table's blocks, and counts invalid tokens in their index. Unknown tokens are so few that all are read.
 SELECT provider,
     CASE
         WHEN status = 'invalid' THEN 'invalid'
