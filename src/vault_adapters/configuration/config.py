@@ -149,9 +149,8 @@ class VaultConfig:
         rejection_confirm_after: a second report of a rejection makes a token invalid only if it comes at least this
             time after the first report. This concerns tokens that no refresh can replace, such as API keys.
         rejection_confirm_within: longest time between these two reports; a later report counts as a first one.
-        reconnect_notice: time before the expiry of a refresh token from which the token counts as expiring, and an
-            event says that its user must connect the account again; at most half of the token's lifetime if the
-            lifetime is known.
+        reconnect_notice: a refresh token counts as expiring from this time before its expiry on, and an event says that
+            its user must connect the account again. If the token's lifetime is known, the time is at most half of it.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
         close_timeout: longest time for which a closing vault tries to store refreshed tokens that wait for the
             database. Refreshes that are running may take longer.
@@ -185,7 +184,7 @@ class VaultConfig:
             The credentials that the vault condemned within this window become valid again.
         fleet_guard_window: length of the period in which rejections and successes are compared; see
             `fleet_guard_accounts`.
-        fleet_guard_limit: time without a success after which the vault condemns rejected credentials in spite of
+        fleet_guard_limit: after this time without a success, the vault condemns rejected credentials in spite of
             `fleet_guard_accounts`.
 
     Raises:

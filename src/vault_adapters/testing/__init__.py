@@ -1,4 +1,4 @@
-"""Tools for the tests of hosts: a vault in memory, a clock that tests move, and a provider that follows a script.
+"""Tools for the tests of hosts: a vault in memory, a clock that a test moves, and a provider that follows a script.
 
 `vault_adapters.testing.contract` has the suite that a store of your own must pass. Only that module needs pytest.
 """

@@ -112,7 +112,8 @@ class Census:
     """The counts of the whole database.
 
     Attributes:
-        states: number of accounts by provider and state; for a limit of these counts, see `VaultMeasures.census`.
+        states: number of accounts by provider and state. If very many accounts are not connected, some of them count as
+            ``connected``; see `VaultMeasures.census`.
         tokens: number of tokens by provider and health. In a large vault, the tokens of status VALID are estimated from
             a sample; see `HealthCount.is_estimate`.
         due: the due accounts of each provider that this vault has a refresher for.

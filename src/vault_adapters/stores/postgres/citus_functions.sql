@@ -49,9 +49,9 @@ $token_vault_body$;
 
 -- Stores one value and appends the audit event, as the statement store_token of a plain server does. It returns no row
 -- if the data key is not active. A value without a due time makes an existing account due now.
--- An event's place in the audit log is computed from the id of its transaction on the node that runs this function. This
--- node gives the transaction its id only after the tenant's node has locked the token's row, so that the id is higher
--- than the ids of transactions that wrote the row earlier.
+-- An event's place in the audit log is computed from the id of its transaction on the node that runs this function.
+-- This node gives the transaction its id only after the tenant's node has locked the token's row, so that the id is
+-- higher than the ids of transactions that wrote the row earlier.
 CREATE OR REPLACE FUNCTION {{schema}}.citus_store_token_v{{functions_version}}(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
@@ -63,8 +63,8 @@ RETURNS TABLE (
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
 DECLARE
-    -- These are computed here. As expressions among the arguments of citus_write_token, the tenant's node would evaluate
-    -- them, with its own clock and settings.
+    -- These are computed here. If they were expressions among the arguments of citus_write_token, the tenant's node
+    -- would evaluate them, with its own clock and settings.
     now timestamptz := coalesce(given_now, statement_timestamp());
     expires_at timestamptz := coalesce(given_expires_at, now + given_lifetime::float8 * interval '1 microsecond');
     due_at timestamptz := least(

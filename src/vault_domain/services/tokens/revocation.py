@@ -43,7 +43,9 @@ class RevocationService:
         return scope == RevocationScope.USER_AND_CLIENT and await self._accounts.has_sibling(account)
 
     async def revoke(self, account: Account) -> bool | None:
-        """Ask the provider to revoke the refresh token, else the access token; return whether the provider confirmed.
+        """Ask the provider to revoke one token of the account; return whether the provider confirmed.
+
+        This is the refresh token, or the access token if no refresh token is readable.
 
         None means that there is no readable token, no refresher that can revoke, or no revocation endpoint.
         """
