@@ -97,7 +97,7 @@ def _profiles(profiles: Iterable[Profile]) -> str:
 def _load(bench: Bench) -> str:
     """Say how busy the machine was. The run itself keeps one core busy, and its server a part of another core."""
     load = statistics.median(bench.loads) if bench.loads else 0.0
-    said = f"The machine's load in this run was {load:.1f} for each of its cores, this run included. "
+    said = f"The machine's load was {load:.1f} for each of its cores, which includes the work of this run. "
     if load <= _BUSY:
         return said + "The machine had little other work."
     return said + "The machine had other work too, which widens the quartiles and may shift the medians either way."

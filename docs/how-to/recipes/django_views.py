@@ -5,7 +5,7 @@ from django.http import HttpRequest, JsonResponse
 
 from vault_adapters import Account, TokenNotFoundError, VaultConfig, open_sync_vault
 
-# The vault opens on its first call. So a module that is imported before the server forks may create the vault.
+# The vault opens on its first call. So it is safe to import this module before the server forks.
 vault = open_sync_vault(VaultConfig.from_env())
 
 

@@ -72,7 +72,7 @@ def read_secret() -> Secret:
 def _piped() -> str:
     # Read one byte more than allowed, so that a value that is too long is refused, not cut.
     raw = sys.stdin.buffer.read(_MOST_BYTES + _LINE_END + 1)
-    if len(raw) > _MOST_BYTES + _LINE_END:  # not decoded, because the read may end inside a character
+    if len(raw) > _MOST_BYTES + _LINE_END:  # checked before decoding, because the read may end inside a character
         raise InvalidInputError("a secret must not be longer than 64 KiB of UTF-8")
     text = _decoded(raw)
     if text is None:

@@ -149,8 +149,9 @@ class VaultConfig:
         rejection_confirm_after: a second report of a rejection makes a token invalid only if it comes at least this
             time after the first report. This concerns tokens that no refresh can replace, such as API keys.
         rejection_confirm_within: longest time between these two reports; a later report counts as a first one.
-        reconnect_notice: a refresh token counts as expiring from this time before its expiry on, and an event says that
-            its user must connect the account again. If the token's lifetime is known, the time is at most half of it.
+        reconnect_notice: a refresh token that expires within this time counts as expiring, and an event says that its
+            user must connect the account again. If the token's lifetime is known, the time is at most half of the
+            lifetime.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
         close_timeout: longest time for which a closing vault tries to store refreshed tokens that wait for the
             database. Refreshes that are running may take longer.

@@ -1,4 +1,4 @@
-"""Prepares the errors that connecting an account raises.
+"""Changes the errors of `Connector` before its caller gets them.
 
 `settling` removes from an error's traceback the stack frames that hold an OAuth code, state or token. `about` adds the
 tenant and the provider to an error.

@@ -190,9 +190,9 @@ class AccountDeletion:
 
     Attributes:
         deleted: number of deleted tokens.
-        revoked: whether the provider confirmed the revocation. None if nothing was sent to the provider: no revocation
-            was requested, the account has no readable refresh or access token, no refresher of the provider can revoke,
-            there is no revocation endpoint, or `reason` is set.
+        revoked: whether the provider confirmed the revocation. None if nothing was sent to the provider, for one of
+            these reasons: no revocation was requested, the account has no readable refresh or access token, no
+            refresher of the provider can revoke, there is no revocation endpoint, or `reason` is set.
         reason: ``shared_grant`` if nothing was revoked, because a revocation would also have ended the grant of another
             tenant's account with the same provider and identifier; else None.
     """

@@ -32,7 +32,7 @@ class VaultMeasures:
         return self._measuring.observed.is_closed
 
     def counts(self) -> VaultCounts:
-        """Return what this vault has counted since it was opened, without I/O; any thread may call this."""
+        """Return, without I/O, what this vault has counted since it was opened; any thread may call this."""
         return self._measuring.counts()
 
     def observe(self, observer: Observer) -> None:

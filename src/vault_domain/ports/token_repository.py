@@ -68,8 +68,8 @@ class TokenRepository(Protocol):
 
         Args:
             key: the key of the token.
-            known: the token as the caller remembers it; None if the caller remembers none, or one without a `version`.
-                If its `version` shows that the stored row has not changed, the store need not read the row. The answer
+            known: the token as the caller remembers it; None if the caller remembers no token that has a `version`.
+                If the `version` shows that the stored row has not changed, the store need not read the row. The answer
                 is then this object, or a copy of it if the time of the last use has changed.
         """
 

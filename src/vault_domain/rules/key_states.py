@@ -54,8 +54,8 @@ def may_seal(key: DataKeyRecord) -> bool:
 def is_resurrected_master_key(key: MasterKeyRecord) -> bool:
     """Return whether a master key's state was set back: from retired to another state, or from unwrap_only to active.
 
-    The former state is the one that the audit log confirms. A retired master key that was introduced again is not
-    resurrected, because the log confirms unwrap_only for it.
+    The audit log confirms retired in the first case, and unwrap_only in the second. A retired master key that was
+    introduced again is not resurrected, because the log confirms unwrap_only for it.
     """
     if key.confirmed is MasterKeyState.RETIRED:
         return key.state is not MasterKeyState.RETIRED

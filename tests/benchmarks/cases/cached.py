@@ -112,10 +112,10 @@ CACHED = Case(
     "Get a token that was read lately, with `read_cache`",
     "The vault has read all tokens before, so it answers from its memory and asks the database nothing. On Postgres, "
     "this is checked: before and after the measurement, all tokens are read while the tables are locked against "
-    "readers. A call includes the checks of arguments, age and expiry, the decryption, the creation of objects and the "
-    "record of the use. On SQLite, it also includes the check whether another connection has written to the file. The "
-    "bare statements are the same as in the sections that measure without `read_cache`. The callers ask for 200 or for "
-    "2,000 tokens in random order. Both numbers are measured, because the more tokens are in use, the longer the "
-    "processor waits for memory.",
+    "readers, so that a query would fail. A call includes the checks of arguments, of the row's age and of the "
+    "expiry, the decryption, the creation of objects and the record of the use. On SQLite, it also includes the check "
+    "whether another connection has written to the file. The bare statements are the same as in the sections that "
+    "measure without `read_cache`. The callers ask for 200 or for 2,000 tokens in random order. Both numbers are "
+    "measured, because the more tokens are in use, the longer the processor waits for memory.",
     _run,
 )

@@ -42,7 +42,7 @@ class RequestShape:
         scopes: which scopes a refresh sends. ``given``: those that the host passed to `refresher`. ``stored``: those
             that the host passed, or if there are none, those of the stored access token. ``never``: none.
         scope_separator: the text between two scopes.
-        extra: further members; their values may hold variables.
+        extra: further members; their values may hold the profile's variables in braces.
         headers: further headers.
     """
 

@@ -83,8 +83,8 @@ async def adopt_restored(database: PostgresDatabase, queries: Queries, schema: s
     """Renumber the audit events of a dump from another server; return whether this call renumbered any.
 
     The restored events hold that server's transaction numbers, and pages of events are ordered by these numbers.
-    Without renumbering, pages would hide the events until this server reaches the numbers, and would show new events
-    first.
+    Without renumbering, pages would hide the restored events until this server reaches their numbers. From then on, the
+    restored events would come after newer events.
     """
     [(foreign,)] = await database.fetch(queries["has_foreign_audit_events"])
     if not foreign:

@@ -147,7 +147,7 @@ def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any
 def _past(moment: datetime | None, now: datetime) -> int:
     """Return a time in microseconds since 1970; None and times in the future become ``now``."""
     micros = to_micros(now if moment is None else min(moment, now))
-    assert micros is not None  # noqa: S101 - only None becomes None
+    assert micros is not None  # noqa: S101 - `to_micros` returns None only for None
     return micros
 
 

@@ -45,7 +45,7 @@ class RevocationService:
     async def revoke(self, account: Account) -> bool | None:
         """Ask the provider to revoke one token of the account; return whether the provider confirmed.
 
-        This is the refresh token, or the access token if no refresh token is readable.
+        The token is the refresh token, or the access token if no refresh token is readable.
 
         None means that there is no readable token, no refresher that can revoke, or no revocation endpoint.
         """
