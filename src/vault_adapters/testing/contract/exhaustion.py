@@ -123,7 +123,7 @@ class ExhaustionCases(RefreshFixtures):
         refresher.then(*[REFUSED] * 3, token_set(1))
         assert [await _reason(sweeping, clock, DAY + SECOND) for _ in range(2)] == [None] * 2
         assert await _reason(sweeping, clock, 23 * HOUR) is None
-        assert await _reason(sweeping, clock, timedelta(0)) is None  # one more hour of backoff: no request
+        assert await _reason(sweeping, clock, timedelta(0)) is None  # an hour of the backoff is left: no request
         assert len(refresher.calls) == 3
         clock.advance(-30 * DAY)
         await sweeping.delete_token(ACCESS)

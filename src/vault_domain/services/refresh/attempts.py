@@ -280,7 +280,7 @@ class AttemptRunner:
         row = StoredToken(record.tokens[kind], snapshot.sealed[kind])
         return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
-    def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
+        """Log a problem with an answer's refresh token; return this problem if the provider replaced the old token."""
         """Log a problem with an answer's refresh token; return the problem's code if the provider replaced the old token."""
         problem, provider = answer.refresh_token_problem, attempt.account.provider
         if problem is None:
