@@ -123,7 +123,8 @@ class KmsMasterKey(Uncopied):
         outcome = await to_thread.run_sync(lambda: self._call_now(operation, request, member), limiter=self._limiter)
         if isinstance(outcome, _Answer):
             return outcome.content
-        # Raise here, because botocore's frames in the thread hold the request and the response.
+        # Raise here, because an error that the thread raises would keep botocore's frames, which hold the request and
+        # the response.
         raise outcome
 
     def _call_now(self, operation: str, request: dict[str, Any], member: str) -> _Answer | Exception:

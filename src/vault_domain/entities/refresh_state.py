@@ -72,9 +72,11 @@ class RefreshState:
         The time of the latest refusal is `refused_since` plus `refused_for`. An attempt was not refused if it began
         after this refusal, or if its outcome became unknown after this refusal.
 
-        `sent_at` belongs to an ended attempt only while `next_attempt_at` is set: a claim clears `next_attempt_at`, and
-        the release of a lease does not set it. After an unknown outcome, `sent_at` belongs to an earlier attempt than
-        the latest. In this case, only a code in `OUTAGES` shows that the latest attempt was not refused.
+        `sent_at` counts only while `next_attempt_at` is set. Only a failure sets `next_attempt_at`, and the next claim
+        clears it. While it is None, `sent_at` may belong to an attempt that is running, or whose lease was released.
+
+        After an unknown outcome, `sent_at` belongs to an earlier attempt than the latest. In this case, only a code in
+        `OUTAGES` shows that the latest attempt was not refused.
         """
         if self.refused_since is None or self.error_code in OUTAGES:
             return False

@@ -40,9 +40,9 @@ def may_repeat(rotation: Rotation, since_first: timedelta, timing: RefreshTiming
 def listening_time(rotation: Rotation, since_first: timedelta, timing: RefreshTiming) -> timedelta:
     """Return how long an exchange with the provider may last before its connection is closed.
 
-    With a grace period, the exchange ends early enough for one repetition, but only if the exchange itself can last for
-    at least the callers' deadline. The repetition begins after the connection is closed, so that there is never more
-    than one open request for a credential.
+    With a grace period, the exchange ends early enough for one repetition. But if the exchange would then last less
+    than the callers' deadline, it is not shortened. The repetition begins after the connection is closed, so that there
+    is never more than one open request for a credential.
     """
     if rotation.kind is RotationKind.GRACE:
         room = rotation.grace_period - timing.deadline - since_first - _TURN

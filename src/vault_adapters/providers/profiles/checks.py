@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _MEMBER = re.compile(r"[A-Za-z0-9_$-]{1,64}(\.[A-Za-z0-9_$-]{1,64}){0,3}\Z")
 _DURATION = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?\Z")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
-# A profile must not set these headers. Except for ``cookie``, the refresher or the HTTP library sets them.
+# A profile must not set these headers. The refresher or the HTTP library sets all of them except ``cookie``.
 _OWN_HEADERS = {"authorization", "host", "cookie", "content-type", "content-length", "transfer-encoding", "accept"}
 
 
@@ -207,7 +207,7 @@ def made(key: str, cls: type[C], value: object) -> C:
 
 
 def joined(key: str, part: object) -> str:
-    """Return the path of a key within a section; an unprintable or very long key is not repeated."""
+    """Return the path of a key within a section; an unprintable or very long key is shown as ``(a key)``."""
     shown = part if isinstance(part, str) and part.isprintable() and len(part) <= _LONGEST_TEXT else "(a key)"
     return f"{key}.{shown}" if key else shown
 

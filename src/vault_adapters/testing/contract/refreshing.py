@@ -52,7 +52,10 @@ async def state_of(store: Store, account: Account = ACCOUNT) -> RefreshState:
 
 
 async def due_at(store: Store, account: Account = ACCOUNT) -> datetime | None:
-    """Return an account's `due_at`. As a side effect, all accounts of its provider that have a `due_at` are due now."""
+    """Return an account's `due_at`.
+
+    As a side effect, this call sets each `due_at` of the provider's accounts to the current time.
+    """
     due, _ = await store.refreshes.reserve_due(
         account.provider, hold=timedelta(0), limit=1000, since=None, until=_LATEST
     )

@@ -241,8 +241,7 @@ class AttemptRunner:
         """Read the account again under the lease, and prepare request and sealer; return None if nothing may be sent.
 
         This also opens the extra members of the stored access token, because a refresh keeps the members that the
-        answer lacks. The commit stores the new access token only if no other writer has stored or deleted an access
-        token meanwhile, so members of another value are never kept.
+        answer lacks. Members of another value are never kept, because the commit compares the access token's value id.
         """
         snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
         credential = _unmoved_credential(attempt, snapshot)
@@ -280,8 +279,8 @@ class AttemptRunner:
         row = StoredToken(record.tokens[kind], snapshot.sealed[kind])
         return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
+    def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log a problem with an answer's refresh token; return this problem if the provider replaced the old token."""
-        """Log a problem with an answer's refresh token; return the problem's code if the provider replaced the old token."""
         problem, provider = answer.refresh_token_problem, attempt.account.provider
         if problem is None:
             return None
