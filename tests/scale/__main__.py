@@ -72,10 +72,8 @@ async def grow(url: str, tokens: int, rounds: int, say: Callable[[str], None]) -
             f"A token takes {everything / held:,.0f} bytes with its indexes. This includes half of its account's row"
             f" and audit event, because two tokens share them. {alone / held:,.0f} of the bytes are in the token table."
         )
-        load = max(loads, default=0)
-        load_of_machine = (
-            f"The machine's load was {load:.1f} for each of its cores, which includes the work of this run."
-        )
+        busy = max(loads, default=0)
+        load_of_machine = f"The machine's load was {busy:.1f} for each of its cores, with the work of this run."
         return "\n".join([render(await _kept(connection)), "", size, load_of_machine])
 
 

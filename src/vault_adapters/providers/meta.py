@@ -107,10 +107,9 @@ class MetaTokenExchangeRefresher:
 
 
 def _numbered(members: Members) -> Members:
-    """Return an answer's members with an error code that `read_shaped` knows.
+    """Return an answer's members; replace an error code for which the profile has no rule.
 
-    If the profile has no rule for the Graph API's code, the new code is 2 (try later) for a transient error, else
-    ``invalid_request``.
+    The new code is 2 (try later) for a transient error, else ``invalid_request``.
     """
     error = members.get("error")
     if not isinstance(error, dict):

@@ -192,7 +192,7 @@ class AnswerKeeper:
             self._closing_since = self._tasks.monotonic()
 
     async def close(self, seconds: float) -> None:
-        """Try for the last time to store the waiting answers: all together in the database, then in the journal.
+        """Try for the last time to store the waiting answers: in the database, several at a time, then in the journal.
 
         This takes about ``seconds`` from `stop_waiting` on, however many answers wait. If the journal holds all waiting
         answers, this method tries only once to store them.
