@@ -124,7 +124,8 @@ class RevocationFacts:
     """How tokens are revoked at `revocation_url`, and what a revocation ends.
 
     Attributes:
-        scope: ``grant`` (RFC 7009), or ``user_and_client``: all grants of the user for this client.
+        scope: what a revocation ends. ``grant``: the grant of the token (RFC 7009). ``user_and_client``: all grants of
+            the user for this client.
         token: the member of the request that holds the token to revoke.
         hint: whether the request has the member ``token_type_hint``.
     """
@@ -175,9 +176,10 @@ class AuthorizationFacts:
             refresh token (``offline_access``) or does not tell which account was connected (``openid``).
         scopes_parameter: the parameter of the authorization request that holds the scopes.
         scope_separator: the text between two scopes.
-        parameters: further parameters of the authorization request (``access_type = "offline"``); their values may hold
-            variables.
-        exchange: further members of the request that exchanges the code; their values may hold variables.
+        parameters: further parameters of the authorization request (``access_type = "offline"``). Their values may hold
+            the profile's variables in braces.
+        exchange: further members of the request that exchanges the authorization code. Their values may hold the
+            profile's variables in braces.
         iss: whether the provider always sends ``iss`` in the callback (RFC 9207).
     """
 

@@ -61,6 +61,6 @@ class RevivalService:
             after = page.next
             if after is None:
                 return report
-            # Pages are ordered by the time of condemnation. Without `until`, an account that is condemned again after its
-            # revival would come on a later page, and would be revived again and again.
+            # Pages are ordered by the time of condemnation. Without `until`, a revived account that is condemned again
+            # would be on a later page, and would be revived again and again.
             condemned = evolve(condemned, until=condemned.until or page.now)

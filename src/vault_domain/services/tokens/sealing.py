@@ -18,8 +18,8 @@ from vault_domain.services.tokens.draft_times import Draft, StoreTime, in_time
 T = TypeVar("T")
 W = TypeVar("W")
 
-# A round seals the values and writes them. A further round is needed only if a key rotation or an erasure committed
-# during the round before. Many rounds in a row are a fault.
+# A round seals the values and writes them. A further round is needed only if a key rotation or an erasure was committed
+# during the previous round. Many rounds in a row are a fault.
 _ROUNDS = 8
 
 
