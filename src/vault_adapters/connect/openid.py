@@ -73,8 +73,8 @@ class Issuers:
             name: the issuer identifier.
             client: the HTTP client.
             newer_than: the ``read_at`` of an issuer whose public keys did not verify a token, or None. This call reads
-                a known issuer again if its last read is at least an hour old. If there was no read after
-                ``newer_than``, 30 seconds are enough instead of the hour.
+                a known issuer again if its last read is at least an hour old. If its last read is not later than
+                ``newer_than``, an age of 30 seconds is enough.
 
         Raises:
             ConnectError: its documents cannot be read.
@@ -203,7 +203,10 @@ def _expected(issuer: str, claims: Mapping[str, Any]) -> str:
 
 def _number(value: object) -> float:
     """Return a number; anything else as NaN, which no comparison accepts."""
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    try:
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an int that is too large for a float
+        return math.nan
 
 
 def _fits(at_hash: object, access_token: Secret, algorithm: Any) -> bool:

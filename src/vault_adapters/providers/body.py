@@ -46,7 +46,7 @@ class Body:
         return None if self._decoder is None else await self._read(self._decoder)
 
     def complete_object(self) -> bytes | None:
-        """Return the bytes that arrived before the connection broke if they are a complete JSON object, else None.
+        """Return the bytes that arrived before the connection broke; None if they are not a complete JSON object.
 
         A JSON object shows its own end, so the end of the body need not have arrived. A compressed body must be
         complete, because its checksum is at its end.

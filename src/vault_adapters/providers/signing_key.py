@@ -79,8 +79,8 @@ class SigningKey:
             key_id: the ``kid`` by which the provider knows the public key.
 
         Raises:
-            InvalidInputError: this is no private RSA key of 2048 bits or more and no private EC key (P-256, P-384,
-                P-521), the algorithm does not fit the key, or ``key_id`` is not valid.
+            InvalidInputError: the algorithm does not fit the key, ``key_id`` is not valid, or the key is neither a
+                private EC key (P-256, P-384, P-521) nor a private RSA key of 2048 bits or more.
             ConfigurationError: joserfc is not installed.
         """
         return cls._of(_from_pem(pem), algorithm, key_id)

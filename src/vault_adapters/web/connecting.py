@@ -22,7 +22,7 @@ async def begin(site: Site, request: Request, account: Account) -> Response:
     Raises:
         VaultError: the connector cannot begin, or returns no web address.
     """
-    assert site.connector is not None  # noqa: S101 - without a connector, the action is refused
+    assert site.connector is not None  # noqa: S101 - without a connector, `Acting` refuses the action before this call
     session, is_new = await _session(site, request)
     found = site.connector.begin(account.tenant_id, account.provider, session=session, account=account)
     url = str((await found if inspect.isawaitable(found) else found).url)

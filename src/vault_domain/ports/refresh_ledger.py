@@ -300,7 +300,7 @@ class RefreshLedger(Protocol):
         - The provider rejected the credential for good.
         - The provider replaced the credential by one that cannot be stored. The vault has already committed the rest of
           the answer.
-        - The provider consumed the credential, but its answer can no longer be decrypted.
+        - The provider consumed the credential, but the data key of its sealed answer was destroyed before the commit.
 
         Returns:
             False if the credential was replaced or deleted meanwhile; then no value is marked.

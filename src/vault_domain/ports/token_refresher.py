@@ -76,7 +76,7 @@ class TokenRefresher(Protocol):
 
 
 def times_of(refreshers: Mapping[str, TokenRefresher], name: str) -> dict[str, timedelta]:
-    """Return, by provider, an optional attribute that is a positive duration, such as `default_lifetime`.
+    """Return the value of an optional attribute, such as `default_lifetime`, for each provider whose refresher has it.
 
     Raises:
         InvalidInputError: an attribute is no positive duration of at most 100 years.

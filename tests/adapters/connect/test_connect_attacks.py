@@ -290,6 +290,7 @@ CLAIMS = {
     "exp": {"exp": int(time.time()) - 120},
     "exp text": {"exp": "2999"},
     "exp true": {"exp": True},
+    "exp huge": {"exp": 10**400},
     "exp nbf": {"nbf": int(time.time()) + 3600},
     "nonce": {"nonce": "another"},
     "nonce none": {"nonce": None},

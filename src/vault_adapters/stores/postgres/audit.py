@@ -159,7 +159,7 @@ class PostgresAuditLog:
 
         async def work(transaction: Transaction) -> list[Row]:
             sent = parameters | {"now": transaction.now}
-            if apart is not None:  # without the lock, two processes might both find that the event is not stored
+            if apart is not None:  # without the lock, two processes might both find no equal event and append theirs
                 await transaction.fetch(_LOCK)
                 if self._database.is_distributed:
                     sent = _untold(sent, await transaction.fetch(self._queries["find_told_failures"], sent))

@@ -130,10 +130,10 @@ async def is_distributed(database: PostgresDatabase, schema: str, *, migrate: bo
     Args:
         database: the open database.
         schema: the schema's name.
-        migrate: True creates the functions if they are missing, which works on the coordinator only.
+        migrate: True creates the functions of `functions_sql` if they are missing, which works on the coordinator only.
 
     Raises:
-        ConfigurationError: the functions are missing and ``migrate`` is False.
+        ConfigurationError: these functions are missing and ``migrate`` is False.
     """
     [(has_citus,)] = await database.fetch(_HAS_CITUS)
     found = await database.fetch(_IS_DISTRIBUTED, {"schema": schema, "function": _STORER}) if has_citus else []

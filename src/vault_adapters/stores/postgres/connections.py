@@ -213,7 +213,7 @@ class Connections:
 
 
 async def _plain_value(value: Any) -> Any:
-    """Return a parameter of a pool, which may be a function that returns it."""
+    """Return the value of a pool's parameter; if the parameter is a function, return the function's result."""
     value = value() if callable(value) else value
     return await value if inspect.isawaitable(value) else value
 

@@ -12,7 +12,7 @@ from vault_domain.ports.key_rotation import DataKeyPosition
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
-    """Return the data key from a row that holds its wraps as two arrays."""
+    """Return the data key of a row, which holds the ids of the master keys in one array and the wraps in another."""
     tenant_id, key_id, state, emptied_at, confirmed, master_key_ids, wraps = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
     return data_key_of_row(tenant_id, key_id, state, emptied_at, confirmed, pairs)
@@ -30,7 +30,7 @@ def master_key_record(row: Row) -> MasterKeyRecord:
 
 
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
-    """Return new data keys and their wraps as arrays, sorted by tenant."""
+    """Return the parameters of `create_data_keys`: new data keys and their wraps as arrays, sorted by tenant."""
     ordered = sorted(records, key=lambda record: record.tenant_id)
     wraps = [(record, wrap) for record in ordered for wrap in record.wraps]
     return {

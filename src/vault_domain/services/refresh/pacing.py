@@ -79,7 +79,7 @@ class Pacer:
         return 0 if self._remembered(provider, self._clients.shared(provider)) > FREE else limit.burst
 
     def _remembered(self, provider: str, client: bytes | None) -> timedelta:
-        """Return how much of the wait that the store returned last is left.
+        """Return the remaining part of the wait that the store returned last.
 
         Until the wait is over, the store need not be asked again, because other processes can only lengthen the wait.
         """

@@ -15,7 +15,7 @@ Scope = tuple[str, ...]
 EVERYTHING: Scope = ()
 
 _MOST_CHANGES = 10_000
-"""Largest number of changes to keep. Beyond it, every row counts as changed."""
+"""Largest number of changes to keep. If there are more, one change of all rows takes their place."""
 
 _DOUBT_SECONDS = 60.0
 """Time for which a write with an unknown result is in doubt; the database may still commit it."""
@@ -109,7 +109,7 @@ class ChangeLog:
 
 
 def is_value(row: StoredToken | None, value: str) -> bool:
-    """Return whether a row holds the value whose hexadecimal id begins with ``value``; empty text names no value."""
+    """Return whether the hexadecimal id of a row's value begins with ``value``; False if ``value`` is empty."""
     return bool(value) and row is not None and row.info.value_id.hex.startswith(value)
 
 

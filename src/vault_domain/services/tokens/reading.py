@@ -178,7 +178,10 @@ class RowReader:
             self._overdue -= 1
 
     async def _counting(self, reads: int, call: Awaitable[T]) -> T:
-        """Return the result of a final call to the store; if the call fails, count its ``reads`` as failed."""
+        """Return the result of a call to the store; if the call fails, count its ``reads`` as failed.
+
+        Callers use this only when memory cannot answer.
+        """
         try:
             return await call
         except StorageError:

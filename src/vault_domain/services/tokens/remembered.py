@@ -250,7 +250,7 @@ class RememberedRows:
         """
         if not self._cache_seconds:
             return None
-        # Ask the watch before the row is read, because the watch may report changes in this call.
+        # Ask the watch before the row is read, because a call of `is_current` may report changes.
         is_told = self._watch is not None and self._watch.is_current()
         row = self._rows.get(place)
         if row is None or row.epoch != self._epoch:
@@ -288,7 +288,8 @@ class RememberedRows:
     def may_serve(self, key: TokenKey) -> bool:
         """Return whether `stale` would have an answer if the monotonic time alone gave the row's age.
 
-        This costs less than `stale`, which also asks the clock. So `stale` may still return None.
+        This costs less than `stale`, because `stale` also asks the clock. If the row is older by the clock, `stale` may
+        still return None.
         """
         row = self._rows.get(scope_of_key(key))
         if row is None or not may_answer(self._monotonic() - row.since, self._stale_seconds, row.left):
