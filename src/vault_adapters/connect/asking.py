@@ -54,7 +54,7 @@ def json_object(answer: Incoming) -> Members | None:
     """Return the JSON object of an answer, or None."""
     try:
         members = json.loads(answer.body or b"", parse_int=_whole_number)
-    except (ValueError, RecursionError):  # raise nothing here: a new error would hold this error, with the body
+    except (ValueError, RecursionError):  # raise nothing here: a new error would keep this one, which holds the body
         return None
     return members if isinstance(members, dict) else None
 

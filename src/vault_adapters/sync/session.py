@@ -238,7 +238,7 @@ def on_event_loop() -> bool:
 
 
 class View(Generic[V]):
-    """A blocking view of one object of the vault, such as the vault with an actor.
+    """A blocking view of the vault, or of an object that the vault gives, such as ``keys``.
 
     Attributes:
         _path: the attribute of the vault that gives this object, with a dot, such as ``keys.``.

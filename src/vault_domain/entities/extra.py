@@ -155,7 +155,7 @@ def decoded_extra(text: Secret) -> Extra | None:
     """Return the members in a text that `sealable_extra` made; None for any other text."""
     try:
         document = json.loads(text.reveal())
-    except (ValueError, RecursionError):  # raise nothing here: a new error would hold this error, with the text
+    except (ValueError, RecursionError):  # raise nothing here: a new error would keep this one, which holds the text
         return None
     if not isinstance(document, dict) or not isinstance(members := document.get("extra"), dict):
         return None

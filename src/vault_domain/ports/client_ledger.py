@@ -17,8 +17,9 @@ from vault_domain.rules.clients import ClientRules
 MOST_COUNTED = 1000
 """Largest number of rejections that `ClientLedger.condemn` counts.
 
-`condemn` counts the rejections of other accounts than the attempt's, and adds the attempt's own rejection to them. It
-counts successes up to `MOST_COUNTED` + 1, because it compares this sum with the successes.
+`condemn` counts up to `MOST_COUNTED` rejections of accounts other than the attempt's, and adds the attempt's own
+rejection. It compares the successes with this sum. So it counts successes only up to the largest sum,
+`MOST_COUNTED` + 1.
 """
 
 

@@ -36,7 +36,7 @@ def connections() -> list[Connection]:
         Connection(ACME_GOOGLE, _google(hour), "Ana"),
         Connection(Account("acme", "whatsapp", "4915550100"), TokenSet(_value("EAA"), expires_in=two_months)),
         Connection(GLOBEX_GOOGLE, _google(timedelta(minutes=4)), "Ops"),
-        Connection(Account("initech", "google", "bob@initech.example"), _google(timedelta(minutes=40)), "Bob"),
+        Connection(INITECH_GOOGLE, _google(timedelta(minutes=40)), "Bob"),
         Connection(INITECH_WHATSAPP, TokenSet(_value("EAA"), expires_in=two_months)),
     ]
 

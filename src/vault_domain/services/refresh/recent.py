@@ -47,8 +47,9 @@ class RecentAnswers:
         """Hold an answer whose commit has succeeded.
 
         Returns:
-            The older answers that are dropped to make room. None if the answer is not held, because it did not replace
-            its credential, the store loses no commits, or the hold is 0.
+            The older answers that are dropped to make room. None if the answer is not held. An answer is held only if
+            it replaced its credential, its attempt has a timeline, and the hold is not 0. A store that loses no commits
+            gives no timeline.
         """
         timeline = held.entry.attempt.timeline
         if not self._hold or timeline is None or not _is_rotated(held):
@@ -119,8 +120,8 @@ def in_order(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
     """Return a journal's entries in the order in which they are to be committed.
 
     If answer A contains the credential that answer B replaced, A comes before B. Of two answers for one credential,
-    only the one that is committed first is stored. The later answer is the one to store, so it comes before the earlier
-    answer.
+    only the one that is committed first is stored. The answer whose attempt began later is the one to store, so it
+    comes first.
     """
     found = sorted(entries, key=lambda entry: entry.attempt.claimed_at)
     begun: dict[TokenRef, datetime] = {}

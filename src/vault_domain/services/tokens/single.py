@@ -122,7 +122,7 @@ class TokenService:
         )
 
     def at_hand(self, key: TokenKey) -> Token | None:
-        """Return what `get` returns, without waiting. None: call `get`, which may wait."""
+        """Return what `get` returns if that needs no waiting; None: call `get`."""
         found = self._reader.at_hand(scope_of_key(key)) if self._reader.has_cache else None
         return None if found is None else self._hand_out_at_once(*found)
 
