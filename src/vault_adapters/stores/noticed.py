@@ -72,7 +72,8 @@ async def remembering(
     async with AsyncExitStack() as stack:
         if policy.read_cache and isinstance(store, WatchedStore):
             rows.watch_by(await stack.enter_async_context(store.watch(rows)))
-        stack.callback(rows.forget, EVERYTHING)  # rows hold subkeys, and the host may keep the closed vault's object
+        # Forget the remembered rows, because they hold subkeys, and the host may keep the object of the closed vault.
+        stack.callback(rows.forget, EVERYTHING)
         own = noticed(store, rows)
         yield own, RowReader(own.tokens, rows, held, tasks, counts)
 

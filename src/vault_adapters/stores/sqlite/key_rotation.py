@@ -208,7 +208,7 @@ class SqliteKeyRotation:
         )
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """For each wrap in ``kept`` that is stored unchanged: delete its data key's wrap under ``master_key_id``."""
+        """Delete the wrap under ``master_key_id`` of each data key whose wrap in ``kept`` is still stored unchanged."""
         parameters = [_wrap_parameters(placed) | {"replaced": master_key_id} for placed in kept]
         return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)
