@@ -21,8 +21,8 @@ ACTOR = "cli"
 _UNSHOWN = {"fault_log", "listening"}
 """Modules whose warnings are not shown.
 
-`fault_log` warns of outages. `listening` warns that processes cache tokens for a second at most, but a command needs no
-cache.
+`fault_log` warns of outages. `listening` warns that the read cache keeps a token for no longer than a second. A command
+needs no cache.
 """
 
 

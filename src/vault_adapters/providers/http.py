@@ -88,7 +88,7 @@ async def exchange(
 
     Args:
         client: the client to use, which stays open; redirects and its ``auth`` are switched off for this request.
-            None opens a client that ignores the environment (no proxies, no netrc) and closes it.
+            None: `exchange` opens and closes its own client, which ignores the environment (no proxies, no netrc).
         outgoing: the request.
         deadline: longest time for the exchange, from the name look-up to the last byte.
         send_deadline: longest time until the request leaves; None: only ``deadline`` counts. httpcore's transport
@@ -191,7 +191,7 @@ def _is_for_a_proxy(info: Mapping[str, Any]) -> bool:
 
 async def _exchange(client: HttpClient | None, outgoing: Outgoing, seconds: float, progress: _Progress) -> None:
     async with opened(client) as http:
-        # Let the wait for a connection time out a little before the limit. The HTTP client then raises an error of
+        # End the wait for a connection a little before the limit. The HTTP client then raises an error of
         # `_NOT_SENT`, which shows that nothing was sent.
         waiting = seconds * 0.9
         request = http.build_request(

@@ -1,4 +1,4 @@
-"""Limits the time of many short calls with few timers."""
+"""Uses few timers to limit the time of many short calls."""
 
 from __future__ import annotations
 

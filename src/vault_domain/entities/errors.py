@@ -195,7 +195,8 @@ class DecryptionError(VaultError):
 class KeyUnavailableError(VaultError):
     """The master key for this operation cannot be used; the stored values are intact.
 
-    The key service does not answer, the key was retired or its state was set back, or this process lacks the key.
+    Possible causes: the key service does not answer, the key was retired, the key's state was set back, or this process
+    lacks the key.
     """
 
     default_code = "key_unavailable"
@@ -207,7 +208,7 @@ class StorageError(VaultError):
     """The database failed or could not be reached; `retryable` says whether a retry may succeed.
 
     If the database gave the error, ``reason`` is one of `vault_domain.entities.causes.STORAGE_CAUSES` or the database's
-    own code, such as an SQLSTATE, and the message names host, port and database, or the SQLite file.
+    own code, such as an SQLSTATE. The message of such an error names host, port and database, or the SQLite file.
     """
 
     default_code = "storage"

@@ -6,7 +6,8 @@ from typing import Protocol
 class Waker(Protocol):
     """Lets a follower of the audit log read the log soon after a change, and rarely otherwise.
 
-    A change may be missed, such as one between two calls. So the follower also reads the log at an interval.
+    A waker may miss a change, such as one between two calls of `wait`. So the follower also reads the log at an
+    interval.
     """
 
     async def wait(self, seconds: float) -> None:

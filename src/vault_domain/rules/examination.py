@@ -101,7 +101,7 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
 
 
 def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
-    """Return how far this machine's clock and the database's clock are apart at least; zero if they may agree.
+    """Return the least possible difference between this machine's clock and the database's clock.
 
     The database may have read its clock at any time between `asked_at` and `answered_at`. So a `store_time` between
     these two times is no skew, even if the answer was slow.

@@ -57,9 +57,10 @@ def is_due(info: TokenInfo, now: datetime, buffer: timedelta) -> bool:
 
 
 def fresh_for(info: TokenInfo, now: datetime, policy: RefreshPolicy) -> float:
-    """Return how many seconds the token stays FRESH after ``now``, if `freshness` is called without a ``buffer``.
+    """Return how many seconds the token stays FRESH after ``now``.
 
-    The result is infinity for a usable token without expiry, and not positive for a token that is not fresh.
+    During this time, `freshness` without a ``buffer`` returns FRESH. The result is infinity for a usable token without
+    expiry, and not positive for a token that is not fresh.
     """
     if not is_usable(info, now):
         return 0.0

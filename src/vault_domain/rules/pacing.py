@@ -34,7 +34,7 @@ def next_turn(free_at: datetime | None, now: datetime, limit: RequestLimit) -> t
 
 
 def spaced(when: datetime, refreshed_at: datetime | None, spacing: timedelta) -> datetime:
-    """Return the earliest time, from ``when`` on, for another refresh of an account that was refreshed before.
+    """Return the later of two times: ``when``, and the time at which ``spacing`` has passed since the last refresh.
 
     A ``refreshed_at`` later than ``when`` does not count, because the clock was set back after that refresh.
     """

@@ -255,7 +255,7 @@ def _not_before(
     # ``start``.
     if may_repeat(rule.rotation, since_first_request(state, now) + (start - now), rule.timing):
         return start
-    # The quiescence gives the attempt with the unknown outcome time to store its answer. So the quiescence does not
+    # The quiescence gives time for the attempt with the unknown outcome to store its answer. So the quiescence does not
     # begin before the store is reachable.
     since = max(since, store_since or since)
     quiet = max(start, since + rule.timing.quiescence)

@@ -34,8 +34,8 @@ async def translated(
 
     - The server's message and DETAIL are left out, because they may repeat values that were sent.
     - A cancellation loses its traceback, because the driver's frames hold the connection's password.
-    - This is not a context manager, because an error that a context manager raises keeps the driver's error as its
-      context.
+    - This is not a context manager, because an error that a context manager raises keeps the driver's error in its
+      ``__context__``.
 
     Args:
         work: calls the driver.

@@ -40,7 +40,7 @@ async def timeline_sql(database: PostgresDatabase) -> str:
 
 
 class Timelines:
-    """Notes a database's timelines, so that all processes agree on when the latest one was first met."""
+    """Stores a server's timelines in its database, so that all processes agree on when the latest one was first met."""
 
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
