@@ -107,7 +107,7 @@ def as_secret(value: object) -> Secret:
     Raises:
         InvalidInputError: see `Secret`.
     """
-    return value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret itself refuses
+    return value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret checks the type
 
 
 @scrubbed

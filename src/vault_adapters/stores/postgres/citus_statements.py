@@ -48,9 +48,9 @@ UNHELD = frozenset(
 """The statements whose row locks are removed, without another statement that takes these locks first.
 
 Between the search for rows and the change of them, another process may change the rows. So these statements check the
-rows again in each change, with the following exceptions. The exceptions use only the primary keys of the rows that the
-search found: `prune_audit_events` deletes events, `take_back_rejections` makes accounts due, `record_uses` stores uses,
-and `destroy_emptied_data_keys` deletes wraps and clears `emptied_at`.
+rows again in each change. Only the following changes are made without this check, by the primary keys of the rows that
+the search found: `prune_audit_events` deletes events, `take_back_rejections` makes accounts due, `record_uses` stores
+uses, and `destroy_emptied_data_keys` deletes wraps and clears `emptied_at`.
 """
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")

@@ -84,8 +84,8 @@ class SqliteDatabase:
         clock: replaces the process's clock.
         boot: replaces the machine's boot clock, which keeps leases right when the system's clock is changed. None: the
             machine's boot clock, or no boot clock if ``clock`` is given.
-        timeout: longest time that a caller waits for other transactions, those of this process included, and for a
-            query, counted from the caller's call. A transaction that has begun is not limited.
+        timeout: longest time that a caller waits for other transactions, also those of this process, and for a query.
+            The time begins with the caller's call. A transaction that has begun is not limited.
     """
 
     def __init__(

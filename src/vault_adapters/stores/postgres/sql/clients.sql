@@ -30,16 +30,16 @@ WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b AN
 RETURNING true
 
 -- name: lock_client_turn
--- Lock the shared time of a client's token requests until the transaction ends. The shared time tells all processes
--- when they may send the client's next token request; next_turn explains it. If no shared time was stored, store the
--- present time.
+-- Lock a client's row until the transaction ends. The row holds the time from which all processes compute when they may
+-- send the client's next token request; see `next_turn` in the module `rules.pacing` of the domain. If there is no row,
+-- insert one with the present time.
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
 RETURNING t.free_at, {{now}}
 
 -- name: put_client_turn
--- Store the shared time of a client's token requests, whose row is locked.
+-- Store the time in a client's locked row; see lock_client_turn.
 UPDATE {{schema}}.client_turn SET free_at = %(free_at)b::timestamptz
 WHERE provider = %(provider)b AND client = %(client)b
 

@@ -23,12 +23,12 @@ UPDATE token_vault_client_refusal SET probe_at = :now
 WHERE provider = :provider AND client = :client AND reason = :reason AND opened_at IS NOT NULL AND probe_at IS :seen
 
 -- name: get_client_turn
--- Get the shared time, from which all processes compute when a client's next token request may be sent; next_turn
--- explains this time.
+-- Get the time from which all processes compute when a client's next token request may be sent; see `next_turn` in the
+-- module `rules.pacing` of the domain.
 SELECT free_at FROM token_vault_client_turn WHERE provider = :provider AND client = :client
 
 -- name: put_client_turn
--- Store the shared time of a client's token requests.
+-- Store the time that get_client_turn gets.
 INSERT INTO token_vault_client_turn (provider, client, free_at) VALUES (:provider, :client, :free_at)
 ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
 
