@@ -29,9 +29,10 @@ DEFAULT_TTL = timedelta(minutes=5)
 DEFAULT_CAPACITY = 10_000
 
 _AT_ONCE = 8
-# Number of tries to store a new data key. Another try is needed only if a rotation made another master key active
-# meanwhile.
+"""Largest number of concurrent calls to the master key."""
+
 _ROUNDS = 3
+"""Tries to store a new data key. Another try is needed only if a rotation made another master key active meanwhile."""
 
 _Flight = tuple[str, bytes | None]
 """A tenant and a key id; None means the tenant's active key."""
