@@ -75,8 +75,8 @@ class RefreshState:
         `sent_at` counts only while `next_attempt_at` is set. Only a failure sets `next_attempt_at`, and the next claim
         clears it. While it is None, `sent_at` may belong to an attempt that is running, or whose lease was released.
 
-        If an earlier attempt had an unknown outcome, `sent_at` stays the start of that attempt. In this case, only a code
-        in `OUTAGES` shows that a later attempt, which has ended, was not refused.
+        If an earlier attempt had an unknown outcome, `sent_at` stays the start of that attempt. In this case, only a
+        code in `OUTAGES` shows that a later attempt, which has ended, was not refused.
         """
         if self.refused_since is None or self.error_code in OUTAGES:
             return False
