@@ -90,7 +90,7 @@ class Activity:
 
     def _count(self, event: AuditEvent) -> None:
         kind = _KINDS.get(event.action.value)
-        # The event of a refresh that stored an access token has the kind access_token. Do not count other refreshes.
+        # A refresh has one event. If it stored an access token, the event has the kind access_token; else do not count it.
         if kind == REFRESHED and event.kind is not None and event.kind.value != "access_token":
             return
         if kind is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 
 _PER_FREE_TURN = 3
-"""Turns that a tenant may have for each turn that is free."""
+"""A tenant that has at least this number times the free turns takes no further turn."""
 
 
 def next_member(waiting: Iterable[Hashable], taken: Mapping[Hashable, int], free: int) -> Hashable | None:

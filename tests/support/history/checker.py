@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from .evidence import Evidence, Finding
-from .rules_ends import audit_gaps, grows, held, not_settled, state_against_provider
+from .rules_ends import audit_gaps, grows, hanging, not_settled, state_against_provider
 from .rules_grants import spent_again
 from .rules_values import expired, goes_back, never_issued, two_values
 
@@ -17,7 +17,7 @@ RULES: Final[Mapping[str, Callable[[Evidence], Iterator[str]]]] = {
     "the audit log has a gap or a double": audit_gaps,
     "the stored state contradicts the provider": state_against_provider,
     "no return to work after the faults": not_settled,
-    "a caller was held": held,
+    "a call hangs": hanging,
     "memory, descriptors or tasks grow": grows,
 }
 

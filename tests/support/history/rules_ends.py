@@ -73,7 +73,7 @@ def not_settled(evidence: Evidence) -> Iterator[str]:
             yield f"{account.name} ({account.state}, {account.reason}): {end}"
 
 
-def held(evidence: Evidence) -> Iterator[str]:
+def hanging(evidence: Evidence) -> Iterator[str]:
     """Find calls that took longer than they may; the time in which their process was stopped does not count."""
     for process in evidence.processes:
         stops = spans_of(evidence.actions, STOPPED, process.worker)
