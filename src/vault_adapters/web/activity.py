@@ -90,7 +90,7 @@ class Activity:
 
     def _count(self, event: AuditEvent) -> None:
         kind = _KINDS.get(event.action.value)
-        # A refresh has one event. If it stored an access token, the event has the kind access_token; else do not count it.
+        # A refresh has one event. If the refresh stored no access token, the event has another kind; do not count it.
         if kind == REFRESHED and event.kind is not None and event.kind.value != "access_token":
             return
         if kind is not None:

@@ -95,7 +95,7 @@ class StoreBatcher(Generic[V]):
 
         Raises:
             ConfigurationError: this is not the event loop on which the batcher was made.
-            VaultError: the store failed; any other error in a batch becomes a `StorageError`.
+            VaultError: the store failed. In a batch, an error that is no `VaultError` becomes a `StorageError`.
         """
         loop = own_loop(self._loop)
         place = key_columns(write.key)
