@@ -11,7 +11,7 @@ from vault_adapters.cli.screen import Cell, Content, Screen
 from vault_adapters.runtime.json_forms import iso
 from vault_domain import KeyStatus, MasterKeyState, MasterKeyStatus
 
-MASTER_KEY_COLUMNS = ("master key", "held by", "state", "data keys", "here", "introduced")
+MASTER_KEY_COLUMNS = ("master key", "held by", "state", "data keys", "this process", "introduced")
 
 _MEANING = {MasterKeyState.ACTIVE: "good", MasterKeyState.UNWRAP_ONLY: "warning", MasterKeyState.RETIRED: "quiet"}
 

@@ -78,7 +78,7 @@ class PostgresAuditLog:
         self._timelines = timelines
 
     async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
-        """Return events in the order of place and ``seq``; see ``audit_place`` in the first migration."""
+        """Return events in the order of their places in the audit log; see ``audit_place`` in the first migration."""
         place, seq = after or (0, 0)
         met, xid = divmod(int(place), _PLACES)
         turn = await self._turn()

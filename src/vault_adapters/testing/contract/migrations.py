@@ -1,6 +1,7 @@
 """Migrating a populated database with an older schema loses nothing, and afterwards due accounts are refreshed.
 
-A store whose schema has an earlier version overrides the fixture `older_schema`. Otherwise the cases are skipped.
+If there are earlier versions of a store's schema, the store overrides the fixture `older_schema`. Otherwise the cases
+are skipped.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ enough.
 """
 
 _ENDING_AT_ONCE = 100
-"""Largest number of refresh tokens for which one transaction writes the event that they expire soon."""
+"""Largest number of events ``refresh_token_expiring`` that one transaction writes."""
 
 
 def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:

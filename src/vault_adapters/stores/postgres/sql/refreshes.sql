@@ -17,7 +17,7 @@ LEFT JOIN {{schema}}.account a
 -- name: claim_account
 -- Take the lease for one credential. If the stored refresh state belongs to this credential, failures and unknown
 -- outcome stay, and an expired lease counts as an unknown outcome. The state of another credential is cleared. A lease
--- that ends later than now plus the longest lease counts as over, because it was taken before the clock was set back.
+-- counts as over if it ends further away than the longest lease, because it was taken before the clock was set back.
 INSERT INTO {{schema}}.account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,

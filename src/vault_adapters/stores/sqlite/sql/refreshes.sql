@@ -10,7 +10,7 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
 -- name: claim_account
 -- Take the lease for one credential. If the stored refresh state belongs to this credential, failures and unknown
 -- outcome stay, and an expired lease counts as an unknown outcome. The state of another credential is cleared. A lease
--- that ends later than now plus the longest lease counts as over, because it was taken before the clock was set back.
+-- counts as over if it ends further away than the longest lease, because it was taken before the clock was set back.
 INSERT INTO token_vault_account AS a (
     tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at,
     boot_id, clock_offset)
