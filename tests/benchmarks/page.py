@@ -11,7 +11,7 @@ from importlib import metadata
 from tests.benchmarks.bench import Bench, Case, median_of
 from tests.benchmarks.findings import Finding, Profile
 
-CHART_TITLE = "Time to fetch one token and decrypt it; a bare SELECT by the driver, one caller, is 1"
+CHART_TITLE = "Time to fetch one token and decrypt it, as a multiple of a bare SELECT by the driver with one caller"
 
 _HEAD = """# Performance
 
