@@ -22,7 +22,7 @@ _AT_ONCE = 64
 """Number of rows to decrypt together: enough for a pool of threads, and few enough to hold in memory."""
 
 _MOST_CONTENT = 400_000
-"""Largest accepted length of a value's text. In every format, even the text of the largest value (64 KiB) is shorter than this."""
+"""Largest accepted length of a value's text. In each format, even the text of the largest value (64 KiB) is shorter."""
 
 _NAME = re.compile(r"[A-Za-z0-9_]{1,48}\Z")
 """A failure shows the name of an unknown column only if the name has this form."""

@@ -144,7 +144,7 @@ class AsyncioTasks:
         The remaining calls only wait for other processes or for an unreachable database.
 
         Args:
-            seconds: longest time to wait for all calls.
+            seconds: longest time to wait for calls that need not end normally.
             longest: longest time to wait while ``is_needed`` returns True, counted from the start of `drain`.
             is_needed: returns whether a call is running that must end normally.
         """

@@ -45,7 +45,7 @@ class Snapshot:
         return None if info is None else StoredToken(info, self.sealed[kind])
 
     def undisturbed_since(self, lease: timedelta) -> datetime | None:
-        """Return the time since which holders of ended leases have been able to store their answers; None: always.
+        """Return the time since which nothing has kept holders of leases from storing their answers; None: always.
 
         This is `store_since`, or a later time if the clock has stepped. If the clock steps forward, a lease that began
         just before the step seems to have ended long ago. It really ends at most ``lease`` after the step.
