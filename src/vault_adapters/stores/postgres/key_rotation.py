@@ -197,7 +197,7 @@ class PostgresKeyRotation:
         return int(added)
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wrap under ``master_key_id`` of each data key whose wrap in ``kept`` is still stored unchanged."""
+        """Delete wraps under ``master_key_id``, each if its data key's other wrap, in ``kept``, is stored unchanged."""
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters, pace=Pace.BULK)
         return int(deleted)

@@ -208,7 +208,7 @@ class SqliteKeyRotation:
         )
 
     async def delete_wraps(self, master_key_id: bytes, kept: Sequence[PlacedWrap]) -> int:
-        """Delete the wrap under ``master_key_id`` of each data key whose wrap in ``kept`` is still stored unchanged."""
+        """Delete wraps under ``master_key_id``, each if its data key's other wrap, in ``kept``, is stored unchanged."""
         parameters = [_wrap_parameters(placed) | {"replaced": master_key_id} for placed in kept]
         return await self._database.transact(
             lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)
