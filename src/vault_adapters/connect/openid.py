@@ -73,8 +73,8 @@ class Issuers:
             name: the issuer identifier.
             client: the HTTP client.
             newer_than: the ``read_at`` of an issuer whose public keys did not verify a token, or None. This call reads
-                a known issuer again if its last read is at least an hour old. If its last read is not later than
-                ``newer_than``, an age of 30 seconds is enough.
+                a known issuer again if its last read is at least an hour old. If the last read is not later than
+                ``newer_than``, the call reads again after 30 seconds.
 
         Raises:
             ConnectError: its documents cannot be read.
