@@ -41,7 +41,7 @@ def access_first(stored: Iterable[_Stored]) -> list[_Stored]:
 
 
 def _used_at(write: TokenWrite | ImportedWrite, now: datetime) -> datetime:
-    """Return the time since which the account's credential is idle: ``now``, or an earlier time of an imported value."""
+    """Return the time since which the credential is idle: ``now``, or an earlier time that an imported value has."""
     known = (write.last_refreshed_at or write.created_at) if isinstance(write, ImportedWrite) else None
     return now if known is None else min(known, now)
 
