@@ -53,6 +53,7 @@ def _ours(vault: TokenVault, callers: int, next_key: Callable[[], TokenKey]) -> 
 SQLITE = Case(
     "sqlite",
     "Get one token from SQLite",
-    "The floor is one caller of aiosqlite's `execute_fetchall`, which gets value, status and expiry in one thread hop.",
+    "The floor is one caller of aiosqlite's `execute_fetchall`, which gets value, status and expiry in one thread hop. "
+    "The vault asks, in one thread hop too, whether the file has changed since the process read the row.",
     _run,
 )

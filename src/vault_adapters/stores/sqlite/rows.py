@@ -114,12 +114,12 @@ def stored_info(row: Row, key: TokenKey) -> TokenInfo:
 
 
 def stored_token(row: Row, key: TokenKey) -> StoredToken | DamagedToken | None:
-    """Return the token with its sealed value from a row; None if the row holds no token."""
-    token, value, _ = STORED.split(row)
+    """Return the token with its sealed value and its version from a row; None if the row holds no token."""
+    token, value, (version, *_) = STORED.split(row)
     if is_missing(token):
         return None
     try:
-        return StoredToken(token_info(token, key), sealed_value(*value))
+        return StoredToken(token_info(token, key), sealed_value(*value), version)
     except Exception:  # a damaged row may hold anything, so decoding it may raise anything
         return DamagedToken(key, DAMAGED_ROW)
 

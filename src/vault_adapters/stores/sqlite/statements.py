@@ -69,12 +69,23 @@ ORDER BY t.tenant_id, t.provider, t.identifier"""
 """The tokens of the accounts in the query ``page``, each with its last use and its account's row."""
 
 
+_VERSION = "(SELECT data_version FROM pragma_data_version)"
+"""A number that changes with every commit of another connection. A statement sees the number that belongs to the rows
+that it reads."""
+
+
 @cache
-def load_statements() -> Queries:
-    """Return the statements."""
+def load_statements(*, versioned: bool = True) -> Queries:
+    """Return the statements.
+
+    Args:
+        versioned: whether the statements that read tokens return the version of the file; else they return NULL. The
+            version says nothing if the connection that reads is also the one that writes.
+    """
     return load_queries(
         "vault_adapters.stores.sqlite",
         size="length",
+        version=_VERSION if versioned else "NULL",
         value_columns=_VALUE_COLUMNS,
         account_columns=", ".join(f"{name} + {_STEP}" if name in _LEASE_TIMES else name for name in ACCOUNT),
         step=_STEP,

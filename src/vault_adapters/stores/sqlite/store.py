@@ -12,7 +12,7 @@ from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
 from vault_adapters.stores.sqlite.clients import SqliteClientLedger
-from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, SqliteDatabase
+from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, MEMORY, SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
@@ -78,7 +78,7 @@ async def open_sqlite_store(
     await database.open(create=migrate)
     try:
         await prepare_schema(database, migrate=migrate)
-        queries = load_statements()
+        queries = load_statements(versioned=path != MEMORY)
         tokens = SqliteTokenRepository(database, queries)
         try:
             yield SqliteStore(

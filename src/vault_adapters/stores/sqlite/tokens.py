@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
@@ -24,10 +22,10 @@ from vault_adapters.stores.sqlite.rows import (
     keys_parameter,
     listed_info,
     stored_info,
-    stored_token,
     to_micros,
     write_parameters,
 )
+from vault_adapters.stores.sqlite.token_reads import TokenReads
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
@@ -37,7 +35,6 @@ from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
 from vault_domain.entities.token import (
     RECONNECT_NOTICE,
-    WRONG_ROW,
     DamagedToken,
     MarkOutcome,
     StoredToken,
@@ -60,7 +57,7 @@ class SqliteTokenRepository:
     def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        self._reads: ReadBatcher[TokenKey, Reading] = ReadBatcher(lambda: nullcontext(self._read))
+        self._reads = TokenReads(database, queries)
 
     async def close(self) -> None:
         """Wait until no read is running."""
@@ -68,11 +65,11 @@ class SqliteTokenRepository:
 
     async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         """Read one token; concurrent reads may share one query."""
-        return await self._reads.get(key)
+        return await self._reads.get(key, known)
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys, and the store's time."""
-        return [token for token in await self._tokens(keys) if token is not None], self._database.now()
+        return [token for token in await self._reads.get_many(keys) if token is not None], self._database.now()
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
@@ -209,34 +206,10 @@ class SqliteTokenRepository:
         if applied < _KNOWN:
             raise SchemaOutdatedError
 
-    async def _read(self, keys: Sequence[TokenKey]) -> list[Reading]:
-        tokens = await self._tokens(keys)
-        now = self._database.now()
-        return [Reading.of(token, now) for token in tokens]
-
-    async def _tokens(self, keys: Sequence[TokenKey]) -> list[StoredToken | DamagedToken | None]:
-        """Return the stored token of each of these keys, or None."""
-        if len(keys) == 1:
-            [key] = keys
-            rows = await self._database.fetch(self._queries["get_token"], key_parameters(key))
-            return [_answer(rows, key)]
-        rows = await self._database.fetch(self._queries["get_tokens"], {"keys": keys_parameter(keys)})
-        if len(rows) == len(keys):
-            return [stored_token(row, key) for row, key in zip(rows, keys, strict=True)]
-        groups = groupby(rows, key=itemgetter(-1))  # some key has several rows
-        return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
-
     async def _expect(self, transaction: Transaction, key: TokenKey, generation: int) -> None:
         state = await token_state(transaction, self._queries, key)
         if (0 if state is None else state.generation) != generation:
             raise GenerationConflictError(account=key.account)
-
-
-def _answer(rows: Sequence[Row], key: TokenKey) -> StoredToken | DamagedToken | None:
-    """Return the token of a key from its row; several rows give a `DamagedToken`, because only one can be the key's."""
-    if len(rows) > 1:
-        return DamagedToken(key, WRONG_ROW)
-    return next((stored_token(row, key) for row in rows), None)
 
 
 def deletion_events(

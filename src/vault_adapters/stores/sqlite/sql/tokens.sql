@@ -1,13 +1,17 @@
+-- name: get_version
+-- Get the version of the file.
+SELECT {{version}}
+
 -- name: get_token
 -- Get one token by its key.
-SELECT {{token_columns}}, {{value_columns}}
+SELECT {{token_columns}}, {{value_columns}}, {{version}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.kind = :kind AND t.identifier = :identifier
 
 -- name: get_tokens
 -- Get one row for each key in a JSON array of [tenant_id, provider, kind, identifier], in the array's order.
-SELECT {{token_columns}}, {{value_columns}}, k.key
+SELECT {{token_columns}}, {{value_columns}}, {{version}}, k.key
 FROM json_each(:keys) k
 LEFT JOIN token_vault_token t
     ON t.tenant_id = json_extract(k.value, '$[0]') AND t.provider = json_extract(k.value, '$[1]')
