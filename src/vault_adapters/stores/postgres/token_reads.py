@@ -1,14 +1,12 @@
-"""Reads single tokens. A token that the caller remembers is read again only if its row has changed."""
+"""Answers a batch of reads. A token that the caller remembers is read again only if its row has changed."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from attrs import evolve
 
-from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader
@@ -18,12 +16,12 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
 from vault_domain.ports.token_repository import Reading
 
-_Asked = tuple[TokenKey, StoredToken | None]
+Asked = tuple[TokenKey, StoredToken | None]
 """A key, and its token as the caller remembers it; None: the caller remembers none."""
 
 
 class TokenReads:
-    """Reads tokens by their keys; reads that begin in the same tick share queries.
+    """Reads tokens by their keys.
 
     Args:
         database: runs the queries.
@@ -35,19 +33,9 @@ class TokenReads:
         self._database = database
         self._queries = queries
         self._last_uses = last_uses
-        self._batches: ReadBatcher[_Asked, Reading] = ReadBatcher(
-            lambda: database.reading(self._read), most_batches=database.most_connections
-        )
 
-    def get(self, key: TokenKey, known: StoredToken | None) -> Coroutine[Any, Any, Reading]:
-        """See `TokenRepository.get`."""
-        return self._batches.get((key, known))
-
-    async def drain(self) -> None:
-        """Wait until no read is running."""
-        await self._batches.drain()
-
-    async def _read(self, reader: Reader, asked: Sequence[_Asked]) -> list[Reading]:
+    async def read(self, reader: Reader, asked: Sequence[Asked]) -> list[Reading]:
+        """Read one token for each question; see `TokenRepository.get`."""
         now = self._database.now()
         known = [row for _, row in asked if row is not None]
         if len(known) < len(asked):
@@ -61,7 +49,7 @@ class TokenReads:
         return [next(others) if reading is None else reading for reading in readings]
 
     async def _unchanged(
-        self, reader: Reader, asked: Sequence[_Asked], known: Sequence[StoredToken], now: datetime | None
+        self, reader: Reader, asked: Sequence[Asked], known: Sequence[StoredToken], now: datetime | None
     ) -> list[Reading | None]:
         """Return the remembered rows, with None in place of each row that must be read again."""
         keys = [key for key, _ in asked]

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
@@ -31,7 +32,7 @@ from vault_adapters.stores.postgres.rows import (
 )
 from vault_adapters.stores.postgres.statements import briefly
 from vault_adapters.stores.postgres.store_batcher import StoreBatcher
-from vault_adapters.stores.postgres.token_reads import TokenReads
+from vault_adapters.stores.postgres.token_reads import Asked, TokenReads
 from vault_adapters.stores.postgres.writing import (
     ACTIONS,
     ROWS_PER_STATEMENT,
@@ -79,7 +80,10 @@ class PostgresTokenRepository:
         self._queries = queries
         self._waking = waking
         self._last_uses = citus_tokens.LastUses()
-        self._reads = TokenReads(database, queries, self._last_uses)
+        self._reads: ReadBatcher[Asked, Reading] = ReadBatcher(
+            partial(database.reading, TokenReads(database, queries, self._last_uses).read),
+            most_batches=database.most_connections,
+        )
         self._stores: StoreBatcher[Row | None] = StoreBatcher(
             self._store_any,
             partial(write_apart, database, briefly(queries["store_tokens"])),
@@ -94,7 +98,7 @@ class PostgresTokenRepository:
 
     async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         """Read one token; concurrent reads may share one query."""
-        return await self._reads.get(key, known)
+        return await self._reads.get((key, known))
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys, and the store's time."""

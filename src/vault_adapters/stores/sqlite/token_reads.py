@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
 
-from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, stored_token
@@ -16,12 +13,12 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
 from vault_domain.ports.token_repository import Reading
 
-_Asked = tuple[TokenKey, StoredToken | None]
+Asked = tuple[TokenKey, StoredToken | None]
 """A key, and its token as the caller remembers it; None: the caller remembers none."""
 
 
 class TokenReads:
-    """Reads tokens; single reads that begin in the same tick share queries.
+    """Reads tokens.
 
     The version of a row is that of the file when the row was read. While the file has this version, no row has changed.
 
@@ -34,11 +31,6 @@ class TokenReads:
         self._database = database
         self._queries = queries
         self._version: int | None = None  # as the last read saw it
-        self._batches: ReadBatcher[_Asked, Reading] = ReadBatcher(lambda: nullcontext(self._read))
-
-    def get(self, key: TokenKey, known: StoredToken | None) -> Coroutine[Any, Any, Reading]:
-        """See `TokenRepository.get`."""
-        return self._batches.get((key, known))
 
     async def get_many(self, keys: Sequence[TokenKey]) -> list[StoredToken | DamagedToken | None]:
         """Return the stored token of each of these keys, or None."""
@@ -52,11 +44,8 @@ class TokenReads:
         groups = groupby(rows, key=itemgetter(-1))  # some key has several rows
         return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
 
-    async def drain(self) -> None:
-        """Wait until no read is running."""
-        await self._batches.drain()
-
-    async def _read(self, asked: Sequence[_Asked]) -> list[Reading]:
+    async def read(self, asked: Sequence[Asked]) -> list[Reading]:
+        """Read one token for each question; see `TokenRepository.get`. Only one such call may run at a time."""
         known = [row for _, row in asked if row is not None and row.version == self._version]
         if len(known) == len(asked) and await self._is_unchanged():
             now = self._database.now()

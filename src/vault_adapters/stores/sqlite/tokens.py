@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
@@ -25,7 +27,7 @@ from vault_adapters.stores.sqlite.rows import (
     to_micros,
     write_parameters,
 )
-from vault_adapters.stores.sqlite.token_reads import TokenReads
+from vault_adapters.stores.sqlite.token_reads import Asked, TokenReads
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
@@ -57,7 +59,8 @@ class SqliteTokenRepository:
     def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
-        self._reads = TokenReads(database, queries)
+        self._rows = TokenReads(database, queries)
+        self._reads: ReadBatcher[Asked, Reading] = ReadBatcher(lambda: nullcontext(self._rows.read))
 
     async def close(self) -> None:
         """Wait until no read is running."""
@@ -65,11 +68,11 @@ class SqliteTokenRepository:
 
     async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
         """Read one token; concurrent reads may share one query."""
-        return await self._reads.get(key, known)
+        return await self._reads.get((key, known))
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys, and the store's time."""
-        return [token for token in await self._reads.get_many(keys) if token is not None], self._database.now()
+        return [token for token in await self._rows.get_many(keys) if token is not None], self._database.now()
 
     async def store(
         self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
