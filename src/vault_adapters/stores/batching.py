@@ -1,6 +1,6 @@
 """Batches reads: one query serves all reads that begin in the same tick.
 
-Other modules use the functions `own_loop` and `fail` too.
+Other modules use the functions `own_loop` and `fail` too, and both stores the type `Asked`.
 """
 
 import asyncio
@@ -10,13 +10,18 @@ from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from vault_adapters.runtime.flights import Flights
+from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import ConfigurationError, StorageError, VaultError
+from vault_domain.entities.token import StoredToken
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 _UNDIVIDED = 8
 """Largest number of reads that always go in one batch, because each batch has a cost of its own."""
+
+Asked = tuple[TokenKey, StoredToken | None]
+"""A question for a token: its key, and the token as the caller remembers it; None: the caller remembers none."""
 
 _Waiter = tuple[K, asyncio.Future[V]]
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from attrs import evolve
 
+from vault_adapters.stores.batching import Asked
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Reader
@@ -15,9 +16,6 @@ from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
 from vault_domain.ports.token_repository import Reading
-
-Asked = tuple[TokenKey, StoredToken | None]
-"""A key, and its token as the caller remembers it; None: the caller remembers none."""
 
 
 class TokenReads:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.batching import Asked, ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
@@ -32,7 +32,7 @@ from vault_adapters.stores.postgres.rows import (
 )
 from vault_adapters.stores.postgres.statements import briefly
 from vault_adapters.stores.postgres.store_batcher import StoreBatcher
-from vault_adapters.stores.postgres.token_reads import Asked, TokenReads
+from vault_adapters.stores.postgres.token_reads import TokenReads
 from vault_adapters.stores.postgres.writing import (
     ACTIONS,
     ROWS_PER_STATEMENT,

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from itertools import groupby
 from operator import itemgetter
 
+from vault_adapters.stores.batching import Asked
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, stored_token
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
 from vault_domain.ports.token_repository import Reading
-
-Asked = tuple[TokenKey, StoredToken | None]
-"""A key, and its token as the caller remembers it; None: the caller remembers none."""
 
 
 class TokenReads:

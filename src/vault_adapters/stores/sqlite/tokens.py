@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.batching import Asked, ReadBatcher
 from vault_adapters.stores.columns import place_by_expiry, place_by_key
 from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
@@ -27,7 +27,7 @@ from vault_adapters.stores.sqlite.rows import (
     to_micros,
     write_parameters,
 )
-from vault_adapters.stores.sqlite.token_reads import Asked, TokenReads
+from vault_adapters.stores.sqlite.token_reads import TokenReads
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
