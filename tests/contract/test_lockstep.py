@@ -310,7 +310,7 @@ class Lockstep(RuleBasedStateMachine):
 
 
 def in_order(key):
-    return key.provider.encode(), key.kind.encode(), (key.identifier or "").encode()
+    return key.provider.encode(), (key.identifier or "").encode(), key.kind.encode()
 
 
 def by(account):

@@ -236,7 +236,7 @@ async def test_two_rows_for_one_key_fail_only_that_key(tmp_path):
         connection.execute("PRAGMA foreign_keys = OFF")
         [(sql,)] = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'token_vault_token'").fetchall()
         loose = sql.replace("token_vault_token", "loose").replace("tenant_id TEXT", "tenant_id TEXT COLLATE NOCASE")
-        connection.execute(loose.replace(",\n    PRIMARY KEY (tenant_id, provider, kind, identifier)", ""))
+        connection.execute(loose.replace(",\n    PRIMARY KEY (tenant_id, provider, identifier, kind)", ""))
         connection.execute("INSERT INTO loose SELECT * FROM token_vault_token")
         connection.execute("DROP TABLE token_vault_token")
         connection.execute("ALTER TABLE loose RENAME TO token_vault_token")

@@ -181,8 +181,8 @@ def place_by_expiry(row: Sequence[Any]) -> tuple[Any, ...]:
 
 def place_by_key(row: Sequence[Any]) -> tuple[Any, ...]:
     """Return the position of a row in a tenant's list of tokens."""
-    _, (_, *place), _ = LISTED.split(row)
-    return tuple(place)
+    _, (_, provider, kind, identifier), _ = LISTED.split(row)
+    return provider, identifier, kind
 
 
 # In the rows of a list, the key comes after the token. These getters take a third of the time of `LISTED.split`.

@@ -139,9 +139,9 @@ def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
 
 
 def place_of_key(columns: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the position of a row whose value is to be sealed again: the first four columns, which are its key."""
+    """Return the position of a row whose value is to be sealed again; the first four columns are its key."""
     tenant_id, provider, kind, identifier, *_ = columns
-    return tenant_id, provider, kind, identifier
+    return tenant_id, provider, identifier, kind
 
 
 def key_of_row(columns: Sequence[Any], tenant_id: str | None, provider: str | None) -> TokenKey:

@@ -360,7 +360,7 @@ class TokenVault:
     async def list_tokens(
         self, tenant_id: str, *, provider: str | None = None, limit: int = 1000, after: str | None = None
     ) -> Page[TokenInfo]:
-        """Return a tenant's tokens without their values, sorted by provider, kind and identifier."""
+        """Return a tenant's tokens without their values, sorted by provider, identifier and kind."""
         tenant, name, most = as_tenant_id(tenant_id), read.as_optional_provider(provider), read.as_limit(limit)
         return await self._services.listing.tokens(tenant, provider=name, limit=most, after=after)
 

@@ -148,7 +148,7 @@ class TokenRepository(Protocol):
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """List a tenant's tokens, sorted by (provider, kind, identifier)."""
+        """List a tenant's tokens, sorted by (provider, identifier, kind)."""
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store the time of each last use, unless a later use is stored or the key now holds a token with another id.

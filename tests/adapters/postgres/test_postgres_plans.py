@@ -54,12 +54,12 @@ def nodes_of(plan):
 
 
 INDEXES = {
-    "list_all_accounts": "token_account",
+    "list_all_accounts": "token_pkey",
     "list_doubtful_accounts": "token_doubtful",
     "list_troubled_accounts": "account_troubled",
     "list_tenants": "token_",
     "list_provider_accounts": "token_provider",
-    "list_accounts": "token_account",
+    "list_accounts": "token_pkey",
 }
 
 

@@ -44,7 +44,7 @@ def _is_condemned(info, condemned, now):
 
 
 def _place(info):
-    return (info.rejected_at, info.key.tenant_id, info.key.kind, info.key.identifier or "")
+    return (info.rejected_at, info.key.tenant_id, info.key.identifier or "", info.key.kind)
 
 
 def _revive(transaction, info, due_in, actor):

@@ -289,7 +289,7 @@ def token_event(action, info, transaction, actor, code=None):
 
 
 def by_key(key):
-    return (key.provider, key.kind.value, key.identifier or "")
+    return (key.provider, key.identifier or "", key.kind.value)
 
 
 def _by_expiry(info):

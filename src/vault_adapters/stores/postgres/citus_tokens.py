@@ -119,4 +119,4 @@ async def store_token(database: PostgresDatabase, queries: Queries, uses: LastUs
 
 
 def _place(key: Parameters) -> _Key:
-    return key["tenant_id"], key["provider"], key["kind"], key["identifier"]
+    return key["tenant_id"], key["provider"], key["identifier"], key["kind"]

@@ -103,7 +103,7 @@ class PostgresKeyRotation:
         """Return tokens under decrypt_only data keys, sorted by token key."""
 
         async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            after_tenant_id, after_provider, after_kind, after_identifier = position
+            after_tenant_id, after_provider, after_identifier, after_kind = position
             parameters = {
                 "after_provider": after_provider,
                 "after_kind": after_kind,

@@ -241,7 +241,7 @@ def keys_parameters(keys: Iterable[TokenKey]) -> dict[str, Any]:
 
 def key_columns(key: TokenKey) -> tuple[str, ...]:
     """Return a key's columns; sorting by them gives the order of the primary key under COLLATE "C"."""
-    return (key.tenant_id, key.provider, key.kind.value, key.identifier or "")
+    return (key.tenant_id, key.provider, key.identifier or "", key.kind.value)
 
 
 def write_parameters(write: TokenWrite) -> dict[str, Any]:

@@ -144,8 +144,7 @@ the plan for all positions; see `planned_once`.
 _TOKENS_OF_PAGE = """(SELECT) one
 LEFT JOIN (page p
     JOIN {{schema}}.token t
-        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
+        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier) ON true
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a

@@ -32,7 +32,7 @@ BEGIN
         known := known || found;
     END LOOP;
     PERFORM FROM {{schema}}.token WHERE tenant_id = ANY (ids)
-        ORDER BY tenant_id, provider, kind, identifier FOR UPDATE;
+        ORDER BY tenant_id, provider, identifier, kind FOR UPDATE;
     PERFORM FROM {{schema}}.account WHERE tenant_id = ANY (ids) ORDER BY tenant_id, provider, identifier FOR UPDATE;
     known := ARRAY(
         SELECT unnest(known)

@@ -182,11 +182,11 @@ class PostgresTokenRepository:
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
-        """List a tenant's tokens, sorted by (provider, kind, identifier)."""
+        """List a tenant's tokens, sorted by (provider, identifier, kind)."""
         parameters = {"tenant_id": tenant_id, "provider": provider}
 
         async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            page = dict(zip(("after_provider", "after_kind", "after_identifier"), position, strict=True))
+            page = dict(zip(("after_provider", "after_identifier", "after_kind"), position, strict=True))
             return await self._database.fetch(self._queries["list_tokens"], parameters | page | {"limit": int8(wanted)})
 
         start = after or ("", "", "")

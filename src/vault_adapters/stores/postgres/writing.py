@@ -14,6 +14,7 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Transactio
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.rows import key_columns, token_info, writes_parameters
 from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenInfo, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
@@ -51,7 +52,7 @@ async def write_tokens(
                 if len(rows) < len(sent):
                     raise DataKeyInactiveError
                 infos.update(await _stored_infos(sent, rows))
-    stored = [infos[key_columns(write.key)] for write in writes]
+    stored = [infos[_listed(write.key)] for write in writes]
     events = DeferredEvents(
         len(stored) if told else 0, lambda number: stored_event(writes[number], stored[number], actor)
     )
@@ -79,7 +80,7 @@ async def write_apart(
     if rows is None:
         return None
     stored = {written: row for row in rows for _, written, _ in [LISTED.split(row)]}
-    return [stored.get(key_columns(write.key)) for write in writes]
+    return [stored.get(_listed(write.key)) for write in writes]
 
 
 def _common(refreshed: bool, actor: str | None, now: datetime | None, *, told: bool = True) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _common(refreshed: bool, actor: str | None, now: datetime | None, *, told: b
 
 
 async def _stored_infos(sent: Sequence[TokenWrite], rows: Sequence[Row]) -> dict[tuple[str, ...], TokenInfo]:
-    keys = {key_columns(write.key): write.key for write in sent}
+    keys = {_listed(write.key): write.key for write in sent}
     infos = {}
     for number, row in enumerate(rows, 1):
         token, written, _ = LISTED.split(row)
@@ -105,6 +106,11 @@ ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
 def stored_event(write: TokenWrite, info: TokenInfo, actor: str | None) -> AuditEvent:
     """Return the event that a statement appended for a stored value."""
     return token_event(ACTIONS[write.refreshed], info.key, info.generation, info.updated_at, actor)
+
+
+def _listed(key: TokenKey) -> tuple[str, ...]:
+    """Return a key's columns in the order in which rows have them."""
+    return (key.tenant_id, key.provider, key.kind.value, key.identifier or "")
 
 
 def in_batches(items: list[T]) -> Iterator[list[T]]:

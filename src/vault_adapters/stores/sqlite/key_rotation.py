@@ -90,7 +90,7 @@ class SqliteKeyRotation:
         query = self._queries["find_rows_to_reseal" if tenant_id is None else "find_tenant_rows_to_reseal"]
 
         async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            after_tenant_id, after_provider, after_kind, after_identifier = position
+            after_tenant_id, after_provider, after_identifier, after_kind = position
             parameters = {
                 "tenant_id": tenant_id,
                 "after_tenant_id": after_tenant_id,
@@ -101,7 +101,9 @@ class SqliteKeyRotation:
             }
             return await self._database.fetch(query, parameters)
 
-        start = ("", "", "", "") if after is None else tuple(key_parameters(after).values())
+        start = ("", "", "", "")
+        if after is not None:
+            start = (after.tenant_id, after.provider, after.identifier or "", after.kind.value)
         return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:

@@ -62,7 +62,6 @@ _AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (:after_tenant_id, :afte
 _TOKENS_OF_PAGE = """page p
 CROSS JOIN token_vault_token t
     ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 ORDER BY t.tenant_id, t.provider, t.identifier"""

@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 
 def _order(token_key: TokenKey) -> tuple[bytes, bytes, bytes]:
-    return token_key.provider.encode(), token_key.kind.encode(), (token_key.identifier or "").encode()
+    return token_key.provider.encode(), (token_key.identifier or "").encode(), token_key.kind.encode()
 
 
 async def _walk_expiring(vault: TokenVault, limit: int) -> list[TokenInfo]:
@@ -42,7 +42,7 @@ async def _walk_expiring(vault: TokenVault, limit: int) -> list[TokenInfo]:
 class ListingCases(ContractFixtures):
     """list_tokens, list_accounts, find_expiring_tokens, audit_events and health."""
 
-    async def test_tokens_come_by_provider_kind_and_identifier(self, vault: TokenVault) -> None:
+    async def test_tokens_come_by_provider_identifier_and_kind(self, vault: TokenVault) -> None:
         identifiers = [None, "A", "B", "a", "aa", "b", "\u00e9", "\uffee", "\U0001f511"]
         keys = [
             TokenKey("t1", provider, kind, identifier)

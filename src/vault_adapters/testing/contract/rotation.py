@@ -107,7 +107,7 @@ class DataKeyCases(ContractFixtures):
         assert (again.reencrypted, again.emptied, again.destroyed) == (0, 0, 0)
 
     async def test_pages_of_values_follow_the_keys(self, vault: TokenVault, store: Store) -> None:
-        keys = [key(f"{number}", kind) for kind in sorted(TokenKind) for number in range(3)]
+        keys = [key(f"{number}", kind) for number in range(3) for kind in sorted(TokenKind)]
         await vault.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
         await vault.keys.rotate_data_keys()
         first = await store.key_rotation.rows_to_reseal(None, None, 5)

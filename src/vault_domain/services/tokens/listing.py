@@ -52,7 +52,7 @@ class ListingService:
         return make_page(rows, limit, _by_expiry)
 
     async def tokens(self, tenant_id: str, *, provider: str | None, limit: int, after: str | None) -> Page[TokenInfo]:
-        """Return a tenant's tokens, sorted by provider, kind and identifier."""
+        """Return a tenant's tokens, sorted by provider, identifier and kind."""
         position = decode_cursor(after, str, str, str)
         rows = await self._tokens.list_tenant(tenant_id, provider=provider, limit=limit + 1, after=position)
         return make_page(rows, limit, _by_key)
@@ -152,7 +152,7 @@ def _by_expiry(info: TokenInfo) -> Cursor:
 
 
 def _by_key(info: TokenInfo) -> Cursor:
-    return (info.key.provider, info.key.kind.value, info.key.identifier or "")
+    return (info.key.provider, info.key.identifier or "", info.key.kind.value)
 
 
 def _by_account(item: AccountInfo | AccountRecord) -> Cursor:

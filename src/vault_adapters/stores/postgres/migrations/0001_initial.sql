@@ -81,7 +81,7 @@ CREATE TABLE {{schema}}.token (
     suspect_since timestamptz,
     rejected_at timestamptz,
     noted_value_id uuid,
-    PRIMARY KEY (tenant_id, provider, kind, identifier)
+    PRIMARY KEY (tenant_id, provider, identifier, kind)
 ) WITH (fillfactor = 85);
 ALTER TABLE {{schema}}.token ALTER COLUMN blob SET STORAGE EXTERNAL;
 ALTER TABLE {{schema}}.token ALTER COLUMN extra SET STORAGE EXTERNAL;
@@ -91,8 +91,6 @@ CREATE INDEX token_expiring ON {{schema}}.token (expires_at, tenant_id, id)
     WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL;
 -- has_sibling reads from here.
 CREATE INDEX token_sibling ON {{schema}}.token (provider, identifier) WHERE kind IN ('access_token', 'refresh_token');
--- Lists of accounts read their pages from here.
-CREATE INDEX token_account ON {{schema}}.token (tenant_id, provider, identifier);
 -- Lists of one provider's accounts of all tenants read their pages from here.
 CREATE INDEX token_provider ON {{schema}}.token (provider, tenant_id, identifier);
 -- Lists of accounts to be connected again read from the next two indexes.
@@ -109,9 +107,9 @@ CREATE TABLE {{schema}}.token_use (
     kind text COLLATE "C" NOT NULL,
     identifier text COLLATE "C" NOT NULL,
     last_used_at timestamptz NOT NULL,
-    PRIMARY KEY (tenant_id, provider, kind, identifier),
-    FOREIGN KEY (tenant_id, provider, kind, identifier)
-        REFERENCES {{schema}}.token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
+    PRIMARY KEY (tenant_id, provider, identifier, kind),
+    FOREIGN KEY (tenant_id, provider, identifier, kind)
+        REFERENCES {{schema}}.token (tenant_id, provider, identifier, kind) ON DELETE CASCADE
 ) WITH (fillfactor = 70);
 
 -- An event's place in the pages: its transaction's number, or the highest number of a transaction that has ended, if

@@ -5,7 +5,6 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a
@@ -31,8 +30,7 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM (SELECT) one
 LEFT JOIN (page p
     JOIN {{schema}}.token t
-        ON t.tenant_id = %(tenant_id)b AND t.provider = p.provider AND t.identifier = p.identifier
-        AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')) ON true
+        ON t.tenant_id = %(tenant_id)b AND t.provider = p.provider AND t.identifier = p.identifier) ON true
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a
@@ -168,8 +166,7 @@ DELETE FROM {{schema}}.account a
 WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
     AND NOT EXISTS (
         SELECT 1 FROM {{schema}}.token t
-        WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier
-            AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))
+        WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier)
 
 -- name: lock_provider_accounts
 -- Lock all accounts of a tenant at a provider, in order; see lock_account.
@@ -184,5 +181,4 @@ DELETE FROM {{schema}}.account a
 WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b
     AND NOT EXISTS (
         SELECT 1 FROM {{schema}}.token t
-        WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier
-            AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))
+        WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier)

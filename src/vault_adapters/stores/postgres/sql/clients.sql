@@ -80,7 +80,7 @@ WITH doomed AS (
     WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
         AND rejected_at > %(after)b::timestamptz
         AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)
-    ORDER BY tenant_id, provider, kind, identifier
+    ORDER BY tenant_id, provider, identifier, kind
     FOR UPDATE),
 freed AS (
     UPDATE {{schema}}.token t SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = {{now}}
@@ -101,7 +101,7 @@ INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT tenant_id, 'account_revived', updated_at, provider, identifier, kind, generation, %(actor)b::text, error_code
 FROM freed
-ORDER BY tenant_id, kind, identifier
+ORDER BY tenant_id, identifier, kind
 RETURNING tenant_id, occurred_at, provider, identifier, kind, generation, code
 
 -- name: append_client_event

@@ -42,7 +42,7 @@ WHERE a.tenant_id = o.tenant_id AND a.provider = o.provider AND a.identifier = o
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b
-    ORDER BY provider, kind, identifier
+    ORDER BY provider, identifier, kind
     FOR UPDATE)
 DELETE FROM {{schema}}.token t USING doomed o
 WHERE t.tenant_id = o.tenant_id AND t.provider = o.provider AND t.kind = o.kind AND t.identifier = o.identifier

@@ -68,9 +68,9 @@ FROM (
 CROSS JOIN LATERAL (
     SELECT * FROM {{schema}}.token
     WHERE tenant_id = d.tenant_id AND data_key_id = ANY (d.data_key_ids)
-        AND (tenant_id, provider, kind, identifier)
-            > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
-    ORDER BY provider, kind, identifier
+        AND (tenant_id, provider, identifier, kind)
+            > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_identifier)b::text, %(after_kind)b::text)
+    ORDER BY provider, identifier, kind
     LIMIT %(limit)b::bigint) t
 LIMIT %(limit)b::bigint
 
@@ -79,11 +79,11 @@ LIMIT %(limit)b::bigint
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM {{schema}}.token t
 WHERE tenant_id = %(tenant_id)b
-    AND (provider, kind, identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+    AND (provider, identifier, kind) > (%(after_provider)b::text, %(after_identifier)b::text, %(after_kind)b::text)
     AND data_key_id = ANY (ARRAY (
         SELECT data_key_id FROM {{schema}}.data_key
         WHERE tenant_id = %(tenant_id)b AND state = 'decrypt_only' AND emptied_at IS NULL))
-ORDER BY provider, kind, identifier
+ORDER BY provider, identifier, kind
 LIMIT %(limit)b::bigint
 
 -- name: reseal_tokens

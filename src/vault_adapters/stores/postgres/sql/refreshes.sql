@@ -8,7 +8,6 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}
 FROM (SELECT) one
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a
@@ -165,7 +164,6 @@ FOR SHARE
 -- error codes of those that are invalid.
 SELECT kind, CASE WHEN status = 'invalid' THEN coalesce(error_code, 'invalid_grant') END, id, generation, value_id FROM {{schema}}.token
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-    AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 ORDER BY kind
 FOR UPDATE
 

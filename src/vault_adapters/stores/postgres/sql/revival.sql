@@ -6,9 +6,9 @@ FROM {{schema}}.token
 WHERE provider = %(provider)b AND rejected_at >= %(since)b::timestamptz
     AND rejected_at <= coalesce(%(until)b::timestamptz, {{now}}) AND status = 'invalid'
     AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
-    AND (rejected_at, tenant_id, kind, identifier)
-        > (%(after_rejected_at)b::timestamptz, %(after_tenant_id)b::text, %(after_kind)b::text, %(after_identifier)b::text)
-ORDER BY rejected_at, tenant_id, kind, identifier
+    AND (rejected_at, tenant_id, identifier, kind)
+        > (%(after_rejected_at)b::timestamptz, %(after_tenant_id)b::text, %(after_identifier)b::text, %(after_kind)b::text)
+ORDER BY rejected_at, tenant_id, identifier, kind
 LIMIT %(limit)b::bigint
 
 -- name: lock_condemned
@@ -21,7 +21,7 @@ JOIN {{schema}}.token t
     ON t.tenant_id = k.tenant_id AND t.provider = %(provider)b AND t.kind = k.kind AND t.identifier = k.identifier
     AND t.value_id = k.value_id
 WHERE t.status = 'invalid' AND t.rejected_at IS NOT NULL
-ORDER BY t.tenant_id, t.kind, t.identifier
+ORDER BY t.tenant_id, t.identifier, t.kind
 FOR UPDATE OF t
 
 -- name: revive_credentials
@@ -39,7 +39,7 @@ INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
 SELECT tenant_id, 'account_revived', updated_at, provider, identifier, kind, generation, %(actor)b::text, code
 FROM revived
-ORDER BY tenant_id, kind, identifier
+ORDER BY tenant_id, identifier, kind
 RETURNING occurred_at
 
 -- name: revive_accounts

@@ -310,7 +310,6 @@ SELECT kind, identifier, generation, {{now}} FROM gone
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-        AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
     ORDER BY kind
     FOR UPDATE),
 gone AS (
@@ -330,7 +329,7 @@ SELECT kind, identifier, generation, {{now}} FROM gone ORDER BY kind
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
-    ORDER BY kind, identifier
+    ORDER BY identifier, kind
     FOR UPDATE),
 gone AS (
     DELETE FROM {{schema}}.token t USING doomed d
@@ -341,10 +340,10 @@ audited AS (
     SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
         kind, generation, %(actor)b::text
     FROM gone
-    ORDER BY kind, identifier)
+    ORDER BY identifier, kind)
 SELECT kind, identifier, generation, {{now}}
 FROM gone
-ORDER BY kind, identifier
+ORDER BY identifier, kind
 
 -- name: find_expiring_tokens
 -- Find access tokens with status valid that expire within a given time or have expired, earliest first, after a
@@ -366,9 +365,9 @@ SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = %(tenant_id)b
-    AND (t.provider, t.kind, t.identifier) > (%(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
+    AND (t.provider, t.identifier, t.kind) > (%(after_provider)b::text, %(after_identifier)b::text, %(after_kind)b::text)
     AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
-ORDER BY t.provider, t.kind, t.identifier
+ORDER BY t.provider, t.identifier, t.kind
 LIMIT %(limit)b::bigint
 
 -- name: record_uses

@@ -34,9 +34,9 @@ SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM {{schema}}.token t
 JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id
 WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
-    AND (t.tenant_id, t.provider, t.kind, t.identifier)
-        > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_kind)b::text, %(after_identifier)b::text)
-ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
+    AND (t.tenant_id, t.provider, t.identifier, t.kind)
+        > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_identifier)b::text, %(after_kind)b::text)
+ORDER BY t.tenant_id, t.provider, t.identifier, t.kind
 LIMIT %(limit)b::bigint
 
 -- name: copy_tenant_audit_events
@@ -74,7 +74,7 @@ SELECT true FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b
     AND (t.provider, t.kind, t.identifier) IN (
         SELECT * FROM unnest(%(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[]))
-ORDER BY t.provider, t.kind, t.identifier
+ORDER BY t.provider, t.identifier, t.kind
 FOR UPDATE
 
 -- name: hold_condemned
@@ -82,7 +82,7 @@ FOR UPDATE
 SELECT true FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
     AND (t.kind, t.identifier) IN (SELECT * FROM unnest(%(kinds)b::text[], %(identifiers)b::text[]))
-ORDER BY t.kind, t.identifier
+ORDER BY t.identifier, t.kind
 FOR UPDATE
 
 -- name: hold_accounts

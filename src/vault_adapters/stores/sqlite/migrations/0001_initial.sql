@@ -56,7 +56,7 @@ CREATE TABLE token_vault_token (
     suspect_since INTEGER,
     rejected_at INTEGER,
     noted_value_id BLOB,
-    PRIMARY KEY (tenant_id, provider, kind, identifier)
+    PRIMARY KEY (tenant_id, provider, identifier, kind)
 ) STRICT;
 -- find_expiring reads its pages from here. A query must repeat the condition of a partial index with the same literals,
 -- because otherwise the database may not use the index. This holds for all partial indexes below.
@@ -65,8 +65,6 @@ CREATE INDEX token_vault_token_expiring ON token_vault_token (expires_at, tenant
 -- has_sibling reads from here.
 CREATE INDEX token_vault_token_sibling ON token_vault_token (provider, identifier)
     WHERE kind IN ('access_token', 'refresh_token');
--- Lists of accounts read their pages from here.
-CREATE INDEX token_vault_token_account ON token_vault_token (tenant_id, provider, identifier);
 -- Lists of one provider's accounts of all tenants read their pages from here.
 CREATE INDEX token_vault_token_provider ON token_vault_token (provider, tenant_id, identifier);
 -- Lists of accounts to be connected again read from the next two indexes.
@@ -83,9 +81,9 @@ CREATE TABLE token_vault_token_use (
     kind TEXT NOT NULL,
     identifier TEXT NOT NULL,
     last_used_at INTEGER NOT NULL,
-    PRIMARY KEY (tenant_id, provider, kind, identifier),
-    FOREIGN KEY (tenant_id, provider, kind, identifier)
-        REFERENCES token_vault_token (tenant_id, provider, kind, identifier) ON DELETE CASCADE
+    PRIMARY KEY (tenant_id, provider, identifier, kind),
+    FOREIGN KEY (tenant_id, provider, identifier, kind)
+        REFERENCES token_vault_token (tenant_id, provider, identifier, kind) ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 
 -- AUTOINCREMENT: SQLite never uses a number again, so cursors stay valid when rows are deleted.

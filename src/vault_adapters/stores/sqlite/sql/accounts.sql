@@ -5,7 +5,6 @@ FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: has_sibling
 -- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
@@ -27,7 +26,6 @@ SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM page p
 CROSS JOIN token_vault_token t
     ON t.tenant_id = :tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 ORDER BY t.provider, t.identifier
@@ -35,7 +33,7 @@ ORDER BY t.provider, t.identifier
 -- name: list_all_accounts
 -- List the tokens of all tenants' accounts after a position, each with its account's label and refresh state.
 WITH page AS (
-    SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_account
+    SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY sqlite_autoindex_token_vault_token_1
     WHERE {{after_account}}
     ORDER BY tenant_id, provider, identifier
     LIMIT :limit)
@@ -128,7 +126,7 @@ SELECT k.provider, k.accounts, coalesce(w.due, 0), w.earliest
 FROM (
     SELECT provider, count(*) AS accounts
     FROM (
-        SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_account)
+        SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY sqlite_autoindex_token_vault_token_1)
     GROUP BY provider) k
 LEFT JOIN (
     SELECT provider, count(*) AS due, min(due_at) AS earliest
@@ -153,13 +151,11 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
 -- List kind, identifier and generation of an account's tokens, for the events of their deletion.
 SELECT kind, identifier, generation FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
-    AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: delete_account_tokens
 -- Delete an account's tokens.
 DELETE FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
-    AND kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: delete_orphaned_account
 -- Delete the row of an account that has no token left.
@@ -168,8 +164,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifi
     AND NOT EXISTS (
         SELECT 1 FROM token_vault_token t
         WHERE t.tenant_id = token_vault_account.tenant_id AND t.provider = token_vault_account.provider
-            AND t.identifier = token_vault_account.identifier
-            AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret'))
+            AND t.identifier = token_vault_account.identifier)
 
 -- name: delete_provider_accounts
 -- Delete a tenant's accounts at a provider.

@@ -68,7 +68,7 @@ WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
 SELECT tenant_id, kind, identifier, generation, error_code FROM token_vault_token
 WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
     AND (length(:client) = 0 OR client IS NULL OR client = :client)
-ORDER BY tenant_id, kind, identifier
+ORDER BY tenant_id, identifier, kind
 
 -- name: take_back_rejections
 -- Make valid again the credentials that the provider rejected after the given time.

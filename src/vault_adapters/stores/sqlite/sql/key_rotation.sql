@@ -61,9 +61,9 @@ WHERE tenant_id = :tenant_id AND data_key_id = :replaced AND state = 'active'
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
-WHERE (t.tenant_id, t.provider, t.kind, t.identifier)
-    > (:after_tenant_id, :after_provider, :after_kind, :after_identifier)
-ORDER BY t.tenant_id, t.provider, t.kind, t.identifier
+WHERE (t.tenant_id, t.provider, t.identifier, t.kind)
+    > (:after_tenant_id, :after_provider, :after_identifier, :after_kind)
+ORDER BY t.tenant_id, t.provider, t.identifier, t.kind
 LIMIT :limit
 
 -- name: find_tenant_rows_to_reseal
@@ -72,8 +72,8 @@ SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
 WHERE t.tenant_id = :tenant_id
-    AND (t.provider, t.kind, t.identifier) > (:after_provider, :after_kind, :after_identifier)
-ORDER BY t.provider, t.kind, t.identifier
+    AND (t.provider, t.identifier, t.kind) > (:after_provider, :after_identifier, :after_kind)
+ORDER BY t.provider, t.identifier, t.kind
 LIMIT :limit
 
 -- name: reseal_token

@@ -5,7 +5,6 @@ FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
-    AND t.kind IN ('access_token', 'refresh_token', 'api_key', 'webhook_secret')
 
 -- name: claim_account
 -- Take the lease for one credential. If the stored refresh state belongs to this credential, failures and unknown

@@ -4,9 +4,9 @@
 SELECT rejected_at, tenant_id, kind, identifier, value_id, expires_at, generation, error_code FROM token_vault_token
 WHERE provider = :provider AND rejected_at BETWEEN :since AND :until AND status = 'invalid'
     AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
-    AND (rejected_at, tenant_id, kind, identifier)
-        > (:after_rejected_at, :after_tenant_id, :after_kind, :after_identifier)
-ORDER BY rejected_at, tenant_id, kind, identifier
+    AND (rejected_at, tenant_id, identifier, kind)
+        > (:after_rejected_at, :after_tenant_id, :after_identifier, :after_kind)
+ORDER BY rejected_at, tenant_id, identifier, kind
 LIMIT :limit
 
 -- name: revive_credential

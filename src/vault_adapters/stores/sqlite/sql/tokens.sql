@@ -29,7 +29,7 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
 -- List kind, identifier and generation of a tenant's tokens at a provider, for the events of their deletion.
 SELECT kind, identifier, generation FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider
-ORDER BY kind, identifier
+ORDER BY identifier, kind
 
 -- name: count_inactive_data_keys
 -- Count the inactive data keys in a JSON array of [tenant_id, data key id in hex], to guard a write.
@@ -119,9 +119,9 @@ SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id
-    AND (t.provider, t.kind, t.identifier) > (:after_provider, :after_kind, :after_identifier)
+    AND (t.provider, t.identifier, t.kind) > (:after_provider, :after_identifier, :after_kind)
     AND (:provider IS NULL OR t.provider = :provider)
-ORDER BY t.provider, t.kind, t.identifier
+ORDER BY t.provider, t.identifier, t.kind
 LIMIT :limit
 
 -- name: record_use
