@@ -10,9 +10,11 @@ import pytest
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
+from tests.examples.dict_store.tokens import by_key
 
 from vault_adapters.testing.contract.across import AcrossCases
 from vault_adapters.testing.contract.audit import AuditCases
+from vault_adapters.testing.contract.bulk import BulkCases
 from vault_adapters.testing.contract.claims import ClaimCases
 from vault_adapters.testing.contract.clients import ClientCases
 from vault_adapters.testing.contract.commits import CommitCases
@@ -36,6 +38,8 @@ from vault_adapters.testing.contract.token_sets import TokenSetCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.token import TokenRef
+from vault_domain.ports.change import Change
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.state_ledger import StateUse
 
 METHODS = {
@@ -43,6 +47,7 @@ METHODS = {
         "get": TokenCases,
         "get_many": TokenCases,
         "store": TokenCases,
+        "store_many": BulkCases,
         "mark_invalid": TokenCases,
         "delete": TokenCases,
         "delete_provider": TokenCases,
@@ -318,6 +323,17 @@ async def an_account_counts_each_time(store, scope, account, rules):
     return await store.clients.refuse(scope, evolve(account, identifier=uuid4().hex), rules)
 
 
+async def many_come_back_in_the_order_of_their_keys(store, writes, *, actor):
+    order = sorted(range(len(writes.keys)), key=lambda index: by_key(writes.keys[index]))
+    return await store.tokens.store_many(LateWrites.of(writes.take(order)), actor=actor)
+
+
+async def many_are_stored_one_by_one(store, writes, *, actor):
+    changes = [await store.tokens.store([write], actor=actor) for write in writes.take(range(len(writes.keys)))]
+    events = [event for change in changes for event in change.events]
+    return Change([info for change in changes for info in change.result], events)
+
+
 async def a_state_is_checked_before_it_is_noted(store, state_id, expires_at):
     database = store.tokens._database
     was_used = state_id in database.tables.used_states
@@ -352,6 +368,8 @@ MISTAKES = {
     reserve_takes_any_order: ("refreshes", "reserve_due", ReserveCases),
     reschedule_looks_first_and_writes_later: ("refreshes", "reschedule", ScheduleCases),
     reschedule_is_forgotten: ("refreshes", "reschedule", SweepCases),
+    many_come_back_in_the_order_of_their_keys: ("tokens", "store_many", BulkCases),
+    many_are_stored_one_by_one: ("tokens", "store_many", BulkCases),
     store_ignores_the_expected_generation: ("tokens", "store", TokenCases),
     mark_hits_a_newer_value: ("tokens", "mark_invalid", TokenCases),
     delete_leaves_the_account: ("tokens", "delete", TokenSetCases),

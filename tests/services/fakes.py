@@ -40,6 +40,10 @@ class PlainCipher:
         pairs = zip(values, extras or [None] * len(values), strict=True)
         return [sealed_by(await self._active(key.tenant_id), key, value, extra) for (key, value), extra in pairs]
 
+    async def ensure_sealer(self, tenant_ids):
+        active = {tenant_id: await self._active(tenant_id) for tenant_id in tenant_ids}
+        return lambda key, value, extra=None: sealed_by(active[key.tenant_id], key, value, extra)
+
     async def sealer(self, tenant_id):
         active = await self._keys.active_data_key(tenant_id)
         if active is None:

@@ -13,6 +13,7 @@ from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import TokenDraft
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.tokens.remembered import RememberedRows
 
@@ -336,7 +337,17 @@ async def test_an_import_forgets_the_rows_that_it_may_replace(cases):
     await stored(cases)
     sealed = (await cases.store.tokens.get(ACCESS)).row.sealed
     write = ImportedToken(ACCESS, Secret("w")).seal(sealed, None)
-    await cases.noticed.imports.begin(None).write([write], overwrite=True, actor=None)
+    late = LateWrites.of([write])
+    batch = await cases.noticed.imports.begin(None).prepare(late, overwrite=True, actor=None)
+    assert await remembered(cases) is not None
+    await batch()
+    assert await remembered(cases) is None
+
+
+async def test_many_values_forget_the_rows_that_they_replace(cases):
+    await stored(cases)
+    keys = [ACCESS, *(evolve(ACCESS, identifier=f"u{number}") for number in range(1000))]
+    await cases.tokens.store([TokenDraft(key, Secret("w")) for key in keys], actor=None)
     assert await remembered(cases) is None
 
 

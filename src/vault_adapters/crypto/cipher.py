@@ -48,14 +48,27 @@ class AesGcmCipher:
             DecryptionError: the wrap of a tenant's active data key was changed and can no longer be decrypted, or the
                 state of this data key was set back.
         """
-        data_keys = await self._ensure_active_keys({key.tenant_id for key, _ in values})
+        seal = await self.ensure_sealer({key.tenant_id for key, _ in values})
         sealed = []
         for number, (key, secret) in enumerate(values, 1):
-            extra = extras[number - 1] if extras else None
-            sealed.append(self._seal(data_keys[key.tenant_id], key, secret, extra))
+            sealed.append(seal(key, secret, extras[number - 1] if extras else None))
             if number % _SEALED_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return sealed
+
+    async def ensure_sealer(self, tenant_ids: Iterable[str]) -> Sealer:
+        """See `Cipher`.
+
+        Raises:
+            DecryptionError: the wrap of a tenant's active data key was changed and can no longer be decrypted, or the
+                state of this data key was set back.
+        """
+        data_keys = await self._ensure_active_keys(set(tenant_ids))
+
+        def seal(key: TokenKey, secret: Secret, extra: Secret | None = None) -> SealedToken:
+            return self._seal(data_keys[key.tenant_id], key, secret, extra)
+
+        return seal
 
     async def sealer(self, tenant_id: str) -> Sealer:
         """See `Cipher`. The returned function does no I/O, so it works during outages of store and key service.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from attrs import field, frozen
@@ -25,6 +26,8 @@ _PLACE = ("tenant_id", "provider", "identifier")
 # `Format.guarded`. The column `value` is not among them, because an apostrophe at the beginning of a token belongs to
 # the token.
 _GUARDED = ("tenant_id", "identifier", "scopes")
+_SHORT = 1024
+"""Length of a text of scopes up to which the scopes in it are remembered."""
 _STATUSES = {status.value: status for status in TokenStatus}
 # The text that the original system wrote into last_error when it read an expired token.
 _EXPIRED = "Token expired"
@@ -130,12 +133,23 @@ def _status(values: Values) -> TokenStatus:
 
 def _scopes(values: Values) -> tuple[str, ...]:
     scopes = values.get("scopes")
-    if isinstance(scopes, str):  # one text, as in RFC 6749, or an array as COPY prints it
-        array = _ARRAY.match(scopes)
-        scopes = scopes.split() if array is None else [part for part in array[1].replace('"', "").split(",") if part]
-    elif scopes is not None and not isinstance(scopes, list):
+    if isinstance(scopes, str):
+        return _scopes_in_short(scopes) if len(scopes) <= _SHORT else _scopes_in(scopes)
+    if scopes is not None and not isinstance(scopes, list):
         raise UnreadableRowError("invalid_scopes")
     return _checked(as_scopes, scopes, "scopes") or ()
+
+
+def _scopes_in(text: str) -> tuple[str, ...]:
+    """Return the scopes in one text: separated by spaces, as in RFC 6749, or an array as COPY prints it."""
+    array = _ARRAY.match(text)
+    scopes = text.split() if array is None else [part for part in array[1].replace('"', "").split(",") if part]
+    checked: tuple[str, ...] = _checked(as_scopes, scopes, "scopes")
+    return checked
+
+
+# Most rows of a dump have the same few scopes.
+_scopes_in_short = lru_cache(maxsize=128)(_scopes_in)
 
 
 def _checked(check: Callable[[Any], Any], value: object, name: str) -> Any:

@@ -132,6 +132,7 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 
 
 _LAST_USE = TOKEN.index("u.last_used_at")
+_VALUE_ID = TOKEN.index("t.value_id")
 
 
 TOKEN_ALONE: Columns = tuple(name for name in TOKEN if name.startswith("t."))
@@ -166,6 +167,11 @@ def dated(row: tuple[Any, ...], now: object) -> tuple[Any, ...]:
 def id_of(row: Sequence[Any]) -> Any:
     """Return the id of a token from a row that begins with the columns `TOKEN`."""
     return row[0]
+
+
+def value_id_of(row: Sequence[Any]) -> Any:
+    """Return the value id of a token from a row that begins with the columns `TOKEN`."""
+    return row[_VALUE_ID]
 
 
 def is_missing(token: Sequence[Any]) -> bool:

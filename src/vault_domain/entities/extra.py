@@ -145,7 +145,7 @@ def read_token_type(value: object) -> str:
 
 def sealable_extra(extra: Extra) -> Secret | None:
     """Return the text that the vault seals for these members; None if there is nothing to store."""
-    if extra.is_empty:
+    if extra is NO_EXTRA or extra.is_empty:  # most values have no extra members, and a property takes longer
         return None
     document: dict[str, object] = {"extra": dict(extra)}
     return Secret(_encode(document if is_bearer(extra.token_type) else document | {"token_type": extra.token_type}))

@@ -117,7 +117,7 @@ def as_value(value: object, name: str = "value") -> Secret:
     Raises:
         InvalidInputError: the value is empty, or it breaks a rule of `Secret`.
     """
-    secret = as_secret(value)
+    secret = value if isinstance(value, Secret) else Secret(value)  # type: ignore[arg-type]  # Secret checks the type
     if not secret.reveal():
         raise InvalidInputError(f"{name} must not be empty")
     return secret

@@ -273,8 +273,8 @@ class TokenWrite:
         due_in: longest time from storing the value until its account is due; None if the value sets no such limit.
             If the account's access token is stored in the same transaction and sets a due time, only the access
             token's due time counts.
-        value_id: the id that the store gives to the value, so that the writer knows it before the write; None: the
-            store makes a random one.
+        value_id: the id that the store gives to the value, so that the writer knows it before the write; no other
+            value has it. None: the store makes a random one.
         keeps_mark: matters only if a refresh stores a new credential, and the credential that it replaces was marked
             invalid meanwhile. True: the new credential gets the status UNKNOWN and the mark's error code. False: it
             gets the status VALID.

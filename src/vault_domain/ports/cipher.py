@@ -52,8 +52,8 @@ class Cipher(Protocol):
 
     Raises:
         KeyUnavailableError: the master key cannot be used now.
-        DecryptionError: `seal` and `sealer` raise this if the wrap of the tenant's active data key was changed, or if
-            the state of this data key was set back.
+        DecryptionError: `seal`, `ensure_sealer` and `sealer` raise this if the wrap of a tenant's active data key was
+            changed, or if the state of this data key was set back.
     """
 
     async def seal(
@@ -65,6 +65,13 @@ class Cipher(Protocol):
             values: the values and their keys.
             extras: for each value, in the same order, the text of its extra members, or None. This text opens only
                 together with the same sealed value. An empty sequence: no value has extra members.
+        """
+
+    async def ensure_sealer(self, tenant_ids: Iterable[str]) -> Sealer:
+        """Return a function that seals for these tenants; create a data key for each tenant that has none.
+
+        For each tenant, the function always seals under the same data key: the one that is active at the time of this
+        call.
         """
 
     async def sealer(self, tenant_id: str) -> Sealer:

@@ -1,21 +1,28 @@
 """ImportRepository: stores tokens of another system in batches; in one import, no older value replaces a newer one."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
+from vault_domain.ports.late_writes import LateWrites
+
+ImportBatch = Callable[[], Awaitable[Change[list[ImportOutcome]]]]
+"""Stores a batch of values in one transaction; see `ImportRun.prepare`. It is called once.
+
+It raises DataKeyInactiveError if a value is sealed under a data key that is not active; nothing was written then.
+"""
 
 
 class ImportRun(Protocol):
     """One import; it recognizes the rows that it, or an earlier run of the same ``source``, has stored."""
 
-    async def write(
-        self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
-    ) -> Change[list[ImportOutcome]]:
-        """Store a batch in one transaction, with an event ``token_imported`` for each stored row.
+    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> ImportBatch:
+        """Seal a batch, and return the function that stores it, with an event ``token_imported`` for each stored row.
+
+        The next batch may be prepared while one is stored.
 
         - The key holds nothing: the value is stored, and the outcome is IMPORTED.
         - The key holds a row that this import recognizes: the value replaces the stored one only if the row still
@@ -40,10 +47,7 @@ class ImportRun(Protocol):
             actor: who imports, for the audit log.
 
         Returns:
-            The outcomes in the order of ``writes``.
-
-        Raises:
-            DataKeyInactiveError: a value is sealed under a data key that is not active; nothing was written.
+            The function. Its result is the outcomes in the order of ``writes``.
         """
 
 

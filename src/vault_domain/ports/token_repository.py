@@ -20,6 +20,7 @@ from vault_domain.entities.token import (
     TokenWrite,
 )
 from vault_domain.ports.change import Change
+from vault_domain.ports.late_writes import LateWrites
 
 MOST_COUNTED = 50_000
 """Approximate largest number of valid tokens that a health report on all tenants reads; see `count_health`."""
@@ -84,7 +85,7 @@ class TokenRepository(Protocol):
         A value that replaces another sets `last_refreshed_at`, as a refresh does.
 
         Args:
-            writes: each key at most once.
+            writes: each key at most once; all are refreshes, or none is.
             actor: who stores them, for the audit log.
             expected_generation: the generation that the store must hold already (0: no token); for a single write only.
 
@@ -92,6 +93,9 @@ class TokenRepository(Protocol):
             DataKeyInactiveError: a value is sealed under a data key that is not active.
             GenerationConflictError: another generation is stored.
         """
+
+    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        """Do what `store` does, for many values that are no refreshes."""
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Mark exactly this value invalid.

@@ -1,5 +1,6 @@
 """Importing tokens from another system."""
 
+from functools import partial
 from uuid import uuid4
 
 from tests.examples.dict_store.tokens import require_active_data_keys, schedule_accounts, token_event
@@ -29,7 +30,9 @@ class DictImportRun:
     def __init__(self, database, clock, source):
         self._database, self._clock, self._source = database, clock, source
 
-    async def write(self, writes, *, overwrite, actor):
+    async def prepare(self, late, *, overwrite, actor):
+        writes = late.take(range(len(late.keys)))
+
         def work(transaction):
             require_active_data_keys(transaction, writes)
             outcomes, events, stored = [], [], []
@@ -45,7 +48,7 @@ class DictImportRun:
             transaction.append(events)
             return Change(outcomes, tuple(events))
 
-        return await self._database.transact(work, self._clock)
+        return partial(self._database.transact, work, self._clock)
 
     def _decide(self, transaction, write, overwrite):
         stored = transaction.tables.tokens.get(write.key)

@@ -45,6 +45,9 @@ class DictTokenRepository:
 
         return await self._database.transact(work, self._clock)
 
+    async def store_many(self, writes, *, actor):
+        return await self.store(writes.take(range(len(writes.keys))), actor=actor)
+
     async def mark_invalid(self, ref, error_code, *, actor):
         def work(transaction):
             stored = transaction.tables.tokens.get(ref.key)

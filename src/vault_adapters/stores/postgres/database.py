@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -72,21 +72,27 @@ class Transaction:
                 await query(self._connection, self._limits, hold, own, prepare=self._prepare)
         return parameters
 
-    async def fetch_each(self, sql: str, many: Iterable[Parameters]) -> AsyncGenerator[list[Row], None]:
-        """Run a query once per set of parameters; yield the rows of each run.
+    async def fetch_each(
+        self, sql: str, many: AsyncIterable[tuple[T, Parameters]]
+    ) -> AsyncGenerator[tuple[T, list[Row]], None]:
+        """Run a query once per set of parameters; yield the rows of each run, with what came with the parameters.
 
-        While the database runs one query, this process decodes the rows of the previous query and builds the parameters
-        of the next. A bulk write spends half of its time on these two steps. Close the generator before you run another
-        statement.
+        While the database runs one query, this process decodes the rows of the previous query and makes the parameters
+        of the next. A bulk write spends more than half of its time on these two steps. Close the generator before you
+        run another statement.
         """
-        running: asyncio.Task[list[Row]] | None = None
+        running: asyncio.Task[tuple[T, list[Row]]] | None = None
+
+        async def run(item: T, parameters: Parameters) -> tuple[T, list[Row]]:
+            return item, await self.fetch(sql, parameters)
+
         try:
-            for parameters in many:
-                rows = None if running is None else await running
-                running = asyncio.create_task(self.fetch(sql, parameters))
+            async for item, parameters in many:
+                done = None if running is None else await running
+                running = asyncio.create_task(run(item, parameters))
                 await asyncio.sleep(0)  # lets the event loop send the query
-                if rows is not None:
-                    yield rows
+                if done is not None:
+                    yield done
             if running is not None:
                 yield await running
         finally:

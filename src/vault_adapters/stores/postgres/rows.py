@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
@@ -265,6 +265,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
 def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
     """Return writes as arrays, one per column."""
     leads = {lead: None if lead is None else micros(lead) for lead in {write.lead for write in writes}}
+    scopes = texts_of_scopes(write.scopes for write in writes)
     return {
         **keys_parameters(write.key for write in writes),
         "value_ids": [write.value_id or uuid4() for write in writes],
@@ -273,11 +274,24 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
         "extras": [write.sealed.extra for write in writes],
         "expires_at": [write.expires_at for write in writes],
         "lifetimes": [_lifetime(write) for write in writes],
-        "scopes": [_scopes(write) for write in writes],
+        "scopes": [scopes[write.scopes] for write in writes],
         "clients": [write.client for write in writes],
         "leads": [leads[write.lead] for write in writes],
         "due_ins": [None if write.due_in is None else micros(write.due_in) for write in writes],
     }
+
+
+def compact(columns: Mapping[str, list[Any]]) -> dict[str, list[Any] | None]:
+    """Return arrays, one per column, for ``unnest``; a column that holds only None becomes None.
+
+    ``unnest`` fills up a short array, and an array that is NULL, with NULL.
+    """
+    return {name: None if _is_bare(values) else values for name, values in columns.items()}
+
+
+def _is_bare(values: list[Any]) -> bool:
+    # To count is slow where the values are not None, so look at the first value before.
+    return values[0] is None and values.count(None) == len(values)
 
 
 def micros(value: timedelta) -> Any:
@@ -291,6 +305,11 @@ def _lifetime(write: TokenWrite) -> Any:
 
 def _scopes(write: TokenWrite) -> str | None:
     return None if write.scopes is None else scopes_text(write.scopes)
+
+
+def texts_of_scopes(several: Iterable[tuple[str, ...] | None]) -> dict[tuple[str, ...] | None, str | None]:
+    """Return the text of each of these scopes once, because many values have the same."""
+    return {scopes: None if scopes is None else scopes_text(scopes) for scopes in set(several)}
 
 
 def scopes_text(scopes: Sequence[str]) -> str:

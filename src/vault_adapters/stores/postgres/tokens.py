@@ -39,6 +39,7 @@ from vault_adapters.stores.postgres.writing import (
     in_batches,
     stored_event,
     write_apart,
+    write_late,
     write_tokens,
 )
 from vault_adapters.stores.queries import Queries
@@ -57,6 +58,7 @@ from vault_domain.entities.token import (
     TokenWrite,
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 _FOREIGN_KEY_VIOLATION = "23503"
@@ -118,6 +120,12 @@ class PostgresTokenRepository:
         pace = Pace.QUICK if len(writes) <= ROWS_PER_STATEMENT else Pace.BULK
         return await self._database.transact(
             lambda transaction: write_tokens(transaction, self._queries, writes, actor), pace=pace
+        )
+
+    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        """Do what `store` does, for many values that are no refreshes."""
+        return await self._database.transact(
+            lambda transaction: write_late(transaction, self._queries, writes, actor), pace=Pace.BULK
         )
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
@@ -234,7 +242,7 @@ class PostgresTokenRepository:
         if row is None:
             raise DataKeyInactiveError
         info = stored_info(row, write.key)
-        return Change([info], (stored_event(write, info, actor),))
+        return Change([info], (stored_event(write.refreshed, info, actor),))
 
     async def _store_any(self, write: TokenWrite, actor: str | None) -> Row | None:
         """Store one value; return its row, or None if its data key is not active."""

@@ -1,62 +1,87 @@
 """Writes many values with one statement, and makes their events."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from itertools import groupby
 from typing import Any, TypeVar
+from uuid import UUID
 
-from vault_adapters.stores.columns import LISTED
+from vault_adapters.stores.columns import value_id_of
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
-from vault_adapters.stores.postgres.rows import key_columns, token_info, writes_parameters
+from vault_adapters.stores.postgres.rows import compact, key_columns, token_info, writes_parameters
 from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.taking import VALUES_AT_ONCE, taking
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenInfo, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.late_writes import LateWrites
 
 T = TypeVar("T")
 
 ROWS_PER_STATEMENT = 1000
-_ROWS_AT_ONCE = 128
-"""Number of rows to decode before yielding to the event loop, which then sends the next statement."""
 
 
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None, *, told: bool = True
 ) -> Change[list[TokenInfo]]:
+    """Write sealed values; see `write_late`. All are refreshes, or none is."""
+    refreshed = any(write.refreshed for write in writes)
+    return await write_late(transaction, queries, LateWrites.of(writes), actor, refreshed=refreshed, told=told)
+
+
+async def write_late(
+    transaction: Transaction,
+    queries: Queries,
+    writes: LateWrites[TokenWrite],
+    actor: str | None,
+    *,
+    refreshed: bool = False,
+    told: bool = True,
+) -> Change[list[TokenInfo]]:
     """Write values and their events in the given transaction; the data keys of all values must be active.
 
     Args:
         transaction, queries: run the statements.
-        writes, actor: see `TokenRepository.store`.
+        writes, actor: see `TokenRepository.store_many`.
+        refreshed: whether all values come from refreshes; False: none does.
         told: whether to append an event for each value; False if the caller appends one event for all values.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
-    # Every writer locks tokens in the order of their keys, because two writers could deadlock otherwise.
-    ordered = sorted(writes, key=lambda write: key_columns(write.key))
-    infos: dict[tuple[str, ...], TokenInfo] = {}
-    for refreshed, alike in groupby(ordered, key=lambda write: write.refreshed):
-        batches = list(in_batches(list(alike)))
-        common = _common(refreshed, actor, transaction.now, told=told)
-        parameters = (writes_parameters(sent) | common for sent in batches)
-        async with aclosing(transaction.fetch_each(queries["store_tokens"], parameters)) as answers:
-            for sent in batches:
-                rows = await anext(answers)
-                if len(rows) < len(sent):
-                    raise DataKeyInactiveError
-                infos.update(await _stored_infos(sent, rows))
-    stored = [infos[_listed(write.key)] for write in writes]
-    events = DeferredEvents(
-        len(stored) if told else 0, lambda number: stored_event(writes[number], stored[number], actor)
+    stored: dict[int, TokenInfo] = {}
+    statements = _statements(writes, _common(refreshed, actor, transaction.now, told=told))
+    async with aclosing(transaction.fetch_each(queries["store_tokens"], statements)) as answers:
+        async for indexes, rows in answers:
+            if len(rows) < len(indexes):
+                raise DataKeyInactiveError
+            for number, row in enumerate(rows, 1):
+                index = indexes[value_id_of(row)]
+                stored[index] = token_info(row, writes.keys[index])
+                if number % VALUES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+    infos = [stored[index] for index in range(len(writes.keys))]
+    return Change(
+        infos, DeferredEvents(len(infos) if told else 0, lambda index: stored_event(refreshed, infos[index], actor))
     )
-    return Change(stored, events)
+
+
+async def _statements(
+    writes: LateWrites[TokenWrite], common: Mapping[str, Any]
+) -> AsyncIterator[tuple[dict[UUID, int], dict[str, Any]]]:
+    """Yield for each statement the value ids that it stores, each with the index of its key, and the parameters."""
+    for indexes in in_batches(in_key_order(writes.keys)):
+        columns: dict[str, list[Any]] = defaultdict(list)
+        async for part in taking(writes, indexes):
+            for name, values in writes_parameters(part).items():
+                columns[name] += values
+        yield dict(zip(columns["value_ids"], indexes, strict=True)), {**compact(columns), **common}
 
 
 async def write_apart(
@@ -74,13 +99,14 @@ async def write_apart(
         For each write, the row of the stored token, or None if the data key is not active. The whole result is None if
         the server refused the statement because of a value, a row or a lock; nothing was stored then.
     """
-    ordered = sorted(writes, key=lambda write: key_columns(write.key))
-    common = _common(writes[0].refreshed, actor, database.now())
-    rows = await database.attempt(sql, writes_parameters(ordered) | common)
+    order = in_key_order([write.key for write in writes])
+    parameters = writes_parameters([writes[index] for index in order])
+    rows = await database.attempt(sql, compact(parameters) | _common(writes[0].refreshed, actor, database.now()))
     if rows is None:
         return None
-    stored = {written: row for row in rows for _, written, _ in [LISTED.split(row)]}
-    return [stored.get(_listed(write.key)) for write in writes]
+    indexes = dict(zip(parameters["value_ids"], order, strict=True))
+    stored = {indexes[value_id_of(row)]: row for row in rows}
+    return [stored.get(index) for index in range(len(writes))]
 
 
 def _common(refreshed: bool, actor: str | None, now: datetime | None, *, told: bool = True) -> dict[str, Any]:
@@ -88,29 +114,19 @@ def _common(refreshed: bool, actor: str | None, now: datetime | None, *, told: b
     return {"refreshed": refreshed, "action": action, "actor": actor, "now": now}
 
 
-async def _stored_infos(sent: Sequence[TokenWrite], rows: Sequence[Row]) -> dict[tuple[str, ...], TokenInfo]:
-    keys = {_listed(write.key): write.key for write in sent}
-    infos = {}
-    for number, row in enumerate(rows, 1):
-        token, written, _ = LISTED.split(row)
-        infos[written] = token_info(token, keys[written])
-        if number % _ROWS_AT_ONCE == 0:
-            await asyncio.sleep(0)
-    return infos
-
-
 ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
 """The action of a write's event, by whether the write is a refresh."""
 
 
-def stored_event(write: TokenWrite, info: TokenInfo, actor: str | None) -> AuditEvent:
-    """Return the event that a statement appended for a stored value."""
-    return token_event(ACTIONS[write.refreshed], info.key, info.generation, info.updated_at, actor)
+def stored_event(refreshed: bool, info: TokenInfo, actor: str | None) -> AuditEvent:
+    """Return the event that a statement appended for a stored value; ``refreshed``: whether a refresh stored it."""
+    return token_event(ACTIONS[refreshed], info.key, info.generation, info.updated_at, actor)
 
 
-def _listed(key: TokenKey) -> tuple[str, ...]:
-    """Return a key's columns in the order in which rows have them."""
-    return (key.tenant_id, key.provider, key.kind.value, key.identifier or "")
+def in_key_order(keys: Sequence[TokenKey]) -> list[int]:
+    """Return the indexes of keys in the order in which every writer locks tokens; otherwise, two could deadlock."""
+    columns = [key_columns(key) for key in keys]
+    return sorted(range(len(keys)), key=columns.__getitem__)
 
 
 def in_batches(items: list[T]) -> Iterator[list[T]]:

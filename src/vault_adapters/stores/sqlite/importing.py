@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,10 +18,13 @@ from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, to_micros
 from vault_adapters.stores.sqlite.tokens import require_active_data_keys, schedule_accounts
+from vault_adapters.stores.taking import taken
 from vault_domain.entities.account import TokenKey, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
+from vault_domain.ports.importing import ImportBatch
+from vault_domain.ports.late_writes import LateWrites
 
 _ID_SIZE = 16
 
@@ -59,16 +63,15 @@ class SqliteImportRun:
         self._queries = queries
         self._ids = ids
 
-    async def write(
-        self, writes: Sequence[ImportedWrite], *, overwrite: bool, actor: str | None
-    ) -> Change[list[ImportOutcome]]:
-        """Store a batch in one transaction."""
+    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> ImportBatch:
+        """Seal a batch, and return the function that stores it."""
+        batch = await taken(writes)
 
         async def work(transaction: Transaction) -> Change[list[ImportOutcome]]:
-            await require_active_data_keys(transaction, self._queries, writes)
-            state = {"keys": keys_parameter([write.key for write in writes])}
+            await require_active_data_keys(transaction, self._queries, batch)
+            state = {"keys": keys_parameter(writes.keys)}
             rows = await transaction.fetch(self._queries["get_import_state"], state)
-            decided = self._decide(writes, _states(rows), transaction.now, overwrite=overwrite)
+            decided = self._decide(batch, _states(rows), transaction.now, overwrite=overwrite)
             stored = [write for write, is_stored, _ in decided if is_stored]
             replaced = {write.key for write, _, outcome in decided if outcome is ImportOutcome.REPLACED}
             await self._store(stored, replaced, transaction)
@@ -77,7 +80,7 @@ class SqliteImportRun:
             await append_events(transaction, self._queries, events)
             return Change([outcome for _, _, outcome in decided], events)
 
-        return await self._database.transact(work)
+        return partial(self._database.transact, work)
 
     def _decide(
         self, writes: Sequence[ImportedWrite], there: Mapping[TokenKey, _State], now: datetime, *, overwrite: bool

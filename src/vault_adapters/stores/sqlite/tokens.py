@@ -28,6 +28,7 @@ from vault_adapters.stores.sqlite.rows import (
     write_parameters,
 )
 from vault_adapters.stores.sqlite.token_reads import TokenReads
+from vault_adapters.stores.taking import taken
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
@@ -45,6 +46,7 @@ from vault_domain.entities.token import (
     TokenWrite,
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
@@ -85,6 +87,10 @@ class SqliteTokenRepository:
             return await write_tokens(transaction, self._queries, writes, actor)
 
         return await self._database.transact(work)
+
+    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        """Do what `store` does, for many tokens."""
+        return await self.store(await taken(writes), actor=actor)
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Mark exactly this value invalid."""

@@ -18,7 +18,7 @@ order in which a new store makes them pass; the guide "Write a store" has the sa
 import pytest
 
 _MODULES = (
-    *("access", "across", "audit", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
+    *("access", "across", "audit", "bulk", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
     *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "idle_schedule", "importing"),
     *("isolation", "keys"),
     *("late_answers", "listings"),
@@ -32,6 +32,7 @@ from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
 from vault_adapters.testing.contract.across import AcrossCases  # noqa: E402
 from vault_adapters.testing.contract.audit import AuditCases  # noqa: E402
+from vault_adapters.testing.contract.bulk import BulkCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
 from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
@@ -97,6 +98,7 @@ class FacadeContract(
 class StoreContract(
     KeyTableCases,
     FacadeContract,
+    BulkCases,
     ClaimCases,
     FailureCases,
     CommitCases,
@@ -131,7 +133,7 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
     *(IdleScheduleCases, ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases),
     *(ExhaustionCases, RevivalCases),
-    *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, NeighbourCases, StateCases),
+    *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
     *(ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store makes them pass."""

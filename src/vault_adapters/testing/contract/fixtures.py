@@ -13,11 +13,13 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.testing.clock import ManualClock
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.page import Page
 from vault_domain.entities.token import StoredToken, TokenInfo
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.token_refresher import TokenRefresher
 
 SECRET = "the encryption secret of the contract suite"
@@ -132,6 +134,14 @@ async def rows_of(store: Store, keys: Sequence[TokenKey]) -> list[StoredToken]:
     found = [row for row in rows if isinstance(row, StoredToken)]
     assert len(found) == len(rows)
     return found
+
+
+async def import_sealed(
+    store: Store, writes: Sequence[ImportedWrite], *, overwrite: bool = True, actor: str | None = None
+) -> None:
+    """Store imported values in one transaction of an import of their own."""
+    batch = await store.imports.begin(None).prepare(LateWrites.of(writes), overwrite=overwrite, actor=actor)
+    await batch()
 
 
 async def value_of(vault: TokenVault, token_key: TokenKey) -> str | None:

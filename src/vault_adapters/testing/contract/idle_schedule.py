@@ -9,7 +9,7 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, import_sealed
 from vault_adapters.testing.contract.refreshing import HOUR, LEAD, answer, due_at
 from vault_adapters.testing.contract.schedule import NO_TIME, WRITES, write_value
 from vault_domain.entities.account import TokenKey, TokenKind
@@ -53,7 +53,7 @@ class IdleScheduleCases(ContractFixtures, given=("data_key",)):
                 ImportedToken(each.key, Secret("v"), expires_at=end).seal(each.sealed, each.lead, each.due_in)
                 for each in writes
             ]
-            await store.imports.begin(None).write(imported, overwrite=True, actor=None)
+            await import_sealed(store, imported)
         assert await due_at(store) == clock.now() + min(2 * HOUR - LEAD, due_in)
 
     @pytest.mark.parametrize("had", [HOUR, -HOUR, None])

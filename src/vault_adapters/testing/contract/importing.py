@@ -17,6 +17,7 @@ from vault_adapters.testing.contract.fixtures import (
     CONFIG,
     ContractFixtures,
     events_of,
+    import_sealed,
     key,
     rows_of,
     tokens_of,
@@ -237,7 +238,7 @@ class ImportCases(ContractFixtures):
         await vault.store_token(ACCESS, "v")
         [stored] = await rows_of(store, [ACCESS])
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
-            await store.imports.begin(None).write([_write("a", stored.sealed)], overwrite=False, actor=UNWRITABLE)
+            await import_sealed(store, [_write("a", stored.sealed)], overwrite=False, actor=UNWRITABLE)
         assert set(await tokens_of(vault)) == {ACCESS}
 
     async def test_a_batch_under_a_data_key_that_is_not_active(self, vault: TokenVault, store: Store) -> None:
@@ -245,10 +246,10 @@ class ImportCases(ContractFixtures):
         [stored] = await rows_of(store, [ACCESS])
         writes = [_write("a", stored.sealed), _write("b", SealedToken(os.urandom(16), stored.sealed.blob))]
         with pytest.raises(DataKeyInactiveError):
-            await store.imports.begin(None).write(writes, overwrite=True, actor=None)
+            await import_sealed(store, writes)
         await vault.keys.rotate_data_key("t1")
         with pytest.raises(DataKeyInactiveError):
-            await store.imports.begin(None).write(writes[:1], overwrite=True, actor=None)
+            await import_sealed(store, writes[:1])
         assert set(await tokens_of(vault)) == {ACCESS}
 
 

@@ -11,7 +11,7 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, import_sealed
 from vault_adapters.testing.contract.refreshing import (
     HOUR,
     LEAD,
@@ -50,16 +50,14 @@ async def write_value(
         generation = 0 if row is None else row.info.generation
         await store.tokens.store([write], actor=None, expected_generation=generation)
     elif how == "many":
-        others = [evolve(write, key=evolve(key, identifier=f"other {number}")) for number in range(20)]
+        others = [evolve(write, key=evolve(key, identifier=f"other {number}"), value_id=None) for number in range(20)]
         await store.tokens.store([*others, write], actor=None)
     elif how == "store_set":
         await store.accounts.store_set(ACCOUNT, [write], label=None, actor=None)
     else:
         now = (await store.tokens.get(key)).now
         token = ImportedToken(key, Secret("v"), expires_at=None if lifetime is None else now + lifetime)
-        await store.imports.begin(None).write(
-            [token.seal(write.sealed, write.lead, due_in)], overwrite=True, actor=None
-        )
+        await import_sealed(store, [token.seal(write.sealed, write.lead, due_in)])
 
 
 class ScheduleCases(ContractFixtures, given=("data_key",)):
@@ -94,7 +92,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
             ImportedToken(each.key, Secret("v"), **past).seal(each.sealed, each.lead, due_in)
             for each, due_in in ((write, 3 * HOUR), (other, None))
         ]
-        await store.imports.begin(None).write(batch, overwrite=False, actor=None)
+        await import_sealed(store, batch, overwrite=False)
         assert await due_at(store) == clock.now() + 2 * HOUR
         assert await due_at(store, other.key.account) is None
 
@@ -161,7 +159,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         accounts = [evolve(ACCOUNT, identifier=f"{number}") for number in range(5)]
         await store.tokens.store(
             [
-                evolve(write, key=account.key(TokenKind.ACCESS_TOKEN), lifetime=(number + 1) * HOUR)
+                evolve(write, key=account.key(TokenKind.ACCESS_TOKEN), value_id=None, lifetime=(number + 1) * HOUR)
                 for number, account in enumerate(accounts)
             ],
             actor=None,

@@ -41,7 +41,7 @@ class Clients:
         return [self._signed(draft) for draft in drafts]
 
     def _signed(self, draft: TokenDraft) -> TokenDraft:
-        if draft.client is not None or draft.key.kind not in _ISSUED:
+        if draft.client is not None or draft.key.kind not in _ISSUED or draft.key.provider not in self._namers:
             return draft
         client = self.of(draft.key.account)
         return draft if client is None else evolve(draft, client=client)

@@ -10,14 +10,14 @@ from attrs import frozen
 
 from vault_domain.entities.errors import DecryptionError, InvalidInputError
 from vault_domain.entities.imported import ImportedToken, ImportFailure, ImportOutcome, ImportReport
-from vault_domain.entities.token import SealedToken
+from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.importing import ImportRepository, ImportRun
+from vault_domain.ports.importing import ImportBatch, ImportRepository, ImportRun
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.services.tokens.draft_times import StoreTime
-from vault_domain.services.tokens.sealing import write_sealed
+from vault_domain.services.tokens.draft_times import StoreTime, in_time
+from vault_domain.services.tokens.sealing import in_rounds, late_writes
 
 ImportRow = ImportedToken | ImportFailure
 ImportRows = Iterable[ImportRow] | AsyncIterable[ImportRow]
@@ -98,14 +98,14 @@ class ImportService:
     async def _step(
         self, batch: _Prepared, taker: _Taker, batches: AsyncIterator[_Prepared], tally: _Tally
     ) -> _Prepared | None:
-        """Write a batch; read and seal the next one while the database works."""
+        """Write a batch; read, seal and prepare the next one while the database works."""
         following: list[_Prepared | None] = []
 
         async def write() -> None:
             tally.count(batch.failures)
             tally.count([ImportOutcome.SKIPPED] * batch.passed_over)
             if batch.tokens:
-                tally.count(await taker.take(batch.tokens, batch.sealed))
+                tally.count(await taker.take(batch.tokens, batch.batch))
 
         async def read() -> None:
             following.append(await anext(batches, None))
@@ -116,20 +116,20 @@ class ImportService:
 
 @frozen
 class _Prepared:
-    """A batch that is ready to be written: one token per key, with the sealed values unless `_Taker.seal` gave None."""
+    """A batch that is ready to be written: one token per key, and what `_Taker.prepare` gave."""
 
     tokens: list[ImportedToken]
-    sealed: list[SealedToken] | None
+    batch: ImportBatch | None
     failures: list[ImportFailure]
     passed_over: int
 
 
 class _Taker(Protocol):
-    async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
-        """Seal values before `take`; return None if `take` has to seal them, or needs no sealed values."""
+    async def prepare(self, tokens: Sequence[ImportedToken]) -> ImportBatch | None:
+        """Do the part of `take` that may run while another batch is stored; None: `take` has to do everything."""
 
     async def take(
-        self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None
+        self, tokens: Sequence[ImportedToken], batch: ImportBatch | None
     ) -> Sequence[ImportOutcome | ImportFailure]:
         """Store the tokens, or only count them in a dry run; return one outcome per token."""
 
@@ -176,17 +176,17 @@ class _Writer:
         self._overwrite = overwrite
         self._actor = actor
 
-    async def seal(self, tokens: Sequence[ImportedToken]) -> list[SealedToken] | None:
+    async def prepare(self, tokens: Sequence[ImportedToken]) -> ImportBatch | None:
         try:
-            return await self._cipher.seal([(token.key, token.value) for token in tokens])
+            return await self._prepare(tokens)
         except DecryptionError:
-            return None  # `take` seals again and finds out which tenant's data key failed
+            return None  # `take` prepares again and finds out which tenant's data key failed
 
     async def take(
-        self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None = None
+        self, tokens: Sequence[ImportedToken], batch: ImportBatch | None = None
     ) -> list[ImportOutcome | ImportFailure]:
         try:
-            return [*await self._write(tokens, sealed)]
+            return [*await self._write(tokens, batch)]
         except DecryptionError:
             by_tenant = defaultdict(list)
             for token in tokens:
@@ -196,16 +196,18 @@ class _Writer:
         # Nothing was written. Write the batch again tenant by tenant, to find whose data key fails.
         return [outcome for part in by_tenant.values() for outcome in await self.take(part)]
 
-    async def _write(self, tokens: Sequence[ImportedToken], sealed: list[SealedToken] | None) -> list[ImportOutcome]:
-        return await write_sealed(
-            self._cipher,
-            self._sink,
-            self._policy,
-            tokens,
-            lambda writes: self._run.write(writes, overwrite=self._overwrite, actor=self._actor),
-            self._store_time,
-            sealed,
-        )
+    async def _write(self, tokens: Sequence[ImportedToken], batch: ImportBatch | None) -> list[ImportOutcome]:
+        async def attempt() -> Change[list[ImportOutcome]]:
+            nonlocal batch
+            store, batch = batch or await self._prepare(tokens), None  # a further round seals again
+            return await store()
+
+        return await in_rounds(self._cipher, self._sink, tokens, attempt)
+
+    async def _prepare(self, tokens: Sequence[ImportedToken]) -> ImportBatch:
+        timed = await in_time(tokens, self._policy, self._store_time)
+        writes = await late_writes(self._cipher, self._policy, timed)
+        return await self._run.prepare(writes, overwrite=self._overwrite, actor=self._actor)
 
 
 class _DryRun:
@@ -216,10 +218,10 @@ class _DryRun:
         self._there = ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED
         self._seen: set[int] = set()
 
-    async def seal(self, tokens: Sequence[ImportedToken]) -> None:
-        """Seal nothing, because a dry run stores nothing."""
+    async def prepare(self, tokens: Sequence[ImportedToken]) -> None:
+        """Prepare nothing, because a dry run stores nothing."""
 
-    async def take(self, tokens: Sequence[ImportedToken], sealed: object) -> list[ImportOutcome]:
+    async def take(self, tokens: Sequence[ImportedToken], batch: object) -> list[ImportOutcome]:
         existing = await self._imports.existing([token.key for token in tokens])
         outcomes = []
         for token in tokens:
@@ -253,7 +255,7 @@ async def _prepared(rows: ImportRows, taker: _Taker, tasks: Tasks) -> AsyncItera
         tokens = [row for row in batch if isinstance(row, ImportedToken)]
         failures = [row for row in batch if isinstance(row, ImportFailure)]
         latest = _latest(tokens)
-        yield _Prepared(latest, await taker.seal(latest), failures, len(tokens) - len(latest))
+        yield _Prepared(latest, await taker.prepare(latest), failures, len(tokens) - len(latest))
 
 
 async def _batches(rows: ImportRows, tasks: Tasks) -> AsyncIterator[_Batch]:

@@ -15,7 +15,8 @@ from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, Tok
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import ClientLedger
-from vault_domain.ports.importing import ImportRepository, ImportRun
+from vault_domain.ports.importing import ImportBatch, ImportRepository, ImportRun
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.refresh_ledger import Attempt, Commit, RefreshLedger, Snapshot
 from vault_domain.ports.tenant_eraser import Erased, TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
@@ -86,6 +87,9 @@ class _Tokens(_Noticing):
             keys=[write.key for write in writes],
             stored=lambda infos: _rows_of(zip(writes, infos, strict=True)),
         )
+
+    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        return await self._rows.write(self._right.store_many(writes, actor=actor), keys=writes.keys)
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         return await self._rows.write(self._right.mark_invalid(ref, error_code, actor=actor), keys=[ref.key])
@@ -175,9 +179,9 @@ class _Imports(_Noticing):
 class _Import(_Noticing):
     _right: ImportRun
 
-    async def write(self, writes: Sequence[Any], *, overwrite: bool, actor: str | None) -> Change[Any]:
-        work = self._right.write(writes, overwrite=overwrite, actor=actor)
-        return await self._rows.write(work, keys=[write.key for write in writes])
+    async def prepare(self, writes: LateWrites[Any], *, overwrite: bool, actor: str | None) -> ImportBatch:
+        batch = await self._right.prepare(writes, overwrite=overwrite, actor=actor)
+        return lambda: self._rows.write(batch(), keys=writes.keys)
 
 
 def _rows_of(stored: Iterable[tuple[TokenWrite, TokenInfo | None]]) -> list[StoredToken]:

@@ -153,10 +153,9 @@ class RememberedRows:
 
     def forget_keys(self, keys: Sequence[TokenKey]) -> None:
         """Forget the rows of these keys; see `forget`."""
-        places = [scope_of_key(key) for key in keys]
-        for scope in places if len(places) <= _MOST_AT_ONCE else [EVERYTHING]:
+        for scope in map(scope_of_key, keys) if len(keys) <= _MOST_AT_ONCE else [EVERYTHING]:
             self._log.note(scope)
-        for place in places:
+        for place in map(scope_of_key, keys) if self._rows else ():
             self._drop(place)
 
     def learn(self, key: TokenKey, tokens: Mapping[TokenKind, TokenInfo] | None) -> None:

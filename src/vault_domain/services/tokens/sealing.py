@@ -1,6 +1,6 @@
 """Seals plaintext values and writes them; repeats both if a data key changed in between."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from vault_domain.entities.account import Account, TokenKind
@@ -11,12 +11,12 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.late_writes import LateWrites, W
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.schedule import lead, longest_wait
 from vault_domain.services.tokens.draft_times import Draft, StoreTime, in_time
 
 T = TypeVar("T")
-W = TypeVar("W")
 
 # A round seals the values and writes them. A further round is needed only if a key rotation or an erasure was committed
 # during the previous round. Many rounds in a row are a fault.
@@ -30,7 +30,6 @@ async def write_sealed(
     drafts: Sequence[Draft[W]],
     write: Callable[[list[W]], Awaitable[Change[T]]],
     store_time: StoreTime,
-    sealed: Sequence[SealedToken] | None = None,
 ) -> T:
     """Seal drafts, write them in one transaction and publish its events.
 
@@ -41,30 +40,75 @@ async def write_sealed(
         drafts: the values to store, at most one per key.
         write: the store's method; it raises DataKeyInactiveError if a value's data key is no longer active.
         store_time: see `in_time`.
-        sealed: the sealed values of the drafts, if they were sealed before.
 
     Raises:
         StorageError: the data keys kept changing.
     """
-    drafts = await in_time(drafts, policy, store_time)
+    timed = await in_time(drafts, policy, store_time)
+
+    async def attempt() -> Change[T]:
+        extras = [sealable_extra(draft.extra) for draft in timed]
+        values = await cipher.seal([(draft.key, draft.value) for draft in timed], extras)
+        return await write([sealed_write(draft, value, policy) for draft, value in zip(timed, values, strict=True)])
+
+    return await in_rounds(cipher, sink, timed, attempt)
+
+
+async def write_many_sealed(
+    cipher: Cipher,
+    sink: EventSink,
+    policy: RefreshPolicy,
+    drafts: Sequence[Draft[W]],
+    write: Callable[[LateWrites[W]], Awaitable[Change[T]]],
+    store_time: StoreTime,
+) -> T:
+    """Do what `write_sealed` does, for many drafts; each is sealed when the store takes it."""
+    timed = await in_time(drafts, policy, store_time)
+
+    async def attempt() -> Change[T]:
+        return await write(await late_writes(cipher, policy, timed))
+
+    return await in_rounds(cipher, sink, timed, attempt)
+
+
+async def late_writes(cipher: Cipher, policy: RefreshPolicy, timed: Sequence[Draft[W]]) -> LateWrites[W]:
+    """Return the writes of drafts that have completed times; see `in_time`.
+
+    All data keys are fetched now, because the store takes the writes in a transaction, which must not wait for a second
+    connection.
+    """
+    sealer = await cipher.ensure_sealer({draft.key.tenant_id for draft in timed})
+
+    def take(indexes: Sequence[int]) -> list[W]:
+        return [sealed_write(timed[index], sealed_by(sealer, timed[index]), policy) for index in indexes]
+
+    return LateWrites([draft.key for draft in timed], take)
+
+
+async def in_rounds(
+    cipher: Cipher, sink: EventSink, drafts: Iterable[Draft[W]], attempt: Callable[[], Awaitable[Change[T]]]
+) -> T:
+    """Seal and write drafts until no data key changes in between; publish the events.
+
+    Args:
+        cipher, sink, drafts: see `write_sealed`.
+        attempt: seals and writes the drafts; see ``write`` of `write_sealed`.
+
+    Raises:
+        StorageError: the data keys kept changing.
+    """
     for _ in range(_ROUNDS):
-        if sealed is None:
-            extras = [sealable_extra(draft.extra) for draft in drafts]
-            sealed = await cipher.seal([(draft.key, draft.value) for draft in drafts], extras)
         try:
-            change = await write(
-                [sealed_write(draft, value, policy) for draft, value in zip(drafts, sealed, strict=True)]
-            )
+            change = await attempt()
         except DataKeyInactiveError:
             cipher.forget_active({draft.key.tenant_id for draft in drafts})
-            sealed = None
         else:
             sink.publish(change.events)
             return change.result
     raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
 
 
-def sealed_by(sealer: Sealer, draft: TokenDraft) -> SealedToken:
+def sealed_by(sealer: Sealer, draft: Draft[W]) -> SealedToken:
     """Return a draft's value and extra members, sealed by this sealer."""
     return sealer(draft.key, draft.value, sealable_extra(draft.extra))
 

@@ -30,7 +30,7 @@ from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.remembered_row import RememberedRow
-from vault_domain.services.tokens.sealing import write_sealed
+from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
 from vault_domain.services.tokens.uses import UseTracker
 
 P = ParamSpec("P")
@@ -42,6 +42,9 @@ _READS = 2
 The error occurs when a row's data key is destroyed after the row was read. This happens so rarely that two repeats are
 enough.
 """
+
+_FEW = 1000
+"""Number of values up to which all are sealed before the store gets them; see `LateWrites`."""
 
 _ENDING_AT_ONCE = 100
 """Largest number of events ``refresh_token_expiring`` that one transaction writes."""
@@ -112,11 +115,13 @@ class TokenService:
         """Seal and store drafts, all or none."""
         if not drafts:
             return []
+        common = (self._cipher, self._sink, self._policy, self._clients.sign(drafts))
+        if len(drafts) > _FEW:
+            return await write_many_sealed(
+                *common, lambda writes: self._tokens.store_many(writes, actor=actor), lambda: time_of(self._tokens)
+            )
         return await write_sealed(
-            self._cipher,
-            self._sink,
-            self._policy,
-            self._clients.sign(drafts),
+            *common,
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
             lambda: time_of(self._tokens),
         )

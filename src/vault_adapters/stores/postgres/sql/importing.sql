@@ -44,7 +44,7 @@ stored AS (
     -- xmax is 0 for an inserted row; a replaced row has this transaction's lock there.
     RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.value_id, t.expires_at,
         coalesce(t.last_refreshed_at, t.created_at) AS used_at, t.xmax = 0 AS is_new, {{now}} AS now),
-timed AS (
+timed AS MATERIALIZED (
     SELECT s.*, least(
         CASE WHEN s.kind = 'access_token'
         THEN s.expires_at - %(lead)b::bigint::float8 * interval '1 microsecond' END,
@@ -60,10 +60,10 @@ scheduled AS (
     SELECT s.tenant_id, s.provider, s.identifier,
         coalesce(min(s.due_at) FILTER (WHERE s.kind = 'access_token'), min(s.due_at), min(s.now))
     FROM timed s
-    LEFT JOIN {{schema}}.account k
-        ON k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier
     GROUP BY s.tenant_id, s.provider, s.identifier
-    HAVING min(s.due_at) IS NOT NULL OR count(k.tenant_id) > 0
+    HAVING min(s.due_at) IS NOT NULL OR EXISTS (
+        SELECT 1 FROM {{schema}}.account k
+        WHERE k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier)
     ORDER BY s.tenant_id, s.provider, s.identifier
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),

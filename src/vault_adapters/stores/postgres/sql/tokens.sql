@@ -188,7 +188,7 @@ audited AS (
         (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)
     FROM stored
     WHERE %(action)b::text IS NOT NULL)
-SELECT {{token_columns}}, {{key_columns}}
+SELECT {{token_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE (SELECT count(*) FROM told) >= 0  -- always true; makes Postgres run told, which sends notifications
