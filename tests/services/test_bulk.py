@@ -1,4 +1,4 @@
-"""Many values at once: they are sealed when the store takes them, and the next batch while one is stored."""
+"""Many values at once: they are sealed when the store takes them; an import prepares the next batch meanwhile."""
 
 import asyncio
 

@@ -27,7 +27,7 @@ _PLACE = ("tenant_id", "provider", "identifier")
 # the token.
 _GUARDED = ("tenant_id", "identifier", "scopes")
 _SHORT = 1024
-"""Length of a text of scopes up to which the scopes in it are remembered."""
+"""Length in characters up to which the scopes of a text are cached."""
 _STATUSES = {status.value: status for status in TokenStatus}
 # The text that the original system wrote into last_error when it read an expired token.
 _EXPIRED = "Token expired"

@@ -139,7 +139,10 @@ def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
 
 
 def place_of_key(columns: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the position of a row whose value is to be sealed again; the first four columns are its key."""
+    """Return the position of a row whose value is to be sealed again, in the order of the primary key: kind last.
+
+    The row begins with tenant, provider, kind and identifier.
+    """
     tenant_id, provider, kind, identifier, *_ = columns
     return tenant_id, provider, identifier, kind
 

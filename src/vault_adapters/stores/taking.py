@@ -10,12 +10,12 @@ VALUES_AT_ONCE = 128
 
 
 async def taking(writes: LateWrites[W], indexes: Sequence[int]) -> AsyncIterator[list[W]]:
-    """Yield the writes of the keys at these indexes, in parts."""
+    """Yield the writes of the keys at these indexes in parts of `VALUES_AT_ONCE`; other tasks run in between."""
     for start in range(0, len(indexes), VALUES_AT_ONCE):
         yield writes.take(indexes[start : start + VALUES_AT_ONCE])
         await asyncio.sleep(0)
 
 
 async def taken(writes: LateWrites[W]) -> list[W]:
-    """Return all writes."""
+    """Return all writes in the order of the keys."""
     return [write async for part in taking(writes, range(len(writes.keys))) for write in part]

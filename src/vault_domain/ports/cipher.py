@@ -31,7 +31,7 @@ class UnreadableError(Exception):
 
 
 class Sealer(Protocol):
-    """Seals under one data key, without I/O; see `Cipher.sealer`."""
+    """Seals under fixed data keys, one for each tenant, without I/O; see `Cipher.sealer` and `Cipher.ensure_sealer`."""
 
     def __call__(self, key: TokenKey, secret: Secret, extra: Secret | None = None) -> SealedToken:
         """Seal a value, and the text of its extra members if there are any, for a key."""
@@ -72,6 +72,9 @@ class Cipher(Protocol):
 
         For each tenant, the function always seals under the same data key: the one that is active at the time of this
         call.
+
+        Args:
+            tenant_ids: the tenants of all keys for which the function is called.
         """
 
     async def sealer(self, tenant_id: str) -> Sealer:

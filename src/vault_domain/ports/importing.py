@@ -9,8 +9,8 @@ from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
 from vault_domain.ports.late_writes import LateWrites
 
-ImportBatch = Callable[[], Awaitable[Change[list[ImportOutcome]]]]
-"""Stores a batch of values in one transaction; see `ImportRun.prepare`. It is called once.
+StoreBatch = Callable[[], Awaitable[Change[list[ImportOutcome]]]]
+"""Stores a batch of values in one transaction; see `ImportRun.prepare`. It is called at most once.
 
 It raises DataKeyInactiveError if a value is sealed under a data key that is not active; nothing was written then.
 """
@@ -19,10 +19,10 @@ It raises DataKeyInactiveError if a value is sealed under a data key that is not
 class ImportRun(Protocol):
     """One import; it recognizes the rows that it, or an earlier run of the same ``source``, has stored."""
 
-    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> ImportBatch:
-        """Seal a batch, and return the function that stores it, with an event ``token_imported`` for each stored row.
+    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> StoreBatch:
+        """Seal a batch; return a function that stores it and appends an event ``token_imported`` for each stored row.
 
-        The next batch may be prepared while one is stored.
+        The next batch may be prepared while this one is stored.
 
         - The key holds nothing: the value is stored, and the outcome is IMPORTED.
         - The key holds a row that this import recognizes: the value replaces the stored one only if the row still
@@ -42,12 +42,12 @@ class ImportRun(Protocol):
         - The value replaces any other row: the present time is stored.
 
         Args:
-            writes: each key at most once.
+            writes: each key at most once; there may be none.
             overwrite: whether to replace what other writers stored.
             actor: who imports, for the audit log.
 
         Returns:
-            The function. Its result is the outcomes in the order of ``writes``.
+            The function. Its result is the outcomes in the order of the keys.
         """
 
 

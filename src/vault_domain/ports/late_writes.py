@@ -1,4 +1,4 @@
-"""LateWrites: many writes whose values are sealed only when the store asks for them."""
+"""LateWrites: many writes that a store takes in parts; their values may be sealed only then."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ W = TypeVar("W", bound=_Write)
 class LateWrites(Generic[W]):
     """Writes that a store takes in parts.
 
-    So the values of one statement are sealed while the database runs another, and only a few writes are in memory.
+    So a store may seal the values of one statement while the database runs another.
 
     Attributes:
         keys: the keys of the writes, each at most once.
-        take: seals and returns the writes of the keys at these indexes, without I/O. A hundred take about a
-            millisecond, so a store takes no more before it lets other tasks run.
+        take: seals the values of the keys at these indexes of ``keys``, and returns their writes in the order of the
+            indexes. It does no I/O. Sealing 128 values takes about a millisecond; take no more at once before you let
+            other tasks run. If it raises an error, the store raises this error and stores nothing.
     """
 
     keys: Sequence[TokenKey]
@@ -35,5 +36,5 @@ class LateWrites(Generic[W]):
 
     @classmethod
     def of(cls, writes: Sequence[W]) -> LateWrites[W]:
-        """Return writes that are sealed already."""
+        """Return late writes whose values are sealed already."""
         return cls([write.key for write in writes], lambda indexes: [writes[index] for index in indexes])

@@ -95,7 +95,18 @@ class TokenRepository(Protocol):
         """
 
     async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        """Do what `store` does, for many values that are no refreshes."""
+        """Insert or replace many tokens, all or none; no value comes from a refresh.
+
+        Args:
+            writes: the values, which the store takes in parts. If taking them raises an error, nothing is stored.
+            actor: who stores the values, for the audit log.
+
+        Returns:
+            The metadata of the tokens in the order of the keys.
+
+        Raises:
+            DataKeyInactiveError: a value's data key is not active; nothing was written.
+        """
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
         """Mark exactly this value invalid.

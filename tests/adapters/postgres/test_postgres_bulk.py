@@ -1,4 +1,4 @@
-"""Many values at once: the next ones are sealed while the server stores the last ones."""
+"""Many values at once: the next ones are sealed while the server stores those before."""
 
 import asyncio
 

@@ -12,7 +12,7 @@ from tests.benchmarks.vaults import access_keys, bench_vault, endless, fill
 
 from vault_adapters import TokenKey, TokenVault
 
-_GOALS = {1: Goal(1.35), 16: None, 64: Goal(0.2), 256: Goal(0.12)}
+_GOALS = {1: Goal(1.15), 16: None, 64: Goal(0.15), 256: Goal(0.12)}
 
 
 async def _run(bench: Bench) -> None:

@@ -100,7 +100,7 @@ def export(
 ) -> None:
     """Write the metadata of the tokens of a tenant or of all tenants, never their values.
 
-    One row per token, sorted by provider, kind and identifier, and with --all first by tenant. In CSV, an apostrophe
+    One row per token, sorted by provider, identifier and kind, and with --all first by tenant. In CSV, an apostrophe
     precedes a text that a spreadsheet would run as a formula; `import --format tokens` removes the apostrophe. On
     a terminal, control characters are shown as escapes.
     """

@@ -75,11 +75,14 @@ class Transaction:
     async def fetch_each(
         self, sql: str, many: AsyncIterable[tuple[T, Parameters]]
     ) -> AsyncGenerator[tuple[T, list[Row]], None]:
-        """Run a query once per set of parameters; yield the rows of each run, with what came with the parameters.
+        """Run a query once per set of parameters; yield the rows of each run.
 
         While the database runs one query, this process decodes the rows of the previous query and makes the parameters
-        of the next. A bulk write spends more than half of its time on these two steps. Close the generator before you
-        run another statement.
+        of the next. Close the generator before you run another statement.
+
+        Args:
+            sql: the query.
+            many: sets of parameters, each with an item of the caller. The item is yielded with the rows.
         """
         running: asyncio.Task[tuple[T, list[Row]]] | None = None
 

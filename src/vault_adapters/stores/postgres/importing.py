@@ -23,11 +23,11 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.importing import ImportBatch
+from vault_domain.ports.importing import StoreBatch
 from vault_domain.ports.late_writes import LateWrites
 
 _Stored = tuple[int, UUID, bool, datetime]
-"""A stored value: the index of its key, its id, whether its key held no token before, and the store's time."""
+"""A stored value: the index of its key, the token's id, whether its key held no token before, and the store's time."""
 
 
 class PostgresImportRepository:
@@ -55,7 +55,7 @@ class PostgresImportRun:
         self._queries = queries
         self._ids = ids
 
-    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> ImportBatch:
+    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> StoreBatch:
         """Seal a batch, and return the function that stores it."""
         batch = _Batch(writes.keys, self._ids.several(len(writes.keys)), overwrite=overwrite, actor=actor)
         async for part in taking(writes, batch.order):
@@ -94,7 +94,7 @@ class _Batch:
 
     Args:
         keys: the keys of the values.
-        ids: the ids of the values, in the order in which they are stored.
+        ids: the ids that the tokens get if they are stored, in the order in which they are stored.
         overwrite, actor: see `ImportRun.prepare`.
     """
 

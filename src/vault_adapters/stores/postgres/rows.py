@@ -290,7 +290,7 @@ def compact(columns: Mapping[str, list[Any]]) -> dict[str, list[Any] | None]:
 
 
 def _is_bare(values: list[Any]) -> bool:
-    # To count is slow where the values are not None, so look at the first value before.
+    # To count is slow if the values are not None, so look at the first value first.
     return values[0] is None and values.count(None) == len(values)
 
 
@@ -308,7 +308,7 @@ def _scopes(write: TokenWrite) -> str | None:
 
 
 def texts_of_scopes(several: Iterable[tuple[str, ...] | None]) -> dict[tuple[str, ...] | None, str | None]:
-    """Return the text of each of these scopes once, because many values have the same."""
+    """Map each tuple of scopes to its text. Many values have equal scopes, so each text is made only once."""
     return {scopes: None if scopes is None else scopes_text(scopes) for scopes in set(several)}
 
 

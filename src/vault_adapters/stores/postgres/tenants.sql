@@ -10,7 +10,8 @@ DECLARE
     known text[] := '{}';
     found text[];
 BEGIN
-    -- All transactions lock data keys first, then tokens in the order of provider, kind and identifier, then accounts.
+    -- All transactions lock data keys first, then tokens in the order of tenant, provider, identifier and kind, then
+    -- accounts.
     -- To lock a data key, this statement waits for running writes of values under this data key. Later writes fail,
     -- because the data key is destroyed. The loop repeats, because a statement that waited for a key rotation does not
     -- see the new data key that the rotation committed.

@@ -1,4 +1,4 @@
-"""Writes many values with one statement, and makes their events."""
+"""Writes many values, up to a thousand with one statement, and makes their events."""
 
 import asyncio
 from collections import defaultdict
@@ -25,12 +25,13 @@ from vault_domain.ports.late_writes import LateWrites
 T = TypeVar("T")
 
 ROWS_PER_STATEMENT = 1000
+"""Largest number of values that one statement stores."""
 
 
 async def write_tokens(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None, *, told: bool = True
 ) -> Change[list[TokenInfo]]:
-    """Write sealed values; see `write_late`. All are refreshes, or none is."""
+    """Write sealed values; see `write_late`. Either all values come from refreshes, or none does."""
     refreshed = any(write.refreshed for write in writes)
     return await write_late(transaction, queries, LateWrites.of(writes), actor, refreshed=refreshed, told=told)
 
@@ -51,6 +52,9 @@ async def write_late(
         writes, actor: see `TokenRepository.store_many`.
         refreshed: whether all values come from refreshes; False: none does.
         told: whether to append an event for each value; False if the caller appends one event for all values.
+
+    Returns:
+        The metadata of the stored tokens in the order of the keys.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
@@ -124,7 +128,7 @@ def stored_event(refreshed: bool, info: TokenInfo, actor: str | None) -> AuditEv
 
 
 def in_key_order(keys: Sequence[TokenKey]) -> list[int]:
-    """Return the indexes of keys in the order in which every writer locks tokens; otherwise, two could deadlock."""
+    """Return the indexes of keys in the order in which all writers lock tokens, so that no two writers deadlock."""
     columns = [key_columns(key) for key in keys]
     return sorted(range(len(keys)), key=columns.__getitem__)
 

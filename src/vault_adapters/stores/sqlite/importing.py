@@ -23,7 +23,7 @@ from vault_domain.entities.account import TokenKey, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
-from vault_domain.ports.importing import ImportBatch
+from vault_domain.ports.importing import StoreBatch
 from vault_domain.ports.late_writes import LateWrites
 
 _ID_SIZE = 16
@@ -63,7 +63,7 @@ class SqliteImportRun:
         self._queries = queries
         self._ids = ids
 
-    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> ImportBatch:
+    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> StoreBatch:
         """Seal a batch, and return the function that stores it."""
         batch = await taken(writes)
 

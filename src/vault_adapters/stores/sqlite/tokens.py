@@ -89,7 +89,7 @@ class SqliteTokenRepository:
         return await self._database.transact(work)
 
     async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        """Do what `store` does, for many tokens."""
+        """Insert or replace many tokens, all or none."""
         return await self.store(await taken(writes), actor=actor)
 
     async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:

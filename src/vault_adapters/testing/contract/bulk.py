@@ -1,7 +1,8 @@
-"""Many values at once: more than one statement takes, and data keys that change meanwhile."""
+"""Many values in one call: more than a statement stores, and data keys that change meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -44,7 +45,7 @@ class BulkCases(ContractFixtures):
             ]
             assert {event.generation for event in events[-MANY:]} == {generation}
 
-    async def test_a_key_that_is_not_active_undoes_all_of_many(
+    async def test_a_data_key_that_is_not_active_undoes_all_of_many(
         self, vault: TokenVault, store: Store, happened: list[AuditEvent]
     ) -> None:
         await vault.store_token(ACCESS, "v")
@@ -67,8 +68,7 @@ class BulkCases(ContractFixtures):
         sealed = await _sealed(store)
         keys = [key(f"{number:04d}") for number in range(MANY)]
 
-        def take(indexes: object) -> list[TokenWrite]:
-            assert isinstance(indexes, (list, range))
+        def take(indexes: Sequence[int]) -> list[TokenWrite]:
             if MANY - 1 in indexes:
                 raise RuntimeError("cannot seal")
             return [TokenWrite(keys[index], sealed) for index in indexes]

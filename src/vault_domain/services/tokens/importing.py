@@ -13,7 +13,7 @@ from vault_domain.entities.imported import ImportedToken, ImportFailure, ImportO
 from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.importing import ImportBatch, ImportRepository, ImportRun
+from vault_domain.ports.importing import ImportRepository, ImportRun, StoreBatch
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.draft_times import StoreTime, in_time
@@ -105,7 +105,7 @@ class ImportService:
             tally.count(batch.failures)
             tally.count([ImportOutcome.SKIPPED] * batch.passed_over)
             if batch.tokens:
-                tally.count(await taker.take(batch.tokens, batch.batch))
+                tally.count(await taker.take(batch.tokens, batch.store))
 
         async def read() -> None:
             following.append(await anext(batches, None))
@@ -119,17 +119,17 @@ class _Prepared:
     """A batch that is ready to be written: one token per key, and what `_Taker.prepare` gave."""
 
     tokens: list[ImportedToken]
-    batch: ImportBatch | None
+    store: StoreBatch | None
     failures: list[ImportFailure]
     passed_over: int
 
 
 class _Taker(Protocol):
-    async def prepare(self, tokens: Sequence[ImportedToken]) -> ImportBatch | None:
+    async def prepare(self, tokens: Sequence[ImportedToken]) -> StoreBatch | None:
         """Do the part of `take` that may run while another batch is stored; None: `take` has to do everything."""
 
     async def take(
-        self, tokens: Sequence[ImportedToken], batch: ImportBatch | None
+        self, tokens: Sequence[ImportedToken], batch: StoreBatch | None
     ) -> Sequence[ImportOutcome | ImportFailure]:
         """Store the tokens, or only count them in a dry run; return one outcome per token."""
 
@@ -176,14 +176,14 @@ class _Writer:
         self._overwrite = overwrite
         self._actor = actor
 
-    async def prepare(self, tokens: Sequence[ImportedToken]) -> ImportBatch | None:
+    async def prepare(self, tokens: Sequence[ImportedToken]) -> StoreBatch | None:
         try:
             return await self._prepare(tokens)
         except DecryptionError:
             return None  # `take` prepares again and finds out which tenant's data key failed
 
     async def take(
-        self, tokens: Sequence[ImportedToken], batch: ImportBatch | None = None
+        self, tokens: Sequence[ImportedToken], batch: StoreBatch | None = None
     ) -> list[ImportOutcome | ImportFailure]:
         try:
             return [*await self._write(tokens, batch)]
@@ -196,7 +196,7 @@ class _Writer:
         # Nothing was written. Write the batch again tenant by tenant, to find whose data key fails.
         return [outcome for part in by_tenant.values() for outcome in await self.take(part)]
 
-    async def _write(self, tokens: Sequence[ImportedToken], batch: ImportBatch | None) -> list[ImportOutcome]:
+    async def _write(self, tokens: Sequence[ImportedToken], batch: StoreBatch | None) -> list[ImportOutcome]:
         async def attempt() -> Change[list[ImportOutcome]]:
             nonlocal batch
             store, batch = batch or await self._prepare(tokens), None  # a further round seals again
@@ -204,7 +204,7 @@ class _Writer:
 
         return await in_rounds(self._cipher, self._sink, tokens, attempt)
 
-    async def _prepare(self, tokens: Sequence[ImportedToken]) -> ImportBatch:
+    async def _prepare(self, tokens: Sequence[ImportedToken]) -> StoreBatch:
         timed = await in_time(tokens, self._policy, self._store_time)
         writes = await late_writes(self._cipher, self._policy, timed)
         return await self._run.prepare(writes, overwrite=self._overwrite, actor=self._actor)

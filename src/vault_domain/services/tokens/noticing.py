@@ -15,7 +15,7 @@ from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, Tok
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import ClientLedger
-from vault_domain.ports.importing import ImportBatch, ImportRepository, ImportRun
+from vault_domain.ports.importing import ImportRepository, ImportRun, StoreBatch
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.refresh_ledger import Attempt, Commit, RefreshLedger, Snapshot
 from vault_domain.ports.tenant_eraser import Erased, TenantEraser
@@ -179,7 +179,7 @@ class _Imports(_Noticing):
 class _Import(_Noticing):
     _right: ImportRun
 
-    async def prepare(self, writes: LateWrites[Any], *, overwrite: bool, actor: str | None) -> ImportBatch:
+    async def prepare(self, writes: LateWrites[Any], *, overwrite: bool, actor: str | None) -> StoreBatch:
         batch = await self._right.prepare(writes, overwrite=overwrite, actor=actor)
         return lambda: self._rows.write(batch(), keys=writes.keys)
 

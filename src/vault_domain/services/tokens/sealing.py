@@ -62,7 +62,15 @@ async def write_many_sealed(
     write: Callable[[LateWrites[W]], Awaitable[Change[T]]],
     store_time: StoreTime,
 ) -> T:
-    """Do what `write_sealed` does, for many drafts; each is sealed when the store takes it."""
+    """Do what `write_sealed` does, for many drafts; each is sealed when the store takes it.
+
+    Args:
+        cipher, sink, policy, drafts, store_time: see `write_sealed`.
+        write: the store's method, as for `write_sealed`.
+
+    Raises:
+        StorageError: the data keys kept changing.
+    """
     timed = await in_time(drafts, policy, store_time)
 
     async def attempt() -> Change[T]:
@@ -74,8 +82,8 @@ async def write_many_sealed(
 async def late_writes(cipher: Cipher, policy: RefreshPolicy, timed: Sequence[Draft[W]]) -> LateWrites[W]:
     """Return the writes of drafts that have completed times; see `in_time`.
 
-    All data keys are fetched now, because the store takes the writes in a transaction, which must not wait for a second
-    connection.
+    All data keys are fetched or created now. A store may take the writes inside a transaction, and must not wait for a
+    second connection there.
     """
     sealer = await cipher.ensure_sealer({draft.key.tenant_id for draft in timed})
 
@@ -88,7 +96,7 @@ async def late_writes(cipher: Cipher, policy: RefreshPolicy, timed: Sequence[Dra
 async def in_rounds(
     cipher: Cipher, sink: EventSink, drafts: Iterable[Draft[W]], attempt: Callable[[], Awaitable[Change[T]]]
 ) -> T:
-    """Seal and write drafts until no data key changes in between; publish the events.
+    """Seal and write drafts, again if a data key changed in between, at most eight times; publish the events.
 
     Args:
         cipher, sink, drafts: see `write_sealed`.

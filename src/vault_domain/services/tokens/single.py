@@ -44,7 +44,7 @@ enough.
 """
 
 _FEW = 1000
-"""Number of values up to which all are sealed before the store gets them; see `LateWrites`."""
+"""Number of values up to which all are sealed before the store gets them, because they go in one statement."""
 
 _ENDING_AT_ONCE = 100
 """Largest number of events ``refresh_token_expiring`` that one transaction writes."""
