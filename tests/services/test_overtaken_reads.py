@@ -3,6 +3,8 @@
 Without reading a second time, the vault would report each such value as changed by somebody.
 """
 
+from datetime import timedelta
+
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, REFRESH
@@ -10,6 +12,7 @@ from tests.services.test_tokens import stored
 
 from vault_adapters import AuditAction, DecryptionError, StorageError
 from vault_domain.ports.cipher import UnreadableError
+from vault_domain.rules.remembering import MemoryPolicy
 
 
 class Overtaken:
@@ -86,6 +89,14 @@ async def test_a_value_that_replaced_the_overtaken_one_is_read(cases, way):
     found = overtaken(cases, lambda: destroy_the_data_key(cases))
     assert await reads(found)[way]() == "v2"
     assert found.opener.failed_reads.count() == 0
+
+
+async def test_a_read_that_was_overtaken_asks_the_store_even_if_the_old_row_is_cached(cases):
+    """The first read has put the old row into the cache before it finds that its data key is gone."""
+    await stored(cases)
+    found = overtaken(cases, lambda: destroy_the_data_key(cases))
+    found = found.over(memory=MemoryPolicy(read_cache=timedelta(seconds=30)))
+    assert await reads(found)["get"]() == "v2"
 
 
 async def test_a_read_that_is_overtaken_again_and_again_ends(cases):

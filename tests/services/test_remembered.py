@@ -354,7 +354,8 @@ async def test_many_values_forget_the_rows_that_they_replace(cases):
 class Overdue(VirtualTasks):
     """The store does not answer in time, and a minute passes meanwhile."""
 
-    async def within_briefly(self, seconds, work, *, only_if=None):
+    async def limited(self, seconds, call, *, only_if):
+        call.close()
         await self.sleep(60)
         raise TimeoutError
 

@@ -5,20 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from attrs import define
 
 T = TypeVar("T")
 
 
+class _Endable(Protocol):
+    """What a deadline ends: a future, or a call of this process."""
+
+    def done(self) -> bool: ...
+
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+# A call, its end as the event loop's time, and `only_if`. It is a bare tuple, because each read makes one.
+_Deadline = tuple[_Endable, float, Callable[[], bool] | None]
+
+
 @define(eq=False)
-class _Call:
+class _Running:
+    """A call that a task awaits. To end it, the task is cancelled."""
+
     task: asyncio.Task[object] | None  # None as soon as the call has ended
-    due: float
-    cancelling: int
-    only_if: Callable[[], bool] | None
     is_over: bool = False
+
+    def done(self) -> bool:
+        return self.task is None
+
+    def set_exception(self, _: BaseException, /) -> None:
+        if self.task is not None:
+            self.is_over = True
+            self.task.cancel()
 
 
 class Deadlines:
@@ -30,7 +49,25 @@ class Deadlines:
     """
 
     def __init__(self) -> None:
-        self._queues: dict[float, deque[_Call]] = {}
+        self._queues: dict[float, deque[_Deadline]] = {}
+
+    def limited(self, seconds: float, call: Awaitable[T], only_if: Callable[[], bool] | None = None) -> Awaitable[T]:
+        """Return what awaits ``call``, but at most for ``seconds`` seconds.
+
+        A future whose time runs out gets the error itself. This costs less than to cancel the task that awaits it.
+
+        Args:
+            seconds: the limit, from now on.
+            call: any awaitable. If it is a future and no task, only its maker and the caller may use it.
+            only_if: called when the time has run out; if it returns False, the call goes on without a limit.
+
+        Raises:
+            TimeoutError: when awaited: the time ran out, and the call was ended.
+        """
+        if not isinstance(call, asyncio.Future) or isinstance(call, asyncio.Task):
+            return self.within(seconds, lambda: call, only_if)
+        self._begin(seconds, call, only_if)
+        return call
 
     async def within(
         self, seconds: float, work: Callable[[], Awaitable[T]], only_if: Callable[[], bool] | None = None
@@ -40,39 +77,49 @@ class Deadlines:
         Args:
             seconds: the limit.
             work: the call.
-            only_if: called when the time has run out; if it returns False, ``work`` goes on without a limit.
+            only_if: see `limited`.
 
         Raises:
             TimeoutError: the time ran out and ``work`` was cancelled.
         """
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of the vault runs in a task
-        call = _Call(task, loop.time() + seconds, task.cancelling(), only_if)
-        queue = self._queues.get(seconds)
-        if queue is None:
-            queue = self._queues[seconds] = deque()
-            loop.call_at(call.due, self._ring, loop, seconds, queue)
-        queue.append(call)
+        running, cancelling = _Running(task), task.cancelling()
+        queue = self._begin(seconds, running, only_if)
         try:
             return await work()
         except asyncio.CancelledError:
-            if call.is_over and task.uncancel() <= call.cancelling:
+            if running.is_over and task.uncancel() <= cancelling:
                 raise TimeoutError from None
             raise
         finally:
-            call.task = None
-            while queue and queue[0].task is None:
-                queue.popleft()
+            running.task = None
+            _drop_ended(queue)
 
-    def _ring(self, loop: asyncio.AbstractEventLoop, seconds: float, queue: deque[_Call]) -> None:
+    def _begin(self, seconds: float, call: _Endable, only_if: Callable[[], bool] | None) -> deque[_Deadline]:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = deque()
+            loop.call_at(due, self._ring, loop, seconds, queue)
+        else:
+            _drop_ended(queue)
+        queue.append((call, due, only_if))
+        return queue
+
+    def _ring(self, loop: asyncio.AbstractEventLoop, seconds: float, queue: deque[_Deadline]) -> None:
         now = loop.time()
-        while queue and queue[0].due <= now:
-            call = queue.popleft()
-            if call.task is not None and (call.only_if is None or call.only_if()):
-                call.is_over = True
-                call.task.cancel()
+        while queue and (queue[0][1] <= now or queue[0][0].done()):
+            call, _, only_if = queue.popleft()
+            if not call.done() and (only_if is None or only_if()):
+                call.set_exception(TimeoutError())
         if queue:
-            loop.call_at(queue[0].due, self._ring, loop, seconds, queue)
+            loop.call_at(queue[0][1], self._ring, loop, seconds, queue)
         else:
             del self._queues[seconds]
+
+
+def _drop_ended(queue: deque[_Deadline]) -> None:
+    while queue and queue[0][0].done():
+        queue.popleft()

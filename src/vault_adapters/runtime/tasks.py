@@ -58,11 +58,13 @@ class AsyncioTasks:
         async with TimeLimit(seconds):
             return await work()
 
-    async def within_briefly(
-        self, seconds: float, work: Callable[[], Awaitable[T]], *, only_if: Callable[[], bool] | None = None
-    ) -> T:
+    async def within_briefly(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
         """Run ``work``; cancel it after ``seconds`` seconds. Calls with the same limit share a timer."""
-        return await self._deadlines.within(seconds, work, only_if)
+        return await self._deadlines.within(seconds, work)
+
+    def limited(self, seconds: float, call: Awaitable[T], *, only_if: Callable[[], bool]) -> Awaitable[T]:
+        """Return what awaits ``call`` for ``seconds`` seconds at most. Calls with the same limit share a timer."""
+        return self._deadlines.limited(seconds, call, only_if)
 
     async def within_lease(
         self,

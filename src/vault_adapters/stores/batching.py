@@ -54,18 +54,19 @@ class ReadBatcher(Generic[K, V]):
         self._loop = asyncio.get_running_loop()
         self._is_starting = False
 
-    async def get(self, key: K) -> V:
-        """Return the value of one key.
+    def get(self, key: K) -> asyncio.Future[V]:
+        """Return a future for the value of one key.
+
+        Its error is a VaultError if the read fails; any other error becomes a `StorageError`.
 
         Raises:
             ConfigurationError: this is not the event loop on which the batcher was made.
-            VaultError: the read failed; any other error becomes a `StorageError`.
         """
         future: asyncio.Future[V] = own_loop(self._loop).create_future()
         self._waiting.append((key, future))
         if not self._is_starting:
             self._start()
-        return await future
+        return future
 
     async def drain(self) -> None:
         """Wait until no read is running."""

@@ -32,18 +32,19 @@ class Tasks(Protocol):
             TimeoutError: the time ran out and ``work`` was cancelled.
         """
 
-    async def within_briefly(
-        self, seconds: float, work: Callable[[], Awaitable[T]], *, only_if: Callable[[], bool] | None = None
-    ) -> T:
-        """Do the same as `within` at a fraction of its cost, for work that calls no provider.
+    async def within_briefly(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
+        """Do the same as `within` at a fraction of its cost, for work that calls no provider."""
+
+    def limited(self, seconds: float, call: Awaitable[T], *, only_if: Callable[[], bool]) -> Awaitable[T]:
+        """Return an awaitable for the result of ``call`` that ends after ``seconds`` seconds, at the least cost.
 
         Args:
-            seconds: the limit.
-            work: the call.
-            only_if: called when the time has run out; if it returns False, ``work`` goes on without a limit.
+            seconds: the limit, from now on.
+            call: an awaitable of the caller's own, because the call is ended when its time has run out.
+            only_if: called when the time has run out; if it returns False, ``call`` goes on without a limit.
 
         Raises:
-            TimeoutError: the time ran out and ``work`` was cancelled.
+            TimeoutError: the time ran out and ``call`` was ended; raised when the result is awaited.
         """
 
     async def within_lease(

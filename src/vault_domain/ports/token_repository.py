@@ -1,6 +1,6 @@
 """TokenRepository: keeps sealed tokens, one per tenant, provider, kind and identifier."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -64,8 +64,11 @@ class TokenRepository(Protocol):
       and lists leave it out.
     """
 
-    async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
+    def get(self, key: TokenKey, known: StoredToken | None = None) -> Awaitable[Reading]:
         """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error.
+
+        The result is an awaitable of this caller's own, which the caller may end at any time. So each call makes a new
+        one. An ``async def`` does that.
 
         Args:
             key: the key of the token.

@@ -1,6 +1,7 @@
 """Many values at once: the next ones are sealed while the server stores those before."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
@@ -8,12 +9,14 @@ from tests.adapters.postgres.samples import SCHEMA, prepare, write
 
 from vault_adapters import TokenKey, VaultConfig, open_vault
 from vault_adapters.stores.taking import VALUES_AT_ONCE
+from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.late_writes import LateWrites
 
 MANY = 2500
+SOON = datetime.now(UTC) + timedelta(minutes=30)
 PER_STATEMENT = 1000
 
 
@@ -41,6 +44,10 @@ class Sealing:
     @property
     def writes(self):
         return LateWrites(self.keys, self.take)
+
+
+class Lasting(ScriptedRefresher):
+    default_lifetime = timedelta(hours=1)
 
 
 async def until(condition):
@@ -107,3 +114,70 @@ async def test_one_connection_is_enough_for_many_values_of_new_tenants(postgres,
             else:
                 await vault.import_tokens([ImportedToken(key, Secret("v")) for key in wanted])
         assert len(await vault.get_tokens(wanted)) == MANY
+
+
+async def test_a_write_of_many_values_locks_no_account_before_a_token(postgres):
+    """While the first statement waits for nothing and the second for a token, a neighbour needs both of their accounts.
+
+    If the first statement had locked its accounts, the neighbour and the second statement would wait for each other.
+    """
+    url = postgres.create_database("bulk_lock_order")
+    many = keys(2 * PER_STATEMENT)
+    blocked, taken = many[PER_STATEMENT + 500], many[PER_STATEMENT + 600]
+    neighbour = [(many[10].account.key(TokenKind.REFRESH_TOKEN), "r"), (taken, "w", SOON)]
+    async with open_vault(config(url)) as vault:
+        await vault.store_tokens([(key, "v", SOON) for key in many])
+        with psycopg.connect(url) as blocking:
+            locked = blocking.execute(
+                f"SELECT FROM {SCHEMA}.token WHERE identifier = %s FOR UPDATE", [blocked.identifier]
+            )
+            assert locked.rowcount == 1
+            storing = asyncio.create_task(vault.store_tokens([(key, "w", SOON) for key in many]))
+            await waiting(url, 1)
+            beside = asyncio.create_task(vault.store_tokens(neighbour))
+            await asyncio.sleep(0.3)
+        assert len(await storing) == len(many)
+        assert len(await beside) == len(neighbour)
+
+
+async def test_an_account_whose_values_go_in_two_statements_is_due_as_if_they_went_in_one(postgres):
+    """Its access token is the last value of the first statement, and its refresh token the first of the second."""
+    url = postgres.create_database("bulk_account_in_two")
+    items = [(key, "v", SOON) for key in keys(PER_STATEMENT)]
+    account = items[-1][0].account
+    items += [(account.key(TokenKind.REFRESH_TOKEN), "r"), (Account("acme", "google", "v").key(TokenKind.API_KEY), "k")]
+    async with open_vault(config(url)) as vault:
+        await vault.store_tokens(items)
+    with psycopg.connect(url) as connection:
+        found = connection.execute(f"SELECT identifier, due_at FROM {SCHEMA}.account").fetchall()
+    assert len(found) == PER_STATEMENT
+    assert len({due_at for _, due_at in found}) == 1
+
+
+async def waiting(url, count):
+    """Wait until so many statements wait for a lock."""
+    with psycopg.connect(url, autocommit=True) as watching:
+
+        def are_waiting():
+            row = watching.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchone()
+            return row == (count,)
+
+        await until(are_waiting)
+
+
+SLOW = f"""
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END';
+CREATE TRIGGER slow BEFORE INSERT ON {SCHEMA}.token FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+
+
+async def test_an_import_that_holds_all_connections_needs_no_further_one(postgres):
+    """The next batch asks for the store's time. No connection is free for it until the batch before is stored."""
+    url = postgres.create_database("bulk_imports_need_one")
+    rows = [ImportedToken(key, Secret("v")) for key in keys(2 * PER_STATEMENT)]
+    few = config(url, pool_size=1, storage_timeout=timedelta(seconds=1))
+    async with open_vault(few, refreshers={"google": Lasting()}) as vault:
+        with psycopg.connect(url) as connection:
+            connection.execute(SLOW)
+        report = await vault.import_tokens(rows)
+    assert report.imported == len(rows)

@@ -320,7 +320,7 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
             asyncio.create_task(store.tokens.store([write()], actor=None)),
             asyncio.create_task(store.tokens.store([write(other), write(REFRESH)], actor=None)),
             asyncio.create_task(store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="x", actor=None)),
-            asyncio.create_task(store.tokens.get(ACCESS)),
+            asyncio.ensure_future(store.tokens.get(ACCESS)),
             asyncio.create_task(store.audit.page(None, limit=9, after=None)),
         ]
         await asyncio.sleep(turn / 10_000)
@@ -343,7 +343,7 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
 async def test_one_caller_that_leaves_does_not_take_the_others_along(store):
     await prepare(store)
     await store.tokens.store([write()], actor=None)
-    callers = [asyncio.create_task(store.tokens.get(ACCESS)) for _ in range(20)]
+    callers = [asyncio.ensure_future(store.tokens.get(ACCESS)) for _ in range(20)]
     await asyncio.sleep(0)
     callers[7].cancel()
     readings = await asyncio.gather(*callers, return_exceptions=True)
@@ -381,9 +381,9 @@ async def test_closing_waits_for_what_is_under_way(url, execute):
 
 async def test_another_event_loop_is_refused(store):
     async def calls():
-        for call in (store.tokens.get(ACCESS), store.audit.page(None, limit=1, after=None)):
+        for call in (lambda: store.tokens.get(ACCESS), lambda: store.audit.page(None, limit=1, after=None)):
             with pytest.raises(ConfigurationError) as caught:
-                await call
+                await call()
             assert caught.value.code == "wrong_event_loop"
 
     errors = []

@@ -44,7 +44,7 @@ def batcher(database, **limits):
 
 
 async def reads_of(reads, count, *, first=0):
-    tasks = [asyncio.create_task(reads.get(key)) for key in range(first, first + count)]
+    tasks = [asyncio.ensure_future(reads.get(key)) for key in range(first, first + count)]
     await settle()
     return tasks
 

@@ -97,6 +97,36 @@ async def test_an_error_of_the_work_passes(deadlines):
         await deadlines.within(60, work)
 
 
+@pytest.mark.parametrize("may_end", [True, False])
+async def test_a_future_whose_time_runs_out_gets_the_error(deadlines, may_end):
+    future = asyncio.get_running_loop().create_future()
+    limited = deadlines.limited(0.01, future, lambda: may_end)
+    asyncio.get_running_loop().call_later(0.05, lambda: future.done() or future.set_result("result"))
+    if may_end:
+        with pytest.raises(TimeoutError):
+            await limited
+    else:
+        assert await limited == "result"
+
+
+async def test_a_future_that_is_done_in_time_keeps_its_result_and_its_place_is_freed(deadlines):
+    future = asyncio.get_running_loop().create_future()
+    limited = deadlines.limited(0.01, future, lambda: True)
+    future.set_result("result")
+    assert await limited == "result"
+    await asyncio.sleep(0.03)
+    assert future.result() == "result"
+    assert not deadlines._queues
+
+
+@pytest.mark.parametrize("make", [asyncio.ensure_future, lambda call: call])
+async def test_a_task_and_a_coroutine_are_cancelled_when_their_time_runs_out(deadlines, make):
+    """The awaiting task is told to stop waiting; a task of somebody else gets no error that it did not raise."""
+    with pytest.raises(TimeoutError):
+        await deadlines.limited(0.01, make(asyncio.sleep(60)), lambda: True)
+    assert asyncio.current_task().cancelling() == 0
+
+
 async def test_calls_that_ended_leave_nothing(deadlines):
     """The timer of a limit stays until it rings; its queue keeps no ended call, except behind one that still runs."""
     for _ in range(100):

@@ -45,6 +45,7 @@ class Transaction:
         self._limits = limits
         self._prepare = prepare
         self._held = held
+        self.is_distributed = held is not None
         self.now = now
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
@@ -80,9 +81,7 @@ class Transaction:
         While the database runs one query, this process decodes the rows of the previous query and makes the parameters
         of the next. Close the generator before you run another statement.
 
-        Args:
-            sql: the query.
-            many: sets of parameters, each with an item of the caller. The item is yielded with the rows.
+        Each item of ``many`` is an object of the caller and a set of parameters. The object is yielded with the rows.
         """
         running: asyncio.Task[tuple[T, list[Row]]] | None = None
 

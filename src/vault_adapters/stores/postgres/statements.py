@@ -52,6 +52,34 @@ _WOKEN = """scheduled AS (
 It is for a value from which no due time follows: the value has no ``due_in``, and lacks its lead, its expiry or both.
 """
 
+_SCHEDULE_TIMED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+    SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
+    FROM (
+        -- Only access tokens have a lead. If an account's values include an access token, it alone decides due_at.
+        SELECT tenant_id, provider, identifier, min(now) AS now,
+            coalesce(min(due_at) FILTER (WHERE lead IS NOT NULL), min(due_at)) AS due_at
+        FROM (
+            SELECT tenant_id, provider, identifier, now, lead, least(
+                coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond')
+                    - lead::float8 * interval '1 microsecond',
+                now + due_in::float8 * interval '1 microsecond') AS due_at
+            FROM timed) t
+        GROUP BY tenant_id, provider, identifier) w
+    LEFT JOIN {{schema}}.account k
+        ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
+    WHERE (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
+        -- A stored due_at that is not later than the new one stays. If it is also more than an hour away, the statement
+        -- does not lock its row. That is safe, because a sweep stores a later due_at only for an account that it has
+        -- reserved, and a reserved account is due again within half an hour.
+        AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
+    ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at"""
+"""Sets the due times of the accounts of many values, which come from the subquery ``timed``.
+
+An account becomes due at the time that follows from its values, or now if none follows. An earlier due time stays.
+"""
+
 _HORIZON = """coalesce(
         (SELECT r.xid
         FROM pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot()) r (xid)
@@ -234,6 +262,7 @@ def load_statements(
     """
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,
+        "schedule_timed": _SCHEDULE_TIMED,
         "usable_wrap": _USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,

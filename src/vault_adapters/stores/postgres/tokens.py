@@ -1,6 +1,6 @@
 """The token table on Postgres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -98,9 +98,9 @@ class PostgresTokenRepository:
         await self._reads.drain()
         await self._stores.drain()
 
-    async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
+    def get(self, key: TokenKey, known: StoredToken | None = None) -> Awaitable[Reading]:
         """Read one token; concurrent reads may share one query."""
-        return await self._reads.get((key, known))
+        return self._reads.get((key, known))
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys, and the store's time."""

@@ -60,8 +60,12 @@ async def write_late(
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
     stored: dict[int, TokenInfo] = {}
-    statements = _statements(writes, _common(refreshed, actor, transaction.now, told=told))
-    async with aclosing(transaction.fetch_each(queries["store_tokens"], statements)) as answers:
+    scheduling = transaction.is_distributed or len(writes.keys) <= ROWS_PER_STATEMENT
+    accounts: dict[str, list[Any]] = defaultdict(list)
+    common = _common(refreshed, actor, transaction.now, told=told, scheduling=scheduling)
+    async with aclosing(
+        transaction.fetch_each(queries["store_tokens"], _statements(writes, common, accounts))
+    ) as answers:
         async for indexes, rows in answers:
             if len(rows) < len(indexes):
                 raise DataKeyInactiveError
@@ -71,20 +75,30 @@ async def write_late(
                 if number % VALUES_AT_ONCE == 0:
                     await asyncio.sleep(0)
     infos = [stored[index] for index in range(len(writes.keys))]
+    if not scheduling:
+        # Now that all tokens are locked, lock the accounts, in the order in which all transactions lock them.
+        first = {"stored_at": min(info.updated_at for info in infos)}
+        await transaction.execute(queries["schedule_accounts"], compact(accounts) | first)
     return Change(
         infos, DeferredEvents(len(infos) if told else 0, lambda index: stored_event(refreshed, infos[index], actor))
     )
 
 
 async def _statements(
-    writes: LateWrites[TokenWrite], common: Mapping[str, Any]
+    writes: LateWrites[TokenWrite], common: Mapping[str, Any], accounts: dict[str, list[Any]]
 ) -> AsyncIterator[tuple[dict[UUID, int], dict[str, Any]]]:
-    """Yield for each statement the value ids that it stores, each with the index of its key, and the parameters."""
+    """Yield for each statement the value ids that it stores, each with the index of its key, and the parameters.
+
+    The columns that decide when accounts are due are added to ``accounts``, if there is more than one statement.
+    """
     for indexes in in_batches(in_key_order(writes.keys)):
         columns: dict[str, list[Any]] = defaultdict(list)
         async for part in taking(writes, indexes):
             for name, values in writes_parameters(part).items():
                 columns[name] += values
+        if not common["scheduling"]:
+            for name in _SCHEDULING:
+                accounts[name] += columns[name]
         yield dict(zip(columns["value_ids"], indexes, strict=True)), {**compact(columns), **common}
 
 
@@ -113,9 +127,15 @@ async def write_apart(
     return [stored.get(index) for index in range(len(writes))]
 
 
-def _common(refreshed: bool, actor: str | None, now: datetime | None, *, told: bool = True) -> dict[str, Any]:
+_SCHEDULING = ("tenant_ids", "providers", "identifiers", "expires_at", "lifetimes", "leads", "due_ins")
+"""The columns of a write that decide when its account is due."""
+
+
+def _common(
+    refreshed: bool, actor: str | None, now: datetime | None, *, told: bool = True, scheduling: bool = True
+) -> dict[str, Any]:
     action = ACTIONS[refreshed].value if told else None
-    return {"refreshed": refreshed, "action": action, "actor": actor, "now": now}
+    return {"refreshed": refreshed, "action": action, "actor": actor, "now": now, "scheduling": scheduling}
 
 
 ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}

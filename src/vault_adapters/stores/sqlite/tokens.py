@@ -1,7 +1,7 @@
 """The token table on SQLite."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -68,9 +68,9 @@ class SqliteTokenRepository:
         """Wait until no read is running."""
         await self._reads.drain()
 
-    async def get(self, key: TokenKey, known: StoredToken | None = None) -> Reading:
+    def get(self, key: TokenKey, known: StoredToken | None = None) -> Awaitable[Reading]:
         """Read one token; concurrent reads may share one query."""
-        return await self._reads.get((key, known))
+        return self._reads.get((key, known))
 
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these keys, and the store's time."""

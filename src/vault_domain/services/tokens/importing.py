@@ -8,7 +8,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from vault_domain.entities.errors import DecryptionError, InvalidInputError
+from vault_domain.entities.errors import DecryptionError, InvalidInputError, VaultError
 from vault_domain.entities.imported import ImportedToken, ImportFailure, ImportOutcome, ImportReport
 from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
@@ -179,8 +179,10 @@ class _Writer:
     async def prepare(self, tokens: Sequence[ImportedToken]) -> StoreBatch | None:
         try:
             return await self._prepare(tokens)
-        except DecryptionError:
-            return None  # `take` prepares again and finds out which tenant's data key failed
+        except VaultError:
+            # `take` prepares again when the batch before is stored. By then, a connection is free; and if a tenant's
+            # data key fails, `take` finds out which.
+            return None
 
     async def take(
         self, tokens: Sequence[ImportedToken], batch: StoreBatch | None = None

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
 from vault_domain.entities.account import TokenKey
@@ -16,7 +17,7 @@ from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.services.observing import ReadCounts
 from vault_domain.services.tokens.change_log import Scope
 from vault_domain.services.tokens.held import HeldAnswers
-from vault_domain.services.tokens.remembered import RememberedRows
+from vault_domain.services.tokens.remembered import RememberedRows, Ticket
 from vault_domain.services.tokens.remembered_row import RememberedRow
 
 _log = logging.getLogger(__name__)
@@ -89,14 +90,16 @@ class RowReader:
             return await self._from_memory(key, fresh=fresh)
         failure: StorageError | None = None
         known = None if fresh else self._rows.known(key)
+        ticket = self._rows.begin()
         try:
-            return await self._tasks.within_briefly(
-                patience, lambda: self._from_store(key, known), only_if=lambda: self._is_known(key, fresh=fresh)
-            )
+            call = self._tokens.get(key) if known is None else self._tokens.get(key, known.token)
+            reading = await self._tasks.limited(patience, call, only_if=partial(self._is_known, key, fresh=fresh))
         except TimeoutError:
             pass  # answer below, so that an error there has no ``__context__``
         except StorageError as error:
             failure = error
+        else:
+            return self._seen(key, known, reading, ticket)
         if failure is None:
             return await self._from_memory(key, fresh=fresh)
         answer = self._without_store(key, fresh=fresh, retryable=failure.retryable)
@@ -145,12 +148,14 @@ class RowReader:
         self._rows.refuse(info)
         self._held.refuse(info)
 
-    async def _from_store(self, key: TokenKey, known: RememberedRow | None = None) -> Reading:
+    async def _from_store(self, key: TokenKey) -> Reading:
         ticket = self._rows.begin()
-        row = None if known is None else known.token
-        reading = await (self._tokens.get(key) if row is None else self._tokens.get(key, row))
+        return self._seen(key, None, await self._tokens.get(key), ticket)
+
+    def _seen(self, key: TokenKey, known: RememberedRow | None, reading: Reading, ticket: Ticket) -> Reading:
+        """Remember the store's answer to a read that named the row ``known``; return what the reader gets."""
         self.counts.database += 1
-        if known is not None and reading.row is row:
+        if known is not None and reading.row is known.token:
             self._rows.confirm(known, reading.now, ticket)
         else:
             self._rows.saw(key, reading.row, reading.now, ticket)

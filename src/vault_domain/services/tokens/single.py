@@ -1,9 +1,7 @@
 """Stores, reads, invalidates and deletes single tokens."""
 
-import functools
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
 
 from attrs import frozen
 
@@ -33,42 +31,14 @@ from vault_domain.services.tokens.remembered_row import RememberedRow
 from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
 from vault_domain.services.tokens.uses import UseTracker
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_READS = 2
-"""Largest number of repeats of a read that raises `OvertakenError`.
-
-The error occurs when a row's data key is destroyed after the row was read. This happens so rarely that two repeats are
-enough.
-"""
+_REPEATS = 2
+"""Largest number of repeats of a read whose row was overtaken. This happens so rarely that two repeats are enough."""
 
 _FEW = 1000
 """Number of values up to which all are sealed before the store gets them, because they go in one statement."""
 
 _ENDING_AT_ONCE = 100
 """Largest number of events ``refresh_token_expiring`` that one transaction writes."""
-
-
-def _unless_overtaken(read: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Repeat a read if it raises `OvertakenError`: a write or an erasure changed the row after it was read.
-
-    The data key of the old row may be destroyed, so that the old row does not decrypt. A repeated read finds the new
-    row, or no row.
-
-    The method must have a parameter ``fresh``; repeated reads pass True.
-    """
-
-    @functools.wraps(read)
-    async def reading(*args: P.args, **kwargs: P.kwargs) -> T:
-        for _ in range(_READS):
-            try:
-                return await read(*args, **kwargs)
-            except OvertakenError:
-                kwargs["fresh"] = True
-        return await read(*args, **kwargs)
-
-    return reading
 
 
 @frozen
@@ -150,12 +120,35 @@ class TokenService:
                 row.defer_use(age, self._uses.record(token.info, row.time_at(age)))
         return token
 
-    @_unless_overtaken
-    async def get(self, key: TokenKey, *, fresh: bool = False) -> Token | None:
-        """Return the token, regardless of its status, and record its use."""
-        reading = await self._reader.read(key, fresh=fresh)
-        answer = reading.answer
-        return None if answer is None else await self.hand_out(key, answer, reading.now)
+    async def get(
+        self,
+        key: TokenKey,
+        allows: Callable[[Reading], bool] | None = None,
+        *,
+        fresh: bool = False,
+        patience: float = PATIENCE,
+    ) -> Token | None:
+        """Return the token and record its use; return None if nothing is stored.
+
+        If a write or an erasure changed the row after it was read, the data key of the old row may be destroyed, so
+        that the old row does not decrypt. Then the row is read once more, as with ``fresh``.
+
+        Args:
+            key: the key of the token.
+            allows: called with each reading; if it returns False, the result is None. None: hand out any token.
+            fresh, patience: see `RowReader.read`.
+        """
+        left = _REPEATS
+        while True:
+            reading = await self._reader.read(key, fresh=fresh, patience=patience)
+            if (allows is not None and not allows(reading)) or (row := reading.answer) is None:
+                return None
+            try:
+                return await self.hand_out(key, row, reading.now)
+            except OvertakenError:
+                if not left:
+                    raise
+            left, fresh = left - 1, True
 
     async def get_many(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token]:
         """Return the tokens stored under these keys, in the order of the keys.
@@ -193,7 +186,6 @@ class TokenService:
         """Return the access token if it may be used now, else None. No provider is called."""
         return (await self.find_access(account, buffer, fresh=fresh)).usable
 
-    @_unless_overtaken
     async def find_access(
         self, account: Account, buffer: timedelta | None, *, fresh: bool = False, patience: float = PATIENCE
     ) -> Access:
@@ -202,21 +194,28 @@ class TokenService:
         See `freshness` for ``buffer``, and `RowReader.read` for ``fresh`` and ``patience``.
         """
         key = access_key(account)
-        row, reading = await self._read(key, fresh=fresh, patience=patience)
-        found = Freshness.UNUSABLE if row is None else freshness(row.info, reading.now, self._policy, buffer)
-        if row is None or found is Freshness.UNUSABLE:
-            return Access(None, reading.now, reading.is_stale)
-        token = await self.hand_out(key, row, reading.now)
-        return Access(UsableToken(token, found is Freshness.DUE), reading.now, reading.is_stale)
+        seen: list[tuple[Reading, Freshness]] = []
 
-    @_unless_overtaken
-    async def get_refresh(self, account: Account, *, fresh: bool = False) -> Token | None:
+        def allows(reading: Reading) -> bool:
+            info = self._info(key, reading)
+            found = Freshness.UNUSABLE if info is None else freshness(info, reading.now, self._policy, buffer)
+            seen.append((reading, found))
+            return found is not Freshness.UNUSABLE
+
+        token = await self.get(key, allows, fresh=fresh, patience=patience)
+        reading, found = seen[-1]
+        usable = None if token is None else UsableToken(token, found is Freshness.DUE)
+        return Access(usable, reading.now, reading.is_stale)
+
+    async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
         key = account.key(TokenKind.REFRESH_TOKEN)
-        row, reading = await self._read(key, fresh=fresh)
-        if row is None or not is_usable(row.info, reading.now):
-            return None
-        return await self.hand_out(key, row, reading.now)
+
+        def allows(reading: Reading) -> bool:
+            info = self._info(key, reading)
+            return info is not None and is_usable(info, reading.now)
+
+        return await self.get(key, allows)
 
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
@@ -224,13 +223,14 @@ class TokenService:
         self._uses.record(token.info, now)
         return token
 
-    async def _read(
-        self, key: TokenKey, *, fresh: bool = False, patience: float = PATIENCE
-    ) -> tuple[StoredToken | None, Reading]:
-        """Read a row whose metadata is needed before its value is decrypted."""
-        reading = await self._reader.read(key, fresh=fresh, patience=patience)
-        answer = reading.answer
-        return None if answer is None else self._opener.checked(key, answer, reading.now), reading
+    def _info(self, key: TokenKey, reading: Reading) -> TokenInfo | None:
+        """Return the metadata of a row, which is needed before the value is decrypted; None if nothing is stored.
+
+        Raises:
+            DecryptionError: see `TokenOpener.checked`.
+        """
+        row = reading.answer
+        return None if row is None else self._opener.checked(key, row, reading.now).info
 
     def refuse(self, info: TokenInfo) -> None:
         """Never hand out this value from memory again, because a resource rejected it."""

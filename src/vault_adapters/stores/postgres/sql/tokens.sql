@@ -125,7 +125,8 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: store_tokens
 -- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are neither
--- stored nor returned. If the action is NULL, no event is appended.
+-- stored nor returned. If the action is NULL, no event is appended. If scheduling is false, no due time is set; then the
+-- transaction runs schedule_accounts when it has stored its last value.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -153,31 +154,12 @@ stored AS (
         generation = t.generation + 1,
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
     RETURNING *),
-scheduled AS (
-    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
-    FROM (
-        -- Only access tokens have a lead. If an account's values include an access token, it alone decides due_at.
-        SELECT tenant_id, provider, identifier, min(now) AS now,
-            coalesce(min(due_at) FILTER (WHERE lead IS NOT NULL), min(due_at)) AS due_at
-        FROM (
-            SELECT tenant_id, provider, identifier, now, lead, least(
-                coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond')
-                    - lead::float8 * interval '1 microsecond',
-                now + due_in::float8 * interval '1 microsecond') AS due_at
-            FROM guarded) t
-        GROUP BY tenant_id, provider, identifier) w
-    LEFT JOIN {{schema}}.account k
-        ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
+timed AS (
+    SELECT * FROM guarded
     -- This count makes the statement lock tokens before accounts, the order in which all transactions lock them.
-    WHERE (SELECT count(*) FROM stored) > 0 AND (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
-        -- A stored due_at that is not later than the new one stays. If it is also more than an hour away, the statement
-        -- does not lock its row. That is safe, because a sweep stores a later due_at only for an account that it has
-        -- reserved, and a reserved account is due again within half an hour.
-        AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
-    ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
-        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
+    WHERE %(scheduling)b::boolean AND (SELECT count(*) FROM stored) > 0),
+scheduled AS (
+    {{schedule_timed}}),
 told AS MATERIALIZED (
     {{told_values}}),
 audited AS (
@@ -192,6 +174,17 @@ SELECT {{token_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE (SELECT count(*) FROM told) >= 0  -- always true; makes Postgres run told, which sends notifications
+
+-- name: schedule_accounts
+-- Set the due times of the accounts of values that store_tokens has stored without scheduling, in this transaction. The
+-- time is that of the first of these statements.
+WITH timed AS (
+    SELECT s.*, %(stored_at)b::timestamptz AS now
+    FROM unnest(
+        %(tenant_ids)b::text[], %(providers)b::text[], %(identifiers)b::text[], %(expires_at)b::timestamptz[],
+        %(lifetimes)b::bigint[], %(leads)b::bigint[], %(due_ins)b::bigint[])
+        s (tenant_id, provider, identifier, expires_at, lifetime, lead, due_in))
+{{schedule_timed}}
 
 -- name: invalidate_token
 -- Make one value invalid and append the event; compare-and-set on the value's id. An invalid access token makes its
