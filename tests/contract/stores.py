@@ -34,16 +34,17 @@ async def check_sqlite_idle(store):
 
 
 async def check_postgres_idle(store):
-    pool = store.tokens._database._connections._pool
+    connections = store.tokens._database._connections
     for _ in range(100):
-        stats = pool.get_stats()
-        if stats["pool_available"] == stats["pool_size"]:
+        counts = connections.counts()
+        if counts.idle == counts.open:
             break
         await asyncio.sleep(0.01)  # a batch of reads gives its connection back a tick after its answers
-    assert stats["pool_available"] == stats["pool_size"], "a connection is checked out"
-    assert stats.get("requests_waiting", 0) == 0
+    assert counts.idle == counts.open, "a connection is checked out"
+    assert counts.waiting == 0
     idle = psycopg.pq.TransactionStatus.IDLE
-    assert all(connection.pgconn.transaction_status == idle for connection in pool._pool)
+    at_hand = [each for each in [connections._at_hand] if each is not None]
+    assert all(connection.pgconn.transaction_status == idle for connection in [*connections._pool._pool, *at_hand])
 
 
 def drop_schema(url, schema):

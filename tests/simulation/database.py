@@ -166,7 +166,7 @@ class Linked:
 
     def __getattr__(self, name):
         method = getattr(self._repository, name)
-        if not asyncio.iscoroutinefunction(method):
+        if not asyncio.iscoroutinefunction(method) and name != "get":  # `get` returns a future
             return method
 
         link = self._link

@@ -10,6 +10,7 @@ import pytest
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
 from tests.adapters.postgres.samples import ACCESS, ACCOUNT, REFRESH, SCHEMA, prepare, write
+from tests.contract.stores import check_postgres_idle
 from tests.support.pgbouncer import start_pgbouncer
 from tests.support.postgres import start_postgres
 
@@ -20,10 +21,6 @@ from vault_domain.entities.errors import ConfigurationError, StorageError
 from vault_domain.ports.change import DataKeyInactiveError
 
 SECRET = "an encryption secret of the tests, long enough"
-
-
-def pool_of(store):
-    return store.tokens._database._connections._pool
 
 
 async def assert_idle(pool):
@@ -332,7 +329,7 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
     await store.tokens.delete_provider("acme", "google", actor=None)
     await store.tokens._reads.drain()
     assert survivor.row is not None
-    await assert_idle(pool_of(store))
+    await check_postgres_idle(store)
     assert execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == [(0,)]
     # Each write happened as a whole or not at all: generations and events agree.
     [(stored,)] = execute(f"SELECT count(*) FROM {SCHEMA}.audit_event WHERE action = 'token_stored'")

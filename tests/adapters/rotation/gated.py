@@ -40,7 +40,7 @@ class GatedPort:
 
     def __getattr__(self, name):
         member = getattr(self._port, name)
-        if not inspect.iscoroutinefunction(member):
+        if not inspect.iscoroutinefunction(member) and name != "get":  # `get` returns a future
             return member
 
         async def gated(*args, **kwargs):

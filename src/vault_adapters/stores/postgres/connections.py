@@ -33,6 +33,9 @@ _HASTE_SECONDS = 0.2
 A server needs only milliseconds to refuse a connection.
 """
 
+_KEPT_SECONDS = 60.0
+"""Seconds after which a connection goes back to the pool, so that the pool can close it if it is too old."""
+
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
 _CATALOG = re.compile(r"\bpg_catalog\b", re.IGNORECASE)
@@ -47,6 +50,10 @@ SELECT pg_catalog.current_setting('default_transaction_isolation'),
 
 class Connections:
     """Takes connections from an open pool.
+
+    A pool hands out its connections in turn, so each statement runs in another process of the server, whose data has
+    left the processor's cache meanwhile. So with the vault's own pool, a connection that is given back stays at hand
+    for the next statement, unless a caller waits for a connection of the pool.
 
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
@@ -64,6 +71,10 @@ class Connections:
         self._manual: WeakSet[Connection] = WeakSet()
         self._used_at: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._lost_at = -math.inf
+        self._at_hand: Connection | None = None
+        self._kept_until = -math.inf
+        self._asking = 0  # callers that ask the pool for a connection
+        self._is_closing = False
         self._refused = self._refusals()
         self.outages = OutageTracker()
 
@@ -78,7 +89,7 @@ class Connections:
         size = stats.get("pool_size", 0)
         return PoolCounts(
             open=size,
-            idle=stats.get("pool_available", 0),
+            idle=stats.get("pool_available", 0) + (self._at_hand is not None),
             most=stats.get("pool_max", size),
             waiting=stats.get("requests_waiting", 0),
             waits=stats.get("requests_queued", 0),
@@ -98,7 +109,9 @@ class Connections:
         """
         end = time.monotonic() + self._seconds
         while (left := end - time.monotonic()) > 0:
-            connection = await (self._get_in_haste(left) if hasty else self._get(left))
+            connection, self._at_hand = self._at_hand, None
+            if connection is None:
+                connection = await (self._get_in_haste(left) if hasty else self._get(left))
             is_known = connection in self._plain
             is_suspect = fresh or (is_known and self._used_at.get(connection, math.inf) < self._lost_at)
             self._used_at[connection] = time.monotonic()
@@ -120,7 +133,8 @@ class Connections:
             self._manual.discard(connection)
             await _restore(connection)
         if self._is_ours and connection.pgconn.transaction_status == TransactionStatus.IDLE:
-            await self._pool.putconn(connection)  # asks the server nothing
+            if not self._is_kept(connection):
+                await self._pool.putconn(connection)  # asks the server nothing
         else:
             # The pool rolls back a transaction that was left open, and a host's pool may reset the connection. The pool
             # would wait for the server's answer without a limit.
@@ -144,11 +158,27 @@ class Connections:
 
     async def close(self) -> None:
         """Close the pool if it is the vault's own."""
+        self._is_closing = True
+        connection, self._at_hand = self._at_hand, None
+        if connection is not None:
+            await self._pool.putconn(connection)
         if self._is_ours:
             await self._pool.close()
 
+    def _is_kept(self, connection: Connection) -> bool:
+        """Keep a connection at hand; return False if it must go back to the pool."""
+        if self._at_hand is not None or self._asking or self._is_closing:
+            return False
+        now = self._used_at[connection]
+        if now >= self._kept_until:  # the pool gets this connection, and the next one is kept
+            self._kept_until = now + _KEPT_SECONDS
+            return False
+        self._at_hand = connection
+        return True
+
     async def _get(self, seconds: float) -> Connection:
         began = time.monotonic()
+        self._asking += 1
         try:
             connection: Connection = await self._pool.getconn(seconds)
         except PoolTimeout:
@@ -157,6 +187,8 @@ class Connections:
                 self._refused = refusals
                 self.outages.failed(began)
             raise
+        finally:
+            self._asking -= 1
         return connection
 
     async def _get_in_haste(self, seconds: float) -> Connection:

@@ -1,0 +1,118 @@
+"""The vault's own pool: statements that follow one another use one connection."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from vault_adapters.stores.postgres import connections as module
+from vault_adapters.stores.postgres.pools import open_connections
+from vault_domain.entities.secret import Secret
+
+SIZE = 3
+
+
+@asynccontextmanager
+async def opened(url, size=SIZE):
+    """Open a pool that has all its connections, and give it."""
+    pool = await open_connections(Secret(url), size=size, prepare=True, timeout=timedelta(seconds=2))
+    try:
+        all_of_them = [await pool.take() for _ in range(size)]
+        for connection in all_of_them:
+            await pool.give(connection)
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def used(pool, times):
+    """Return the connections that callers get one after the other."""
+    got = []
+    for _ in range(times):
+        connection = await pool.take()
+        got.append(id(connection))
+        await pool.give(connection)
+    return got
+
+
+async def test_callers_one_after_the_other_get_the_same_connection(url):
+    async with opened(url) as pool:
+        assert len(set(await used(pool, 3 * SIZE))) == 1
+
+
+async def test_all_connections_can_be_taken_at_once(url):
+    async with opened(url) as pool:
+        for _ in range(3):
+            taken = [await pool.take() for _ in range(SIZE)]
+            assert len(set(map(id, taken))) == SIZE
+            for connection in taken:
+                await pool.give(connection)
+
+
+@pytest.mark.parametrize("size", [1, SIZE])
+async def test_a_caller_who_waits_gets_the_connection_that_is_given_back(url, size):
+    async with opened(url, size) as pool:
+        await used(pool, 2)
+        taken = [await pool.take() for _ in range(size)]
+        waiting = [asyncio.create_task(pool.take()) for _ in range(size)]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in waiting)
+        for connection in taken:
+            await pool.give(connection)
+        assert {id(connection) for connection in await asyncio.gather(*waiting)} == set(map(id, taken))
+        for connection in taken:
+            await pool.give(connection)
+
+
+async def test_a_caller_who_is_cancelled_while_it_waits_keeps_no_connection_from_being_at_hand(url):
+    async with opened(url) as pool:
+        taken = [await pool.take() for _ in range(SIZE)]
+        waiting = asyncio.create_task(pool.take())
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        for connection in taken:
+            await pool.give(connection)
+        assert len(set(await used(pool, 3 * SIZE))) == 1
+
+
+async def test_the_pool_gets_each_connection_now_and_then(url, monkeypatch):
+    """It closes a connection that is too old when the connection is given back."""
+    monkeypatch.setattr(module, "_KEPT_SECONDS", 0.05)
+    async with opened(url) as pool:
+        seen = set()
+        for _ in range(4 * SIZE):
+            seen |= set(await used(pool, 2))
+            await asyncio.sleep(0.06)
+        assert len(seen) == SIZE
+
+
+async def test_a_connection_at_hand_counts_as_idle_and_ends_with_the_pool(url, execute):
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'token-vault'"
+    async with opened(url) as pool:
+        await used(pool, 2)
+        assert (pool.counts().open, pool.counts().idle) == (SIZE, SIZE)
+        connection = await pool.take()
+        assert pool.counts().idle == SIZE - 1
+        await pool.give(connection)
+        late = await pool.take()
+    await pool.give(late)
+    async with asyncio.timeout(5):
+        while execute(count) != [(0,)]:  # noqa: ASYNC110 - the server ends the sessions a little later
+            await asyncio.sleep(0.01)
+
+
+async def test_a_connection_that_died_at_hand_is_not_kept(url, execute):
+    async with opened(url) as pool:
+        first = await pool.take()
+        await pool.give(first)
+        execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'token-vault'")
+        await asyncio.sleep(0.1)
+        connection = await pool.take()
+        with pytest.raises(Exception, match=r"terminat|closed"):
+            await connection.execute("SELECT 1")
+        await pool.give(connection)
+        connection = await pool.take()
+        assert (await (await connection.execute("SELECT 1")).fetchone()) == (1,)
+        await pool.give(connection)
