@@ -110,14 +110,16 @@ class Deadlines:
 
     def _ring(self, loop: asyncio.AbstractEventLoop, seconds: float, queue: deque[_Deadline]) -> None:
         now = loop.time()
-        while queue and (queue[0][1] <= now or queue[0][0].done()):
-            call, _, only_if = queue.popleft()
-            if not call.done() and (only_if is None or only_if()):
-                call.set_exception(TimeoutError())
-        if queue:
-            loop.call_at(queue[0][1], self._ring, loop, seconds, queue)
-        else:
-            del self._queues[seconds]
+        try:
+            while queue and (queue[0][1] <= now or queue[0][0].done()):
+                call, _, only_if = queue.popleft()
+                if not call.done() and (only_if is None or only_if()):
+                    call.set_exception(TimeoutError())
+        finally:  # an error of `only_if` must not leave the other calls without a timer
+            if queue:
+                loop.call_at(queue[0][1], self._ring, loop, seconds, queue)
+            else:
+                del self._queues[seconds]
 
 
 def _drop_ended(queue: deque[_Deadline]) -> None:

@@ -23,7 +23,13 @@ _UNDIVIDED = 8
 Asked = tuple[TokenKey, StoredToken | None]
 """A question for a token: its key, and the token as the caller remembers it; None: the caller remembers none."""
 
-_Waiter = tuple[K, asyncio.Future[V]]
+_Waiter = tuple[K, asyncio.Future[V], int]
+"""A read that is not answered yet: its key, the future for its value, and the number of the tick in which it began."""
+
+_TICKS = 10
+"""Number of ticks of the patience."""
+
+_TOO_LATE = "the database did not answer in time"
 
 
 class ReadBatcher(Generic[K, V]):
@@ -37,6 +43,8 @@ class ReadBatcher(Generic[K, V]):
             directly, so that it may keep one connection for them. Entering the context must not raise an error.
         most_keys: largest number of keys in a batch.
         most_batches: largest number of concurrent batches.
+        patience: longest time in seconds until a read is answered; a read that waited for a batch that hung gets an
+            error then. None: no limit.
     """
 
     def __init__(
@@ -45,11 +53,16 @@ class ReadBatcher(Generic[K, V]):
         *,
         most_keys: int = 256,
         most_batches: int = 1,
+        patience: float | None = None,
     ) -> None:
         self._session = session
         self._most_keys = most_keys
         self._most_batches = most_batches
         self._waiting: list[_Waiter[K, V]] = []
+        self._running: dict[int, list[_Waiter[K, V]]] = {}
+        self._patience = patience
+        self._tick = 0  # each read notes a number and not a time, because asking for the time costs more
+        self._is_ticking = patience is None
         self._batches = Flights()
         self._loop = asyncio.get_running_loop()
         self._is_starting = False
@@ -63,7 +76,9 @@ class ReadBatcher(Generic[K, V]):
             ConfigurationError: this is not the event loop on which the batcher was made.
         """
         future: asyncio.Future[V] = own_loop(self._loop).create_future()
-        self._waiting.append((key, future))
+        self._waiting.append((key, future, self._tick))
+        if not self._is_ticking:
+            self._keep_ticking()
         if not self._is_starting:
             self._start()
         return future
@@ -89,12 +104,30 @@ class ReadBatcher(Generic[K, V]):
             while self._waiting:
                 batch = self._next_batch()
                 self._start()
-                await _answer(read, batch)
+                self._running[id(batch)] = batch
+                try:
+                    await _answer(read, batch)
+                finally:
+                    del self._running[id(batch)]
                 # Let callers that got their answers ask again now. Start no task meanwhile, because this task serves
                 # them too.
                 self._is_starting = True
                 await asyncio.sleep(0)
                 self._is_starting = False
+
+    def _keep_ticking(self) -> None:
+        """Call `_pass_tick` in a tick's time if any read is not answered yet."""
+        self._is_ticking = bool(self._waiting or self._running)
+        if self._is_ticking and self._patience is not None:
+            self._loop.call_later(self._patience / _TICKS, self._pass_tick)
+
+    def _pass_tick(self) -> None:
+        """Fail the reads that have waited for too long."""
+        self._tick += 1
+        for reads in (self._waiting, *self._running.values()):
+            late = [future for _, future, tick in reads if self._tick - tick > _TICKS]
+            fail(late, StorageError(_TOO_LATE, retryable=True))
+        self._keep_ticking()
 
     def _next_batch(self) -> list[_Waiter[K, V]]:
         """Take the reads of the next batch from the waiting ones.
@@ -111,7 +144,7 @@ class ReadBatcher(Generic[K, V]):
 
 
 async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:
-    wanted = [(key, future) for key, future in batch if not future.done()]
+    wanted = [(key, future) for key, future, _ in batch if not future.done()]
     if not wanted:
         return
     try:

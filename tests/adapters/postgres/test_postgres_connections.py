@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from vault_adapters import TokenKey, VaultConfig, open_vault
 from vault_adapters.stores.postgres import connections as module
 from vault_adapters.stores.postgres.pools import open_connections
 from vault_domain.entities.secret import Secret
@@ -116,3 +117,25 @@ async def test_a_connection_that_died_at_hand_is_not_kept(url, execute):
         connection = await pool.take()
         assert (await (await connection.execute("SELECT 1")).fetchone()) == (1,)
         await pool.give(connection)
+
+
+@pytest.mark.parametrize(("size", "readers"), [(1, 1), (1, 20), (2, 20)])
+async def test_readers_who_always_ask_again_leave_others_a_connection(postgres, size, readers):
+    url = postgres.create_database(f"busy_readers_{size}_{readers}")
+    config = VaultConfig(url, encryption_secret="0123456789abcdefghijklmnopqrstuv", pool_size=size)
+    keys = [TokenKey("acme", "google", "api_key", str(number)) for number in range(readers)]
+    is_over = False
+
+    async def read(vault, key):
+        while not is_over:
+            assert await vault.get_token(key) is not None
+
+    async with open_vault(config) as vault:
+        await vault.store_tokens([(key, "v") for key in keys])
+        reading = [asyncio.create_task(read(vault, key)) for key in keys]
+        await asyncio.sleep(0.1)
+        async with asyncio.timeout(3):
+            for _ in range(10):
+                await vault.store_token(TokenKey("acme", "google", "api_key"), "w")
+        is_over = True
+        await asyncio.gather(*reading)

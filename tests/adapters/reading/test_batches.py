@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import pytest
 
 from vault_adapters.stores.batching import ReadBatcher
+from vault_domain.entities.errors import StorageError
 
 
 class Database:
@@ -111,3 +112,31 @@ async def test_a_batch_is_never_larger_than_allowed(database):
     tasks = await reads_of(batcher(database, most_keys=20), 64)
     assert database.sizes == [20, 20, 20, 4]
     await end(database, tasks)
+
+
+async def test_reads_behind_a_batch_that_hangs_wait_no_longer_than_their_patience(database):
+    """Those of the batch fail, too, though its query goes on; a read that begins later has its own time."""
+    reads = batcher(database, most_batches=1, patience=0.2)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    hanging = await reads_of(reads, 1)
+    await asyncio.sleep(0.05)
+    behind = await reads_of(reads, 1, first=1)
+    for tasks in (hanging, behind):
+        with pytest.raises(StorageError) as caught:
+            await tasks[0]
+        assert caught.value.retryable
+    assert 0.2 <= loop.time() - began < 0.4
+    late = await reads_of(reads, 1, first=2)
+    await end(database, late)
+    assert late[0].result() == "value of 2"
+    await asyncio.sleep(0.05)
+    assert not reads._is_ticking
+
+
+async def test_a_read_that_is_answered_in_time_gets_its_value(database):
+    reads = batcher(database, patience=0.2)
+    tasks = await reads_of(reads, 3)
+    await asyncio.sleep(0.15)
+    await end(database, tasks)
+    assert [task.result() for task in tasks] == ["value of 0", "value of 1", "value of 2"]

@@ -144,3 +144,20 @@ async def test_a_call_between_others_ends_too(deadlines):
     assert [len(queue) for queue in deadlines._queues.values()] == [2]
     await slow
     assert [len(queue) for queue in deadlines._queues.values()] == [0]
+
+
+async def test_an_error_of_the_question_leaves_the_other_calls_their_ends(deadlines):
+    def raising():
+        raise LookupError
+
+    seen = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: seen.append(type(context["exception"])))
+    futures = [loop.create_future() for _ in range(2)]
+    deadlines.limited(0.01, futures[0], raising)
+    await asyncio.sleep(0.005)
+    deadlines.limited(0.01, futures[1], lambda: True)
+    with pytest.raises(TimeoutError):
+        await futures[1]
+    loop.set_exception_handler(None)
+    assert seen == [LookupError]

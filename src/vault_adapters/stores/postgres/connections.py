@@ -83,6 +83,11 @@ class Connections:
         """The largest number of connections of the pool."""
         return self._pool.max_size
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether a caller waits for a connection."""
+        return self._asking > 0
+
     def counts(self) -> PoolCounts:
         """Return the state of the pool; a host's pool also counts the host's own use."""
         stats = self._pool.get_stats()

@@ -127,7 +127,7 @@ class Reader:
     """Runs queries on one connection, taken at the first query; each query is a transaction of its own.
 
     Leaving its context gives the connection back. Use it only in a task that is never cancelled. It is a class, because
-    an `asynccontextmanager` function would make each read several microseconds slower.
+    an `asynccontextmanager` function would cost each read several microseconds.
     """
 
     def __init__(self, connections: Connections, limits: Limits, *, prepare: bool) -> None:
@@ -151,7 +151,8 @@ class Reader:
         return await translated(self._try_twice(query_together, statements), self._connections.peer, reads=True)
 
     async def _try_twice(self, run: Callable[..., Awaitable[T]], *what: object) -> T:
-        if self._connection is None:
+        if self._connection is None or self._connections.are_wanted:
+            await self.close()  # readers that always ask again would keep the connection for ever
             self._connection = await self._connections.take()
         try:
             return await run(self._connection, self._limits, *what, prepare=self._prepare)

@@ -85,6 +85,7 @@ class PostgresTokenRepository:
         self._reads: ReadBatcher[Asked, Reading] = ReadBatcher(
             partial(database.reading, TokenReads(database, queries, self._last_uses).read),
             most_batches=database.most_connections,
+            patience=database.answer_seconds,
         )
         self._stores: StoreBatcher[Row | None] = StoreBatcher(
             self._store_any,
