@@ -13,14 +13,15 @@ T = TypeVar("T")
 
 
 class _Endable(Protocol):
-    """What a deadline ends: a future, or a call of this process."""
+    """What a deadline can end: a future, or a call that a task awaits (`_Running`)."""
 
     def done(self) -> bool: ...
 
     def set_exception(self, exception: BaseException, /) -> None: ...
 
 
-# A call, its end as the event loop's time, and `only_if`. It is a bare tuple, because each read makes one.
+# A call, the event loop's time at which its time runs out, and `only_if`. It is a bare tuple, because each read makes
+# one.
 _Deadline = tuple[_Endable, float, Callable[[], bool] | None]
 
 
@@ -52,17 +53,19 @@ class Deadlines:
         self._queues: dict[float, deque[_Deadline]] = {}
 
     def limited(self, seconds: float, call: Awaitable[T], only_if: Callable[[], bool] | None = None) -> Awaitable[T]:
-        """Return what awaits ``call``, but at most for ``seconds`` seconds.
+        """Return an awaitable that gives the result of ``call``, if it comes within ``seconds`` seconds.
 
-        A future whose time runs out gets the error itself. This costs less than to cancel the task that awaits it.
+        If ``call`` is a plain future, and not a task, it is returned, and gets the error when its time runs out. For
+        any other awaitable, the task that awaits the result is cancelled, which costs more.
 
         Args:
-            seconds: the limit, from now on.
-            call: any awaitable. If it is a future and no task, only its maker and the caller may use it.
+            seconds: the limit. For a plain future it counts from this call, otherwise from the moment when the result
+                is awaited.
+            call: any awaitable. Nobody else may await it.
             only_if: called when the time has run out; if it returns False, the call goes on without a limit.
 
         Raises:
-            TimeoutError: when awaited: the time ran out, and the call was ended.
+            TimeoutError: raised when the result is awaited: the time ran out, and the call was ended.
         """
         if not isinstance(call, asyncio.Future) or isinstance(call, asyncio.Task):
             return self.within(seconds, lambda: call, only_if)

@@ -63,7 +63,7 @@ class AsyncioTasks:
         return await self._deadlines.within(seconds, work)
 
     def limited(self, seconds: float, call: Awaitable[T], *, only_if: Callable[[], bool]) -> Awaitable[T]:
-        """Return what awaits ``call`` for ``seconds`` seconds at most. Calls with the same limit share a timer."""
+        """Return an awaitable for the result of ``call``; see `Deadlines.limited`."""
         return self._deadlines.limited(seconds, call, only_if)
 
     async def within_lease(

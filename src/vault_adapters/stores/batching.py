@@ -1,4 +1,4 @@
-"""Batches reads: one query serves all reads that begin in the same tick.
+"""Batches reads: one query serves all reads that begin in the same round of the event loop.
 
 Other modules use the functions `own_loop` and `fail` too, and both stores the type `Asked`.
 """
@@ -27,7 +27,7 @@ _Waiter = tuple[K, asyncio.Future[V], int]
 """A read that is not answered yet: its key, the future for its value, and the number of the tick in which it began."""
 
 _TICKS = 10
-"""Number of ticks of the patience."""
+"""Number of ticks in which a read's patience passes: a tick is this part of the patience."""
 
 _TOO_LATE = "the database did not answer in time"
 
@@ -43,8 +43,8 @@ class ReadBatcher(Generic[K, V]):
             directly, so that it may keep one connection for them. Entering the context must not raise an error.
         most_keys: largest number of keys in a batch.
         most_batches: largest number of concurrent batches.
-        patience: longest time in seconds until a read is answered; a read that waited for a batch that hung gets an
-            error then. None: no limit.
+        patience: seconds after which a read fails that is not answered yet, at the latest a tenth later. This holds for
+            a read that waits, and for a read of a running batch. None: no limit.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class ReadBatcher(Generic[K, V]):
     def get(self, key: K) -> asyncio.Future[V]:
         """Return a future for the value of one key.
 
-        Its error is a VaultError if the read fails; any other error becomes a `StorageError`.
+        If the read fails, the future gets a `VaultError`. An error that is no `VaultError` is replaced by a
+        `StorageError`.
 
         Raises:
             ConfigurationError: this is not the event loop on which the batcher was made.
@@ -89,7 +90,7 @@ class ReadBatcher(Generic[K, V]):
 
     def _start(self) -> None:
         if self._waiting and not self._is_starting and self._batches.under_way < self._most_batches:
-            # The task begins in the next tick. Until it begins, further reads join its batch.
+            # The task begins in the next round of the event loop. Until it begins, further reads join its batch.
             self._is_starting = True
             self._batches.start(self._run()).add_done_callback(self._finished)
 

@@ -36,15 +36,19 @@ class Tasks(Protocol):
         """Do the same as `within` at a fraction of its cost, for work that calls no provider."""
 
     def limited(self, seconds: float, call: Awaitable[T], *, only_if: Callable[[], bool]) -> Awaitable[T]:
-        """Return an awaitable for the result of ``call`` that ends after ``seconds`` seconds, at the least cost.
+        """Return an awaitable that gives the result of ``call``.
+
+        If there is no result after ``seconds`` seconds, ``call`` is ended, and the awaitable raises `TimeoutError`.
+        This costs less than `within_briefly`. Await the result at once, because the limit counts from the call of this
+        method or from the await.
 
         Args:
-            seconds: the limit, from now on.
-            call: an awaitable of the caller's own, because the call is ended when its time has run out.
+            seconds: the limit.
+            call: nobody else may await it, because it may be ended.
             only_if: called when the time has run out; if it returns False, ``call`` goes on without a limit.
 
         Raises:
-            TimeoutError: the time ran out and ``call`` was ended; raised when the result is awaited.
+            TimeoutError: raised when the result is awaited: the time ran out and ``call`` was ended.
         """
 
     async def within_lease(

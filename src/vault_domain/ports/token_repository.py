@@ -67,8 +67,8 @@ class TokenRepository(Protocol):
     def get(self, key: TokenKey, known: StoredToken | None = None) -> Awaitable[Reading]:
         """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error.
 
-        The result is an awaitable of this caller's own, which the caller may end at any time. So each call makes a new
-        one. An ``async def`` does that.
+        Each call returns a new awaitable, as a method with ``async def`` does. If it is a future, the caller may cancel
+        it or set an error in it.
 
         Args:
             key: the key of the token.

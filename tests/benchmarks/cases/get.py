@@ -53,7 +53,7 @@ GET = Case(
     "get",
     "Get one token from Postgres",
     "The bare driver runs prepared, binary SELECTs by the unique key, one after the other, on one open connection in "
-    "autocommit mode, and decrypts nothing. The vault takes a connection from its pool, asks whether the row is still "
+    "autocommit mode, and decrypts nothing. The vault takes a connection, asks whether the row is still "
     "the one that the process remembers, checks the token's expiry, decrypts the value and records the use. For a "
     "token that the process does not remember, it reads the whole row. With many callers, each calls sixteen times in "
     "a row, and *per get* is the time from the first call to the last answer, divided by the number of gets. It is "

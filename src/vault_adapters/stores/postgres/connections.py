@@ -34,7 +34,7 @@ A server needs only milliseconds to refuse a connection.
 """
 
 _KEPT_SECONDS = 60.0
-"""Seconds after which a connection goes back to the pool, so that the pool can close it if it is too old."""
+"""Once in this many seconds, a connection that is given back goes to the pool, which closes it if it is too old."""
 
 _OLDEST_SERVER = 130_000  # the first version with xid8 and pg_current_xact_id
 
@@ -51,9 +51,9 @@ SELECT pg_catalog.current_setting('default_transaction_isolation'),
 class Connections:
     """Takes connections from an open pool.
 
-    A pool hands out its connections in turn, so each statement runs in another process of the server, whose data has
-    left the processor's cache meanwhile. So with the vault's own pool, a connection that is given back stays at hand
-    for the next statement, unless a caller waits for a connection of the pool.
+    A pool with several connections hands them out in turn. So each statement runs in a process of the server that has
+    slept, and the data of this process has left the processor's cache. Therefore, a connection of the vault's own pool
+    stays at hand for the next statement when it is given back, unless a caller waits for the pool.
 
     Args:
         pool: the vault's pool, or the host's, whose connections may have settings other than the vault's.
@@ -127,7 +127,7 @@ class Connections:
         raise psycopg.OperationalError("the pool gives dead connections only")
 
     async def give(self, connection: Connection) -> None:
-        """Give a connection back to the pool with the settings that it had before."""
+        """Take a connection back, with the settings that it had before: keep it at hand, or give it to the pool."""
         if connection.closed:
             self._lost_at = time.monotonic()
             self.outages.failed(self._used_at.get(connection, self._lost_at))

@@ -124,7 +124,7 @@ class Transaction:
 
 
 class Reader:
-    """Runs queries on one connection, taken at the first query; each query is a transaction of its own.
+    """Runs queries on one connection, or on another if callers wait; each query is a transaction of its own.
 
     Leaving its context gives the connection back. Use it only in a task that is never cancelled. It is a class, because
     an `asynccontextmanager` function would cost each read several microseconds.
@@ -152,7 +152,7 @@ class Reader:
 
     async def _try_twice(self, run: Callable[..., Awaitable[T]], *what: object) -> T:
         if self._connection is None or self._connections.are_wanted:
-            await self.close()  # readers that always ask again would keep the connection for ever
+            await self.close()  # else callers who always read again would keep it from those who wait
             self._connection = await self._connections.take()
         try:
             return await run(self._connection, self._limits, *what, prepare=self._prepare)
@@ -164,7 +164,7 @@ class Reader:
         return await run(self._connection, self._limits, *what, prepare=self._prepare)
 
     async def close(self) -> None:
-        """Give the connection back to the pool."""
+        """Give the connection back."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await self._connections.give(connection)

@@ -69,15 +69,18 @@ _SCHEDULE_TIMED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, i
         ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
     WHERE (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
         -- A stored due_at that is not later than the new one stays. If it is also more than an hour away, the statement
-        -- does not lock its row. That is safe, because a sweep stores a later due_at only for an account that it has
-        -- reserved, and a reserved account is due again within half an hour.
+        -- does not lock its row. No sweep stores a later due_at before the commit, because it does so only for an
+        -- account that it has reserved, and a reserved account is due again within half an hour. But a deletion of the
+        -- account's other tokens at the same time may delete the row. Then no sweep sees the account until an access
+        -- token with an expiry is stored for it.
         AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at"""
 """Sets the due times of the accounts of many values, which come from the subquery ``timed``.
 
-An account becomes due at the time that follows from its values, or now if none follows. An earlier due time stays.
+An account becomes due at the time that follows from these values. If none follows, an account that has a row becomes
+due at the time of storing, and an account without a row gets none. An earlier due time stays.
 """
 
 _HORIZON = """coalesce(

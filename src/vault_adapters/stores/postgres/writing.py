@@ -76,7 +76,7 @@ async def write_late(
                     await asyncio.sleep(0)
     infos = [stored[index] for index in range(len(writes.keys))]
     if not scheduling:
-        # Now that all tokens are locked, lock the accounts, in the order in which all transactions lock them.
+        # Now all tokens are locked. The accounts are locked after them, in the order of their keys.
         first = {"stored_at": min(info.updated_at for info in infos)}
         await transaction.execute(queries["schedule_accounts"], compact(accounts) | first)
     return Change(

@@ -180,8 +180,8 @@ class _Writer:
         try:
             return await self._prepare(tokens)
         except VaultError:
-            # `take` prepares again when the batch before is stored. By then, a connection is free; and if a tenant's
-            # data key fails, `take` finds out which.
+            # `take` prepares the batch again when the batch before is stored and the import uses no connection. If a
+            # data key failed, `take` finds out whose.
             return None
 
     async def take(

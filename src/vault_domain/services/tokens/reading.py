@@ -153,7 +153,10 @@ class RowReader:
         return self._seen(key, None, await self._tokens.get(key), ticket)
 
     def _seen(self, key: TokenKey, known: RememberedRow | None, reading: Reading, ticket: Ticket) -> Reading:
-        """Remember the store's answer to a read that named the row ``known``; return what the reader gets."""
+        """Remember the store's answer to a read, and return what the caller gets.
+
+        ``known`` is the remembered row that the read named, or None.
+        """
         self.counts.database += 1
         if known is not None and reading.row is known.token:
             self._rows.confirm(known, reading.now, ticket)

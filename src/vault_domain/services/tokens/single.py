@@ -128,10 +128,11 @@ class TokenService:
         fresh: bool = False,
         patience: float = PATIENCE,
     ) -> Token | None:
-        """Return the token and record its use; return None if nothing is stored.
+        """Return the token and record its use; return None if nothing is stored, or if ``allows`` returns False.
 
         If a write or an erasure changed the row after it was read, the data key of the old row may be destroyed, so
-        that the old row does not decrypt. Then the row is read once more, as with ``fresh``.
+        that the old row does not decrypt. Then the row is read again, at most twice, as with ``fresh``. The read finds
+        the new row, or no row.
 
         Args:
             key: the key of the token.
@@ -224,7 +225,7 @@ class TokenService:
         return token
 
     def _info(self, key: TokenKey, reading: Reading) -> TokenInfo | None:
-        """Return the metadata of a row, which is needed before the value is decrypted; None if nothing is stored.
+        """Return a row's metadata, to be judged before the value is decrypted; None if nothing is stored.
 
         Raises:
             DecryptionError: see `TokenOpener.checked`.

@@ -176,8 +176,8 @@ LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE (SELECT count(*) FROM told) >= 0  -- always true; makes Postgres run told, which sends notifications
 
 -- name: schedule_accounts
--- Set the due times of the accounts of values that store_tokens has stored without scheduling, in this transaction. The
--- time is that of the first of these statements.
+-- Set the due times of the accounts of values that store_tokens has stored without scheduling, in this transaction.
+-- stored_at is the time of the first of these values.
 WITH timed AS (
     SELECT s.*, %(stored_at)b::timestamptz AS now
     FROM unnest(
