@@ -181,3 +181,36 @@ async def test_an_import_that_holds_all_connections_needs_no_further_one(postgre
             connection.execute(SLOW)
         report = await vault.import_tokens(rows)
     assert report.imported == len(rows)
+
+
+@pytest.mark.parametrize("further", [0, 1500])
+async def test_a_deletion_beside_a_write_of_many_values_leaves_the_accounts_row(postgres, further):
+    """The account has one token, which is deleted while others are stored; a backoff lets it be due later.
+
+    The row is not written, because it is due early enough. If it were not locked either, it would be deleted together
+    with the last token that the deletion sees, and no sweep would find the account again.
+    """
+    url = postgres.create_database(f"bulk_beside_deletion_{further}")
+    first, last = Account("acme", "google", "a"), Account("acme", "google", "b")
+    far = SOON + timedelta(days=30)
+    items = [(first.key(TokenKind.ACCESS_TOKEN), "v", far), (first.key(TokenKind.REFRESH_TOKEN), "r")]
+    items += [(last.key(TokenKind.ACCESS_TOKEN), "w", far), *((key, "f", far) for key in keys(further))]
+    due = f"""INSERT INTO {SCHEMA}.account AS a (tenant_id, provider, identifier, due_at)
+        VALUES ('acme', 'google', %s, now() + %s::interval)
+        ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at"""
+    async with open_vault(config(url)) as vault:
+        await vault.store_tokens([(first.key(TokenKind.API_KEY), "k"), items[2]])
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(due, ["a", "3 hours"])
+            connection.execute(due, ["b", "100 days"])
+        with psycopg.connect(url) as blocking:
+            blocking.execute(f"SELECT FROM {SCHEMA}.account WHERE identifier = 'b' FOR UPDATE")
+            storing = asyncio.create_task(vault.store_tokens(items))
+            await waiting(url, 1)
+            deleting = asyncio.create_task(vault.delete_token(first.key(TokenKind.API_KEY)))
+            await asyncio.wait([deleting], timeout=0.5)
+        assert len(await storing) == len(items)
+        assert await deleting
+        with psycopg.connect(url) as connection:
+            found = connection.execute(f"SELECT count(*) FROM {SCHEMA}.account WHERE identifier = 'a'").fetchone()
+        assert found == (1,)

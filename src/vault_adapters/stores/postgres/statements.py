@@ -56,10 +56,10 @@ _SCHEDULE_TIMED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, i
     SELECT w.tenant_id, w.provider, w.identifier, coalesce(w.due_at, w.now)
     FROM (
         -- Only access tokens have a lead. If an account's values include an access token, it alone decides due_at.
-        SELECT tenant_id, provider, identifier, min(now) AS now,
+        SELECT tenant_id, provider, identifier, min(now) AS now, bool_or(is_replaced) AS has_replaced,
             coalesce(min(due_at) FILTER (WHERE lead IS NOT NULL), min(due_at)) AS due_at
         FROM (
-            SELECT tenant_id, provider, identifier, now, lead, least(
+            SELECT tenant_id, provider, identifier, now, is_replaced, lead, least(
                 coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond')
                     - lead::float8 * interval '1 microsecond',
                 now + due_in::float8 * interval '1 microsecond') AS due_at
@@ -68,16 +68,17 @@ _SCHEDULE_TIMED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, i
     LEFT JOIN {{schema}}.account k
         ON k.tenant_id = w.tenant_id AND k.provider = w.provider AND k.identifier = w.identifier
     WHERE (w.due_at IS NOT NULL OR k.tenant_id IS NOT NULL)
-        -- A stored due_at that is not later than the new one stays. If it is also more than an hour away, the statement
-        -- does not lock its row. No sweep stores a later due_at before the commit, because it does so only for an
-        -- account that it has reserved, and a reserved account is due again within half an hour. But a deletion of the
-        -- account's other tokens at the same time may delete the row. Then no sweep sees the account until an access
-        -- token with an expiry is stored for it.
-        AND NOT coalesce(k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
+        -- A stored due_at that is not later than the new one stays. If it is also more than an hour away, and a value
+        -- has replaced a token of the account, the statement does not lock its row. No sweep stores a later due_at
+        -- before the commit, because it does so only for an account that it has reserved, and a reserved account is due
+        -- again within half an hour. No deletion deletes the row, because the replaced token is locked and still there.
+        AND NOT coalesce(w.has_replaced AND k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at"""
 """Sets the due times of the accounts of many values, which come from the subquery ``timed``.
+
+The column ``is_replaced`` tells whether a value has replaced a token.
 
 An account becomes due at the time that follows from these values. If none follows, an account that has a row becomes
 due at the time of storing, and an account without a row gets none. An earlier due time stays.

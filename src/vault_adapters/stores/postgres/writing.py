@@ -77,6 +77,7 @@ async def write_late(
     infos = [stored[index] for index in range(len(writes.keys))]
     if not scheduling:
         # Now all tokens are locked. The accounts are locked after them, in the order of their keys.
+        accounts["are_replaced"] = [infos[index].generation > 1 for index in in_key_order(writes.keys)]
         first = {"stored_at": min(info.updated_at for info in infos)}
         await transaction.execute(queries["schedule_accounts"], compact(accounts) | first)
     return Change(

@@ -155,7 +155,9 @@ stored AS (
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
     RETURNING *),
 timed AS (
-    SELECT * FROM guarded
+    SELECT g.*, (tenant_id, provider, kind, identifier) IN (
+        SELECT tenant_id, provider, kind, identifier FROM stored WHERE generation > 1) AS is_replaced
+    FROM guarded g
     -- This count makes the statement lock tokens before accounts, the order in which all transactions lock them.
     WHERE %(scheduling)b::boolean AND (SELECT count(*) FROM stored) > 0),
 scheduled AS (
@@ -182,8 +184,8 @@ WITH timed AS (
     SELECT s.*, %(stored_at)b::timestamptz AS now
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(identifiers)b::text[], %(expires_at)b::timestamptz[],
-        %(lifetimes)b::bigint[], %(leads)b::bigint[], %(due_ins)b::bigint[])
-        s (tenant_id, provider, identifier, expires_at, lifetime, lead, due_in))
+        %(lifetimes)b::bigint[], %(leads)b::bigint[], %(due_ins)b::bigint[], %(are_replaced)b::boolean[])
+        s (tenant_id, provider, identifier, expires_at, lifetime, lead, due_in, is_replaced))
 {{schedule_timed}}
 
 -- name: invalidate_token
