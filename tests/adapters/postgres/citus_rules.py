@@ -34,10 +34,11 @@ MOVED = "a change of the tenant of a row"
 LATERAL = "LATERAL over a distributed table"
 OUTER = "an outer join whose first side is no table"
 RECURSIVE = "a recursive query"
+HAVING = "a subquery over a distributed table in HAVING"
 
 ELSEWHERE = "an event from rows of a distributed table: the rows' node would compute the event's place"
 
-REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE})
+REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE, HAVING})
 """The rules whose breach Citus refuses."""
 
 UNSORTED = "a page without an order: the nodes' rows come in any order"
@@ -126,6 +127,8 @@ class _Rules(Visitor):
             self.broken.add(RECURSIVE)
 
     def visit_SelectStmt(self, _, node):
+        if node.havingClause and _Tables(node.havingClause).distributed:
+            self.broken.add(HAVING)
         if node.lockingClause:
             if _sources(node) & REFERENCE:
                 self.broken.add(REFERENCE_LOCK)

@@ -12,6 +12,7 @@ from tests.adapters.postgres.citus_rules import (
     DISTRIBUTED,
     ELSEWHERE,
     GATHERED,
+    HAVING,
     LATERAL,
     LOCK,
     MOVED,
@@ -76,6 +77,7 @@ def test_each_rule_finds_what_a_plain_server_allows():
     assert {"claim_account", "store_token", "invalidate_token", "settle_account"} <= found[TIME]
     assert found[MOVED] == {"empty_tenant_audit_events"}
     assert found[RECURSIVE] == {"list_tenants"}
+    assert found[HAVING] == {"import_tokens"}
     copied = (
         "INSERT INTO v.audit_event (tenant_id, {}) SELECT tenant_id, 1 FROM v.token WHERE tenant_id = %(tenant_id)b"
     )

@@ -64,6 +64,11 @@ _USABLE = """
     SELECT m.master_key_id FROM {{schema}}.master_key m
     WHERE m.state <> 'retired' AND coalesce({{confirmed_master_key}}, m.state) <> 'retired'"""
 
+_TIMED_IMPORTS = """timed s
+    LEFT JOIN {{schema}}.account k
+        ON k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier"""
+"""The imported tokens, each with its account's row. In HAVING, Citus refuses a subquery about an outer row."""
+
 _STORED = {
     **{f"t.{name}": f"s.stored_{name}" for name in ("id", "expires_at", "generation", "last_refreshed_at")},
     **{f"t.{name}": f"s.stored_{name}" for name in ("created_at", "updated_at", "scopes")},
@@ -89,6 +94,8 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
         "told_values": f"SELECT {_UNTOLD}",
+        "timed_imports": _TIMED_IMPORTS,
+        "account_exists": "count(k.tenant_id) > 0",
         "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
         "stored_columns": ", ".join(_STORED[name] for name in TOKEN_ALONE),
         "token_columns_alone": ", ".join((*TOKEN_ALONE, *VALUE)),

@@ -84,6 +84,11 @@ An account becomes due at the time that follows from these values. If none follo
 due at the time of storing, and an account without a row gets none. An earlier due time stays.
 """
 
+_ACCOUNT_EXISTS = """EXISTS (
+        SELECT 1 FROM {{schema}}.account k
+        WHERE k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier)"""
+"""Whether the account of an imported token has a row. It is looked up only if no due time follows from the token."""
+
 _HORIZON = """coalesce(
         (SELECT r.xid
         FROM pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot()) r (xid)
@@ -267,6 +272,8 @@ def load_statements(
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,
         "schedule_timed": _SCHEDULE_TIMED,
+        "timed_imports": "timed s",
+        "account_exists": _ACCOUNT_EXISTS,
         "usable_wrap": _USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,

@@ -59,11 +59,9 @@ scheduled AS (
     -- If an access token has a due time, the due times of the account's other values do not count.
     SELECT s.tenant_id, s.provider, s.identifier,
         coalesce(min(s.due_at) FILTER (WHERE s.kind = 'access_token'), min(s.due_at), min(s.now))
-    FROM timed s
+    FROM {{timed_imports}}
     GROUP BY s.tenant_id, s.provider, s.identifier
-    HAVING min(s.due_at) IS NOT NULL OR EXISTS (
-        SELECT 1 FROM {{schema}}.account k
-        WHERE k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier)
+    HAVING min(s.due_at) IS NOT NULL OR {{account_exists}}
     ORDER BY s.tenant_id, s.provider, s.identifier
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
