@@ -138,7 +138,7 @@ class Connections:
             self._manual.discard(connection)
             await _restore(connection)
         if self._is_ours and connection.pgconn.transaction_status == TransactionStatus.IDLE:
-            if not self._is_kept(connection):
+            if not self._keep(connection):
                 await self._pool.putconn(connection)  # asks the server nothing
         else:
             # The pool rolls back a transaction that was left open, and a host's pool may reset the connection. The pool
@@ -170,7 +170,7 @@ class Connections:
         if self._is_ours:
             await self._pool.close()
 
-    def _is_kept(self, connection: Connection) -> bool:
+    def _keep(self, connection: Connection) -> bool:
         """Keep a connection at hand; return False if it must go back to the pool."""
         if self._at_hand is not None or self._asking or self._is_closing:
             return False

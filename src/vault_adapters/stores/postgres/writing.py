@@ -63,9 +63,9 @@ async def write_late(
     scheduling = transaction.is_distributed or len(writes.keys) <= ROWS_PER_STATEMENT
     accounts: dict[str, list[Any]] = defaultdict(list)
     common = _common(refreshed, actor, transaction.now, told=told, scheduling=scheduling)
-    async with aclosing(
-        transaction.fetch_each(queries["store_tokens"], _statements(writes, common, accounts))
-    ) as answers:
+    order = in_key_order(writes.keys)
+    statements = _statements(writes, order, common, accounts)
+    async with aclosing(transaction.fetch_each(queries["store_tokens"], statements)) as answers:
         async for indexes, rows in answers:
             if len(rows) < len(indexes):
                 raise DataKeyInactiveError
@@ -77,7 +77,7 @@ async def write_late(
     infos = [stored[index] for index in range(len(writes.keys))]
     if not scheduling:
         # Now all tokens are locked. The accounts are locked after them, in the order of their keys.
-        accounts["are_replaced"] = [infos[index].generation > 1 for index in in_key_order(writes.keys)]
+        accounts["are_replaced"] = [infos[index].generation > 1 for index in order]
         first = {"stored_at": min(info.updated_at for info in infos)}
         await transaction.execute(queries["schedule_accounts"], compact(accounts) | first)
     return Change(
@@ -86,13 +86,13 @@ async def write_late(
 
 
 async def _statements(
-    writes: LateWrites[TokenWrite], common: Mapping[str, Any], accounts: dict[str, list[Any]]
+    writes: LateWrites[TokenWrite], order: list[int], common: Mapping[str, Any], accounts: dict[str, list[Any]]
 ) -> AsyncIterator[tuple[dict[UUID, int], dict[str, Any]]]:
     """Yield for each statement the value ids that it stores, each with the index of its key, and the parameters.
 
     The columns that decide when accounts are due are added to ``accounts``, if there is more than one statement.
     """
-    for indexes in in_batches(in_key_order(writes.keys)):
+    for indexes in in_batches(order):
         columns: dict[str, list[Any]] = defaultdict(list)
         async for part in taking(writes, indexes):
             for name, values in writes_parameters(part).items():
