@@ -214,3 +214,25 @@ async def test_a_deletion_beside_a_write_of_many_values_leaves_the_accounts_row(
         with psycopg.connect(url) as connection:
             found = connection.execute(f"SELECT count(*) FROM {SCHEMA}.account WHERE identifier = 'a'").fetchone()
         assert found == (1,)
+
+
+async def test_an_account_whose_due_time_was_put_off_while_a_write_waited_is_due_in_time(postgres):
+    """The write saw the early due time, waited for another account's token, and then replaced the new token."""
+    url = postgres.create_database("bulk_put_off")
+    first, second = keys(2)
+    late, later = SOON + timedelta(hours=2), SOON + timedelta(hours=20)
+    async with open_vault(config(url)) as vault:
+        await vault.store_tokens([(first, "a", late), (second, "a", late)])
+        with psycopg.connect(url) as blocking:
+            blocking.execute(f"SELECT FROM {SCHEMA}.token WHERE identifier = %s FOR UPDATE", [first.identifier])
+            storing = asyncio.create_task(
+                vault.store_tokens([(key, "b", SOON + timedelta(hours=5)) for key in (first, second)])
+            )
+            await waiting(url, 1)
+            await vault.delete_account(second.account)
+            await vault.store_token(second, "c", expires_at=later)
+        await storing
+    with psycopg.connect(url) as connection:
+        query = f"""SELECT t.expires_at > a.due_at FROM {SCHEMA}.token t JOIN {SCHEMA}.account a USING (identifier)
+            WHERE identifier = %s"""
+        assert connection.execute(query, [second.identifier]).fetchall() == [(True,)]

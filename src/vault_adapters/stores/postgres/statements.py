@@ -78,7 +78,7 @@ _SCHEDULE_TIMED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, i
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at"""
 """Sets the due times of the accounts of many values, which come from the subquery ``timed``.
 
-The column ``is_replaced`` tells whether a value has replaced a token.
+The column ``is_replaced`` tells whether a value has replaced a token, whose lock was taken before this statement began.
 
 An account becomes due at the time that follows from these values. If none follows, an account that has a row becomes
 due at the time of storing, and an account without a row gets none. An earlier due time stays.

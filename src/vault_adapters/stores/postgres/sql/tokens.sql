@@ -155,8 +155,8 @@ stored AS (
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
     RETURNING *),
 timed AS (
-    SELECT g.*, (tenant_id, provider, kind, identifier) IN (
-        SELECT tenant_id, provider, kind, identifier FROM stored WHERE generation > 1) AS is_replaced
+    -- This statement sees the accounts as they were before it waited for locks of tokens. So it must lock each of them.
+    SELECT g.*, false AS is_replaced
     FROM guarded g
     -- This count makes the statement lock tokens before accounts, the order in which all transactions lock them.
     WHERE %(scheduling)b::boolean AND (SELECT count(*) FROM stored) > 0),
