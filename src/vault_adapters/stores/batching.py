@@ -43,8 +43,9 @@ class ReadBatcher(Generic[K, V]):
             directly, so that it may keep one connection for them. Entering the context must not raise an error.
         most_keys: largest number of keys in a batch.
         most_batches: largest number of concurrent batches.
-        patience: seconds after which a read fails that is not answered yet, at the latest a tenth later. This holds for
-            a read that waits, and for a read of a running batch. None: no limit.
+        patience: seconds after which a read fails that is not answered yet, at the latest a tenth later; if the event
+            loop lags, as much later as it lags. This holds for a read that waits, and for a read of a running batch.
+            None: no limit.
     """
 
     def __init__(
@@ -113,8 +114,10 @@ class ReadBatcher(Generic[K, V]):
                 # Let callers that got their answers ask again now. Start no task meanwhile, because this task serves
                 # them too.
                 self._is_starting = True
-                await asyncio.sleep(0)
-                self._is_starting = False
+                try:
+                    await asyncio.sleep(0)
+                finally:
+                    self._is_starting = False
 
     def _keep_ticking(self) -> None:
         """Call `_pass_tick` in a tick's time if any read is not answered yet."""
@@ -150,14 +153,13 @@ async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: 
         return
     try:
         values = await read([key for key, _ in wanted])
+        for (_, future), value in zip(wanted, values, strict=True):
+            if not future.done():
+                future.set_result(value)
     except BaseException as error:
         fail([future for _, future in wanted], error)
         if not isinstance(error, Exception):
             raise
-        return
-    for (_, future), value in zip(wanted, values, strict=True):
-        if not future.done():
-            future.set_result(value)
 
 
 _WRONG_LOOP = "this vault was opened on another event loop; open one vault per event loop"

@@ -97,7 +97,7 @@ async def test_what_was_changed_is_left_out_and_the_log_says_why(cipher, reposit
 async def test_a_damaged_active_key_is_the_trouble_of_its_tenant_alone(cipher, repository, master, caplog):
     values = await rotated(cipher, repository)
     record = repository._active("tenant-7")
-    damaged = tuple(evolve(wrap, wrapped=wrap.wrapped[:-1] + b"?") for wrap in record.wraps)
+    damaged = tuple(evolve(wrap, wrapped=wrap.wrapped[:-1] + bytes([wrap.wrapped[-1] ^ 1])) for wrap in record.wraps)
     repository.data["tenant-7", record.key_id] = evolve(record, wraps=damaged)
     cold = cipher_over(repository, master)
     resealed = await cold.reseal(values)

@@ -236,3 +236,27 @@ async def test_an_account_whose_due_time_was_put_off_while_a_write_waited_is_due
         query = f"""SELECT t.expires_at > a.due_at FROM {SCHEMA}.token t JOIN {SCHEMA}.account a USING (identifier)
             WHERE identifier = %s"""
         assert connection.execute(query, [second.identifier]).fetchall() == [(True,)]
+
+
+LONG_AGO = f"""
+CREATE FUNCTION long_ago() RETURNS trigger LANGUAGE plpgsql
+AS 'BEGIN NEW.updated_at := NEW.updated_at - interval ''2 hours''; RETURN NEW; END';
+CREATE TRIGGER long_ago BEFORE UPDATE ON {SCHEMA}.token FOR EACH ROW EXECUTE FUNCTION long_ago();
+"""
+
+
+async def test_a_write_that_began_long_ago_locks_an_account_that_a_sweep_may_have_reserved(postgres):
+    """The due time is more than an hour after the write began, but less than an hour from now."""
+    url = postgres.create_database("bulk_long_ago")
+    many = keys(PER_STATEMENT + 1)
+    far = SOON + timedelta(days=30)
+    async with open_vault(config(url)) as vault:
+        await vault.store_tokens([(key, "v", far) for key in many])
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(LONG_AGO)
+            connection.execute(f"UPDATE {SCHEMA}.account SET due_at = now() + interval '30 minutes'")
+        with psycopg.connect(url) as sweep:
+            sweep.execute(f"SELECT FROM {SCHEMA}.account WHERE identifier = %s FOR UPDATE", [many[7].identifier])
+            storing = asyncio.create_task(vault.store_tokens([(key, "w", far) for key in many]))
+            await waiting(url, 1)
+        assert len(await storing) == len(many)

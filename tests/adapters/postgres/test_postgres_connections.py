@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from vault_adapters import TokenKey, VaultConfig, open_vault
 from vault_adapters.stores.postgres import connections as module
@@ -119,23 +120,58 @@ async def test_a_connection_that_died_at_hand_is_not_kept(url, execute):
         await pool.give(connection)
 
 
+@asynccontextmanager
+async def readers_who_always_ask_again(vault, count):
+    keys = [TokenKey("acme", "google", "api_key", str(number)) for number in range(count)]
+    is_over = False
+
+    async def read(key):
+        while not is_over:
+            assert await vault.get_token(key) is not None
+
+    await vault.store_tokens([(key, "v") for key in keys])
+    reading = [asyncio.create_task(read(key)) for key in keys]
+    await asyncio.sleep(0.1)
+    yield
+    is_over = True
+    await asyncio.gather(*reading)
+
+
 @pytest.mark.parametrize(("size", "readers"), [(1, 1), (1, 20), (2, 20)])
 async def test_readers_who_always_ask_again_leave_others_a_connection(postgres, size, readers):
     url = postgres.create_database(f"busy_readers_{size}_{readers}")
     config = VaultConfig(url, encryption_secret="0123456789abcdefghijklmnopqrstuv", pool_size=size)
-    keys = [TokenKey("acme", "google", "api_key", str(number)) for number in range(readers)]
-    is_over = False
+    async with open_vault(config) as vault, readers_who_always_ask_again(vault, readers), asyncio.timeout(3):
+        for _ in range(10):
+            await vault.store_token(TokenKey("acme", "google", "api_key"), "w")
 
-    async def read(vault, key):
-        while not is_over:
-            assert await vault.get_token(key) is not None
 
-    async with open_vault(config) as vault:
-        await vault.store_tokens([(key, "v") for key in keys])
-        reading = [asyncio.create_task(read(vault, key)) for key in keys]
-        await asyncio.sleep(0.1)
-        async with asyncio.timeout(3):
-            for _ in range(10):
-                await vault.store_token(TokenKey("acme", "google", "api_key"), "w")
+async def test_readers_who_always_ask_again_leave_the_host_a_connection_of_its_pool(url):
+    config = VaultConfig(url, encryption_secret="0123456789abcdefghijklmnopqrstuv")
+    async with (
+        AsyncConnectionPool(url, min_size=1, max_size=1, open=False) as pool,
+        open_vault(config, pool=pool) as vault,
+        readers_who_always_ask_again(vault, 1),
+    ):
+        for _ in range(10):
+            async with pool.connection(timeout=2) as connection:
+                await connection.execute("SELECT 1")
+
+
+async def test_a_hasty_caller_keeps_its_place_among_those_who_wait(url):
+    """Readiness is asked for in haste; a pool that is only busy must not look like a database that is away."""
+    async with opened(url, 1) as pool:
+        is_over = False
+
+        async def hold():
+            while not is_over:
+                connection = await pool.take()
+                await asyncio.sleep(0.1)
+                await pool.give(connection)
+
+        holding = [asyncio.create_task(hold()) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(1):
+            await pool.give(await pool.take(hasty=True))
         is_over = True
-        await asyncio.gather(*reading)
+        await asyncio.gather(*holding)

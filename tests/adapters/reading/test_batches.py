@@ -1,7 +1,7 @@
 """Reads that begin at the same moment share a query. Many reads are split into two queries; a caller waits for one."""
 
 import asyncio
-from contextlib import nullcontext
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
@@ -140,3 +140,35 @@ async def test_a_read_that_is_answered_in_time_gets_its_value(database):
     await asyncio.sleep(0.15)
     await end(database, tasks)
     assert [task.result() for task in tasks] == ["value of 0", "value of 1", "value of 2"]
+
+
+async def test_all_reads_fail_if_the_database_gives_too_few_values():
+    async def read(keys):
+        return [f"value of {key}" for key in keys[1:]]
+
+    reads = ReadBatcher(lambda: nullcontext(read))
+    async with asyncio.timeout(1):
+        got = await asyncio.gather(*(reads.get(key) for key in range(3)), return_exceptions=True)
+        assert isinstance(got[2], StorageError)
+        assert isinstance((await asyncio.gather(reads.get(7), return_exceptions=True))[0], StorageError)
+
+
+async def test_reads_go_on_after_a_batch_whose_task_was_cancelled_in_its_pause_and_whose_session_failed(database):
+    @asynccontextmanager
+    async def session():
+        try:
+            yield database.read
+        finally:
+            raise OSError
+
+    reads = ReadBatcher(session)
+    first = await reads_of(reads, 1)
+    [task] = reads._batches._running
+    first[0].add_done_callback(lambda _: task.cancel())
+    database.answer(0)
+    assert await first[0] == "value of 0"
+    await settle()
+    async with asyncio.timeout(1):
+        assert isinstance(task.exception(), OSError)
+        second = await reads_of(reads, 1, first=1)
+        await end(database, second)

@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 import time
+from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -28,7 +29,7 @@ _CHECK_SECONDS = 2.0
 """Longest time in seconds to check whether a connection can be used."""
 
 _HASTE_SECONDS = 0.2
-"""Seconds that `_get_in_haste` waits for the pool before it checks whether the server refuses connections.
+"""Seconds after which a hasty caller that waits for a connection checks whether the server refuses connections.
 
 A server needs only milliseconds to refuse a connection.
 """
@@ -85,8 +86,8 @@ class Connections:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether a caller waits for a connection."""
-        return self._asking > 0
+        """Whether a caller waits for a connection; with a host's pool, also a caller of the host."""
+        return self._asking > 0 or (not self._is_ours and self._pool.get_stats().get("requests_waiting", 0) > 0)
 
     def counts(self) -> PoolCounts:
         """Return the state of the pool; a host's pool also counts the host's own use."""
@@ -116,7 +117,7 @@ class Connections:
         while (left := end - time.monotonic()) > 0:
             connection, self._at_hand = self._at_hand, None
             if connection is None:
-                connection = await (self._get_in_haste(left) if hasty else self._get(left))
+                connection = await self._get(left, hasty=hasty)
             is_known = connection in self._plain
             is_suspect = fresh or (is_known and self._used_at.get(connection, math.inf) < self._lost_at)
             self._used_at[connection] = time.monotonic()
@@ -181,11 +182,12 @@ class Connections:
         self._at_hand = connection
         return True
 
-    async def _get(self, seconds: float) -> Connection:
+    async def _get(self, seconds: float, *, hasty: bool) -> Connection:
         began = time.monotonic()
         self._asking += 1
         try:
-            connection: Connection = await self._pool.getconn(seconds)
+            getting = self._pool.getconn(seconds)
+            connection: Connection = await (self._unless_refused(getting) if hasty else getting)
         except PoolTimeout:
             refusals = self._refusals()
             if refusals != self._refused:  # an attempt to connect failed; else, all connections were in use
@@ -196,15 +198,19 @@ class Connections:
             self._asking -= 1
         return connection
 
-    async def _get_in_haste(self, seconds: float) -> Connection:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > _HASTE_SECONDS:
-            try:
-                return await self._get(_HASTE_SECONDS)
-            except PoolTimeout:
+    async def _unless_refused(self, getting: Coroutine[Any, Any, Connection]) -> Connection:
+        """Keep the caller's place in the pool's queue, and leave the queue if the server refuses connections."""
+        task = asyncio.ensure_future(getting)
+        try:
+            while not task.done():
+                await asyncio.wait([task], timeout=_HASTE_SECONDS)
                 if self.peer.refusal is not None:
-                    raise
-        return await self._get(max(left, 0.001))
+                    task.cancel()  # this changes nothing if the pool has given a connection meanwhile
+        finally:
+            task.cancel()
+        if task.cancelled():
+            raise PoolTimeout("the server refuses connections")
+        return task.result()
 
     def _refusals(self) -> int:
         return self._pool.get_stats().get("connections_errors", 0)

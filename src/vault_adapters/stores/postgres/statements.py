@@ -72,7 +72,9 @@ _SCHEDULE_TIMED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, i
         -- has replaced a token of the account, the statement does not lock its row. No sweep stores a later due_at
         -- before the commit, because it does so only for an account that it has reserved, and a reserved account is due
         -- again within half an hour. No deletion deletes the row, because the replaced token is locked and still there.
-        AND NOT coalesce(w.has_replaced AND k.due_at > w.now + interval '1 hour' AND k.due_at <= w.due_at, false)
+        -- The hour begins now: w.now, when the first of the values was stored, may be long ago.
+        AND NOT coalesce(
+            w.has_replaced AND k.due_at > greatest(w.now, {{now}}) + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at"""
@@ -271,7 +273,7 @@ def load_statements(
     """
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,
-        "schedule_timed": _SCHEDULE_TIMED,
+        "schedule_timed": _SCHEDULE_TIMED.replace("{{now}}", _NOW),
         "timed_imports": "timed s",
         "account_exists": _ACCOUNT_EXISTS,
         "usable_wrap": _USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),

@@ -78,8 +78,8 @@ async def write_late(
     if not scheduling:
         # Now all tokens are locked. The accounts are locked after them, in the order of their keys.
         accounts["are_replaced"] = [infos[index].generation > 1 for index in order]
-        first = {"stored_at": min(info.updated_at for info in infos)}
-        await transaction.execute(queries["schedule_accounts"], compact(accounts) | first)
+        times = {"stored_at": min(info.updated_at for info in infos), "now": transaction.now}
+        await transaction.execute(queries["schedule_accounts"], compact(accounts) | times)
     return Change(
         infos, DeferredEvents(len(infos) if told else 0, lambda index: stored_event(refreshed, infos[index], actor))
     )
