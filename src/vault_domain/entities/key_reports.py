@@ -131,7 +131,8 @@ class Reencryption:
 
     Attributes:
         reencrypted: number of values that were encrypted under an active data key.
-        overtaken: number of values that another writer replaced or deleted meanwhile; this run did not overwrite them.
+        overtaken: number of values whose rows another writer changed or deleted meanwhile; this run did not overwrite
+            them. If such a value stayed the same, a further pass of this run re-encrypted it.
         emptied: number of old data keys that this run marked as emptied, because no value uses them any more.
         destroyed: number of data keys that this run destroyed: those that were emptied at least 24 hours ago; with
             ``compromised``, all emptied ones.

@@ -5,9 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from psycopg_pool import AsyncConnectionPool
 from tests.adapters.postgres.samples import SCHEMA, prepare, write
 
 from vault_adapters import TokenKey, VaultConfig, open_vault
+from vault_adapters.stores.postgres.limits import Pace, limits_of
+from vault_adapters.stores.postgres.line import Line
+from vault_adapters.stores.postgres.own_connection import OwnConnection
+from vault_adapters.stores.postgres.querying import encoded
 from vault_adapters.stores.taking import VALUES_AT_ONCE
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.account import Account, TokenKind
@@ -18,6 +23,7 @@ from vault_domain.ports.late_writes import LateWrites
 MANY = 2500
 SOON = datetime.now(UTC) + timedelta(minutes=30)
 PER_STATEMENT = 1000
+LIMITS = limits_of(timedelta(seconds=30))[Pace.QUICK]
 
 
 def keys(count=MANY):
@@ -260,3 +266,80 @@ async def test_a_write_that_began_long_ago_locks_an_account_that_a_sweep_may_hav
             storing = asyncio.create_task(vault.store_tokens([(key, "w", far) for key in many]))
             await waiting(url, 1)
         assert len(await storing) == len(many)
+
+
+@pytest.mark.parametrize("change", ["generation = generation", "value_id = gen_random_uuid(), blob = '\\x00'"])
+async def test_a_row_that_changes_while_it_is_sealed_again_is_left_for_the_next_pass(postgres, change):
+    url = postgres.create_database(f"bulk_reseal_beside_{len(change)}")
+    first, other = keys(2)
+    async with open_vault(config(url)) as vault:
+        await vault.store_tokens([(key, "v") for key in (first, other)])
+        await vault.keys.rotate_data_key("acme")
+        with psycopg.connect(url) as writing:
+            writing.execute(f"UPDATE {SCHEMA}.token SET {change} WHERE identifier = %s", [first.identifier])
+            resealing = asyncio.create_task(vault.keys.reencrypt())
+            await waiting(url, 1)
+        report = await resealing
+        assert report.overtaken == 1
+        assert (await vault.get_token(other)).value.reveal() == "v"
+        if change.startswith("generation"):
+            assert (report.reencrypted, report.remaining) == (2, 0)
+            assert (await vault.get_token(first)).value.reveal() == "v"
+        else:  # nobody can read the new value, and it is still there
+            assert [key.count for key in report.unreadable] == [1]
+
+
+async def test_the_next_values_are_encoded_and_the_last_answer_is_decoded_while_the_server_works(url, monkeypatch):
+    """Each of both takes a sixth of the time in which the server stores a thousand values."""
+    order = []
+    encode, decode, ask = Line.encoded, Line.rows, Line._result
+
+    def noting_encoded(line, sql, parameters):
+        if "value_ids" in (parameters or {}):
+            order.append("encoded")
+        return encode(line, sql, parameters)
+
+    def noting_rows(line, answer):
+        if answer.ntuples == PER_STATEMENT:
+            order.append("decoded")
+        return decode(line, answer)
+
+    async def noting_result(line, send):
+        is_large = order[-1:] in (["encoded"], ["answered"]) and order.count("sent") < order.count("encoded")
+        if is_large:
+            order.append("sent")
+        answer = await ask(line, send)
+        if is_large:
+            order.append("answered")
+        return answer
+
+    async with open_vault(config(url)) as vault:
+        await vault.store_tokens([(key, "v") for key in keys(3 * PER_STATEMENT)])
+        monkeypatch.setattr(Line, "encoded", noting_encoded)
+        monkeypatch.setattr(Line, "rows", noting_rows)
+        monkeypatch.setattr(Line, "_result", noting_result)
+        await vault.store_tokens([(key, "w") for key in keys(3 * PER_STATEMENT)])
+    one = ["encoded", "answered", "sent", "decoded"]
+    assert order == ["encoded", "sent", *one, *one, "answered", "decoded"]
+
+
+async def test_many_values_are_stored_over_a_hosts_pool(url):
+    async with (
+        AsyncConnectionPool(url, min_size=1, max_size=2, open=False) as pool,
+        open_vault(config(url), pool=pool) as vault,
+    ):
+        items = [(key, str(number)) for number, key in enumerate(keys())]
+        assert [info.key for info in await vault.store_tokens(items)] == keys()
+        found = await vault.get_tokens(keys())
+        assert [found[key].value.reveal() for key in keys()] == [value for _, value in items]
+
+
+async def test_a_large_statement_is_sent_before_anything_is_decoded(url):
+    """The statement does not fit into the socket's buffer; while this process decodes, it sends nothing."""
+    async with await OwnConnection.connect(url, autocommit=True) as connection:
+        query = encoded(connection, LIMITS, "SELECT length(%(text)b::text)", {"text": "x" * 20_000_000}, prepare=False)
+        running = asyncio.create_task(query.run())
+        await query.sent()
+        assert connection.pgconn.flush() == 0
+        await running
+        assert await query.rows() == [(20_000_000,)]

@@ -208,10 +208,14 @@ async def test_a_connection_that_is_lost_while_a_large_statement_is_sent_raises_
             proxy.reset()
         sql, large = "SELECT length(%(a)b::bytea)", b"x" * 50_000_000
         running = asyncio.create_task(connection.line.run(sql, {"a": large}, prepare=False))
+        await asyncio.sleep(0)
+        sending = asyncio.create_task(connection.line.sent())
         await asyncio.sleep(after)
+        assert after == 0 or not sending.done()
         proxy.reset()
         with pytest.raises(psycopg.OperationalError):
             await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(sending, 1)
         assert connection.closed
         assert not is_watched(descriptor)
         await connection.close()

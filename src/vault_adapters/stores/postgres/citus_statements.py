@@ -96,6 +96,10 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
         "told_values": f"SELECT {_UNTOLD}",
         "timed_imports": _TIMED_IMPORTS,
         "account_exists": "count(k.tenant_id) > 0",
+        "locked_place": "g.tenant_id, g.provider, g.kind, g.identifier",
+        "at_locked_place": " AND ".join(
+            f"t.{name} = l.{name}" for name in ("tenant_id", "provider", "kind", "identifier")
+        ),
         "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
         "stored_columns": ", ".join(_STORED[name] for name in TOKEN_ALONE),
         "token_columns_alone": ", ".join((*TOKEN_ALONE, *VALUE)),

@@ -18,7 +18,8 @@ from attrs import frozen
 
 from vault_adapters.stores.columns import bounded, dated, id_of, with_last_use
 from vault_adapters.stores.postgres.cursors import Row
-from vault_adapters.stores.postgres.database import PostgresDatabase, Reader
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.readers import Reader
 from vault_adapters.stores.queries import Queries
 
 Parameters = Mapping[str, Any]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Generic, Self, TypeVar
+from typing import TypeVar
 
 import psycopg
 
@@ -18,9 +17,10 @@ from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row
 from vault_adapters.stores.postgres.errors import translated, unless_undone
-from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, OverdueError, Pace, limits_of
+from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, Pace, limits_of
 from vault_adapters.stores.postgres.line import Parameters
-from vault_adapters.stores.postgres.querying import begin_at, execute, query, query_together, run_script
+from vault_adapters.stores.postgres.querying import Query, begin_at, encoded, execute, query, run_script
+from vault_adapters.stores.postgres.readers import Reader, ReadSession
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -51,24 +51,24 @@ class Transaction:
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a statement; return the number of changed rows."""
         if self._held is not None:
-            parameters = await self._hold(self._held.get(sql, ()), parameters or {})
+            parameters = await self._hold(sql, parameters or {})
         return await execute(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
         if self._held is not None:
-            parameters = await self._hold(self._held.get(sql, ()), parameters or {})
+            parameters = await self._hold(sql, parameters or {})
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
-    async def _hold(self, holds: tuple[str, ...], parameters: Parameters) -> Parameters:
-        """Run the statements ``holds``, which must run before the statement that has ``parameters``.
+    async def _hold(self, sql: str, parameters: Parameters) -> Parameters:
+        """Run the statements that must run before this one, if Citus distributes the tables.
 
-        Return the parameters of that statement. If its parameter ``now`` is None, the transaction's time replaces None.
-        See `PostgresDatabase.distribute`.
+        Return the parameters of the statement ``sql``. If its parameter ``now`` is None, the transaction's time
+        replaces None. See `PostgresDatabase.distribute`.
         """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}
-        for hold in holds:
+        for hold in (self._held or {}).get(sql, ()):
             for own in held_parameters(hold, parameters):
                 await query(self._connection, self._limits, hold, own, prepare=self._prepare)
         return parameters
@@ -78,28 +78,36 @@ class Transaction:
     ) -> AsyncGenerator[tuple[T, list[Row]], None]:
         """Run a query once per set of parameters; yield the rows of each run.
 
-        While the database runs one query, this process decodes the rows of the previous query and makes the parameters
-        of the next. Close the generator before you run another statement.
+        While the database runs one query, this process decodes the rows of the previous query, and makes and encodes
+        the parameters of the next. Close the generator before you run another statement.
 
         Each item of ``many`` is an object of the caller and a set of parameters. The object is yielded with the rows.
         """
-        running: asyncio.Task[tuple[T, list[Row]]] | None = None
+        running: asyncio.Task[tuple[T, Query]] | None = None
 
-        async def run(item: T, parameters: Parameters) -> tuple[T, list[Row]]:
-            return item, await self.fetch(sql, parameters)
+        async def run(item: T, query: Query) -> tuple[T, Query]:
+            await query.run()
+            return item, query
 
         try:
             async for item, parameters in many:
+                following = None if self.is_distributed else self._query(sql, parameters)
                 done = None if running is None else await running
-                running = asyncio.create_task(run(item, parameters))
-                await asyncio.sleep(0)  # lets the event loop send the query
+                if following is None:
+                    following = self._query(sql, await self._hold(sql, parameters))
+                running = asyncio.create_task(run(item, following))
+                await following.sent()
                 if done is not None:
-                    yield done
+                    yield done[0], await done[1].rows()
             if running is not None:
-                yield await running
+                item, last = await running
+                yield item, await last.rows()
         finally:
             if running is not None:
                 await asyncio.gather(running, return_exceptions=True)
+
+    def _query(self, sql: str, parameters: Parameters) -> Query:
+        return encoded(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without parameters."""
@@ -121,72 +129,6 @@ class Transaction:
                 raise
             await self._connection.close()
             raise psycopg.errors.ReadOnlySqlTransaction from None
-
-
-class Reader:
-    """Runs queries on one connection, or on another if callers wait; each query is a transaction of its own.
-
-    Leaving its context gives the connection back. Use it only in a task that is never cancelled. It is a class, because
-    an `asynccontextmanager` function would cost each read several microseconds.
-    """
-
-    def __init__(self, connections: Connections, limits: Limits, *, prepare: bool) -> None:
-        self._connections = connections
-        self._limits = limits
-        self._prepare = prepare
-        self._connection: Connection | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await translated(self.close(), self._connections.peer, answers=False)
-
-    async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
-        """Run a query; return its rows. If the connection is lost, try once more on another connection."""
-        return await translated(self._try_twice(query, sql, parameters), self._connections.peer, reads=True)
-
-    async def fetch_together(self, statements: Sequence[tuple[str, Parameters]]) -> list[list[Row]]:
-        """Send several queries at once; return the rows of each. See `fetch`."""
-        return await translated(self._try_twice(query_together, statements), self._connections.peer, reads=True)
-
-    async def _try_twice(self, run: Callable[..., Awaitable[T]], *what: object) -> T:
-        if self._connection is None or self._connections.are_wanted:
-            await self.close()  # else callers who always read again would keep it from those who wait
-            self._connection = await self._connections.take()
-        try:
-            return await run(self._connection, self._limits, *what, prepare=self._prepare)
-        except psycopg.OperationalError as error:
-            if not self._connection.closed or isinstance(error, OverdueError):
-                raise
-        await self.close()
-        self._connection = await self._connections.take(fresh=True)
-        return await run(self._connection, self._limits, *what, prepare=self._prepare)
-
-    async def close(self) -> None:
-        """Give the connection back."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await self._connections.give(connection)
-
-
-class ReadSession(Generic[A, T]):
-    """A context manager that gives a function for reading batches one after the other, all with one reader.
-
-    Args:
-        reader: the reader.
-        read: reads one batch with the reader.
-    """
-
-    def __init__(self, reader: Reader, read: Callable[[Reader, A], Awaitable[T]]) -> None:
-        self._reader = reader
-        self._read = read
-
-    async def __aenter__(self) -> Callable[[A], Awaitable[T]]:
-        return partial(self._read, self._reader)
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._reader.__aexit__()
 
 
 class PostgresDatabase:

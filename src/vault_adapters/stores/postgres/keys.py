@@ -9,9 +9,10 @@ from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.damage import sound
-from vault_adapters.stores.postgres.database import PostgresDatabase, Reader, Transaction
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.key_rotation import append_key_event, is_wrapped_by
 from vault_adapters.stores.postgres.key_rows import data_key_record, data_keys_parameters, master_key_record
+from vault_adapters.stores.postgres.readers import Reader
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import StorageError

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import capabilities
@@ -35,6 +35,16 @@ _PLACEHOLDER = re.compile(r"%\((\w+)\)b|%%")
 _SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}
 
 
+class Encoded(NamedTuple):
+    """A statement with encoded parameters."""
+
+    sql: str
+    text: bytes
+    values: Sequence[Buffer | None]
+    types: tuple[int, ...]
+    formats: Sequence[Format] | None
+
+
 class Line:
     """Sends statements on one connection, and keeps its socket registered with the event loop between statements.
 
@@ -50,33 +60,42 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._watched: int | None = None  # the descriptor of the socket
         self._waiter: asyncio.Future[None] | None = None
+        self._rest: asyncio.Future[None] | None = None  # done when the statement was sent; None: it fit into the buffer
         self._prepared: OrderedDict[tuple[str, tuple[int, ...]], bytes] = OrderedDict()
         self._named = 0
         self._transformer = Transformer(_TYPES)
 
     async def run(self, sql: str, parameters: Parameters | None, *, prepare: bool) -> PGresult:
+        """Run a statement; see `send`."""
+        return await self.send(self.encoded(sql, parameters), prepare=prepare)
+
+    def encoded(self, sql: str, parameters: Parameters | None) -> Encoded:
+        """Return a statement with its parameters in binary format. Another statement may run meanwhile."""
+        text, names = (sql.encode(), ()) if parameters is None else _numbered(sql)
+        given = [] if parameters is None else [parameters[name] for name in names]
+        values = self._transformer.dump_sequence(given, [PyFormat.BINARY] * len(given))
+        return Encoded(sql, text, values, self._transformer.types or (), self._transformer.formats)
+
+    async def send(self, statement: Encoded, *, prepare: bool) -> PGresult:
         """Run a statement; return its result in binary format.
 
         Raises:
             psycopg.Error: the error that a cursor would raise.
         """
-        text, names = (sql.encode(), ()) if parameters is None else _numbered(sql)
-        given = [] if parameters is None else [parameters[name] for name in names]
-        values = self._transformer.dump_sequence(given, [PyFormat.BINARY] * len(given))
-        types, formats = self._transformer.types or (), self._transformer.formats
+        sql, text, values, types, formats = statement
         is_kept = (sql, types) in self._prepared or len(self._prepared) < _MOST_PREPARED or _CAN_CLOSE
         if not prepare or not is_kept:
             return await self._result(
                 lambda: self._pgconn.send_query_params(text, values, types, formats, Format.BINARY)
             )
         try:
-            return await self._run_prepared(sql, text, values, types, formats)
+            return await self._run_prepared(statement)
         except InvalidSqlStatementName:
             # The server has dropped all prepared statements, because psycopg sends DEALLOCATE ALL when it rolls back.
             self._prepared.clear()
             if self._pgconn.transaction_status != TransactionStatus.IDLE:
                 raise
-        return await self._run_prepared(sql, text, values, types, formats)
+        return await self._run_prepared(statement)
 
     async def run_script(self, sql: str) -> PGresult:
         """Run one or several statements without parameters; return the last result, in text format.
@@ -85,6 +104,11 @@ class Line:
             psycopg.Error: the error that a cursor would raise.
         """
         return await self._result(lambda: self._pgconn.send_query(sql.encode()))
+
+    async def sent(self) -> None:
+        """Wait until the running statement was sent, or has failed."""
+        if self._rest is not None:
+            await asyncio.wait([self._rest])
 
     def rows(self, result: PGresult) -> list[Row]:
         """Return the rows of a result of `run`."""
@@ -110,14 +134,8 @@ class Line:
             with suppress(OSError):  # libpq has closed the socket
                 stop(descriptor)
 
-    async def _run_prepared(
-        self,
-        sql: str,
-        text: bytes,
-        values: Sequence[Buffer | None],
-        types: tuple[int, ...],
-        formats: Sequence[Format] | None,
-    ) -> PGresult:
+    async def _run_prepared(self, statement: Encoded) -> PGresult:
+        sql, text, values, types, formats = statement
         name = self._prepared.get((sql, types)) or await self._prepare(sql, types, text)
         self._prepared.move_to_end((sql, types))
         return await self._result(lambda: self._pgconn.send_query_prepared(name, values, formats, Format.BINARY))
@@ -144,6 +162,7 @@ class Line:
         try:
             send()
             if self._pgconn.flush():
+                self._rest = self._loop.create_future()
                 self._loop.add_writer(self._watch(), self._send_rest)
             while True:
                 if self._pgconn.is_busy():
@@ -160,6 +179,7 @@ class Line:
             # The server sent its reason before it ended the connection. This reason is raised below.
         finally:
             self._waiter = None
+            self._end_sending()
             if self._pgconn.status != ConnStatus.OK:
                 self.release()  # libpq has closed the socket, whose descriptor may soon belong to another file
         return _last(results)
@@ -193,8 +213,15 @@ class Line:
         except psycopg.Error as error:
             self._fail(error)
             return
-        if is_sent and self._watched is not None:
-            self._loop.remove_writer(self._watched)
+        if is_sent:
+            if self._watched is not None:
+                self._loop.remove_writer(self._watched)
+            self._end_sending()
+
+    def _end_sending(self) -> None:
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.set_result(None)
 
     def _fail(self, error: psycopg.Error) -> None:
         """Raise an error in the waiting statement."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Protocol
+
+from psycopg.pq.abc import PGresult
 
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.limits import Limits, answered
-from vault_adapters.stores.postgres.line import Parameters
+from vault_adapters.stores.postgres.line import Encoded, Parameters
 from vault_adapters.stores.postgres.own_connection import OwnConnection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -26,6 +31,65 @@ async def query(
     work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
     await answered(connection, limits.answer, work)
     return await _rows(cursor)
+
+
+class Query(Protocol):
+    """A query whose steps are taken one by one, so that this process can do other work while the server runs it."""
+
+    async def run(self) -> None:
+        """Send the query, and wait for its answer."""
+
+    async def sent(self) -> None:
+        """Wait until a query that another task runs was sent, so that the server can work on it."""
+
+    async def rows(self) -> list[Row]:
+        """Return the rows of the answer."""
+
+
+def encoded(connection: Connection, limits: Limits, sql: str, parameters: Parameters, *, prepare: bool) -> Query:
+    """Return a query that was not sent yet; on a connection of the vault's own pool, its parameters are encoded."""
+    if isinstance(connection, OwnConnection):
+        return _OwnQuery(connection, limits, connection.line.encoded(sql, parameters), prepare=prepare)
+    return _CursorQuery(connection, limits, sql, parameters, prepare=prepare)
+
+
+class _OwnQuery:
+    def __init__(self, connection: OwnConnection, limits: Limits, statement: Encoded, *, prepare: bool) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._statement = statement
+        self._prepare = prepare
+        self._result: PGresult | None = None
+
+    async def run(self) -> None:
+        running = self._connection.line.send(self._statement, prepare=self._prepare)
+        self._result = await answered(self._connection, self._limits.answer, running)
+
+    async def sent(self) -> None:
+        await asyncio.sleep(0)  # lets the task begin
+        await self._connection.line.sent()
+
+    async def rows(self) -> list[Row]:
+        return [] if self._result is None else self._connection.line.rows(self._result)
+
+
+class _CursorQuery:
+    def __init__(
+        self, connection: Connection, limits: Limits, sql: str, parameters: Parameters, *, prepare: bool
+    ) -> None:
+        self._connection = connection
+        self._limits = limits
+        self._cursor = VaultCursor(connection)
+        self._statement = partial(self._cursor.execute, sql, parameters, prepare=prepare, binary=True)
+
+    async def run(self) -> None:
+        await answered(self._connection, self._limits.answer, self._statement())
+
+    async def sent(self) -> None:
+        await asyncio.sleep(0)  # lets the task begin; psycopg does not tell when it has sent the rest
+
+    async def rows(self) -> list[Row]:
+        return await _rows(self._cursor)
 
 
 async def execute(

@@ -276,6 +276,8 @@ def load_statements(
         "schedule_timed": _SCHEDULE_TIMED.replace("{{now}}", _NOW),
         "timed_imports": "timed s",
         "account_exists": _ACCOUNT_EXISTS,
+        "locked_place": "t.ctid AS place",
+        "at_locked_place": "t.ctid = l.place",
         "usable_wrap": _USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,

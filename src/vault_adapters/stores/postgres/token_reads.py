@@ -10,7 +10,8 @@ from attrs import evolve
 from vault_adapters.stores.batching import Asked
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.cursors import Row
-from vault_adapters.stores.postgres.database import PostgresDatabase, Reader
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.readers import Reader
 from vault_adapters.stores.postgres.rows import answers_of, in_order, key_parameters, keys_parameters, stored_token
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey

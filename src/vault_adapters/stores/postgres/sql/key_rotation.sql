@@ -89,8 +89,10 @@ LIMIT %(limit)b::bigint
 -- name: reseal_tokens
 -- Replace each sealed value, if its row still holds exactly the value that was opened; the rest of the row stays. The
 -- statement writes nothing unless every new value's data key is active, and keeps these keys active until the commit.
--- It locks rows in the order of the token keys, because two batches could deadlock otherwise. It returns one row: the
--- number of new values whose data key is active, and the number of written values.
+-- It locks rows in the order of the token keys, because two batches could deadlock otherwise, and then finds each row
+-- again by its place in the table. If another transaction changed a row while this statement waited for its lock, the
+-- row stays as it is. The statement returns one row: the number of new values whose data key is active, and the number
+-- of written values.
 WITH guarded AS (
     SELECT s.*
     FROM unnest(
@@ -103,7 +105,7 @@ WITH guarded AS (
     ORDER BY s.ord
     FOR SHARE OF d),
 locked AS (
-    SELECT g.*
+    SELECT {{locked_place}}, g.data_key_id, g.blob, g.extra
     FROM guarded g
     JOIN {{schema}}.token t
         ON t.tenant_id = g.tenant_id AND t.provider = g.provider AND t.kind = g.kind AND t.identifier = g.identifier
@@ -114,7 +116,7 @@ locked AS (
 resealed AS (
     UPDATE {{schema}}.token t SET data_key_id = l.data_key_id, blob = l.blob, extra = l.extra
     FROM locked l
-    WHERE t.tenant_id = l.tenant_id AND t.provider = l.provider AND t.kind = l.kind AND t.identifier = l.identifier
+    WHERE {{at_locked_place}}
     RETURNING 1)
 SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
 
