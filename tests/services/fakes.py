@@ -176,7 +176,7 @@ class VirtualTasks:
     async def within_briefly(self, seconds, work):
         return await work()
 
-    def limited(self, seconds, call, *, only_if):
+    def limited(self, seconds, call, only_if, about):
         return call
 
     async def within_lease(self, seconds, work, *, pace, renew):

@@ -296,8 +296,8 @@ async def test_a_change_that_the_watch_reports_when_asked_counts_for_this_read(c
 
 async def test_a_use_is_not_computed_twice_within_a_minute(cached):
     await stored(cached)
-    recorded = []
-    cached.uses.record = lambda info, now: recorded.append(now) is None
+    record, recorded = cached.uses.record, []
+    cached.uses.record = lambda info, now: recorded.append(now) or record(info, now)
     for _ in range(3):
         cached.tokens.at_hand(ACCESS)
     assert len(recorded) == 1

@@ -9,6 +9,7 @@ from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, answer
 from tests.services.fakes import Failing, Obstructed, VirtualTasks, settle
 
 from vault_adapters import Account, MarkOutcome, Secret, StorageError, TokenKind
+from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.suspicion import ConfirmationWindow
@@ -354,7 +355,7 @@ async def test_many_values_forget_the_rows_that_they_replace(cases):
 class Overdue(VirtualTasks):
     """The store does not answer in time, and a minute passes meanwhile."""
 
-    async def limited(self, seconds, call, *, only_if):
+    async def limited(self, seconds, call, only_if, about):
         call.close()
         await self.sleep(60)
         raise TimeoutError
@@ -376,3 +377,22 @@ async def test_reads_that_wait_for_the_store_after_all_are_counted_if_they_fail(
     with pytest.raises(StorageError):
         await cases.tokens.get_many([ACCESS, REFRESH])
     assert cases.observed.reads.failed == 3
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_a_read_that_memory_may_not_answer_goes_on_when_its_patience_has_passed(cases, fresh):
+    cases = cases.over(tasks=AsyncioTasks())
+    await stored(cases)
+    asked, right = [], cases.store.tokens
+
+    class Slow:
+        async def get(self, key, known=None):
+            asked.append(key)
+            await asyncio.sleep(0.2)
+            return await right.get(key)
+
+    cases.reader._tokens = Slow()
+    reading = await cases.reader.read(ACCESS, fresh=fresh, patience=0.02)
+    assert reading.is_stale is not fresh
+    assert len(asked) == (1 if fresh else 2)  # the second goes on, so that its answer is remembered
+    await asyncio.sleep(0.25)

@@ -16,6 +16,7 @@ from vault_adapters.runtime.time_limit import Beat, TimeLimit
 from vault_adapters.runtime.turns import Turns
 from vault_domain.ports.tasks import Choose
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 _LAST_SECONDS = 0.5
@@ -62,9 +63,9 @@ class AsyncioTasks:
         """Run ``work``; cancel it after ``seconds`` seconds. Calls with the same limit share a timer."""
         return await self._deadlines.within(seconds, work)
 
-    def limited(self, seconds: float, call: Awaitable[T], *, only_if: Callable[[], bool]) -> Awaitable[T]:
+    def limited(self, seconds: float, call: Awaitable[T], only_if: Callable[[K], bool], about: K) -> Awaitable[T]:
         """Return an awaitable for the result of ``call``; see `Deadlines.limited`."""
-        return self._deadlines.limited(seconds, call, only_if)
+        return self._deadlines.limited(seconds, call, only_if, about)
 
     async def within_lease(
         self,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable, 
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 Choose = Callable[[Iterable[Hashable], Mapping[Hashable, int], int], Hashable | None]
@@ -35,7 +36,7 @@ class Tasks(Protocol):
     async def within_briefly(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
         """Do the same as `within` at a fraction of its cost, for work that calls no provider."""
 
-    def limited(self, seconds: float, call: Awaitable[T], *, only_if: Callable[[], bool]) -> Awaitable[T]:
+    def limited(self, seconds: float, call: Awaitable[T], only_if: Callable[[K], bool], about: K) -> Awaitable[T]:
         """Return an awaitable that gives the result of ``call``.
 
         If there is no result after ``seconds`` seconds, ``call`` is ended, and the awaitable raises `TimeoutError`.
@@ -43,9 +44,11 @@ class Tasks(Protocol):
         method or from the await.
 
         Args:
-            seconds: the limit.
+            seconds: the limit; ``call`` may last up to a tenth longer.
             call: nobody else may await it, because it may be ended.
-            only_if: called when the time has run out; if it returns False, ``call`` goes on without a limit.
+            only_if: called with ``about`` when the time has run out; if it returns False, ``call`` goes on without a
+                limit.
+            about: the argument for ``only_if``.
 
         Raises:
             TimeoutError: raised when the result is awaited: the time ran out and ``call`` was ended.

@@ -100,7 +100,7 @@ async def test_an_error_of_the_work_passes(deadlines):
 @pytest.mark.parametrize("may_end", [True, False])
 async def test_a_future_whose_time_runs_out_gets_the_error(deadlines, may_end):
     future = asyncio.get_running_loop().create_future()
-    limited = deadlines.limited(0.01, future, lambda: may_end)
+    limited = deadlines.limited(0.01, future, lambda about: about == "this read" and may_end, "this read")
     asyncio.get_running_loop().call_later(0.05, lambda: future.done() or future.set_result("result"))
     if may_end:
         with pytest.raises(TimeoutError):
@@ -111,7 +111,7 @@ async def test_a_future_whose_time_runs_out_gets_the_error(deadlines, may_end):
 
 async def test_a_future_that_is_done_in_time_keeps_its_result_and_its_place_is_freed(deadlines):
     future = asyncio.get_running_loop().create_future()
-    limited = deadlines.limited(0.01, future, lambda: True)
+    limited = deadlines.limited(0.01, future, lambda _: True, None)
     future.set_result("result")
     assert await limited == "result"
     await asyncio.sleep(0.03)
@@ -123,15 +123,31 @@ async def test_a_future_that_is_done_in_time_keeps_its_result_and_its_place_is_f
 async def test_a_task_and_a_coroutine_are_cancelled_when_their_time_runs_out(deadlines, make):
     """The awaiting task is told to stop waiting; a task of somebody else gets no error that it did not raise."""
     with pytest.raises(TimeoutError):
-        await deadlines.limited(0.01, make(asyncio.sleep(60)), lambda: True)
+        await deadlines.limited(0.01, make(asyncio.sleep(60)), lambda about: about == "this read", "this read")
     assert asyncio.current_task().cancelling() == 0
+
+
+async def test_a_call_ends_when_its_time_has_passed_and_not_before(deadlines):
+    """The second begins in the middle of the first, so its time ends later, at most by a tenth of the limit."""
+    loop = asyncio.get_running_loop()
+    futures, began, ended = [loop.create_future() for _ in range(2)], [], []
+    for future in futures:
+        began.append(loop.time())
+        future.add_done_callback(lambda _: ended.append(loop.time()))
+        deadlines.limited(0.2, future, lambda _: True, None)
+        await asyncio.sleep(0.1)
+    await asyncio.wait(futures)
+    await asyncio.sleep(0)
+    for first, last in zip(began, ended, strict=True):
+        assert 0.19 < last - first < 0.3
+    assert all(isinstance(future.exception(), TimeoutError) for future in futures)
 
 
 async def test_calls_that_ended_leave_nothing(deadlines):
     """The timer of a limit stays until it rings; its queue keeps no ended call, except behind one that still runs."""
     for _ in range(100):
         await deadlines.within(0.02, lambda: asyncio.sleep(0))
-    assert [len(queue) for queue in deadlines._queues.values()] == [0]
+    assert [len(queue.calls) for queue in deadlines._queues.values()] == [0]
     await asyncio.sleep(0.05)
     assert not deadlines._queues
 
@@ -141,22 +157,22 @@ async def test_a_call_between_others_ends_too(deadlines):
     slow = asyncio.create_task(deadlines.within(0.05, lambda: asyncio.sleep(0.03)))
     await asyncio.sleep(0)
     await deadlines.within(0.05, lambda: asyncio.sleep(0))
-    assert [len(queue) for queue in deadlines._queues.values()] == [2]
+    assert [len(queue.calls) for queue in deadlines._queues.values()] == [2]
     await slow
-    assert [len(queue) for queue in deadlines._queues.values()] == [0]
+    assert [len(queue.calls) for queue in deadlines._queues.values()] == [0]
 
 
 async def test_an_error_of_the_question_leaves_the_other_calls_their_ends(deadlines):
-    def raising():
+    def raising(_):
         raise LookupError
 
     seen = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: seen.append(type(context["exception"])))
     futures = [loop.create_future() for _ in range(2)]
-    deadlines.limited(0.01, futures[0], raising)
+    deadlines.limited(0.01, futures[0], raising, None)
     await asyncio.sleep(0.005)
-    deadlines.limited(0.01, futures[1], lambda: True)
+    deadlines.limited(0.01, futures[1], lambda _: True, None)
     with pytest.raises(TimeoutError):
         await futures[1]
     loop.set_exception_handler(None)

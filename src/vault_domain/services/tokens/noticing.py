@@ -71,6 +71,10 @@ class _Noticing:
 class _Tokens(_Noticing):
     _right: TokenRepository
 
+    def __init__(self, right: TokenRepository, rows: RememberedRows) -> None:
+        super().__init__(right, rows)
+        self.get = right.get  # each read calls it, and `__getattr__` costs more
+
     async def get_many(self, keys: Sequence[TokenKey]) -> Any:
         ticket = self._rows.begin()
         found, now = await self._right.get_many(keys)

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TypeVar
 
 from vault_domain.entities.account import TokenKey
@@ -23,8 +22,11 @@ from vault_domain.services.tokens.remembered_row import RememberedRow
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-PATIENCE = 1.0
-"""Seconds after which a read is answered from memory, if memory has a token that may be handed out."""
+PATIENCE = 0.9
+"""Seconds after which a read is answered from memory, if memory has a token that may be handed out.
+
+`Tasks.limited` adds up to a tenth, so the caller waits for at most a second.
+"""
 
 _QUIET_SECONDS = 60.0
 """Shortest time in seconds between two lines of the log about reads that were answered from memory."""
@@ -86,14 +88,14 @@ class RowReader:
         if cached is not None:
             self.counts.cache += 1
             return self._with_waiting(key, cached)
-        if self._overdue and self._tasks.is_flying(_flight(key)) and self._is_known(key, fresh=fresh):
+        if self._overdue and self._tasks.is_flying(_flight(key)) and (self._is_held if fresh else self._is_known)(key):
             return await self._from_memory(key, fresh=fresh)
         failure: StorageError | None = None
         known = None if fresh else self._rows.known(key)
         ticket = self._rows.begin()
         try:
             call = self._tokens.get(key) if known is None else self._tokens.get(key, known.token)
-            reading = await self._tasks.limited(patience, call, only_if=partial(self._is_known, key, fresh=fresh))
+            reading = await self._tasks.limited(patience, call, self._is_held if fresh else self._is_known, key)
         except TimeoutError:
             pass  # answer below, so that an error there has no ``__context__``
         except StorageError as error:
@@ -196,9 +198,13 @@ class RowReader:
             self.counts.failed += reads
             raise
 
-    def _is_known(self, key: TokenKey, *, fresh: bool) -> bool:
+    def _is_known(self, key: TokenKey) -> bool:
         """Return whether `_without_store` has an answer, as far as that is known at little cost."""
-        return (not fresh and self._rows.may_serve(key)) or self._held.alone(key) is not None
+        return self._rows.may_serve(key) or self._is_held(key)
+
+    def _is_held(self, key: TokenKey) -> bool:
+        """Return whether `_without_store` has an answer that is as good as a fresh one; see `HeldAnswers`."""
+        return self._held.alone(key) is not None
 
     def _without_store(self, key: TokenKey, *, fresh: bool, retryable: bool = True) -> Reading | None:
         """Return the reading that may be handed out while the store does not answer, or None."""

@@ -117,7 +117,9 @@ class TokenService:
         if token is not None:
             self._reader.counts.cache += 1
             if row.is_use_due(age):
-                row.defer_use(age, self._uses.record(token.info, row.time_at(age)))
+                now = row.time_at(age)
+                self._uses.record(token.info, now)
+                row.defer_use(age, self._uses.pause(token.info, now))
         return token
 
     async def get(
@@ -145,7 +147,7 @@ class TokenService:
             if (allows is not None and not allows(reading)) or (row := reading.answer) is None:
                 return None
             try:
-                return await self.hand_out(key, row, reading.now)
+                return self._handed_out(key, row, reading.now) or await self.hand_out(key, row, reading.now)
             except OvertakenError:
                 if not left:
                     raise
@@ -220,8 +222,17 @@ class TokenService:
 
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
-        token = self._opener.open_at_hand(key, row) or await self._opener.open(key, row, now)
-        self._uses.record(token.info, now)
+        token = self._handed_out(key, row, now)
+        if token is None:
+            token = await self._opener.open(key, row, now)
+            self._uses.record(token.info, now)
+        return token
+
+    def _handed_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token | None:
+        """Do what `hand_out` does if that needs no waiting; else, or if the value does not decrypt, return None."""
+        token = self._opener.open_at_hand(key, row)
+        if token is not None:
+            self._uses.record(token.info, now)
         return token
 
     def _info(self, key: TokenKey, reading: Reading) -> TokenInfo | None:

@@ -10,10 +10,8 @@ from vault_domain.ports.token_repository import TokenRepository
 
 _log = logging.getLogger(__name__)
 
-RESOLUTION_SECONDS = 60.0
+_RESOLUTION = timedelta(minutes=1)
 """Uses of one token within this time are recorded as one use."""
-
-_RESOLUTION = timedelta(seconds=RESOLUTION_SECONDS)
 
 
 class UseTracker:
@@ -28,17 +26,16 @@ class UseTracker:
         self._pending: dict[TokenRef, datetime] = {}
         self._recorded: dict[UUID, datetime] = {}
 
-    def record(self, info: TokenInfo, now: datetime) -> float:
-        """Record that a token was returned to a caller at ``now``, unless a use within the last minute was recorded.
-
-        Return the seconds for which no further use of this token is recorded.
-        """
+    def record(self, info: TokenInfo, now: datetime) -> None:
+        """Record that a token was returned to a caller at ``now``, unless a use within the last minute was recorded."""
         last = self._recorded.get(info.id)
-        if last is not None and abs(now - last) < _RESOLUTION:
-            return (last + _RESOLUTION - now).total_seconds()
-        self._recorded[info.id] = now
-        self._pending[TokenRef.of(info)] = now
-        return RESOLUTION_SECONDS
+        if last is None or abs(now - last) >= _RESOLUTION:
+            self._recorded[info.id] = now
+            self._pending[TokenRef.of(info)] = now
+
+    def pause(self, info: TokenInfo, now: datetime) -> float:
+        """Return the seconds after ``now`` for which no further use of a token is recorded, after `record`."""
+        return (self._recorded[info.id] + _RESOLUTION - now).total_seconds()
 
     async def flush(self) -> None:
         """Write the collected uses. If the database fails, drop them and log a warning."""
