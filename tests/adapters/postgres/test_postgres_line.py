@@ -12,7 +12,7 @@ from psycopg.pq import ConnStatus, TransactionStatus
 from tests.support.fault_proxy import fault_proxy
 from tests.support.pgbouncer import start_pgbouncer
 
-from vault_adapters.stores.postgres.cursors import VaultCursor, int8
+from vault_adapters.stores.postgres.cursors import Texts, VaultCursor, int8
 from vault_adapters.stores.postgres.limits import answered
 from vault_adapters.stores.postgres.line import Line
 from vault_adapters.stores.postgres.own_connection import OwnConnection
@@ -67,6 +67,16 @@ async def test_the_rows_are_those_of_a_cursor(connection, line, name, prepare):
     expected = await by_cursor(connection, sql, parameters)
     for _ in range(2):
         assert line.rows(await line.run(sql, parameters, prepare=prepare)) == expected
+
+
+@pytest.mark.parametrize(
+    "texts", [[], [""], ["a", "", "é" * 300, '"', "\\", "NULL", "{}", "a,b", "\n", "\U0001f511"], ["x" * 100_000] * 50]
+)
+async def test_texts_arrive_as_the_drivers_lists_do(connection, line, texts):
+    sql = "SELECT %(texts)b::text[], pg_typeof(%(texts)b)::text, cardinality(%(texts)b), array_lower(%(texts)b, 1)"
+    right = [(texts, "text[]", len(texts), 1 if texts else None)]
+    assert await by_cursor(connection, sql, {"texts": Texts(texts)}) == right
+    assert line.rows(await line.run(sql, {"texts": Texts(texts)}, prepare=True)) == right
 
 
 async def test_a_statement_tells_how_many_rows_it_changed(line):

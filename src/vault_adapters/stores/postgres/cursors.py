@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 from psycopg.abc import Buffer
-from psycopg.adapt import AdaptersMap, Loader
+from psycopg.adapt import AdaptersMap, Dumper, Loader
 from psycopg.pq import Format
 from psycopg.rows import tuple_row
 from psycopg.types.numeric import Int8
@@ -16,6 +16,9 @@ Row = tuple[Any, ...]
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _unpack = struct.Struct("!q").unpack
+_array_head = struct.Struct("!iiIii").pack
+_size = struct.Struct("!i").pack
+_TEXT = psycopg.adapters.types["text"].oid
 
 
 class UtcLoader(Loader):
@@ -35,8 +38,33 @@ class UtcLoader(Loader):
             return (datetime.max if micros > 0 else datetime.min).replace(tzinfo=UTC)
 
 
+class Texts(list[str]):
+    """Texts for a parameter of type ``text[]``."""
+
+
+class TextsDumper(Dumper):
+    """Encodes `Texts`.
+
+    The driver's dumper for lists asks of each element whether it is NULL or a list, and calls another dumper for it.
+    With many callers, this was 4 % of a read's time.
+    """
+
+    format = Format.BINARY
+    oid = psycopg.adapters.types["text"].array_oid
+
+    def dump(self, obj: Texts) -> bytes:
+        """Return the array in PostgreSQL's binary format."""
+        parts = [_array_head(1, 0, _TEXT, len(obj), 1)]  # one dimension, no NULL, elements counted from 1
+        for text in obj:
+            encoded = text.encode()
+            parts.append(_size(len(encoded)))
+            parts.append(encoded)
+        return b"".join(parts)
+
+
 ADAPTERS = AdaptersMap(psycopg.adapters)
 ADAPTERS.register_loader("timestamptz", UtcLoader)
+ADAPTERS.register_dumper(Texts, TextsDumper)
 
 
 class VaultCursor(psycopg.AsyncCursor[Row]):

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
 from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
-from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import (
@@ -232,10 +232,10 @@ def keys_parameters(keys: Iterable[TokenKey]) -> dict[str, Any]:
     """Return keys as arrays, one per column."""
     keys = list(keys)
     return {
-        "tenant_ids": [key.tenant_id for key in keys],
-        "providers": [key.provider for key in keys],
-        "kinds": [key.kind.value for key in keys],
-        "identifiers": [key.identifier or "" for key in keys],
+        "tenant_ids": Texts([key.tenant_id for key in keys]),
+        "providers": Texts([key.provider for key in keys]),
+        "kinds": Texts([key.kind.value for key in keys]),
+        "identifiers": Texts([key.identifier or "" for key in keys]),
     }
 
 
