@@ -232,16 +232,27 @@ def test_waits_have_an_end(situation, demand):
         assert not isinstance(decide(stored, later, POLICY, rule, demand), (BackOff, Wait))
 
 
+KEY_ENDS_FIRST = record(token(expires_at=NOW + 2 * SECOND), token(TokenKind.API_KEY, expires_at=NOW + SECOND, id_=1))
+
+
 @law
 @given(situations(), st.integers(0, 4000))
+@example((KEY_ENDS_FIRST, evolve(STRICT, spends=TokenKind.API_KEY)), 1)
 def test_what_may_be_attempted_may_be_attempted_later(situation, seconds):
-    """If an attempt may begin now, no later time makes it wait. Grace periods are left out, because they end."""
+    """If an attempt may begin now, no later time makes it wait, unless the credential ends before the access token.
+
+    Grace periods are left out, because they end.
+    """
     stored, rule = situation
     assume(rule.rotation.kind is not RotationKind.GRACE)
     assume(not was_set_back_of(stored.refresh))
     assume(isinstance(decide(stored, NOW, POLICY, rule), Claim))
-    later = decide(stored, NOW + seconds * SECOND, POLICY, rule)
-    assert isinstance(later, (Claim, Reauthorize))
+    moment = NOW + seconds * SECOND
+    later = decide(stored, moment, POLICY, rule)
+    if isinstance(later, Use):
+        assert not is_usable(credential_of(stored, rule.spends), moment)
+    else:
+        assert isinstance(later, (Claim, Reauthorize))
 
 
 # What a strict provider asks for
@@ -418,6 +429,7 @@ IDLE = RefreshPolicy(idle_lifetimes={"acme": timedelta(hours=31)})
 def test_the_schedule_says_when_a_sweep_refreshes_next(situation, policy):
     """A sweep refreshes at the scheduled time and not before it, and never if no time is scheduled."""
     stored, rule = situation
+    assume(not was_set_back_of(stored.refresh))
     due = next_due(stored, NOW, policy, rule)
     assert due is None or due >= NOW
     for moment in [at for at in WATCHED if due is None or at < due]:

@@ -1,7 +1,8 @@
 """Compares a vault on a Citus cluster with one on a plain server: `python -m tests.scale.citus --plain URL`.
 
 `TOKEN_VAULT_TEST_CITUS_URL` names the cluster, as for the tests. The server should be of the same version and have the
-same settings; the vaults take turns, so that a noisy machine disturbs both alike.
+same settings; the vaults take turns, so that a noisy machine disturbs both alike. The last line compares a query of the
+bare driver for one column of one row, so it tells how much of the ratios is due to Citus alone.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import psycopg
+from tests.benchmarks.floors import parts
 from tests.benchmarks.timing import Contestant, interleave
 from tests.benchmarks.vaults import EXPIRY, VALUE, access_keys, bench_vault, endless, fill
 from tests.contract.distributed import DistributedSchema
@@ -22,6 +25,12 @@ from vault_adapters import TokenKey, TokenVault
 
 _SCHEMA = "peer_of_citus"
 _BLOCK = 50
+
+_Ask = Callable[[TokenKey], Awaitable[None]]
+"""Asks the database for one column of one token."""
+
+_Make = Callable[[str, Any, Callable[[], TokenKey], list[float]], Contestant]
+"""Makes a contestant from its name, a vault or an `_Ask`, a source of keys, and a list for the times."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,10 +57,19 @@ async def _compare(distributed: DistributedSchema, plain: str, rounds: int) -> l
         theirs = await stack.enter_async_context(bench_vault(plain, schema=_SCHEMA))
         await fill(ours, keys)
         await fill(theirs, keys)
-        for call, make in (("get_token", _gets), ("store_token", _stores)):
+        bare = [
+            await stack.enter_async_context(_bare(distributed.url, distributed.name)),
+            await stack.enter_async_context(_bare(plain, _SCHEMA)),
+        ]
+        calls: tuple[tuple[str, _Make, Sequence[Any]], ...] = (
+            ("get_token", _gets, (ours, theirs)),
+            ("store_token", _stores, (ours, theirs)),
+            ("a bare query", _queries, bare),
+        )
+        for call, make, (at_cluster, at_server) in calls:
             took: dict[str, list[float]] = {"cluster": [], "server": []}
-            cluster = make("cluster", ours, endless(keys, 1), took["cluster"])
-            server = make("server", theirs, endless(keys, 1), took["server"])
+            cluster = make("cluster", at_cluster, endless(keys, 1), took["cluster"])
+            server = make("server", at_server, endless(keys, 1), took["server"])
             series = await interleave([cluster, server], rounds, warm_up=3)
             ratio, micros = series["cluster"].over(series["server"]), series["cluster"].micros()
             lines.append(
@@ -80,6 +98,25 @@ def _stores(name: str, vault: TokenVault, next_key: Callable[[], TokenKey], took
         await vault.store_token(next_key(), VALUE, expires_at=EXPIRY)
 
     return _contestant(name, store, took)
+
+
+@asynccontextmanager
+async def _bare(url: str, schema: str) -> AsyncGenerator[_Ask]:
+    """Open a connection, and give a function that asks for one column of one token."""
+    where = "tenant_id = %s AND provider = %s AND kind = %s AND identifier = %s"
+    query = f'SELECT blob FROM "{schema}".token WHERE {where}'
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, prepare_threshold=0) as connection:
+
+        async def ask(key: TokenKey) -> None:
+            cursor = await connection.execute(query, parts(key), binary=True)
+            if len(await cursor.fetchall()) != 1:
+                raise RuntimeError("the token is not there")
+
+        yield ask
+
+
+def _queries(name: str, ask: _Ask, next_key: Callable[[], TokenKey], took: list[float]) -> Contestant:
+    return _contestant(name, lambda: ask(next_key()), took)
 
 
 def _contestant(name: str, call: Callable[[], Awaitable[None]], took: list[float]) -> Contestant:

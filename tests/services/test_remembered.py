@@ -16,6 +16,7 @@ from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import TokenDraft
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.rules.remembering import MemoryPolicy
+from vault_domain.services.tokens.reading import PATIENCE
 from vault_domain.services.tokens.remembered import RememberedRows
 
 OTHER = Account("t2", "google", "bea")
@@ -379,8 +380,13 @@ async def test_reads_that_wait_for_the_store_after_all_are_counted_if_they_fail(
     assert cases.observed.reads.failed == 3
 
 
+def test_a_caller_waits_for_a_second_at_most():
+    """The documents promise it; `Tasks.limited` may take a tenth longer."""
+    assert PATIENCE * 1.1 <= 1.0
+
+
 @pytest.mark.parametrize("fresh", [True, False])
-async def test_a_read_that_memory_may_not_answer_goes_on_when_its_patience_has_passed(cases, fresh):
+async def test_memory_answers_when_the_patience_of_a_read_has_passed_but_not_with_fresh(cases, fresh):
     cases = cases.over(tasks=AsyncioTasks())
     await stored(cases)
     asked, right = [], cases.store.tokens

@@ -9,11 +9,10 @@ from typing import Any, Protocol, TypeVar
 
 from attrs import define
 
+from vault_adapters.runtime.ticks import Ticks
+
 K = TypeVar("K")
 T = TypeVar("T")
-
-_TICKS = 10
-"""Number of ticks in which a limit passes."""
 
 
 class _Endable(Protocol):
@@ -47,25 +46,47 @@ class _Running:
             self.task.cancel()
 
 
-@define(eq=False)
 class _Queue:
-    """The calls with one limit, in the order in which they began."""
+    """The calls with one limit, in the order in which they began.
 
-    calls: deque[_Deadline]
-    tick: int = 0
+    Args:
+        seconds: the limit.
+        left: called when the queue is empty and its timer ends.
+    """
+
+    def __init__(self, seconds: float, left: Callable[[], object]) -> None:
+        self.calls: deque[_Deadline] = deque()
+        self.ticks = Ticks(seconds, self._end_late, self._is_needed)
+        self._left = left
+        self.ticks.begin()
+
+    def add(self, call: _Endable, only_if: Callable[[K], bool], about: K) -> None:
+        self.drop_ended()
+        self.calls.append((call, self.ticks.number, only_if, about))
 
     def drop_ended(self) -> None:
         while self.calls and self.calls[0][0].done():
             self.calls.popleft()
 
+    def _end_late(self) -> None:
+        calls = self.calls
+        while calls and (self.ticks.is_over(calls[0][1]) or calls[0][0].done()):
+            call, _, only_if, about = calls.popleft()
+            if not call.done() and only_if(about):
+                call.set_exception(TimeoutError())
+
+    def _is_needed(self) -> bool:
+        if not self.calls:
+            self._left()
+        return bool(self.calls)
+
 
 class Deadlines:
-    """Ends calls after some seconds with `TimeoutError`, as `asyncio.timeout` does, or up to a tenth later.
+    """Ends calls after some seconds with `TimeoutError`, as `asyncio.timeout` does, or up to a tenth of the time later.
 
     A timer for each call would be a fifth of the cost of a read. Calls with the same limit run out of time in the
-    order in which they began, so one queue and one timer serve all of them. The timer rings ten times within the limit,
-    as long as calls are running, and counts its rings (ticks). A call notes the number of the tick in which it began,
-    because asking for the time costs more.
+    order in which they began, so one queue and one timer serve all of them. A call notes the number of the tick in
+    which it began (`Ticks`), because asking for the time costs more.
     """
 
     def __init__(self) -> None:
@@ -90,9 +111,7 @@ class Deadlines:
         """
         if not isinstance(call, asyncio.Future) or isinstance(call, asyncio.Task):
             return self.within(seconds, lambda: call, lambda: only_if(about))
-        queue = self._queues.get(seconds) or self._open(seconds)
-        queue.drop_ended()
-        queue.calls.append((call, queue.tick, only_if, about))
+        (self._queues.get(seconds) or self._open(seconds)).add(call, only_if, about)
         return call
 
     async def within(
@@ -112,8 +131,7 @@ class Deadlines:
         assert task is not None  # noqa: S101 - a coroutine of the vault runs in a task
         running, cancelling = _Running(task), task.cancelling()
         queue = self._queues.get(seconds) or self._open(seconds)
-        queue.drop_ended()
-        queue.calls.append((running, queue.tick, lambda _: only_if(), None))
+        queue.add(running, lambda _: only_if(), None)
         try:
             return await work()
         except asyncio.CancelledError:
@@ -125,20 +143,5 @@ class Deadlines:
             queue.drop_ended()
 
     def _open(self, seconds: float) -> _Queue:
-        queue = self._queues[seconds] = _Queue(deque())
-        asyncio.get_running_loop().call_later(seconds / _TICKS, self._ring, seconds, queue)
+        queue = self._queues[seconds] = _Queue(seconds, lambda: self._queues.pop(seconds, None))
         return queue
-
-    def _ring(self, seconds: float, queue: _Queue) -> None:
-        queue.tick += 1
-        calls = queue.calls
-        try:
-            while calls and (queue.tick - calls[0][1] > _TICKS or calls[0][0].done()):
-                call, _, only_if, about = calls.popleft()
-                if not call.done() and only_if(about):
-                    call.set_exception(TimeoutError())
-        finally:  # an error of `only_if` must not leave the other calls without a timer
-            if calls:
-                asyncio.get_running_loop().call_later(seconds / _TICKS, self._ring, seconds, queue)
-            else:
-                del self._queues[seconds]

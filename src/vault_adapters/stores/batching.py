@@ -5,11 +5,13 @@ Other modules use the functions `own_loop` and `fail` too, and both stores the t
 
 import asyncio
 import copy
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from vault_adapters.runtime.flights import Flights
+from vault_adapters.runtime.ticks import Ticks
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import ConfigurationError, StorageError, VaultError
 from vault_domain.entities.token import StoredToken
@@ -26,9 +28,6 @@ Asked = tuple[TokenKey, StoredToken | None]
 _Waiter = tuple[K, asyncio.Future[V], int]
 """A read that is not answered yet: its key, the future for its value, and the number of the tick in which it began."""
 
-_TICKS = 10
-"""Number of ticks in which a read's patience passes: a tick is this part of the patience."""
-
 _TOO_LATE = "the database did not answer in time"
 
 
@@ -43,9 +42,8 @@ class ReadBatcher(Generic[K, V]):
             directly, so that it may keep one connection for them. Entering the context must not raise an error.
         most_keys: largest number of keys in a batch.
         most_batches: largest number of concurrent batches.
-        patience: seconds after which a read fails that is not answered yet, at the latest a tenth later; if the event
-            loop lags, as much later as it lags. This holds for a read that waits, and for a read of a running batch.
-            None: no limit.
+        patience: seconds after which a read fails that is not answered yet, as `Ticks` counts them. This holds for a
+            read that waits, and for a read of a running batch.
     """
 
     def __init__(
@@ -54,16 +52,14 @@ class ReadBatcher(Generic[K, V]):
         *,
         most_keys: int = 256,
         most_batches: int = 1,
-        patience: float | None = None,
+        patience: float = math.inf,
     ) -> None:
         self._session = session
         self._most_keys = most_keys
         self._most_batches = most_batches
         self._waiting: list[_Waiter[K, V]] = []
         self._running: dict[int, list[_Waiter[K, V]]] = {}
-        self._patience = patience
-        self._tick = 0  # each read notes a number and not a time, because asking for the time costs more
-        self._is_ticking = patience is None
+        self._ticks = Ticks(patience, self._fail_late, lambda: bool(self._waiting or self._running))
         self._batches = Flights()
         self._loop = asyncio.get_running_loop()
         self._is_starting = False
@@ -78,9 +74,9 @@ class ReadBatcher(Generic[K, V]):
             ConfigurationError: this is not the event loop on which the batcher was made.
         """
         future: asyncio.Future[V] = own_loop(self._loop).create_future()
-        self._waiting.append((key, future, self._tick))
-        if not self._is_ticking:
-            self._keep_ticking()
+        self._waiting.append((key, future, self._ticks.number))
+        if not self._ticks.is_running:
+            self._ticks.begin()
         if not self._is_starting:
             self._start()
         return future
@@ -119,19 +115,11 @@ class ReadBatcher(Generic[K, V]):
                 finally:
                     self._is_starting = False
 
-    def _keep_ticking(self) -> None:
-        """Call `_pass_tick` in a tick's time if any read is not answered yet."""
-        self._is_ticking = bool(self._waiting or self._running)
-        if self._is_ticking and self._patience is not None:
-            self._loop.call_later(self._patience / _TICKS, self._pass_tick)
-
-    def _pass_tick(self) -> None:
+    def _fail_late(self) -> None:
         """Fail the reads that have waited for too long."""
-        self._tick += 1
         for reads in (self._waiting, *self._running.values()):
-            late = [future for _, future, tick in reads if self._tick - tick > _TICKS]
+            late = [future for _, future, began in reads if self._ticks.is_over(began)]
             fail(late, StorageError(_TOO_LATE, retryable=True))
-        self._keep_ticking()
 
     def _next_batch(self) -> list[_Waiter[K, V]]:
         """Take the reads of the next batch from the waiting ones.

@@ -131,8 +131,9 @@ class Reencryption:
 
     Attributes:
         reencrypted: number of values that were encrypted under an active data key.
-        overtaken: number of values whose rows another writer changed or deleted meanwhile; this run did not overwrite
-            them. If such a value stayed the same, a further pass of this run re-encrypted it.
+        overtaken: how often this run did not write a value, because another writer had changed or deleted its row
+            meanwhile. If the value is still under an old data key, the next pass of this run re-encrypts it, and it
+            then counts in ``reencrypted`` too.
         emptied: number of old data keys that this run marked as emptied, because no value uses them any more.
         destroyed: number of data keys that this run destroyed: those that were emptied at least 24 hours ago; with
             ``compromised``, all emptied ones.

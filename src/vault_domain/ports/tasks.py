@@ -34,7 +34,10 @@ class Tasks(Protocol):
         """
 
     async def within_briefly(self, seconds: float, work: Callable[[], Awaitable[T]]) -> T:
-        """Do the same as `within` at a fraction of its cost, for work that calls no provider."""
+        """Do the same as `within` at a fraction of its cost, for work that calls no provider.
+
+        The work may take longer than ``seconds`` by up to a tenth of it.
+        """
 
     def limited(self, seconds: float, call: Awaitable[T], only_if: Callable[[K], bool], about: K) -> Awaitable[T]:
         """Return an awaitable that gives the result of ``call``.
@@ -44,7 +47,7 @@ class Tasks(Protocol):
         method or from the await.
 
         Args:
-            seconds: the limit; ``call`` may last up to a tenth longer.
+            seconds: the limit; ``call`` may take longer by up to a tenth of it.
             call: nobody else may await it, because it may be ended.
             only_if: called with ``about`` when the time has run out; if it returns False, ``call`` goes on without a
                 limit.

@@ -12,7 +12,7 @@ from vault_adapters import TokenKey, VaultConfig, open_vault
 from vault_adapters.stores.postgres.limits import Pace, limits_of
 from vault_adapters.stores.postgres.line import Line
 from vault_adapters.stores.postgres.own_connection import OwnConnection
-from vault_adapters.stores.postgres.querying import encoded
+from vault_adapters.stores.postgres.querying import query_in_steps
 from vault_adapters.stores.taking import VALUES_AT_ONCE
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.account import Account, TokenKind
@@ -290,7 +290,7 @@ async def test_a_row_that_changes_while_it_is_sealed_again_is_left_for_the_next_
 
 
 async def test_the_next_values_are_encoded_and_the_last_answer_is_decoded_while_the_server_works(url, monkeypatch):
-    """Each of both takes a sixth of the time in which the server stores a thousand values."""
+    """Both together take a sixth of the time in which the server stores a thousand values."""
     order = []
     encode, decode, ask = Line.encoded, Line.rows, Line._result
 
@@ -301,7 +301,7 @@ async def test_the_next_values_are_encoded_and_the_last_answer_is_decoded_while_
 
     def noting_rows(line, answer):
         if answer.ntuples == PER_STATEMENT:
-            order.append("decoded")
+            order.append("decoded" if line._rest is None else "decoded too early")
         return decode(line, answer)
 
     async def noting_result(line, send):
@@ -314,11 +314,13 @@ async def test_the_next_values_are_encoded_and_the_last_answer_is_decoded_while_
         return answer
 
     async with open_vault(config(url)) as vault:
-        await vault.store_tokens([(key, "v") for key in keys(3 * PER_STATEMENT)])
+        await vault.store_tokens([(key, "v") for key in keys(3 * PER_STATEMENT)])  # prepares the statement
         monkeypatch.setattr(Line, "encoded", noting_encoded)
         monkeypatch.setattr(Line, "rows", noting_rows)
         monkeypatch.setattr(Line, "_result", noting_result)
-        await vault.store_tokens([(key, "w") for key in keys(3 * PER_STATEMENT)])
+        await vault.store_tokens(
+            [(key, "w" * 1000) for key in keys(3 * PER_STATEMENT)]
+        )  # more than the socket's buffer
     one = ["encoded", "answered", "sent", "decoded"]
     assert order == ["encoded", "sent", *one, *one, "answered", "decoded"]
 
@@ -336,10 +338,13 @@ async def test_many_values_are_stored_over_a_hosts_pool(url):
 
 async def test_a_large_statement_is_sent_before_anything_is_decoded(url):
     """The statement does not fit into the socket's buffer; while this process decodes, it sends nothing."""
+    sql, parameters = "SELECT length(%(text)b::text), pg_sleep(0.5)", {"text": "x" * 20_000_000}
     async with await OwnConnection.connect(url, autocommit=True) as connection:
-        query = encoded(connection, LIMITS, "SELECT length(%(text)b::text)", {"text": "x" * 20_000_000}, prepare=False)
+        query = query_in_steps(connection, LIMITS, sql, parameters, prepare=False)
         running = asyncio.create_task(query.run())
         await query.sent()
         assert connection.pgconn.flush() == 0
+        assert not running.done()
         await running
-        assert await query.rows() == [(20_000_000,)]
+        [(length, _)] = await query.rows()
+        assert length == 20_000_000

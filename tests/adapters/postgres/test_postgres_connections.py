@@ -159,7 +159,7 @@ async def test_readers_who_always_ask_again_leave_the_host_a_connection_of_its_p
 
 
 async def test_a_hasty_caller_keeps_its_place_among_those_who_wait(url):
-    """Readiness is asked for in haste; a pool that is only busy must not look like a database that is away."""
+    """`ready` is such a caller; a pool that is only busy must not look like a database that does not answer."""
     async with opened(url, 1) as pool:
         is_over = False
 
@@ -175,3 +175,20 @@ async def test_a_hasty_caller_keeps_its_place_among_those_who_wait(url):
             await pool.give(await pool.take(hasty=True))
         is_over = True
         await asyncio.gather(*holding)
+
+
+@pytest.mark.parametrize("rounds", range(10))
+async def test_a_hasty_caller_that_is_cancelled_while_it_gets_a_connection_loses_none(url, rounds):
+    async with opened(url, 1) as pool:
+        held = await pool.take()
+        waiting = asyncio.create_task(pool.take(hasty=True))
+        await asyncio.sleep(0.05)
+        giving = asyncio.create_task(pool.give(held))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting, giving])
+        if not waiting.cancelled():
+            await pool.give(waiting.result())
+        async with asyncio.timeout(1):
+            await pool.give(await pool.take())

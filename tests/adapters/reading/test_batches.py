@@ -131,7 +131,7 @@ async def test_reads_behind_a_batch_that_hangs_wait_no_longer_than_their_patienc
     await end(database, late)
     assert late[0].result() == "value of 2"
     await asyncio.sleep(0.05)
-    assert not reads._is_ticking
+    assert not reads._ticks.is_running
 
 
 async def test_a_read_that_is_answered_in_time_gets_its_value(database):
@@ -172,3 +172,10 @@ async def test_reads_go_on_after_a_batch_whose_task_was_cancelled_in_its_pause_a
         assert isinstance(task.exception(), OSError)
         second = await reads_of(reads, 1, first=1)
         await end(database, second)
+
+
+async def test_reads_without_a_limit_need_no_timer(database, monkeypatch):
+    timers = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_at", lambda *timer: timers.append(timer))
+    await end(database, await reads_of(batcher(database), 3))
+    assert timers == []

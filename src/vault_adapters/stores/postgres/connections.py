@@ -29,7 +29,7 @@ _CHECK_SECONDS = 2.0
 """Longest time in seconds to check whether a connection can be used."""
 
 _HASTE_SECONDS = 0.2
-"""Seconds after which a hasty caller that waits for a connection checks whether the server refuses connections.
+"""Seconds between two checks of a hasty caller, which waits for a connection, whether the server refuses connections.
 
 A server needs only milliseconds to refuse a connection.
 """
@@ -86,7 +86,7 @@ class Connections:
 
     @property
     def are_wanted(self) -> bool:
-        """Whether a caller waits for a connection; with a host's pool, also a caller of the host."""
+        """Whether a caller waits for a connection; with a host's pool, this includes the host's own code."""
         return self._asking > 0 or (not self._is_ours and self._pool.get_stats().get("requests_waiting", 0) > 0)
 
     def counts(self) -> PoolCounts:
@@ -199,15 +199,25 @@ class Connections:
         return connection
 
     async def _unless_refused(self, getting: Coroutine[Any, Any, Connection]) -> Connection:
-        """Keep the caller's place in the pool's queue, and leave the queue if the server refuses connections."""
+        """Wait in the pool's queue for a connection; leave the queue if the server refuses connections.
+
+        The pool is asked only once, because a further call would wait behind all other callers.
+
+        Raises:
+            PoolTimeout: the server refuses connections, or no connection came in time.
+        """
         task = asyncio.ensure_future(getting)
         try:
             while not task.done():
                 await asyncio.wait([task], timeout=_HASTE_SECONDS)
                 if self.peer.refusal is not None:
                     task.cancel()  # this changes nothing if the pool has given a connection meanwhile
-        finally:
+        except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and task.exception() is None:
+                await self._pool.putconn(task.result())
+            raise
         if task.cancelled():
             raise PoolTimeout("the server refuses connections")
         return task.result()

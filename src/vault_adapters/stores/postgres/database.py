@@ -19,7 +19,7 @@ from vault_adapters.stores.postgres.cursors import Connection, Row
 from vault_adapters.stores.postgres.errors import translated, unless_undone
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, Pace, limits_of
 from vault_adapters.stores.postgres.line import Parameters
-from vault_adapters.stores.postgres.querying import Query, begin_at, encoded, execute, query, run_script
+from vault_adapters.stores.postgres.querying import Query, begin_at, execute, query, query_in_steps, run_script
 from vault_adapters.stores.postgres.readers import Reader, ReadSession
 
 A = TypeVar("A")
@@ -61,10 +61,9 @@ class Transaction:
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def _hold(self, sql: str, parameters: Parameters) -> Parameters:
-        """Run the statements that must run before this one, if Citus distributes the tables.
+        """Run the statements that must run before the statement ``sql``, and return the parameters for ``sql``.
 
-        Return the parameters of the statement ``sql``. If its parameter ``now`` is None, the transaction's time
-        replaces None. See `PostgresDatabase.distribute`.
+        If the parameter ``now`` is None, the transaction's time replaces None. See `PostgresDatabase.distribute`.
         """
         if parameters.get("now", self) is None:
             parameters = {**parameters, "now": self.now}
@@ -78,8 +77,9 @@ class Transaction:
     ) -> AsyncGenerator[tuple[T, list[Row]], None]:
         """Run a query once per set of parameters; yield the rows of each run.
 
-        While the database runs one query, this process decodes the rows of the previous query, and makes and encodes
-        the parameters of the next. Close the generator before you run another statement.
+        While the database runs one query, this process decodes the rows of the previous query and makes the parameters
+        of the next. On connections of the vault's own pool, and without Citus, it also encodes these parameters. Close
+        the generator before you run another statement.
 
         Each item of ``many`` is an object of the caller and a set of parameters. The object is yielded with the rows.
         """
@@ -107,7 +107,7 @@ class Transaction:
                 await asyncio.gather(running, return_exceptions=True)
 
     def _query(self, sql: str, parameters: Parameters) -> Query:
-        return encoded(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+        return query_in_steps(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without parameters."""

@@ -60,7 +60,7 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._watched: int | None = None  # the descriptor of the socket
         self._waiter: asyncio.Future[None] | None = None
-        self._rest: asyncio.Future[None] | None = None  # done when the statement was sent; None: it fit into the buffer
+        self._rest: asyncio.Future[None] | None = None  # done when the rest of a request was sent; None: nothing waits
         self._prepared: OrderedDict[tuple[str, tuple[int, ...]], bytes] = OrderedDict()
         self._named = 0
         self._transformer = Transformer(_TYPES)
@@ -106,7 +106,10 @@ class Line:
         return await self._result(lambda: self._pgconn.send_query(sql.encode()))
 
     async def sent(self) -> None:
-        """Wait until the running statement was sent, or has failed."""
+        """Wait until the request that is being sent was sent whole, or has failed.
+
+        While the server prepares a statement, this method returns at once.
+        """
         if self._rest is not None:
             await asyncio.wait([self._rest])
 

@@ -40,14 +40,14 @@ class Query(Protocol):
         """Send the query, and wait for its answer."""
 
     async def sent(self) -> None:
-        """Wait until a query that another task runs was sent, so that the server can work on it."""
+        """Wait until this query, which another task runs, was sent; with a host's pool, until that task has begun."""
 
     async def rows(self) -> list[Row]:
         """Return the rows of the answer."""
 
 
-def encoded(connection: Connection, limits: Limits, sql: str, parameters: Parameters, *, prepare: bool) -> Query:
-    """Return a query that was not sent yet; on a connection of the vault's own pool, its parameters are encoded."""
+def query_in_steps(connection: Connection, limits: Limits, sql: str, parameters: Parameters, *, prepare: bool) -> Query:
+    """Return a query that is ready to run. On a connection of the vault's own pool, its parameters are encoded."""
     if isinstance(connection, OwnConnection):
         return _OwnQuery(connection, limits, connection.line.encoded(sql, parameters), prepare=prepare)
     return _CursorQuery(connection, limits, sql, parameters, prepare=prepare)

@@ -72,7 +72,7 @@ _SCHEDULE_TIMED = """INSERT INTO {{schema}}.account AS a (tenant_id, provider, i
         -- has replaced a token of the account, the statement does not lock its row. No sweep stores a later due_at
         -- before the commit, because it does so only for an account that it has reserved, and a reserved account is due
         -- again within half an hour. No deletion deletes the row, because the replaced token is locked and still there.
-        -- The hour begins now: w.now, when the first of the values was stored, may be long ago.
+        -- The hour counts from the present time, because w.now, the time of the first stored value, may be long ago.
         AND NOT coalesce(
             w.has_replaced AND k.due_at > greatest(w.now, {{now}}) + interval '1 hour' AND k.due_at <= w.due_at, false)
     ORDER BY w.tenant_id COLLATE "C", w.provider COLLATE "C", w.identifier COLLATE "C"

@@ -25,7 +25,7 @@ T = TypeVar("T")
 PATIENCE = 0.9
 """Seconds after which a read is answered from memory, if memory has a token that may be handed out.
 
-`Tasks.limited` adds up to a tenth, so the caller waits for at most a second.
+`Tasks.limited` adds up to a tenth of it, so the caller waits for at most a second.
 """
 
 _QUIET_SECONDS = 60.0

@@ -229,7 +229,7 @@ class TokenService:
         return token
 
     def _handed_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token | None:
-        """Do what `hand_out` does if that needs no waiting; else, or if the value does not decrypt, return None."""
+        """Decrypt the row and record the use; return None if this needs waiting, or if the value does not decrypt."""
         token = self._opener.open_at_hand(key, row)
         if token is not None:
             self._uses.record(token.info, now)

@@ -34,7 +34,7 @@ class UseTracker:
             self._pending[TokenRef.of(info)] = now
 
     def pause(self, info: TokenInfo, now: datetime) -> float:
-        """Return the seconds after ``now`` for which no further use of a token is recorded, after `record`."""
+        """Return for how many seconds from ``now`` no further use of a token is recorded; call `record` first."""
         return (self._recorded[info.id] + _RESOLUTION - now).total_seconds()
 
     async def flush(self) -> None:

@@ -89,10 +89,10 @@ LIMIT %(limit)b::bigint
 -- name: reseal_tokens
 -- Replace each sealed value, if its row still holds exactly the value that was opened; the rest of the row stays. The
 -- statement writes nothing unless every new value's data key is active, and keeps these keys active until the commit.
--- It locks rows in the order of the token keys, because two batches could deadlock otherwise, and then finds each row
--- again by its place in the table. If another transaction changed a row while this statement waited for its lock, the
--- row stays as it is. The statement returns one row: the number of new values whose data key is active, and the number
--- of written values.
+-- It locks rows in the order of the token keys, because two batches could deadlock otherwise. Then it finds each locked
+-- row by its place in the table; on Citus, by its key. By its place, it does not find a row that another transaction
+-- changed while this statement waited for the row's lock, and this row stays as it is. The statement returns one row: the
+-- number of new values whose data key is active, and the number of written values.
 WITH guarded AS (
     SELECT s.*
     FROM unnest(
