@@ -151,6 +151,15 @@ class RememberedRows:
         for place in [place for place in self._rows if place[: len(scope)] == scope]:
             self._drop(place)
 
+    def forget_keys(self, keys: Sequence[TokenKey]) -> None:
+        """Forget the rows of these keys; see `forget`."""
+        # The scopes are not kept: ten thousand tuples, while a write runs, would let the garbage collector visit all
+        # objects once more.
+        for scope in map(scope_of_key, keys) if len(keys) <= _MOST_AT_ONCE else [EVERYTHING]:
+            self._log.note(scope)
+        for place in map(scope_of_key, keys) if self._rows else ():
+            self._drop(place)
+
     def learn(self, key: TokenKey, tokens: Mapping[TokenKind, TokenInfo] | None) -> None:
         """Forget a row if its account's metadata shows that its value or status has changed or that it was deleted.
 
@@ -193,20 +202,19 @@ class RememberedRows:
             scopes: further rows that the write may change.
             stored: returns the rows that the write stored, given its result.
         """
-        places = [scope_of_key(key) for key in keys]
-        self._forget_all(places, scopes)
+        self._forget_all(keys, scopes)
         ticket = self.begin()
         try:
             change = await work
         except BaseException as error:
-            self._forget_all(places, scopes)
+            self._forget_all(keys, scopes)
             if not isinstance(error, (GenerationConflictError, DataKeyInactiveError)):
                 # Nobody knows whether the write took effect. If only the caller was cancelled, the write goes on.
-                self._log.doubt([*places, *scopes])
+                self._log.doubt([*map(scope_of_key, keys), *scopes])
             raise
         rows = stored(change.result) if len(keys) <= _MOST_AT_ONCE else ()
         current = [row for row in rows if not self._has_changed(row, ticket)]
-        self._forget_all(places, scopes)
+        self._forget_all(keys, scopes)
         after = Ticket(self._log.last, ticket.since, ticket.epoch)
         for row in current:
             self.saw(row.key, row, row.info.updated_at, after)
@@ -316,16 +324,10 @@ class RememberedRows:
             if not alike:
                 del self._marked[row.mark]
 
-    def _forget_all(self, places: Sequence[Scope], scopes: Sequence[Scope]) -> None:
-        self._forget_places(places)
+    def _forget_all(self, keys: Sequence[TokenKey], scopes: Sequence[Scope]) -> None:
+        self.forget_keys(keys)
         for scope in scopes:
             self.forget(scope)
-
-    def _forget_places(self, places: Sequence[Scope]) -> None:
-        for scope in places if len(places) <= _MOST_AT_ONCE else [EVERYTHING]:
-            self._log.note(scope)
-        for place in places if self._rows else ():
-            self._drop(place)
 
     def _has_changed(self, row: StoredToken, ticket: Ticket) -> bool:
         mark = None if self._watch is None else self._watch.mark(row.key)
