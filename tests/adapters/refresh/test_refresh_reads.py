@@ -22,8 +22,13 @@ class CountedPort:
         self._port, self._calls = port, calls
 
     def __getattr__(self, name):
-        self._calls.append(name)
-        return getattr(self._port, name)
+        method = getattr(self._port, name)
+
+        def call(*arguments, **named):
+            self._calls.append(name)
+            return method(*arguments, **named)
+
+        return call
 
 
 class CountedStore:
