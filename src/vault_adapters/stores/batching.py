@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.runtime.ticks import Ticks
+from vault_domain.entities import causes
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import ConfigurationError, StorageError, VaultError
 from vault_domain.entities.token import StoredToken
@@ -119,7 +120,7 @@ class ReadBatcher(Generic[K, V]):
         """Fail the reads that have waited for too long."""
         for reads in (self._waiting, *self._running.values()):
             late = [future for _, future, began in reads if self._ticks.is_over(began)]
-            fail(late, StorageError(_TOO_LATE, retryable=True))
+            fail(late, StorageError(_TOO_LATE, retryable=True, reason=causes.TIMEOUT))
 
     def _next_batch(self) -> list[_Waiter[K, V]]:
         """Take the reads of the next batch from the waiting ones.
