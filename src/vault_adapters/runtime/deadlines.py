@@ -76,6 +76,7 @@ class _Queue:
                 call.set_exception(TimeoutError())
 
     def _is_needed(self) -> bool:
+        """Return whether any call is left; if none is, the queue goes, because there may be many different limits."""
         if not self.calls:
             self._left()
         return bool(self.calls)
@@ -111,7 +112,7 @@ class Deadlines:
         """
         if not isinstance(call, asyncio.Future) or isinstance(call, asyncio.Task):
             return self.within(seconds, lambda: call, lambda: only_if(about))
-        (self._queues.get(seconds) or self._open(seconds)).add(call, only_if, about)
+        self._queue(seconds).add(call, only_if, about)
         return call
 
     async def within(
@@ -130,7 +131,7 @@ class Deadlines:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine of the vault runs in a task
         running, cancelling = _Running(task), task.cancelling()
-        queue = self._queues.get(seconds) or self._open(seconds)
+        queue = self._queue(seconds)
         queue.add(running, lambda _: only_if(), None)
         try:
             return await work()
@@ -142,6 +143,8 @@ class Deadlines:
             running.task = None
             queue.drop_ended()
 
-    def _open(self, seconds: float) -> _Queue:
-        queue = self._queues[seconds] = _Queue(seconds, lambda: self._queues.pop(seconds, None))
+    def _queue(self, seconds: float) -> _Queue:
+        queue = self._queues.get(seconds)
+        if queue is None:
+            queue = self._queues[seconds] = _Queue(seconds, lambda: self._queues.pop(seconds, None))
         return queue

@@ -125,10 +125,10 @@ class KeyRotationRepository(Protocol):
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """Replace each value by ``after`` if exactly ``before`` is still stored; return the number of replaced values.
 
-        Generation, times, status and audit log do not change. If another writer changes a row at
-        the same moment, the store may leave the row as that writer stored it, even if the value is still ``before``.
-        Such a row is not counted, and a later call can replace its value. Rows are locked in the order given, so the
-        caller sorts them by token key.
+        Generation, times, status and audit log do not change. If another writer changes a row at the same moment, the
+        store may leave the row as that writer stored it, even if the value is still ``before``. Such a row is not
+        counted, and a later call can replace its value. Rows are locked in the order given, so the caller sorts them by
+        token key.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active; nothing was written.

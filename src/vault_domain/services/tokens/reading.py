@@ -88,14 +88,15 @@ class RowReader:
         if cached is not None:
             self.counts.cache += 1
             return self._with_waiting(key, cached)
-        if self._overdue and self._tasks.is_flying(_flight(key)) and (self._is_held if fresh else self._is_known)(key):
+        has_answer = self._is_held if fresh else self._is_known
+        if self._overdue and self._tasks.is_flying(_flight(key)) and has_answer(key):
             return await self._from_memory(key, fresh=fresh)
         failure: StorageError | None = None
         known = None if fresh else self._rows.known(key)
         ticket = self._rows.begin()
         try:
             call = self._tokens.get(key) if known is None else self._tokens.get(key, known.token)
-            reading = await self._tasks.limited(patience, call, self._is_held if fresh else self._is_known, key)
+            reading = await self._tasks.limited(patience, call, has_answer, key)
         except TimeoutError:
             pass  # answer below, so that an error there has no ``__context__``
         except StorageError as error:

@@ -147,7 +147,7 @@ class TokenService:
             if (allows is not None and not allows(reading)) or (row := reading.answer) is None:
                 return None
             try:
-                return self._handed_out(key, row, reading.now) or await self.hand_out(key, row, reading.now)
+                return self._handed_out(key, row, reading.now) or await self._opened(key, row, reading.now)
             except OvertakenError:
                 if not left:
                     raise
@@ -222,17 +222,19 @@ class TokenService:
 
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""
-        token = self._handed_out(key, row, now)
-        if token is None:
-            token = await self._opener.open(key, row, now)
-            self._uses.record(token.info, now)
-        return token
+        return self._handed_out(key, row, now) or await self._opened(key, row, now)
 
     def _handed_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token | None:
         """Decrypt the row and record the use; return None if this needs waiting, or if the value does not decrypt."""
         token = self._opener.open_at_hand(key, row)
         if token is not None:
             self._uses.record(token.info, now)
+        return token
+
+    async def _opened(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
+        """Decrypt a row that `_handed_out` could not, and record the use."""
+        token = await self._opener.open(key, row, now)
+        self._uses.record(token.info, now)
         return token
 
     def _info(self, key: TokenKey, reading: Reading) -> TokenInfo | None:
