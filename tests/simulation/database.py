@@ -187,6 +187,11 @@ class WatchingLedger(Linked):
         super().__init__(repository, link)
         self._watch = ClockWatch(monotonic)
 
+    def begin_watching(self, now):
+        """Note the server's time at the opening."""
+        PROCESS.get().first_read_at = self._watch.monotonic()
+        self._watch.read(now, self._watch.monotonic())
+
     async def read(self, account):
         """Read an account, and tell since when the server's clock has not been set."""
         asked = self._watch.monotonic()
@@ -194,8 +199,6 @@ class WatchingLedger(Linked):
             snapshot = await self._repository.read(account)
         else:
             snapshot = await self._link.run(lambda: self._repository.read(account))
-        process = PROCESS.get()
-        process.first_read_at = min(process.first_read_at, asked)
         self._watch.read(snapshot.now, asked)
         seconds = self._watch.seconds_since_step()
         return snapshot if seconds is None else evolve(snapshot, clock_since=snapshot.now - timedelta(seconds=seconds))
@@ -208,6 +211,7 @@ async def linked_store(server, clock, link, monotonic):
             if not name.startswith("_"):
                 setattr(store, name, Linked(getattr(store, name), link))
         store.refreshes = WatchingLedger(store.refreshes._repository, link, monotonic)
+        store.refreshes.begin_watching(clock.now())
         return store
 
 

@@ -38,7 +38,7 @@ class Process:
         stopped_seconds: the sum of its stops.
         thawed_at: time at which it last continued.
         last_stop: beginning and end of its latest stop; no end while it lasts.
-        first_read_at: time of its first read of an account's refresh state; infinite until then.
+        first_read_at: time of its first read of the server's clock, when it opens its vault; infinite until then.
         tasks: its tasks; kept, because the garbage collector would close the coroutines of a dead process.
     """
 

@@ -111,3 +111,14 @@ async def test_a_step_during_a_refresh_lets_nobody_present_the_token_again(url, 
     assert longest - SECOND < waits.retry_after <= longest
     async with open_postgres_store(url, migrate=False, schema=SCHEMA) as fresh:  # has not read the clock before
         assert (await fresh.refreshes.read(ACCOUNT)).clock_since is None
+
+
+async def test_a_process_that_has_refreshed_nothing_yet_notices_a_step(url, store, execute):
+    """A process reads the database's clock when it opens, long before it needs the refresh state of an account."""
+    await claim(store)
+    async with open_postgres_store(url, migrate=False, schema=SCHEMA) as other:
+        execute("UPDATE token_vault.account SET lease_until = lease_until - interval '3600 s'")
+        other.refreshes._database.clock_watch.monotonic = lambda: time.monotonic() - 3600.0
+        waits = decided(await other.refreshes.read(ACCOUNT))
+    assert isinstance(waits, BackOff)
+    assert waits.retry_after > TIMING.quiescence

@@ -28,6 +28,8 @@ T = TypeVar("T")
 _NOT_SUPPORTED = "0A000"
 """The code with which a standby refuses to begin a transaction that may write."""
 
+_NOW = "SELECT statement_timestamp()"
+
 
 class Transaction:
     """Runs statements in one transaction, each with the same limits."""
@@ -211,6 +213,16 @@ class PostgresDatabase:
         self.clock_watch.read(now, asked)
         reachable, unset = self._connections.outages.seconds_since_end(), self.clock_watch.seconds_since_step()
         return _before(now, reachable), _before(now, unset)
+
+    async def begin_watching(self) -> None:
+        """Read the database's clock for the first time, so that any later step is noticed.
+
+        Otherwise a process that has refreshed nothing yet would not notice a step during another process's refresh.
+        """
+        if self._clock is None:
+            asked = self.clock_watch.monotonic()
+            [(now,)] = await self.fetch(_NOW)
+            self.clock_watch.read(now, asked)
 
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""

@@ -114,6 +114,7 @@ async def open_postgres_store(
         if migrate and not distributed:
             await adopt_restored(database, queries, schema)
         await warn_of_old_trigger(database, schema)
+        await database.begin_watching()
         timelines = Timelines(database, queries)
         await timelines.current()  # a new database's first timeline is noted before it can change
         tokens = PostgresTokenRepository(database, queries, waking)
