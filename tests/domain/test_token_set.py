@@ -41,7 +41,7 @@ def test_no_refresh_token(missing):
 BAD = [
     {"access_token": ""},
     {"access_token": None},
-    {"access_token": 5},
+    {"access_token": 5.5},
     {"access_token": CANARY.encode()},
     {"access_token": f"{CANARY}\ud800"},
     {"access_token": CANARY + "x" * 65_536},
@@ -246,7 +246,7 @@ def test_a_longer_refresh_token_is_left_out_and_said_to_be(text):
     assert (token_set.refresh_token, token_set.refresh_token_problem) == (None, "refresh_token_too_long")
 
 
-@pytest.mark.parametrize("value", [123, ["r"], {"r": 1}, 1.5, "r\ud800"])
+@pytest.mark.parametrize("value", [-123, ["r"], {"r": 1}, 1.5, "r\ud800"])
 def test_a_malformed_refresh_token_does_not_cost_the_access_token(value):
     token_set = read(refresh_token=value)
     assert token_set.access_token == Secret("a")
@@ -302,7 +302,7 @@ BAD_RESPONSES = [
     {},
     {"access_token": None},
     {"access_token": ""},
-    {"access_token": 5},
+    {"access_token": 5.5},
     {"access_token": [CANARY]},
     [CANARY],
     CANARY,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from vault_adapters.providers.answers import json_object
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_domain.entities.errors import ConfigurationError, ConnectError, VaultError
 from vault_domain.entities.secret import Secret
@@ -44,19 +44,10 @@ async def get_json(client: HttpClient | None, url: str, access_token: Secret | N
     """
     headers = {} if access_token is None else {"Authorization": f"Bearer {_sendable(access_token)}"}
     answer = await send(client, Outgoing(url, b"", headers, method="GET"))
-    members = json_object(answer) if answer.status == 200 else None
+    members = json_object(answer.body) if answer.status == 200 else None
     if members is None:
         raise unavailable()
     return members
-
-
-def json_object(answer: Incoming) -> Members | None:
-    """Return the JSON object of an answer, or None."""
-    try:
-        members = json.loads(answer.body or b"", parse_int=_whole_number)
-    except (ValueError, RecursionError):  # raise nothing here: a new error would keep this one, which holds the body
-        return None
-    return members if isinstance(members, dict) else None
 
 
 def unavailable() -> VaultError:
@@ -69,8 +60,3 @@ def _sendable(token: Secret) -> str:
     if not text.isascii() or not text.isprintable() or " " in text:
         raise unavailable()
     return text
-
-
-def _whole_number(digits: str) -> float:
-    # Python refuses to read an integer of thousands of digits.
-    return int(digits) if len(digits) <= 100 else float("inf")

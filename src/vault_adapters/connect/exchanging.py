@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from vault_adapters.connect.asking import DEADLINE, Members, json_object, send, unavailable
+from vault_adapters.connect.asking import DEADLINE, Members, send, unavailable
 from vault_adapters.connect.client import Client
 from vault_adapters.connect.handshake import Handshake
+from vault_adapters.providers.answers import answer_members
 from vault_adapters.providers.assertions import Proof, proof_of
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.shaped_answers import read_shaped, read_token_set
@@ -57,7 +58,7 @@ async def exchanged(
         auth_method=made_of.auth_method,
     )
     answer = await send(http, outgoing, proof.deadline)
-    found = json_object(answer) if 200 <= answer.status < 300 else None
+    found = answer_members(answer.body) if 200 <= answer.status < 300 else None
     token_set = None if found is None else _token_set(profile, found)
     if found is not None and token_set is not None:
         return token_set, found

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
+from urllib.parse import parse_qsl
 
 from attrs import evolve
 
+from vault_adapters.providers.body import without_guard
 from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
@@ -18,13 +21,17 @@ from vault_domain.entities.errors import InvalidInputError, ProviderConfiguratio
 from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import limited_expiry
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token_set import TokenSet
+from vault_domain.entities.token_set import TokenSet, token_text
 
 Members: TypeAlias = Mapping[str, Any]
 Dialect: TypeAlias = Callable[[int, Members | None], Members | None]
-"""Turns a status and a JSON object (None: no JSON object) into the members that RFC 6749 names."""
+"""Turns a status and an answer's members (None: it has none) into the members that RFC 6749 names."""
 
 _MOST_DIGITS = 100
+_MOST_MEMBERS = 100
+
+_FORM = re.compile(rb"[\w.%+-]+=[!#-%'-;=?-z|~]*(?:&[\w.%+-]+=[!#-%'-;=?-z|~]*)*")
+"""A form-encoded body: names and values without spaces, quotes, braces and angle brackets, so no JSON and no page."""
 
 
 def read_answer(
@@ -57,7 +64,7 @@ def read_answer(
     if status == 408 or not 200 <= status < 500:
         wait = retry_after(answer.headers, answer.received_at)
         return RefreshFailedError(reason="server_error", retry_after=wait, outcome_unknown=True)
-    members = json_object(answer.body)
+    members = answer_members(answer.body)
     if dialect is not None:
         members = dialect(status, members)
     if status < 300:
@@ -115,7 +122,8 @@ def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: time
 
 
 def _secret(value: object) -> Secret | None:
-    """Return a token as `Secret`; None if the value is not a string, is empty or too long, or has a lone surrogate."""
+    """Return a token as `Secret`; None if it is no text or number, is empty or too long, or has a lone surrogate."""
+    value = token_text(value)
     if not isinstance(value, str) or not value:
         return None
     try:
@@ -132,10 +140,23 @@ def _whole_number(digits: str) -> float:
 _DECODER = json.JSONDecoder(parse_int=_whole_number)
 
 
+def answer_members(body: bytes | None) -> Members | None:
+    """Return the members of a token endpoint's answer: a JSON object, or a form; None if the body is neither.
+
+    RFC 6749 wants JSON. Some providers send a form, also with the content type text/plain, so the body alone decides.
+    """
+    members = json_object(body)
+    if members is not None or body is None or not _FORM.fullmatch(text := body.strip()):
+        return members
+    pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True)
+    return dict(pairs[:_MOST_MEMBERS])
+
+
 def json_object(body: bytes | None) -> Members | None:
-    """Return the JSON object of a body; None if the body is no JSON object."""
+    """Return the JSON object of a body, which may begin with a guard; None if the body is no JSON object."""
     if body is None:
         return None
+    body = without_guard(body)
     try:
         # This does what `json.loads` does, but `json.loads` would make a new decoder for each answer.
         members = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))

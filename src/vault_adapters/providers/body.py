@@ -1,12 +1,16 @@
 """Reads and decompresses the body of a provider's answer, up to a size limit."""
 
 import json
+import re
 import zlib
 from contextlib import aclosing
 from typing import Any, Protocol
 
-MAX_BODY_BYTES = 1024 * 1024
-"""Largest size of a body in bytes, before and after decompression; two tokens of 64 KiB fit, even if escaped."""
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Largest size of a body in bytes, before and after decompression."""
+
+_GUARD = re.compile(rb"\s*(?:\)\]\}',?|while\s*\(1\);?|for\s*\(;;\);?)\s*(?=\{)")
+"""What some servers put before JSON, so that no page of another site can run it as a script (XSSI)."""
 
 _COMPRESSED = {"gzip", "x-gzip", "deflate"}
 
@@ -68,7 +72,14 @@ class Body:
         return bytes(body)
 
 
+def without_guard(body: bytes) -> bytes:
+    """Return a body without the guard before its JSON object, if it has one."""
+    guard = _GUARD.match(body)
+    return body if guard is None else body[guard.end() :]
+
+
 def _is_object(body: bytes) -> bool:
+    body = without_guard(body)
     if not body.strip().startswith(b"{"):
         return False
     try:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from vault_adapters.providers.answers import Members, json_object, read_answer
+from vault_adapters.providers.answers import Members, answer_members, read_answer
 from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming, body_matters
 from vault_adapters.providers.oauth2 import OAuth2Refresher
@@ -45,11 +45,12 @@ class CustomRefresher(OAuth2Refresher):
 
     Args:
         token_url, client_id, client_secret, and all other arguments: as for `OAuth2Refresher`.
-        read_answer: takes the JSON object of an answer with the status 2xx and returns a `TokenSet`. If it raises a
-            `VaultError` other than `InvalidInputError`, that error is raised. After any other exception, the answer's
-            member ``error`` determines the error to raise; without this member, the outcome is unknown, because the
-            refresh token may be spent. No text of the exception is shown or stored, because it may hold a token.
-        read_error: takes the status and the JSON object of an answer (an empty mapping if there is none); returns None
+        read_answer: takes the members of an answer with the status 2xx (its JSON object or form) and returns a
+            `TokenSet`. If it raises a `VaultError` other than `InvalidInputError`, that error is raised. After any
+            other exception, the answer's member ``error`` determines the error to raise; without this member, the
+            outcome is unknown, because the refresh token may be spent. No text of the exception is shown or stored,
+            because it may hold a token.
+        read_error: takes the status and the members of an answer (an empty mapping if there are none); returns None
             to go on, or the error to raise, which must have a registered OAuth error code as its ``reason``. The
             function is called before `read_answer`, for each status 2xx, and each 4xx except 429. If it raises an error
             that is no `VaultError`, the outcome is unknown.
@@ -64,7 +65,7 @@ class CustomRefresher(OAuth2Refresher):
     def _read(self, answer: Incoming) -> TokenSet | VaultError:
         if not body_matters(answer.status):
             return read_answer(answer)
-        members = json_object(answer.body)
+        members = answer_members(answer.body)
         if self.read_error is not None:
             problem = self._problem(answer.status, members or {})
             if problem is not None:

@@ -31,6 +31,8 @@ REFRESH_TOKEN_TOO_LONG = "refresh_token_too_long"
 REFRESH_TOKEN_MALFORMED = "refresh_token_malformed"
 """Code of an answer whose refresh token is no text, or a text with lone surrogates, so that it cannot be stored."""
 
+_LARGEST_NUMBER = 10**100
+
 
 def _as_credential(value: Secret | str) -> Secret:
     return as_value(value, "access_token")
@@ -75,6 +77,14 @@ def _as_problem(value: object) -> str | None:
     return None if value is None else as_error_code(value)
 
 
+def token_text(value: object) -> object:
+    """Return a token that an answer holds as a whole number as its digits; return any other value unchanged.
+
+    A number of over 100 digits stays a number.
+    """
+    return str(value) if type(value) is int and 0 < value < _LARGEST_NUMBER else value
+
+
 def _refresh_token(value: object) -> tuple[Any, str | None]:
     """Return an answer's refresh token, or None and the code of its problem.
 
@@ -83,6 +93,7 @@ def _refresh_token(value: object) -> tuple[Any, str | None]:
     """
     if not value or value is True:  # servers also send "", false, 0 or [] if there is none
         return None, None
+    value = token_text(value)
     if isinstance(value, Secret) or is_storable(value):
         return value, None
     return None, REFRESH_TOKEN_TOO_LONG if is_too_long(value) else REFRESH_TOKEN_MALFORMED
@@ -132,7 +143,8 @@ class TokenSet:
         """Read a token endpoint's answer: RFC 6749 section 5.1, plus Authlib's ``expires_at`` (a Unix time).
 
         Other members, such as ``id_token``, are ignored. Malformed optional members, such as a negative ``expires_in``
-        or a scope outside of the RFC's alphabet, are ignored too, because an error would lose a new refresh token. An
+        or a scope outside of the RFC's alphabet, are ignored too, because an error would lose a new refresh token. A
+        token that is a whole number is read as its digits. An
         ``expires_in`` of 0 counts as missing. The RFC has no lifetime of the refresh token; it is read from
         ``refresh_token_expires_in``, ``refresh_expires_in`` (Keycloak, where 0 means no end) or
         ``x_refresh_token_expires_in`` (Intuit). A lifetime of more than 100 years counts as 100 years; the vault
@@ -165,7 +177,7 @@ class TokenSet:
         if start is not None and refresh_lifetime is not None and refresh_lifetime < LATEST - start:
             refresh_expires_at = start + refresh_lifetime
         refresh_token, problem = _refresh_token(response.get("refresh_token"))
-        access_token: Any = response.get("access_token")
+        access_token: Any = token_text(response.get("access_token"))
         return cls(
             access_token=access_token,
             refresh_token=refresh_token,

@@ -458,7 +458,7 @@ async def test_a_hostile_label(liar, lied_to, browser, stored_one, label, shown)
 
 @pytest.mark.parametrize(
     "answer",
-    [(500, {}), (200, {}), (200, {"access_token": 7}), (200, ["a"])],
+    [(500, {}), (200, {}), (200, {"access_token": -7}), (200, ["a"])],
     ids=str,
 )
 async def test_a_provider_that_answers_nonsense(vault, browser, answer):

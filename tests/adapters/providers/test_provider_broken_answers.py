@@ -98,6 +98,6 @@ async def test_a_wrong_checksum_does_not_count(provider, client):
 
 
 async def test_what_arrives_before_a_break_is_bounded_too(provider, client):
-    body = TOKENS + b" " * 1024 * 1024
+    body = TOKENS + b" " * 4 * 1024 * 1024
     provider.answer(Answer(body=body, headers={"Content-Length": "9999999"}, drop="fin", drop_after=len(body)))
     assert (await failure(refresher_for(provider, client))).outcome_unknown

@@ -336,7 +336,7 @@ async def test_an_answer_that_a_host_hook_has_read_is_bounded_too(provider):
     async def read(response):
         await response.aread()
 
-    provider.answer(Answer(json={"access_token": "access-2", "padding": "x" * 1024 * 1024}))
+    provider.answer(Answer(json={"access_token": "access-2", "padding": "x" * 4 * 1024 * 1024}))
     async with httpx2.AsyncClient(event_hooks={"response": [read]}) as client:
         error = await failure(OAuth2Refresher(provider.token_url, "client", "secret").with_client(client))
     assert isinstance(error, RefreshFailedError)
