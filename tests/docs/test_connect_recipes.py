@@ -25,7 +25,7 @@ def provider(monkeypatch, tmp_path):
             "DATABASE_URL": f"sqlite:///{tmp_path}/vault.db",
             "ENCRYPTION_SECRET": generate_encryption_secret(),
             "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
-            "REDIRECT_URI": "http://localhost/connect/callback",
+            "REDIRECT_URI": "http://localhost/connect/callback/{provider}",
             "GOOGLE_CLIENT_ID": running.client_id,
             "GOOGLE_CLIENT_SECRET": running.client_secret,
         }

@@ -34,7 +34,7 @@ def project(environment, tmp_path):
         "DJANGO_DB": str(tmp_path / "django.db"),
         "GOOGLE_CLIENT_ID": "client",
         "GOOGLE_CLIENT_SECRET": "secret",
-        "REDIRECT_URI": "https://app.example.com/connect/callback",
+        "REDIRECT_URI": "https://app.example.com/connect/callback/{provider}",
         "PYTHONWARNINGS": "ignore",
     }
 

@@ -67,7 +67,7 @@ async def test_an_account_is_followed_through_its_life():
             for _ in range(2):  # connected, and after a rejection connected again
                 url = await life.connect(connector, "tenant-1", "local", "session", account)
                 query = await Browser().visit(f"{url}&login_hint=ana%40example.com")
-                account = (await life.connected(connector, query, "session")).account
+                account = (await life.connected(connector, "local", query, "session")).account
                 answer = await life.call(vault, account, api, ["127.0.0.1"])
                 assert (answer.status_code, answer.json()["email"]) == (200, "ana@example.com")
                 credential = await vault.get_refresh_token(account)

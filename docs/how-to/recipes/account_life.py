@@ -36,9 +36,12 @@ async def connect(
     return start.url
 
 
-async def connected(connector: Connector, query: str, session: str) -> AccountInfo:
-    """Handle the user's return; a `ConnectError` says why nothing was connected, and the user may start again."""
-    return await connector.finish(query, session=session)
+async def connected(connector: Connector, provider: str, query: str, session: str) -> AccountInfo:
+    """Handle the user's return to the provider's redirect URI.
+
+    A `ConnectError` says why nothing was connected, and the user may start again.
+    """
+    return await connector.finish(query, session=session, provider=provider)
 
 
 async def call(vault: TokenVault, account: Account, url: str, hosts: list[str] | None = None) -> httpx2.Response:

@@ -10,7 +10,7 @@ from vault_adapters.connect import Connector
 from vault_adapters.connect.django import urls
 from vault_adapters.providers import refresher
 
-REDIRECT_URI = os.environ["REDIRECT_URI"]  # https://app.example.com/connect/callback
+REDIRECT_URI = os.environ["REDIRECT_URI"]  # https://app.example.com/connect/callback/{provider}
 
 
 def refreshers() -> dict[str, TokenRefresher]:

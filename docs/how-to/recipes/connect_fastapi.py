@@ -13,7 +13,7 @@ from vault_adapters.connect import Connector
 from vault_adapters.connect.starlette import routes
 from vault_adapters.providers import refresher
 
-REDIRECT_URI = os.environ["REDIRECT_URI"]  # https://app.example.com/connect/callback
+REDIRECT_URI = os.environ["REDIRECT_URI"]  # https://app.example.com/connect/callback/{provider}
 
 
 class State(TypedDict):

@@ -19,7 +19,7 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TestClie
             "DATABASE_URL": f"sqlite:///{tmp_path}/vault.db",
             "ENCRYPTION_SECRET": generate_encryption_secret(),
             "TOKEN_VAULT_SCRYPT_LOG2_N": "14",  # opens the vault at once; for tests only
-            "REDIRECT_URI": "http://localhost/connect/callback",
+            "REDIRECT_URI": "http://localhost/connect/callback/{provider}",
             "API_URL": f"{provider.issuer}/userinfo",
         }
         for name, value in variables.items():

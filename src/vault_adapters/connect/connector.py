@@ -12,6 +12,7 @@ from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
 
+from vault_adapters.connect.addresses import redirect_uris
 from vault_adapters.connect.client import Client, as_clients
 from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
@@ -21,7 +22,6 @@ from vault_adapters.connect.parameters import Callback, Query, read_callback
 from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
-from vault_adapters.providers.endpoint import as_endpoint
 from vault_adapters.providers.http import opened
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo
@@ -61,7 +61,9 @@ class Connector:
     Args:
         vault: a `TokenVault` or `SyncVault`; pass ``vault.with_actor(...)`` to name an actor in the audit log.
         providers: maps each provider's name in the vault to a refresher from `vault_adapters.providers.refresher`.
-        redirect_uri: the address that the provider sends the user back to; https, or http on loopback.
+        redirect_uri: the address that providers send users back to; https, or http on loopback. Each provider needs an
+            address of its own, so that one provider cannot pass for another: ``{provider}`` stands for the provider's
+            name. Without it, ``/`` and the provider's name are appended if there are several providers.
 
     Raises:
         ConfigurationError: there is no provider, or a provider's refresher lacks facts that connecting needs; the
@@ -74,13 +76,14 @@ class Connector:
         self._keeper = keeper_of(vault)
         self._vault = vault
         self._clients = as_clients(providers)
-        self._redirect_uri = as_endpoint(redirect_uri, "redirect_uri")
+        self._redirect_uris = redirect_uris(redirect_uri, self._clients)
+        self._redirect_uri = redirect_uri
         self._issuers = Issuers()
 
     @property
-    def redirect_uri(self) -> str:
-        """The address that providers send users back to."""
-        return self._redirect_uri
+    def redirect_uris(self) -> dict[str, str]:
+        """The address that each provider sends users back to, by the provider's name; register it there."""
+        return dict(self._redirect_uris)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -136,17 +139,20 @@ class Connector:
         return Start(self._authorization_url(client, handshake, sealed, parameters), sealed)
 
     @settling
-    async def finish(self, query: Query, *, session: str) -> AccountInfo:
+    async def finish(self, query: Query, *, session: str, provider: str | None = None) -> AccountInfo:
         """Exchange the code of a callback for tokens, and store them; return the account.
 
         Args:
             query: the callback's query, best as the received string, because a mapping cannot show that a parameter
                 came twice.
             session: the text that was given to `begin`.
+            provider: the provider whose redirect URI was called. If it is None and there are several providers, only a
+                callback with the parameter ``iss`` is accepted.
 
         Raises:
             InvalidInputError: an argument is not valid; the message does not repeat it.
-            StateRefusedError: the callback does not belong to this session's request, comes too late, or comes again.
+            StateRefusedError: the callback does not belong to this session's request or came to another provider's
+                redirect URI, comes too late, or comes again.
             AuthorizationRefusedError: the provider or the user refused; see its ``reason``.
             IdentityRefusedError: the answer does not prove whose account it is; see its ``reason``.
             OtherAccountError: the user chose another account than the one to connect again.
@@ -157,12 +163,14 @@ class Connector:
             DecryptionError: the tenant's data key cannot be used.
         """
         callback = read_callback(query)
+        called = None if provider is None else self._client(as_provider(provider)).name
         if not callback.state:
             raise StateRefusedError(reason="unreadable")
         opened_state = await self._keeper.open(callback.state, bound_to=bound_to(_session(session), self._redirect_uri))
         handshake = decoded(opened_state.content)
         client = self._client(handshake.provider)
         with about(Account(opened_state.tenant_id, client.name)):
+            self._check_address(client, called, callback)
             async with opened(client.made_of.client) as http:
                 token_set, identity = await self._authorized(client, handshake, callback, http)
         if handshake.reconnected not in (None, identity.identifier):
@@ -178,7 +186,7 @@ class Connector:
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
             raise AuthorizationRefusedError(reason=registered_code(callback.error))
-        token_set, answer = await exchanged(client, handshake, callback.code, self._redirect_uri, http)
+        token_set, answer = await exchanged(client, handshake, callback.code, self._redirect_uris[client.name], http)
         claims = None
         if issuer is not None:
             claims = await check_id_token(
@@ -193,6 +201,18 @@ class Connector:
         return token_set, await identify(
             client, Answers(answer, claims, token_set.access_token, handshake.variables), http
         )
+
+    def _check_address(self, client: Client, called: str | None, callback: Callback) -> None:
+        """Refuse an answer that came to the address of another provider (RFC 9700 section 4.4.2).
+
+        Raises:
+            StateRefusedError: it came to another provider's redirect URI.
+            IdentityRefusedError: neither the address nor ``iss`` shows which of several providers sent it.
+        """
+        if called not in (None, client.name):
+            raise StateRefusedError(reason="unreadable")
+        if called is None and callback.iss is None and len(self._clients) > 1:
+            raise IdentityRefusedError(reason="iss")
 
     def _client(self, provider: str) -> Client:
         client = self._clients.get(provider)
@@ -212,7 +232,8 @@ class Connector:
         if client.uses_openid:
             parameters["nonce"] = handshake.nonce
         base = client.url("authorization_url", handshake.variables) or ""
-        url = prepare_grant_uri(base, client.made_of.client_id, "code", redirect_uri=self._redirect_uri, state=state)
+        back = self._redirect_uris[client.name]
+        url = prepare_grant_uri(base, client.made_of.client_id, "code", redirect_uri=back, state=state)
         return str(add_params_to_uri(url, list(parameters.items())))
 
     async def _issuer(self, client: Client, handshake: Handshake, http: HttpClient) -> Issuer | None:

@@ -2,7 +2,7 @@
 
     urlpatterns = [path("connect/", include(urls(connector, tenant=tenant_of)))]
 
-Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI. The
+Then ``/connect/google`` sends the user to Google, and ``/connect/callback/google`` must be the redirect URI there. The
 views are asynchronous. Under WSGI, Django runs each view on an event loop of its own. A `TokenVault` works on one event
 loop only, so give the connector a `SyncVault` under WSGI.
 """
@@ -40,13 +40,14 @@ def urls(
     connected: Callable[[HttpRequest, AccountInfo], HttpResponse | Awaitable[HttpResponse | None] | None] | None = None,
     failed: Callable[[HttpRequest, VaultError], HttpResponse | Awaitable[HttpResponse]] | None = None,
 ) -> list[URLPattern]:
-    """Return the patterns ``callback`` and ``<provider>``, for `django.urls.include`.
+    """Return the patterns ``callback``, ``callback/<provider>`` and ``<provider>``, for `django.urls.include`.
 
     ``<provider>`` takes two optional query parameters: ``next``, the path of the page to show afterwards, and
     ``account``, the identifier of the account to connect again.
 
     Args:
-        connector: the connector; its redirect URI must be the address of ``callback``.
+        connector: the connector; its redirect URI must be the address of ``callback/{provider}``, or for a connector
+            with one provider, of ``callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function. A plain function runs on Django's thread, so it may use the database.
         session: returns a text that only the user's session has, such as ``request.session.session_key``, or None. In
@@ -79,13 +80,13 @@ def urls(
             return await fail(request, error)
         return _with_cookie(_redirect(to.url), to.cookie)
 
-    async def callback(request: HttpRequest) -> HttpResponse:
+    async def callback(request: HttpRequest, provider: str | None = None) -> HttpResponse:
         owner = await _value(tenant, request)
         if owner is None:
             return _text(NOBODY, 401)
         query, cookies = request.META.get("QUERY_STRING", ""), request.COOKIES
         try:
-            info, to = await pages.finish(owner, query, cookies, await _session(session, request))
+            info, to = await pages.finish(provider, owner, query, cookies, await _session(session, request))
         except VaultError as error:
             return await fail(request, error)
         own = None if connected is None else await _value(connected, request, info)
@@ -93,6 +94,7 @@ def urls(
 
     return [
         path("callback", _for("GET", view=callback), name="connect-callback"),
+        path("callback/<str:provider>", _for("GET", view=callback), name="connect-callback"),
         path("<str:provider>", _for("GET", "POST", view=begin), name="connect-begin"),
     ]
 

@@ -105,8 +105,7 @@ class Pages:
         self.connector = connector
         self._is_looked_at = False
         self._done = done
-        redirect_uri = urlsplit(connector.redirect_uri)
-        self._path, self._secure = redirect_uri.path or "/", redirect_uri.scheme == "https"
+        self._redirect_uris = {name: urlsplit(uri) for name, uri in connector.redirect_uris.items()}
 
     async def begin(
         self, path: str, tenant_id: str, provider: str, query: Mapping[str, str], session: str
@@ -124,7 +123,6 @@ class Pages:
         Raises:
             InvalidInputError: ``next`` is not a path of this site. For other errors, see `Connector.begin`.
         """
-        self._look_at(path)
         following, again = query.get("next", ""), query.get("account", "")
         if following and not is_local(following):
             raise InvalidInputError("next must be a path of this site")
@@ -135,13 +133,16 @@ class Pages:
             session=_bound(random, tenant_id, session),
             account=Account(tenant_id, provider, again) if again else None,
         )
+        self._look_at(path, provider)
         value = f"{random}.{base64.urlsafe_b64encode(following.encode()).decode().rstrip('=')}"
-        return Redirection(start.url, self._cookie(start.state, value, int(LIFETIME.total_seconds())))
+        return Redirection(start.url, self._cookie(provider, start.state, value, int(LIFETIME.total_seconds())))
 
     async def finish(
-        self, tenant_id: str, query: str, cookies: Mapping[str, str], session: str
+        self, provider: str | None, tenant_id: str, query: str, cookies: Mapping[str, str], session: str
     ) -> tuple[AccountInfo, Redirection]:
         """Finish a connection with the parts of the callback's request; return the account, and where to send the user.
+
+        ``provider`` is the name in the callback's path, or None if the path has no name.
 
         Raises:
             StateRefusedError: the browser did not begin this connection. For other errors, see `Connector.finish`.
@@ -151,23 +152,27 @@ class Pages:
         random, separator, following = cookies.get(name, "").partition(".")
         if not separator:
             raise StateRefusedError(reason="unreadable")
-        info = await self.connector.finish(query, session=_bound(random, tenant_id, session))
+        info = await self.connector.finish(query, session=_bound(random, tenant_id, session), provider=provider)
         # The cookie comes from the browser, so the path is checked again.
         path = _decoded(following)
-        return info, Redirection(path if is_local(path) else self._done, self._cookie(state, "", 0))
+        return info, Redirection(
+            path if is_local(path) else self._done, self._cookie(info.account.provider, state, "", 0)
+        )
 
-    def _look_at(self, path: str) -> None:
+    def _look_at(self, path: str, provider: str) -> None:
         """Log a warning, once, if the path of the redirect URI does not end with the path of the callback's page.
 
         The redirect URI may have a longer path, because a proxy may remove a prefix of the public path.
         """
         callback = f"{path.rpartition('/')[0]}/callback"
-        if not self._is_looked_at and not self._path.endswith(callback):
+        leads_to = self._redirect_uris[provider].path
+        if not self._is_looked_at and not leads_to.endswith((callback, f"{callback}/{provider}")):
             _log.warning("the path of the redirect URI does not end with %a, the path of the callback's page", callback)
         self._is_looked_at = True
 
-    def _cookie(self, state: str, value: str, max_age: int) -> Cookie:
-        return Cookie(_name(state), value, max_age, self._path, self._secure)
+    def _cookie(self, provider: str, state: str, value: str, max_age: int) -> Cookie:
+        back = self._redirect_uris[provider]
+        return Cookie(_name(state), value, max_age, back.path or "/", back.scheme == "https")
 
 
 def require_local(done: object) -> None:

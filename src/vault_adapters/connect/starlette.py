@@ -4,7 +4,7 @@ They need ``token-vault[connect,starlette]``.
 
     app.mount("/connect", Router(routes(lambda request: request.state.connector, tenant=tenant_of)))
 
-Then ``/connect/google`` sends the user to Google, and ``/connect/callback`` must be the connector's redirect URI.
+Then ``/connect/google`` sends the user to Google, and ``/connect/callback/google`` must be the redirect URI there.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def routes(
     connected: Callable[[Request, AccountInfo], Response | Awaitable[Response | None] | None] | None = None,
     failed: Callable[[Request, VaultError], Response | Awaitable[Response]] | None = None,
 ) -> list[Route]:
-    """Return the routes ``/callback`` and ``/{provider}``.
+    """Return the routes ``/callback``, ``/callback/{provider}`` and ``/{provider}``.
 
     ``/{provider}`` takes two optional query parameters: ``next``, the path of the page to show afterwards, and
     ``account``, the identifier of the account to connect again.
@@ -42,7 +42,7 @@ def routes(
     Args:
         connector: the connector, or a function that takes the request and returns the connector. A host that opens its
             vault after it has made its routes passes a function. The connector's redirect URI must be the address of
-            ``/callback``.
+            ``/callback/{provider}``, or for a connector with one provider, of ``/callback``.
         tenant: returns the tenant id of the signed-in user, or None if nobody is signed in (the answer is then 401); it
             may be a coroutine function.
         session: returns a text that only the user's session has, or None. In any case, a cookie binds each connection
@@ -82,7 +82,8 @@ def routes(
             return _nobody()
         try:
             own_session = await _text(session, request)
-            info, to = await pages_of(request).finish(owner, request.url.query, request.cookies, own_session)
+            called, query = request.path_params.get("provider"), request.url.query
+            info, to = await pages_of(request).finish(called, owner, query, request.cookies, own_session)
         except VaultError as error:
             return await fail(request, error)
         own = None if connected is None else await _value(connected(request, info))
@@ -90,6 +91,7 @@ def routes(
 
     return [
         _route("/callback", "GET", view=callback, name="connect-callback"),
+        _route("/callback/{provider}", "GET", view=callback, name="connect-callback"),
         _route("/{provider}", "GET", "POST", view=begin, name="connect-begin"),
     ]
 

@@ -39,7 +39,8 @@ def dashboard(
     Args:
         vault: the vault, or a function that returns it, for a host that opens the vault after it has made its routes.
         connector: a `Connector`, which connects accounts again; None: accounts cannot be reconnected here. Its redirect
-            URI may be the page ``connected`` of this application, such as ``https://ops.example.com/vault/connected``.
+            URI may be the page ``connected`` of this application:
+            ``https://ops.example.com/vault/connected/{provider}``.
         actions: whether operators may refresh, reconnect, revive and delete accounts, or a function of the request
             that returns this, such as ``lambda request: request.user.is_admin``.
         actor: a function of the request that returns the actor for the audit log. If there is no function, or it
@@ -63,6 +64,7 @@ def dashboard(
         Route("/ask/{action}", acting.ask),
         Route("/act/{action}", acting.act, methods=["POST"]),
         Route("/connected", partial(finish, site)),
+        Route("/connected/{provider}", partial(finish, site)),
         Route("/static/{edition}/{name}", _Static(site.edition).serve),
     ]
     handlers = {HTTPException: _Errors(site).http, VaultError: _Errors(site).vault}

@@ -50,7 +50,8 @@ async def finish(site: Site, request: Request) -> Response:
     # A connector that has no `with_actor` sets the actor of its audit events itself.
     named = getattr(site.connector, "with_actor", None)
     connector: ConnectorLike = site.connector if named is None else named(await site.actor_of(request))
-    found = connector.finish(request.url.query, session=session)
+    called = {name: request.path_params[name] for name in ("provider",) if name in request.path_params}
+    found = connector.finish(request.url.query, session=session, **called)
     info = await found if inspect.isawaitable(found) else found
     return await site.render(request, "connected.html", account=info.account, trouble=None)
 

@@ -36,9 +36,9 @@ async def vault(provider):
 
 
 @asynccontextmanager
-async def operating(vault, provider, **options):
+async def operating(vault, provider, redirect_uri=REDIRECT_URI, **options):
     """A dashboard that a host mounts under a prefix, and one browser in front of it."""
-    connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+    connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=redirect_uri)
     settings = {"connector": connector, "actions": True, "actor": lambda request: "ops@example.com", **options}
     app = Starlette(routes=[Mount("/vault", dashboard(vault, **settings))])
     async with browsing(app, BASE) as client:
@@ -108,6 +108,13 @@ async def test_two_tabs_of_one_browser_and_another_browser(vault, provider):
         assert (refused.status_code, provider.exchanged) == (409, 0)
         assert (await client.get(query)).status_code == 200
         assert (await client.get(await callback(second, "ana@example.com"))).status_code == 200
+
+
+async def test_the_address_of_a_callback_shows_its_provider(vault, provider):
+    async with operating(vault, provider, f"{REDIRECT_URI}/{{provider}}") as client:
+        for name, status in (("other", 400), ("local", 200)):
+            query = await callback(await begun(client), "ana@example.com")
+            assert (await client.get(query.replace("?", f"/{name}?", 1))).status_code == status
 
 
 async def test_a_preview_of_the_callback_uses_nothing_up(vault, provider):
