@@ -53,10 +53,13 @@ class PlainCipher:
     def open_at_hand(self, key, sealed):
         return None  # no data key is held
 
-    async def open(self, key, sealed):
-        record = await self._keys.data_key(key.tenant_id, sealed.data_key_id)
+    async def confirm(self, tenant_id, data_key_id):
+        record = await self._keys.data_key(tenant_id, data_key_id)
         if record is None or record.state is DataKeyState.DESTROYED:
             raise UnreadableError("unknown_key" if record is None else DESTROYED_KEY)
+
+    async def open(self, key, sealed):
+        await self.confirm(key.tenant_id, sealed.data_key_id)
         return plain(key, sealed)
 
     def opening(self, key, sealed):

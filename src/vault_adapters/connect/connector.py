@@ -176,7 +176,7 @@ class Connector:
         if handshake.reconnected not in (None, identity.identifier):
             raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
         account = Account(opened_state.tenant_id, client.name, identity.identifier)
-        return await self._keeper.store(account, _completed(token_set, handshake), identity.label)
+        return await self._keeper.store(account, _completed(token_set, handshake), identity.label, opened_state)
 
     async def _authorized(
         self, client: Client, handshake: Handshake, callback: Callback, http: HttpClient

@@ -29,7 +29,7 @@ class Keeper(Protocol):
     async def open(self, state: str, *, bound_to: str) -> OpenedState:
         """See `VaultStates.open`."""
 
-    async def store(self, account: Account, token_set: TokenSet, label: str | None) -> AccountInfo:
+    async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
         """See `TokenVault.store_token_set`."""
 
 
@@ -52,8 +52,8 @@ class _Direct:
         self.seal = vault.states.seal
         self.open = vault.states.open
 
-    async def store(self, account: Account, token_set: TokenSet, label: str | None) -> AccountInfo:
-        return await self._vault.store_token_set(account, token_set, label=label)
+    async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
+        return await self._vault.store_token_set(account, token_set, label=label, state=state)
 
 
 class _OnThreads:
@@ -68,8 +68,8 @@ class _OnThreads:
     async def open(self, state: str, *, bound_to: str) -> OpenedState:
         return await _on_thread(self._vault.states.open, state, bound_to=bound_to)
 
-    async def store(self, account: Account, token_set: TokenSet, label: str | None) -> AccountInfo:
-        return await _on_thread(self._vault.store_token_set, account, token_set, label=label)
+    async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
+        return await _on_thread(self._vault.store_token_set, account, token_set, label=label, state=state)
 
 
 async def _on_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -101,6 +101,10 @@ class AesGcmCipher:
         )
         return _opened(opener, sealed.blob, self._contexts.encode(key))
 
+    async def confirm(self, tenant_id: str, data_key_id: bytes) -> None:
+        """See `Cipher`."""
+        await self._keyring.confirm(tenant_id, data_key_id)
+
     def opening(self, key: TokenKey, sealed: SealedToken) -> Opening | None:
         """See `Cipher`."""
         return opening_of(self._keyring, key.tenant_id, sealed, self._contexts.encode(key))

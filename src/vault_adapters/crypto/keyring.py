@@ -111,6 +111,14 @@ class Keyring:
             (tenant_id, key_id), lambda: self._find(tenant_id, key_id)
         )
 
+    async def confirm(self, tenant_id: str, key_id: bytes) -> None:
+        """Ask the repository whether one of a tenant's keys may still open values; see `Cipher.confirm`."""
+        try:
+            check_may_open(await self._find_record(tenant_id, key_id))
+        except UnreadableError:
+            self._cache.forget_key(tenant_id, key_id)
+            raise
+
     async def ensure_active_key(self, tenant_id: str) -> EnvelopeKey:
         """Return a tenant's active key; create the first one if there is none.
 
@@ -252,10 +260,13 @@ class Keyring:
         return key
 
     async def _find(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
+        return await self._open(await self._find_record(tenant_id, key_id))
+
+    async def _find_record(self, tenant_id: str, key_id: bytes) -> DataKeyRecord:
         record = await self._repository.data_key(tenant_id, key_id)
         if record is None:
             raise UnreadableError("unknown_key")
-        return await self._open(own(record, tenant_id, key_id))
+        return own(record, tenant_id, key_id)
 
     async def _ensure_active(self, tenant_id: str) -> EnvelopeKey:
         before = self._forgotten

@@ -229,7 +229,8 @@ class StateRefusedError(ConnectError):
     """The ``state`` of a callback was not made for this user's session, has expired, or was used before.
 
     Attributes:
-        reason: ``unreadable`` (forged, changed, or of another session or redirect URI), ``expired`` or ``used``.
+        reason: ``unreadable`` (forged, changed, of another session or redirect URI, or of a tenant that was erased
+            since), ``expired`` or ``used``.
     """
 
     default_code = "state_refused"

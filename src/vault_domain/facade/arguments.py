@@ -27,6 +27,7 @@ from vault_domain.entities.token import Token, TokenDraft, TokenInfo
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.audit_log import Sought
 from vault_domain.ports.revival import Condemned
+from vault_domain.services.tokens.states import OpenedState
 
 StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]
 
@@ -53,6 +54,13 @@ def as_account(account: object) -> Account:
     if not isinstance(account, Account):
         raise InvalidInputError("account must be an Account")
     return account
+
+
+def as_state_of(account: Account, state: object) -> OpenedState | None:
+    """Return an opened state of the account's tenant, or None."""
+    if state is not None and not (isinstance(state, OpenedState) and state.tenant_id == account.tenant_id):
+        raise InvalidInputError("state must be an OpenedState of the same tenant")
+    return state
 
 
 def as_keys(keys: object) -> list[TokenKey]:

@@ -24,6 +24,7 @@ from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.measures import VaultMeasures
 from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
+from vault_domain.services.tokens.states import OpenedState
 from vault_domain.services.use_cases import VaultServices
 
 T = TypeVar("T", Token, Token | None)
@@ -206,7 +207,9 @@ class TokenVault:
     # Accounts
 
     @scrubbed_async
-    async def store_token_set(self, account: Account, token_set: TokenSet, *, label: str | None = None) -> AccountInfo:
+    async def store_token_set(
+        self, account: Account, token_set: TokenSet, *, label: str | None = None, state: OpenedState | None = None
+    ) -> AccountInfo:
         """Store the tokens of a token endpoint's answer in one transaction.
 
         If the refresh token is missing, the stored one is kept with its status, because Google sends a refresh token at
@@ -216,10 +219,15 @@ class TokenVault:
             account: the account of the tokens.
             token_set: the tokens; see `TokenSet.from_response`.
             label: a text to show to users, such as an e-mail address; None keeps the stored label.
+            state: what `VaultStates.open` returned for the request whose answer this is. The tokens are then stored
+                only if the tenant was not erased since that request began.
+
+        Raises:
+            StateRefusedError: the data key of ``state`` was destroyed; nothing was stored.
         """
-        return await self._services.accounts.store_set(
-            read.as_account(account), read.as_token_set(token_set), label=as_label(label), actor=self._actor
-        )
+        owner, begun = read.as_account(account), read.as_state_of(account, state)
+        tokens, text = read.as_token_set(token_set), as_label(label)
+        return await self._services.accounts.store_set(owner, tokens, label=text, actor=self._actor, state=begun)
 
     @scrubbed_async
     async def get_account(self, account: Account) -> AccountInfo | None:

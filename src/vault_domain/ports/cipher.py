@@ -110,6 +110,13 @@ class Cipher(Protocol):
             and `open_extra` then find the data key or raise the error.
         """
 
+    async def confirm(self, tenant_id: str, data_key_id: bytes) -> None:
+        """Return normally if a data key may still open values; the store is asked, whatever is held in memory.
+
+        Raises:
+            UnreadableError: the tenant has no such data key, or it was destroyed, as by an erasure in another process.
+        """
+
     async def open_extra(self, key: TokenKey, sealed: SealedToken) -> Secret:
         """Decrypt the extra members that were sealed together with this value; ``sealed.extra`` is not None.
 

@@ -112,6 +112,21 @@ async def test_a_state_of_another_tenant(vault, provider, connector, browser):
     assert await refused(connector, erased) == "unreadable"
 
 
+async def test_a_tenant_that_is_erased_while_its_code_is_exchanged(vault, browser):
+    loop = asyncio.get_running_loop()
+
+    class Slow(LoopbackOpenIdProvider):
+        def token(self, form, authorization):
+            asyncio.run_coroutine_threadsafe(vault.erase_tenant("t1"), loop).result(timeout=30)
+            return super().token(form, authorization)
+
+    with openid_provider(Slow) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        assert await refused(connector, await browser.connect(connector)) == "unreadable"
+        assert provider.exchanged == 1
+    assert (await vault.keys.status(tenant_id="t1")).active == 0
+
+
 async def test_a_parameter_that_comes_twice(connector, browser):
     query = await browser.connect(connector)
     assert await refused(connector, query + "&code=another", InvalidInputError) is None

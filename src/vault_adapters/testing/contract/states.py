@@ -10,9 +10,10 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCOUNT, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, OpenStore, value_of
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import StateRefusedError
+from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.state_ledger import StateUse
 
@@ -73,6 +74,49 @@ class StateCases(ContractFixtures):
         await vault.erase_tenant(ACCOUNT.tenant_id)
         assert await self.refusal_of(vault, state) == "unreadable"
         assert (await vault.states.open(other, bound_to="session")).tenant_id == "t2"
+
+    async def test_a_state_dies_with_its_tenant_in_other_processes(
+        self, vault: TokenVault, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        async with open_store(clock) as store, self.vault_over(store) as other:
+            state = await other.states.seal(ACCOUNT, "content", bound_to="session")
+            await vault.erase_tenant(ACCOUNT.tenant_id)
+            assert await self.refusal_of(other, state) == "unreadable"
+
+    async def test_what_began_before_an_erasure_does_not_bring_the_tenant_back(
+        self, vault: TokenVault, store: Store, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        async with open_store(clock) as second, self.vault_over(second) as other:
+            state = await other.states.seal(ACCOUNT, "content", bound_to="session")
+            opened = await other.states.open(state, bound_to="session")
+            await vault.erase_tenant(ACCOUNT.tenant_id)
+            # The other process still holds the data key; this one must not make a new one.
+            for process in (other, vault):
+                with pytest.raises(StateRefusedError) as caught:
+                    await process.store_token_set(ACCOUNT, TokenSet("access"), state=opened)
+                assert (caught.value.reason, caught.value.account) == ("unreadable", ACCOUNT)
+            assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
+            # The tenant comes back by a new request; what began before the erasure stays outside.
+            state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+            with pytest.raises(StateRefusedError):
+                await other.store_token_set(ACCOUNT, TokenSet("access"), state=opened)
+            assert (await vault.list_tokens(ACCOUNT.tenant_id)).items == ()
+            anew = await other.states.open(state, bound_to="session")
+            await other.store_token_set(ACCOUNT, TokenSet("access"), state=anew)
+            assert await value_of(vault, ACCESS) == "access"
+
+    async def test_a_replaced_data_key_keeps_what_has_begun(self, vault: TokenVault) -> None:
+        state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+        opened = await vault.states.open(state, bound_to="session")
+        await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
+        await vault.store_token_set(ACCOUNT, TokenSet("access", "refresh"), state=opened)
+        assert await value_of(vault, ACCESS) == "access"
+
+    async def test_a_state_stores_for_its_own_tenant_only(self, vault: TokenVault) -> None:
+        state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+        opened = await vault.states.open(state, bound_to="session")
+        with pytest.raises(ValueError, match="state must be"):
+            await vault.store_token_set(Account("t2", ACCOUNT.provider), TokenSet("access"), state=opened)
 
     async def test_a_used_state_is_remembered_until_it_expires(self, store: Store, clock: ManualClock) -> None:
         ends = clock.now() + LIFETIME

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from attrs import evolve
 
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, TokenKind
+from vault_domain.entities.errors import StateRefusedError
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.account_repository import AccountRepository
-from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
@@ -17,6 +18,7 @@ from vault_domain.services.tokens.draft_times import StoreTime
 from vault_domain.services.tokens.opening import checked_record
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
+from vault_domain.services.tokens.states import UNREADABLE_STATE, OpenedState
 
 _log = logging.getLogger(__name__)
 
@@ -48,20 +50,28 @@ class AccountService:
         self._store_time = store_time
 
     async def store_set(
-        self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None
+        self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None, state: OpenedState | None
     ) -> AccountInfo:
-        """Store a token set in one transaction; return the resulting account."""
+        """Store a token set in one transaction; return the resulting account.
+
+        Raises:
+            StateRefusedError: the tenant was erased since ``state`` was sealed.
+        """
         problem = token_set.refresh_token_problem
         if problem is not None:
             _log.error("%s sent a refresh token that cannot be stored: %s", account.provider, problem)
-        record, now = await write_sealed(
-            self._cipher,
-            self._sink,
-            self._policy,
-            self._clients.sign(drafts_of(account, token_set)),
-            lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
-            self._store_time,
-        )
+        try:
+            record, now = await write_sealed(
+                self._cipher,
+                self._sink,
+                self._policy,
+                self._clients.sign(drafts_of(account, token_set)),
+                lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
+                self._store_time,
+                begun_under=None if state is None else (state.tenant_id, state.data_key_id),
+            )
+        except UnreadableError:
+            raise StateRefusedError(account=account, reason=UNREADABLE_STATE) from None
         info = describe_account(record, now, self._spends.get(account.provider))
         return evolve(info, reason=info.reason or problem)
 

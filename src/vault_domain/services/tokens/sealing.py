@@ -11,6 +11,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.key_rotation import DataKeyPosition
 from vault_domain.ports.late_writes import LateWrites, W
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.schedule import lead, longest_wait
@@ -30,6 +31,7 @@ async def write_sealed(
     drafts: Sequence[Draft[W]],
     write: Callable[[list[W]], Awaitable[Change[T]]],
     store_time: StoreTime,
+    begun_under: DataKeyPosition | None = None,
 ) -> T:
     """Seal drafts, write them in one transaction and publish its events.
 
@@ -40,13 +42,19 @@ async def write_sealed(
         drafts: the values to store, at most one per key.
         write: the store's method; it raises DataKeyInactiveError if a value's data key is no longer active.
         store_time: see `in_time`.
+        begun_under: a data key of the drafts' tenant that existed when the work on the drafts began; the drafts are
+            written only if it was not destroyed since.
 
     Raises:
         StorageError: the data keys kept changing.
+        UnreadableError: the data key ``begun_under`` was destroyed.
     """
     timed = await in_time(drafts, policy, store_time)
 
     async def attempt() -> Change[T]:
+        if begun_under is not None:
+            sealer = await _lasting_sealer(cipher, *begun_under)
+            return await write([sealed_write(draft, sealed_by(sealer, draft), policy) for draft in timed])
         extras = [sealable_extra(draft.extra) for draft in timed]
         values = await cipher.seal([(draft.key, draft.value) for draft in timed], extras)
         return await write([sealed_write(draft, value, policy) for draft, value in zip(timed, values, strict=True)])
@@ -77,6 +85,18 @@ async def write_many_sealed(
         return await write(await late_writes(cipher, policy, timed))
 
     return await in_rounds(cipher, sink, timed, attempt)
+
+
+async def _lasting_sealer(cipher: Cipher, tenant_id: str, data_key_id: bytes) -> Sealer:
+    """Return a function that seals for a tenant that was not erased since it had this data key.
+
+    The active data key is known before the store is asked about the given one. So an erasure that the answer does not
+    show destroys both, and the write under the active data key fails, because its transaction locks that data key.
+    No data key is created, because that would bring an erased tenant back.
+    """
+    sealer = await cipher.sealer(tenant_id)
+    await cipher.confirm(tenant_id, data_key_id)
+    return sealer
 
 
 async def late_writes(cipher: Cipher, policy: RefreshPolicy, timed: Sequence[Draft[W]]) -> LateWrites[W]:

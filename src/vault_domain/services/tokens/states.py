@@ -22,6 +22,9 @@ from vault_domain.ports.state_ledger import StateLedger, StateUse
 LONGEST_STATE = 8192
 """Largest number of characters of a state that is opened."""
 
+UNREADABLE_STATE = "unreadable"
+"""Reason: the state is forged or changed, of another session, or of a tenant that was erased since."""
+
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEY_ID_SIZE = 16
@@ -33,10 +36,12 @@ class OpenedState:
 
     Attributes:
         tenant_id: the tenant that the state was sealed for.
+        data_key_id: id of the tenant's data key under which the state was sealed.
         content: the text that was sealed.
     """
 
     tenant_id: str
+    data_key_id: bytes = field(repr=False)
     content: Secret = field(repr=False)
 
 
@@ -62,18 +67,20 @@ class StateService:
         state_id, sealed = _parts(state)
         tenant_id = None if sealed is None else await self._ledger.tenant_of(sealed.data_key_id)
         if sealed is None or tenant_id is None:
-            return StateRefusedError(reason="unreadable")
+            return StateRefusedError(reason=UNREADABLE_STATE)
         content = await self._read(tenant_id, sealed, bound_to)
         if content is None:
-            return StateRefusedError(reason="unreadable")
+            return StateRefusedError(reason=UNREADABLE_STATE)
         ends, text = _content(content)
         use = await self._ledger.use(state_id, _EPOCH + ends * _MICROSECOND)
         if use is not StateUse.FIRST:
             return StateRefusedError(reason=use.value)
-        return OpenedState(tenant_id, text)
+        return OpenedState(tenant_id, sealed.data_key_id, text)
 
     async def _read(self, tenant_id: str, sealed: SealedToken, bound_to: Secret) -> Secret | None:
         try:
+            # This process may hold the data key of a tenant that another process has erased.
+            await self._cipher.confirm(tenant_id, sealed.data_key_id)
             return await self._cipher.open(_context(tenant_id, bound_to), sealed)
         except (UnreadableError, DecryptionError):
             return None
