@@ -31,6 +31,7 @@ class CallersRows(Generic[T]):
         self._rows = iter(rows)
         self._wanted: SimpleQueue[Future[list[T]] | None] = SimpleQueue()
         self._awaited: Future[list[T]] | None = None
+        self._refusal: Exception | None = None
 
     @property
     def awaited(self) -> Future[list[T]] | None:
@@ -41,6 +42,8 @@ class CallersRows(Generic[T]):
         """Give the rows; runs on the vault's event loop."""
         while True:
             self._awaited = answer = Future[list[T]]()
+            if self._refusal is not None:
+                raise self._refusal
             self._wanted.put(answer)
             rows = await asyncio.wrap_future(answer)
             self._awaited = None
@@ -48,6 +51,12 @@ class CallersRows(Generic[T]):
                 return
             for row in rows:
                 yield row
+
+    def refuse(self, error: Exception) -> None:
+        """Raise ``error`` in the import as soon as it wants more rows."""
+        self._refusal = error
+        if self._awaited is not None:
+            give_up(self._awaited, error)
 
     def serve(self, call: Future[Any]) -> None:
         """Read rows whenever the vault wants some, until ``call`` (the import) ends; runs on the caller's thread."""

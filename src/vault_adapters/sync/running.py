@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, cast
 
@@ -54,6 +54,16 @@ class Running:
                 thread.join()
             raise
         return cls(portal, vault, thread, ended)
+
+    def begin(self, work: Callable[[TokenVault], Any]) -> Future[Any]:
+        """Call ``work`` with the vault on the vault's event loop.
+
+        Raises:
+            concurrent.futures.CancelledError: the vault is closed.
+        """
+        with suppress(RuntimeError):
+            return self.portal.start_task_soon(work, self.vault)
+        raise CancelledError
 
     def stop(self) -> None:
         """Close the vault and wait for the thread's end; raise the error if closing fails."""

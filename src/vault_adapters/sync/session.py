@@ -8,7 +8,10 @@ import functools
 import os
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future, wait
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, cast
+
+from attrs import define, field
 
 from vault_adapters.sync.rows import CallersRows, give_up
 from vault_adapters.sync.running import Opener, Running
@@ -25,6 +28,10 @@ V = TypeVar("V")
 # `Running.stop` waits without a limit, because each call that is left has a deadline of its own.
 _PATIENCE_SECONDS = 30.0
 
+# If a signal handler closes the vault, the call that it has interrupted cannot return before the handler does. `close`
+# waits for such a call's result only this long.
+_INTERRUPTED_SECONDS = 1.0
+
 
 # Maps the name of a blocking method to its replacement on an event loop. The replacement of any other method is the
 # same method with ``await``, or with ``async for`` if it iterates.
@@ -34,6 +41,10 @@ _INSTEAD = {
     "event_feed": "async for page in vault.event_feed(...)",
     "measures.counts": "vault.measures.counts()",
 }
+
+
+_FEED = "event_feed"
+"""The name of calls that may wait for ever."""
 
 
 class Call(Generic[V, T]):
@@ -72,6 +83,23 @@ class Call(Generic[V, T]):
         return await self._method(self._target(vault), *self._args, **self._kwargs)
 
 
+@define(eq=False)
+class _Inside:
+    """A thread that is inside a call.
+
+    Attributes:
+        name: the name of the method.
+        rows: the rows that the thread reads for the call, or None.
+        thread: the thread's id.
+        future: the result, or None until the vault's thread has the call.
+    """
+
+    name: str
+    rows: CallersRows[Any] | None = None
+    thread: int = field(factory=threading.get_ident)
+    future: Future[Any] | None = None
+
+
 class Session:
     """Owns the thread with the event loop and the vault; all views of one `SyncVault` share the session.
 
@@ -82,8 +110,7 @@ class Session:
     def __init__(self, opener: Opener) -> None:
         self._opener: Opener | None = opener
         self._idle = threading.Condition()
-        self._calls = 0
-        self._imports: set[CallersRows[Any]] = set()
+        self._inside: set[_Inside] = set()
         self._closed = False
         self._running: Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
@@ -94,18 +121,8 @@ class Session:
 
     def run(self, call: Call[V, T], rows: CallersRows[Any] | None = None) -> T:
         """Run a call on the vault's event loop and wait for its result; this thread reads ``rows`` meanwhile."""
-        running = self._enter(call.name, rows)
-        try:
-            future = running.portal.start_task_soon(call, running.vault)
-            try:
-                if rows is not None:
-                    rows.serve(future)
-                return future.result()
-            except BaseException:  # for example an interrupt: the caller no longer waits for the result
-                future.cancel()
-                raise
-        finally:
-            self._leave(rows)
+        inside = _Inside(call.name, rows)
+        return cast("T", self._result(inside, self._enter(inside), call))
 
     def open(self) -> None:
         """Open the vault, unless it is already open."""
@@ -122,15 +139,16 @@ class Session:
             if self._running is None:
                 self._hooks.append(hook)
                 return
-            running = self._running
-            self._calls += 1
-        try:
-            running.portal.start_task_soon(hook, running.vault).result()
-        finally:
-            self._leave()
+            running, inside = self._running, _Inside("when_open")
+            self._inside.add(inside)
+        self._result(inside, running, hook)
 
     def close(self) -> None:
-        """Wait for running calls, then close the vault; do nothing if the vault is closed, or in a forked child."""
+        """Refuse new calls, wait for running ones, then close the vault.
+
+        This does nothing if the vault is closed, or in a forked child. A call of this same thread, which a signal
+        handler has interrupted, is waited for only briefly.
+        """
         if self._process not in (None, os.getpid()):
             return
         self._refuse_wrong_place("close")
@@ -138,6 +156,7 @@ class Session:
             if self._closed:
                 return
             self._closed = True
+            self._end_calls()
             self._wait_for_calls()
             running, self._running = self._running, None
             atexit.unregister(self._close_at_exit)
@@ -145,33 +164,60 @@ class Session:
                 running.stop()
             self._process = None
 
+    def _result(self, inside: _Inside, running: Running, work: Callable[[TokenVault], Any]) -> Any:
+        try:
+            inside.future = future = running.begin(work)
+            try:
+                if inside.rows is not None:
+                    inside.rows.serve(future)
+                return future.result()
+            except BaseException:  # for example an interrupt: the caller no longer waits for the result
+                future.cancel()
+                raise
+        except CancelledError:
+            if not self._closed:
+                raise
+        finally:
+            self._leave(inside)
+        raise _closed()
+
+    def _end_calls(self) -> None:
+        """End the calls that would not end by themselves: feeds, and the calls of this thread."""
+        own = {inside for inside in self._inside if inside.thread == threading.get_ident()}
+        for inside in own:
+            if inside.rows is not None:  # only this thread could read them
+                inside.rows.refuse(_closed())
+        wait([each.future for each in own if each.future and each.name != _FEED], _INTERRUPTED_SECONDS)
+        for inside in self._inside:
+            if inside.future and (inside in own or inside.name == _FEED):
+                inside.future.cancel()
+
     def _wait_for_calls(self) -> None:
-        """Wait until no thread is inside a call, and end the imports whose rows do not come."""
-        is_moving = True
+        """Wait until no other thread is inside a call, and end the imports whose rows do not come."""
+        own, is_moving = threading.get_ident(), True
         while is_moving:
-            awaited = {rows: rows.awaited for rows in self._imports}
-            if self._idle.wait_for(lambda: self._calls == 0, _PATIENCE_SECONDS):
+            awaited = {inside: inside.rows.awaited for inside in self._inside if inside.rows is not None}
+            if self._idle.wait_for(lambda: all(each.thread == own for each in self._inside), _PATIENCE_SECONDS):
                 return
             is_moving = False
-            for rows, answer in awaited.items():
-                if answer is not None and rows.awaited is answer:
+            for inside, answer in awaited.items():
+                if answer is not None and inside.rows is not None and inside.rows.awaited is answer:
                     give_up(answer, _closed())
                 else:
-                    is_moving |= rows in self._imports
+                    is_moving |= inside in self._inside
 
-    def _enter(self, name: str, rows: CallersRows[Any] | None) -> Running:
-        self._refuse_wrong_place(name)
+    def _enter(self, inside: _Inside) -> Running:
+        self._refuse_wrong_place(inside.name)
+        if self._closed:  # while the vault closes, another thread holds the lock
+            raise _closed()
         with self._idle:
-            running = self._running or self._open()
-            self._calls += 1
-            if rows is not None:
-                self._imports.add(rows)
+            running = self._open()
+            self._inside.add(inside)
             return running
 
-    def _leave(self, rows: CallersRows[Any] | None = None) -> None:
+    def _leave(self, inside: _Inside) -> None:
         with self._idle:
-            self._calls -= 1
-            self._imports -= {rows}
+            self._inside.discard(inside)
             self._idle.notify_all()
 
     def _open(self) -> Running:
@@ -181,20 +227,25 @@ class Session:
         if self._running is None and opener is not None:
             self._process = os.getpid()
             try:
-                self._running = Running.start(opener)
+                running = Running.start(opener)
             except BaseException:
                 self._process = None  # the vault is not open, so a fork is harmless
                 raise
             self._opener = None  # it holds the configuration, with the encryption secret
+            if self._closed:  # by a signal handler, while the vault was opening
+                self._process = None
+                running.stop()
+                raise _closed()
+            self._running = running
             atexit.register(self._close_at_exit)
-            self._call_hooks(self._running)
+            self._call_hooks(running)
         return cast("Running", self._running)
 
     def _call_hooks(self, running: Running) -> None:
         if self._hooks:
             hook = self._hooks.pop(0)
             try:
-                running.portal.start_task_soon(hook, running.vault).result()
+                running.begin(hook).result()
             finally:
                 self._call_hooks(running)  # an error of one hook does not keep the others from running
 

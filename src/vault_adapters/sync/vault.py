@@ -71,10 +71,15 @@ class SyncVault(View[TokenVault]):
         return self
 
     def close(self) -> None:
-        """Wait for running calls, then close the vault and all its views permanently.
+        """Refuse new calls, wait for running ones, then close the vault and all its views permanently.
 
-        An import of tokens takes rows from its caller in batches of up to 1000. If the next batch does not come for 30
-        seconds while this method waits, the import ends with an error, with code ``vault_closed``.
+        These calls do not end by themselves, so they end with an error, with code ``vault_closed``:
+
+        - a call for the next page of an `event_feed`, at once;
+        - an import of tokens that gets no rows: it takes rows from its caller in batches of up to 1000, and ends if the
+          next batch does not come for 30 seconds;
+        - a call that was interrupted by a signal handler, if the handler calls this method: after a second. If the call
+          is refreshing a token, the refresh goes on, and the vault waits for it as for all running refreshes.
 
         The end of the process closes the vault too, unless the process ends without calling Python's exit functions, as
         by `os._exit` or a signal. Celery's prefork processes end in this way: close the vault at Celery's signal
