@@ -113,7 +113,7 @@ def vault_services(
         readiness=readiness,
         health=health,
         refreshing=refreshing,
-        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window),
+        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window, tasks),
         sweeping=sweeping,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),

@@ -337,6 +337,18 @@ def test_grace_lasts_until_a_whole_deadline_no_longer_fits(grace, sent_ago, unkn
     assert isinstance(decision, Claim) == (fits or unknown_ago >= TIMING.quiescence.total_seconds())
 
 
+def test_a_lease_that_a_step_of_the_clock_ended_is_waited_for_in_the_grace_period_too():
+    """Its holder may get an answer; of two answers to one credential, the store keeps the one that comes first."""
+    rule = RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.grace(600), TIMING)
+    state = {"sent_at": NOW - 61 * SECOND, "lease_until": NOW - 41 * SECOND}
+    stored, since = record(EXPIRED, REFRESH, **state_of(REFRESH, **state)), NOW + 19 * SECOND
+    assert isinstance(decide(stored, NOW, POLICY, rule), Claim)
+    assert decide(stored, NOW, POLICY, rule, store_since=since) == BackOff(19 * SECOND)
+    assert next_due(stored, NOW, POLICY, rule, since) == since
+    assert isinstance(decide(stored, since, POLICY, rule, store_since=since), Claim)
+    assert isinstance(decide(stored, NOW, POLICY, STEADY, store_since=since), Claim)
+
+
 @law
 @given(situations(st.just(RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.non_rotating(), TIMING))), demands())
 def test_without_rotation_only_lease_and_backoff_count(situation, demand):

@@ -98,7 +98,7 @@ class Cases:
         )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(
-            self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow()
+            self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow(), tasks
         )
         self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, observed)
         self.erasing = ErasureService(noticed.eraser, cipher, sink)

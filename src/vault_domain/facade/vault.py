@@ -279,7 +279,7 @@ class TokenVault:
         known, anew = read.as_account(account), read.as_flag(fresh, "fresh")
         token = None if anew else self._services.refreshing.at_hand(known)
         return self._noted(
-            token or await self._services.refreshing.ensure(known, seconds, actor=self._actor, fresh=anew)
+            token or await self._services.rejections.ensure(known, seconds, actor=self._actor, fresh=anew)
         )
 
     @scrubbed_async

@@ -234,7 +234,8 @@ def _not_before(
     - A running lease belongs to another attempt; wait for its end.
     - After a failure, wait for the end of the backoff.
     - After an unknown outcome, the provider may have consumed the credential. A provider that does not rotate accepts
-      it again at any time, and a provider with a grace period accepts it until that period ends.
+      it again at any time, and a provider with a grace period accepts it until that period ends. Only a provider that
+      does not rotate is asked before ``store_since``.
     - After an unknown outcome at a strict provider, or if the grace period is over, the provider may revoke the grant
       when it sees the credential again. So wait for the end of the quiescence, and until the usable access token
       ``good`` has expired or the credential is about to lapse.
@@ -251,6 +252,9 @@ def _not_before(
     since = state.unknown_at(now)
     if since is None or rule.rotation.kind is RotationKind.NON_ROTATING:
         return start
+    # If the clock was set forward, the lease may only seem to be over, and its holder may get an answer. Then a second
+    # answer to the same credential would be dropped, and the provider knows only the later one.
+    start = max(start, store_since or start)
     # The attempt would present the credential again at ``start``, not ``now``. The grace period may end before
     # ``start``.
     if may_repeat(rule.rotation, since_first_request(state, now) + (start - now), rule.timing):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import ReauthorizationRequiredError, TokenNotFoundError
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import is_usable
 from vault_domain.rules.refresh import RefreshRule
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.exchange import overdue
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
 
@@ -23,6 +27,9 @@ YOUNG = timedelta(seconds=30)
 
 REJECTED = "invalid_token"
 """Error code of a token that a resource rejected (RFC 6750 section 3.1)."""
+
+_MOST_OPEN = 10_000
+"""Largest number of reports to remember that the store has not taken; beyond it, the oldest is forgotten."""
 
 
 class RejectionService:
@@ -38,6 +45,7 @@ class RejectionService:
         refreshing: replaces access tokens.
         rules: the rule of each provider that has a refresher.
         window: shortest and longest time after a first report of a token at which a second report makes it invalid.
+        tasks: limits the time of a report that `ensure` makes again.
     """
 
     def __init__(
@@ -48,6 +56,7 @@ class RejectionService:
         refreshing: RefreshService,
         rules: Mapping[str, RefreshRule],
         window: ConfirmationWindow,
+        tasks: Tasks,
     ) -> None:
         self._tokens = tokens
         self._ledger = ledger
@@ -55,13 +64,35 @@ class RejectionService:
         self._refreshing = refreshing
         self._rules = rules
         self._window = window
+        self._tasks = tasks
+        self._open: OrderedDict[Account, TokenInfo] = OrderedDict()
+
+    async def ensure(self, account: Account, timeout: float | None, *, actor: str | None, fresh: bool = False) -> Token:
+        """Return what `RefreshService.ensure` returns, but no token whose report the store has not taken.
+
+        Such a token is reported again first, and the result is that of `report`.
+        """
+        if not self._open:
+            return await self._refreshing.ensure(account, timeout, actor=actor, fresh=fresh)
+        started = self._tasks.monotonic()
+        token = await self._refreshing.ensure(account, timeout, actor=actor, fresh=fresh)
+        info = self._open.get(account)
+        if info is None or TokenRef.of(token.info) != TokenRef.of(info):
+            return token
+        left = None if timeout is None else max(0.0, timeout - (self._tasks.monotonic() - started))
+        try:
+            return await self._tasks.share(("report", info.value_id), lambda: self.report(info, actor=actor), left)
+        except TimeoutError:
+            pass  # raise the new error below, so that it has no ``__context__``
+        raise overdue(account)
 
     async def report(self, info: TokenInfo, *, actor: str | None) -> Token:
         """Return the token to try after a resource rejected one; a young or suspect token may be returned again."""
         key, account = info.key, info.key.account
         self._tokens.refuse(info)  # first, because the steps below fail while the database is unreachable
-        await self._keeper.settle(account)  # a token can be marked only after its answer was stored
-        snapshot = checked_snapshot(account, await self._ledger.read(account))
+        with self._open_until_taken(info):
+            await self._keeper.settle(account)  # a token can be marked only after its answer was stored
+            snapshot = checked_snapshot(account, await self._ledger.read(account))
         row = snapshot.token(key.kind)
         if row is None:
             raise TokenNotFoundError(account=account)
@@ -77,7 +108,7 @@ class RejectionService:
             return await self._replace(row, credential, actor=actor)
         is_condemned = credential is not None and credential.status is TokenStatus.INVALID
         if is_condemned and key.kind is TokenKind.ACCESS_TOKEN:  # the grant has ended, so one report is enough
-            await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
+            await self._mark(row.info, actor=actor)
             return await self._refreshing.ensure(account, None, actor=actor, fresh=True)
         if not is_usable(row.info, snapshot.now):
             raise ReauthorizationRequiredError(account=account, reason=row.info.error_code)
@@ -90,10 +121,25 @@ class RejectionService:
         provider. The provider's answer tells whether the token still works.
         """
         if credential.key.kind is not TokenKind.ACCESS_TOKEN:
-            outcome = await self._tokens.mark_invalid(row.info, REJECTED, actor=actor)
+            outcome = await self._mark(row.info, actor=actor)
             if outcome is MarkOutcome.STALE:
                 return await self._refreshing.ensure(row.key.account, None, actor=actor, fresh=True)
         return await self._refreshing.replace(row.info, actor=actor)
+
+    async def _mark(self, info: TokenInfo, *, actor: str | None) -> MarkOutcome:
+        with self._open_until_taken(info):
+            return await self._tokens.mark_invalid(info, REJECTED, actor=actor)
+
+    @contextmanager
+    def _open_until_taken(self, info: TokenInfo) -> Iterator[None]:
+        """Remember a report of an access token for `ensure`; forget it if the block ends without an error."""
+        account = info.key.account
+        if info.key.kind is TokenKind.ACCESS_TOKEN:
+            self._open[account] = info
+        if len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)
+        yield
+        self._open.pop(account, None)
 
     async def _suspect(self, row: StoredToken, now: datetime, *, actor: str | None) -> Token:
         """Note a report of a token that no refresh can replace; a second report within the window makes it invalid."""
