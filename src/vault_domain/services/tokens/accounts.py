@@ -50,7 +50,13 @@ class AccountService:
         self._store_time = store_time
 
     async def store_set(
-        self, account: Account, token_set: TokenSet, *, label: str | None, actor: str | None, state: OpenedState | None
+        self,
+        account: Account,
+        token_set: TokenSet,
+        *,
+        label: str | None,
+        actor: str | None,
+        state: OpenedState | None = None,
     ) -> AccountInfo:
         """Store a token set in one transaction; return the resulting account.
 
