@@ -90,6 +90,20 @@ class Client:
         """Return the values of all variables; an account's own value overrides a shared one (`MadeOfProfile.fixed`)."""
         return {**self.made_of.fixed, **own}
 
+    def instance(self, own: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the values of all variables, which tell the instance of an account from others; () if it is shared.
+
+        Two instances of a provider may give the same identifier to different users.
+
+        Args:
+            own: the values of the account's own variables. They make no instance of its own if they are the values that
+                all accounts share: those of the host, or the profile's defaults.
+        """
+        variables = self.profile.variables
+        shared = {name: self.made_of.fixed.get(name, variable.default) for name, variable in variables.items()}
+        values = {**shared, **{name: own[name] for name in variables if name in own}}
+        return () if values == shared else tuple(values[name] or "" for name in sorted(values))
+
     @property
     def uses_openid(self) -> bool:
         """Whether the identifier or the label is read from the id_token. Only then is the id_token checked."""

@@ -21,7 +21,7 @@ from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_na
 from vault_adapters.connect.parameters import Callback, Query, read_callback
 from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
-from vault_adapters.connect.vaults import keeper_of
+from vault_adapters.connect.vaults import keeper_of, kept_variables
 from vault_adapters.providers.http import opened
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo
@@ -117,9 +117,11 @@ class Connector:
                 the same text.
             scopes: the scopes to ask for; if None, the refresher's scopes. The profile's own scopes are added,
                 because without them the provider gives no refresh token or does not identify the account.
-            account: the account to connect again; `finish` then refuses any other.
+            account: the account to connect again; `finish` then refuses any other. The values of the profile's
+                variables are those stored with the account, unless ``extra`` gives others.
             extra: further parameters for the provider (``{"login_hint": "ann@example.com"}``), and the values of the
-                profile's variables (``{"subdomain": "acme"}``).
+                profile's variables (``{"subdomain": "acme"}``). An account whose values differ from those that all
+                accounts share has them in its identifier, because another instance may use the same identifiers.
 
         Raises:
             InvalidInputError: an argument is not valid; the message does not repeat it.
@@ -132,6 +134,8 @@ class Connector:
         asked = tuple(dict.fromkeys([*wanted, *client.profile.authorization.scopes]))
         parameters, variables = _divided(client, extra)
         again = None if account is None else _identifier_of(account, owner)
+        if account is not None and client.profile.variables:
+            variables = {**(await kept_variables(self._keeper, account, client.profile.variables) or {}), **variables}
         handshake = Handshake(owner.provider, new_seed(), again, asked, variables)
         sealed = await self._keeper.seal(
             owner, handshake.encoded(), bound_to=bound_to(_session(session), self._redirect_uri), lifetime=LIFETIME
@@ -173,9 +177,9 @@ class Connector:
             self._check_address(client, called, callback)
             async with opened(client.made_of.client) as http:
                 token_set, identity = await self._authorized(client, handshake, callback, http)
-        if handshake.reconnected not in (None, identity.identifier):
+        account = await self._account(opened_state.tenant_id, client, handshake, identity)
+        if handshake.reconnected not in (None, account.identifier):
             raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
-        account = Account(opened_state.tenant_id, client.name, identity.identifier)
         return await self._keeper.store(account, _completed(token_set, handshake), identity.label, opened_state)
 
     async def _authorized(
@@ -201,6 +205,19 @@ class Connector:
         return token_set, await identify(
             client, Answers(answer, claims, token_set.access_token, handshake.variables), http
         )
+
+    async def _account(self, tenant_id: str, client: Client, handshake: Handshake, identity: Identity) -> Account:
+        """Return the account of an identity.
+
+        Accounts that were stored before instances were a part of identifiers keep the identifier that the provider
+        states.
+        """
+        if identity.identifier != identity.stated:
+            earlier = Account(tenant_id, client.name, identity.stated)
+            kept = await kept_variables(self._keeper, earlier, client.profile.variables)
+            if kept is not None and client.instance(kept) == client.instance(handshake.variables):
+                return earlier
+        return Account(tenant_id, client.name, identity.identifier)
 
     def _check_address(self, client: Client, called: str | None, callback: Callback) -> None:
         """Refuse an answer that came to the address of another provider (RFC 9700 section 4.4.2).

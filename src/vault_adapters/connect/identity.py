@@ -24,11 +24,14 @@ class Identity:
     """An account at a provider.
 
     Attributes:
-        identifier: the text that distinguishes the account from other accounts.
+        identifier: the text that distinguishes the account from other accounts. It begins with the values of the
+            profile's variables if the account has an instance of its own (see `Client.instance`).
+        stated: the identifier as the provider states it, without the instance.
         label: a text by which the user recognises the account, or None. The text is not verified.
     """
 
     identifier: str
+    stated: str
     label: str | None
 
 
@@ -66,7 +69,10 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
         if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
     sources = {"answer": said.answer, "id_token": said.claims, "userinfo": userinfo}
-    return Identity(_identifier(_found(sources, profile.identifier)), _label(_found(sources, profile.label)))
+    stated = _identifier(_found(sources, profile.identifier))
+    # The value of a variable holds no colon, so two instances never make the same text.
+    whole = _identifier(":".join([*client.instance(said.variables), stated]))
+    return Identity(whole, stated, _label(_found(sources, profile.label)))
 
 
 def _found(sources: Mapping[str, Members | None], place: Place | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -10,9 +10,10 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from vault_adapters.sync.vault import SyncVault
-from vault_domain.entities.account import Account, AccountInfo
-from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.account import Account, AccountInfo, TokenKey, TokenKind
+from vault_domain.entities.errors import DecryptionError, InvalidInputError
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import Token
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.services.tokens.states import OpenedState
@@ -32,6 +33,9 @@ class Keeper(Protocol):
     async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
         """See `TokenVault.store_token_set`."""
 
+    async def token(self, key: TokenKey) -> Token | None:
+        """See `TokenVault.get_token`."""
+
 
 def keeper_of(vault: object) -> Keeper:
     """Return the keeper over a vault.
@@ -46,11 +50,25 @@ def keeper_of(vault: object) -> Keeper:
     raise InvalidInputError("vault must be a TokenVault or a SyncVault")
 
 
+async def kept_variables(keeper: Keeper, account: Account, names: Iterable[str]) -> dict[str, str] | None:
+    """Return the values of variables that are stored with an account; None if it has no access token to read.
+
+    Raises:
+        KeyUnavailableError, StorageError: they cannot be read now.
+    """
+    try:
+        token = await keeper.token(account.key(TokenKind.ACCESS_TOKEN))
+    except DecryptionError:
+        return None
+    return None if token is None else {name: token.extra[name] for name in names if name in token.extra}
+
+
 class _Direct:
     def __init__(self, vault: TokenVault) -> None:
         self._vault = vault
         self.seal = vault.states.seal
         self.open = vault.states.open
+        self.token = vault.get_token
 
     async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
         return await self._vault.store_token_set(account, token_set, label=label, state=state)
@@ -70,6 +88,9 @@ class _OnThreads:
 
     async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
         return await _on_thread(self._vault.store_token_set, account, token_set, label=label, state=state)
+
+    async def token(self, key: TokenKey) -> Token | None:
+        return await _on_thread(self._vault.get_token, key)
 
 
 async def _on_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:

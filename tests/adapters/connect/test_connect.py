@@ -223,8 +223,9 @@ async def test_the_values_of_variables_stay_with_the_tokens(vault, provider, bro
         "t1", "local", session="session", extra={"login_hint": "ana@example.com", "workspace": "acme"}
     )
     assert "acme" not in start.url
-    await connector.finish(await browser.visit(start.url), session="session")
-    assert (await vault.get_token(ANA.key(TokenKind.ACCESS_TOKEN))).extra == {"workspace": "acme"}
+    info = await connector.finish(await browser.visit(start.url), session="session")
+    assert info.account.identifier == "acme:user-1"
+    assert (await vault.get_token(info.account.key(TokenKind.ACCESS_TOKEN))).extra == {"workspace": "acme"}
 
 
 class KeyedProvider(LoopbackOpenIdProvider):
