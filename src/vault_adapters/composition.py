@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve
 
 from vault_adapters.configuration.config import VaultConfig
-from vault_adapters.configuration.opening import misuse
+from vault_adapters.configuration.opening import misuse, wrong_event_loop
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
@@ -79,7 +79,7 @@ async def open_vault(
         KeyUnavailableError: the master key is used for the first time, and its key service cannot be reached.
         StorageError: the database cannot be reached.
     """
-    refusal = misuse(config, refreshers, pool, clock, on_event)
+    refusal = misuse(config, refreshers, pool, clock, on_event) or wrong_event_loop()
     if refusal is not None:
         del config, refreshers, pool, clock, on_event  # a traceback would show them, and one may be a secret
         raise refusal
@@ -115,7 +115,7 @@ async def open_vault_over(
         InvalidInputError, ConfigurationError, WrongEncryptionSecretError, KeyUnavailableError, StorageError: see
             `open_vault`.
     """
-    refusal = misuse(config, refreshers, on_event=on_event)
+    refusal = misuse(config, refreshers, on_event=on_event) or wrong_event_loop()
     if refusal is not None:
         del config, refreshers, on_event  # a traceback would show them, and one may be a secret
         raise refusal

@@ -39,8 +39,9 @@ class OlderSqlite:
                 "SELECT sql FROM newer.sqlite_master WHERE name = 'token_vault_migration'"
             ).fetchall()
             connection.executescript(f"{ledger}; {load_migrations('vault_adapters.stores.sqlite')[0].sql}")
-            connection.execute(
-                "INSERT INTO token_vault_migration SELECT * FROM newer.token_vault_migration WHERE number = 1"
+            connection.executescript(
+                "INSERT INTO token_vault_migration SELECT * FROM newer.token_vault_migration WHERE number = 1;"
+                "ALTER TABLE token_vault_migration DROP COLUMN needs"
             )
             for table in TABLES:
                 rows = connection.execute(f"SELECT name FROM pragma_table_info('token_vault_{table}')").fetchall()
@@ -70,7 +71,8 @@ class OlderPostgres:
             connection.execute(f"ALTER SCHEMA {schema} RENAME TO {newer}; CREATE SCHEMA {schema}")
             connection.execute(
                 f"CREATE TABLE {schema}.migration (LIKE {newer}.migration INCLUDING ALL);"
-                f"INSERT INTO {schema}.migration SELECT * FROM {newer}.migration WHERE number = 1"
+                f"INSERT INTO {schema}.migration SELECT * FROM {newer}.migration WHERE number = 1;"
+                f"ALTER TABLE {schema}.migration DROP COLUMN needs"
             )
             connection.execute(first.sql.replace("{{schema}}", schema))
             for table in TABLES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from vault_adapters.configuration.config import VaultConfig
@@ -25,6 +26,18 @@ def misuse(
         return InvalidInputError("clock must have the method now()")
     if on_event is not None and not callable(on_event):
         return InvalidInputError("on_event must be a function")
+    return None
+
+
+def wrong_event_loop() -> VaultError | None:
+    """Return the error if no event loop of asyncio runs, as under trio, or None."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return ConfigurationError(
+            "the vault runs on asyncio only: under trio or another event loop, use open_sync_vault in a worker thread",
+            code="event_loop",
+        )
     return None
 
 

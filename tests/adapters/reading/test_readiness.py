@@ -86,7 +86,7 @@ async def test_packets_are_dropped(url, make_config):
 async def test_the_schema_is_older_or_missing(url, make_config):
     async with open_vault(make_config(url)) as vault:
         with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute("INSERT INTO token_vault.migration VALUES (99, 'newer', 'x', now())")
+            connection.execute("INSERT INTO token_vault.migration VALUES (99, 'newer', 'x', now(), 2)")
             assert await vault.ready() == READY  # a newer release is being rolled out
             connection.execute("DELETE FROM token_vault.migration WHERE number = 2")
             assert await vault.ready() == Readiness(schema="schema_outdated")

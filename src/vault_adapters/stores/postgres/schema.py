@@ -5,8 +5,16 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 
-from vault_adapters.stores.migrations import Migration, load_migrations, pending_migrations, refuse_pending
+from vault_adapters.stores.migrations import (
+    Applied,
+    Migration,
+    load_migrations,
+    pending_migrations,
+    refuse_pending,
+    unknown_schema,
+)
 from vault_adapters.stores.postgres.audit_months import months_ahead, partition_sql
+from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.queries import Queries
@@ -25,13 +33,22 @@ CREATE TABLE IF NOT EXISTS {{schema}}.migration (
     number bigint NOT NULL PRIMARY KEY,
     name text NOT NULL,
     digest text NOT NULL,
-    applied_at timestamptz NOT NULL
+    applied_at timestamptz NOT NULL,
+    needs bigint
 )
 """
-_APPLIED = "SELECT number, digest FROM {{schema}}.migration"
+# For ledgers of releases that did not know the column.
+_LEDGER_COLUMN = "ALTER TABLE {{schema}}.migration ADD COLUMN IF NOT EXISTS needs bigint"
+# The row is read as JSON, because the column may be missing, and because the table may belong to somebody else.
+_APPLIED = """
+SELECT pg_catalog.jsonb_extract_path_text(r, 'number'), pg_catalog.jsonb_extract_path_text(r, 'digest'),
+    pg_catalog.jsonb_extract_path_text(r, 'needs')
+FROM (SELECT pg_catalog.to_jsonb(m) FROM {{schema}}.migration m) AS rows (r)
+"""
 _RECORD = """
-INSERT INTO {{schema}}.migration (number, name, digest, applied_at)
-VALUES (%(number)b::bigint, %(name)b, %(digest)b, coalesce(%(now)b::timestamptz, statement_timestamp()))
+INSERT INTO {{schema}}.migration (number, name, digest, applied_at, needs)
+VALUES (%(number)b::bigint, %(name)b, %(digest)b, coalesce(%(now)b::timestamptz, statement_timestamp()),
+    %(needs)b::bigint)
 """
 
 
@@ -58,7 +75,7 @@ async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bo
 
     Raises:
         SchemaOutdatedError: migrations are pending and ``migrate`` is False.
-        ConfigurationError: a newer release migrated the database, or an applied migration's file was changed.
+        ConfigurationError: see `pending_migrations`.
     """
     known = load_migrations(_PACKAGE)
     pending = pending_migrations(known, await _applied(database, schema))
@@ -71,7 +88,7 @@ async def prepare_schema(database: PostgresDatabase, schema: str, *, migrate: bo
         await transaction.fetch(_LOCK, {"key": _lock_key(schema)})
         await _create_ledger(transaction, schema)
         rows = await transaction.fetch(_filled(_APPLIED, schema))
-        missing = pending_migrations(known, dict(rows))  # another process may have migrated the schema meanwhile
+        missing = pending_migrations(known, _ledger(rows))  # another process may have migrated the schema meanwhile
         for migration in missing:
             await _apply(transaction, migration, schema)
         return [f"{migration.number:04d}_{migration.name}" for migration in missing]
@@ -118,15 +135,23 @@ def schema_steps(schema: str) -> list[str]:
 
 def _record_sql(migration: Migration, schema: str) -> str:
     values = {"number": str(migration.number), "name": literal(migration.name), "digest": literal(migration.digest)}
+    values["needs"] = str(migration.needs)
     sql = _filled(_RECORD, schema).strip().replace("%(now)b", "NULL")
     for name, value in values.items():
         sql = sql.replace(f"%({name})b", value)
     return sql + ";"
 
 
-async def _applied(database: PostgresDatabase, schema: str) -> dict[int, str]:
+async def _applied(database: PostgresDatabase, schema: str) -> list[Applied]:
     [(exists,)] = await database.fetch(_HAS_LEDGER, {"schema": schema})
-    return dict(await database.fetch(_filled(_APPLIED, schema))) if exists else {}
+    return _ledger(await database.fetch(_filled(_APPLIED, schema))) if exists else []
+
+
+def _ledger(rows: list[Row]) -> list[Applied]:
+    try:
+        return [Applied(int(number), digest, None if needs is None else int(needs)) for number, digest, needs in rows]
+    except (TypeError, ValueError):
+        raise unknown_schema() from None
 
 
 async def _create_ledger(transaction: Transaction, schema: str) -> None:
@@ -137,12 +162,13 @@ async def _create_ledger(transaction: Transaction, schema: str) -> None:
     [(exists,)] = await transaction.fetch(_HAS_LEDGER, {"schema": schema})
     if not exists:
         await transaction.run_script(_filled(_LEDGER, schema))
+    await transaction.run_script(_filled(_LEDGER_COLUMN, schema))
 
 
 async def _apply(transaction: Transaction, migration: Migration, schema: str) -> None:
     await transaction.run_script(_filled(migration.sql, schema))
-    record = {"number": migration.number, "name": migration.name, "digest": migration.digest, "now": transaction.now}
-    await transaction.execute(_filled(_RECORD, schema), record)
+    record = {"number": migration.number, "name": migration.name, "digest": migration.digest, "needs": migration.needs}
+    await transaction.execute(_filled(_RECORD, schema), {**record, "now": transaction.now})
 
 
 def _filled(sql: str, schema: str) -> str:

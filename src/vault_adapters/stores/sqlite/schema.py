@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 
-from vault_adapters.stores.migrations import load_migrations, pending_migrations, refuse_pending
+from vault_adapters.stores.migrations import Applied, load_migrations, pending_migrations, refuse_pending
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros
 
@@ -14,12 +14,20 @@ CREATE TABLE IF NOT EXISTS token_vault_migration (
     number INTEGER NOT NULL PRIMARY KEY,
     name TEXT NOT NULL,
     digest TEXT NOT NULL,
-    applied_at INTEGER NOT NULL
+    applied_at INTEGER NOT NULL,
+    needs INTEGER
 ) STRICT
 """
 _HAS_LEDGER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'token_vault_migration'"
-_APPLIED = "SELECT number, digest FROM token_vault_migration"
-_RECORD = "INSERT INTO token_vault_migration VALUES (:number, :name, :digest, :now)"
+# For ledgers of releases that did not know the column.
+_HAS_LEDGER_COLUMN = "SELECT count(*) FROM pragma_table_info('token_vault_migration') WHERE name = 'needs'"
+_LEDGER_COLUMN = "ALTER TABLE token_vault_migration ADD COLUMN needs INTEGER"
+_APPLIED = "SELECT number, digest, needs FROM token_vault_migration"
+_APPLIED_WITHOUT_COLUMN = "SELECT number, digest, NULL FROM token_vault_migration"
+_RECORD = """
+INSERT INTO token_vault_migration (number, name, digest, applied_at, needs)
+VALUES (:number, :name, :digest, :now, :needs)
+"""
 
 
 async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str]:
@@ -31,7 +39,7 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
 
     Raises:
         SchemaOutdatedError: migrations are pending and ``migrate`` is False.
-        ConfigurationError: a newer release migrated the database, or an applied migration's file was changed.
+        ConfigurationError: see `pending_migrations`.
     """
     known = load_migrations(_PACKAGE)
     pending = pending_migrations(known, await _applied(database))
@@ -42,13 +50,16 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
 
     async def work(transaction: Transaction) -> list[str]:
         await transaction.execute(_LEDGER)
-        applied = {int(number): str(digest) for number, digest in await transaction.fetch(_APPLIED)}
-        missing = pending_migrations(known, applied)  # another process may have migrated the schema meanwhile
+        if not await _has(transaction, _HAS_LEDGER_COLUMN):
+            await transaction.execute(_LEDGER_COLUMN)
+        applied = await transaction.fetch(_APPLIED)
+        # Another process may have migrated the schema meanwhile.
+        missing = pending_migrations(known, [Applied(*row) for row in applied])
         for migration in missing:
             for statement in split_statements(migration.sql):
                 await transaction.execute(statement)
             record = {"number": migration.number, "name": migration.name, "digest": migration.digest}
-            await transaction.execute(_RECORD, {**record, "now": to_micros(transaction.now)})
+            await transaction.execute(_RECORD, {**record, "now": to_micros(transaction.now), "needs": migration.needs})
         return [f"{migration.number:04d}_{migration.name}" for migration in missing]
 
     return await database.transact(work)
@@ -59,16 +70,29 @@ def schema_sql() -> str:
     steps = [_LEDGER.strip() + ";"]
     for migration in load_migrations(_PACKAGE):
         title = f"-- Migration {migration.number:04d}: {migration.name.replace('_', ' ')}"
-        values = f"{migration.number}, '{migration.name}', '{migration.digest}', strftime('%s', 'now') * 1000000"
-        steps += [title, migration.sql.strip(), f"INSERT INTO token_vault_migration VALUES ({values});"]  # noqa: S608 - our own files
+        record = _RECORD.strip() + ";"
+        for name, value in {
+            "number": str(migration.number),
+            "name": f"'{migration.name}'",
+            "digest": f"'{migration.digest}'",
+            "now": "strftime('%s', 'now') * 1000000",
+            "needs": str(migration.needs),
+        }.items():
+            record = record.replace(f":{name}", value)
+        steps += [title, migration.sql.strip(), record]
     return "\n\n".join(["BEGIN IMMEDIATE;", *steps, "COMMIT;"]) + "\n"
 
 
-async def _applied(database: SqliteDatabase) -> dict[int, str]:
-    [(exists,)] = await database.fetch(_HAS_LEDGER)
-    if not exists:
-        return {}
-    return {int(number): str(digest) for number, digest in await database.fetch(_APPLIED)}
+async def _applied(database: SqliteDatabase) -> list[Applied]:
+    if not await _has(database, _HAS_LEDGER):
+        return []
+    query = _APPLIED if await _has(database, _HAS_LEDGER_COLUMN) else _APPLIED_WITHOUT_COLUMN
+    return [Applied(*row) for row in await database.fetch(query)]
+
+
+async def _has(place: SqliteDatabase | Transaction, query: str) -> bool:
+    [(count,)] = await place.fetch(query)
+    return bool(count)
 
 
 def split_statements(script: str) -> Iterator[str]:
