@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Mapping
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,7 +34,7 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
     """Return the refreshers from an attribute of a host's module: a mapping, or a function that returns one.
 
     Args:
-        place: ``package.module:attribute``; the working directory is searched last.
+        place: ``package.module:attribute``; if Python's path has no such package, the working directory is searched.
 
     Raises:
         InvalidInputError: ``place`` does not have this form.
@@ -60,7 +62,7 @@ def load_if_named(place: str | None) -> dict[str, TokenRefresher] | None:
 def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
     """Return the attribute, or a message without the host's error text, because this text may hold secrets."""
     try:
-        _search_working_directory()
+        sys.meta_path.append(_WorkingDirectory(module_name.partition(".")[0]))  # the last one that is asked
         found: Any = importlib.import_module(module_name)
         for name in attribute.split("."):
             found = getattr(found, name)
@@ -69,8 +71,33 @@ def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
         return None, f"the refreshers could not be loaded ({type(error).__qualname__}); import the module to see why"
 
 
-def _search_working_directory() -> None:
-    """Search the working directory last, because a file json.py in it must not replace a standard module."""
-    place = str(Path.cwd())
-    if "" not in sys.path and place not in sys.path:
-        sys.path.append(place)
+class _WorkingDirectory:
+    """Finds a host's module in the working directory, and what modules that were found there import.
+
+    The working directory does not become a part of Python's path. Otherwise any file there could pass for a module that
+    is not installed, such as an optional one that a library tries to import, and read the vault's secrets.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._place = str(Path.cwd())
+        self._names = {name}
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Return where a module is; None if it is not here, or if a module from elsewhere imports it."""
+        if path is not None or (name not in self._names and _importer() not in self._names):
+            return None
+        found = PathFinder.find_spec(name, [self._place])
+        if found is not None:
+            self._names.add(name)
+        return found
+
+
+def _importer() -> str:
+    """Return the name of the top-level module that is importing now."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if name != "importlib" and frame.f_globals is not globals():
+            return name
+        frame = frame.f_back
+    return ""

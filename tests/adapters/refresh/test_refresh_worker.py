@@ -250,6 +250,36 @@ def test_the_working_directory_replaces_no_module(command, provider):
 
 
 @pytest.mark.usefixtures("filled")
+def test_a_file_of_the_working_directory_is_no_optional_module_of_a_library(command, provider, tmp_path):
+    provider.answer(token_answer("access-1", "refresh-1"))
+    library = tmp_path / "installed"
+    library.mkdir()
+    tries = "try:\n    import {0}\nexcept ImportError:\n    {0} = None\n"
+    (library / "a_library.py").write_text(
+        tries.format("brotli_of_nobody") + "def later():\n    import brotli_of_nobody\n"
+    )
+    planted = "import os\nopen('planted', 'a').write(os.environ['ENCRYPTION_SECRET'])\n"
+    for name in ("brotli_of_nobody", "brotli", "brotlicffi", "zstandard", "socksio", "h2", "uvloop"):
+        (command.folder / f"{name}.py").write_text(planted)
+    (command.folder / "hosts_settings.py").write_text("import a_library\nfrom hosts_refreshers import refreshers\n")
+    (command.folder / "host").mkdir()
+    (command.folder / "host" / "tokens.py").write_text(
+        "import a_library\n"
+        "from contextlib import suppress\n"
+        "with suppress(ImportError):\n"
+        "    a_library.later()\n"
+        "def refreshers():\n"
+        "    import hosts_settings\n"
+        "    return hosts_settings.refreshers\n"
+    )
+    path = {"PYTHONPATH": f"{command.environment()['PYTHONPATH']}:{library}", "PYTHONSAFEPATH": "1"}
+    done = command("worker", "--once", "--refreshers", "host.tokens:refreshers", **path)
+    assert (done.code, done.stderr) == (0, "")
+    assert done.out.endswith("Z sweep: 1 claimed, 1 refreshed\n")
+    assert not (command.folder / "planted").exists()
+
+
+@pytest.mark.usefixtures("filled")
 def test_worker_once(command, provider):
     provider.answer(token_answer("access-1", "refresh-1"))
     done = command("worker", "--once", *WHERE)
