@@ -157,6 +157,24 @@ def test_facts_of_providers_are_notes():
     assert not any(each.is_risk for each in found)
 
 
+@pytest.mark.parametrize(
+    ("has", "asked", "expected"),
+    [
+        (("a", "b"), {"a", "b"}, 0),
+        (("a", "b", "c"), {"a", "b"}, 0),
+        (("a",), {"a", "b"}, 1),
+        (("a",), {"a", "openid", "email", "offline_access"}, 0),
+        ((), {"a"}, 0),
+    ],
+)
+def test_accounts_with_fewer_scopes_than_their_refresher_asks_for_are_a_note(has, asked, expected):
+    facts = ProviderFacts(has_refresher=True, names_hosts=True, scopes=frozenset(asked))
+    found = examine(info(scopes=has), info("t2", scopes=tuple(asked)), facts=facts)
+    assert [(each.code.value, each.accounts, each.is_risk) for each in found] == [
+        ("scopes_missing", 1, False)
+    ] * expected
+
+
 def sound(**fields):
     return SetUp(**{"readiness": Readiness(), "asked_at": NOW, "answered_at": NOW + SECOND, **fields})
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from vault_adapters.providers.profiles import Profile, packaged_profile, profiles
 from vault_domain import TokenRefresher
+from vault_domain.entities.account import TokenKind
 from vault_domain.entities.rotation_policy import RevocationScope, RotationKind
 from vault_domain.ports.token_refresher import HostNamer
 from vault_domain.rules.examination import ProviderFacts
@@ -48,4 +49,12 @@ def _of_refresher(refresher: TokenRefresher) -> ProviderFacts:
         ends_all_grants=getattr(refresher, "revocation_scope", None) == RevocationScope.USER_AND_CLIENT,
         unverified=tuple(fact for fact in unverified if fact.partition(".")[0] in _WEIGHTY),
         names_hosts=isinstance(refresher, HostNamer) if known is None else bool(known.api_hosts),
+        scopes=_of_users(refresher),
     )
+
+
+def _of_users(refresher: TokenRefresher) -> frozenset[str]:
+    """Return the scopes that a refresher asks users for; an API key has no scopes that a user could grant."""
+    if refresher.spends is TokenKind.API_KEY:
+        return frozenset()
+    return frozenset(getattr(refresher, "scopes", None) or ())

@@ -86,7 +86,8 @@ class OAuth2Refresher:
             ``client_secret_post``, ``private_key_jwt`` (RFC 7523 section 2.2) or ``none``.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: ``token_url``. Some providers want the URL of their issuer.
-        scopes: the scopes to request; None requests the scopes of the grant.
+        scopes: the scopes that users are asked for. A refresh does not send them, so that it never asks for more than
+            the user has granted (RFC 6749 section 6); ``token-vault doctor`` compares them with the stored scopes.
         extra: further form parameters, such as ``{"resource": "..."}``.
         rotation: the provider's rotation policy, by which the vault decides whether to try again after an unknown
             outcome. The default, ``Rotation.strict()``, is safe for every provider.
@@ -162,8 +163,6 @@ class OAuth2Refresher:
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         form = {**self.extra, "grant_type": "refresh_token", "refresh_token": request.credential.reveal()}
-        if self.scopes:
-            form["scope"] = " ".join(self.scopes)
         answer = await self._post(self.token_url, form, request)
         return self._read(answer) if isinstance(answer, Incoming) else answer
 

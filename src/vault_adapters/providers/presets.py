@@ -48,7 +48,7 @@ def google(
     Args:
         client_id: the client id from the Google Cloud console.
         client_secret: the client secret, text or `Secret`.
-        scopes: the scopes to request; None requests the scopes of the grant.
+        scopes: the scopes that users are asked for; a refresh does not send them.
         token_url: another token endpoint, for tests.
         revocation_url: another revocation endpoint, for tests; None switches revocation off.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, prepared
 from vault_adapters.providers.assertions import Proof
@@ -81,6 +83,16 @@ class ProfileRefresher(OAuth2Refresher):
         return isinstance(answer, Incoming) and 200 <= answer.status < 300
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        result = await self._ask(request)
+        if not request.scopes or self.profile.request.scopes != "stored" or not _is_invalid_scope(result):
+            return result
+        # The provider has refused the scopes and not the credential. Without scopes it gives those of the grant.
+        again = _later(request, timedelta(seconds=clock() - began))
+        return result if again is None else await self._ask(evolve(again, scopes=()))
+
+    async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
         answer = await self._send(self.token_url, None, request, shaped=True)
         return read_shaped(answer, self.profile) if isinstance(answer, Incoming) else answer
 
@@ -212,8 +224,8 @@ def refresher(
         client_id: the client id registered with the provider; None if each account stores an API key of its own.
         client_secret: text or `Secret`; None if the client is public, if there is a ``signing_key``, or if
             ``client_id`` is None.
-        scopes: the scopes that a `Connector` requests. A refresh requests them too, unless the profile says that a
-            refresh sends no scopes. None: a refresh requests the scopes of the grant.
+        scopes: the scopes that a `Connector` asks users for, or that an API key requests. A refresh of a user's grant
+            does not send them, so that it never asks for more than the user has granted.
         auth_method: how the client authenticates. None: ``private_key_jwt`` if there is a ``signing_key``, else the
             first of the profile's methods that fits. ``none`` fits a public client, and a method that sends a secret
             fits any other client.
@@ -273,6 +285,18 @@ def with_client(profile: Profile, client_id: Any, client_secret: Any, **options:
         "request_limit": profile.limits.request_limit,
     }
     return ProfileRefresher(profile=profile, client_id=client_id, client_secret=client_secret, **{**facts, **options})
+
+
+def _is_invalid_scope(result: TokenSet | VaultError) -> bool:
+    return isinstance(result, ProviderConfigurationError) and result.reason == "invalid_scope"
+
+
+def _later(request: RefreshRequest, spent: timedelta) -> RefreshRequest | None:
+    """Return a request whose deadlines are shorter by the time that is spent; None if nothing may be sent any more."""
+    send_by = request.send_deadline or request.deadline
+    if spent >= send_by:
+        return None
+    return evolve(request, deadline=request.deadline - spent, send_deadline=send_by - spent)
 
 
 def _method(profile: Profile, *, is_public: bool) -> AuthMethod:

@@ -25,6 +25,13 @@ def members_of(
 ) -> dict[str, str]:
     """Return the members of a token request, without those that authenticate the client.
 
+    Args:
+        profile: the provider's profile.
+        request: the input of the refresher.
+        scopes: the scopes that the host passed to the refresher.
+        extra: the host's further members.
+        values: the values of the profile's variables.
+
     Raises:
         InvalidInputError: a variable of the profile has no value or a wrong one.
     """
@@ -33,9 +40,10 @@ def members_of(
     grant_type = shape.grant_type or _GRANT_TYPES.get(shape.grant)
     if grant_type is not None:
         members["grant_type"] = grant_type
-    if shape.grant in ("refresh_token", "access_token"):
+    if shape.is_of_user:
         members[shape.credential or "refresh_token"] = request.credential.reveal()
-    wanted = () if shape.scopes == "never" else scopes or (request.scopes if shape.scopes == "stored" else ())
+    given = () if shape.is_of_user else scopes
+    wanted = {"stored": request.scopes, "given": given}.get(shape.scopes)
     if wanted:
         members["scope"] = shape.scope_separator.join(wanted)
     return members

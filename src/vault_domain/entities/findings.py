@@ -39,6 +39,7 @@ class FindingCode(Choice):
     REFRESH_FAILING = "refresh_failing"
     SHARED_GRANT = "shared_grant"
     AUDIT_RETENTION_MISSING = "audit_retention_missing"
+    SCOPES_MISSING = "scopes_missing"
     PROFILE_UNVERIFIED = "profile_unverified"
     API_HOSTS_MISSING = "api_hosts_missing"
     REFRESHERS_UNKNOWN = "refreshers_unknown"

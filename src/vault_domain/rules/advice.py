@@ -85,6 +85,11 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
         "The audit log is large, and nothing ever deletes from it.",
         "Set TOKEN_VAULT_AUDIT_RETENTION, or run `token-vault audit prune`.",
     ),
+    FindingCode.SCOPES_MISSING: (
+        _NOTE,
+        "The refresher asks users for more scopes than these accounts have; their refreshes go on as before.",
+        "Nothing, or ask these users for more: `Connector.begin(..., account=account, scopes=scopes)`.",
+    ),
     FindingCode.PROFILE_UNVERIFIED: (
         _NOTE,
         "The profile has facts that are not from the provider's own pages; it uses careful values for them.",

@@ -23,6 +23,9 @@ LARGE_LOG = 100_000
 LEAST_SECRET_BITS = 80
 """An encryption secret is a finding if the estimate of its entropy is lower than this."""
 
+_OPENID_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
+"""Scopes of OpenID Connect. Many providers name them otherwise in their answers, or leave them out."""
+
 
 @frozen
 class ProviderFacts:
@@ -36,6 +39,7 @@ class ProviderFacts:
             pages.
         names_hosts: whether it is known to which hosts the provider's access tokens may be sent; None if that was not
             examined.
+        scopes: the scopes that the refresher asks users for.
     """
 
     has_refresher: bool | None = None
@@ -43,6 +47,7 @@ class ProviderFacts:
     ends_all_grants: bool = False
     unverified: tuple[str, ...] = ()
     names_hosts: bool | None = None
+    scopes: frozenset[str] = frozenset()
 
 
 @frozen
@@ -132,6 +137,8 @@ def account_codes(
         yield FindingCode.REFRESH_TOKEN_ENDING
     if info.expires_at is not None and provider.has_refresher is False:
         yield FindingCode.REFRESHER_MISSING
+    if info.scopes and not (provider.scopes - _OPENID_SCOPES).issubset(info.scopes):
+        yield FindingCode.SCOPES_MISSING
 
 
 def provider_codes(provider: ProviderFacts) -> Iterator[tuple[FindingCode, str | None]]:

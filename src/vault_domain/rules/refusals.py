@@ -29,6 +29,7 @@ LONGEST_BACKOFF = timedelta(hours=1)
 _LEAST_GAPS = 4
 
 _OF_THE_CLIENT = frozenset({"invalid_client"})
+_OF_THE_REQUEST = frozenset({"invalid_scope"})
 
 
 def is_refusal(error: VaultError, reason: str | None) -> bool:
@@ -39,6 +40,15 @@ def is_refusal(error: VaultError, reason: str | None) -> bool:
         reason: the registered error code or the cause (`PROVIDER_CAUSES`), or None.
     """
     return isinstance(error, ProviderConfigurationError) and error.refused and reason not in _OF_THE_CLIENT
+
+
+def is_counted(reason: str | None) -> bool:
+    """Return whether a definite refusal with this reason counts for a run of refusals.
+
+    ``invalid_scope`` says that the request asked for more than the grant has (RFC 6749 section 5.2). The grant is
+    alive, so it is never exhausted by this.
+    """
+    return reason not in _OF_THE_REQUEST
 
 
 def refused_for(state: RefreshState, now: datetime, exhaustion: timedelta) -> timedelta:

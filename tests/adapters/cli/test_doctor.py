@@ -16,7 +16,7 @@ HOST = """
 from vault_adapters.providers import OAuth2Refresher, refresher
 
 REFRESHERS = {
-    "google": refresher("google", "client", "client-secret"),
+    "google": refresher("google", "client", "client-secret", scopes=["calendar", "mail"]),
     "acme": OAuth2Refresher("https://acme.test/token", "client", "client-secret"),
 }
 """
@@ -29,7 +29,8 @@ def fill(token_vault):
         named = (tenant, provider)
         who = ("--identifier", "ann@example.com")
         life = ("--expires-in", "1d") if provider == "acme" else ()
-        assert token_vault("store", *named, "access_token", *who, "--expires-in", "1h", stdin="access-value").code == 0
+        more = ("--expires-in", "1h", "--scope", "calendar")
+        assert token_vault("store", *named, "access_token", *who, *more, stdin="access-value").code == 0
         assert token_vault("store", *named, "refresh_token", *who, *life, stdin="refresh-value").code == 0
     invalid = ("invalidate", "t2", "google", "refresh_token", "--identifier", "ann@example.com")
     assert token_vault(*invalid).code == 0
@@ -53,6 +54,8 @@ def check(token_vault):
         ("journal_missing", None),
     }
     assert ("api_hosts_missing", "acme") in found
+    assert found["scopes_missing", "google"]["accounts"] == 1  # the other one must be connected again anyway
+    assert "ask these users for more" in found["scopes_missing", "google"]["action"]
     assert found["shared_grant", "google"]["accounts"] == 2
     assert found["reconnect_required", "google"]["examples"] == [
         {"tenant_id": "t2", "provider": "google", "identifier": "ann@example.com"}

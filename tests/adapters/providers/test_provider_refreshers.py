@@ -65,7 +65,7 @@ async def test_a_public_client(provider):
     assert request.form == {"grant_type": "refresh_token", "refresh_token": "refresh-1", "client_id": "client"}
 
 
-async def test_scopes_and_extra_parameters(provider):
+async def test_extra_parameters_are_sent_and_scopes_are_not(provider):
     provider.answer(token_answer("access-2"))
     refresher = OAuth2Refresher(
         provider.token_url + "?policy=one", "client", "secret", scopes=["a", "b"], extra={"resource": "https://api"}
@@ -73,7 +73,7 @@ async def test_scopes_and_extra_parameters(provider):
     await refreshed(refresher, scopes=("stored",))
     [request] = provider.requests
     assert request.query == {"policy": "one"}
-    assert request.form["scope"] == "a b"
+    assert "scope" not in request.form
     assert request.form["resource"] == "https://api"
 
 

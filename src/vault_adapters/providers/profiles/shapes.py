@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 from vault_adapters.providers.endpoint import as_parameters
 from vault_adapters.providers.profiles import checks
@@ -13,6 +13,10 @@ from vault_domain.entities.errors import InvalidInputError
 
 GRANTS = ("refresh_token", "client_credentials", "access_token", "api_key", "none")
 UNITS = {"seconds": 1.0, "milliseconds": 0.001, "minutes": 60.0, "hours": 3600.0, "days": 86_400.0}
+
+
+def _usual_scopes(shape: RequestShape) -> str:
+    return "never" if shape.is_of_user else "given"
 
 
 def checked_parameters(key: str, value: object) -> dict[str, str]:
@@ -39,8 +43,10 @@ class RequestShape:
         credential: the member that holds the refresh token or access token; None: ``refresh_token``.
         fields: maps each field of a stored API key to the member in which the field is sent (grant ``api_key``).
         format: the format of the body: ``form`` (RFC 6749) or ``json``.
-        scopes: which scopes a refresh sends. ``given``: those that the host passed to `refresher`. ``stored``: those
-            that the host passed, or if there are none, those of the stored access token. ``never``: none.
+        scopes: which scopes a request sends. ``never`` (the default of the grants ``refresh_token`` and
+            ``access_token``): none. ``stored``: those of the stored access token, for providers that want a scope.
+            ``given`` (the default of API keys): those that the host passed to `refresher`; with the two grants that a
+            user has given, none, so that a refresh never asks for more than the user has granted.
         scope_separator: the text between two scopes.
         extra: further members; their values may hold the profile's variables in braces.
         headers: further headers.
@@ -51,7 +57,9 @@ class RequestShape:
     credential: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
     fields: dict[str, str] = field(factory=dict, metadata=by(checks.table(checks.member)))
     format: str = field(default="form", metadata=by(checks.one_of("form", "json")))
-    scopes: str = field(default="given", metadata=by(checks.one_of("given", "stored", "never")))
+    scopes: str = field(
+        default=Factory(_usual_scopes, takes_self=True), metadata=by(checks.one_of("given", "stored", "never"))
+    )
     scope_separator: str = field(default=" ", metadata=by(checks.text))
     extra: dict[str, str] = field(factory=dict, metadata=by(checked_parameters))
     headers: dict[str, str] = field(factory=dict, metadata=by(checks.table(checks.header)))
@@ -59,6 +67,11 @@ class RequestShape:
     def __attrs_post_init__(self) -> None:
         if bool(self.fields) != (self.grant == "api_key"):
             raise refused("fields", "must be given for the grant api_key, and for no other grant")
+
+    @property
+    def is_of_user(self) -> bool:
+        """Whether the request presents what a user has granted; else, it presents an API key."""
+        return self.grant in ("refresh_token", "access_token")
 
 
 @frozen(field_transformer=checking)

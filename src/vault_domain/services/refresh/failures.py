@@ -28,6 +28,7 @@ from vault_domain.rules.refusals import (
     DEFAULT_EXHAUSTION,
     EXHAUSTED,
     backoff,
+    is_counted,
     is_exhausted,
     is_refusal,
     refused_for,
@@ -113,7 +114,7 @@ class FailureRecorder:
             return await self._condemn(attempt, registered_code(reason), state, actor)
         if is_refusal(error, reason) and self._guard.is_of_another_client(attempt):
             await self._refuse_client(attempt, CLIENT_MISMATCH, state, actor)
-        if is_refusal(error, reason):
+        if is_refusal(error, reason) and is_counted(reason):
             return await self._refuse(attempt, reason, state, actor)
         if isinstance(error, RefreshFailedError):
             wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)

@@ -12,7 +12,7 @@ from vault_domain.entities.errors import (
 )
 from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reauthorize
 
-_UNTIL_CONFIGURED = CLIENT_REASONS | {HTTP_404, REDIRECT}
+_UNTIL_CONFIGURED = CLIENT_REASONS | {HTTP_404, REDIRECT, "invalid_scope"}
 """Reasons of failures that are no definite refusals, and yet last until somebody changes a configuration."""
 
 

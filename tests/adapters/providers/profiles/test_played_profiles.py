@@ -132,11 +132,10 @@ async def test_the_request(name):
 
 
 @pytest.mark.parametrize("name", [each for each in REFRESHED if each not in OWN_KEYS])
-async def test_scopes_that_the_host_passes_are_sent_unless_the_provider_takes_none(name):
+async def test_scopes_that_the_host_passes_are_not_sent_with_a_grant(name):
     played = Played(name, answer=success(TABLES[name]), scopes=["three", "four"])
     await refreshed(played.refresher, scopes=("one",))
-    shape = played.table.get("request", {})
-    sent = None if shape.get("scopes") == "never" else shape.get("scope_separator", " ").join(["three", "four"])
+    sent = "one" if played.table.get("request", {}).get("scopes") == "stored" else None
     assert body_of(played.requests[0]).get("scope") == sent
 
 
