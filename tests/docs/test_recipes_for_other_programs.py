@@ -1,5 +1,6 @@
 """The recipes for programs of other languages run against an API on loopback."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -80,6 +81,30 @@ def test_a_recipe_calls_an_api(recipe, environment, api):
     bound = run("tenant-3")
     assert (bound.returncode, "needs a proof" in bound.stderr) == (1, True), bound.stderr
     assert len(api.requests) == 1
+
+
+def test_curl_in_the_reference_takes_a_value_for_a_header_only(environment, tmp_path):
+    """A key with quotes and line ends sets no options of curl, and adds no headers."""
+    if shutil.which("curl") is None or shutil.which("bash") is None:
+        pytest.skip("curl or bash not installed")
+    url = f"file://{tmp_path}/read"
+    (tmp_path / "read").write_text("read by curl")
+    value = f'key"\noutput = "{tmp_path}/written"\nurl = "{url}"\nheader = "X-Added: 1'
+    [line] = [line for line in (ROOT / "docs/reference/cli.md").read_text().splitlines() if line.startswith("$ curl ")]
+    command = [str(tmp_path / "bin" / "token-vault"), "store", "tenant-1", "clerk", "api_key"]
+    subprocess.run(command, env=environment, input=value, text=True, check=True, capture_output=True, timeout=60)
+
+    def respond(request):
+        return Answer(json={"authorization": request.headers.get("authorization")})
+
+    with scripted_provider(respond) as api:
+        shell = ["bash", "-c", line.removeprefix("$ ").replace("URL", api.resource_url)]
+        done = subprocess.run(shell, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        [request] = api.requests
+    assert not (tmp_path / "written").exists()
+    assert "read by curl" not in done.stdout
+    assert json.loads(done.stdout) == {"authorization": "Bearer " + value.replace("\n", "")}
+    assert "x-added" not in {name.lower() for name in request.headers}
 
 
 def test_every_recipe_stands_in_the_guide():

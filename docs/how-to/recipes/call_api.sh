@@ -6,6 +6,7 @@ case $(printf %s "$answer" | jq --raw-output '.token_type | ascii_downcase') in
 dpop | pop | mac) echo "this token needs a proof with each request" >&2 && exit 1 ;;
 esac
 token=$(printf %s "$answer" | jq --raw-output --exit-status .access_token)
-# Other users of the machine can see arguments, so curl reads the header from standard input.
-printf 'header = "Authorization: Bearer %s"\n' "$token" |
-    curl --config - --silent --show-error --fail-with-body -- "$3"
+# Other users of the machine can see arguments, so curl reads the header from standard input. A file for --config would
+# not do, because a token with quotes and line ends would set options of curl there.
+printf 'Authorization: Bearer %s\n' "$token" |
+    curl --header @- --silent --show-error --fail-with-body -- "$3"

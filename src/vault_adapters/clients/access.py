@@ -75,6 +75,15 @@ def check_sendable(token: Token) -> None:
             code="token_needs_proof",
             account=token.info.key.account,
         )
+    check_characters(token)
+
+
+def check_characters(token: Token) -> None:
+    """Refuse a token that a header cannot carry; a value with line ends could add headers, or options of a program.
+
+    Raises:
+        VaultError: the code is ``token_not_sendable``; the message does not repeat the token.
+    """
     if not _is_sendable(token):
         raise VaultError(
             "the access token is empty or holds characters that a bearer token cannot have; it was not sent",

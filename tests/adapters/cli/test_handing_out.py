@@ -47,6 +47,18 @@ def test_a_token_is_printed_with_all_that_belongs_to_it(token_vault):
     }
 
 
+UNSENDABLE = 'a"\noutput = "written"\nurl = "file:///etc/passwd"\nheader = "x: '
+
+
+def test_a_token_that_a_header_cannot_carry_is_refused(token_vault):
+    for text in (UNSENDABLE, "two words", "a\tb", 'a"b', "a\\b", "é"):
+        stored(token_vault, TokenSet(text, extra={"kept": "as it is"}))
+        done = token_vault("token", "t1", "acme", "--identifier", "ann")
+        assert (done.code, done.out) == (1, "")
+        assert "the access token is empty or holds characters that a bearer token cannot have" in done.stderr
+        assert text not in done.stderr
+
+
 def test_a_token_that_is_due_is_refreshed(token_vault):
     stored(token_vault, TokenSet("old", "r0", expires_at=soon(), extra={"team": "T1"}))
     with scripted_provider(token_answer("new", refresh_token="r1", expires_in=3600)) as provider:

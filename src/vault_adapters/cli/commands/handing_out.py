@@ -11,6 +11,7 @@ from vault_adapters.cli.parameters import Identifier, Provider, Tenant
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import print_json
 from vault_adapters.cli.session import with_vault
+from vault_adapters.clients.access import check_characters
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import iso
 from vault_domain import Account, InvalidInputError
@@ -34,13 +35,14 @@ def token(
 
     The output is one JSON object: access_token, expires_at (ISO 8601, or null), token_type and extra. On a terminal,
     the command needs --reveal, because a terminal keeps what it shows. Without refreshers, a token that is due is
-    printed without a refresh, and an expired token is an error.
+    printed without a refresh, and an expired token is an error. So is a token that a header cannot carry.
     """
     account = Account(tenant, provider, identifier)
     if sys.stdout.isatty() and not reveal:
         raise InvalidInputError("a token is printed on a terminal only with --reveal; a program reads it from a pipe")
     known = load_if_named(refreshers)
     found = with_vault(lambda vault: vault.ensure_access_token(account), VaultConfig.from_env(), refreshers=known)
+    check_characters(found)  # programs write the token into headers and files of options
     print_json(
         {
             "access_token": found.value.reveal(),
