@@ -83,7 +83,7 @@ class VaultAuth:
     ) -> aiohttp.ClientResponse:
         """Send a request with the token; send it without the token if a redirect from another origin led to it."""
         leaving, chain, targets = _forsaken.get()
-        if leaving == id(self) and request.url in targets and _chain(request) is chain:
+        if leaving == id(self) and _bare(request.url) in targets and _chain(request) is chain:
             response = await handler(request)
             self._forsake(request, _targets(response))  # a chain that has left the origin never gets the token again
             return response
@@ -129,17 +129,24 @@ def _chain(request: aiohttp.ClientRequest) -> object:
 
 
 def _targets(response: aiohttp.ClientResponse) -> frozenset[URL]:
-    """Return the URLs that aiohttp may request for a redirect: the location as sent, and the location quoted again."""
+    """Return the URLs that aiohttp may request for a redirect: the location as sent, and the location quoted again.
+
+    They have no user and password, because aiohttp moves these from the URL into a header.
+    """
     location = response.headers.get("Location") or response.headers.get("URI")
     if response.status not in _REDIRECTS or location is None:
         return frozenset()
     found = set()
     for encoded in (False, True):
         try:
-            found.add(response.url.join(URL(location, encoded=encoded)).with_fragment(None))
+            found.add(_bare(response.url.join(URL(location, encoded=encoded))))
         except ValueError:  # aiohttp refuses it too
             continue
     return frozenset(found)
+
+
+def _bare(url: URL) -> URL:
+    return url.with_user(None).with_fragment(None)
 
 
 def _origin(url: URL) -> URL | None:

@@ -89,6 +89,29 @@ async def test_a_chain_that_left_the_origin_does_not_get_the_token_back(session_
         assert first.requests[-1].headers["authorization"] == "Bearer good"
 
 
+FORMS = [
+    *("http://{}/x", "//{}/x", "http://{}", "http://{}/", "HTTP://{}/x", "http://{}:/x", "http://{}/x#f", "//{}/x?q#f"),
+    *("http://{}/a b", "http://{}/a%20b", "http://{}/%61", "http://{}/é", "http://{}/%C3%A9", "http://{}/a+b?c=d+e"),
+    *("http://{}/../x", "http://{}/./x", "http://{}//x", "http://{}/x;y", "http://{}/x?a=%26", "http://{}/x?a=é&b"),
+    *("http://{}?q", "http://{}/x%2Fy", "http://{}/x%zz", " http://{}/x", "http://{}/'x'", "http://{}/[x]"),
+    *("http://u@{}/x", "http://u:p@{}/x", "//u:p@{}/x", "http://:p@{}/x", "http://u:@{}/x", "http://@{}/x"),
+    *("http://u%40v:p%3A@{}/x", "http://é:p@{}/x", "http://u:p@{}/é?q=a b#f"),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_no_form_of_a_redirect_takes_the_token_to_another_origin(session_of, api, form):
+    with scripted_provider(Answer(status=200)) as other:
+        place = other.base_url.removeprefix("http://")
+        api.answer(redirect_answer(form.format(place)), path="/away")
+        async with session_of(AsyncListedVault("good")) as session:
+            try:
+                await session.get(f"{api.base_url}/away")
+            except aiohttp.ClientError:
+                assert other.requests == [], form
+        assert all("good" not in request.headers.get("authorization", "") for request in other.requests)
+
+
 @pytest.mark.parametrize("limit", [300, None])
 async def test_a_redirect_that_is_not_followed_withholds_the_token_from_no_later_request(session_of, api, limit):
     timeout = aiohttp.ClientTimeout(total=limit)
