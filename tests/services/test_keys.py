@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 from tests.services.conftest import ACCESS, ACCOUNT, REFRESH
-from tests.services.fakes import Failing
+from tests.services.fakes import Failing, Obstructed
 
 from vault_adapters import Account, AuditAction, StorageError
 from vault_domain.entities.token import TokenWrite
@@ -83,6 +83,30 @@ async def test_a_page_is_sealed_anew_where_the_key_changes_meanwhile(cases):
     await cases.rotating.rotate("t1", actor=None)
     with pytest.raises(StorageError):
         await cases.resealing.reencrypt(None, None, actor=None)
+
+
+class Erased(Obstructed):
+    """A repository that reads a page of values, whose tenant is erased just after."""
+
+    def __init__(self, right, cases):
+        super().__init__(right, "")
+        self._cases = cases
+
+    async def rows_to_reseal(self, *args):
+        rows = await self._right.rows_to_reseal(*args)
+        if rows:
+            await self._cases.erasing.erase("t1", actor=None)
+        return rows
+
+
+async def test_values_whose_tenant_was_erased_meanwhile_are_counted_as_overtaken(cases):
+    await cases.connect()
+    await cases.rotating.rotate("t1", actor=None)
+    rotation, told = Erased(cases.store.key_rotation, cases), []
+    resealing = cases.over(store=evolve(cases.store, key_rotation=rotation)).resealing
+    report = await resealing.reencrypt(None, lambda *counts: told.append(counts), actor=None)
+    assert (report.reencrypted, report.overtaken, report.remaining, report.unreadable) == (0, 2, 0, ())
+    assert told[-1] == (2, 2)
 
 
 async def test_an_emptied_key_is_destroyed_a_day_later(cases):

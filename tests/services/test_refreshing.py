@@ -331,3 +331,24 @@ async def test_what_is_due_too_early_is_scheduled_by_the_rules(cases, refresher)
     )
     assert [each.due_at for each in due] == [cases.clock.now() + timedelta(minutes=50)]
     assert refresher.calls == []
+
+
+class Overtaken(Obstructed):
+    """A ledger that somebody else's new access token overtakes, just before the first claim."""
+
+    def __init__(self, right, cases):
+        super().__init__(right, "claim")
+        self._cases, self._is_over = cases, False
+
+    async def obstruct(self):
+        if not self._is_over:
+            self._is_over = True
+            await self._cases.tokens.store([TokenDraft(ACCESS, Secret("theirs"))], actor=None)
+
+
+async def test_an_access_token_that_came_after_the_decision_costs_no_refresh(connected, refresher):
+    ledger = Overtaken(connected.store.refreshes, connected)
+    cases = connected.over(store=evolve(connected.store, refreshes=ledger))
+    assert await ensure(cases) == "theirs"
+    assert refresher.calls == []
+    assert (await state_of(cases.store)).lease_until is None

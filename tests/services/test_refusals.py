@@ -28,13 +28,15 @@ MONTH = 30 * DAY
 
 
 class Refusing:
-    """A provider that refuses every request with the same error."""
+    """A provider that refuses every request with the same error; without an error, it answers."""
 
     def __init__(self, refresher, error):
         self.spends, self.rotation, self.error, self.calls = refresher.spends, refresher.rotation, error, 0
 
     async def refresh(self, request):
         self.calls += 1
+        if self.error is None:
+            return answer(self.calls)
         raise self.error
 
 
@@ -288,3 +290,26 @@ async def test_accounts_of_another_provider_have_turns_of_their_own(crowded, ref
     await provider.answer_all()
     await asyncio.gather(*calls)
     assert await cases.sweeping.sweep(None, None, actor=None) == SweepReport()
+
+
+async def test_a_mass_rejection_delays_an_exhaustion_and_does_not_begin_its_run_anew(connected, refresher):
+    others = [Account(f"t{number}", "google") for number in range(6)]
+    refused, rejected = ProviderConfigurationError(reason="invalid_scope"), ReauthorizationRequiredError()
+    cases, provider = refusing(connected, refresher, refused)
+    for _ in range(4):
+        assert (await ask(cases)).reason == "invalid_scope"
+        cases.clock.advance(DAY)
+    for account in others:
+        await cases.connect(account)
+    cases.clock.advance(HOUR)
+    provider.error = rejected
+    for account in others:
+        await ask(cases, account)
+    provider.error = refused
+    for _ in range(3):
+        assert (await ask(cases)).reason == "mass_rejection"
+        cases.clock.advance(6 * MINUTE)
+    provider.error = None
+    await cases.refreshing.ensure(others[0], None, actor=None)  # this success ends the pause
+    provider.error = refused
+    assert (await ask(cases)).reason == "exhausted"

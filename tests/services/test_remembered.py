@@ -279,6 +279,29 @@ async def test_a_read_that_is_overtaken_by_a_write_does_not_bring_the_row_back(c
     assert await remembered(cases) is None
 
 
+async def test_of_two_reads_the_one_that_began_later_is_remembered(cases):
+    """The first one has read the old row, and its answer comes last."""
+    await stored(cases.over())
+    gate = asyncio.Event()
+
+    class Late(Obstructed):
+        async def get(self, key):
+            found = await self._right.get(key)
+            await gate.wait()
+            return found
+
+    cases.reader._tokens = Late(cases.store.tokens, "")
+    reading = asyncio.create_task(cases.tokens.get(ACCESS))
+    await settle()
+    await stored(cases.over(), value="w")
+    cases.reader._tokens = cases.store.tokens
+    await cases.tasks.sleep(1)
+    assert (await cases.tokens.get(ACCESS)).value.reveal() == "w"
+    gate.set()
+    assert (await reading).value.reveal() == "v"
+    assert await remembered(cases) == "w"
+
+
 async def test_an_invalid_token_and_a_missing_one_are_forgotten_when_they_are_seen(cases):
     for change in (mark, delete):
         await stored(cases)

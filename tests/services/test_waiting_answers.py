@@ -1,6 +1,7 @@
 """Answers that wait for the database: commits that hang, reads meanwhile, and the end of the vault."""
 
 import asyncio
+import copy
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -132,6 +133,36 @@ async def test_the_journal_has_the_answer_before_the_database_is_asked(quick, re
     assert await cases.journal.entries() == []
 
 
+class KeepingJournal(MemoryJournal):
+    """A journal that loses no entry, as if the process died before it removed one."""
+
+    async def remove(self, entry):
+        """Do nothing."""
+
+
+async def test_two_entries_of_one_account_are_committed_in_turn(connected, refresher):
+    """The database has lost two commits, as after a restore, and does not answer when the vault opens."""
+    database = connected.store.refreshes._database
+    before = copy.deepcopy(database.tables)
+    refresher.then(answer(1), answer(2))
+    first = connected.over(journal=KeepingJournal())
+    assert await ensure(first) == "access-1"
+    first.clock.advance(HOUR)
+    assert await ensure(first) == "access-2"
+    database.tables = before
+    journal = MemoryJournal()
+    for entry in await first.journal.entries():
+        await journal.write(entry)
+    restarted, ledger = failing(connected, journal=journal)
+    assert await restarted.keeper.recover() == 2
+    ledger.left = 0
+    await restarted.keeper.retry_all()
+    assert (await restarted.tokens.get(REFRESH)).value.reveal() == "refresh-1"
+    assert await restarted.keeper.recover() == 1
+    assert (await restarted.tokens.get(REFRESH)).value.reveal() == "refresh-2"
+    assert await journal.entries() == []
+
+
 async def test_an_answer_whose_task_was_cancelled_waits_for_the_end(quick, refresher):
     cases, ledger = hanging(quick, times=1)
     cases = cases.over(journal=MemoryJournal(is_full=True))
@@ -212,6 +243,22 @@ async def test_closing_ends_in_time_where_neither_journal_nor_database_takes_an_
     assert cases.tasks.monotonic() - began <= 10
     cases.keeper.report_lost()
     assert "1 refreshed token sets are lost" in caplog.text
+
+
+async def test_only_the_answers_that_no_journal_holds_are_counted_as_lost(connected, refresher, caplog):
+    accounts = [evolve(ACCOUNT, identifier=f"{number}") for number in range(3)]
+    for account in accounts:
+        await connected.connect(account)
+    connected.clock.advance(HOUR)
+    cases, _ = failing(connected)
+    refresher.then(*map(answer, range(1, 4)))
+    await ensure(cases, accounts[0])
+    cases.journal.is_full = True
+    for account in accounts[1:]:
+        with pytest.raises(RefreshNotPersistedError):
+            await ensure(cases, account)
+    cases.keeper.report_lost()
+    assert "2 refreshed token sets are lost" in caplog.text
 
 
 async def test_a_vault_that_closes_starts_no_attempt(connected, refresher):
@@ -366,6 +413,15 @@ async def test_a_read_whose_wait_is_over_gives_the_waiting_token(quick, refreshe
         assert await ensure(cases, timeout=0.01) == "access-1"
 
 
+async def test_a_caller_does_not_wait_for_the_commit_of_an_answer_that_is_journaled(quick, refresher):
+    cases, _ = hanging(quick)
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"
+    cases.keeper._patience = 60.0  # from here on, a commit that hangs takes a minute
+    async with asyncio.timeout(20):
+        assert await ensure(cases) == "access-1"
+
+
 async def test_what_only_memory_holds_is_not_read(connected, refresher):
     cases, _ = failing(connected, journal=MemoryJournal(is_full=True))
     refresher.then(answer(1))
@@ -417,6 +473,18 @@ async def test_a_database_that_does_not_answer_leaves_the_waiting_token(connecte
         await cases.tokens.get(REFRESH)
 
 
+async def test_a_waiting_token_that_was_rejected_is_not_handed_out_while_the_database_is_away(connected, refresher):
+    cases, cuts = unreachable(connected)
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"
+    cases.tokens.refuse((await cases.tokens.get(ACCESS)).info)
+    for cut in cuts:
+        cut.left = 10**9
+    for call in (cases.tokens.get(ACCESS), cases.tokens.get_access(ACCOUNT, None), ensure(cases)):
+        with pytest.raises(StorageError):
+            await call
+
+
 async def test_after_a_change_of_this_process_only_the_database_knows(connected, refresher):
     """Otherwise, a read would return an older token than the one that this process has stored."""
     cases, cuts = unreachable(connected)
@@ -439,6 +507,17 @@ async def test_the_event_of_a_read_is_no_change(connected, refresher, action):
     for cut in cuts:
         cut.left = 10**9
     assert (await cases.tokens.get(ACCESS)).value.reveal() == "access-1"
+
+
+@pytest.mark.parametrize(("tenant_id", "is_concerned"), [(None, True), ("t1", True), ("t2", False)])
+async def test_an_event_without_an_account_concerns_its_tenant_or_all(connected, refresher, tenant_id, is_concerned):
+    cases, cuts = unreachable(connected)
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"
+    cases.held.watching(cases.sink).publish([AuditEvent("tenant_erased", NOW, tenant_id)])
+    for cut in cuts:
+        cut.left = 10**9
+    assert (cases.held.alone(ACCESS) is None) == is_concerned
 
 
 async def test_a_change_during_the_commit_counts_too(connected, refresher):

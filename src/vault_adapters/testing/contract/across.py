@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ContractFixtures
+from vault_adapters.testing.contract.fixtures import ContractFixtures, rows_of
 from vault_adapters.testing.contract.refreshing import claimed
-from vault_domain.entities.account import Account, ConnectionState, TokenKind
+from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import encode_cursor
+from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.refresh_ledger import Failure
@@ -174,3 +175,32 @@ class AcrossCases(ContractFixtures):
         for limit in (1, 2, 10):
             assert await _walk(vault, limit, state=ConnectionState.RETRYING) == [failing, unknown, crashed]
             assert await _walk(vault, limit, state=ConnectionState.REAUTHORIZATION_REQUIRED) == [marked]
+
+    async def test_every_read_finds_the_tokens_own_use(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        tenants, places = ("t", "t1", "t2"), (("google", "ann"), ("google", "bob"), ("google2", "ann"))
+        accounts = [Account(tenant, *place) for tenant in tenants for place in places]
+        kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
+        keys = [account.key(kind) for account in accounts for kind in kinds]
+        used: dict[TokenKey, datetime] = {}
+        for account in accounts:
+            await vault.store_token_set(account, TokenSet("a", "r", expires_in=60))
+        for row in await rows_of(store, keys):
+            used[row.key] = clock.now() - len(used) * timedelta(minutes=1)
+            await store.tokens.record_uses({TokenRef.of(row.info): used[row.key]})
+        clock.advance(HOUR)
+
+        infos = [row.info for row in await rows_of(store, keys)]
+        infos += [reading.row.info for key in keys if (reading := await store.tokens.get(key)).row is not None]
+        infos += await store.tokens.find_expiring(timedelta(0), provider=None, limit=100, after=None)
+        records = [(await store.accounts.get(account))[0] for account in accounts]
+        records += [(await store.refreshes.read(account)).record for account in accounts]
+        records += (await store.accounts.list_all(provider=None, state=None, limit=100, after=None))[0]
+        records += (await store.accounts.list_all(provider="google", state=None, limit=100, after=None))[0]
+        for tenant in tenants:
+            infos += await store.tokens.list_tenant(tenant, provider=None, limit=100, after=None)
+            records += (await store.accounts.list_tenant(tenant, provider=None, limit=100, after=None))[0]
+        infos += [info for record in records if record is not None for info in record.tokens.values()]
+        assert len(infos) == 7 * len(keys) + len(keys) // 2 + 2 * 6
+        assert [info.last_used_at for info in infos] == [used[info.key] for info in infos]

@@ -80,6 +80,15 @@ class AuditCases(ContractFixtures):
         assert await vault.prune_audit(older_than=10 * DAY) == 0
         assert await events_of(vault) == stored
 
+    async def test_no_event_that_must_last_is_pruned(self, store: Store, clock: ManualClock) -> None:
+        events = [Noticed(AuditEvent(action, clock.now(), None)) for action in sorted(AuditAction)]
+        await store.audit.append(events, apart=None)
+        clock.advance(2 * DAY)
+        pruned = await store.audit.prune(DAY, actor=None)
+        assert pruned.result == len(AuditAction) - len(LASTING_ACTIONS)
+        kept = await store.audit.page(None, limit=100, after=None)
+        assert {event.action for event in kept} == LASTING_ACTIONS
+
     @pytest.mark.parametrize("wrong", [timedelta(0), -DAY, DAY - MINUTE, 1, "400d", None])
     async def test_pruning_needs_an_age_of_a_day_at_least(self, vault: TokenVault, wrong: object) -> None:
         with pytest.raises(InvalidInputError):
