@@ -24,8 +24,10 @@ from django.urls import URLPattern, path  # type: ignore[import-untyped]
 
 from vault_adapters.connect.connector import Connector
 from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, log_failure, status_of, text_of
+from vault_adapters.connect.settling import sparing
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
+from vault_domain.entities.scrub import foreign
 
 Of: TypeAlias = Callable[[HttpRequest], Any]
 View: TypeAlias = Callable[..., Awaitable[HttpResponse]]
@@ -64,6 +66,7 @@ def urls(
     pages = Pages(connector, done)
 
     async def fail(request: HttpRequest, error: VaultError) -> HttpResponse:
+        error.__traceback__ = foreign(error.__traceback__)  # the host may send it to an error tracker
         log_failure(error)
         if failed is None:
             return _text(text_of(error), status_of(error))
@@ -102,6 +105,7 @@ def urls(
 def _for(*methods: str, view: View) -> View:
     """Return a view for these methods only; Django 4.2 has no decorator for asynchronous views."""
 
+    @sparing
     async def checked(request: HttpRequest, **arguments: str) -> HttpResponse:
         if request.method not in methods:
             return HttpResponseNotAllowed(methods)

@@ -19,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 from attrs import field, frozen
 
 from vault_adapters.connect.connector import LIFETIME, Connector
-from vault_adapters.connect.settling import BROKEN
+from vault_adapters.connect.settling import BROKEN, settling
 from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
@@ -107,6 +107,7 @@ class Pages:
         self._done = done
         self._redirect_uris = {name: urlsplit(uri) for name, uri in connector.redirect_uris.items()}
 
+    @settling
     async def begin(
         self, path: str, tenant_id: str, provider: str, query: Mapping[str, str], session: str
     ) -> Redirection:
@@ -137,6 +138,7 @@ class Pages:
         value = f"{random}.{base64.urlsafe_b64encode(following.encode()).decode().rstrip('=')}"
         return Redirection(start.url, self._cookie(provider, start.state, value, int(LIFETIME.total_seconds())))
 
+    @settling
     async def finish(
         self, provider: str | None, tenant_id: str, query: str, cookies: Mapping[str, str], session: str
     ) -> tuple[AccountInfo, Redirection]:

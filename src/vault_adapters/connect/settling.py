@@ -1,7 +1,7 @@
 """Changes the errors of `Connector` before its caller gets them.
 
-`settling` removes from an error's traceback the stack frames that hold an OAuth code, state or token. `about` adds the
-tenant and the provider to an error.
+`settling` removes from an error's traceback the stack frames that hold an OAuth code, state or token, and `sparing`
+those that hold a request. `about` adds the tenant and the provider to an error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConnectError, VaultError
+from vault_domain.entities.scrub import foreign
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,6 +46,28 @@ def settling(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corouti
         # Raise outside of the handler, so that the error has no `__context__`, which would hold frames too.
         failure.__context__ = failure.__cause__ = None
         raise failure
+
+    return wrapper
+
+
+def sparing(view: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Make a view raise errors without the stack frames of the vault, which hold the request and the host's session.
+
+    The frames of a host's function that raised the error stay.
+    """
+
+    @functools.wraps(view)
+    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await view(*args, **kwargs)
+        except BaseException as error:
+            failure = error.with_traceback(foreign(error.__traceback__))
+        finally:
+            del args, kwargs
+        try:
+            raise failure  # outside of the handler, as in `settling`
+        finally:
+            del failure
 
     return wrapper
 

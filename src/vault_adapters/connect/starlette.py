@@ -10,7 +10,7 @@ Then ``/connect/google`` sends the user to Google, and ``/connect/callback/googl
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 from starlette.requests import Request
@@ -18,9 +18,20 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, log_failure, require_local, status_of, text_of
+from vault_adapters.connect.pages import (
+    HEADERS,
+    NOBODY,
+    Cookie,
+    Pages,
+    log_failure,
+    require_local,
+    status_of,
+    text_of,
+)
+from vault_adapters.connect.settling import sparing
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
+from vault_domain.entities.scrub import foreign
 
 Of: TypeAlias = Callable[[Request], Any]
 
@@ -60,6 +71,7 @@ def routes(
     pages_of = _pages_of(connector, done)
 
     async def fail(request: Request, error: VaultError) -> Response:
+        error.__traceback__ = foreign(error.__traceback__)  # the host may send it to an error tracker
         log_failure(error)
         if failed is None:
             return PlainTextResponse(text_of(error), status_of(error), HEADERS)
@@ -121,9 +133,9 @@ async def _text(session: Of | None, request: Request) -> str:
     return "" if session is None else str(await _value(session(request)) or "")
 
 
-def _route(path: str, *methods: str, view: Callable[[Request], Awaitable[Response]], name: str) -> Route:
+def _route(path: str, *methods: str, view: Callable[[Request], Coroutine[Any, Any, Response]], name: str) -> Route:
     """Return a route without HEAD, because a preview of a link must not use up a state or a code."""
-    route = Route(path, view, methods=list(methods), name=name)
+    route = Route(path, sparing(view), methods=list(methods), name=name)
     route.methods = set(methods)
     return route
 

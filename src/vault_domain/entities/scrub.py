@@ -33,7 +33,7 @@ def scrubbed_class(cls: C) -> C:
             refusal = error
         except BaseException as error:
             del self, args, kwargs
-            raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
+            raise error.with_traceback(foreign(error.__traceback__))  # noqa: B904 - it is the same error
         if refusal is not None:
             # Raise outside of the handler, so that the error has no `__context__`, which would hold frames too.
             del self, args, kwargs
@@ -56,7 +56,7 @@ def scrubbed(function: Callable[P, T]) -> Callable[P, T]:
         except VaultError as error:
             refusal = error
         except BaseException as error:
-            raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
+            raise error.with_traceback(foreign(error.__traceback__))  # noqa: B904 - it is the same error
         finally:
             del args, kwargs
         try:
@@ -83,7 +83,7 @@ def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
         except Exception as error:
             if not _is_of_a_check(error.__traceback__):
                 raise
-            raise error.with_traceback(_foreign(error.__traceback__))  # noqa: B904 - it is the same error
+            raise error.with_traceback(foreign(error.__traceback__))  # noqa: B904 - it is the same error
         finally:
             del args, kwargs
         try:
@@ -94,8 +94,8 @@ def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
     return cast("Callable[P, Coroutine[Any, Any, T]]", wrapper)
 
 
-def _foreign(traceback: TracebackType | None) -> TracebackType | None:
-    """Return the part of a traceback after the last frame of the vault, or None."""
+def foreign(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback after the last frame of the vault: the frames of what the vault has called."""
     rest = traceback
     while traceback is not None:
         following = traceback.tb_next
