@@ -181,6 +181,7 @@ async def _run(
             waker=waker,
             uses=uses,
             keeper=keeper,
+            journal=journal,
             timing=timing,
             config=config,
             refreshers=bound,

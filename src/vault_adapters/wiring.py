@@ -11,6 +11,7 @@ from vault_adapters.stores.port import Store
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
@@ -73,6 +74,7 @@ def vault_services(
     waker: Waker,
     uses: UseTracker,
     keeper: AnswerKeeper,
+    journal: RefreshJournal,
     timing: RefreshTiming,
     config: VaultConfig,
     refreshers: Mapping[str, TokenRefresher],
@@ -96,7 +98,7 @@ def vault_services(
     runner = AttemptRunner(
         ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers, most, observed
     )
-    readiness = ReadinessService(store.tokens, cipher, tasks)
+    readiness = ReadinessService(store.tokens, cipher, tasks, journal)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, observed)

@@ -275,6 +275,9 @@ class MemoryJournal:
     async def remove(self, entry):
         self._entries.pop(entry.attempt.attempt_id, None)
 
+    async def examine(self):
+        return "disk_full" if self.is_full else None
+
 
 class Obstructed:
     """A repository that passes each call on; before it passes on a call of one method, it awaits `obstruct`."""

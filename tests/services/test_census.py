@@ -2,7 +2,7 @@
 
 import pytest
 from attrs import evolve
-from tests.services.fakes import Failing
+from tests.services.fakes import Failing, MemoryJournal
 
 from vault_adapters import StorageError
 from vault_domain.services.tokens.census import CensusService
@@ -16,7 +16,7 @@ async def test_a_store_that_fails_while_it_counts_tokens_is_an_error(cases):
     tokens = Failing(cases.store.tokens, "count_health", away)
     store = evolve(cases.store, tokens=tokens)
     listing = ListingService(tokens, store.accounts, store.audit, {}, store.keys)
-    ready = ReadinessService(tokens, cases.cipher, cases.tasks)
+    ready = ReadinessService(tokens, cases.cipher, cases.tasks, MemoryJournal())
     policy = cases.tokens._policy
     health = HealthService(tokens, ready, cases.opener, policy.buffer, store.clients, policy.buffer, policy.notice)
     with pytest.raises(StorageError) as caught:

@@ -179,6 +179,10 @@ class DiskJournal:
         """Delete an entry."""
         self._disk.files.pop(entry.attempt.attempt_id, None)
 
+    async def examine(self):
+        """Return the cause for which the disk takes no entries, or None."""
+        return "disk_full" if self._disk.is_full else None
+
 
 class Naps:
     """Lets the periodic work of vaults sleep longer while it would find nothing to do.

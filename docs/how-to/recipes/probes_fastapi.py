@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
+from attrs import asdict
 from fastapi import FastAPI, Request, Response
 
 from vault_adapters import TokenVault, VaultConfig, open_vault
@@ -31,4 +32,4 @@ async def alive() -> dict[str, str]:
 async def ready(request: Request, response: Response) -> dict[str, str | None]:
     readiness = await request.state.vault.ready(timeout=1.0)
     response.status_code = 200 if readiness.ok else 503
-    return {"store": readiness.store, "schema": readiness.schema, "master_key": readiness.master_key}
+    return asdict(readiness)

@@ -11,6 +11,7 @@ from vault_adapters.cli.provider_facts import facts_reader
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.secret_strength import estimated_bits
+from vault_adapters.runtime.journal_files import try_directory
 from vault_domain import (
     ConfigurationError,
     KeyUnavailableError,
@@ -89,6 +90,8 @@ async def _examine(
     advance: Callable[[int], None],
 ) -> Result:
     readiness = await vault.ready(timeout=_PATIENCE_SECONDS)
+    if config.journal_dir is not None:  # the vault was opened without it
+        readiness = evolve(readiness, journal=try_directory(config.journal_dir))
     if readiness.store is not None or readiness.schema is not None:
         found = list(readiness_findings(readiness))
         if found[0].code is not FindingCode.DATABASE_READ_ONLY:

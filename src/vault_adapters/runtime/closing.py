@@ -17,6 +17,8 @@ class _Refreshing(Protocol):
 
 
 class _Keeper(Protocol):
+    async def journal_all(self) -> None: ...
+
     async def retry_all(self) -> None: ...
 
     async def close(self, seconds: float) -> None: ...
@@ -50,14 +52,17 @@ async def running(
 
     Args:
         refreshing: the refreshes.
-        keeper: keeps the waiting answers, and tries every second to store them.
+        keeper: keeps the waiting answers, and tries every second to journal them and to store them.
         noted: buffers for times of use, and for audit events about reads and failed decryptions; they are flushed to
             the database every ten seconds.
         tasks: runs the refreshes.
         limit: the configured ``close_timeout`` in seconds.
         lease: longest time in seconds that a refresh takes.
     """
-    async with repeating(keeper.retry_all, _RETRY_SECONDS, last=partial(keeper.close, limit)):
+    async with (
+        repeating(keeper.retry_all, _RETRY_SECONDS, last=partial(keeper.close, limit)),
+        repeating(keeper.journal_all, _RETRY_SECONDS),
+    ):
         try:
             async with repeating(partial(_flush, noted), _FLUSH_SECONDS, limit=limit / 4):
                 try:

@@ -2,23 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from vault_adapters.runtime.journal_files import (
+    MISSING,
+    TEMPORARY,
     WrongFileError,
     make_private_directory,
     read_private_file,
+    try_directory,
     write_private_file,
 )
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry, is_of_later_release
 from vault_adapters.runtime.to_the_end import run_to_the_end
+from vault_domain.entities.causes import TIMEOUT
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError
+from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
 _SUFFIX = ".refresh.json"
+_TEMPORARY_SUFFIX = f".refresh{TEMPORARY}"
 _DAMAGED = ".damaged"
 
 _LIMIT_SECONDS = 2.5
@@ -45,6 +52,10 @@ class NoJournal:
     async def remove(self, entry: JournalEntry) -> None:
         """Do nothing."""
 
+    async def examine(self) -> str | None:
+        """Return None, because there is nothing to examine."""
+        return None
+
 
 class FileJournal:
     """Implements `RefreshJournal` over a directory.
@@ -61,6 +72,7 @@ class FileJournal:
         self._directory = directory
         self._reported: set[str] = set()
         self._busy: set[Path] = set()
+        self._faults = FaultLog(_log, "the journal, which keeps refreshed tokens in an outage,", time.monotonic)
         problem = make_private_directory(directory)
         if problem is not None:
             raise ConfigurationError(f"journal_dir {problem}", code="journal_unusable")
@@ -72,15 +84,13 @@ class FileJournal:
             JournalError: the entry could not be stored, or the disk did not answer in time.
         """
         path, data = self._path(entry), encode_entry(entry)
-        if path in self._busy:
-            raise JournalError("the disk does not answer")
-        self._busy.add(path)
-        try:
-            problem = await run_to_the_end(lambda: self._write(path, data), _LIMIT_SECONDS)
-        except TimeoutError:
-            problem = "the disk does not answer"
+        problem = await self._try(path, lambda: write_private_file(path, data))
         if problem is not None:
             raise JournalError(f"the journal could not be written ({problem})")
+
+    async def examine(self) -> str | None:
+        """Return the cause for which entries cannot be stored now, or None; create the directory if it is missing."""
+        return await self._try(self._directory, lambda: try_directory(self._directory))
 
     async def entries(self) -> Sequence[JournalEntry]:
         """Return the stored entries.
@@ -96,9 +106,28 @@ class FileJournal:
         with suppress(TimeoutError):
             await run_to_the_end(lambda: _unlink(self._path(entry)), _LIMIT_SECONDS)
 
-    def _write(self, path: Path, data: bytes) -> str | None:
+    async def _try(self, path: Path, work: Callable[[], str | None]) -> str | None:
+        """Run work about a path in a thread; return the cause for which it failed, or None, and log a change."""
+        if path in self._busy:
+            return TIMEOUT
+        self._busy.add(path)
         try:
-            return write_private_file(path, data)
+            problem = await run_to_the_end(lambda: self._work(path, work), _LIMIT_SECONDS)
+        except TimeoutError:
+            problem = TIMEOUT
+        if problem is None:
+            self._faults.worked()
+        else:
+            self._faults.failed(problem)
+        return problem
+
+    def _work(self, path: Path, work: Callable[[], str | None]) -> str | None:
+        try:
+            problem = work()
+            if problem == MISSING and make_private_directory(self._directory) is None:
+                _log.warning("journal_dir was missing, and was created again; the entries in it are gone")
+                problem = work()
+            return problem
         finally:
             self._busy.discard(path)
 
@@ -106,6 +135,8 @@ class FileJournal:
         return self._directory / f"{entry.attempt.attempt_id.hex}{_SUFFIX}"
 
     def _read_all(self) -> list[JournalEntry]:
+        for temporary in self._directory.glob(f"*{_TEMPORARY_SUFFIX}"):
+            self._adopt(temporary)
         paths = sorted(self._directory.glob(f"*{_SUFFIX}"))
         return [entry for path in paths if (entry := self._read(path)) is not None]
 
@@ -126,6 +157,14 @@ class FileJournal:
             self._report(path, "it is not named after its attempt")
             return None
         return entry
+
+    def _adopt(self, temporary: Path) -> None:
+        """Give a file its name if its process wrote it completely, but ended before it gave the name."""
+        with suppress(WrongFileError, OSError):
+            data = read_private_file(temporary, _MAX_BYTES)
+            entry = None if data is None else decode_entry(data)
+            if entry is not None and temporary == self._path(entry).with_suffix(TEMPORARY):
+                temporary.rename(self._path(entry))
 
     def _report(self, path: Path, problem: str) -> None:
         if path.name not in self._reported:

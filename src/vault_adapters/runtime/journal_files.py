@@ -4,6 +4,17 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
+
+from vault_adapters.runtime.os_causes import os_cause
+
+MISSING = "missing"
+"""The cause if a directory does not exist."""
+
+TEMPORARY = ".tmp"
+"""The suffix of a file that has not got its name yet."""
+
+_TRIAL_BYTES = 4096
 
 
 class WrongFileError(Exception):
@@ -30,9 +41,19 @@ def make_private_directory(directory: Path) -> str | None:
     return None if is_usable else "must be readable and writable by this process"
 
 
+def try_directory(directory: Path) -> str | None:
+    """Write a file that is gone at once; return the cause for which the directory takes no files, or None."""
+    try:
+        with TemporaryFile(dir=directory) as file:
+            file.write(bytes(_TRIAL_BYTES))
+    except OSError as error:
+        return _cause(error)
+    return None
+
+
 def write_private_file(path: Path, data: bytes) -> str | None:
-    """Write a file durably; return None, or a text that names the error."""
-    temporary = path.with_suffix(".tmp")
+    """Write a file durably; return the cause for which this failed, or None."""
+    temporary = path.with_suffix(TEMPORARY)
     try:
         temporary.unlink(missing_ok=True)  # a crash may have left it, or somebody may have placed a link
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -45,7 +66,7 @@ def write_private_file(path: Path, data: bytes) -> str | None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        return type(error).__name__ if error.errno is None else os.strerror(error.errno)
+        return _cause(error)
     return None
 
 
@@ -74,6 +95,10 @@ def read_private_file(path: Path, max_bytes: int) -> bytes | None:
     if len(data) > max_bytes:
         raise WrongFileError("it is too large")
     return data
+
+
+def _cause(error: OSError) -> str:
+    return MISSING if isinstance(error, FileNotFoundError) else os_cause(error)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -34,6 +34,7 @@ class FindingCode(Choice):
     REFRESHER_MISSING = "refresher_missing"
     SECRET_WEAK = "secret_weak"
     CLOCK_SKEW = "clock_skew"
+    JOURNAL_UNUSABLE = "journal_unusable"
     JOURNAL_MISSING = "journal_missing"
     REFRESH_TOKEN_ENDING = "refresh_token_ending"
     REFRESH_FAILING = "refresh_failing"

@@ -57,15 +57,19 @@ class Readiness:
         schema: ``schema_outdated`` if the database's schema is missing or older than this release. It is also None
             while the database does not answer, because the schema cannot be checked then.
         master_key: cause for which the master key cannot be used.
+        journal: cause for which the journal takes no entries: ``missing``, ``disk_full``, ``permission_denied``,
+            ``read_only``, ``timeout`` or the name of an error of the operating system. It does not count for `ok`,
+            because the vault does its work without a journal, unless the database fails too.
     """
 
     store: str | None = None
     schema: str | None = None
     master_key: str | None = None
+    journal: str | None = None
 
     @property
     def ok(self) -> bool:
-        """Whether all parts are in order."""
+        """Whether store, schema and master key are in order."""
         return self.store is None and self.schema is None and self.master_key is None
 
 

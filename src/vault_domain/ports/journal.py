@@ -56,3 +56,6 @@ class RefreshJournal(Protocol):
 
     async def remove(self, entry: JournalEntry) -> None:
         """Delete an entry; an entry that is already gone is no error."""
+
+    async def examine(self) -> str | None:
+        """Return the cause for which entries cannot be stored now; None if they can, or if there is no journal."""

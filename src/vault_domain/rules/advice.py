@@ -60,6 +60,11 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
         "The clocks of this machine and of the database differ.",
         "Synchronise both clocks, for example with NTP.",
     ),
+    FindingCode.JOURNAL_UNUSABLE: (
+        _WARNING,
+        "The journal takes no entries, so a rotated refresh token is lost if the database fails before it is stored.",
+        "Make room on the disk of TOKEN_VAULT_JOURNAL_DIR, and let this process write to the directory.",
+    ),
     FindingCode.JOURNAL_MISSING: (
         _WARNING,
         "A rotated refresh token is lost if this process ends while the database is unreachable.",

@@ -55,7 +55,7 @@ class SetUp:
     """What is known about the vault itself.
 
     Attributes:
-        readiness: whether store, schema and master key can be used.
+        readiness: whether store, schema, master key and journal can be used.
         asked_at: this machine's time before the database was asked for its time.
         answered_at: this machine's time after the database answered.
         store_time: the database's time; None if it is not known.
@@ -78,7 +78,7 @@ class SetUp:
 
 
 def readiness_findings(readiness: Readiness) -> Iterator[Finding]:
-    """Return what is wrong with store, schema and master key."""
+    """Return what is wrong with store, schema, master key and journal."""
     if readiness.store is not None:
         is_read_only = readiness.store == READ_ONLY
         code = FindingCode.DATABASE_READ_ONLY if is_read_only else FindingCode.DATABASE_UNAVAILABLE
@@ -87,6 +87,8 @@ def readiness_findings(readiness: Readiness) -> Iterator[Finding]:
         yield finding(FindingCode.SCHEMA_OUTDATED)
     if readiness.master_key is not None:
         yield finding(FindingCode.MASTER_KEY_UNAVAILABLE, detail=readiness.master_key)
+    if readiness.journal is not None:
+        yield finding(FindingCode.JOURNAL_UNUSABLE, detail=readiness.journal)
 
 
 def setup_findings(setup: SetUp) -> Iterator[Finding]:

@@ -108,6 +108,19 @@ def test_nothing_is_found(token_vault):
     assert (done.code, done.out) == (0, "nothing found; 0 accounts were examined\n")
 
 
+def test_a_journal_that_takes_no_entries_is_found(token_vault):
+    """The doctor creates no directory: a vault that runs would create it again."""
+    directory = token_vault.folder / "journal"
+    token_vault.variables["TOKEN_VAULT_JOURNAL_DIR"] = str(directory)
+    done = token_vault("doctor", "--json")
+    found = found_by(done)["journal_unusable", None]
+    assert (done.code, found["severity"], found["detail"]) == (15, "warning", "missing")
+    assert not directory.exists()
+    directory.mkdir(mode=0o700)
+    assert ("journal_unusable", None) not in found_by(token_vault("doctor", "--json"))
+    assert list(directory.iterdir()) == []
+
+
 def test_the_limit_is_told(token_vault):
     fill(token_vault)
     done = token_vault("doctor", "--limit", "3", "--json")

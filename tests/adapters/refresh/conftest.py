@@ -31,9 +31,14 @@ def config(request, tmp_path):
     if request.param == "sqlite":
         yield make_config(f"sqlite:///{tmp_path}/vault.db")
         return
-    schemas = request.getfixturevalue("prepared_schemas")
-    with schemas.lend() as schema:
-        yield make_config(schemas.url, postgres_schema=schema)
+    yield request.getfixturevalue("postgres_config")
+
+
+@pytest.fixture
+def postgres_config(prepared_schemas):
+    """The configuration for tests that need Postgres."""
+    with prepared_schemas.lend() as schema:
+        yield make_config(prepared_schemas.url, postgres_schema=schema)
 
 
 @pytest.fixture

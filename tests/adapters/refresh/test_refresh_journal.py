@@ -3,16 +3,16 @@
 import asyncio
 import json
 import os
-import resource
 import shutil
 import sqlite3
 import stat
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from attrs import evolve
+from tests.adapters.refresh.broken import BrokenSqlite, no_file_may_grow
 from tests.adapters.refresh.refresh_kit import (
     ACCOUNT,
     HOUR,
@@ -55,34 +55,6 @@ from vault_domain.services.refresh.journal_seal import seal_entry
 pytestmark = pytest.mark.real_scrypt
 
 NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
-
-
-class BrokenSqlite:
-    """Makes a SQLite database fail and work again, by renaming its account table away and back."""
-
-    def __init__(self, config):
-        self._path = config.database_url.reveal().removeprefix("sqlite:///")
-
-    def down(self):
-        self._run("ALTER TABLE token_vault_account RENAME TO token_vault_account_gone")
-
-    def up(self):
-        self._run("ALTER TABLE token_vault_account_gone RENAME TO token_vault_account")
-
-    def lock(self):
-        """Take the write lock, as a stuck process would."""
-        self._lock = sqlite3.connect(self._path, isolation_level=None)
-        self._lock.execute("BEGIN EXCLUSIVE")
-
-    def unlock(self):
-        self._lock.execute("ROLLBACK")
-        self._lock.close()
-
-    def _run(self, sql):
-        connection = sqlite3.connect(self._path, timeout=30)
-        with connection:
-            connection.execute(sql)
-        connection.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -627,22 +599,7 @@ async def test_a_directory_that_cannot_be_written_to_is_told_at_start(sqlite_con
         assert caught.value.code == "journal_unusable"
 
 
-@contextmanager
-def no_file_may_grow():
-    """Simulate a full disk for this process: every write beyond the first 100 bytes of a file fails."""
-    import signal
-
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.parametrize("how", ["full disk", "directory gone"])
+@pytest.mark.parametrize("how", ["full disk", "a file in its place"])
 async def test_a_journal_that_cannot_be_written_is_an_error_and_the_answer_is_kept(
     config, clock, database, journal_dir, how
 ):
@@ -656,6 +613,7 @@ async def test_a_journal_that_cannot_be_written_is_an_error_and_the_answer_is_ke
                 trouble.enter_context(no_file_may_grow())
             else:
                 os.rmdir(journal_dir)
+                journal_dir.write_text("")
 
         refresher = refresher_that(fail)
         async with opened_over(config, clock, refresher) as vault:
@@ -668,7 +626,7 @@ async def test_a_journal_that_cannot_be_written_is_an_error_and_the_answer_is_ke
             assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
             assert await stored(vault) == NEW
     assert len(refresher.calls) == 1
-    assert not journal_dir.exists() or files(journal_dir) == []
+    assert journal_dir.is_file() or files(journal_dir) == []
 
 
 # Without a journal

@@ -97,7 +97,7 @@ async def _endpoints(vault: TokenVault, address: tuple[str, int] | None) -> Asyn
 
     async def ready() -> Answer:
         found = await vault.ready()
-        causes = {"store": found.store, "schema": found.schema, "master_key": found.master_key}
+        causes = asdict(found)
         lines = [f"{name}: {cause}\n" for name, cause in causes.items() if cause is not None]
         return Answer("".join(lines).encode() or b"ready\n", 200 if found.ok else 503)
 

@@ -1,6 +1,5 @@
 """Translates errors of the driver into errors of the vault."""
 
-import errno
 import logging
 import sqlite3
 import time
@@ -8,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vault_adapters.runtime.os_causes import os_cause, os_name
 from vault_domain.entities import causes
 from vault_domain.entities.errors import StorageError
 from vault_domain.services.tokens.fault_log import FaultLog
@@ -35,14 +35,6 @@ _CAUSES = {
     "SQLITE_PERM": causes.PERMISSION_DENIED,
     "SQLITE_PROTOCOL": causes.LOCKED,
     "SQLITE_READONLY": causes.READ_ONLY,
-}
-
-_BY_ERRNO = {
-    errno.EACCES: causes.PERMISSION_DENIED,
-    errno.EPERM: causes.PERMISSION_DENIED,
-    errno.EROFS: causes.READ_ONLY,
-    errno.ENOSPC: causes.DISK_FULL,
-    errno.EDQUOT: causes.DISK_FULL,
 }
 
 _CANNOT_OPEN = "SQLITE_CANTOPEN"
@@ -80,8 +72,7 @@ class FileErrors:
             name = getattr(error, "sqlite_errorname", None) or type(error).__name__
             cause = self._cause(name)
         except OSError as error:  # the file could not be created, or its mode could not be changed
-            name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-            cause = _BY_ERRNO.get(error.errno or 0, name.lower())
+            name, cause = os_name(error), os_cause(error)
         except ValueError as error:
             if str(error) not in _CLOSED:
                 raise

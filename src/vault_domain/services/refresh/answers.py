@@ -83,6 +83,7 @@ class AnswerKeeper:
         self._recent = RecentAnswers(timing.hold.total_seconds())
         self._closing_since: float | None = None
         self._observed = observed or Observed()
+        self._has_journal = True
 
     async def keep(
         self,
@@ -170,8 +171,14 @@ class AnswerKeeper:
                 return snapshot
         return held
 
+    async def journal_all(self) -> None:
+        """Try to journal every answer that is in memory only; this waits for no commit."""
+        if not self._has_journal:
+            return
+        await self._run([partial(self._journal_one, held) for held in self._unjournaled()], "journal")
+
     async def retry_all(self) -> None:
-        """Try to commit every waiting answer, and to journal every answer that is in memory only."""
+        """Try to commit every waiting answer."""
         await self._try_together(self._held.all(), None)
         await self._confirm_recent()
 
@@ -206,10 +213,7 @@ class AnswerKeeper:
             await self._tasks.sleep(0.1)
             await self._try_together(self._unjournaled(), end)
 
-        async def journal(held: Held) -> None:
-            await self._journal_again(held)
-
-        await self._run([partial(journal, held) for held in self._unjournaled()])
+        await self.journal_all()
 
     def report_lost(self) -> None:
         """Log, when the vault is closed, how many answers are lost with this process's memory."""
@@ -250,9 +254,9 @@ class AnswerKeeper:
 
         await self._run([partial(retry, held.account) for held in waiting])
 
-    async def _run(self, jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    async def _run(self, jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]], group: str = "answers") -> None:
         if jobs:
-            await self._tasks.run_all([("answers", job) for job in jobs], _TOGETHER)
+            await self._tasks.run_all([(group, job) for job in jobs], _TOGETHER)
 
     def _unjournaled(self) -> list[Held]:
         return [held for held in self._held.all() if not held.journaled]
@@ -289,7 +293,8 @@ class AnswerKeeper:
             try:
                 await self._journal.write(entry)
             except JournalError as error:
-                step.ended("no_journal" if isinstance(error, NoJournalError) else "failed")
+                self._has_journal = not isinstance(error, NoJournalError)
+                step.ended("failed" if self._has_journal else "no_journal")
                 return error
             step.ended("stored")
         return None
@@ -298,8 +303,13 @@ class AnswerKeeper:
         """Try again to write an answer to the journal; log no failure, because `keep` logs the first one."""
         if await self._write_down(held.entry) is not None:
             return held
-        self._held.note(held, journaled=True)
+        if self._held.note(held, journaled=True) is None:  # it was committed meanwhile
+            await self._remove(evolve(held, journaled=True))
+            return held
         return evolve(held, journaled=True)
+
+    async def _journal_one(self, held: Held) -> None:
+        await self._journal_again(held)
 
     async def _settled(self, held: Held) -> None:
         """Hold a committed answer for a while, or forget it."""

@@ -1,12 +1,13 @@
-"""Tells within a given time whether store, schema and master key can be used."""
+"""Tells within a given time whether store, schema, master key and journal can be used."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from vault_domain.entities.causes import TIMEOUT
 from vault_domain.entities.errors import SchemaOutdatedError, StorageError, VaultError
 from vault_domain.entities.reports import Readiness
 from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import TokenRepository
 
@@ -14,23 +15,34 @@ STORE, MASTER_KEY = "store", "master key"
 
 
 class ReadinessService:
-    """Checks store and master key at the same time. Concurrent calls share their checks."""
+    """Checks store, master key and journal at the same time. Concurrent calls share their checks."""
 
-    def __init__(self, tokens: TokenRepository, cipher: Cipher, tasks: Tasks) -> None:
+    def __init__(self, tokens: TokenRepository, cipher: Cipher, tasks: Tasks, journal: RefreshJournal) -> None:
         self._tokens = tokens
         self._cipher = cipher
         self._tasks = tasks
+        self._journal = journal
 
     async def check(self, seconds: float) -> Readiness:
         """Return the readiness; a check that takes longer than the given time has the cause ``timeout``."""
-        errors = await self.errors(seconds)
+        journal: list[str | None] = []
+
+        async def examine() -> None:
+            try:
+                journal.append(await self._tasks.share(("readiness", "journal"), self._examine, seconds))
+            except TimeoutError:
+                journal.append(TIMEOUT)
+
+        errors = await self.errors(seconds, [("journal", examine)])
         store, key = errors.get(STORE), errors.get(MASTER_KEY)
         if isinstance(store, SchemaOutdatedError):
-            return Readiness(schema=store.code, master_key=cause_of(key))
-        return Readiness(store=cause_of(store), master_key=cause_of(key))
+            return Readiness(schema=store.code, master_key=cause_of(key), journal=journal[0])
+        return Readiness(store=cause_of(store), master_key=cause_of(key), journal=journal[0])
 
-    async def errors(self, seconds: float) -> dict[str, VaultError]:
-        """Return the errors of the failed checks, by `STORE` and `MASTER_KEY`.
+    async def errors(
+        self, seconds: float, others: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = ()
+    ) -> dict[str, VaultError]:
+        """Return the errors of the failed checks, by `STORE` and `MASTER_KEY`; run ``others`` beside the checks.
 
         The state of the master key is read from the store. So while the store fails, a `StorageError` of the master
         key's check is left out.
@@ -43,10 +55,13 @@ class ReadinessService:
             if error is not None:
                 errors[name] = error
 
-        await self._tasks.run_all([(name, partial(check, name)) for name in checks], 1)
+        await self._tasks.run_all([*((name, partial(check, name)) for name in checks), *others], 1)
         if STORE in errors and isinstance(errors.get(MASTER_KEY), StorageError):
             del errors[MASTER_KEY]
         return errors
+
+    async def _examine(self) -> str | None:
+        return await self._journal.examine()
 
     async def _error(self, name: str, work: Callable[[], Awaitable[None]], seconds: float) -> VaultError | None:
         async def run() -> None:
