@@ -67,7 +67,9 @@ def test_roles_init_backup_and_restore(postgres, command):
         assert "Grant the role its rights" in advised.out
         folder = command.folder
         for name in ("backup.sh", "restore.sh", "grants.sql"):
-            (folder / name).write_text((RECIPES / name).read_text().replace("TO app", f"TO {app}"))
+            (folder / name).write_text(
+                (RECIPES / name).read_text().replace("TO app", f"TO {app}").replace("FROM app", f"FROM {app}")
+            )
         run_sql(as_role(url, owner), (folder / "grants.sql").read_text())
         stored = command("store", "t1", "clerk", "api_key", stdin="value", DATABASE_URL=as_role(url, app))
         assert stored.code == 0

@@ -3,6 +3,6 @@
 # own the schema.
 set -eu
 pg_restore --exit-on-error --single-transaction --no-owner --no-privileges --dbname="$DATABASE_URL" "$1"
-psql --quiet --set=ON_ERROR_STOP=1 --file="$(dirname "$0")/grants.sql" "$DATABASE_URL"
 token-vault init
+psql --quiet --set=ON_ERROR_STOP=1 --file="$(dirname "$0")/grants.sql" "$DATABASE_URL"
 token-vault health

@@ -1,11 +1,14 @@
 """An attacker who writes to the database, and has an old backup and an old secret, sets states of keys back."""
 
+import sqlite3
 from datetime import timedelta
 
+import psycopg
 import pytest
 from tests.adapters.rotation.place import NEW, OLD, read_all
 
 from vault_adapters import (
+    AuditAction,
     ConfigurationError,
     DecryptionError,
     KeyUnavailableError,
@@ -14,6 +17,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.testing import ManualClock
+from vault_domain.entities.audit import LASTING_ACTIONS
 
 pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
@@ -265,3 +269,38 @@ async def test_a_wrap_made_under_a_retired_master_key_is_not_unwrapped(place, st
         # A rotation does not wrap this data key again either.
         assert (await vault.keys.rotate_master_key()).incomplete
         assert wraps_of(place) == [(tenant_id, data_key_id, bytes(retired), theirs)]
+
+
+def refusal(place, statement):
+    """Return the text with which the database refuses a statement, or None."""
+    try:
+        place.rows(statement)
+    except (psycopg.Error, sqlite3.Error) as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("change", ["UPDATE {audit_event} SET action = 'token_stored'", "DELETE FROM {audit_event}"])
+@pytest.mark.parametrize("action", sorted(LASTING_ACTIONS))
+async def test_an_event_that_must_last_is_neither_changed_nor_deleted(place, action, change):
+    async with place.vault() as vault:
+        await vault.store_token(KEY, "old")
+    copy = f"SELECT tenant_id, '{action.value}', occurred_at, 'ab' FROM {{audit_event}} LIMIT 1"
+    place.rows(f"INSERT INTO {{audit_event}} (tenant_id, action, occurred_at, code) {copy}")
+    refused = refusal(place, f"{change} WHERE action = '{action.value}'")
+    if action is AuditAction.DATA_KEY_REPLACED:
+        assert refused is None  # an erasure may meet such an event, and must not fail
+    else:
+        assert "an event that confirms the state of a key" in refused
+    assert place.rows(f"SELECT code FROM {{audit_event}} WHERE action = '{action.value}'") == [("ab",)]
+
+
+async def test_an_erasure_does_not_fail_over_a_log_that_lacks_an_event(place):
+    async with place.vault() as vault:
+        await vault.store_token(KEY, "old")
+        copy = "SELECT tenant_id, 'data_key_replaced', occurred_at, 'ab' FROM {audit_event} LIMIT 1"
+        place.rows(f"INSERT INTO {{audit_event}} (tenant_id, action, occurred_at, code) {copy}")
+        await vault.keys.rotate_data_key("t1")
+        await vault.erase_tenant("t1")
+        found = place.rows("SELECT code FROM {audit_event} WHERE action = 'data_key_replaced' AND tenant_id = 't1'")
+        assert found == [("ab",)]

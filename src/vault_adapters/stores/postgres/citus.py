@@ -26,6 +26,9 @@ Citus co-locates tables only if their distribution columns have the same type. I
 ``text``, and a domain is another type. So in distributed tables, the column becomes ``text`` with a check.
 """
 
+TRIGGERS = ("keep_lasting_event_update", "keep_lasting_event_delete")
+"""The triggers of the audit log; Citus refuses triggers on tables that it distributes."""
+
 _STORER = f"citus_store_token_v{FUNCTIONS_VERSION}"
 """The function that the vault calls; it calls `_WRITER`."""
 
@@ -77,6 +80,7 @@ def citus_sql(schema: str) -> str:
         # With this foreign key, Citus would lock the master key's row on every node for each wrap, and two of these
         # locks may deadlock.
         f"ALTER TABLE {name}.data_key_wrap DROP CONSTRAINT IF EXISTS data_key_wrap_master_key_id_fkey;",
+        *(f"DROP TRIGGER IF EXISTS {trigger} ON {name}.audit_event;" for trigger in TRIGGERS),
         *(f"SELECT create_reference_table({_table(schema, table)});" for table in REFERENCE),
         *(
             f'ALTER TABLE {name}.{table} ALTER COLUMN tenant_id TYPE text COLLATE "C",'

@@ -32,18 +32,20 @@ class SqliteTenantEraser:
         async def work(transaction: Transaction) -> Change[Erased]:
             parameters = {"tenant_id": tenant_id}
             data_keys = await transaction.fetch(self._queries["find_tenant_data_keys"], parameters)
+            event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
+            destroyed = evolve(event, action=AuditAction.DATA_KEY_DESTROYED)
+            key_ids = [key_id for (key_id,) in data_keys if type(key_id) is bytes]  # a damaged row may hold anything
+            # These events come first, because then a trigger lets go of the events of replacements.
+            confirming = tuple(evolve(destroyed, code=key_id.hex()) for key_id in key_ids)
+            await append_events(transaction, self._queries, confirming)
             [(accounts,)] = await transaction.fetch(self._queries["count_tenant_accounts"], parameters)
             counts = [await transaction.execute(self._queries[step], parameters) for step in _STEPS]
             is_empty = not any(counts)
             counts[_STEPS.index("delete_tenant_accounts")] = accounts
             if is_empty:
                 return Change(Erased(*counts))
-            event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
-            destroyed = evolve(event, action=AuditAction.DATA_KEY_DESTROYED)
-            key_ids = [key_id for (key_id,) in data_keys if type(key_id) is bytes]  # a damaged row may hold anything
-            events = (*(evolve(destroyed, code=key_id.hex()) for key_id in key_ids), event)
-            await append_events(transaction, self._queries, events)
-            return Change(Erased(*counts), events)
+            await append_events(transaction, self._queries, (event,))
+            return Change(Erased(*counts), (*confirming, event))
 
         return await self._database.transact(work)
 
