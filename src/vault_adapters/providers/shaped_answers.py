@@ -87,9 +87,13 @@ def read_token_set(profile: Profile, answer: Mapping[str, Any], received_at: dat
     """
     members = as_rfc(profile.answer, answer)
     tokens = TokenSet.from_response(members, received_at)
+    if tokens.refresh_token is None:
+        # Many providers give tokens that never expire, without a refresh token, if the app is configured so.
+        return evolve(tokens, extra=extras_of(profile.answer, answer))
     if tokens.expires_in is None and tokens.expires_at is None:
         tokens = evolve(tokens, expires_in=profile.answer.default_lifetime)
-    if tokens.refresh_token is not None and tokens.refresh_token_expires_in is None:
+    # A stored lapse is final: nobody asks the provider again. So an assumption is not stored.
+    if tokens.refresh_token_expires_in is None and profile.is_verified("rotation.absolute"):
         tokens = evolve(tokens, refresh_token_expires_in=profile.rotation.absolute)
     return evolve(tokens, extra=extras_of(profile.answer, answer))
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, MINUTE, store, stored
 
-from vault_adapters import ImportedToken, Secret, TokenHealth, TokenKind, TokenSet
+from vault_adapters import ConnectionState, ImportedToken, Secret, TokenHealth, TokenKind, TokenSet
 from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.errors import InvalidInputError
@@ -122,8 +122,18 @@ async def test_an_answer_without_a_time_of_receipt_is_limited_when_it_is_stored(
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_default_lifetime_is_used_on_every_way_in(opened, clock, way):
     vault = await opened(Salesforce())
-    await put(vault, way)
+    await put(vault, way, **({"refresh_token": "refresh"} if way == "set" else {}))
     assert await expiry(vault) == clock.now() + 2 * HOUR
+
+
+async def test_a_set_without_a_refresh_token_gets_no_default_lifetime(opened, clock):
+    """Many providers give tokens that never expire, and no refresh token, if the host's app is configured so."""
+    vault = await opened(Salesforce())
+    await vault.store_token_set(ACCOUNT, TokenSet.from_response({"access_token": "access"}))
+    clock.advance(300 * DAY)
+    assert await expiry(vault) is None
+    assert (await vault.get_account(ACCOUNT)).state is ConnectionState.CONNECTED
+    assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access"
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ class RotationFacts:
         grace: the time for which a used refresh token still works; for the kind ``grace`` only.
         old_token_dies: whether a refresh ends the old access token at once.
         idle: the time after which a refresh token lapses if nobody uses it, or None.
-        absolute: the longest life of a grant or a refresh token, however often it is used, or None.
+        absolute: the longest life of a grant or a refresh token, however often it is used, or None. If it is
+            unverified, it is not stored with the refresh token, because a stored lapse is final.
     """
 
     kind: str = field(default="strict", metadata=by(checks.one_of("strict", "grace", "non_rotating")))

@@ -90,7 +90,8 @@ class AnswerShape:
         lifetime_unit: the unit of that number.
         expires_at: the member that holds the access token's expiry, as Unix time (in seconds or milliseconds) or as a
             text of RFC 3339. None: ``expires_at``, as Unix time in seconds.
-        default_lifetime: the documented lifetime of access tokens, for answers that state no expiry.
+        default_lifetime: the documented lifetime of access tokens, for answers that state no expiry. When an account is
+            connected, it counts only beside a refresh token.
         refresh_lifetime: the member that holds the lifetime of the refresh token in seconds. None: the first
             usable one of ``refresh_token_expires_in``, ``refresh_expires_in`` and ``x_refresh_token_expires_in``.
         extra: the members to keep with the access token. It maps the name under which a host finds a member to the

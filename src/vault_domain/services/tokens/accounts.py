@@ -60,6 +60,9 @@ class AccountService:
     ) -> AccountInfo:
         """Store a token set in one transaction; return the resulting account.
 
+        Without a refresh token and without an expiry, an access token probably never expires: many providers give such
+        tokens if the host's app is configured so. So it gets no default lifetime, which would end it by mistake.
+
         Raises:
             StateRefusedError: the tenant was erased since ``state`` was sealed.
         """
@@ -70,7 +73,7 @@ class AccountService:
             record, now = await write_sealed(
                 self._cipher,
                 self._sink,
-                self._policy,
+                self._policy if token_set.refresh_token is not None else evolve(self._policy, default_lifetimes={}),
                 self._clients.sign(drafts_of(account, token_set)),
                 lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
                 self._store_time,
