@@ -10,6 +10,7 @@ from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.rules.clients import (
     ClientRules,
+    at_endpoint,
     concerns,
     counted,
     fingerprint,
@@ -31,9 +32,9 @@ SCOPE = ClientScope("google", CLIENT, INVALID_CLIENT)
 ANN, BOB, CEM, DOT = (Account("t1", "google", name) for name in ("ann", "bob", "cem", "dot"))
 
 
-def refuse(record, *accounts, now=NOW, succeeded=False, rules=RULES):
+def refuse(record, *accounts, now=NOW, succeeded=False, rules=RULES, is_sole=True):
     for account in accounts:
-        record = counted(record, SCOPE, account, now, rules, succeeded)
+        record = counted(record, SCOPE, account, now, rules, succeeded, is_sole=is_sole)
     return record
 
 
@@ -43,12 +44,35 @@ def test_a_fingerprint_tells_clients_and_providers_apart_and_never_changes():
     assert len(different) == 3
 
 
-def test_a_mark_is_two_bytes():
+def test_a_mark_is_four_bytes():
     marks = {
         mark_of(account) for account in (ANN, BOB, CEM, DOT, Account("t2", "google", "ann"), Account("t1", "google"))
     }
     assert len(marks) == 6
-    assert {len(mark) for mark in marks} == {2}
+    assert {len(mark) for mark in marks} == {4}
+    assert len({mark[:2] for mark in marks}) == 2  # two tenants
+
+
+def test_a_pause_needs_two_of_several_tenants():
+    eve = Account("t2", "google", "eve")
+    refused = refuse(None, ANN, BOB, CEM, DOT, ANN, is_sole=False)
+    assert refused.opened_at is None
+    assert refuse(refused, eve, is_sole=False).opened_at == NOW
+    assert refuse(None, eve, ANN, is_sole=False).opened_at is None
+    assert refuse(None, eve, ANN, BOB, is_sole=False).opened_at == NOW
+    one = ClientRules(accounts=1)
+    assert refuse(None, ANN, BOB, rules=one, is_sole=False).opened_at is None
+    assert refuse(None, ANN, eve, rules=one, is_sole=False).opened_at == NOW
+
+
+def test_a_pause_concerns_one_endpoint():
+    here, there = (at_endpoint(CLIENT, f"https://{name}.example.com/token") for name in ("a", "b"))
+    paused = opened(ClientRecord(evolve(SCOPE, client=here), NOW, NOW), NOW)
+    assert concerns(paused, CLIENT, CLIENT, here)
+    assert not concerns(paused, CLIENT, CLIENT, there)
+    assert not concerns(paused, CLIENT, CLIENT)
+    assert {len(here), len(there)} == {16}
+    assert at_endpoint(OTHER, "https://a.example.com/token") != here != at_endpoint(None, "https://a.example.com/token")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +153,8 @@ def test_an_account_that_a_mass_rejection_spared_probes_after_others(reason, cod
     ("rejected", "succeeded", "answer"), [(4, 0, False), (5, 0, True), (5, 4, True), (5, 5, False), (50, 49, True)]
 )
 def test_a_mass_is_five_accounts_and_more_than_half(rejected, succeeded, answer):
-    assert is_mass(rejected, succeeded, RULES) is answer
+    assert is_mass(rejected, succeeded, RULES, is_one_tenants=False) is answer
+    assert not is_mass(rejected, succeeded, RULES, is_one_tenants=True)
 
 
 def test_a_pause_that_nobody_uses_is_over():

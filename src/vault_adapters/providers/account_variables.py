@@ -16,11 +16,15 @@ from typing import TypeAlias
 from attrs import evolve
 
 from vault_adapters.providers.profiles.profile import Profile
+from vault_adapters.providers.profiles.templates import names_in
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError, RefreshFailedError, VaultError
 from vault_domain.ports.token_refresher import RefreshRequest
 
 _log = logging.getLogger(__name__)
+
+_LONGEST_SEARCH = 10.0
+"""Longest time in seconds for the host's callable, before an attempt begins."""
 
 AccountVariables: TypeAlias = Callable[[Account], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 """Returns the values of variables for an account; it may be a coroutine function."""
@@ -98,6 +102,25 @@ async def hosts_for(
         with suppress(InvalidInputError):
             hosts.append(profile.filled(template, values).lower())
     return tuple(hosts)
+
+
+async def token_url_for(
+    profile: Profile,
+    template: str,
+    account: Account,
+    extra: Mapping[str, str],
+    fixed: Mapping[str, str],
+    finder: AccountVariables | None,
+) -> str | None:
+    """Return an account's token endpoint; None if the template has no variables, or if their values are not known."""
+    if not names_in(template):
+        return None
+    values = await values_for(profile, account, extra, fixed, finder, _LONGEST_SEARCH)
+    if isinstance(values, VaultError):
+        return None
+    with suppress(InvalidInputError):
+        return profile.filled(template, values)
+    return None
 
 
 async def prepared(

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.account_variables import AccountVariables, check_variables, hosts_for, prepared
+from vault_adapters.providers.account_variables import (
+    AccountVariables,
+    check_variables,
+    hosts_for,
+    prepared,
+    token_url_for,
+)
 from vault_adapters.providers.assertions import Proof
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
@@ -70,6 +76,10 @@ class ProfileRefresher(OAuth2Refresher):
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
+    async def token_url_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return an account's token endpoint if it depends on the account; see `EndpointNamer`."""
+        return await token_url_for(self.profile, self.token_url, account, extra, self.fixed, self.finder)
 
     async def revoke(self, request: RefreshRequest) -> bool | None:
         """Revoke a refresh token or an access token; see `TokenRevoker`."""
@@ -179,6 +189,10 @@ class ProfileKeyRefresher(KeyRefresher):
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
+    async def token_url_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return an account's token endpoint if it depends on the account; see `EndpointNamer`."""
+        return await token_url_for(self.profile, self.profile.token_url or "", account, extra, self.fixed, self.finder)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         ready = await prepared(self.profile, request, self.fixed, self.finder)

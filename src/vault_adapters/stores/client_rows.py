@@ -1,7 +1,7 @@
 """Converts the records of refused OAuth clients to and from columns of both stores, and counts rejections.
 
-A `ClientScope` without a client has an empty value in the column ``client``. A `ClientRecord` has a mark of two bytes
-for each of the accounts that were refused last; one column holds all marks, joined.
+A `ClientScope` without a client has an empty value in the column ``client``. A `ClientRecord` has a mark for each
+account that was refused last; one column holds all marks, joined.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,9 +10,9 @@ from typing import Any
 
 from vault_domain.entities.clients import CLIENT_REASONS, ClientRecord, ClientScope
 from vault_domain.ports.client_ledger import MOST_COUNTED
-from vault_domain.rules.clients import ClientRules, is_mass
+from vault_domain.rules.clients import MARK_SIZE, ClientRules, is_mass
 
-_CLIENT_SIZE, _MARK_SIZE = 16, 2
+_CLIENT_SIZE = 16
 
 
 def scope_columns(scope: ClientScope) -> dict[str, Any]:
@@ -41,9 +41,10 @@ def client_record(
         ValueError: the row is damaged.
     """
     is_sound = type(provider) is str and type(client) is bytes and reason in CLIENT_REASONS and type(marks) is bytes
-    if not is_sound or len(client) not in (0, _CLIENT_SIZE) or len(marks) % _MARK_SIZE:
+    if not is_sound or len(client) not in (0, _CLIENT_SIZE):
         raise ValueError
-    parts = tuple(marks[start : start + _MARK_SIZE] for start in range(0, len(marks), _MARK_SIZE))
+    # Earlier releases wrote marks of half this size. Read together, they stand for accounts that do not exist.
+    parts = tuple(marks[start : start + MARK_SIZE] for start in range(0, len(marks), MARK_SIZE))
     return ClientRecord(ClientScope(provider, client or None, reason), since, refused_at, parts, opened_at, probe_at)
 
 
@@ -61,11 +62,14 @@ async def rejects_fleet(
             count, the largest number to count to, and further parameters of the statement.
         scope: the client whose credentials are rejected.
         since: the time after which rejections and successes are counted.
-        own: the parameters that name the account that is rejected now. The statement does not count this account;
+        own: the parameters that name the account that is rejected now. The statements do not count this account;
             this function adds it as one rejection.
         rules: the configured thresholds.
     """
     rejected = await count("count_client_rejections", scope, since, MOST_COUNTED, own) + 1
-    if not is_mass(rejected, 0, rules):
+    if not is_mass(rejected, 0, rules, is_one_tenants=False):
         return False
-    return is_mass(rejected, await count("count_client_successes", scope, since, MOST_COUNTED + 1), rules)
+    succeeded = await count("count_client_successes", scope, since, MOST_COUNTED + 1)
+    others = await count("count_rejections_of_others", scope, since, 1, own)
+    is_one_tenants = not others and await count("count_other_tenants", scope, since, 1, own) > 0
+    return is_mass(rejected, succeeded, rules, is_one_tenants=is_one_tenants)

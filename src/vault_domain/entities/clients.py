@@ -24,7 +24,8 @@ class ClientScope:
 
     Attributes:
         provider: the provider's name.
-        client: fingerprint of the client that is presented to the provider; None if the refresher names no client.
+        client: fingerprint of the client that is presented to the provider; if accounts have different token endpoints,
+            of the client at one of them. None if the refresher names no client.
         reason: `INVALID_CLIENT`, `CLIENT_MISMATCH` or `MASS_REJECTION`. A pause for a mismatch concerns only
             credentials that were stored under another client.
     """
@@ -42,7 +43,7 @@ class ClientRecord:
         scope: which refusals the record counts.
         since: time of the first refusal after the client's last success, UTC.
         refused_at: time of the latest refusal, UTC.
-        marks: marks of the accounts that were refused last, each two bytes; see `rules.clients.mark_of`.
+        marks: marks of the accounts that were refused last; see `rules.clients.mark_of`.
         opened_at: time since which the scope is paused, UTC; None if it is not paused.
         probe_at: time of the latest probe, or of the beginning of the pause, UTC; None if it is not paused.
     """

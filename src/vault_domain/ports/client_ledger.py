@@ -49,6 +49,8 @@ class ClientLedger(Protocol):
     async def refuse(self, scope: ClientScope, account: Account, rules: ClientRules) -> Change[ClientRecord]:
         """Count that an account was refused, and return the new record, which `rules.clients.counted` computes.
 
+        `counted` is told whether tokens of another tenant than the account's are stored, at any provider.
+
         The event ``client_paused`` is written in the transaction that opens the pause. While no pause is open, counting
         begins again if the client has had a success after the record's ``since``. If the scope's reason is
         `CLIENT_MISMATCH`, a success does not matter.
@@ -84,11 +86,14 @@ class ClientLedger(Protocol):
         - No pause is open, and the accounts that were rejected within ``rules.window``, the attempt's account
           included, are a mass (`rules.clients.is_mass`): a pause is opened, with its event. Credentials that
           were rejected within the window become valid again, each with an event ``account_revived``, and their accounts
-          are due now.
+          are due now. (`is_mass` is told whether none of these accounts belongs to another tenant than the attempt's,
+          although tokens of another tenant are stored, at any provider.)
         - Otherwise: the credential is marked, with its `rejected_at`. If there is a record, its time of the latest
           refusal becomes now. This case also applies if a pause is open but has lasted for ``rules.longest``.
 
         `MOST_COUNTED` limits the counts. A credential counts as rejected if it is still stored, its ``rejected_at``
         lies in the window, and its client is the scope's client or unknown. If the scope names no client, the
-        credentials of all clients count. The opening of a pause makes these credentials valid again.
+        credentials of all clients count. If the latest attempt of the credential's account had an `Attempt.endpoint`,
+        only this must be the scope's client; the same holds for successes. The opening of a pause makes these
+        credentials valid again.
         """

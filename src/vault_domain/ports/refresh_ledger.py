@@ -66,6 +66,8 @@ class Attempt:
         claimed_at: the store's time of the claim.
         lease: duration of the lease.
         client: fingerprint of the client under which the credential was stored, or None; not kept in the journal.
+        endpoint: fingerprint of the client at the account's token endpoint (`rules.clients.at_endpoint`), or None if
+            all accounts of the provider share the endpoint; not kept in the journal. A claim stores it.
         timeline: the store's timeline when the credential was read for the request, or None; not kept in the journal.
     """
 
@@ -77,6 +79,7 @@ class Attempt:
     lease: timedelta
     client: bytes | None = field(default=None, eq=False)
     timeline: str | None = field(default=None, eq=False)
+    endpoint: bytes | None = field(default=None, eq=False)
 
 
 @frozen

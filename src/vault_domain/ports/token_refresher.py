@@ -115,6 +115,20 @@ class ClientNamer(Protocol):
 
 
 @runtime_checkable
+class EndpointNamer(Protocol):
+    """Optional protocol of a refresher whose accounts have different token endpoints, such as instances of their own.
+
+    With it, a pause concerns the accounts of one endpoint only.
+    """
+
+    async def token_url_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return the token endpoint's URL for an account whose access token has these extra members.
+
+        None: all accounts share the endpoint, or the account's is not known now.
+        """
+
+
+@runtime_checkable
 class HostNamer(Protocol):
     """Optional protocol of a refresher that knows to which hosts its access tokens may be sent."""
 

@@ -13,8 +13,11 @@ from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, MASS_
 from vault_domain.entities.errors import InvalidInputError
 
 _DOMAIN = b"token-vault client fingerprint v1"
+_ENDPOINT_DOMAIN = b"token-vault client at an endpoint v1"
 _MARK_DOMAIN = b"token-vault refused account v1"
-_SIZE, _MARK_SIZE = 16, 2
+_SIZE, _HALF_MARK = 16, 2
+MARK_SIZE = 2 * _HALF_MARK
+"""Size of a mark (`mark_of`) in bytes."""
 
 MOST_ACCOUNTS = 10
 """Largest allowed value of `ClientRules.accounts`."""
@@ -34,10 +37,11 @@ class ClientRules:
 
     Attributes:
         accounts: number of different accounts that are refused, without a success in between, before the client is
-            paused.
+            paused. If the vault has several tenants, the accounts must belong to at least two of them.
         probe_interval: time between two probes of a paused client.
         fleet: least number of different accounts that the provider rejects within `window` before the vault calls this
-            a mass rejection, pauses the client and condemns no credential.
+            a mass rejection, pauses the client and condemns no credential. If the vault has several tenants, the
+            accounts must belong to at least two of them.
         window: length of the time in which rejections and successes are counted and compared.
         longest: after this time without a success, rejected credentials are condemned despite a mass rejection.
     """
@@ -65,10 +69,19 @@ def fingerprint(provider: str, client_id: str) -> bytes:
     return hmac.digest(_DOMAIN, f"{provider}\0{client_id}".encode(), "sha256")[:_SIZE]
 
 
+def at_endpoint(client: bytes | None, token_url: str) -> bytes:
+    """Return the fingerprint of a client (None: it has no name) at one of several token endpoints."""
+    return hmac.digest(_ENDPOINT_DOMAIN, (client or b"") + b"\0" + token_url.encode(), "sha256")[:_SIZE]
+
+
 def mark_of(account: Account) -> bytes:
-    """Return two bytes that stand for an account: enough to distinguish a few accounts, too few to identify one."""
+    """Return two bytes for an account's tenant, and two for the account.
+
+    They suffice to distinguish a few tenants and accounts, and are too few to identify one.
+    """
     text = f"{account.tenant_id}\0{account.provider}\0{account.identifier or ''}"
-    return hashlib.sha256(_MARK_DOMAIN + text.encode()).digest()[:_MARK_SIZE]
+    parts = (hashlib.sha256(_MARK_DOMAIN + each.encode()).digest() for each in (account.tenant_id, text))
+    return b"".join(part[:_HALF_MARK] for part in parts)
 
 
 def is_mismatch(stored: bytes | None, client: bytes | None) -> bool:
@@ -83,8 +96,13 @@ def counted(
     now: datetime,
     rules: ClientRules,
     succeeded: bool,
+    *,
+    is_sole: bool = False,
 ) -> ClientRecord:
     """Return the record after the refusal of one more account; its ``opened_at`` is set once the client is paused.
+
+    A tenant can bring about refusals of its own accounts at will. So if the vault has several tenants, the refused
+    accounts must belong to at least two of them.
 
     Args:
         record: the stored record, or None.
@@ -94,13 +112,15 @@ def counted(
         rules: the configured numbers.
         succeeded: whether the client succeeded since the first counted refusal. If so, and if the client is not paused,
             counting begins again.
+        is_sole: whether the vault has no other tenant than the account's.
     """
     mark = mark_of(account)
     if record is None or (record.opened_at is None and (succeeded or not record.marks)):
         record = ClientRecord(scope, since=now, refused_at=now)
     others = tuple(each for each in record.marks if each != mark)
-    record = evolve(record, refused_at=now, marks=(*others, mark)[-rules.accounts :])
-    if record.opened_at is None and len(record.marks) >= rules.accounts:
+    record = evolve(record, refused_at=now, marks=(*others, mark)[-max(rules.accounts, 2) :])
+    tenants = {each[:_HALF_MARK] for each in record.marks}
+    if record.opened_at is None and len(record.marks) >= rules.accounts and (is_sole or len(tenants) > 1):
         return opened(record, now)
     return record
 
@@ -117,15 +137,16 @@ def is_paused(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
     return record.scope.reason != MASS_REJECTION or now - record.opened_at < rules.longest
 
 
-def concerns(record: ClientRecord, stored: bytes | None, client: bytes | None) -> bool:
+def concerns(record: ClientRecord, stored: bytes | None, client: bytes | None, endpoint: bytes | None = None) -> bool:
     """Return whether a pause concerns a credential.
 
     Args:
         record: the pause.
         stored: the client under which the credential was stored, or None if unknown.
         client: the client that is presented to the provider.
+        endpoint: the client at the account's token endpoint (`at_endpoint`); None if all accounts share the endpoint.
     """
-    if record.scope.client != client:
+    if record.scope.client != (endpoint or client):
         return False
     return record.scope.reason != CLIENT_MISMATCH or is_mismatch(stored, client)
 
@@ -173,9 +194,17 @@ def may_probe(
     return now - record.probe_at >= rules.probe_interval * (_REPEATED if is_known else 1)
 
 
-def is_mass(rejected: int, succeeded: int, rules: ClientRules) -> bool:
-    """Return whether the provider rejects most of a fleet: many accounts are rejected, and fewer succeed."""
-    return rejected >= rules.fleet and rejected > succeeded
+def is_mass(rejected: int, succeeded: int, rules: ClientRules, *, is_one_tenants: bool) -> bool:
+    """Return whether the provider rejects most of a fleet: many accounts are rejected, and fewer succeed.
+
+    Args:
+        rejected: number of rejected accounts.
+        succeeded: number of successes in the same time.
+        rules: the configured numbers.
+        is_one_tenants: whether all rejected accounts belong to one of several tenants of the vault. Such rejections say
+            nothing about the other tenants' grants.
+    """
+    return rejected >= rules.fleet and rejected > succeeded and not is_one_tenants
 
 
 def believing(rules: ClientRules) -> ClientRules:

@@ -79,6 +79,7 @@ class Claim:
         client: fingerprint of the client under which the credential was stored, or None.
         now: the store's time of the decision.
         error_code: error code of the latest failure with this credential, or None.
+        endpoint: see `Attempt`; added after the decision.
     """
 
     credential: TokenRef
@@ -87,6 +88,7 @@ class Claim:
     client: bytes | None = field(default=None, eq=False)
     now: datetime | None = field(default=None, eq=False)
     error_code: str | None = field(default=None, eq=False)
+    endpoint: bytes | None = field(default=None, eq=False)
 
 
 @frozen

@@ -38,15 +38,16 @@ PLAIN = load_statements("vault")
 ON_CITUS = load_statements("vault", distributed=True)
 
 COSTS = {
-    # These ask every node, because no tenant is named. None of these statements is on the path of a request.
+    # These ask every node, because no tenant is named. None of these statements is on the path of a request. The counts
+    # of rejections and successes, and take_back_rejections, ask every node too, but join tables by the tenant.
     ANY_TENANT: """
-        adopt_audit_events count_client_rejections count_client_successes count_data_keys count_data_keys_to_rotate
+        adopt_audit_events count_data_keys count_data_keys_to_rotate count_other_tenants
         count_health count_resurrected_data_keys count_wraps destroy_emptied_data_keys find_condemned
         find_data_keys_to_rotate find_data_keys_without_wrap find_tenant_of_data_key
         count_all_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied note_ending prune_audit_events
-        reserve_due_accounts retire_master_key take_back_rejections""",
+        reserve_due_accounts retire_master_key""",
     # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
         add_wraps create_data_keys delete_account_tokens delete_provider_tokens delete_token delete_wraps

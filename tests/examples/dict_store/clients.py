@@ -30,7 +30,8 @@ class DictClientLedger:
             succeeded = (
                 row is not None and scope.reason != CLIENT_MISMATCH and _succeeded(transaction, scope, row.since)
             )
-            new = counted(row, scope, account, now, rules, bool(succeeded))
+            is_sole = not _others(transaction, account)
+            new = counted(row, scope, account, now, rules, bool(succeeded), is_sole=is_sole)
             transaction.tables.clients[scope] = new
             is_new = new.opened_at is not None and (row is None or row.opened_at is None)
             return Change(new, _report(transaction, AuditAction.CLIENT_PAUSED, scope) if is_new else ())
@@ -76,7 +77,10 @@ class DictClientLedger:
             if row is None or row.opened_at is None:
                 others = [each for each in _rejected(transaction, scope, now - rules.window)
                           if each.key.account != attempt.account]  # fmt: skip
-                if is_mass(len(others) + 1, _succeeded(transaction, scope, now - rules.window), rules):
+                tenant = attempt.account.tenant_id
+                is_one = all(each.key.tenant_id == tenant for each in others) and _others(transaction, attempt.account)
+                succeeded = _succeeded(transaction, scope, now - rules.window)
+                if is_mass(len(others) + 1, succeeded, rules, is_one_tenants=is_one):
                     revived = _take_back(transaction, _rejected(transaction, scope, now - rules.window), actor)
                     clients[scope] = opened(counted(None, scope, attempt.account, now, rules, succeeded=False), now)
                     paused = _report(transaction, AuditAction.CLIENT_PAUSED, scope)
@@ -89,12 +93,23 @@ class DictClientLedger:
         return await self._database.transact(work, self._clock)
 
 
+def _others(transaction, account):
+    """Return whether tokens of another tenant are stored."""
+    return any(row.key.tenant_id != account.tenant_id for row in transaction.tables.tokens.values())
+
+
+def _is_of(transaction, row, scope, otherwise):
+    """Return whether a token belongs to a scope: by its account's endpoint, or if that has none, as ``otherwise``."""
+    account = transaction.tables.accounts.get(row.key.account)
+    return otherwise if account is None or account.endpoint is None else account.endpoint == scope.client
+
+
 def _succeeded(transaction, scope, since):
     """Count the client's successes after a time."""
     return sum(
         row.info.key.kind is TokenKind.ACCESS_TOKEN
         and row.info.key.provider == scope.provider
-        and scope.client in (None, row.info.client)
+        and _is_of(transaction, row, scope, scope.client in (None, row.info.client))
         and row.info.last_refreshed_at is not None
         and row.info.last_refreshed_at > since
         for row in transaction.tables.tokens.values()
@@ -107,7 +122,7 @@ def _rejected(transaction, scope, since):
         row
         for row in transaction.tables.tokens.values()
         if row.info.key.provider == scope.provider
-        and (scope.client is None or row.info.client in (None, scope.client))
+        and _is_of(transaction, row, scope, scope.client is None or row.info.client in (None, scope.client))
         and row.info.status is TokenStatus.INVALID
         and row.info.rejected_at is not None
         and row.info.rejected_at > since

@@ -15,6 +15,7 @@ class AccountRow:
     label: str | None = None
     refresh: RefreshState = field(factory=RefreshState)
     committed_attempt_id: object = None
+    endpoint: object = None
     due_at: object = None
 
 

@@ -61,7 +61,9 @@ class DictRefreshLedger:
                 refused_since=known.refused_since,
                 refused_for=known.refused_for,
             )
-            tables.accounts[attempt.account] = evolve(row, refresh=refresh, due_at=refresh.lease_until)
+            tables.accounts[attempt.account] = evolve(
+                row, refresh=refresh, due_at=refresh.lease_until, endpoint=attempt.endpoint
+            )
             return now
 
         return await self._database.transact(work, self._clock)

@@ -45,7 +45,9 @@ class PostgresClientLedger:
             succeeded = False
             if record.marks and scope.reason != CLIENT_MISMATCH:
                 succeeded = await self._count(transaction, "count_client_successes", scope, record.since, 1) > 0
-            new = counted(record, scope, account, now, rules, succeeded)
+            own = account_parameters(account)
+            is_sole = not await self._count(transaction, "count_other_tenants", scope, now, 1, own)
+            new = counted(record, scope, account, now, rules, succeeded, is_sole=is_sole)
             await self._put(transaction, new)
             is_new = new.opened_at is not None and record.opened_at is None
             return Change(new, await self._report(transaction, AuditAction.CLIENT_PAUSED, scope, now) if is_new else ())

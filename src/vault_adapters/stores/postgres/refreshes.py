@@ -85,6 +85,7 @@ class PostgresRefreshLedger:
             "kind": attempt.credential.key.kind.value,
             "credential_value_id": attempt.credential.value_id,
             "seen": seen,
+            "endpoint": attempt.endpoint,
             "lease": micros(attempt.lease),
             "longest_lease": micros(LONGEST_LEASE),
         }

@@ -183,6 +183,7 @@ class SqliteRefreshLedger:
             "kind": attempt.credential.key.kind.value,
             "credential_value_id": attempt.credential.value_id.bytes,
             "seen": None if seen is None else seen.bytes,
+            "endpoint": attempt.endpoint,
             "lease": attempt.lease // _MICROSECOND,
             "longest_lease": LONGEST_LEASE // _MICROSECOND,
         }

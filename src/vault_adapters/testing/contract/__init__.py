@@ -35,6 +35,7 @@ from vault_adapters.testing.contract.audit import AuditCases  # noqa: E402
 from vault_adapters.testing.contract.bulk import BulkCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
+from vault_adapters.testing.contract.client_tenants import ClientTenantCases  # noqa: E402
 from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
 from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
@@ -116,6 +117,7 @@ class StoreContract(
     CallerCases,
     LateAnswerCases,
     ClientCases,
+    ClientTenantCases,
     NeighbourCases,
     StateCases,
     MigrationCases,
@@ -133,7 +135,7 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
     *(IdleScheduleCases, ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases),
     *(ExhaustionCases, RevivalCases),
-    *(ClientCases, DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
+    *(ClientCases, ClientTenantCases, DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
     *(ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store makes them pass."""

@@ -66,7 +66,8 @@ async def answer(
     store: Store, number: int = 1, keys: Iterable[TokenKey] = (ACCESS, REFRESH), lifetime: timedelta | None = HOUR
 ) -> list[TokenWrite]:
     """Return the writes of a provider's answer under the active data key; their values are made up and do not open."""
-    active = await store.keys.active_data_key(ACCOUNT.tenant_id)
+    keys = list(keys)
+    active = await store.keys.active_data_key(keys[0].tenant_id)
     assert active is not None
     return [
         TokenWrite(

@@ -183,8 +183,8 @@ class RefreshService:
     async def refresh(self, account: Account, *, actor: str | None) -> Token:
         """Return a new access token, even if the stored one is not due."""
         snapshot = checked_snapshot(account, await self._ledger.read(account))
-        access = _access(snapshot)
-        caller = _Caller(Demand(forced=True, replaced=TokenRef.of(access) if access else None), actor)
+        access = snapshot.token(TokenKind.ACCESS_TOKEN)
+        caller = _Caller(Demand(forced=True, replaced=TokenRef.of(access.info) if access else None), actor)
         return await self._share(("forced", account), account, caller, math.inf)
 
     async def replace(self, info: TokenInfo, *, actor: str | None) -> Token:
@@ -230,6 +230,7 @@ class RefreshService:
                 return await self._open(account, snapshot, decision.access)
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
+                decision = await self._runner.endpoints.placed(account, decision, snapshot)
                 outcome = await self._attempt(account, decision, caller)
                 if isinstance(outcome, Token):
                     return outcome
@@ -344,7 +345,3 @@ class RefreshService:
     async def _pause(self, poll: float, left: timedelta) -> None:
         wanted = poll * (0.5 + self._tasks.jitter())
         await self._tasks.sleep(max(0.001, min(wanted, left.total_seconds())))
-
-
-def _access(snapshot: Snapshot) -> TokenInfo | None:
-    return None if snapshot.record is None else snapshot.record.tokens.get(TokenKind.ACCESS_TOKEN)

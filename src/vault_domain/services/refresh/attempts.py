@@ -15,7 +15,7 @@ from vault_domain.entities.errors import (
     StorageError,
     VaultError,
 )
-from vault_domain.entities.extra import NO_EXTRA, Extra
+from vault_domain.entities.extra import Extra
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
@@ -36,6 +36,7 @@ from vault_domain.services.refresh.answer_times import drafts_in_time, with_kept
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
+from vault_domain.services.refresh.endpoints import Endpoints
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.pacing import Pacer
@@ -82,6 +83,7 @@ class AttemptRunner:
         self._failures = failures
         self.guard = guard
         self.pacer = pacer
+        self.endpoints = Endpoints(refreshers, guard.clients, opener)
         self._tasks = tasks
         self._policy = policy
         self._timing = timing
@@ -159,7 +161,9 @@ class AttemptRunner:
 
     async def _claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         unclaimed = Attempt(
-            account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease, decision.client
+            *(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease),
+            client=decision.client,
+            endpoint=decision.endpoint,
         )
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
@@ -252,7 +256,7 @@ class AttemptRunner:
         kind = attempt.credential.key.kind
         row = StoredToken(credential, snapshot.sealed[kind])
         token = await self._opener.open(attempt.account.key(kind), row, snapshot.now)
-        previous = await self._previous_extra(attempt, snapshot)
+        previous = await self._opener.previous_extra(attempt.account, snapshot)
         try:
             sealer = await self._cipher.sealer(attempt.account.tenant_id)
         except UnreadableError:
@@ -271,13 +275,6 @@ class AttemptRunner:
     def _is_settled(self, account: Account, snapshot: Snapshot) -> bool:
         rotation, now = self._refreshers[account.provider].rotation, snapshot.now
         return settled_at(rotation, self._timing.hold, snapshot.turned_at, now) <= now
-
-    async def _previous_extra(self, attempt: Attempt, snapshot: Snapshot) -> Extra:
-        kind, record = TokenKind.ACCESS_TOKEN, snapshot.record
-        if record is None or kind not in record.tokens:
-            return NO_EXTRA
-        row = StoredToken(record.tokens[kind], snapshot.sealed[kind])
-        return await self._opener.kept_extra(attempt.account.key(kind), row, snapshot.now)
 
     def _problem_with(self, attempt: Attempt, answer: TokenSet) -> str | None:
         """Log a problem with an answer's refresh token; return this problem if the provider replaced the old token."""

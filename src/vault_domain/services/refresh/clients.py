@@ -85,7 +85,7 @@ class ClientGuard:
         pauses = [
             record
             for record in seen.records.values()
-            if concerns(record, claim.client, client) and is_paused(record, now, self._rules)
+            if concerns(record, claim.client, client, claim.endpoint) and is_paused(record, now, self._rules)
         ]
         held = [record for record in pauses if holds_back(record, account, claim.error_code)]
         waiting = [record for record in held if not may_probe(record, account, now, self._rules, claim.error_code)]
@@ -121,10 +121,9 @@ class ClientGuard:
 
     async def succeeded(self, attempt: Attempt) -> None:
         """Take note of a success: end all pauses and all counts of refusals that concern the attempt's credential."""
-        client = self.clients.of(attempt.account)
-        scopes = [scope for scope in self._known(attempt.account.provider) if scope.client == client]
-        mismatch = ClientScope(attempt.account.provider, client, CLIENT_MISMATCH)
-        is_other = is_mismatch(attempt.client, client)
+        mismatch = self._scope(attempt, CLIENT_MISMATCH)
+        scopes = [scope for scope in self._known(attempt.account.provider) if scope.client == mismatch.client]
+        is_other = self.is_of_another_client(attempt)
         closing = [scope for scope in scopes if scope != mismatch or is_other]
         if is_other and mismatch not in closing:
             closing.append(mismatch)  # other processes may have counted mismatches since the last read
@@ -143,8 +142,7 @@ class ClientGuard:
             reason: `INVALID_CLIENT` if the provider refused the client itself; `CLIENT_MISMATCH` if it refused a
                 credential of another client.
         """
-        scope = ClientScope(attempt.account.provider, self.clients.of(attempt.account), reason)
-        await self._count(scope, attempt.account)
+        await self._count(self._scope(attempt, reason), attempt.account)
 
     @property
     def longest(self) -> timedelta:
@@ -170,11 +168,11 @@ class ClientGuard:
         Raises:
             StorageError: the store failed.
         """
-        account, client = attempt.account, self.clients.of(attempt.account)
+        account = attempt.account
         if code in _SAYS_NOTHING_ELSEWHERE and self.is_of_another_client(attempt):
             await self.refused(attempt, CLIENT_MISMATCH)
             return CLIENT_MISMATCH
-        scope = ClientScope(account.provider, client, MASS_REJECTION)
+        scope = self._scope(attempt, MASS_REJECTION)
         rules = believing(self._rules) if is_believed else self._rules
         change = await self._ledger.condemn(attempt, code or "invalid_grant", scope, rules, actor=actor)
         self._sink.publish(change.events)
@@ -184,6 +182,10 @@ class ClientGuard:
         if change.events:
             self._report(scope)
         return MASS_REJECTION
+
+    def _scope(self, attempt: Attempt, reason: str) -> ClientScope:
+        account = attempt.account
+        return ClientScope(account.provider, attempt.endpoint or self.clients.of(account), reason)
 
     async def _count(self, scope: ClientScope, account: Account) -> None:
         try:

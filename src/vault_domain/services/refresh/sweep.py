@@ -186,7 +186,7 @@ class SweepService:
         if not isinstance(decision, Claim):
             await self._ledger.reschedule(account, partial(self._judge, rule, snapshot))
             return None
-        attempt = await self._claim(account, decision, rule)
+        attempt = await self._claim(account, await self._runner.endpoints.placed(account, decision, snapshot), rule)
         if attempt is None:
             return None  # another sweep or a caller was faster
         sweep.counts["claimed"] += 1

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from vault_domain.entities.account import Account, TokenKey, is_key_of
+from vault_domain.entities.account import Account, TokenKey, TokenKind, is_key_of
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError, StorageError
 from vault_domain.entities.extra import NO_EXTRA, Extra, decoded_extra
@@ -98,6 +98,14 @@ class TokenOpener:
             return Token(row.token.info, value)
         extra = decoded_extra(text)
         return None if extra is None else Token(row.token.info, value, extra, extra.token_type)
+
+    async def previous_extra(self, account: Account, snapshot: Snapshot) -> Extra:
+        """Return the extra members of an account's stored access token; see `kept_extra`."""
+        kind, record = TokenKind.ACCESS_TOKEN, snapshot.record
+        if record is None or kind not in record.tokens:
+            return NO_EXTRA
+        row = StoredToken(record.tokens[kind], snapshot.sealed[kind])
+        return await self.kept_extra(account.key(kind), row, snapshot.now)
 
     async def kept_extra(self, key: TokenKey, stored: StoredToken, now: datetime) -> Extra:
         """Return the extra members of a row; if they cannot be decrypted, report a failed read and return no members.

@@ -51,37 +51,67 @@ RETURNING opened_at IS NOT NULL, {{now}}
 
 -- name: count_client_successes
 -- Count the access tokens that a client got after the given time, up to a limit. The query reads the partial index
--- token_refreshed. An empty client means that the refresher names no client. Then the query counts the tokens of all
--- clients at the provider. The same holds for count_client_rejections and take_back_rejections.
+-- token_refreshed. If an account has an endpoint, only the endpoint must be the given client. An empty client means that
+-- the refresher names no client. Then the query counts the tokens of all clients at the provider. The same holds for the
+-- next statements.
 SELECT count(*) FROM (
-    SELECT 1 FROM {{schema}}.token
-    WHERE provider = %(provider)b AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
-        AND last_refreshed_at > %(after)b::timestamptz
-        AND (octet_length(%(client)b::bytea) = 0 OR client = %(client)b::bytea)
+    SELECT 1 FROM {{schema}}.token t
+    JOIN {{schema}}.account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = %(provider)b AND t.kind = 'access_token' AND t.last_refreshed_at IS NOT NULL
+        AND t.last_refreshed_at > %(after)b::timestamptz
+        AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
+            AND (octet_length(%(client)b::bytea) = 0 OR t.client = %(client)b::bytea))
     LIMIT %(limit)b::bigint) s
 
 -- name: count_client_rejections
 -- Count the credentials that the provider rejected after the given time, except those of the given account, up to a
 -- limit.
 SELECT count(*) FROM (
-    SELECT 1 FROM {{schema}}.token
-    WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
-        AND rejected_at > %(after)b::timestamptz
-        AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)
-        AND NOT (tenant_id = %(tenant_id)b AND identifier = %(identifier)b)
+    SELECT 1 FROM {{schema}}.token t
+    JOIN {{schema}}.account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = %(provider)b AND t.status = 'invalid' AND t.rejected_at IS NOT NULL
+        AND t.rejected_at > %(after)b::timestamptz
+        AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
+            AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
+        AND NOT (t.tenant_id = %(tenant_id)b AND t.identifier = %(identifier)b)
     LIMIT %(limit)b::bigint) r
+
+-- name: count_rejections_of_others
+-- Count the credentials of other tenants that the provider rejected after the given time, up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM {{schema}}.token t
+    JOIN {{schema}}.account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = %(provider)b AND t.status = 'invalid' AND t.rejected_at IS NOT NULL
+        AND t.rejected_at > %(after)b::timestamptz
+        AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
+            AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
+        AND t.tenant_id <> %(tenant_id)b
+    LIMIT %(limit)b::bigint) r
+
+-- name: count_other_tenants
+-- Count other tenants with tokens: 0 if there are none, else 1 or 2.
+SELECT count(*) FROM (
+    (SELECT 1 FROM {{schema}}.token WHERE tenant_id < %(tenant_id)b ORDER BY tenant_id DESC LIMIT 1)
+    UNION ALL
+    (SELECT 1 FROM {{schema}}.token WHERE tenant_id > %(tenant_id)b ORDER BY tenant_id LIMIT 1)) t
 
 -- name: take_back_rejections
 -- Make valid again the credentials that the provider rejected after the given time, make their accounts due, and append
 -- an event account_revived for each credential. The code of the event is the error code that the credential had. Tokens
 -- are locked before accounts, both in the order of their keys.
 WITH doomed AS (
-    SELECT tenant_id, provider, kind, identifier, value_id, error_code FROM {{schema}}.token
-    WHERE provider = %(provider)b AND status = 'invalid' AND rejected_at IS NOT NULL
-        AND rejected_at > %(after)b::timestamptz
-        AND (octet_length(%(client)b::bytea) = 0 OR client IS NULL OR client = %(client)b::bytea)
-    ORDER BY tenant_id, provider, identifier, kind
-    FOR UPDATE),
+    SELECT t.tenant_id, t.provider, t.kind, t.identifier, t.value_id, t.error_code FROM {{schema}}.token t
+    JOIN {{schema}}.account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = %(provider)b AND t.status = 'invalid' AND t.rejected_at IS NOT NULL
+        AND t.rejected_at > %(after)b::timestamptz
+        AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
+            AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
+    ORDER BY t.tenant_id, t.provider, t.identifier, t.kind
+    FOR UPDATE OF t),
 freed AS (
     UPDATE {{schema}}.token t SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = {{now}}
     FROM doomed d

@@ -18,9 +18,10 @@ LEFT JOIN {{schema}}.account a
 -- outcome stay, and an expired lease counts as an unknown outcome. The state of another credential is cleared. A lease
 -- counts as over if it ends further away than the longest lease, because it was taken before the clock was set back.
 INSERT INTO {{schema}}.account AS a (
-    tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
+    tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at, endpoint)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, c.now,
-    c.now + %(lease)b::bigint::float8 * interval '1 microsecond', c.now + %(lease)b::bigint::float8 * interval '1 microsecond'
+    c.now + %(lease)b::bigint::float8 * interval '1 microsecond', c.now + %(lease)b::bigint::float8 * interval '1 microsecond',
+    %(endpoint)b::bytea
 FROM {{schema}}.token t, (SELECT {{now}} AS now, {{durable}}) c
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
     AND t.identifier = %(identifier)b AND t.value_id = %(credential_value_id)b::uuid
@@ -50,7 +51,8 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
     lease_until = excluded.lease_until,
-    due_at = excluded.due_at
+    due_at = excluded.due_at,
+    endpoint = excluded.endpoint
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= {{now}}
         OR a.lease_until > {{now}} + %(longest_lease)b::bigint::float8 * interval '1 microsecond'

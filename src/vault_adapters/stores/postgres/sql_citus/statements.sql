@@ -164,10 +164,10 @@ ORDER BY d.tenant_id, d.data_key_id
 -- Take the lease for one credential. ON CONFLICT takes the time from the row that was to be inserted, because Citus
 -- allows only immutable functions there.
 INSERT INTO {{schema}}.account AS a (
-    tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at)
+    tenant_id, provider, identifier, credential_value_id, attempt_id, sent_at, lease_until, due_at, endpoint)
 SELECT t.tenant_id, t.provider, t.identifier, t.value_id, %(attempt_id)b::uuid, %(now)b::timestamptz,
     %(now)b::timestamptz + %(lease)b::bigint::float8 * interval '1 microsecond',
-    %(now)b::timestamptz + %(lease)b::bigint::float8 * interval '1 microsecond'
+    %(now)b::timestamptz + %(lease)b::bigint::float8 * interval '1 microsecond', %(endpoint)b::bytea
 FROM {{schema}}.token t
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
     AND t.identifier = %(identifier)b AND t.value_id = %(credential_value_id)b::uuid
@@ -197,7 +197,8 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     credential_value_id = excluded.credential_value_id,
     attempt_id = excluded.attempt_id,
     lease_until = excluded.lease_until,
-    due_at = excluded.due_at
+    due_at = excluded.due_at,
+    endpoint = excluded.endpoint
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= excluded.sent_at
         OR a.lease_until - excluded.sent_at > %(longest_lease)b::bigint::float8 * interval '1 microsecond'

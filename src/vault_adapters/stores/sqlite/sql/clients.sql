@@ -38,40 +38,75 @@ DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :
 
 -- name: count_client_successes
 -- Count the access tokens that a client got after the given time, up to a limit. The query reads the partial index
--- token_vault_token_refreshed. An empty client means that the refresher names no client. Then the query counts the
--- tokens of all clients at the provider. In that case, the statements below also apply to all clients at the provider.
+-- token_vault_token_refreshed. If an account has an endpoint, only the endpoint must be the given client. An empty client
+-- means that the refresher names no client. Then the query counts the tokens of all clients at the provider. The same
+-- holds for the next statements.
 SELECT count(*) FROM (
-    SELECT 1 FROM token_vault_token
-    WHERE provider = :provider AND kind = 'access_token' AND last_refreshed_at IS NOT NULL
-        AND last_refreshed_at > :after AND (length(:client) = 0 OR client = :client)
+    SELECT 1 FROM token_vault_token t
+    JOIN token_vault_account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = :provider AND t.kind = 'access_token' AND t.last_refreshed_at IS NOT NULL
+        AND t.last_refreshed_at > :after
+        AND (a.endpoint = :client OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client = :client))
     LIMIT :limit)
 
 -- name: count_client_rejections
 -- Count the credentials that the provider rejected after the given time, except those of one account, up to a limit.
 SELECT count(*) FROM (
-    SELECT 1 FROM token_vault_token
-    WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
-        AND (length(:client) = 0 OR client IS NULL OR client = :client)
-        AND NOT (tenant_id = :tenant_id AND identifier = :identifier)
+    SELECT 1 FROM token_vault_token t
+    JOIN token_vault_account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND (a.endpoint = :client
+            OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
+        AND NOT (t.tenant_id = :tenant_id AND t.identifier = :identifier)
     LIMIT :limit)
 
--- name: wake_rejected_accounts
--- Make due the accounts of the credentials that take_back_rejections makes valid again.
-UPDATE token_vault_account AS a SET due_at = :now
-WHERE a.provider = :provider AND (a.tenant_id, a.identifier) IN (
-    SELECT tenant_id, identifier FROM token_vault_token
-    WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
-        AND (length(:client) = 0 OR client IS NULL OR client = :client))
+-- name: count_rejections_of_others
+-- Count the credentials of other tenants that the provider rejected after the given time, up to a limit.
+SELECT count(*) FROM (
+    SELECT 1 FROM token_vault_token t
+    JOIN token_vault_account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND (a.endpoint = :client
+            OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
+        AND t.tenant_id != :tenant_id
+    LIMIT :limit)
+
+-- name: count_other_tenants
+-- Count other tenants with tokens: 0 if there are none, else 1 or 2.
+SELECT EXISTS (SELECT 1 FROM token_vault_token WHERE tenant_id < :tenant_id)
+    + EXISTS (SELECT 1 FROM token_vault_token WHERE tenant_id > :tenant_id)
 
 -- name: find_rejections
 -- Find the credentials that the provider rejected after the given time.
-SELECT tenant_id, kind, identifier, generation, error_code FROM token_vault_token
-WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
-    AND (length(:client) = 0 OR client IS NULL OR client = :client)
-ORDER BY tenant_id, identifier, kind
+SELECT t.tenant_id, t.kind, t.identifier, t.generation, t.error_code FROM token_vault_token t
+JOIN token_vault_account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+    AND (a.endpoint = :client
+        OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
+ORDER BY t.tenant_id, t.identifier, t.kind
+
+-- name: wake_rejected_accounts
+-- Make due the accounts of the credentials that find_rejections finds.
+UPDATE token_vault_account SET due_at = :now
+WHERE provider = :provider AND (tenant_id, identifier) IN (
+    SELECT t.tenant_id, t.identifier FROM token_vault_token t
+    JOIN token_vault_account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND (a.endpoint = :client
+            OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client)))
 
 -- name: take_back_rejections
--- Make valid again the credentials that the provider rejected after the given time.
+-- Make valid again the credentials that find_rejections finds.
 UPDATE token_vault_token SET status = 'valid', error_code = NULL, rejected_at = NULL, updated_at = :now
-WHERE provider = :provider AND status = 'invalid' AND rejected_at IS NOT NULL AND rejected_at > :after
-    AND (length(:client) = 0 OR client IS NULL OR client = :client)
+WHERE provider = :provider AND (tenant_id, kind, identifier) IN (
+    SELECT t.tenant_id, t.kind, t.identifier FROM token_vault_token t
+    JOIN token_vault_account a
+        ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+    WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND (a.endpoint = :client
+            OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client)))

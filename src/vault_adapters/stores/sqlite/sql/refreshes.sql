@@ -11,9 +11,9 @@ WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :id
 -- outcome stay, and an expired lease counts as an unknown outcome. The state of another credential is cleared. A lease
 -- counts as over if it ends further away than the longest lease, because it was taken before the clock was set back.
 INSERT INTO token_vault_account AS a (
-    tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at,
+    tenant_id, provider, identifier, credential_value_id, attempt_id, lease_until, sent_at, due_at, endpoint,
     boot_id, clock_offset)
-SELECT tenant_id, provider, identifier, value_id, :attempt_id, :now + :lease, :now, :now + :lease,
+SELECT tenant_id, provider, identifier, value_id, :attempt_id, :now + :lease, :now, :now + :lease, :endpoint,
     vault_boot_id(), vault_clock_offset()
 FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
@@ -40,6 +40,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     attempt_id = excluded.attempt_id,
     lease_until = excluded.lease_until,
     due_at = excluded.due_at,
+    endpoint = excluded.endpoint,
     boot_id = excluded.boot_id,
     clock_offset = excluded.clock_offset
 WHERE a.attempt_id IS :seen
