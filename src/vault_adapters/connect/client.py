@@ -101,8 +101,12 @@ class Client:
         """
         variables = self.profile.variables
         shared = {name: self.made_of.fixed.get(name, variable.default) for name, variable in variables.items()}
-        values = {**shared, **{name: own[name] for name in variables if name in own}}
+        values = {**shared, **self.own(own)}
         return () if values == shared else tuple(values[name] or "" for name in sorted(values))
+
+    def own(self, extra: Mapping[str, str]) -> dict[str, str]:
+        """Return the values of the profile's variables that are among an account's extra members."""
+        return {name: extra[name] for name in self.profile.variables if name in extra}
 
     @property
     def uses_openid(self) -> bool:

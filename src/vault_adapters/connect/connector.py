@@ -12,6 +12,7 @@ from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
 
+from vault_adapters.connect.accounts import account_of, kept_variables
 from vault_adapters.connect.addresses import redirect_uris
 from vault_adapters.connect.client import Client, as_clients
 from vault_adapters.connect.exchanging import exchanged
@@ -21,7 +22,7 @@ from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_na
 from vault_adapters.connect.parameters import Callback, Query, read_callback
 from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
-from vault_adapters.connect.vaults import keeper_of, kept_variables
+from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.http import opened
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo
@@ -134,8 +135,8 @@ class Connector:
         asked = tuple(dict.fromkeys([*wanted, *client.profile.authorization.scopes]))
         parameters, variables = _divided(client, extra)
         again = None if account is None else _identifier_of(account, owner)
-        if account is not None and client.profile.variables:
-            variables = {**(await kept_variables(self._keeper, account, client.profile.variables) or {}), **variables}
+        if account is not None:
+            variables = {**await kept_variables(self._keeper, account, client), **variables}
         handshake = Handshake(owner.provider, new_seed(), again, asked, variables)
         sealed = await self._keeper.seal(
             owner, handshake.encoded(), bound_to=bound_to(_session(session), self._redirect_uri), lifetime=LIFETIME
@@ -177,7 +178,7 @@ class Connector:
             self._check_address(client, called, callback)
             async with opened(client.made_of.client) as http:
                 token_set, identity = await self._authorized(client, handshake, callback, http)
-        account = await self._account(opened_state.tenant_id, client, handshake, identity)
+        account = await account_of(self._keeper, opened_state.tenant_id, client, handshake.variables, identity)
         if handshake.reconnected not in (None, account.identifier):
             raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
         return await self._keeper.store(account, _completed(token_set, handshake), identity.label, opened_state)
@@ -198,26 +199,13 @@ class Connector:
                 issuer,
                 answer.get("id_token"),
                 client_id=client.made_of.client_id,
-                nonce=handshake.nonce,
+                nonce=handshake.nonce if client.profile.authorization.nonce else None,
                 access_token=token_set.access_token,
                 client=http,
             )
         return token_set, await identify(
             client, Answers(answer, claims, token_set.access_token, handshake.variables), http
         )
-
-    async def _account(self, tenant_id: str, client: Client, handshake: Handshake, identity: Identity) -> Account:
-        """Return the account of an identity.
-
-        Accounts that were stored before instances were a part of identifiers keep the identifier that the provider
-        states.
-        """
-        if identity.identifier != identity.stated:
-            earlier = Account(tenant_id, client.name, identity.stated)
-            kept = await kept_variables(self._keeper, earlier, client.profile.variables)
-            if kept is not None and client.instance(kept) == client.instance(handshake.variables):
-                return earlier
-        return Account(tenant_id, client.name, identity.identifier)
 
     def _check_address(self, client: Client, called: str | None, callback: Callback) -> None:
         """Refuse an answer that came to the address of another provider (RFC 9700 section 4.4.2).
@@ -246,7 +234,7 @@ class Connector:
         if facts.pkce != "unsupported":
             parameters["code_challenge"] = create_s256_code_challenge(handshake.verifier)
             parameters["code_challenge_method"] = "S256"
-        if client.uses_openid:
+        if client.uses_openid and facts.nonce:
             parameters["nonce"] = handshake.nonce
         base = client.url("authorization_url", handshake.variables) or ""
         back = self._redirect_uris[client.name]

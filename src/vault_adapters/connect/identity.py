@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
@@ -25,13 +25,15 @@ class Identity:
 
     Attributes:
         identifier: the text that distinguishes the account from other accounts. It begins with the values of the
-            profile's variables if the account has an instance of its own (see `Client.instance`).
-        stated: the identifier as the provider states it, without the instance.
+            profile's variables if the account has an instance of its own (see `Client.instance`), and with the group.
+        stated: the identifier as the provider states it, without instance and group.
+        group: the team or workspace within which the stated identifier is unique, or None if it is unique everywhere.
         label: a text by which the user recognises the account, or None. The text is not verified.
     """
 
     identifier: str
     stated: str
+    group: str | None
     label: str | None
 
 
@@ -70,18 +72,34 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
             raise IdentityRefusedError(reason="sub")
     sources = {"answer": said.answer, "id_token": said.claims, "userinfo": userinfo}
     stated = _identifier(_found(sources, profile.identifier))
-    # The value of a variable holds no colon, so two instances never make the same text.
-    whole = _identifier(":".join([*client.instance(said.variables), stated]))
-    return Identity(whole, stated, _label(_found(sources, profile.label)))
+    group = _group(sources, profile.identifier)
+    # Variables and groups hold no colon, so two instances, or two groups, never make the same text.
+    whole = _identifier(":".join([*client.instance(said.variables), *([group] if group else []), stated]))
+    return Identity(whole, stated, group, _label(_found(sources, profile.label)))
+
+
+def _group(sources: Mapping[str, Members | None], place: Place | None) -> str | None:
+    if place is None or not place.within:
+        return None
+    group = _identifier(_first(sources[place.source], place.within))
+    if ":" in group:
+        raise IdentityRefusedError(reason="identifier")
+    return group
 
 
 def _found(sources: Mapping[str, Members | None], place: Place | None) -> Any:
-    members: Any = None if place is None else sources[place.source]
-    if place is None or members is None:
-        return None
-    if place.member in members:
-        return members[place.member]
-    for name in place.member.split("."):
+    return None if place is None else _first(sources[place.source], (place.member, *place.otherwise))
+
+
+def _first(members: Members | None, paths: Iterable[str]) -> Any:
+    """Return the first member that there is, or None."""
+    return next((value for path in paths if (value := _at(members, path)) is not None), None)
+
+
+def _at(members: Any, path: str) -> Any:
+    if members is not None and path in members:
+        return members[path]
+    for name in path.split("."):
         members = members.get(name) if isinstance(members, Mapping) else None
     return members
 

@@ -127,11 +127,13 @@ async def check_id_token(
     id_token: object,
     *,
     client_id: str,
-    nonce: str,
+    nonce: str | None,
     access_token: Secret,
     client: HttpClient | None,
 ) -> Members:
     """Return the claims of an id_token that this provider issued for this client and this request.
+
+    ``nonce`` is None if the provider puts no nonce into its id_tokens.
 
     Raises:
         ConnectError: the provider's public keys do not verify the token, and cannot be read again.
@@ -173,7 +175,7 @@ def _usable(keys: Mapping[str, Any]) -> list[Any]:
     return found
 
 
-def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str, access_token: Secret) -> str | None:
+def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str | None, access_token: Secret) -> str | None:
     """Return the name of the first check that fails, or None."""
     claims, now = token.claims, time.time()
     audience = claims.get("aud")
@@ -187,7 +189,7 @@ def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str, access_t
         return "azp"
     if not _number(claims.get("nbf", 0)) - _LEEWAY_SECONDS <= now < _number(claims.get("exp")) + _LEEWAY_SECONDS:
         return "exp"
-    if claims.get("nonce") != nonce:
+    if nonce is not None and claims.get("nonce") != nonce:
         return "nonce"
     if "at_hash" in claims and not _fits(claims["at_hash"], access_token, token.header.get("alg")):
         return "at_hash"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 import anyio.to_thread
 
 from vault_adapters.sync.vault import SyncVault
-from vault_domain.entities.account import Account, AccountInfo, TokenKey, TokenKind
-from vault_domain.entities.errors import DecryptionError, InvalidInputError
+from vault_domain.entities.account import Account, AccountInfo, TokenKey
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import Token
 from vault_domain.entities.token_set import TokenSet
@@ -48,19 +48,6 @@ def keeper_of(vault: object) -> Keeper:
     if isinstance(vault, SyncVault):
         return _OnThreads(vault)
     raise InvalidInputError("vault must be a TokenVault or a SyncVault")
-
-
-async def kept_variables(keeper: Keeper, account: Account, names: Iterable[str]) -> dict[str, str] | None:
-    """Return the values of variables that are stored with an account; None if it has no access token to read.
-
-    Raises:
-        KeyUnavailableError, StorageError: they cannot be read now.
-    """
-    try:
-        token = await keeper.token(account.key(TokenKind.ACCESS_TOKEN))
-    except DecryptionError:
-        return None
-    return None if token is None else {name: token.extra[name] for name in names if name in token.extra}
 
 
 class _Direct:

@@ -4,11 +4,13 @@ from datetime import timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
+import pytest
 
-from vault_adapters import Account, ConnectionState
+from vault_adapters import Account, ConnectionState, IdentityRefusedError, TokenKind, TokenSet
 from vault_adapters.connect import Connector
 from vault_adapters.providers import refresher
 from vault_adapters.testing import memory_vault
+from vault_adapters.testing.openid import LoopbackOpenIdProvider
 
 CALLBACK = "https://app.example.com/connect/callback"
 
@@ -43,3 +45,69 @@ async def test_a_token_of_slack_without_rotation_never_expires(clock):
         assert account == Account("t1", "slack", "T1")
         assert (await vault.get_account(account)).state is ConnectionState.CONNECTED
         assert (await vault.ensure_access_token(account)).value.reveal() == "xoxb"
+
+
+ORG_WIDE = {"team": None, "enterprise": {"id": "E1", "name": "Acme Org"}, "is_enterprise_install": True}
+
+
+async def test_slack_installed_for_a_whole_organization_is_the_enterprises_account(vault):
+    slack = Provider(oauth_v2_access={"ok": True, "access_token": "xoxb", **ORG_WIDE})
+    info = await connected(vault, "slack", slack)
+    assert (info.account, info.label) == (Account("t1", "slack", "E1"), "Acme Org")
+
+
+def of_slack(team, token):
+    return {"ok": True, "authed_user": {"id": "U1", "access_token": token, "token_type": "user"}, **team}
+
+
+@pytest.mark.parametrize(
+    ("team", "name"),
+    [({"team": {"id": "T1", "name": "Acme"}}, "T1"), (ORG_WIDE, "E1")],
+    ids=["team", "organization"],
+)
+async def test_a_user_of_slack_is_one_of_a_team(vault, team, name):
+    """The same id may be another user in another team."""
+    other = {"team": {"id": "T2", "name": "Other"}}
+    infos = [
+        await connected(vault, "slack-user", Provider(oauth_v2_access=of_slack(each, f"xoxp-{number}")))
+        for number, each in enumerate((team, other))
+    ]
+    assert [info.account.identifier for info in infos] == [f"{name}:U1", "T2:U1"]
+    first = await vault.get_token(infos[0].account.key(TokenKind.ACCESS_TOKEN))
+    assert first.value.reveal() == "xoxp-0"
+
+
+async def test_a_user_of_slack_of_an_earlier_release_keeps_its_identifier(vault):
+    earlier = Account("t1", "slack-user", "U1")
+    await vault.store_token_set(earlier, TokenSet("old", extra={"team_id": "T1"}))
+    for team, account in (("T2", Account("t1", "slack-user", "T2:U1")), ("T1", earlier)):
+        slack = Provider(oauth_v2_access=of_slack({"team": {"id": team, "name": "x"}}, f"xoxp-{team}"))
+        assert (await connected(vault, "slack-user", slack)).account == account
+    assert (await vault.get_token(earlier.key(TokenKind.ACCESS_TOKEN))).value.reveal() == "xoxp-T1"
+
+
+@pytest.mark.parametrize("team", [{}, {"team": None}, {"team": {"id": "T:1"}}, {"team": {"id": ""}}])
+async def test_a_user_of_no_team_is_refused(vault, team):
+    slack = Provider(oauth_v2_access=of_slack(team, "xoxp"))
+    with pytest.raises(IdentityRefusedError):
+        await connected(vault, "slack-user", slack)
+    assert (await vault.list_accounts("t1")).items == ()
+
+
+async def test_a_user_of_linkedin_is_read_from_an_id_token_without_nonce(vault):
+    """Userinfo sometimes refuses a new access token; the id_token has no nonce, though one may be sent."""
+    issuer = LoopbackOpenIdProvider("https://www.linkedin.com/oauth", client_secret="s")
+    claims = {"iss": issuer.issuer, "aud": "client", "exp": 4102444800, "sub": "782bbtaQ", "email": "ana@example.com"}
+    linkedin = Provider(
+        openid_configuration={"issuer": issuer.issuer, "jwks_uri": f"{issuer.issuer}/openid/jwks"},
+        jwks=issuer.keys(),
+        accessToken={"access_token": "a", "expires_in": 5184000, "id_token": issuer.signed(claims)},
+    )
+    sent = {}
+    info = await connected(vault, "linkedin", linkedin, sent.update)
+    assert (info.account, info.label) == (Account("t1", "linkedin", "782bbtaQ"), "ana@example.com")
+    assert "nonce" not in sent
+    claims["aud"] = "another client"
+    linkedin.answers["accessToken"] = {"access_token": "a", "id_token": issuer.signed(claims)}
+    with pytest.raises(IdentityRefusedError):
+        await connected(vault, "linkedin", linkedin)

@@ -182,6 +182,7 @@ class AuthorizationFacts:
         exchange: further members of the request that exchanges the authorization code. Their values may hold the
             profile's variables in braces.
         iss: whether the provider always sends ``iss`` in the callback (RFC 9207).
+        nonce: whether the provider's id_tokens hold the nonce of the request.
     """
 
     pkce: str = field(default="supported", metadata=by(checks.one_of("supported", "required", "unsupported")))
@@ -191,6 +192,7 @@ class AuthorizationFacts:
     parameters: dict[str, str] = field(factory=dict, metadata=by(checked_parameters))
     exchange: dict[str, str] = field(factory=dict, metadata=by(checked_parameters))
     iss: bool = field(default=False, metadata=by(checks.flag))
+    nonce: bool = field(default=True, metadata=by(checks.flag))
 
 
 SOURCES = ("id_token", "userinfo", "answer")
@@ -204,7 +206,12 @@ class Place:
         source: ``id_token`` (a claim), ``userinfo`` (a member of the answer of `userinfo_url`) or ``answer`` (a member
             of the token endpoint's answer).
         member: the claim or member; dots join the names of nested members.
+        otherwise: the claims or members to read instead if there is no ``member``; the first that there is counts.
+        within: for an identifier that is unique within a group only, such as a user of a team: the claims or members
+            that name the group. The first that there is counts, and is put before the identifier.
     """
 
     source: str = field(metadata=by(checks.one_of(*SOURCES)))
     member: str = field(metadata=by(checks.member))
+    otherwise: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
+    within: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
