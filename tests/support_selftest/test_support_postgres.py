@@ -7,6 +7,7 @@ from threading import Thread
 
 import psycopg
 import pytest
+from tests.support import pgbouncer
 from tests.support.janitor import Janitor
 from tests.support.pgbouncer import start_pgbouncer
 from tests.support.postgres import PostgresServer, PostgresStartError, start_postgres
@@ -149,25 +150,31 @@ def test_a_killed_test_process_takes_its_server_along() -> None:
 
 
 def test_pgbouncer_mixes_up_clients_that_prepare(server: PostgresServer) -> None:
-    with start_pgbouncer(server, pool_size=1) as url:
-        if url is None:
-            pytest.skip("pgbouncer is not installed")
-        with (
-            psycopg.connect(url, autocommit=True, prepare_threshold=0) as first,
-            psycopg.connect(url, autocommit=True, prepare_threshold=0) as second,
-        ):
-            assert first.execute("SELECT 1").fetchone() == (1,)
-            # The vault has to guard against this: the pooler gives both clients the same server connection.
-            with pytest.raises(psycopg.errors.DuplicatePreparedStatement):
-                second.execute("SELECT 2")
+    with (
+        start_pgbouncer(server, pool_size=1) as url,
+        psycopg.connect(url, autocommit=True, prepare_threshold=0) as first,
+        psycopg.connect(url, autocommit=True, prepare_threshold=0) as second,
+    ):
+        assert first.execute("SELECT 1").fetchone() == (1,)
+        # The vault has to guard against this: the pooler gives both clients the same server connection.
+        with pytest.raises(psycopg.errors.DuplicatePreparedStatement):
+            second.execute("SELECT 2")
 
 
 def test_pgbouncer_serves_without_prepared_statements(server: PostgresServer) -> None:
     url = server.create_database("pooled")
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE t AS SELECT 7 AS n")
-    with start_pgbouncer(server, database="pooled") as pooled:
-        if pooled is None:
-            pytest.skip("pgbouncer is not installed")
-        with psycopg.connect(pooled, prepare_threshold=None) as connection:
-            assert connection.execute("SELECT n FROM t").fetchone() == (7,)
+    with (
+        start_pgbouncer(server, database="pooled") as pooled,
+        psycopg.connect(pooled, prepare_threshold=None) as connection,
+    ):
+        assert connection.execute("SELECT n FROM t").fetchone() == (7,)
+
+
+def test_without_pgbouncer_a_test_is_skipped(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All skips come from one line, so the summary of a run has one line for them, with their number."""
+    monkeypatch.setattr(pgbouncer, "find_pgbouncer", lambda: None)
+    reason = "pgbouncer is not installed, so nothing goes through a pooler"
+    with pytest.raises(pytest.skip.Exception, match=reason), start_pgbouncer(server):
+        pass

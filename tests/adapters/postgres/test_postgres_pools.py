@@ -157,8 +157,6 @@ async def test_times_are_utc_whatever_the_server_thinks(url, store):
 async def test_through_a_pooler_that_knows_no_prepared_statements(postgres, url):
     database = url.split("?")[0].rsplit("/", 1)[1]
     with start_pgbouncer(postgres, database=database, pool_size=2) as pooled:
-        if pooled is None:
-            pytest.skip("pgbouncer is not installed")
         async with open_postgres_store(pooled, migrate=True, schema=SCHEMA, prepare=False, pool_size=8) as store:
             tenant_ids = [f"tenant-{number}" for number in range(20)]
             await prepare(store, *tenant_ids)
@@ -180,8 +178,6 @@ async def test_through_a_pooler_that_knows_no_prepared_statements(postgres, url)
 async def test_through_a_pooler_as_a_whole_vault(postgres, url):
     database = url.split("?")[0].rsplit("/", 1)[1]
     with start_pgbouncer(postgres, database=database, pool_size=2) as pooled:
-        if pooled is None:
-            pytest.skip("pgbouncer is not installed")
         config = VaultConfig(database_url=pooled, encryption_secret=SECRET, scrypt_log2_n=14, prepared_statements=False)
         async with open_vault(config) as first, open_vault(config) as second:
             keys = [TokenKey(f"t{number}", "google", "access_token") for number in range(30)]

@@ -90,12 +90,19 @@ async def test_a_client_that_says_nothing_is_given_up(monkeypatch):
 
 
 async def test_a_client_that_does_not_read_is_given_up(monkeypatch):
+    """The client begins to read when the server has given it up, however long that takes."""
     monkeypatch.setattr(probes, "_REQUEST_SECONDS", 0.3)
-    async with serving("127.0.0.1", 0, ROUTES) as port:
+    serving_it = asyncio.get_running_loop().create_future()
+
+    async def asked():
+        serving_it.set_result(asyncio.current_task())
+        return await large()
+
+    async with serving("127.0.0.1", 0, {"/large": asked}) as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
         writer.write(b"GET /large HTTP/1.1\r\n\r\n")
-        await asyncio.sleep(1.0)  # longer than the limit
         async with asyncio.timeout(20):
+            await asyncio.wait([await serving_it])
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(20_000_000)
         writer.close()
