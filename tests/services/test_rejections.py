@@ -75,6 +75,17 @@ async def test_a_token_that_was_replaced_meanwhile_is_not_reported_again(served)
     assert row.info.status is TokenStatus.VALID
 
 
+async def test_a_report_of_an_older_token_does_not_end_the_report_of_the_present_one(served, refresher):
+    cases, failing = cut(served, "refreshes", "read")
+    failing.left = 0
+    older = await ensure(cases)
+    await served.connect(number=2)
+    cases.clock.advance(YOUNG)
+    await fail_to_report(cases, failing)
+    refresher.then(answer(3))
+    assert (await cases.rejections.report(older.info, actor=None)).value.reveal() == "access-3"
+
+
 async def test_a_report_that_the_database_took_is_made_once(served):
     """Another one would make a suspect token invalid."""
     cases = served.over(refreshers={})

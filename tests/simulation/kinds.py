@@ -12,9 +12,11 @@ class Kind:
 
     Attributes:
         rotates: probability that a refresh replaces the refresh token.
+        uses: number of uses after which a refresh token is replaced, if it is replaced at all.
         grace: seconds for which a replaced refresh token still works; None: for ever.
         revokes: a replaced refresh token that is presented after the grace period revokes the grant.
-        lifetime: seconds for which an access token is valid.
+        lifetime: seconds for which an access token is valid, as the answer states.
+        dies_early: seconds by which an access token really ends earlier.
         tells_lifetime: whether the answer has ``expires_in``.
         old_token_dies: a refresh ends the previous access token.
         idle: seconds after which a refresh token that is not used lapses; None: never.
@@ -30,9 +32,11 @@ class Kind:
 
     name: str
     rotates: float = 1.0
+    uses: int = 1
     grace: float | None = 0.0
     revokes: bool = True
     lifetime: float = 8 * HOUR
+    dies_early: float = 0.0
     tells_lifetime: bool = True
     old_token_dies: bool = False
     idle: float | None = None
@@ -61,6 +65,8 @@ KINDS = {
         Kind("short_grace", grace=30.0, rotation="grace"),
         _non_rotating("non_rotating"),
         Kind("rotates_sometimes", rotates=0.3),
+        Kind("every_second_use", uses=2, lifetime=HOUR, days=2.0, storms=(5, 12)),
+        Kind("dies_early", dies_early=30.0, lifetime=600.0, days=0.5, storms=(10, 20)),
         Kind("late", faults=("late_answers",)),
         _non_rotating("throttling", faults=("throttle",)),
         Kind("outages", faults=("outage", "timeouts", "lost_answers")),

@@ -59,6 +59,7 @@ class Grant:
         died: time of its death.
         spent: the exchange that replaced each earlier credential.
         access: expiry of each access token that still works.
+        uses: number of refreshes that the provider granted.
         requests: times of the latest requests that carried a credential of the grant.
         refused_at: time at which a request for the grant was last refused although the grant was alive.
         is_to_be_replaced: whether the user was asked to connect again.
@@ -77,6 +78,7 @@ class Grant:
     access: dict = Factory(dict)
     requests: deque = Factory(lambda: deque(maxlen=MOST_PER_HOUR + 1))
     serial: int = 0
+    uses: int = 0
     refused_at: float = float("-inf")
     is_to_be_replaced: bool = False
     is_stored: bool = False
@@ -287,8 +289,8 @@ class Provider:
         now, kind = self._loop.time(), self.kind
         self._patience.on_success(grant.current)
         rotated = None
-        grant.used = now
-        if kind.grant != "meta" and self._random.random() < kind.rotates:
+        grant.used, grant.uses = now, grant.uses + 1
+        if kind.grant != "meta" and self._random.random() < kind.rotates and grant.uses % kind.uses == 0:
             grant.serial += 1
             rotated = self._credential(grant.number, grant.family, grant.serial)
         exchange = Exchange(now, process, rotated, grant=grant)
@@ -320,7 +322,7 @@ class Provider:
             grant.access = {token: until for token, until in grant.access.items() if until > now}
         self._tokens += 1
         access = f"at-{grant.number}-{self._tokens}"
-        grant.access[access] = now + lifetime
+        grant.access[access] = now + lifetime - self.kind.dies_early
         members = {"access_token": access, "token_type": "Bearer"}
         if self.kind.tells_lifetime:
             members["expires_in"] = int(lifetime)

@@ -65,7 +65,7 @@ class RejectionService:
         self._rules = rules
         self._window = window
         self._tasks = tasks
-        self._open: OrderedDict[Account, TokenInfo] = OrderedDict()
+        self._open: OrderedDict[TokenRef, TokenInfo] = OrderedDict()
 
     async def ensure(self, account: Account, timeout: float | None, *, actor: str | None, fresh: bool = False) -> Token:
         """Return what `RefreshService.ensure` returns, but no token whose report the store has not taken.
@@ -76,8 +76,8 @@ class RejectionService:
             return await self._refreshing.ensure(account, timeout, actor=actor, fresh=fresh)
         started = self._tasks.monotonic()
         token = await self._refreshing.ensure(account, timeout, actor=actor, fresh=fresh)
-        info = self._open.get(account)
-        if info is None or TokenRef.of(token.info) != TokenRef.of(info):
+        info = self._open.get(TokenRef.of(token.info))
+        if info is None:
             return token
         left = None if timeout is None else max(0.0, timeout - (self._tasks.monotonic() - started))
         try:
@@ -133,13 +133,13 @@ class RejectionService:
     @contextmanager
     def _open_until_taken(self, info: TokenInfo) -> Iterator[None]:
         """Remember a report of an access token for `ensure`; forget it if the block ends without an error."""
-        account = info.key.account
+        ref = TokenRef.of(info)
         if info.key.kind is TokenKind.ACCESS_TOKEN:
-            self._open[account] = info
+            self._open[ref] = info
         if len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)
         yield
-        self._open.pop(account, None)
+        self._open.pop(ref, None)
 
     async def _suspect(self, row: StoredToken, now: datetime, *, actor: str | None) -> Token:
         """Note a report of a token that no refresh can replace; a second report within the window makes it invalid."""
@@ -150,14 +150,14 @@ class RejectionService:
         return await self._next(row.info, now, actor=actor)
 
     async def _next(self, info: TokenInfo, now: datetime, *, actor: str | None) -> Token:
-        """Return the stored token if it may be used; for an access token, return what `RefreshService.ensure` returns.
+        """Return the stored token if it may be used; for an access token, return what `ensure` returns.
 
         Raises:
             ReauthorizationRequiredError: the stored token is invalid or has expired.
             TokenNotFoundError: no token is stored any more.
         """
         if info.key.kind is TokenKind.ACCESS_TOKEN:
-            return await self._refreshing.ensure(info.key.account, None, actor=actor, fresh=True)
+            return await self.ensure(info.key.account, None, actor=actor, fresh=True)
         token = await self._tokens.get(info.key)
         if token is None:
             raise TokenNotFoundError(account=info.key.account)
