@@ -21,7 +21,12 @@ async def kept_variables(keeper: Keeper, account: Account, client: Client) -> di
 
 
 async def account_of(
-    keeper: Keeper, tenant_id: str, client: Client, own: Mapping[str, str], identity: Identity
+    keeper: Keeper,
+    tenant_id: str,
+    client: Client,
+    identity: Identity,
+    extra: Mapping[str, str],
+    reconnected: str | None,
 ) -> Account:
     """Return the account of an identity.
 
@@ -32,8 +37,9 @@ async def account_of(
         keeper: reads what is stored with an account.
         tenant_id: the account's tenant.
         client: the provider.
-        own: the values of the account's own variables.
         identity: the identity that the provider proves.
+        extra: the extra members of the new access token, the account's own variables among them.
+        reconnected: the identifier of the account that the user connects again, or None.
 
     Raises:
         KeyUnavailableError, StorageError: an earlier account cannot be read now.
@@ -41,10 +47,18 @@ async def account_of(
     if identity.identifier != identity.stated:
         earlier = Account(tenant_id, client.name, identity.stated)
         kept = await _kept(keeper, earlier)
-        is_of_group = kept is not None and (identity.group is None or identity.group in kept.values())
-        if kept is not None and is_of_group and client.instance(client.own(kept)) == client.instance(own):
+        is_chosen = reconnected == identity.stated
+        is_of_group = kept is not None and _is_of_group(identity.group, kept, extra, is_chosen=is_chosen)
+        if kept is not None and is_of_group and client.instance(client.own(kept)) == client.instance(client.own(extra)):
             return earlier
     return Account(tenant_id, client.name, identity.identifier)
+
+
+def _is_of_group(group: str | None, kept: Mapping[str, str], extra: Mapping[str, str], *, is_chosen: bool) -> bool:
+    """Return whether an earlier account is of a group; one of an unknown group is, if the user connects it again."""
+    names = [name for name, text in extra.items() if text == group]
+    stored = [kept[name] for name in names if name in kept]
+    return group is None or group in stored or (is_chosen and not stored)
 
 
 async def _kept(keeper: Keeper, account: Account) -> Mapping[str, str] | None:

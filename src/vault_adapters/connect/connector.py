@@ -33,6 +33,7 @@ from vault_domain.entities.errors import (
     OtherAccountError,
     StateRefusedError,
 )
+from vault_domain.entities.extra import fitting
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import Scopes, as_provider, as_scopes, as_tenant_id, plain_text
 from vault_domain.entities.token_set import TokenSet
@@ -178,10 +179,13 @@ class Connector:
             self._check_address(client, called, callback)
             async with opened(client.made_of.client) as http:
                 token_set, identity = await self._authorized(client, handshake, callback, http)
-        account = await account_of(self._keeper, opened_state.tenant_id, client, handshake.variables, identity)
+        token_set = _completed(token_set, client, handshake, callback)
+        account = await account_of(
+            self._keeper, opened_state.tenant_id, client, identity, token_set.extra, handshake.reconnected
+        )
         if handshake.reconnected not in (None, account.identifier):
             raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
-        return await self._keeper.store(account, _completed(token_set, handshake), identity.label, opened_state)
+        return await self._keeper.store(account, token_set, identity.label, opened_state)
 
     async def _authorized(
         self, client: Client, handshake: Handshake, callback: Callback, http: HttpClient
@@ -204,7 +208,7 @@ class Connector:
                 client=http,
             )
         return token_set, await identify(
-            client, Answers(answer, claims, token_set.access_token, handshake.variables), http
+            client, Answers(answer, claims, token_set.access_token, handshake.variables, callback.others), http
         )
 
     def _check_address(self, client: Client, called: str | None, callback: Callback) -> None:
@@ -316,10 +320,13 @@ def _origin(url: str) -> tuple[str, str] | None:
     return parts.scheme, parts.netloc
 
 
-def _completed(token_set: TokenSet, handshake: Handshake) -> TokenSet:
-    """Return the tokens with the account's variables, and with the requested scopes if the answer names none."""
+def _completed(token_set: TokenSet, client: Client, handshake: Handshake, callback: Callback) -> TokenSet:
+    """Return the tokens with the account's variables and what the profile keeps of the callback.
+
+    If the answer names no scopes, the requested scopes are added.
+    """
     if not token_set.scopes:
         token_set = evolve(token_set, scopes=handshake.scopes)
-    if handshake.variables:
-        token_set = evolve(token_set, extra={**token_set.extra, **handshake.variables})
-    return token_set
+    told = {name: callback.others.get(key) for name, key in client.profile.authorization.callback.items()}
+    own = {**{name: text for name, text in told.items() if text}, **handshake.variables}
+    return evolve(token_set, extra=fitting({**own, **token_set.extra, **handshake.variables})) if own else token_set

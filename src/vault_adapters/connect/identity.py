@@ -46,12 +46,14 @@ class Answers:
         claims: the checked claims of the id_token, or None.
         access_token: the access token.
         variables: the values of the profile's variables.
+        callback: further parameters of the callback.
     """
 
     answer: Members = field(repr=False)
     claims: Members | None = field(repr=False)
     access_token: Secret = field(repr=False)
     variables: Mapping[str, str] = field(repr=False)
+    callback: Mapping[str, str] = field(repr=False)
 
 
 async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
@@ -72,7 +74,7 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
             raise IdentityRefusedError(reason="sub")
     sources = {"answer": said.answer, "id_token": said.claims, "userinfo": userinfo}
     stated = _identifier(_found(sources, profile.identifier))
-    group = _group(sources, profile.identifier)
+    group = _group({**sources, "callback": said.callback}, profile.identifier)
     # Variables and groups hold no colon, so two instances, or two groups, never make the same text.
     whole = _identifier(":".join([*client.instance(said.variables), *([group] if group else []), stated]))
     return Identity(whole, stated, group, _label(_found(sources, profile.label)))
@@ -81,7 +83,8 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
 def _group(sources: Mapping[str, Members | None], place: Place | None) -> str | None:
     if place is None or not place.within:
         return None
-    group = _identifier(_first(sources[place.source], place.within))
+    members = {**(sources[place.source] or {}), "callback": sources["callback"]}
+    group = _identifier(_first(members, place.within))
     if ":" in group:
         raise IdentityRefusedError(reason="identifier")
     return group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 from urllib.parse import parse_qsl
@@ -27,12 +28,14 @@ class Callback:
         state: the state.
         error: the provider's error code; it may be any text.
         iss: the issuer that the provider names, or None if it names none.
+        others: the other parameters that came once. They pass through the user's browser, so they prove nothing.
     """
 
     code: str = field(repr=False)
     state: str = field(repr=False)
     error: str = field(repr=False)
     iss: str | None = field(repr=False)
+    others: Mapping[str, str] = field(repr=False)
 
 
 def read_callback(query: object) -> Callback:
@@ -42,14 +45,13 @@ def read_callback(query: object) -> Callback:
         InvalidInputError: the query is not a `Query`, is too long, has too many parameters, or contains a parameter of
             `Callback` twice (RFC 6749 section 3.1).
     """
-    found: dict[str, str] = {}
-    for name, value in _pairs(query):
-        if name not in _READ:
-            continue
-        if name in found:
-            raise InvalidInputError("query must not contain a parameter twice")
-        found[name] = value
-    return Callback(found.get("code", ""), found.get("state", ""), found.get("error", ""), found.get("iss"))
+    pairs = _pairs(query)
+    came = Counter(name for name, _ in pairs)
+    if any(came[name] > 1 for name in _READ):
+        raise InvalidInputError("query must not contain a parameter twice")
+    found = dict(pairs)
+    others = {name: value for name, value in pairs if name not in _READ and came[name] == 1}
+    return Callback(found.get("code", ""), found.get("state", ""), found.get("error", ""), found.get("iss"), others)
 
 
 def _pairs(query: object) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 
-from vault_adapters import Account, ConnectionState, IdentityRefusedError, TokenKind, TokenSet
+from vault_adapters import Account, ConnectionState, IdentityRefusedError, OtherAccountError, TokenKind, TokenSet
 from vault_adapters.connect import Connector
 from vault_adapters.providers import refresher
 from vault_adapters.testing import memory_vault
@@ -27,13 +27,14 @@ class Provider:
         return httpx2.Response(200, json=found(request) if callable(found) else found)
 
 
-async def connected(vault, name, provider, begun=lambda parameters: None):
+async def connected(vault, name, provider, begun=lambda parameters: None, account=None, **callback):
     """Connect an account at a provider of a profile; ``begun`` gets the parameters of the authorization request."""
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(provider)) as http:
         connector = Connector(vault, {name: refresher(name, "client", "secret", client=http)}, redirect_uri=CALLBACK)
-        start = await connector.begin("t1", name, session="s")
+        start = await connector.begin("t1", name, session="s", account=account)
         begun(dict(parse_qsl(urlsplit(start.url).query)))
-        return await connector.finish(urlencode({"state": start.state, "code": "c"}), session="s")
+        query = urlencode({"state": start.state, "code": "c", **callback}, doseq=True)
+        return await connector.finish(query, session="s")
 
 
 async def test_a_token_of_slack_without_rotation_never_expires(clock):
@@ -111,3 +112,53 @@ async def test_a_user_of_linkedin_is_read_from_an_id_token_without_nonce(vault):
     linkedin.answers["accessToken"] = {"access_token": "a", "id_token": issuer.signed(claims)}
     with pytest.raises(IdentityRefusedError):
         await connected(vault, "linkedin", linkedin)
+
+
+class QuickBooks(Provider):
+    """Intuit's sign-in: the id_token names the user, and the callback the company."""
+
+    def __init__(self):
+        issuer = LoopbackOpenIdProvider("https://oauth.platform.intuit.com/op/v1", client_secret="s")
+        self.nonce = ""
+
+        def tokens(request):
+            claims = {"iss": issuer.issuer, "aud": "client", "exp": 4102444800, "sub": "user", "nonce": self.nonce}
+            return {"access_token": "a", "refresh_token": "r", "expires_in": 3600, "id_token": issuer.signed(claims)}
+
+        super().__init__(
+            openid_configuration={"issuer": issuer.issuer, "jwks_uri": f"{issuer.issuer}/jwks"},
+            jwks=issuer.keys(),
+            bearer=tokens,
+        )
+
+    def begun(self, parameters):
+        self.nonce = parameters["nonce"]
+
+
+async def test_two_companies_of_quickbooks_are_two_accounts(vault):
+    intuit = QuickBooks()
+    one, two = [await connected(vault, "quickbooks", intuit, intuit.begun, realmId=realm) for realm in ("11", "22")]
+    assert [info.account.identifier for info in (one, two)] == ["11:user", "22:user"]
+    assert dict((await vault.get_token(two.account.key(TokenKind.ACCESS_TOKEN))).extra) == {"realm_id": "22"}
+    with pytest.raises(OtherAccountError):
+        await connected(vault, "quickbooks", intuit, intuit.begun, account=one.account, realmId="22")
+
+
+@pytest.mark.parametrize("realm", [[], [""], ["11", "22"], ["1:1"]])
+async def test_a_callback_without_one_company_is_refused(vault, realm):
+    intuit = QuickBooks()
+    with pytest.raises(IdentityRefusedError):
+        await connected(vault, "quickbooks", intuit, intuit.begun, realmId=realm)
+    assert (await vault.list_accounts("t1")).items == ()
+
+
+async def test_an_account_of_an_unknown_company_is_connected_again_and_then_belongs_to_it(vault):
+    """Earlier releases did not keep the company."""
+    intuit, earlier = QuickBooks(), Account("t1", "quickbooks", "user")
+    await vault.store_token_set(earlier, TokenSet("old", "old-refresh"))
+    new = await connected(vault, "quickbooks", intuit, intuit.begun, realmId="22")
+    assert new.account.identifier == "22:user"
+    again = await connected(vault, "quickbooks", intuit, intuit.begun, account=earlier, realmId="11")
+    assert again.account == earlier
+    with pytest.raises(OtherAccountError):
+        await connected(vault, "quickbooks", intuit, intuit.begun, account=earlier, realmId="22")

@@ -183,6 +183,8 @@ class AuthorizationFacts:
             profile's variables in braces.
         iss: whether the provider always sends ``iss`` in the callback (RFC 9207).
         nonce: whether the provider's id_tokens hold the nonce of the request.
+        callback: the parameters of the callback to keep with the access token. It maps the name under which a host
+            finds a parameter to the parameter's name. They pass through the browser, so they prove nothing.
     """
 
     pkce: str = field(default="supported", metadata=by(checks.one_of("supported", "required", "unsupported")))
@@ -193,6 +195,7 @@ class AuthorizationFacts:
     exchange: dict[str, str] = field(factory=dict, metadata=by(checked_parameters))
     iss: bool = field(default=False, metadata=by(checks.flag))
     nonce: bool = field(default=True, metadata=by(checks.flag))
+    callback: dict[str, str] = field(factory=dict, metadata=by(checks.table(checks.member)))
 
 
 SOURCES = ("id_token", "userinfo", "answer")
@@ -208,7 +211,8 @@ class Place:
         member: the claim or member; dots join the names of nested members.
         otherwise: the claims or members to read instead if there is no ``member``; the first that there is counts.
         within: for an identifier that is unique within a group only, such as a user of a team: the claims or members
-            that name the group. The first that there is counts, and is put before the identifier.
+            that name the group. The first that there is counts, and is put before the identifier. ``callback.NAME``
+            is a parameter of the callback; it proves nothing, so only the identifier behind it does.
     """
 
     source: str = field(metadata=by(checks.one_of(*SOURCES)))
