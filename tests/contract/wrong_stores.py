@@ -315,8 +315,8 @@ async def each_process_takes_the_probe(store, scope, seen):
     return bool(latest) and await store.clients.take_probe(scope, latest[0])
 
 
-async def each_process_has_turns_of_its_own(store, provider, client, limit):
-    return await store.clients.take_turn(provider, uuid4().bytes, limit)
+async def each_process_has_turns_of_its_own(store, provider, client, *how):
+    return await store.clients.take_turn(provider, uuid4().bytes, *how)
 
 
 async def an_account_counts_each_time(store, scope, account, rules):

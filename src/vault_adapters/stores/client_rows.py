@@ -5,14 +5,18 @@ account that was refused last; one column holds all marks, joined.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vault_domain.entities.clients import CLIENT_REASONS, ClientRecord, ClientScope
 from vault_domain.ports.client_ledger import MOST_COUNTED
 from vault_domain.rules.clients import MARK_SIZE, ClientRules, is_mass
+from vault_domain.rules.pacing import MARK_SIZE as TENANT_MARK_SIZE
+from vault_domain.rules.pacing import Turns
 
-_CLIENT_SIZE = 16
+_CLIENT_SIZE, _TIME_SIZE = 16, 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_MICROS = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta.resolution
 
 
 def scope_columns(scope: ClientScope) -> dict[str, Any]:
@@ -46,6 +50,24 @@ def client_record(
     # Earlier releases wrote marks of half this size. Read together, they stand for accounts that do not exist.
     parts = tuple(marks[start : start + MARK_SIZE] for start in range(0, len(marks), MARK_SIZE))
     return ClientRecord(ClientScope(provider, client or None, reason), since, refused_at, parts, opened_at, probe_at)
+
+
+def turns_of(free_at: datetime | None, reserved: bytes | None) -> Turns:
+    """Return a client's turns from the columns of its row."""
+    size = TENANT_MARK_SIZE + _TIME_SIZE
+    parts = [(reserved or b"")[start : start + size] for start in range(0, len(reserved or b""), size)]
+    return Turns(free_at, tuple((part[:TENANT_MARK_SIZE], _time_of(part[TENANT_MARK_SIZE:])) for part in parts))
+
+
+def reserved_column(turns: Turns) -> bytes:
+    """Return the turns that tenants have reserved, joined into one value."""
+    return b"".join(
+        mark + ((at - _EPOCH) // timedelta.resolution).to_bytes(_TIME_SIZE, "big") for mark, at in turns.reserved
+    )
+
+
+def _time_of(micros: bytes) -> datetime:
+    return _EPOCH + min(int.from_bytes(micros, "big"), _MOST_MICROS) * timedelta.resolution
 
 
 async def rejects_fleet(

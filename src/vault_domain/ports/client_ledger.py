@@ -62,13 +62,22 @@ class ClientLedger(Protocol):
         Return False, and change nothing, if the stored time differs from ``seen``, or if the scope is not paused.
         """
 
-    async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take the turn for one token request of a client, and store the time that `rules.pacing.next_turn` returns.
+    async def take_turn(
+        self, provider: str, client: bytes | None, tenant_id: str, limit: RequestLimit, ahead: timedelta = timedelta(0)
+    ) -> timedelta:
+        """Take or reserve the turn for one token request of a client, and store what `rules.pacing.next_turn` returns.
 
         Processes that ask at the same time get different turns.
 
+        Args:
+            provider: the provider's name.
+            client: the client; at its token endpoint if accounts have different ones. None: it has no name.
+            tenant_id: the account's tenant.
+            limit: the provider's limit.
+            ahead: zero: take a turn now. More: reserve a turn that comes within this time.
+
         Returns:
-            Zero if a request may be sent now; else the time to wait. In the second case, nothing was stored.
+            The time to wait, which `next_turn` returns; zero: a request may be sent now.
         """
 
     async def close(self, scope: ClientScope) -> Change[bool]:

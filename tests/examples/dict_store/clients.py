@@ -11,7 +11,7 @@ from vault_domain.entities.token import TokenStatus
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.rules.clients import counted, is_mass, is_paused, opened
-from vault_domain.rules.pacing import next_turn
+from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
 
 
 class DictClientLedger:
@@ -48,12 +48,11 @@ class DictClientLedger:
 
         return await self._database.transact(work, self._clock)
 
-    async def take_turn(self, provider, client, limit):
+    async def take_turn(self, provider, client, tenant_id, limit, ahead=FREE):
         def work(transaction):
-            turns = transaction.tables.turns
-            free_at, wait = next_turn(turns.get((provider, client)), transaction.now, limit)
-            if not wait:
-                turns[provider, client] = free_at
+            key, tables = (provider, client), transaction.tables
+            turns = tables.turns.get(key, Turns())
+            tables.turns[key], wait = next_turn(turns, mark_of_tenant(tenant_id), transaction.now, limit, ahead)
             return wait
 
         return await self._database.transact(work, self._clock)

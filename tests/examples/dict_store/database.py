@@ -31,7 +31,7 @@ class Tables:
     imported: dict = field(factory=dict)  # (source, token id) by TokenKey
     noted: set = field(factory=set)  # value ids of refresh tokens that an event has reported as expiring
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
-    turns: dict = field(factory=dict)  # time that `next_turn` has returned, by provider and client
+    turns: dict = field(factory=dict)  # Turns by provider and client
     used_states: dict = field(factory=dict)  # expiry by the state's id
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 

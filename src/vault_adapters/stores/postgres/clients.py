@@ -4,7 +4,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from vault_adapters.stores.client_rows import client_record, joined, rejects_fleet, scope_columns
+from vault_adapters.stores.client_rows import (
+    client_record,
+    joined,
+    rejects_fleet,
+    reserved_column,
+    scope_columns,
+    turns_of,
+)
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row
@@ -20,7 +27,7 @@ from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules, counted, is_paused, opened
-from vault_domain.rules.pacing import FREE, next_turn
+from vault_domain.rules.pacing import FREE, mark_of_tenant, next_turn
 
 
 class PostgresClientLedger:
@@ -59,16 +66,20 @@ class PostgresClientLedger:
         parameters = scope_columns(scope) | {"seen": seen, "now": self._database.now()}
         return bool(await self._database.write(self._queries["take_client_probe"], parameters))
 
-    async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take a turn for one token request of a client and return zero, or return the time until a turn is free."""
+    async def take_turn(
+        self, provider: str, client: bytes | None, tenant_id: str, limit: RequestLimit, ahead: timedelta = FREE
+    ) -> timedelta:
+        """Take or reserve a turn for one token request of a client; return the time to wait."""
         key = {"provider": provider, "client": client or b""}
 
         async def work(transaction: Transaction) -> timedelta:
             parameters = key | {"now": transaction.now}
-            [(locked, now)] = await transaction.fetch(self._queries["lock_client_turn"], parameters)
-            free_at, wait = next_turn(locked, now, limit)
-            if wait <= FREE:
-                await transaction.execute(self._queries["put_client_turn"], key | {"free_at": free_at})
+            [(free_at, reserved, now)] = await transaction.fetch(self._queries["lock_client_turn"], parameters)
+            turns = turns_of(free_at, reserved)
+            new, wait = next_turn(turns, mark_of_tenant(tenant_id), now, limit, ahead)
+            if new != turns:
+                stored = {"free_at": new.free_at, "reserved": reserved_column(new)}
+                await transaction.execute(self._queries["put_client_turn"], key | stored)
             return wait
 
         return await self._database.transact(work)

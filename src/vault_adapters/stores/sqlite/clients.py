@@ -6,7 +6,14 @@ from typing import Any
 
 from attrs import evolve
 
-from vault_adapters.stores.client_rows import client_record, joined, rejects_fleet, scope_columns
+from vault_adapters.stores.client_rows import (
+    client_record,
+    joined,
+    rejects_fleet,
+    reserved_column,
+    scope_columns,
+    turns_of,
+)
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
@@ -21,7 +28,7 @@ from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules, counted, is_paused, opened
-from vault_domain.rules.pacing import FREE, next_turn
+from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
 
 
 class SqliteClientLedger:
@@ -62,16 +69,19 @@ class SqliteClientLedger:
 
         return await self._database.transact(work)
 
-    async def take_turn(self, provider: str, client: bytes | None, limit: RequestLimit) -> timedelta:
-        """Take a turn for one token request of a client and return zero, or return the time until a turn is free."""
+    async def take_turn(
+        self, provider: str, client: bytes | None, tenant_id: str, limit: RequestLimit, ahead: timedelta = FREE
+    ) -> timedelta:
+        """Take or reserve a turn for one token request of a client; return the time to wait."""
         key = {"provider": provider, "client": client or b""}
 
         async def work(transaction: Transaction) -> timedelta:
             rows = await transaction.fetch(self._queries["get_client_turn"], key)
-            times = [to_time(free_at) for (free_at,) in rows]
-            free_at, wait = next_turn(next(iter(times), None), transaction.now, limit)
-            if wait <= FREE:
-                await transaction.execute(self._queries["put_client_turn"], key | {"free_at": to_micros(free_at)})
+            turns = next((turns_of(to_time(free_at), reserved) for free_at, reserved in rows), Turns())
+            new, wait = next_turn(turns, mark_of_tenant(tenant_id), transaction.now, limit, ahead)
+            if new != turns:
+                stored = {"free_at": to_micros(new.free_at), "reserved": reserved_column(new)}
+                await transaction.execute(self._queries["put_client_turn"], key | stored)
             return wait
 
         return await self._database.transact(work)

@@ -115,16 +115,33 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
     async def test_turns_are_shared_and_limited(self, store: Store, clock: ManualClock) -> None:
         limit = RequestLimit(8, timedelta(minutes=10))
         start = clock.now()
-        waits = await asyncio.gather(*(store.clients.take_turn("google", CLIENT, limit) for _ in range(5)))
+        waits = await asyncio.gather(*(store.clients.take_turn("google", CLIENT, "t1", limit) for _ in range(5)))
         assert sorted(waits) == [timedelta(0)] * 2 + [limit.interval] * 3
-        assert await store.clients.take_turn("google", OTHER, limit) == timedelta(0)
-        assert await store.clients.take_turn("google", None, limit) == timedelta(0)
-        assert await store.clients.take_turn("google2", CLIENT, limit) == timedelta(0)
+        assert await store.clients.take_turn("google", OTHER, "t1", limit) == timedelta(0)
+        assert await store.clients.take_turn("google", None, "t1", limit) == timedelta(0)
+        assert await store.clients.take_turn("google2", CLIENT, "t1", limit) == timedelta(0)
         clock.advance(limit.interval)
-        assert await store.clients.take_turn("google", CLIENT, limit) == timedelta(0)
-        assert await store.clients.take_turn("google", CLIENT, limit) == limit.interval
+        assert await store.clients.take_turn("google", CLIENT, "t1", limit) == timedelta(0)
+        assert await store.clients.take_turn("google", CLIENT, "t1", limit) == limit.interval
         clock.set(start - timedelta(days=1))
-        assert await store.clients.take_turn("google", CLIENT, limit) == timedelta(0)
+        assert await store.clients.take_turn("google", CLIENT, "t1", limit) == timedelta(0)
+
+    async def test_tenants_reserve_turns_one_after_another(self, store: Store, clock: ManualClock) -> None:
+        limit, near = RequestLimit(1, timedelta(seconds=2)), timedelta(seconds=10)
+        one = limit.interval
+
+        async def turn(tenant_id: str, ahead: timedelta = timedelta(0)) -> timedelta:
+            return await store.clients.take_turn("google", CLIENT, tenant_id, limit, ahead)
+
+        assert await turn("t1") == timedelta(0)
+        assert [await turn("t1", near), await turn("t1", near), await turn("t2", near)] == [one, one, 2 * one]
+        assert [await turn("t2"), await turn("t3")] == [2 * one, 3 * one]
+        clock.advance(one)
+        assert [await turn("t2"), await turn("t1"), await turn("t1")] == [one, timedelta(0), 2 * one]
+        clock.advance(one)
+        assert await turn("t2") == timedelta(0)
+        assert await turn("t2", timedelta(microseconds=1)) == one
+        assert await turn("t3") == one  # t2's turn would have come too late, so none was reserved
 
     async def test_what_is_not_paused_has_no_probe(self, store: Store) -> None:
         assert not await store.clients.take_probe(REFUSED, None)

@@ -231,7 +231,7 @@ class RefreshService:
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
                 decision = await self._runner.endpoints.placed(account, decision, snapshot)
-                outcome = await self._attempt(account, decision, caller)
+                outcome = await self._attempt(account, decision, caller, patience)
                 if isinstance(outcome, Token):
                     return outcome
                 if isinstance(outcome, NothingSent):
@@ -263,7 +263,9 @@ class RefreshService:
         self._runner.refuse_if_stopped(account)
         return decision.until - now
 
-    async def _attempt(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
+    async def _attempt(
+        self, account: Account, decision: Claim, caller: _Caller, patience: Patience
+    ) -> Token | Refreshed | NothingSent:
         """Claim and refresh the account. If that fails while the stored token is still valid, return that token."""
         try:
             return await self._claim_and_run(account, decision, caller)
@@ -271,7 +273,8 @@ class RefreshService:
             raise
         except RateLimitedError as error:
             found = await self._current(account, caller)
-            return found.token if found else NothingSent(await self._runner.pacer.rest(error))
+            rest = self._runner.pacer.rest
+            return found.token if found else NothingSent(await rest(error, account, decision.endpoint, patience))
         except VaultError as error:
             found = await self._current(account, caller)
             if found is None:

@@ -149,7 +149,7 @@ class AttemptRunner:
         claimed: Attempt | None = None
         try:
             await self.guard.admit(account, decision)
-            await self.pacer.take_turn(account)
+            await self.pacer.take_turn(account, decision.endpoint)
             self.refuse_if_stopped(account)
             with self._observed.step(Operation.CLAIM, account.provider) as step:
                 claimed = await self._claim(account, decision, lease)

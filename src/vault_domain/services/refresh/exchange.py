@@ -241,7 +241,7 @@ class Exchanges:
 
 @define
 class Patience:
-    """Limits a caller's wait for other attempts.
+    """Limits a caller's wait for other attempts, and for turns.
 
     When a caller first sees an attempt, it notes the end of the attempt's lease, and waits until then. If the lease
     still runs then, the attempt has renewed it, because the provider has not answered in time. So the caller stops
@@ -250,6 +250,7 @@ class Patience:
 
     _attempt_id: UUID | None = None
     _end: float = 0.0
+    _turns_end: float | None = None
 
     def is_over(self, record: AccountRecord | None, left: timedelta, now: float) -> bool:
         """Return whether the caller has waited long enough for the attempt that holds the lease now.
@@ -263,6 +264,15 @@ class Patience:
         if attempt_id != self._attempt_id:
             self._attempt_id, self._end = attempt_id, now + left.total_seconds() + _LEASE_ENDS
         return now >= self._end
+
+    def left_for_turns(self, now: float, longest: float) -> float:
+        """Return the seconds for which the caller may still wait for turns at a provider that limits requests.
+
+        They end ``longest`` seconds after the first call of this method.
+        """
+        if self._turns_end is None:
+            self._turns_end = now + longest
+        return max(0.0, self._turns_end - now)
 
 
 def still_open(account: Account) -> RefreshFailedError:

@@ -36,11 +36,11 @@ RETURNING true
 INSERT INTO {{schema}}.client_turn AS t (provider, client, free_at)
 VALUES (%(provider)b, %(client)b, {{now}})
 ON CONFLICT (provider, client) DO UPDATE SET free_at = t.free_at
-RETURNING t.free_at, {{now}}
+RETURNING t.free_at, t.reserved, {{now}}
 
 -- name: put_client_turn
--- Store the time in a client's locked row; see lock_client_turn.
-UPDATE {{schema}}.client_turn SET free_at = %(free_at)b::timestamptz
+-- Store the time and the reserved turns in a client's locked row; see lock_client_turn.
+UPDATE {{schema}}.client_turn SET free_at = %(free_at)b::timestamptz, reserved = %(reserved)b::bytea
 WHERE provider = %(provider)b AND client = %(client)b
 
 -- name: delete_client_refusal

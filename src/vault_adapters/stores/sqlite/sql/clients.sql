@@ -25,12 +25,13 @@ WHERE provider = :provider AND client = :client AND reason = :reason AND opened_
 -- name: get_client_turn
 -- Get the time from which all processes compute when a client's next token request may be sent; see `next_turn` in the
 -- module `rules.pacing` of the domain.
-SELECT free_at FROM token_vault_client_turn WHERE provider = :provider AND client = :client
+SELECT free_at, reserved FROM token_vault_client_turn WHERE provider = :provider AND client = :client
 
 -- name: put_client_turn
--- Store the time that get_client_turn gets.
-INSERT INTO token_vault_client_turn (provider, client, free_at) VALUES (:provider, :client, :free_at)
-ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at
+-- Store the time and the reserved turns that get_client_turn gets.
+INSERT INTO token_vault_client_turn (provider, client, free_at, reserved)
+VALUES (:provider, :client, :free_at, :reserved)
+ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at, reserved = excluded.reserved
 
 -- name: delete_client_refusal
 -- Forget the refusals of one scope.
