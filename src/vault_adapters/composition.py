@@ -24,7 +24,7 @@ from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.runtime.waking import StoreWaker
 from vault_adapters.stores.noticed import remembering
-from vault_adapters.stores.port import PooledStore, WatchedStore
+from vault_adapters.stores.port import HomedStore, PooledStore, WatchedStore
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
@@ -41,6 +41,7 @@ from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.held import HeldAnswers
+from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.uses import UseTracker
 
@@ -148,11 +149,14 @@ async def _run(
         held = HeldAnswers(commits)
         pool = store.pool_counts if isinstance(store, PooledStore) else None
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock, observed.reads)
+        homes = store.homes if isinstance(store, HomedStore) else None
         store, reader = await stack.enter_async_context(memory)
         told = CallbackSink(on_event)
         stack.push_async_callback(told.aclose, config.close_timeout.total_seconds())
         sink = held.watching(told)
         cipher = AesGcmCipher(keyring, sink)
+        home = HomeService(homes, sink, config.deployment)
+        await home.settle()
         bound = await bound_refreshers(refreshers or {}, http_client, stack)
         timing = RefreshTiming(
             config.refresh_deadline,
@@ -189,6 +193,7 @@ async def _run(
             reader=reader,
             measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
             observed=observed,
+            home=home,
         )
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(

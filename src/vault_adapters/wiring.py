@@ -38,6 +38,7 @@ from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
@@ -82,6 +83,7 @@ def vault_services(
     reader: RowReader,
     measures: Callable[[CensusService], MeasuringService],
     observed: Observed,
+    home: HomeService,
 ) -> VaultServices:
     """Return the use cases of a vault."""
     policy = policy_of(refreshers, config.refresh_buffer, config.reconnect_notice)
@@ -91,15 +93,15 @@ def vault_services(
     ledger, clients = store.refreshes, Clients(refreshers)
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
     store_time = partial(time_of, store.tokens)
-    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules)
+    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
     most = config.provider_concurrency
     pacer = Pacer(store.clients, tasks, clients, refreshers)
     runner = AttemptRunner(
         ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers, most, observed
     )
-    readiness = ReadinessService(store.tokens, cipher, tasks, journal)
-    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts)
+    readiness = ReadinessService(store.tokens, cipher, tasks, journal, home)
+    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts, home)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, observed)
     listing = ListingService(store.tokens, store.accounts, store.audit, spends, store.keys)
@@ -113,6 +115,7 @@ def vault_services(
         accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients, store_time),
         listing=listing,
         readiness=readiness,
+        homes=home,
         health=health,
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window, tasks),

@@ -35,6 +35,7 @@ from vault_domain.rules.turns import DEFAULT_HOLD
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
 
+_MOST_DEPLOYMENT = 64
 
 # Only this object counts as the default: a host that passes the same URL gets no warning about the default.
 DEFAULT_DATABASE_URL = ConfiguredUrl("sqlite:///token-vault.db", is_default=True)
@@ -74,6 +75,15 @@ def _as_schema(value: str) -> str:
     text = plain_text(value)
     if text is None or not _SCHEMA.match(text) or text.startswith("pg_"):
         raise ConfigurationError("postgres_schema must match [a-z_][a-z0-9_]{0,62} and not start with pg_")
+    return text
+
+
+def _as_deployment(value: str | None) -> str | None:
+    if value is None:
+        return None
+    text = plain_text(value)
+    if not text or len(text) > _MOST_DEPLOYMENT or not text.isprintable():
+        raise ConfigurationError(f"deployment must be a name of 1 to {_MOST_DEPLOYMENT} printable characters")
     return text
 
 
@@ -169,6 +179,10 @@ class VaultConfig:
         serve_stale: time after this process last read or stored a token, during which it may hand out the token from
             memory while the database does not answer; zero: never. An expired token is never handed out.
         read_cache_size: largest number of tokens that this process remembers.
+        deployment: a name of up to 64 characters for the installation to which the database belongs, such as
+            ``production``. A vault that finds another name recorded in the database reads but does not refresh, until
+            `TokenVault.adopt` is called; so a copy of the database does not use up the original's refresh tokens. None:
+            only a change of the database's place is noticed.
         audit_retention: age from which sweeps delete audit events, a day at least; None: never.
         audit_reads: ``all`` writes audit events for reads of every token, ``secrets`` only for reads of tokens that are
             not access tokens; None: for no read.
@@ -225,6 +239,7 @@ class VaultConfig:
     read_cache: timedelta | None = field(default=None, validator=optional(_duration(_ZERO, _DAY)))
     serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
     read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
+    deployment: str | None = field(default=None, converter=_as_deployment)
     audit_retention: timedelta | None = field(default=None, validator=optional(_duration(_DAY, 36_600 * _DAY)))
     audit_reads: Literal["all", "secrets"] | None = field(default=None, validator=optional(_one_of("all", "secrets")))
     exhausted_after: timedelta = field(

@@ -142,6 +142,7 @@ class _Variables:
     fleet_guard_limit: timedelta | None = _variable("fleet_guard_limit", _seconds)
     read_cache: timedelta | None = _variable("read_cache", _seconds)
     serve_stale: timedelta | None = _variable("serve_stale", _seconds)
+    deployment: str | None = _variable("deployment")
     audit_retention: timedelta | None = _variable("audit_retention", _seconds)
     audit_reads: str | None = _variable("audit_reads")
     read_cache_size: int | None = _variable("read_cache_size", _whole)

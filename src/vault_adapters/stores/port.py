@@ -11,6 +11,7 @@ from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.home_ledger import HomeLedger
 from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
@@ -84,3 +85,12 @@ class WatchedStore(Protocol):
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
         """Tell ``hearer`` about changes until the block ends."""
+
+
+@runtime_checkable
+class HomedStore(Protocol):
+    """What a store offers in addition if it can tell where its database is."""
+
+    @property
+    def homes(self) -> HomeLedger:
+        """The record of the database's home."""

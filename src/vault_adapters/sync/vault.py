@@ -151,6 +151,7 @@ class SyncVault(View[TokenVault]):
 
     ready.__doc__ = TokenVault.ready.__doc__
 
+    adopt = blocking(TokenVault.adopt)
     erase_tenant = blocking(TokenVault.erase_tenant)
 
     @property

@@ -194,7 +194,8 @@ class AccountDeletion:
             these reasons: no revocation was requested, the account has no readable refresh or access token, no
             refresher of the provider can revoke, there is no revocation endpoint, or `reason` is set.
         reason: ``shared_grant`` if nothing was revoked, because a revocation would also have ended the grant of another
-            tenant's account with the same provider and identifier; else None.
+            tenant's account with the same provider and identifier; ``not_home`` if nothing was revoked, because the
+            database is a copy (see `TokenVault.adopt`); else None.
     """
 
     deleted: int

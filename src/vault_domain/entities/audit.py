@@ -34,6 +34,7 @@ class AuditAction(Choice):
     CLIENT_RESUMED = "client_resumed"
     TOKEN_READ = "token_read"
     AUDIT_PRUNED = "audit_pruned"
+    VAULT_ADOPTED = "vault_adopted"
 
 
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
@@ -71,8 +72,8 @@ class AuditEvent:
         action: the kind of change.
         occurred_at: time of the change, UTC.
         tenant_id: the tenant that the event concerns; None for events about master keys and clients, and for
-            AUDIT_PRUNED. The tenant's erasure also sets it to None in earlier events, except for DATA_KEY_DESTROYED and
-            TENANT_ERASED.
+            AUDIT_PRUNED and VAULT_ADOPTED. The tenant's erasure also sets it to None in earlier events, except for
+            DATA_KEY_DESTROYED and TENANT_ERASED.
         account: the account, if the event concerns one.
         kind: the token's kind, if the event concerns one token.
         generation: the token's generation after the change, if it has one.

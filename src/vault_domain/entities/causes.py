@@ -24,6 +24,9 @@ HTTP_404 = "http_404"
 REDIRECT = "redirect"
 UNREADABLE_ANSWER = "unreadable_answer"
 
+NOT_HOME = "not_home"
+"""The database is a copy, or has moved, so its vault sends no stored token to a provider."""
+
 _OF_ANY_CONNECTION = frozenset({CONNECTION_REFUSED, CONNECTION_FAILED, CONNECTION_LOST, UNKNOWN_HOST, TLS, TIMEOUT})
 
 STORAGE_CAUSES = _OF_ANY_CONNECTION | {

@@ -29,6 +29,7 @@ class FindingCode(Choice):
     DATABASE_READ_ONLY = "database_read_only"
     SCHEMA_OUTDATED = "schema_outdated"
     MASTER_KEY_UNAVAILABLE = "master_key_unavailable"
+    NOT_HOME = "not_home"
     PROVIDER_PAUSED = "provider_paused"
     RECONNECT_REQUIRED = "reconnect_required"
     REFRESHER_MISSING = "refresher_missing"

@@ -60,12 +60,15 @@ class Readiness:
         journal: cause for which the journal takes no entries: ``missing``, ``disk_full``, ``permission_denied``,
             ``read_only``, ``timeout`` or the name of an error of the operating system. It does not count for `ok`,
             because the vault does its work without a journal, unless the database fails too.
+        home: ``not_home`` if the database is a copy or has moved, so that the vault reads but does not refresh; see
+            `TokenVault.adopt`. It does not change `ok`, because a copy may be meant to be read.
     """
 
     store: str | None = None
     schema: str | None = None
     master_key: str | None = None
     journal: str | None = None
+    home: str | None = None
 
     @property
     def ok(self) -> bool:

@@ -610,6 +610,17 @@ class TokenVault:
         return await self._services.readiness.check(1.0 if seconds is None else seconds)
 
     @scrubbed_async
+    async def adopt(self) -> bool:
+        """Say that the database's home is here now; return whether it was somewhere else before.
+
+        A vault whose database was copied or has moved reads, but does not refresh (`RefreshFailedError` with the reason
+        ``not_home``), because the copy would use up the original's refresh tokens. Call this method only if no vault
+        uses the original any more. Other open vaults of this database refresh again too. The event ``vault_adopted`` is
+        written.
+        """
+        return await self._services.homes.adopt(actor=self._actor)
+
+    @scrubbed_async
     async def erase_tenant(self, tenant_id: str) -> ErasureReport:
         """Delete everything of a tenant and destroy its data keys, in one transaction.
 

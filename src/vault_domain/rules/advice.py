@@ -35,6 +35,11 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
         "The master key cannot be used, so tokens become unreadable when cached data keys expire.",
         "Look up the cause in the page about errors.",
     ),
+    FindingCode.NOT_HOME: (
+        _CRITICAL,
+        "The database is a copy, or has moved: it is read, but nothing is refreshed.",
+        "If no vault uses the original any more, run `token-vault adopt`. Beside the original, leave it as it is.",
+    ),
     FindingCode.PROVIDER_PAUSED: (
         _CRITICAL,
         "The provider refuses the OAuth client or rejects most of its accounts, so refreshes are paused.",

@@ -78,7 +78,7 @@ class SetUp:
 
 
 def readiness_findings(readiness: Readiness) -> Iterator[Finding]:
-    """Return what is wrong with store, schema, master key and journal."""
+    """Return what is wrong with store, schema, master key, journal and home."""
     if readiness.store is not None:
         is_read_only = readiness.store == READ_ONLY
         code = FindingCode.DATABASE_READ_ONLY if is_read_only else FindingCode.DATABASE_UNAVAILABLE
@@ -89,6 +89,8 @@ def readiness_findings(readiness: Readiness) -> Iterator[Finding]:
         yield finding(FindingCode.MASTER_KEY_UNAVAILABLE, detail=readiness.master_key)
     if readiness.journal is not None:
         yield finding(FindingCode.JOURNAL_UNUSABLE, detail=readiness.journal)
+    if readiness.home is not None:
+        yield finding(FindingCode.NOT_HOME)
 
 
 def setup_findings(setup: SetUp) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
@@ -43,6 +44,7 @@ class VaultServices:
     listing: ListingService
     health: HealthService
     readiness: ReadinessService
+    homes: HomeService
     refreshing: RefreshService
     rejections: RejectionService
     sweeping: SweepService

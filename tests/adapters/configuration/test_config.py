@@ -62,6 +62,7 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_AUDIT_RETENTION="34560000",
         TOKEN_VAULT_AUDIT_READS="secrets",
         TOKEN_VAULT_READ_CACHE_SIZE="50",
+        TOKEN_VAULT_DEPLOYMENT="production",
     )
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
@@ -98,6 +99,7 @@ def test_every_field_has_a_variable(tmp_path):
         "read_cache_size": 50,
         "audit_retention": timedelta(days=400),
         "audit_reads": "secrets",
+        "deployment": "production",
     }
     day, minute = timedelta(days=1), timedelta(minutes=1)
     assert config.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)
@@ -169,6 +171,8 @@ def test_a_prefixed_secret_wins_over_a_bare_file(tmp_path):
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": f"x; {CANARY}"}, "postgres_schema"),
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "postgres_schema"),
         ({"TOKEN_VAULT_SCRYPT_LOG2_N": "19"}, "scrypt_log2_n"),
+        ({"TOKEN_VAULT_DEPLOYMENT": CANARY * 6}, "deployment"),
+        ({"TOKEN_VAULT_DEPLOYMENT": f"{CANARY}\n"}, "deployment"),
         ({"ENCRYPTION_SECRET_FILE": f"/nonexistent/{CANARY}"}, "ENCRYPTION_SECRET_FILE"),
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "TOKEN_VAULT_POSTGRES_SCHEMA (postgres_schema) must"),
         ({"DATABASE_URL": f"mysql://{CANARY}"}, "DATABASE_URL (database_url) must"),

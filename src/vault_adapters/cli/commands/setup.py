@@ -1,4 +1,4 @@
-"""`generate-secret` and `init`: prepare a vault for its first token."""
+"""`generate-secret`, `init` and `adopt`: prepare a vault for its first token, or for a new home."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def add_to(app: App) -> None:
     """Add this module's commands."""
     app.command(generate_secret)
     app.command(init)
+    app.command(adopt)
 
 
 def generate_secret() -> None:
@@ -48,6 +49,19 @@ def init(*, json: Json = False) -> None:
     # Do not say that nothing changed, because `init` may have put restored audit events before new ones.
     done = "created or brought up to date" if changed else "already up to date"
     open_screen().fields([("database", _place(config)), ("schema", done), ("master key", "opened")])
+
+
+def adopt(*, json: Json = False) -> None:
+    """Say that this is where the database lives now, so that its vaults refresh.
+
+    Run it after the database was moved to another server or file, if no vault uses the original any more. Never run it
+    on a copy beside the original: it would use up the original's refresh tokens.
+    """
+    has_moved = with_vault(TokenVault.adopt, VaultConfig.from_env())
+    if json:
+        print_json({"moved": has_moved})
+        return
+    open_screen().fields([("home", "adopted" if has_moved else "here already")])
 
 
 def _prepared(config: VaultConfig) -> tuple[bool, StorageError | None]:

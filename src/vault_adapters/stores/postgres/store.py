@@ -17,6 +17,7 @@ from vault_adapters.stores.postgres.citus_statements import held_statements
 from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
+from vault_adapters.stores.postgres.homes import PostgresHomeLedger
 from vault_adapters.stores.postgres.importing import PostgresImportRepository
 from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
 from vault_adapters.stores.postgres.keys import PostgresKeyRepository
@@ -52,6 +53,7 @@ class PostgresStore:
     revivals: PostgresRevivalRepository
     clients: PostgresClientLedger
     states: PostgresStateLedger
+    homes: PostgresHomeLedger
     make_watch: Callable[[ChangeHearer], NotificationWatch]
     pool_counts: Callable[[], PoolCounts]
 
@@ -133,6 +135,7 @@ async def open_postgres_store(
                 PostgresRevivalRepository(database, queries),
                 PostgresClientLedger(database, queries),
                 PostgresStateLedger(database, queries),
+                PostgresHomeLedger(database, queries, schema),
                 lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
                 connections.counts,
             )

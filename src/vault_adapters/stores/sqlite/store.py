@@ -14,6 +14,7 @@ from vault_adapters.stores.sqlite.boot_clock import BootClock
 from vault_adapters.stores.sqlite.clients import SqliteClientLedger
 from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, MEMORY, SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
+from vault_adapters.stores.sqlite.homes import SqliteHomeLedger
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
@@ -42,6 +43,7 @@ class SqliteStore:
     revivals: SqliteRevivalRepository
     clients: SqliteClientLedger
     states: SqliteStateLedger
+    homes: SqliteHomeLedger
     path: str
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
@@ -93,6 +95,7 @@ async def open_sqlite_store(
                 SqliteRevivalRepository(database, queries),
                 SqliteClientLedger(database, queries),
                 SqliteStateLedger(database, queries),
+                SqliteHomeLedger(database, queries, path),
                 path,
             )
         finally:

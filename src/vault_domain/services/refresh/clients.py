@@ -32,6 +32,7 @@ from vault_domain.rules.clients import (
 )
 from vault_domain.rules.refresh import Claim
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.homes import HomeService
 
 _log = logging.getLogger(__name__)
 
@@ -63,22 +64,31 @@ class ClientGuard:
     """
 
     def __init__(
-        self, ledger: ClientLedger, sink: EventSink, tasks: Tasks, clients: Clients, rules: ClientRules
+        self,
+        ledger: ClientLedger,
+        sink: EventSink,
+        tasks: Tasks,
+        clients: Clients,
+        rules: ClientRules,
+        home: HomeService | None = None,
     ) -> None:
         self._ledger = ledger
         self._sink = sink
         self._tasks = tasks
         self.clients = clients
         self._rules = rules
+        self._home = home or HomeService(None, sink)
         self._seen: dict[str, _Seen] = {}
 
     async def admit(self, account: Account, claim: Claim) -> None:
         """Let an attempt pass if no pause holds its account back, or if it is the next probe.
 
         Raises:
+            RefreshFailedError: the database is not at home.
             ProviderConfigurationError: the client is paused; the ``reason`` says why.
             StorageError: the store failed.
         """
+        await self._home.check(account)
         client = self.clients.of(account)
         seen = await self._records(account.provider, claim.now)
         now = claim.now or seen.now
@@ -101,7 +111,12 @@ class ClientGuard:
 
         If all accounts of the provider share a client that is paused, a sweep takes one account if a probe is due, else
         none.
+
+        Raises:
+            RefreshFailedError: the database is not at home.
+            StorageError: the store failed.
         """
+        await self._home.check()
         if not self.clients.is_shared(provider):
             return None
         known = self._seen.get(provider)

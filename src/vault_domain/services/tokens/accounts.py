@@ -22,9 +22,6 @@ from vault_domain.services.tokens.states import UNREADABLE_STATE, OpenedState
 
 _log = logging.getLogger(__name__)
 
-SHARED_GRANT = "shared_grant"
-"""Reason why nothing was revoked: the provider would have ended another account's grant too."""
-
 
 class AccountService:
     """The vault's account operations. The facade has validated the arguments."""
@@ -92,8 +89,8 @@ class AccountService:
 
     async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:
         """Delete the account's tokens and refresh state, even if the provider does not confirm the revocation."""
-        is_shared = revoke and await self._revoker.shares_grant(account)
-        revoked = await self._revoker.revoke(account) if revoke and not is_shared else None
+        reason = await self._revoker.hindrance(account) if revoke else None
+        revoked = await self._revoker.revoke(account) if revoke and reason is None else None
         change = await self._accounts.delete(account, actor=actor)
         self._sink.publish(change.events)
-        return AccountDeletion(change.result, revoked, SHARED_GRANT if is_shared else None)
+        return AccountDeletion(change.result, revoked, reason)

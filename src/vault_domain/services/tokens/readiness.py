@@ -3,25 +3,34 @@
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from vault_domain.entities.causes import TIMEOUT
-from vault_domain.entities.errors import SchemaOutdatedError, StorageError, VaultError
+from vault_domain.entities.causes import NOT_HOME, TIMEOUT
+from vault_domain.entities.errors import RefreshFailedError, SchemaOutdatedError, StorageError, VaultError
 from vault_domain.entities.reports import Readiness
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.services.tokens.homes import HomeService
 
-STORE, MASTER_KEY = "store", "master key"
+STORE, MASTER_KEY, HOME = "store", "master key", "home"
 
 
 class ReadinessService:
     """Checks store, master key and journal at the same time. Concurrent calls share their checks."""
 
-    def __init__(self, tokens: TokenRepository, cipher: Cipher, tasks: Tasks, journal: RefreshJournal) -> None:
+    def __init__(
+        self,
+        tokens: TokenRepository,
+        cipher: Cipher,
+        tasks: Tasks,
+        journal: RefreshJournal,
+        home: HomeService | None = None,
+    ) -> None:
         self._tokens = tokens
         self._cipher = cipher
         self._tasks = tasks
         self._journal = journal
+        self._home = home
 
     async def check(self, seconds: float) -> Readiness:
         """Return the readiness; a check that takes longer than the given time has the cause ``timeout``."""
@@ -34,21 +43,28 @@ class ReadinessService:
                 journal.append(TIMEOUT)
 
         errors = await self.errors(seconds, [("journal", examine)])
-        store, key = errors.get(STORE), errors.get(MASTER_KEY)
-        if isinstance(store, SchemaOutdatedError):
-            return Readiness(schema=store.code, master_key=cause_of(key), journal=journal[0])
-        return Readiness(store=cause_of(store), master_key=cause_of(key), journal=journal[0])
+        store, key, home = errors.get(STORE), errors.get(MASTER_KEY), errors.get(HOME)
+        is_outdated = isinstance(store, SchemaOutdatedError)
+        return Readiness(
+            store=None if is_outdated else cause_of(store),
+            schema=store.code if store is not None and is_outdated else None,
+            master_key=cause_of(key),
+            journal=journal[0],
+            home=NOT_HOME if isinstance(home, RefreshFailedError) else None,
+        )
 
     async def errors(
         self, seconds: float, others: Sequence[tuple[str, Callable[[], Awaitable[None]]]] = ()
     ) -> dict[str, VaultError]:
-        """Return the errors of the failed checks, by `STORE` and `MASTER_KEY`; run ``others`` beside the checks.
+        """Return the errors of the failed checks, by `STORE`, `MASTER_KEY` and `HOME`; run ``others`` beside them.
 
         The state of the master key is read from the store. So while the store fails, a `StorageError` of the master
         key's check is left out.
         """
         errors: dict[str, VaultError] = {}
         checks = {STORE: self._tokens.ping, MASTER_KEY: self._cipher.check}
+        if self._home is not None:
+            checks[HOME] = self._home.check
 
         async def check(name: str) -> None:
             error = await self._error(name, checks[name], seconds)

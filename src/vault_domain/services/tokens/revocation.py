@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.causes import NOT_HOME
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.extra import NO_EXTRA, Extra
 from vault_domain.entities.rotation_policy import RevocationScope
@@ -13,9 +14,13 @@ from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
+from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 
 _log = logging.getLogger(__name__)
+
+SHARED_GRANT = "shared_grant"
+"""Reason why nothing was revoked: the provider would have ended another account's grant too."""
 
 
 class RevocationService:
@@ -29,6 +34,7 @@ class RevocationService:
         refreshers: Mapping[str, TokenRefresher],
         deadline: timedelta,
         accounts: AccountRepository,
+        home: HomeService | None = None,
     ) -> None:
         self._ledger = ledger
         self._opener = opener
@@ -36,8 +42,18 @@ class RevocationService:
         self._refreshers = refreshers
         self._deadline = deadline
         self._accounts = accounts
+        self._home = home
 
-    async def shares_grant(self, account: Account) -> bool:
+    async def hindrance(self, account: Account) -> str | None:
+        """Return why no token of the account may be revoked, or None.
+
+        The reason is ``not_home`` if the database is a copy, whose tokens are those of the original, or `SHARED_GRANT`.
+        """
+        if self._home is not None and not await self._home.is_home():
+            return NOT_HOME
+        return SHARED_GRANT if await self._shares_grant(account) else None
+
+    async def _shares_grant(self, account: Account) -> bool:
         """Return whether a revocation would also end the grant of an account of another tenant."""
         scope = getattr(self._refreshers.get(account.provider), "revocation_scope", RevocationScope.GRANT)
         return scope == RevocationScope.USER_AND_CLIENT and await self._accounts.has_sibling(account)
