@@ -104,6 +104,15 @@ class Client:
         values = {**shared, **self.own(own)}
         return () if values == shared else tuple(values[name] or "" for name in sorted(values))
 
+    def told(self, callback: Mapping[str, str]) -> dict[str, str]:
+        """Return the values of variables that the parameters of a callback state."""
+        found = {}
+        for name, variable in self.profile.variables.items():
+            value = callback.get(variable.callback or "", "").removeprefix("https://").rstrip("/")
+            if variable.callback is not None and variable.accepts(value):
+                found[name] = value
+        return found
+
     def own(self, extra: Mapping[str, str]) -> dict[str, str]:
         """Return the values of the profile's variables that are among an account's extra members."""
         return {name: extra[name] for name in self.profile.variables if name in extra}

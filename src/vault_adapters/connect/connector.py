@@ -177,6 +177,7 @@ class Connector:
         client = self._client(handshake.provider)
         with about(Account(opened_state.tenant_id, client.name)):
             self._check_address(client, called, callback)
+            handshake = evolve(handshake, variables={**handshake.variables, **client.told(callback.others)})
             async with opened(client.made_of.client) as http:
                 token_set, identity = await self._authorized(client, handshake, callback, http)
         token_set = _completed(token_set, client, handshake, callback)

@@ -162,3 +162,30 @@ async def test_an_account_of_an_unknown_company_is_connected_again_and_then_belo
     assert again.account == earlier
     with pytest.raises(OtherAccountError):
         await connected(vault, "quickbooks", intuit, intuit.begun, account=earlier, realmId="22")
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "identifier"),
+    [
+        ("https://accounts.zoho.eu", "accounts.zoho.eu", "accounts.zoho.eu:7"),
+        ("https://accounts.zoho.uk/", "accounts.zoho.uk", "accounts.zoho.uk:7"),
+        ("https://accounts.zoho.com", "accounts.zoho.com", "7"),
+        ("https://accounts.zoho.eu.evil.example", "accounts.zoho.com", "7"),
+        ("https://evil.example/accounts.zoho.eu", "accounts.zoho.com", "7"),
+        (None, "accounts.zoho.com", "7"),
+    ],
+)
+async def test_a_code_of_zoho_is_exchanged_where_the_callback_says(vault, said, asked, identifier):
+    """Each user belongs to a data centre. The client's secret goes to Zoho's own servers only."""
+    hosts = []
+
+    def tokens(request):
+        hosts.append(request.url.host)
+        return {"access_token": "a", "refresh_token": "r", "expires_in": 3600, "api_domain": "https://www.zohoapis.eu"}
+
+    zoho, sent = Provider(token=tokens, info={"ZUID": 7, "Email": "ana@example.com"}), {}
+    info = await connected(vault, "zoho", zoho, sent.update, **({} if said is None else {"accounts-server": said}))
+    assert (hosts, info.account.identifier) == ([asked], identifier)
+    assert "aaaserver.profile.READ" in sent["scope"]
+    kept = await vault.get_token(info.account.key(TokenKind.ACCESS_TOKEN))
+    assert kept.extra.get("accounts", "accounts.zoho.com") == asked  # the vault refreshes the account there

@@ -33,11 +33,14 @@ class Variable:
         pattern: the regular expression that a whole value must match.
         about: what the value is and where a user finds it.
         default: the value to use if none is given; None: a value must be given.
+        callback: the parameter of the callback that states the value for the user who comes back, with or without
+            ``https://``; None: no parameter does. A value that the variable does not accept is ignored.
     """
 
     pattern: re.Pattern[str] = field(metadata=by(checks.pattern))
     about: str = field(metadata=by(checks.text))
     default: str | None = field(default=None, metadata=by(checks.optional(checks.text)))
+    callback: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
 
     def __attrs_post_init__(self) -> None:
         if self.default is not None and not self.accepts(self.default):
