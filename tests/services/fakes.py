@@ -203,6 +203,9 @@ class VirtualTasks:
     async def in_turn(self, group, member, work, *, most, choose):
         return await self._turns.in_turn(group, member, work, most=most, choose=choose)
 
+    def end_turn(self):
+        self._turns.end_turn()
+
 
 class LimitedTasks(VirtualTasks):
     """Implements `Tasks` in virtual time, but runs jobs concurrently and with limits, as `AsyncioTasks` does."""

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+from attrs import evolve
 from tests.services.conftest import HOUR, answer
-from tests.services.fakes import Crowded, LimitedTasks, settle
+from tests.services.fakes import Crowded, LimitedTasks, Obstructed, settle
 
-from vault_adapters import Account, ProviderConfigurationError
+from vault_adapters import Account, ProviderConfigurationError, StorageError
 
 
 @pytest.fixture
@@ -148,3 +149,66 @@ async def test_a_loop_of_refused_refreshes_takes_every_second_turn(cases, refres
     await provider.answer_all()
     await asyncio.gather(*loops, *calls)
     assert provider.calls == 5 * 20 + 3
+
+
+class SlowToFail(Obstructed):
+    """A ledger whose claims of some accounts fail after the whole time limit of the store."""
+
+    def __init__(self, right, accounts):
+        super().__init__(right, "claim")
+        self._accounts, self.claims, self.fails = accounts, 0, asyncio.Event()
+
+    def __getattr__(self, name):
+        method = super().__getattr__(name)
+        if name != "claim":
+            return method
+
+        async def claim(attempt, seen):
+            self.claims += 1
+            if attempt.account in self._accounts:
+                await self.fails.wait()
+                raise StorageError("away", retryable=True, reason="timeout")
+            return await self._right.claim(attempt, seen)
+
+        return claim
+
+
+async def outage(shared, failing):
+    """Let 40 callers take turns, while the claims of the first ``failing`` accounts fail slowly."""
+    cases, provider = shared
+    accounts = await accounts_of(cases, "t1", 40)
+    cases.clock.advance(2 * HOUR)
+    ledger = SlowToFail(cases.store.refreshes, accounts[:failing])
+    cases = cases.over(store=evolve(cases.store, refreshes=ledger))
+    calls = await start(cases.refreshing.ensure(account, None, actor=None) for account in accounts)
+    await cases.tasks.sleep(5)
+    ledger.fails.set()
+    await settle()
+    await provider.answer_all()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    return ledger.claims, sum(isinstance(each, StorageError) for each in ended)
+
+
+async def test_who_waited_while_the_store_took_no_claims_gets_its_error(shared):
+    claims, failed = await outage(shared, 40)
+    assert failed == 40
+    assert claims <= 24 + 3  # one round of turns, and who began before the third claim had failed
+
+
+async def test_a_few_locked_accounts_fail_nobody_else(shared):
+    assert await outage(shared, 2) == (40, 2)
+
+
+async def test_an_answer_that_is_being_stored_takes_no_turn(shared):
+    cases, provider = shared
+    accounts = await accounts_of(cases, "t1", 60)
+    cases.clock.advance(2 * HOUR)
+    hanging = asyncio.Event()
+    ledger = Obstructed(cases.store.refreshes, "commit")
+    ledger.obstruct = hanging.wait
+    cases = cases.over(store=evolve(cases.store, refreshes=ledger))
+    calls = await start(cases.refreshing.ensure(account, None, actor=None) for account in accounts)
+    for _ in accounts:
+        await provider.answer_one()  # each account was asked about, although no answer is stored yet
+    hanging.set()
+    assert len({(await call).value.reveal() for call in calls}) == len(accounts)

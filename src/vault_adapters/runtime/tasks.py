@@ -13,7 +13,7 @@ import anyio
 from vault_adapters.runtime.deadlines import Deadlines
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.runtime.time_limit import Beat, TimeLimit
-from vault_adapters.runtime.turns import Turns
+from vault_adapters.runtime.turns import Turns, end_turn
 from vault_domain.ports.tasks import Choose
 
 K = TypeVar("K")
@@ -124,6 +124,10 @@ class AsyncioTasks:
         if group not in self._turns:
             self._turns[group] = Turns(most, choose)
         return await self._turns[group].run(member, work)
+
+    def end_turn(self) -> None:
+        """Free the turn of the running call of `in_turn`."""
+        end_turn()
 
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
         """Run ``work`` and ``ahead`` concurrently; cancelling the caller cancels only ``ahead``."""

@@ -1,13 +1,39 @@
 """Limits how many calls run at a time, and chooses whose call begins next."""
 
+from __future__ import annotations
+
 import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import ContextVar
 from typing import TypeVar
 
 from vault_domain.ports.tasks import Choose
 
 T = TypeVar("T")
+
+
+class _Turn:
+    """A turn that ends once."""
+
+    def __init__(self, turns: Turns, member: Hashable) -> None:
+        self._turns: Turns | None = turns
+        self._member = member
+
+    def end(self) -> None:
+        turns, self._turns = self._turns, None
+        if turns is not None:
+            turns.give_back(self._member)
+
+
+_running: ContextVar[_Turn | None] = ContextVar("_running", default=None)
+
+
+def end_turn() -> None:
+    """End the turn in which the caller runs; do nothing if it runs in none, or if the turn has ended."""
+    turn = _running.get()
+    if turn is not None:
+        turn.end()
 
 
 class Turns:
@@ -28,10 +54,13 @@ class Turns:
     async def run(self, member: Hashable, work: Callable[[], Awaitable[T]]) -> T:
         """Wait for a turn of this member, then run ``work``."""
         await self._take(member)
+        turn = _Turn(self, member)
+        outer = _running.set(turn)
         try:
             return await work()
         finally:
-            self._give_back(member)
+            _running.reset(outer)
+            turn.end()
 
     async def _take(self, member: Hashable) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -41,10 +70,11 @@ class Turns:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():  # the turn was given just before the cancellation
-                self._give_back(member)
+                self.give_back(member)
             raise
 
-    def _give_back(self, member: Hashable) -> None:
+    def give_back(self, member: Hashable) -> None:
+        """Free a turn of this member."""
         self._free += 1
         self._taken[member] -= 1
         if not self._taken[member]:

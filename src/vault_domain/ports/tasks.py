@@ -111,6 +111,9 @@ class Tasks(Protocol):
         in which they were made. All calls of a group must pass the same ``most`` and ``choose``.
         """
 
+    def end_turn(self) -> None:
+        """Free the turn of the call of `in_turn` whose ``work`` calls this; ``work`` goes on without a turn."""
+
     async def run_beside(self, work: Callable[[], Awaitable[None]], ahead: Callable[[], Awaitable[None]]) -> None:
         """Run ``work``, and meanwhile ``ahead``, which prepares the next step; return when both have ended.
 

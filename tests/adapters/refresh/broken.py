@@ -20,7 +20,7 @@ class BrokenSqlite:
 
     def lock(self):
         """Take the write lock, as a stuck process would."""
-        self._lock = sqlite3.connect(self._path, isolation_level=None)
+        self._lock = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
         self._lock.execute("BEGIN EXCLUSIVE")
 
     def unlock(self):

@@ -227,7 +227,8 @@ class RefreshService:
                 return snapshot
             decision = self._decide(account, snapshot, caller.demand)
             if isinstance(decision, Use):
-                return await self._open(account, snapshot, decision.access)
+                row = StoredToken(decision.access, snapshot.sealed[TokenKind.ACCESS_TOKEN])
+                return await self._tokens.hand_out(decision.access.key, row, snapshot.now)
             longest = self._lease(account)
             if isinstance(decision, Claim) and not self._runner.is_attempting(account):
                 decision = await self._runner.endpoints.placed(account, decision, snapshot)
@@ -246,7 +247,7 @@ class RefreshService:
                 raise still_open(account)
             # Wait also if the decision is `Claim` while this process runs an attempt. The attempt has not stored its
             # claim yet, or its lease only seems to be over, because the store's clock was set forward.
-            await self._pause(poll, longest)
+            await self._tasks.sleep(max(0.001, min(poll * (0.5 + self._tasks.jitter()), longest.total_seconds())))
             poll = min(poll * 1.5, _LONGEST_POLL)
         raise RefreshFailedError(
             "other attempts took too long, or the new tokens were outdated by another change or had already expired",
@@ -276,17 +277,24 @@ class RefreshService:
             rest = self._runner.pacer.rest
             return found.token if found else NothingSent(await rest(error, account, decision.endpoint, patience))
         except VaultError as error:
-            found = await self._current(account, caller)
+            found = await self._current(account, caller, patient=not isinstance(error, StorageError))
             if found is None:
                 raise
             _log.info("a refresh failed (%s); the stored token is still valid", error.code)
             return found.token
 
-    async def _current(self, account: Account, caller: _Caller) -> UsableToken | None:
-        """Return the stored token; None if it does not meet the caller's demand, or if a running attempt may end it."""
+    async def _current(self, account: Account, caller: _Caller, *, patient: bool = True) -> UsableToken | None:
+        """Return the stored token; None if it does not meet the caller's demand, or if a running attempt may end it.
+
+        If ``patient`` is False, also return None if the store does not answer at once.
+        """
         if caller.demand != Demand() or (self._old_token_dies(account) and self._runner.is_attempting(account)):
             return None
-        return await self._tokens.get_access(account, None)
+        if patient:
+            return await self._tokens.get_access(account, None)
+        with suppress(TimeoutError, StorageError):
+            return (await self._look(account, _LEAST_LOOK)).usable
+        return None
 
     async def _claim_and_run(
         self, account: Account, decision: Claim, caller: _Caller
@@ -298,7 +306,7 @@ class RefreshService:
             outcome = await self._run_in_turn(account, decision, caller)
             return NothingSent(queued) if isinstance(outcome, NothingSent) else outcome
 
-        return await self._runner.in_turn(account, work)
+        return await self._runner.turns.run(account, work)
 
     async def _run_in_turn(self, account: Account, decision: Claim, caller: _Caller) -> Token | Refreshed | NothingSent:
         started = self._tasks.monotonic()
@@ -340,11 +348,3 @@ class RefreshService:
     def _lease(self, account: Account) -> timedelta:
         rule = self._rules.get(account.provider)
         return (RefreshTiming() if rule is None else rule.timing).lease
-
-    async def _open(self, account: Account, snapshot: Snapshot, info: TokenInfo) -> Token:
-        key = account.key(TokenKind.ACCESS_TOKEN)
-        return await self._tokens.hand_out(key, StoredToken(info, snapshot.sealed[key.kind]), snapshot.now)
-
-    async def _pause(self, poll: float, left: timedelta) -> None:
-        wanted = poll * (0.5 + self._tasks.jitter())
-        await self._tasks.sleep(max(0.001, min(wanted, left.total_seconds())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -23,12 +23,11 @@ from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, Toke
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, Sealer, UnreadableError
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
-from vault_domain.ports.tasks import T, Tasks
+from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import listening_time, since_first_request
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim
-from vault_domain.rules.shares import next_member
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 from vault_domain.services.observing import Observed
@@ -40,6 +39,7 @@ from vault_domain.services.refresh.endpoints import Endpoints
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.pacing import Pacer
+from vault_domain.services.refresh.turns import AttemptTurns
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 
@@ -90,7 +90,7 @@ class AttemptRunner:
         self._refreshers = refreshers
         self._observed = observed or Observed()
         self._exchanges = Exchanges(ledger, tasks, timing, refreshers, self._observed)
-        self._concurrency = concurrency
+        self.turns = AttemptTurns(tasks, refreshers, concurrency)
         self._is_stopped = False
         self._attempted: set[Account] = set()
 
@@ -120,16 +120,6 @@ class AttemptRunner:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
         return account in self._attempted or self._exchanges.is_late(account)
 
-    async def in_turn(self, account: Account, work: Callable[[], Awaitable[T]]) -> T:
-        """Run ``work``, which claims and runs an attempt, when it is the turn of the account's tenant at the provider.
-
-        The wait comes before the claim, so that no lease runs meanwhile.
-        """
-        provider = account.provider
-        own = getattr(self._refreshers[provider], "concurrency", None)
-        most = min(self._concurrency, own) if isinstance(own, int) and own > 0 else self._concurrency
-        return await self._tasks.in_turn(("provider", provider), account.tenant_id, work, most=most, choose=next_member)
-
     async def claim(self, account: Account, decision: Claim, lease: timedelta) -> Attempt | None:
         """Claim an account as ``decision`` says; the caller passes the attempt to `run` next.
 
@@ -146,7 +136,7 @@ class AttemptRunner:
         if self.is_attempting(account):
             return None
         self._attempted.add(account)
-        claimed: Attempt | None = None
+        claimed, began = None, self._tasks.monotonic()
         try:
             await self.guard.admit(account, decision)
             await self.pacer.take_turn(account, decision.endpoint)
@@ -154,6 +144,9 @@ class AttemptRunner:
             with self._observed.step(Operation.CLAIM, account.provider) as step:
                 claimed = await self._claim(account, decision, lease)
                 step.ended("claimed" if claimed else "taken")
+        except StorageError as error:
+            self.turns.failed(account, began, error)
+            raise
         finally:
             if claimed is None:
                 self._attempted.discard(account)
@@ -170,6 +163,7 @@ class AttemptRunner:
         except StorageError:
             await self._withdraw(unclaimed)
             raise
+        self.turns.claimed()
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
 
     async def run(self, attempt: Attempt, *, started: float, actor: str | None) -> Refreshed | NothingSent:
@@ -225,6 +219,7 @@ class AttemptRunner:
         self, attempt: Attempt, answer: Answer, state: RefreshState, sealer: Sealer, started: float, actor: str | None
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
+        self.turns.end()
         if isinstance(answer, TokenSet):
             self._failures.succeeded(attempt.account.provider)
             problem = self._problem_with(attempt, answer)

@@ -158,7 +158,7 @@ class SweepService:
         """Refresh one account or reschedule it; a failure is counted and does not affect other accounts."""
         counts = sweep.counts
         try:
-            outcome = await self._runner.in_turn(account, lambda: self._refresh(account, rule, sweep))
+            outcome = await self._runner.turns.run(account, lambda: self._refresh(account, rule, sweep))
         except ReauthorizationRequiredError:
             counts["reauthorization_required"] += 1
         except RateLimitedError:
