@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.providers.http import bound_refreshers
 from vault_adapters.runtime.closing import running
+from vault_adapters.runtime.forks import OwnStack, refuse_in_children
 from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
@@ -137,7 +138,7 @@ async def _run(
 ) -> AsyncIterator[TokenVault]:
     journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
     observed = Observed()
-    async with AsyncExitStack() as stack:
+    async with OwnStack() as stack:
         stack.callback(observed.close)
         master_keys = await open_with_sources(store.keys, sources)
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
@@ -195,6 +196,7 @@ async def _run(
             observed=observed,
             home=home,
         )
+        refuse_in_children(services)
         limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(
             running(services.refreshing, keeper, (uses, auditing), tasks, limit=limit, lease=lease)

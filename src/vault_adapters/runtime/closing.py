@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Protocol
 
+from vault_adapters.runtime.forks import OwnStack
 from vault_adapters.runtime.periodic import repeating
 from vault_adapters.runtime.tasks import AsyncioTasks
 
@@ -59,18 +60,15 @@ async def running(
         limit: the configured ``close_timeout`` in seconds.
         lease: longest time in seconds that a refresh takes.
     """
-    async with (
-        repeating(keeper.retry_all, _RETRY_SECONDS, last=partial(keeper.close, limit)),
-        repeating(keeper.journal_all, _RETRY_SECONDS),
-    ):
-        try:
-            async with repeating(partial(_flush, noted), _FLUSH_SECONDS, limit=limit / 4):
-                try:
-                    yield
-                finally:
-                    refreshing.stop()
-        finally:
-            await tasks.drain(min(limit, lease), longest=lease, is_needed=lambda: refreshing.is_running)
+    async with OwnStack() as stack:
+        closing = partial(keeper.close, limit)
+        await stack.enter_async_context(repeating(keeper.retry_all, _RETRY_SECONDS, last=closing))
+        await stack.enter_async_context(repeating(keeper.journal_all, _RETRY_SECONDS))
+        drain = partial(tasks.drain, longest=lease, is_needed=lambda: refreshing.is_running)
+        stack.push_async_callback(drain, min(limit, lease))
+        await stack.enter_async_context(repeating(partial(_flush, noted), _FLUSH_SECONDS, limit=limit / 4))
+        stack.callback(refreshing.stop)
+        yield
 
 
 async def _flush(noted: Sequence[_Noted]) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
+from vault_adapters.runtime.forks import OwnProcess
 from vault_domain.entities.audit import AuditEvent
 
 _log = logging.getLogger(__name__)
@@ -98,16 +99,21 @@ async def repeating(
             await asyncio.sleep(seconds)
             await _logging_errors(work)
 
-    task = asyncio.create_task(loop())
+    task, process = asyncio.create_task(loop()), OwnProcess()
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        # Shield `last`, because it must also run if the host is being cancelled.
-        with anyio.move_on_after(float("inf") if limit is None else limit, shield=True):
-            await _logging_errors(last or work)
+        if process.is_here:
+            await _ended(task, last or work, limit)
+
+
+async def _ended(task: asyncio.Task[None], last: Callable[[], Awaitable[None]], limit: float | None) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    # Shield `last`, because it must also run if the host is being cancelled.
+    with anyio.move_on_after(float("inf") if limit is None else limit, shield=True):
+        await _logging_errors(last)
 
 
 async def _logging_errors(work: Callable[[], Awaitable[None]]) -> None:

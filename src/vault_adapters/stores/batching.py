@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
 from vault_adapters.runtime.flights import Flights
+from vault_adapters.runtime.forks import used_across_fork
 from vault_adapters.runtime.ticks import Ticks
 from vault_domain.entities import causes
 from vault_domain.entities.account import TokenKey
@@ -158,9 +159,13 @@ def own_loop(expected: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
     """Return the running event loop.
 
     Raises:
-        ConfigurationError: it is not the expected one.
+        ConfigurationError: it is not the expected one, or this is a forked child, in which the parent's event loop does
+            not count as running.
     """
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise used_across_fork() from None
     if loop is not expected:
         raise ConfigurationError(_WRONG_LOOP, code="wrong_event_loop")
     return loop

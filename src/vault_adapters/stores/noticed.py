@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from attrs import frozen
 
+from vault_adapters.runtime.forks import OwnStack
 from vault_adapters.stores.port import Store, WatchedStore
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
@@ -69,7 +70,7 @@ async def remembering(
         counts: counts the reads.
     """
     rows = RememberedRows(policy, tasks, is_at_hand, clock)
-    async with AsyncExitStack() as stack:
+    async with OwnStack() as stack:
         if policy.read_cache and isinstance(store, WatchedStore):
             rows.watch_by(await stack.enter_async_context(store.watch(rows)))
         # Forget the remembered rows, because they hold subkeys, and the host may keep the object of the closed vault.

@@ -9,6 +9,7 @@ from psycopg.abc import PQGen
 from psycopg.pq.abc import PGconn
 from psycopg.rows import AsyncRowFactory, tuple_row
 
+from vault_adapters.runtime.forks import OwnProcess
 from vault_adapters.stores.postgres.line import Line
 
 T = TypeVar("T")
@@ -24,6 +25,7 @@ class OwnConnection(psycopg.AsyncConnection[Any]):
     def __init__(self, pgconn: PGconn, row_factory: AsyncRowFactory[Any] = tuple_row) -> None:
         super().__init__(pgconn, row_factory)
         self.line = Line(pgconn)
+        self._process = OwnProcess()
 
     async def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:
         """Wait as psycopg does; the line stops watching the socket first, because psycopg watches it itself."""
@@ -31,6 +33,8 @@ class OwnConnection(psycopg.AsyncConnection[Any]):
         return await super().wait(gen, *args, **options)
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; in a forked child, do nothing, because the server would end the parent's session."""
+        if not self._process.is_here:
+            return
         self.line.release()
         await super().close()

@@ -9,6 +9,7 @@ from functools import partial
 
 from attrs import frozen
 
+from vault_adapters.runtime.forks import OwnStack
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.audit_partitions import make_partitions
@@ -61,7 +62,8 @@ class PostgresStore:
     async def watch(self, hearer: ChangeHearer) -> AsyncIterator[ChangeWatch]:
         """See `WatchedStore`."""
         watch = self.make_watch(hearer)
-        async with listening(watch):
+        async with OwnStack() as stack:
+            await stack.enter_async_context(listening(watch))
             yield watch
 
 
@@ -102,7 +104,8 @@ async def open_postgres_store(
     else:
         connections = adopt_pool(pool, timeout=timeout)
     database = PostgresDatabase(connections, prepare=prepare, clock=clock, timeout=timeout)
-    try:
+    async with OwnStack() as stack:
+        stack.push_async_callback(database.close)
         await prepare_schema(database, schema, migrate=migrate)
         distributed = await is_distributed(database, schema, migrate=migrate)
         timeline = NO_TIMELINE if distributed else await timeline_sql(database)
@@ -122,25 +125,21 @@ async def open_postgres_store(
         tokens = PostgresTokenRepository(database, queries, waking)
         keys = PostgresKeyRepository(database, queries)
         watch = DeafWatch if distributed else NotificationWatch
-        try:
-            yield PostgresStore(
-                tokens,
-                PostgresAccountRepository(database, queries),
-                keys,
-                PostgresAuditLog(database, queries, schema, timelines),
-                PostgresRefreshLedger(database, queries, timelines),
-                PostgresKeyRotation(database, queries),
-                PostgresTenantEraser(database, queries),
-                PostgresImportRepository(database, queries),
-                PostgresRevivalRepository(database, queries),
-                PostgresClientLedger(database, queries),
-                PostgresStateLedger(database, queries),
-                PostgresHomeLedger(database, queries, schema),
-                lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
-                connections.counts,
-            )
-        finally:
-            await tokens.close()
-            await keys.close()
-    finally:
-        await database.close()
+        stack.push_async_callback(keys.close)
+        stack.push_async_callback(tokens.close)
+        yield PostgresStore(
+            tokens,
+            PostgresAccountRepository(database, queries),
+            keys,
+            PostgresAuditLog(database, queries, schema, timelines),
+            PostgresRefreshLedger(database, queries, timelines),
+            PostgresKeyRotation(database, queries),
+            PostgresTenantEraser(database, queries),
+            PostgresImportRepository(database, queries),
+            PostgresRevivalRepository(database, queries),
+            PostgresClientLedger(database, queries),
+            PostgresStateLedger(database, queries),
+            PostgresHomeLedger(database, queries, schema),
+            lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
+            connections.counts,
+        )

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
+from vault_adapters.runtime.forks import OwnStack
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
@@ -78,27 +79,24 @@ async def open_sqlite_store(
     """
     database = SqliteDatabase(path, clock, timeout, boot)
     await database.open(create=migrate)
-    try:
+    async with OwnStack() as stack:
+        stack.push_async_callback(database.close)
         await prepare_schema(database, migrate=migrate)
         queries = load_statements(versioned=path != MEMORY)
         tokens = SqliteTokenRepository(database, queries)
-        try:
-            yield SqliteStore(
-                tokens,
-                SqliteAccountRepository(database, queries),
-                SqliteKeyRepository(database, queries),
-                SqliteAuditLog(database, queries),
-                SqliteRefreshLedger(database, queries),
-                SqliteKeyRotation(database, queries),
-                SqliteTenantEraser(database, queries),
-                SqliteImportRepository(database, queries),
-                SqliteRevivalRepository(database, queries),
-                SqliteClientLedger(database, queries),
-                SqliteStateLedger(database, queries),
-                SqliteHomeLedger(database, queries, path),
-                path,
-            )
-        finally:
-            await tokens.close()
-    finally:
-        await database.close()
+        stack.push_async_callback(tokens.close)
+        yield SqliteStore(
+            tokens,
+            SqliteAccountRepository(database, queries),
+            SqliteKeyRepository(database, queries),
+            SqliteAuditLog(database, queries),
+            SqliteRefreshLedger(database, queries),
+            SqliteKeyRotation(database, queries),
+            SqliteTenantEraser(database, queries),
+            SqliteImportRepository(database, queries),
+            SqliteRevivalRepository(database, queries),
+            SqliteClientLedger(database, queries),
+            SqliteStateLedger(database, queries),
+            SqliteHomeLedger(database, queries, path),
+            path,
+        )
