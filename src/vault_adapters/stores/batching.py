@@ -193,4 +193,4 @@ def _copy(error: BaseException, work: str) -> Exception:
         return copy.copy(error)
     if isinstance(error, Exception):
         return StorageError(f"the {work} failed ({type(error).__name__})", code=f"{work}_failed")
-    return StorageError(f"the {work} was abandoned", retryable=True)
+    return StorageError(f"the {work} was abandoned", retryable=True, in_doubt=work == "store")

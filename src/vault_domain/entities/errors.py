@@ -22,6 +22,8 @@ class VaultError(Exception):
         retryable: whether the same call may succeed later without any change.
         account: the account concerned, or None.
         reason: a code with more detail, such as the provider's ``invalid_grant``, or None; never free text.
+        in_doubt: whether the call may have taken effect, because the database's answer to a write was lost. If this is
+            False, the write that failed has changed nothing.
     """
 
     default_code: ClassVar[str] = "vault_error"
@@ -36,12 +38,14 @@ class VaultError(Exception):
         retryable: bool | None = None,
         account: Account | None = None,
         reason: str | None = None,
+        in_doubt: bool = False,
     ) -> None:
         super().__init__(message or self.default_message)
         self.code = code or self.default_code
         self.retryable = self.default_retryable if retryable is None else retryable
         self.account = account
         self.reason = reason
+        self.in_doubt = in_doubt
 
 
 class InvalidInputError(VaultError, ValueError):

@@ -16,7 +16,7 @@ from vault_adapters.stores.postgres.citus_statements import held_parameters
 from vault_adapters.stores.postgres.clock_watch import ClockWatch
 from vault_adapters.stores.postgres.connections import Connections
 from vault_adapters.stores.postgres.cursors import Connection, Row
-from vault_adapters.stores.postgres.errors import translated, unless_undone
+from vault_adapters.stores.postgres.errors import decisive, translated, unless_undone
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, Pace, limits_of
 from vault_adapters.stores.postgres.line import Parameters
 from vault_adapters.stores.postgres.querying import Query, begin_at, execute, query, query_in_steps, run_script
@@ -275,7 +275,7 @@ class PostgresDatabase:
         try:
             is_alone = self._held is None or self._held.get(sql) == ()
             if is_alone and self._connections.is_plain(connection):
-                return await query(connection, limits, sql, parameters, prepare=self._prepare)
+                return await decisive(query(connection, limits, sql, parameters, prepare=self._prepare))
             return await self._enclosed(connection, limits, lambda transaction: transaction.fetch(sql, parameters))
         finally:
             await self._connections.give(connection)
@@ -292,7 +292,7 @@ class PostgresDatabase:
         await transaction.begin()
         try:
             result = await work(transaction)
-            await transaction.run_script("COMMIT")
+            await decisive(transaction.run_script("COMMIT"))
         except BaseException:
             with suppress(psycopg.Error):  # the server rolls back a lost connection's transaction
                 await transaction.run_script("ROLLBACK")

@@ -26,6 +26,14 @@ _UNDONE_CLASSES = {"22", "23", "40", "44", "54", "P0"}
 _UNDONE = {"42501", "55P03", "XX001", "XX002"}
 _UNKNOWN_OUTCOME = "40003"
 
+# Errors that come although the transaction may be committed: the server ends the session while it waits for a standby
+# to confirm the commit.
+_AFTER_COMMIT = {_UNKNOWN_OUTCOME, "57P01", "57P02", "57P05"}
+
+
+_IN_DOUBT = "_token_vault_in_doubt"
+"""Attribute of a driver's error after which the write may have taken effect."""
+
 
 async def translated(
     work: Awaitable[T], peer: Peer, *, opening: bool = False, answers: bool = True, reads: bool = False
@@ -77,10 +85,22 @@ def translate(error: psycopg.Error, peer: Peer, *, opening: bool = False) -> Sto
     code, retryable = _describe(error)
     if cause is not None and cause != causes.CLOSED:
         peer.faults.failed(cause)
-    detail = code if cause is None else f"{cause}, {code}"
-    return StorageError(
-        f"{peer.name} could not do this ({detail})", retryable=retryable, reason=cause or error.sqlstate
-    )
+    detail, in_doubt = code if cause is None else f"{cause}, {code}", getattr(error, _IN_DOUBT, False)
+    message = f"{peer.name} could not do this ({detail})" + ("; it may have taken effect" if in_doubt else "")
+    return StorageError(message, retryable=retryable, reason=cause or error.sqlstate, in_doubt=in_doubt)
+
+
+async def decisive(work: Awaitable[T]) -> T:
+    """Await a statement after which its transaction may be committed; mark errors that leave that open."""
+    try:
+        return await work
+    except psycopg.Error as error:
+        # An operational error without a code: the connection was lost, or the server did not answer in time.
+        code = error.sqlstate
+        lost = isinstance(error, psycopg.OperationalError) if code is None else code.startswith("08")
+        if lost or code in _AFTER_COMMIT:
+            setattr(error, _IN_DOUBT, True)
+        raise
 
 
 def _cause(error: psycopg.Error, peer: Peer, *, opening: bool) -> str | None:

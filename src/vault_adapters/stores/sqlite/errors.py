@@ -37,6 +37,7 @@ _CAUSES = {
     "SQLITE_READONLY": causes.READ_ONLY,
 }
 
+_UNSYNCED = {"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
 _CANNOT_OPEN = "SQLITE_CANTOPEN"
 
 # The texts of the ValueError that aiosqlite raises for a closed connection.
@@ -84,9 +85,10 @@ class FileErrors:
         if cause != causes.CLOSED:
             self.faults.failed(cause)
         detail = name if name == cause or name.lower() == cause else f"{cause}, {name}"
-        raise StorageError(
-            f"{self.name} could not do this ({detail})", retryable=name in _PASSING, reason=cause
-        ) from None
+        # If only the sync of a commit failed, the transaction is written, and a crash may bring it back.
+        in_doubt = name in _UNSYNCED
+        message = f"{self.name} could not do this ({detail})" + ("; it may have taken effect" if in_doubt else "")
+        raise StorageError(message, retryable=name in _PASSING, reason=cause, in_doubt=in_doubt) from None
 
     def _cause(self, name: str) -> str:
         if name.startswith(_CANNOT_OPEN):
