@@ -169,7 +169,9 @@ async def _run(
             store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
         )
         opener, uses = TokenOpener(cipher, sink, store.tokens, auditing.unreadable), UseTracker(store.tokens)
-        keeper = AnswerKeeper(store.refreshes, cipher, opener, sink, journal, commits, timing, held, observed)
+        keeper = AnswerKeeper(
+            store.refreshes, cipher, opener, sink, journal, commits, timing, held, store.unread, observed
+        )
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
         await keeper.recover()
@@ -201,6 +203,7 @@ async def _run(
         await stack.enter_async_context(
             running(services.refreshing, keeper, (uses, auditing), tasks, limit=limit, lease=lease)
         )
+        await services.rereader.read_all()
         yield TokenVault(services)
 
 

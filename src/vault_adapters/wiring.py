@@ -30,7 +30,9 @@ from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.refresh.provider_rules import policy_of, provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
+from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.refresh.sweep import SweepService
+from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.census import CensusService
@@ -90,23 +92,26 @@ def vault_services(
     window = ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within)
     rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, clients = store.refreshes, Clients(refreshers)
+    ledger, clients, most = store.refreshes, Clients(refreshers), config.provider_concurrency
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
     store_time = partial(time_of, store.tokens)
     guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
-    most = config.provider_concurrency
     pacer = Pacer(store.clients, tasks, clients, refreshers)
+    unread = UnreadKeeper(store.unread, keeper, tasks, refreshers)
     runner = AttemptRunner(
-        ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers, most, observed
+        *(ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers),
+        *(unread, most, observed),
     )
     readiness = ReadinessService(store.tokens, cipher, tasks, journal, home)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts, home)
+    rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, refreshers)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
-    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, observed)
+    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, rereader, observed)
     listing = ListingService(store.tokens, store.accounts, store.audit, spends, store.keys)
     health = HealthService(
-        store.tokens, readiness, opener, policy.buffer, store.clients, window.most, policy.notice, config.client_rules
+        *(store.tokens, readiness, opener, policy.buffer, store.clients, store.unread),
+        *(window.most, policy.notice, config.client_rules),
     )
     return VaultServices(
         tokens=tokens,
@@ -120,6 +125,7 @@ def vault_services(
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window, tasks),
         sweeping=sweeping,
+        rereader=rereader,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink),
         importing=ImportService(store.imports, cipher, sink, tasks, policy, store_time),

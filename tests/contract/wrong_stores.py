@@ -36,6 +36,7 @@ from vault_adapters.testing.contract.states import StateCases
 from vault_adapters.testing.contract.sweeps import SweepCases
 from vault_adapters.testing.contract.token_sets import TokenSetCases
 from vault_adapters.testing.contract.tokens import TokenCases
+from vault_adapters.testing.contract.unread import UnreadCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.token import TokenRef
 from vault_domain.ports.change import Change
@@ -112,6 +113,7 @@ METHODS = {
     },
     "clients": dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
     "states": {"now": StateCases, "tenant_of": StateCases, "use": StateCases},
+    "unread": dict.fromkeys(["keep", "kept", "count", "drop"], UnreadCases),
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},
     "imports": {"begin": ImportCases, "existing": ImportCases},
 }
@@ -346,7 +348,13 @@ async def a_state_never_expires(store, state_id, expires_at):
     return await store.states.use(state_id, expires_at + timedelta(days=1))
 
 
+async def an_answer_is_kept_for_whatever_credential_is_stored(store, attempt, sealed, *, actor):
+    stored = (await store.refreshes.read(attempt.account)).record.tokens[attempt.credential.key.kind]
+    return await store.unread.keep(evolve(attempt, credential=TokenRef.of(stored)), sealed, actor=actor)
+
+
 MISTAKES = {
+    an_answer_is_kept_for_whatever_credential_is_stored: ("unread", "keep", UnreadCases),
     a_state_is_checked_before_it_is_noted: ("states", "use", StateCases),
     a_state_never_expires: ("states", "use", StateCases),
     condemn_spares_no_fleet: ("clients", "condemn", ClientCases),

@@ -120,7 +120,7 @@ def test_the_rights_of_a_process_are_named_only_if_the_key_service_refuses_it():
 def test_each_reason_of_a_pause_has_an_action_of_its_own():
     incidents = tuple(Incident("acme", reason, NOW, NOW) for reason in sorted(CLIENT_REASONS))
     found = list(setup_findings(sound(incidents=incidents)))
-    assert len({each.action for each in found} | {ADVICE[FindingCode.PROVIDER_PAUSED][2]}) == len(incidents) + 1 == 4
+    assert len({each.action for each in found} | {ADVICE[FindingCode.PROVIDER_PAUSED][2]}) == len(incidents) + 1 == 5
     [mass] = [each for each in found if each.detail == MASS_REJECTION]
     assert "secret" not in mass.action
 

@@ -18,6 +18,11 @@ LONGEST = ClientRules().longest
 COUNTS = [HealthCount("google", TokenHealth.FRESH, 2), HealthCount("clerk", TokenHealth.INVALID, 1)]
 
 
+class Unread:
+    async def count(self):
+        return {"acme": 2}
+
+
 class Ports:
     """A store, a cipher and an opener, each of which may fail."""
 
@@ -56,7 +61,7 @@ class Ports:
 
 def report_of(**errors):
     ports = Ports(**errors)
-    return run(HealthService(ports, ports, ports, timedelta(minutes=5), ports).report(None))
+    return run(HealthService(ports, ports, ports, timedelta(minutes=5), ports, Unread()).report(None))
 
 
 def test_all_is_well():
@@ -65,6 +70,7 @@ def test_all_is_well():
     assert (report.ok, report.failed_reads, report.store_error, report.master_key_error) == (True, 3, None, None)
     paused = [Incident(name, "x", NOW + HOUR, NOW) for name in ("a", "b")]
     assert report.incidents == (*paused, Incident("lasting", MASS_REJECTION, NOW - LONGEST + HOUR, NOW))
+    assert report.unread == {"acme": 2}
 
 
 @pytest.mark.parametrize("error", [KeyUnavailableError(), ConfigurationError(code="kms_wrong_key")], ids=repr)

@@ -28,7 +28,9 @@ from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.refresh.provider_rules import provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
+from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.refresh.sweep import SweepService
+from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.draft_times import time_of
@@ -74,7 +76,9 @@ class Cases:
         ledger = noticed.refreshes
         self.reader = RowReader(noticed.tokens, self.rows, self.held, tasks, observed.reads)
         self.tokens = TokenService(noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
-        self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, observed)
+        self.keeper = AnswerKeeper(
+            ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.unread, observed
+        )
         guard = ClientGuard(noticed.clients, sink, tasks, clients, ClientRules())
         failures = FailureRecorder(ledger, sink, tasks, guard)
         pacer = Pacer(noticed.clients, tasks, clients, self.refreshers)
@@ -90,8 +94,10 @@ class Cases:
             POLICY,
             self.timing,
             self.refreshers,
+            UnreadKeeper(store.unread, self.keeper, tasks, self.refreshers),
             observed=observed,
         )
+        self.rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, self.refreshers)
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
         self.accounts = AccountService(
             noticed.accounts, cipher, sink, revoker, POLICY, {}, clients, lambda: time_of(noticed.tokens)
@@ -100,7 +106,9 @@ class Cases:
         self.rejections = RejectionService(
             self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow(), tasks
         )
-        self.sweeping = SweepService(ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, observed)
+        self.sweeping = SweepService(
+            ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, self.rereader, observed
+        )
         self.erasing = ErasureService(noticed.eraser, cipher, sink)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)

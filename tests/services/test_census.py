@@ -18,7 +18,7 @@ async def test_a_store_that_fails_while_it_counts_tokens_is_an_error(cases):
     listing = ListingService(tokens, store.accounts, store.audit, {}, store.keys)
     ready = ReadinessService(tokens, cases.cipher, cases.tasks, MemoryJournal())
     policy = cases.tokens._policy
-    health = HealthService(tokens, ready, cases.opener, policy.buffer, store.clients, policy.buffer, policy.notice)
+    health = HealthService(tokens, ready, cases.opener, policy.buffer, store.clients, store.unread)
     with pytest.raises(StorageError) as caught:
         await CensusService(store.accounts, listing, health, ()).take()
     assert caught.value.reason == "timeout"

@@ -143,6 +143,7 @@ async def _set_up(vault: TokenVault, config: VaultConfig, readiness: Readiness, 
         has_retention=config.audit_retention is not None,
         events=0 if config.audit_retention is not None else await _count_events(vault),
         incidents=health.incidents,
+        unread=health.unread,
         knows_refreshers=knows_refreshers,
     )
 

@@ -22,6 +22,7 @@ from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import limited_expiry
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet, token_text
+from vault_domain.entities.unread_answer import UnreadAnswer
 
 Members: TypeAlias = Mapping[str, Any]
 Dialect: TypeAlias = Callable[[int, Members | None], Members | None]
@@ -44,7 +45,7 @@ def read_answer(
     """Return the token set, or the error to raise.
 
     An error holds nothing of the answer except a registered OAuth error code, the time from Retry-After, and a new
-    refresh token (as `Secret`).
+    refresh token or an answer that cannot be read (as `Secret`).
 
     Args:
         answer: status, headers, body and time of receipt.
@@ -76,7 +77,7 @@ def _read_success(
     answer: Incoming, members: Members | None, condemns: frozenset[str], default_lifetime: timedelta | None
 ) -> TokenSet | VaultError:
     if members is None:
-        return _unreadable("the provider's answer cannot be read")
+        return unreadable("the provider's answer cannot be read", answer)
     access_token, refresh_token = _secret(members.get("access_token")), _secret(members.get("refresh_token"))
     if access_token is not None:
         # A refresh token that cannot be stored is left out and reported by `from_response`.
@@ -90,11 +91,19 @@ def _read_success(
         )
     if members.get("error"):
         return _refused(answer, members, condemns)
-    return _unreadable("the provider's answer holds no access token")
+    return unreadable("the provider's answer holds no access token", answer)
 
 
-def _unreadable(message: str) -> RefreshFailedError:
-    return RefreshFailedError(message, reason=causes.UNREADABLE_ANSWER, outcome_unknown=True)
+def unreadable(message: str, answer: Incoming) -> RefreshFailedError:
+    """Return the error for an answer that cannot be read; with the status 2xx, it holds the answer, to be kept."""
+    is_success = 200 <= answer.status < 300
+    kept = UnreadAnswer.of(answer.status, answer.body, answer.received_at) if is_success else None
+    return RefreshFailedError(message, reason=causes.UNREADABLE_ANSWER, outcome_unknown=True, answer=kept)
+
+
+def incoming(answer: UnreadAnswer) -> Incoming:
+    """Return a kept answer as it came in, without its headers."""
+    return Incoming(answer.status, {}, answer.content, answer.received_at)
 
 
 def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]) -> VaultError:

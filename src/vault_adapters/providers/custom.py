@@ -7,13 +7,12 @@ from typing import Any, TypeAlias
 
 from attrs import field, frozen
 
-from vault_adapters.providers.answers import Members, answer_members, read_answer
+from vault_adapters.providers.answers import Members, answer_members, read_answer, unreadable
 from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming, body_matters
 from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
-from vault_domain.entities.causes import UNREADABLE_ANSWER
-from vault_domain.entities.errors import InvalidInputError, RefreshFailedError, VaultError
+from vault_domain.entities.errors import InvalidInputError, VaultError
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.token_set import TokenSet
 
@@ -67,16 +66,16 @@ class CustomRefresher(OAuth2Refresher):
             return read_answer(answer)
         members = answer_members(answer.body)
         if self.read_error is not None:
-            problem = self._problem(answer.status, members or {})
+            problem = self._problem(answer, members or {})
             if problem is not None:
                 return problem
         if answer.status >= 300 or members is None:
             return read_answer(answer)
         return self._tokens(members, answer)
 
-    def _problem(self, status: int, members: Members) -> VaultError | None:
+    def _problem(self, answer: Incoming, members: Members) -> VaultError | None:
         try:
-            problem = None if self.read_error is None else self.read_error(status, members)
+            problem = None if self.read_error is None else self.read_error(answer.status, members)
         except VaultError as error:
             return error.with_traceback(None)
         except Exception as error:  # its text may hold a token
@@ -85,7 +84,7 @@ class CustomRefresher(OAuth2Refresher):
             if problem is None or isinstance(problem, VaultError):
                 return problem
             what = "it returned no VaultError"
-        return RefreshFailedError(f"read_error failed ({what})", reason=UNREADABLE_ANSWER, outcome_unknown=True)
+        return unreadable(f"read_error failed ({what})", answer)
 
     def _tokens(self, members: Members, answer: Incoming) -> TokenSet | VaultError:
         try:
@@ -103,5 +102,4 @@ class CustomRefresher(OAuth2Refresher):
         if members.get("error"):
             wait = retry_after(answer.headers, answer.received_at)
             return refusal(error_code(members), wait, CONDEMNS_GRANT)
-        message = f"the provider's answer cannot be read by read_answer ({what})"
-        return RefreshFailedError(message, reason=UNREADABLE_ANSWER, outcome_unknown=True)
+        return unreadable(f"the provider's answer cannot be read by read_answer ({what})", answer)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, field, frozen
 
-from vault_adapters.providers.answers import read_answer
+from vault_adapters.providers.answers import incoming, read_answer
 from vault_adapters.providers.assertions import Proof, proof_of
 from vault_adapters.providers.client_auth import (
     AuthMethod,
@@ -35,6 +35,7 @@ from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_duration, as_scopes, plain_text
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.entities.unread_answer import UnreadAnswer
 from vault_domain.ports.token_refresher import RefreshRequest
 
 if TYPE_CHECKING:
@@ -152,6 +153,11 @@ class OAuth2Refresher:
     async def refresh(self, request: RefreshRequest) -> TokenSet:
         """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
+
+    def read_again(self, answer: UnreadAnswer) -> TokenSet | None:
+        """Read an answer that could not be read before; see `AnswerReader`."""
+        found = self._read(incoming(answer))
+        return found if isinstance(found, TokenSet) else None
 
     async def revoke(self, request: RefreshRequest) -> bool | None:
         """Revoke a refresh token or an access token (RFC 7009); see `TokenRevoker`."""

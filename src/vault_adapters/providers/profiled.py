@@ -104,7 +104,10 @@ class ProfileRefresher(OAuth2Refresher):
 
     async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
         answer = await self._send(self.token_url, None, request, shaped=True)
-        return read_shaped(answer, self.profile) if isinstance(answer, Incoming) else answer
+        return self._read(answer) if isinstance(answer, Incoming) else answer
+
+    def _read(self, answer: Incoming) -> TokenSet | VaultError:
+        return read_shaped(answer, self.profile)
 
     async def _send(
         self, template: str, members: dict[str, str] | None, request: RefreshRequest, *, shaped: bool

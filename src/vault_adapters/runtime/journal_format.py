@@ -6,12 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.text import as_error_code, as_label
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.ports.refresh_ledger import Attempt, Failure
+from vault_domain.ports.unread_answers import SealedAnswer
 
 _VERSION = 1
+_UNREAD_VERSION = 2
+"""The version of an entry with an answer that could not be read; an older release leaves such a file where it is."""
 
 
 def encode_entry(entry: JournalEntry) -> bytes:
@@ -36,13 +40,14 @@ def is_of_later_release(data: bytes) -> bool:
         version = json.loads(data)["version"]
     except Exception:  # a damaged file must not keep the vault from opening
         return False
-    return type(version) is int and version > _VERSION
+    return type(version) is int and version > _UNREAD_VERSION
 
 
 def _encode(entry: JournalEntry) -> dict[str, Any]:
-    attempt = entry.attempt
+    attempt, unread = entry.attempt, entry.unread
+    more = {} if unread is None else {"unread": _encode_unread(unread)}
     return {
-        "version": _VERSION,
+        "version": _VERSION if unread is None else _UNREAD_VERSION,
         "account": [attempt.account.tenant_id, attempt.account.provider, attempt.account.identifier],
         "attempt_id": attempt.attempt_id.hex,
         "credential": _encode_ref(attempt.credential),
@@ -53,6 +58,7 @@ def _encode(entry: JournalEntry) -> dict[str, Any]:
         "problem": entry.problem,
         "writes": [_encode_write(write) for write in entry.writes],
         "seal": None if entry.seal is None else _encode_sealed(entry.seal),
+        **more,
     }
 
 
@@ -78,7 +84,7 @@ def _encode_sealed(sealed: SealedToken) -> dict[str, str]:
 
 
 def _decode(data: dict[str, Any]) -> JournalEntry:
-    if data["version"] != _VERSION:
+    if data["version"] not in (_VERSION, _UNREAD_VERSION):
         raise ValueError("unknown version")
     account = Account(*data["account"])
     access = data["access"]
@@ -91,13 +97,14 @@ def _decode(data: dict[str, Any]) -> JournalEntry:
         timedelta(seconds=data["lease"]),
     )
     writes = tuple(_decode_write(account, write) for write in data["writes"])
-    problem, seal = data["problem"], data["seal"]
+    problem, seal, unread = data["problem"], data["seal"], data.get("unread")
     return JournalEntry(
         attempt,
         writes,
         as_label(data["actor"], "actor"),
         None if problem is None else as_error_code(problem),
         None if seal is None else _decode_sealed(seal),
+        None if unread is None else _decode_unread(unread),
     )
 
 
@@ -118,6 +125,16 @@ def _decode_write(account: Account, data: dict[str, Any]) -> TokenWrite:
         client=None if data["client"] is None else bytes.fromhex(data["client"]),
         value_id=None if data["value_id"] is None else UUID(hex=data["value_id"]),
     )
+
+
+def _encode_unread(answer: SealedAnswer) -> dict[str, Any]:
+    failure = {"retry_in": answer.failure.retry_in.total_seconds(), "unknown": answer.failure.unknown}
+    return {**_encode_sealed(answer.sealed), **failure}
+
+
+def _decode_unread(data: dict[str, Any]) -> SealedAnswer:
+    wait = timedelta(seconds=data["retry_in"])
+    return SealedAnswer(_decode_sealed(data), Failure(UNREADABLE_ANSWER, wait, unknown=bool(data["unknown"])))
 
 
 def _decode_sealed(data: dict[str, str]) -> SealedToken:

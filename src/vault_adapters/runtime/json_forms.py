@@ -135,6 +135,7 @@ def health_json(report: HealthReport) -> dict[str, Any]:
             }
             for incident in report.incidents
         ],
+        "unread": dict(report.unread),
     }
 
 

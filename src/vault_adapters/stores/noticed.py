@@ -22,6 +22,7 @@ from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.ports.unread_answers import UnreadAnswers
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.observing import ReadCounts
 from vault_domain.services.tokens.change_log import EVERYTHING
@@ -46,6 +47,7 @@ class NoticedStore:
     revivals: RevivalRepository
     clients: ClientLedger
     states: StateLedger
+    unread: UnreadAnswers
 
 
 @asynccontextmanager
@@ -102,4 +104,5 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
         revivals=store.revivals,
         clients=ports.clients,
         states=store.states,
+        unread=store.unread,
     )

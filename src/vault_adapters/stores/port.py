@@ -20,6 +20,7 @@ from vault_domain.ports.revival import RevivalRepository
 from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.ports.unread_answers import UnreadAnswers
 
 
 class Store(Protocol):
@@ -68,6 +69,10 @@ class Store(Protocol):
     @property
     def states(self) -> StateLedger:
         """The used states of authorization requests."""
+
+    @property
+    def unread(self) -> UnreadAnswers:
+        """The answers of providers that could not be read."""
 
 
 @runtime_checkable

@@ -35,6 +35,7 @@ class AuditAction(Choice):
     TOKEN_READ = "token_read"
     AUDIT_PRUNED = "audit_pruned"
     VAULT_ADOPTED = "vault_adopted"
+    ANSWER_KEPT = "answer_kept"
 
 
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
@@ -81,9 +82,9 @@ class AuditEvent:
             refresh token's new generation. `generation` is then the access token's.
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code, a key id in hexadecimal or a time, depending on the action, or None.
-            ACCOUNT_REVIVED has the credential's former error code. REFRESH_FAILING and REAUTHORIZATION_REQUIRED have
-            the cause, and TOKEN_READ the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which
-            events were removed.
+            ACCOUNT_REVIVED has the credential's former error code. REFRESH_FAILING, REAUTHORIZATION_REQUIRED and
+            ANSWER_KEPT have the cause, and TOKEN_READ the reason that was given to `with_actor`. AUDIT_PRUNED has the
+            time before which events were removed.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             still decrypts but no longer encrypts. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` to continue after this event, with the same ``tenant_id`` as in

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from attrs import frozen
 
+from vault_domain.entities.causes import UNREADABLE_ANSWER
+
 INVALID_CLIENT = "invalid_client"
 """Reason: the provider does not know the client, or the client's secret is wrong (RFC 6749 section 5.2)."""
 
@@ -15,7 +17,8 @@ CLIENT_MISMATCH = "client_mismatch"
 MASS_REJECTION = "mass_rejection"
 """Reason: the provider rejected so many credentials that a fault is likelier than so many dead grants."""
 
-CLIENT_REASONS = frozenset({INVALID_CLIENT, CLIENT_MISMATCH, MASS_REJECTION})
+CLIENT_REASONS = frozenset({INVALID_CLIENT, CLIENT_MISMATCH, MASS_REJECTION, UNREADABLE_ANSWER})
+"""The reasons for which a client is paused."""
 
 
 @frozen
@@ -26,8 +29,8 @@ class ClientScope:
         provider: the provider's name.
         client: fingerprint of the client that is presented to the provider; if accounts have different token endpoints,
             of the client at one of them. None if the refresher names no client.
-        reason: `INVALID_CLIENT`, `CLIENT_MISMATCH` or `MASS_REJECTION`. A pause for a mismatch concerns only
-            credentials that were stored under another client.
+        reason: `INVALID_CLIENT`, `CLIENT_MISMATCH`, `MASS_REJECTION`, or `UNREADABLE_ANSWER` if nothing can read the
+            provider's answers. A pause for a mismatch concerns only credentials that were stored under another client.
     """
 
     provider: str

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from vault_domain.entities.account import Account, TokenKey
     from vault_domain.entities.secret import Secret
+    from vault_domain.entities.unread_answer import UnreadAnswer
 
 
 class VaultError(Exception):
@@ -112,6 +113,7 @@ class RefreshFailedError(VaultError):
         retry_after: time to wait before the next attempt, or None.
         outcome_unknown: whether the provider may have consumed the credential despite the failure.
         refresh_token: a new refresh token that came without an access token, or None. The vault stores it.
+        answer: an answer with the status 2xx from which no tokens could be read, or None. The vault keeps it sealed.
     """
 
     default_code = "refresh_failed"
@@ -127,11 +129,13 @@ class RefreshFailedError(VaultError):
         retry_after: timedelta | None = None,
         outcome_unknown: bool = False,
         refresh_token: Secret | None = None,
+        answer: UnreadAnswer | None = None,
     ) -> None:
         super().__init__(message, account=account, reason=reason)
         self.retry_after = retry_after
         self.outcome_unknown = outcome_unknown
         self.refresh_token = refresh_token
+        self.answer = answer
 
 
 class RefreshNotPersistedError(VaultError):

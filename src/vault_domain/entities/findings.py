@@ -31,6 +31,7 @@ class FindingCode(Choice):
     MASTER_KEY_UNAVAILABLE = "master_key_unavailable"
     NOT_HOME = "not_home"
     PROVIDER_PAUSED = "provider_paused"
+    ANSWERS_UNREAD = "answers_unread"
     RECONNECT_REQUIRED = "reconnect_required"
     REFRESHER_MISSING = "refresher_missing"
     SECRET_WEAK = "secret_weak"

@@ -1,8 +1,9 @@
 """Reports of the health check, of sweeps and of revivals, as counts."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vault_domain.entities.token import TokenHealth
 
@@ -28,13 +29,13 @@ class HealthCount:
 class Incident:
     """A pause of an OAuth client at a provider: for the accounts that it holds back, the vault sends only probes.
 
-    A pause for ``invalid_client`` holds back all accounts of the client. A pause for ``client_mismatch`` holds back
-    only credentials that were stored under another client. A pause for ``mass_rejection`` holds back only accounts that
-    were rejected during it.
+    A pause for ``invalid_client`` or ``unreadable_answer`` holds back all accounts of the client. A pause for
+    ``client_mismatch`` holds back only credentials that were stored under another client. A pause for
+    ``mass_rejection`` holds back only accounts that were rejected during it.
 
     Attributes:
         provider: the provider.
-        reason: ``invalid_client``, ``client_mismatch`` or ``mass_rejection``.
+        reason: ``invalid_client``, ``client_mismatch``, ``mass_rejection`` or ``unreadable_answer``.
         since: time since which the client is paused, UTC.
         refused_at: time at which the provider last refused the client, or rejected one of its credentials, UTC.
     """
@@ -93,6 +94,7 @@ class HealthReport:
         store_reason: why the database check failed: the error's ``reason``, or its code if it has no reason; None if
             the database can be used.
         store_time: the time of the database's clock, UTC; None if it could not be read.
+        unread: number of kept answers that could not be read, of all tenants, by provider.
     """
 
     counts: tuple[HealthCount, ...] = ()
@@ -102,6 +104,7 @@ class HealthReport:
     incidents: tuple[Incident, ...] = ()
     store_reason: str | None = None
     store_time: datetime | None = None
+    unread: Mapping[str, int] = field(factory=dict)
 
     @property
     def ok(self) -> bool:

@@ -7,6 +7,7 @@ from attrs import frozen
 
 from vault_domain.entities.token import SealedToken, TokenWrite
 from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.ports.unread_answers import SealedAnswer
 
 
 class JournalError(Exception):
@@ -27,6 +28,7 @@ class JournalEntry:
         actor: who asked for the refresh, for the audit log.
         problem: None, or an error code if the refresh token that replaced the spent credential cannot be stored. The
             commit then marks the spent credential invalid with this code.
+        unread: the whole answer instead of its tokens, because it could not be read; then ``writes`` is empty.
         seal: proves that the entry is as the vault wrote it; None before the entry is sealed.
     """
 
@@ -35,6 +37,7 @@ class JournalEntry:
     actor: str | None = None
     problem: str | None = None
     seal: SealedToken | None = None
+    unread: SealedAnswer | None = None
 
 
 class RefreshJournal(Protocol):

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.refresh_ledger import Attempt, Failure
 
@@ -37,6 +38,11 @@ def recovered_event(attempt: Attempt, now: datetime, actor: str | None) -> Audit
 def failing_event(attempt: Attempt, failure: Failure, now: datetime, actor: str | None) -> AuditEvent:
     """Return the event of the first failure of a run of failures."""
     return _about_account(AuditAction.REFRESH_FAILING, attempt, now, actor, cause_of(failure))
+
+
+def kept_event(attempt: Attempt, now: datetime, actor: str | None) -> AuditEvent:
+    """Return the event of an answer that is kept because it could not be read."""
+    return _about_account(AuditAction.ANSWER_KEPT, attempt, now, actor, UNREADABLE_ANSWER)
 
 
 def required_event(attempt: Attempt, code: str, now: datetime, actor: str | None) -> AuditEvent:

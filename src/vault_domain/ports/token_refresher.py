@@ -12,6 +12,7 @@ from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_duration
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.entities.unread_answer import UnreadAnswer
 
 
 @frozen
@@ -95,6 +96,14 @@ class TokenRevoker(Protocol):
         Returns:
             Whether the provider confirmed; None if it has no revocation endpoint.
         """
+
+
+@runtime_checkable
+class AnswerReader(Protocol):
+    """Optional protocol of a refresher that can read an answer again that it could not read before."""
+
+    def read_again(self, answer: UnreadAnswer) -> TokenSet | None:
+        """Return the tokens of a kept answer; None if it still cannot be read."""
 
 
 @runtime_checkable

@@ -45,6 +45,11 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
         "The provider refuses the OAuth client or rejects most of its accounts, so refreshes are paused.",
         "Look up the reason in the page about errors; the pause ends by itself after a success.",
     ),
+    FindingCode.ANSWERS_UNREAD: (
+        _CRITICAL,
+        "Answers of the provider with a status of success cannot be read; they are kept, and may hold new tokens.",
+        "Correct the profile or refresher within four days; the vault then reads these answers by itself.",
+    ),
     FindingCode.RECONNECT_REQUIRED: (
         _CRITICAL,
         "Users must connect these accounts again.",
@@ -140,6 +145,7 @@ _ACTIONS = {
     "kms_credentials": "Give this process valid credentials for the key service.",
     "kms_throttled": "Raise the key service's limit of requests, or data_key_ttl.",
     INVALID_CLIENT: "Check client id and secret; the pause ends by itself after a success.",
+    causes.UNREADABLE_ANSWER: "Correct the profile or the refresher: its paths do not fit the provider's answers.",
     CLIENT_MISMATCH: "Configure the client id under which the users connected, or let them connect again.",
     MASS_REJECTION: "Find out what happened at the provider or in your registration; no credential was condemned, and"
     " the pause ends by itself after a success.",

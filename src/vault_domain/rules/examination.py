@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.causes import READ_ONLY
@@ -64,6 +64,7 @@ class SetUp:
         events: number of audit events, counted up to about `LARGE_LOG`; not counted if `has_retention` is True.
         incidents: the clients that are paused.
         knows_refreshers: whether the host's refreshers are known.
+        unread: number of kept answers that could not be read, by provider.
     """
 
     readiness: Readiness
@@ -75,6 +76,7 @@ class SetUp:
     events: int = 0
     incidents: tuple[Incident, ...] = ()
     knows_refreshers: bool = True
+    unread: Mapping[str, int] = field(factory=dict)
 
 
 def readiness_findings(readiness: Readiness) -> Iterator[Finding]:
@@ -98,6 +100,8 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
     yield from readiness_findings(setup.readiness)
     for incident in setup.incidents:
         yield finding(FindingCode.PROVIDER_PAUSED, provider=incident.provider, detail=incident.reason)
+    for provider, number in setup.unread.items():
+        yield finding(FindingCode.ANSWERS_UNREAD, provider=provider, accounts=number)
     if any(bits < LEAST_SECRET_BITS for bits in setup.secret_bits):
         yield finding(FindingCode.SECRET_WEAK)
     skew = clock_skew(setup.asked_at, setup.store_time, setup.answered_at)

@@ -11,6 +11,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef
@@ -22,6 +23,7 @@ from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
 from vault_domain.rules.schedule import last_chance, sweep_time
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
+from vault_domain.rules.unread import UNREAD_HOLD
 
 DEFAULT_CONCURRENCY = 32
 """Largest number of refreshes that one process runs at one provider at the same time."""
@@ -249,6 +251,7 @@ def _not_before(
         return held_until
     start = now if state.next_attempt_at is None else max(now, state.next_attempt_at)
     longest = LONGEST_BACKOFF if state.refused_since is None else LONGEST_WAIT
+    longest = UNREAD_HOLD if state.error_code == UNREADABLE_ANSWER else longest
     if start - now > longest:  # the clock was set back since the failure
         start = now
     since = state.unknown_at(now)

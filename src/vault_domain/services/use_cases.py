@@ -9,6 +9,7 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.rejections import RejectionService
+from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
@@ -48,6 +49,7 @@ class VaultServices:
     refreshing: RefreshService
     rejections: RejectionService
     sweeping: SweepService
+    rereader: Rereader
     keys: KeyServices
     erasing: ErasureService
     importing: ImportService

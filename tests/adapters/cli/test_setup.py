@@ -97,6 +97,7 @@ def test_health_counts(token_vault):
         ],
         "is_estimate": False,
         "incidents": [],
+        "unread": {},
     }
     assert json.loads(token_vault("health", "--tenant", "t2", "--json").out)["counts"] == []
     lines = token_vault("health").out.splitlines()

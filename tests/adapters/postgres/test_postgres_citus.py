@@ -44,7 +44,8 @@ COSTS = {
         adopt_audit_events count_data_keys count_data_keys_to_rotate count_other_tenants
         count_health count_resurrected_data_keys count_wraps destroy_emptied_data_keys find_condemned
         find_data_keys_to_rotate find_data_keys_without_wrap find_tenant_of_data_key
-        count_all_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
+        count_all_accounts count_kept_answers list_kept_answers
+        find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied note_ending prune_audit_events
         reserve_due_accounts retire_master_key""",

@@ -293,7 +293,7 @@ async def test_a_damaged_file_is_set_aside(config, clock, journal_dir, caplog, d
 async def test_a_file_of_a_later_release_stays_for_a_process_of_that_release(config, clock, journal_dir, caplog):
     [path] = journal_dir.iterdir()
     whole = path.read_bytes()
-    path.write_bytes(json.dumps(json.loads(whole) | {"version": 2, "unknown": [1]}).encode())
+    path.write_bytes(json.dumps(json.loads(whole) | {"version": 3, "unknown": [1]}).encode())
     async with opened_over(config, clock) as vault:
         assert (await stored(vault))["refresh_token"] == "refresh-0"
     assert files(journal_dir) == [path.name]

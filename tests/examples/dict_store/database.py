@@ -33,6 +33,7 @@ class Tables:
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     turns: dict = field(factory=dict)  # Turns by provider and client
     used_states: dict = field(factory=dict)  # expiry by the state's id
+    unread: dict = field(factory=dict)  # KeptAnswer by Account
     events: list = field(factory=list)  # AuditEvent; the first has number 1
 
     def copy(self):

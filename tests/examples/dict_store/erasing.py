@@ -22,6 +22,7 @@ class DictTenantEraser:
             accounts = len({key.account for key in tables.tokens if key.tenant_id == tenant_id})
             tokens = _pop_all(tables.tokens, tenant_id)
             _pop_all(tables.accounts, tenant_id)
+            _pop_all(tables.unread, tenant_id)
             keys = [record for (owner, _), record in tables.data_keys.items() if owner == tenant_id]
             alive = [record for record in keys if record.state is not DataKeyState.DESTROYED]
             for record in alive:

@@ -15,6 +15,7 @@ from tests.examples.dict_store.refreshes import DictRefreshLedger
 from tests.examples.dict_store.revival import DictRevivalRepository
 from tests.examples.dict_store.states import DictStateLedger
 from tests.examples.dict_store.tokens import DictTokenRepository
+from tests.examples.dict_store.unread import DictUnreadAnswers
 
 
 @define
@@ -32,6 +33,7 @@ class DictStore:
     revivals: object
     clients: object
     states: object
+    unread: object
 
 
 @asynccontextmanager
@@ -49,5 +51,6 @@ async def open_dict_store(database: DictDatabase, clock):
         DictRevivalRepository,
         DictClientLedger,
         DictStateLedger,
+        DictUnreadAnswers,
     )
     yield DictStore(*(kind(database, clock) for kind in kinds))

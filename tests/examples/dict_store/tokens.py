@@ -273,6 +273,7 @@ def delete_tokens(transaction, keys, actor):
     left = {key.account for key in tokens}
     for account in {info.key.account for info in gone} - left:
         transaction.tables.accounts.pop(account, None)
+        transaction.tables.unread.pop(account, None)
     events = tuple(token_event(AuditAction.TOKEN_DELETED, info, transaction, actor) for info in gone)
     transaction.append(events)
     return events

@@ -74,6 +74,9 @@ def show_report(report: HealthReport, screen: Screen) -> None:
             for incident in report.incidents
         ]
         screen.table(["paused provider", "reason", "since"], incidents)
+    if report.unread:
+        kept: list[list[Content]] = [[provider, number] for provider, number in sorted(report.unread.items())]
+        screen.table(["provider", "unread answers"], kept)
 
 
 def _answer(error: str | None) -> Cell:

@@ -13,7 +13,7 @@ from vault_domain.entities.errors import ConfigurationError
 FIRST = "data_key"
 """The table with which the other distributed tables are co-located, so that all rows of a tenant are on one node."""
 
-DISTRIBUTED = (FIRST, "data_key_wrap", "token", "token_use", "account", "audit_event")
+DISTRIBUTED = (FIRST, "data_key_wrap", "token", "token_use", "account", "audit_event", "unread_answer")
 """The tables with rows of tenants; each table comes after the tables that it refers to."""
 
 REFERENCE = ("master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline", "home")

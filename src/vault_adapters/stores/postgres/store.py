@@ -33,6 +33,7 @@ from vault_adapters.stores.postgres.states import PostgresStateLedger
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.timelines import NO_TIMELINE, Timelines, timeline_sql
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
+from vault_adapters.stores.postgres.unread import PostgresUnreadAnswers
 from vault_adapters.stores.postgres.versions import NO_VERSION, version_sql
 from vault_domain.entities.measures import PoolCounts
 from vault_domain.entities.secret import Secret, as_secret
@@ -55,6 +56,7 @@ class PostgresStore:
     clients: PostgresClientLedger
     states: PostgresStateLedger
     homes: PostgresHomeLedger
+    unread: PostgresUnreadAnswers
     make_watch: Callable[[ChangeHearer], NotificationWatch]
     pool_counts: Callable[[], PoolCounts]
 
@@ -140,6 +142,7 @@ async def open_postgres_store(
             PostgresClientLedger(database, queries),
             PostgresStateLedger(database, queries),
             PostgresHomeLedger(database, queries, schema),
+            PostgresUnreadAnswers(database, queries),
             lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
             connections.counts,
         )

@@ -25,6 +25,7 @@ from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.states import SqliteStateLedger
 from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
+from vault_adapters.stores.sqlite.unread import SqliteUnreadAnswers
 from vault_adapters.stores.sqlite.watching import watching
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 
@@ -45,6 +46,7 @@ class SqliteStore:
     clients: SqliteClientLedger
     states: SqliteStateLedger
     homes: SqliteHomeLedger
+    unread: SqliteUnreadAnswers
     path: str
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
@@ -98,5 +100,6 @@ async def open_sqlite_store(
             SqliteClientLedger(database, queries),
             SqliteStateLedger(database, queries),
             SqliteHomeLedger(database, queries, path),
+            SqliteUnreadAnswers(database, queries),
             path,
         )

@@ -23,7 +23,7 @@ _MODULES = (
     *("isolation", "keys"),
     *("late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
-    *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "uses", "values"),
+    *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "unread", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -66,6 +66,7 @@ from vault_adapters.testing.contract.states import StateCases  # noqa: E402
 from vault_adapters.testing.contract.sweeps import SweepCases  # noqa: E402
 from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
 from vault_adapters.testing.contract.tokens import TokenCases  # noqa: E402
+from vault_adapters.testing.contract.unread import UnreadCases  # noqa: E402
 from vault_adapters.testing.contract.uses import UseCases  # noqa: E402
 from vault_adapters.testing.contract.values import ValueCases  # noqa: E402
 
@@ -120,6 +121,7 @@ class StoreContract(
     ClientTenantCases,
     NeighbourCases,
     StateCases,
+    UnreadCases,
     MigrationCases,
 ):
     """Cases for every store. Override `open_store`; also `check_idle` and `older_schema`, where they apply."""
@@ -136,6 +138,6 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(IdleScheduleCases, ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases),
     *(ExhaustionCases, RevivalCases),
     *(ClientCases, ClientTenantCases, DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
-    *(ConcurrencyCases, SharingCases, MigrationCases),
+    *(UnreadCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store makes them pass."""

@@ -19,6 +19,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
 from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.unread_answers import SealedAnswer, UnreadAnswers
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
@@ -56,6 +57,7 @@ class AnswerKeeper:
         tasks: runs only this keeper's work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
         held: the waiting answers; reads use them too.
+        unread: keeps the answers that could not be read.
         observed: is told of each write to the journal.
     """
 
@@ -69,6 +71,7 @@ class AnswerKeeper:
         tasks: Tasks,
         timing: RefreshTiming,
         held: HeldAnswers,
+        unread: UnreadAnswers,
         observed: Observed | None = None,
     ) -> None:
         self._ledger = ledger
@@ -78,7 +81,7 @@ class AnswerKeeper:
         self._budget = timing.commit_budget.total_seconds()
         self._patience = self._budget * _FIRST_SHARE
         calls = FreshCalls(tasks, patience=self._patience)
-        self._commits = AnswerCommitter(ledger, cipher, sink, calls)
+        self._commits = AnswerCommitter(ledger, cipher, sink, calls, unread)
         self._tokens = HeldTokens(ledger, cipher, opener, held, calls, tasks)
         self._recent = RecentAnswers(timing.hold.total_seconds())
         self._closing_since: float | None = None
@@ -94,22 +97,20 @@ class AnswerKeeper:
         started: float,
         actor: str | None,
         problem: str | None = None,
+        unread: SealedAnswer | None = None,
     ) -> Refreshed:
         """Write an answer to the journal, then commit it. Nothing is awaited before the write to the journal.
 
         Args:
-            attempt: see `JournalEntry`.
-            writes: the answer, sealed by ``sealer``.
-            sealer: seals the journal's entry.
+            attempt, actor, problem, unread: see `JournalEntry`.
+            writes: the answer, sealed by ``sealer``, which seals the journal's entry too.
             started: monotonic time in seconds, taken just before the claim.
-            actor: see `JournalEntry`.
-            problem: see `JournalEntry`.
 
         Raises:
             RefreshNotPersistedError: the answer is in this process's memory only.
             KeyUnavailableError, StorageError: the answer waits, and its access token may not be handed out now.
         """
-        entry = seal_entry(JournalEntry(attempt, tuple(writes), actor, problem), sealer)
+        entry = seal_entry(JournalEntry(attempt, tuple(writes), actor, problem, unread=unread), sealer)
         held = Held(entry, Moment(attempt.claimed_at, started), journaled=False)
         committed: Refreshed | None = None
         self._held.begin(held)
@@ -217,8 +218,7 @@ class AnswerKeeper:
 
     def report_lost(self) -> None:
         """Log, when the vault is closed, how many answers are lost with this process's memory."""
-        lost = len(self._unjournaled())
-        if lost:
+        if lost := len(self._unjournaled()):
             _log.error(
                 "%d refreshed token sets are lost, because neither the database nor a journal could store them", lost
             )

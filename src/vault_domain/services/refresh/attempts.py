@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from attrs import evolve
@@ -39,7 +38,9 @@ from vault_domain.services.refresh.endpoints import Endpoints
 from vault_domain.services.refresh.exchange import Answer, Exchanges
 from vault_domain.services.refresh.failures import FailureRecorder, NothingSent
 from vault_domain.services.refresh.pacing import Pacer
+from vault_domain.services.refresh.releasing import Releaser
 from vault_domain.services.refresh.turns import AttemptTurns
+from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 from vault_domain.services.tokens.sealing import sealed_by, sealed_write
 
@@ -47,12 +48,6 @@ _log = logging.getLogger(__name__)
 
 _AFTER_CLOSING = timedelta(seconds=1)
 """If a closing vault refuses a caller, the caller may ask another vault after this time."""
-
-_WITHDRAWAL_SECONDS = 0.5
-"""Longest time that a caller waits for the release of a claim whose acknowledgement was lost."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
-"""Seconds between two tries to release a claim whose acknowledgement was lost."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -73,9 +68,12 @@ class AttemptRunner:
         policy: RefreshPolicy,
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],
+        unread: UnreadKeeper,
         concurrency: int = DEFAULT_CONCURRENCY,
         observed: Observed | None = None,
     ) -> None:
+        self._unread = unread
+        self._releaser = Releaser(ledger, tasks)
         self._ledger = ledger
         self._cipher = cipher
         self._opener = opener
@@ -161,7 +159,7 @@ class AttemptRunner:
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         except StorageError:
-            await self._withdraw(unclaimed)
+            await self._releaser.withdraw(unclaimed)
             raise
         self.turns.claimed()
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)
@@ -199,10 +197,10 @@ class AttemptRunner:
             prepared = await self._prepare(attempt, started)
             self.refuse_if_stopped(attempt.account)  # nothing is awaited between this and the exchange's start
         except VaultError:
-            await self._release(attempt)
+            await self._releaser.release(attempt)
             raise
         if prepared is None:
-            await self._release(attempt)
+            await self._releaser.release(attempt)
             return NothingSent()
         request, state, since_first, sealer, previous, timeline = prepared
         if timeline != attempt.timeline:
@@ -221,18 +219,27 @@ class AttemptRunner:
         """Keep the provider's answer, or record how the attempt failed."""
         self.turns.end()
         if isinstance(answer, TokenSet):
-            self._failures.succeeded(attempt.account.provider)
-            problem = self._problem_with(attempt, answer)
-            drafts = drafts_in_time(attempt, answer, self._policy)
-            kept = await self._keep(attempt, drafts, sealer, started, actor, problem)
-            await self.guard.succeeded(attempt)
-            return kept
+            return await self.take(attempt, answer, sealer, started, actor)
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
         if replacement is not None and replacement.reveal():
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
-        return await self._failures.record(attempt, answer, state, actor=actor)
+        recorded = None
+        if isinstance(answer, RefreshFailedError):
+            recorded = await self._unread.keep(attempt, answer, state, sealer, started=started, actor=actor)
+        return await self._failures.record(attempt, answer, state, actor=actor, recorded=recorded)
+
+    async def take(
+        self, attempt: Attempt, answer: TokenSet, sealer: Sealer, started: float, actor: str | None
+    ) -> Refreshed:
+        """Keep the tokens of an answer; see `AnswerKeeper.keep`."""
+        self._failures.succeeded(attempt.account.provider)
+        problem = self._problem_with(attempt, answer)
+        drafts = drafts_in_time(attempt, answer, self._policy)
+        kept = await self._keep(attempt, drafts, sealer, started, actor, problem)
+        await self.guard.succeeded(attempt)
+        return kept
 
     async def _prepare(
         self, attempt: Attempt, started: float
@@ -298,35 +305,6 @@ class AttemptRunner:
         is_strict = self._refreshers[attempt.account.provider].rotation.kind is RotationKind.STRICT
         writes = [evolve(write, value_id=self._tasks.new_id(), keeps_mark=is_strict) for write in writes]
         return await self._keeper.keep(attempt, writes, sealer, started=started, actor=actor, problem=problem)
-
-    async def _withdraw(self, attempt: Attempt) -> None:
-        """Release a claim whose acknowledgement may be lost; go on in the background if the store does not answer.
-
-        Nothing was sent to the provider under this attempt's id, so nobody has to wait for the end of its lease.
-        """
-        with suppress(TimeoutError):
-            await self._tasks.share(
-                ("withdrawn", attempt.attempt_id), lambda: self._release_when_possible(attempt), _WITHDRAWAL_SECONDS
-            )
-
-    async def _release_when_possible(self, attempt: Attempt) -> None:
-        end, pause = self._tasks.monotonic() + attempt.lease.total_seconds(), _FIRST_PAUSE
-        while not await self._is_released(attempt) and self._tasks.monotonic() < end:
-            await self._tasks.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    async def _is_released(self, attempt: Attempt) -> bool:
-        try:
-            await self._ledger.release(attempt)
-        except StorageError as error:
-            return not error.retryable
-        return True
-
-    async def _release(self, attempt: Attempt) -> None:
-        try:
-            await self._ledger.release(attempt)
-        except StorageError as error:
-            _log.warning("an unused lease could not be released (%s); it runs out", error.code)
 
 
 def _unmoved_credential(attempt: Attempt, snapshot: Snapshot) -> TokenInfo | None:

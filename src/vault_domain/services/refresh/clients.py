@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from attrs import evolve, frozen
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.clients import (
     CLIENT_MISMATCH,
     MASS_REJECTION,
@@ -155,9 +156,13 @@ class ClientGuard:
         Args:
             attempt: the attempt.
             reason: `INVALID_CLIENT` if the provider refused the client itself; `CLIENT_MISMATCH` if it refused a
-                credential of another client.
+                credential of another client; `UNREADABLE_ANSWER` if its answer could not be read.
         """
         await self._count(self._scope(attempt, reason), attempt.account)
+
+    async def readable_again(self, attempt: Attempt) -> None:
+        """End the pause of a client for answers that nothing could read, because a kept one was read."""
+        await self._close(self._scope(attempt, UNREADABLE_ANSWER))
 
     @property
     def longest(self) -> timedelta:

@@ -14,7 +14,9 @@ from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry
 from vault_domain.ports.refresh_ledger import CommitOutcome, RefreshLedger
+from vault_domain.ports.unread_answers import SealedAnswer, UnreadAnswers
 from vault_domain.services.refresh.fresh_calls import FreshCalls
+from vault_domain.services.refresh.unread_seal import unread_key
 
 _log = logging.getLogger(__name__)
 ANSWER_LOST = "answer_lost"
@@ -49,13 +51,17 @@ class AnswerCommitter:
         cipher: seals an answer again if its data key was replaced.
         sink: takes the events.
         calls: runs the commits.
+        unread: keeps the answers that could not be read.
     """
 
-    def __init__(self, ledger: RefreshLedger, cipher: Cipher, sink: EventSink, calls: FreshCalls) -> None:
+    def __init__(
+        self, ledger: RefreshLedger, cipher: Cipher, sink: EventSink, calls: FreshCalls, unread: UnreadAnswers
+    ) -> None:
         self._ledger = ledger
         self._cipher = cipher
         self._sink = sink
         self._calls = calls
+        self._unread = unread
 
     def is_running(self, entry: JournalEntry) -> bool:
         """Return whether a commit of this answer is running; it may still succeed."""
@@ -77,6 +83,8 @@ class AnswerCommitter:
     async def _commit(self, entry: JournalEntry) -> Refreshed:
         for _ in range(_ROUNDS):
             try:
+                if entry.unread is not None:
+                    return await self._keep_unread(entry, entry.unread)
                 change = await self._ledger.commit(entry.attempt, entry.writes, actor=entry.actor)
             except DataKeyInactiveError:
                 resealed = await self._reseal(entry)
@@ -108,6 +116,8 @@ class AnswerCommitter:
                 data key.
         """
         self._cipher.forget_active([entry.attempt.account.tenant_id])
+        if entry.unread is not None:
+            return await self._reseal_unread(entry, entry.unread)
         try:
             keys = [entry.attempt.account.key(write.key.kind) for write in entry.writes]
             pairs = [(key, write.sealed) for key, write in zip(keys, entry.writes, strict=True)]
@@ -131,6 +141,22 @@ class AnswerCommitter:
         sealed = await self._cipher.seal(values, extras)
         writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]
         return evolve(entry, writes=tuple(writes))
+
+    async def _keep_unread(self, entry: JournalEntry, unread: SealedAnswer) -> Refreshed:
+        """Keep an answer that could not be read, and record the failure, so that the credential waits."""
+        kept = await self._unread.keep(entry.attempt, unread.sealed, actor=entry.actor)
+        self._sink.publish(kept.events)
+        failed = await self._ledger.fail(entry.attempt, unread.failure, actor=entry.actor)
+        self._sink.publish(failed.events)
+        return Refreshed()
+
+    async def _reseal_unread(self, entry: JournalEntry, unread: SealedAnswer) -> JournalEntry | None:
+        """Seal an answer that could not be read under the active data key; None if it can no longer be decrypted."""
+        [sealed] = await self._cipher.reseal([(unread_key(entry.attempt.account), unread.sealed)])
+        if isinstance(sealed, UnreadableError):
+            _log.error("an answer that could not be read is lost: it does not decrypt (%s)", sealed.reason)
+            return None
+        return evolve(entry, unread=evolve(unread, sealed=sealed))
 
 
 def _key(entry: JournalEntry) -> Hashable:

@@ -30,6 +30,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.grace import listening_time, may_repeat
 from vault_domain.rules.timing import RefreshTiming
+from vault_domain.rules.unread import holds_tokens
 from vault_domain.services.observing import Observed, outcome_of
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import NothingSent
@@ -171,6 +172,8 @@ class Exchanges:
         answer = await self._ask(attempt, request)
         for pause in _PAUSES:
             if not isinstance(answer, RefreshFailedError) or not answer.outcome_unknown or answer.refresh_token:
+                break
+            if answer.answer is not None and holds_tokens(answer.answer.content):
                 break
             wait = max(pause * (0.5 + self._tasks.jitter()), (answer.retry_after or timedelta(0)).total_seconds())
             if not may_repeat(rotation, passed(wait), self._timing):

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from attrs import frozen
 
-from vault_domain.entities.causes import PROVIDER_CAUSES, provider_cause
+from vault_domain.entities.causes import PROVIDER_CAUSES, UNREADABLE_ANSWER, provider_cause
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -27,6 +27,7 @@ from vault_domain.rules.oauth_codes import registered_code
 from vault_domain.rules.refusals import (
     DEFAULT_EXHAUSTION,
     EXHAUSTED,
+    LONGEST_BACKOFF,
     backoff,
     is_counted,
     is_exhausted,
@@ -95,7 +96,13 @@ class FailureRecorder:
             self.succeeded(provider)
 
     async def record(
-        self, attempt: Attempt, error: VaultError, state: RefreshState, *, actor: str | None
+        self,
+        attempt: Attempt,
+        error: VaultError,
+        state: RefreshState,
+        *,
+        actor: str | None,
+        recorded: timedelta | None = None,
     ) -> NothingSent:
         """Record how an attempt failed and raise a new error, because the refresher's error may hold secrets.
 
@@ -104,6 +111,7 @@ class FailureRecorder:
             error: the refresher's error.
             state: the account's refresh state, as read after the claim.
             actor: who asked for the refresh, for the audit log.
+            recorded: the time until the next attempt if the failure is recorded already, because the answer is kept.
 
         Returns:
             `NothingSent` if the provider rejected a credential that another writer had replaced or deleted meanwhile.
@@ -117,10 +125,14 @@ class FailureRecorder:
         if is_refusal(error, reason) and is_counted(reason):
             return await self._refuse(attempt, reason, state, actor)
         if isinstance(error, RefreshFailedError):
-            wait = backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
-            await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown), actor)
+            wait = recorded or backoff(state.failures + 1, self._tasks.jitter(), error.retry_after)
+            if recorded is None:
+                await self._fail(attempt, Failure(reason, wait, unknown=error.outcome_unknown), actor)
+            if reason == UNREADABLE_ANSWER:
+                await self._guard.refused(attempt, reason)
+            after = min(wait, LONGEST_BACKOFF)
             raise RefreshFailedError(
-                account=account, reason=reason, retry_after=wait, outcome_unknown=error.outcome_unknown
+                account=account, reason=reason, retry_after=after, outcome_unknown=error.outcome_unknown
             )
         if reason == INVALID_CLIENT:
             await self._refuse_client(attempt, reason, state, actor)

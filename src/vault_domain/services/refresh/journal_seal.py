@@ -32,12 +32,15 @@ async def is_genuine(entry: JournalEntry, cipher: Cipher) -> bool:
         KeyUnavailableError, StorageError: the data key cannot be used now.
     """
     seal = entry.seal
-    if seal is None or not entry.writes:
+    sealed = [write.sealed for write in entry.writes]
+    if entry.unread is not None:
+        sealed.append(entry.unread.sealed)
+    if seal is None or not sealed:
         return False
     # In a genuine entry, the tokens and the seal have the same data key, because one sealer sealed them all. If the
     # seal's data key is destroyed, the caller may commit the entry, although its seal cannot be verified. Without this
     # check, a forged entry could combine such a seal with readable tokens.
-    if any(write.sealed.data_key_id != seal.data_key_id for write in entry.writes):
+    if any(each.data_key_id != seal.data_key_id for each in sealed):
         return False
     return await cipher.open(_context(entry), seal) == _digest(entry)
 
@@ -51,7 +54,7 @@ def _context(entry: JournalEntry) -> TokenKey:
 def _digest(entry: JournalEntry) -> Secret:
     attempt = entry.attempt
     account = attempt.account
-    facts = [
+    facts: list[object] = [
         [account.tenant_id, account.provider, account.identifier],
         attempt.attempt_id.hex,
         _of_ref(attempt.credential),
@@ -62,6 +65,14 @@ def _digest(entry: JournalEntry) -> Secret:
         entry.problem,
         [_of_write(write) for write in entry.writes],
     ]
+    if entry.unread is not None:
+        failure = entry.unread.failure
+        facts += [
+            entry.unread.sealed.data_key_id.hex(),
+            entry.unread.sealed.blob.hex(),
+            failure.retry_in // _MICROSECOND,
+            failure.unknown,
+        ]
     return Secret(hashlib.sha256(json.dumps(facts).encode()).hexdigest())
 
 

@@ -1,7 +1,7 @@
 """Makes the error for a caller who gets no token, from the decision of `vault_domain.rules.refresh`."""
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.causes import HTTP_404, REDIRECT
+from vault_domain.entities.causes import HTTP_404, REDIRECT, UNREADABLE_ANSWER
 from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -11,8 +11,9 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reauthorize
+from vault_domain.rules.refusals import LONGEST_BACKOFF
 
-_UNTIL_CONFIGURED = CLIENT_REASONS | {HTTP_404, REDIRECT, "invalid_scope"}
+_UNTIL_CONFIGURED = (CLIENT_REASONS - {UNREADABLE_ANSWER}) | {HTTP_404, REDIRECT, "invalid_scope"}
 """Reasons of failures that are no definite refusals, and yet last until somebody changes a configuration."""
 
 
@@ -22,7 +23,9 @@ def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, ac
         # This error has no `retry_after`, because nobody knows when a retry helps.
         return ProviderConfigurationError(account=account, reason=decision.reason)
     if isinstance(decision, BackOff):
-        return RefreshFailedError(account=account, reason=decision.reason, retry_after=decision.retry_after)
+        return RefreshFailedError(
+            account=account, reason=decision.reason, retry_after=min(decision.retry_after, LONGEST_BACKOFF)
+        )
     if isinstance(decision, Reauthorize):
         return ReauthorizationRequiredError(account=account, reason=decision.reason)
     if isinstance(decision, NoRefresher):

@@ -30,6 +30,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.pacing import RateLimitedError
+from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
 
@@ -86,8 +87,10 @@ class SweepService:
         policy: RefreshPolicy,
         rules: Mapping[str, RefreshRule],
         tokens: TokenService,
+        rereader: Rereader,
         observed: Observed | None = None,
     ) -> None:
+        self._rereader = rereader
         self._ledger = ledger
         self._tokens = tokens
         self._runner = runner
@@ -102,16 +105,17 @@ class SweepService:
     ) -> SweepReport:
         """Refresh up to ``limit`` due accounts of all providers together (None: all).
 
-        First, the sweep tries to store waiting answers, and writes the event ``refresh_token_expiring`` for refresh
-        tokens that expire soon. Then it repeatedly takes a batch of accounts at every provider, in the order in which
-        they became due. It ends when it has visited all accounts that were due at its start. If ``should_stop`` returns
-        True, it ends after the accounts that it has already taken.
+        First, the sweep tries to store waiting answers and to read kept answers again, and writes the event
+        ``refresh_token_expiring`` for refresh tokens that expire soon. Then it repeatedly takes a batch of accounts at
+        every provider, in the order in which they became due. It ends when it has visited all accounts that were due at
+        its start. If ``should_stop`` returns True, it ends after the accounts that it has already taken.
         """
         with self._observed.step(Operation.SWEEP):
             return await self._sweep(limit, should_stop, actor)
 
     async def _sweep(self, limit: int | None, should_stop: Callable[[], bool] | None, actor: str | None) -> SweepReport:
         await self._keeper.retry_all()
+        await self._rereader.read_all()
         await self._tokens.note_ending(lambda: self._is_to_stop(should_stop), actor=actor)
         sweep = _Sweep(actor, limit, {provider: _Position(rule) for provider, rule in self._rules.items()})
         while sweep.positions and sweep.wanted(0) > 0 and not self._is_to_stop(should_stop):

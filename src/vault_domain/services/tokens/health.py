@@ -1,5 +1,6 @@
 """Makes the health report: token counts, and whether the store and the master key answer."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from vault_domain.entities.causes import WRITE_CAUSES
@@ -9,6 +10,7 @@ from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.ports.unread_answers import UnreadAnswers
 from vault_domain.rules.clients import ClientRules, is_paused
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.readiness import MASTER_KEY, STORE, ReadinessService, cause_of
@@ -29,6 +31,7 @@ class HealthService:
         opener: TokenOpener,
         buffer: timedelta,
         ledger: ClientLedger,
+        unread: UnreadAnswers,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
         rules: ClientRules = _RULES,
@@ -38,6 +41,7 @@ class HealthService:
         self._opener = opener
         self._buffer = buffer
         self._ledger = ledger
+        self._unread = unread
         self._suspicion = suspicion
         self._notice = notice
         self._rules = rules
@@ -53,9 +57,10 @@ class HealthService:
         counts: tuple[HealthCount, ...] = ()
         incidents: tuple[Incident, ...] = ()
         time: datetime | None = None
+        unread: Mapping[str, int] = {}
         if store is None or store.reason in WRITE_CAUSES:
             counts, failure = await self._count(tenant_id)
-            incidents, time = await self._incidents() if failure is None else ((), None)
+            incidents, time, unread = await self._incidents() if failure is None else ((), None, {})
             store = failure or store
         return HealthReport(
             counts,
@@ -65,20 +70,22 @@ class HealthService:
             incidents,
             store_reason=cause_of(store),
             store_time=time,
+            unread=unread,
         )
 
-    async def _incidents(self) -> tuple[tuple[Incident, ...], datetime | None]:
-        """Return the incidents, and the store's time."""
+    async def _incidents(self) -> tuple[tuple[Incident, ...], datetime | None, Mapping[str, int]]:
+        """Return the incidents, the store's time, and the number of kept answers of each provider."""
         try:
             records, now = await self._ledger.records()
+            unread = dict(await self._unread.count())
         except VaultError:
-            return (), None  # the store failed after the count; report the counts without incidents
+            return (), None, {}  # the store failed after the count; report the counts without incidents
         found = [
             Incident(record.scope.provider, record.scope.reason, record.opened_at, record.refused_at)
             for record in records
             if record.opened_at is not None and is_paused(record, now, self._rules)
         ]
-        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), now
+        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), now, unread
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:

@@ -1,0 +1,74 @@
+"""Keeps on Postgres the answers of providers that could not be read."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from vault_adapters.stores.postgres.cursors import int8
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.rows import account_parameters
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import stored_account
+from vault_domain.entities.causes import UNREADABLE_ANSWER
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.refresh_events import kept_event
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.ports.unread_answers import KeptAnswer
+
+_FIRST = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+
+
+class PostgresUnreadAnswers:
+    """Implements `UnreadAnswers`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def keep(self, attempt: Attempt, sealed: SealedToken, *, actor: str | None) -> Change[bool]:
+        """Keep an answer in place of an earlier one of its account."""
+        parameters = account_parameters(attempt.account) | {
+            "attempt_id": attempt.attempt_id,
+            "kind": attempt.credential.key.kind.value,
+            "value_id": attempt.credential.value_id,
+            "data_key_id": sealed.data_key_id,
+            "data_key_ids": [sealed.data_key_id],
+            "blob": sealed.blob,
+            "actor": actor,
+            "code": UNREADABLE_ANSWER,
+        }
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            own = parameters | {"now": transaction.now}
+            await transaction.fetch(self._queries["make_commit_durable"])
+            if not await transaction.fetch(self._queries["lock_data_keys"], own):
+                raise DataKeyInactiveError
+            before = await transaction.fetch(self._queries["find_kept_answer"], own)
+            if not await transaction.execute(self._queries["keep_answer"], own):
+                return Change(result=False)
+            if before == [(attempt.attempt_id,)]:
+                return Change(result=True)
+            [(now,)] = await transaction.fetch(self._queries["tell_kept_answer"], own)
+            return Change(result=True, events=(kept_event(attempt, now, actor),))
+
+        return await self._database.transact(work)
+
+    async def kept(self, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[KeptAnswer]:
+        """Return kept answers, the oldest first."""
+        kept_at, attempt_id = after or _FIRST
+        parameters = {"kept_at": kept_at, "attempt_id": attempt_id, "limit": int8(limit)}
+        rows = await self._database.fetch(self._queries["list_kept_answers"], parameters)
+        return [
+            KeptAnswer(stored_account(*place), own_id, SealedToken(bytes(key_id), bytes(blob)), at)
+            for *place, own_id, key_id, blob, at in rows
+        ]
+
+    async def count(self) -> Mapping[str, int]:
+        """Count the kept answers of each provider."""
+        return dict(await self._database.fetch(self._queries["count_kept_answers"]))
+
+    async def drop(self, answer: KeptAnswer) -> None:
+        """Delete a kept answer."""
+        own = account_parameters(answer.account) | {"attempt_id": answer.attempt_id}
+        await self._database.write(self._queries["drop_kept_answer"], own)

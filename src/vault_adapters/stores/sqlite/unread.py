@@ -1,0 +1,76 @@
+"""Keeps on SQLite the answers of providers that could not be read."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from vault_adapters.stores.damage import sound
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import account_parameters, to_micros
+from vault_domain.entities.account import stored_account
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.refresh_events import kept_event
+from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.ports.unread_answers import KeptAnswer
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = (_EPOCH, UUID(int=0))
+
+
+class SqliteUnreadAnswers:
+    """Implements `UnreadAnswers`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def keep(self, attempt: Attempt, sealed: SealedToken, *, actor: str | None) -> Change[bool]:
+        """Keep an answer in place of an earlier one of its account."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            parameters = account_parameters(attempt.account) | {
+                "attempt_id": attempt.attempt_id.bytes,
+                "kind": attempt.credential.key.kind.value,
+                "value_id": attempt.credential.value_id.bytes,
+                "data_key_id": sealed.data_key_id,
+                "blob": sealed.blob,
+                "now": to_micros(transaction.now),
+            }
+            if not await transaction.fetch(self._queries["find_active_data_key"], parameters):
+                raise DataKeyInactiveError
+            before = await transaction.fetch(self._queries["find_kept_answer"], parameters)
+            if not await transaction.execute(self._queries["keep_answer"], parameters):
+                return Change(result=False)
+            if before == [(attempt.attempt_id.bytes,)]:
+                return Change(result=True)
+            event = kept_event(attempt, transaction.now, actor)
+            await append_events(transaction, self._queries, [event])
+            return Change(result=True, events=(event,))
+
+        return await self._database.transact(work)
+
+    async def kept(self, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[KeptAnswer]:
+        """Return kept answers, the oldest first."""
+        kept_at, attempt_id = after or _FIRST
+        parameters = {"kept_at": to_micros(kept_at), "attempt_id": attempt_id.bytes, "limit": limit}
+        return sound(await self._database.fetch(self._queries["list_kept_answers"], parameters), _kept)
+
+    async def count(self) -> Mapping[str, int]:
+        """Count the kept answers of each provider."""
+        return dict(await self._database.fetch(self._queries["count_kept_answers"]))
+
+    async def drop(self, answer: KeptAnswer) -> None:
+        """Delete a kept answer."""
+        own = account_parameters(answer.account) | {"attempt_id": answer.attempt_id.bytes}
+        await self._database.transact(lambda transaction: transaction.execute(self._queries["drop_kept_answer"], own))
+
+
+def _kept(row: Row) -> KeptAnswer:
+    tenant_id, provider, identifier, attempt_id, key_id, blob, kept_at = row
+    at = _EPOCH + timedelta(microseconds=kept_at)
+    return KeptAnswer(
+        stored_account(tenant_id, provider, identifier), UUID(bytes=attempt_id), SealedToken(key_id, blob), at
+    )
