@@ -68,7 +68,8 @@ class TokenInfo:
         error_code: reason why the status is INVALID or UNKNOWN, or None.
         expires_at: expiry, UTC; None if no expiry is known.
         scopes: the granted scopes.
-        generation: number of the stored value, counted from 1 under this id.
+        generation: number of the stored value, counted from 1 under this id; 0 if the value waits for the database, and
+            so has no number yet.
         last_used_at: time of the last use, UTC, or None; it is written in batches, some time after the use.
         last_refreshed_at: time at which the value was stored, UTC, if a refresh stored it or it replaced another value;
             else None. An import may set another time.
@@ -302,7 +303,7 @@ class TokenRef:
     Attributes:
         key: the token's key.
         id: the token's id.
-        generation: the value's generation, for events; only a guess if the value is not committed yet.
+        generation: the value's generation, for events; 0 if the value is not committed yet.
         value_id: the value's id.
     """
 

@@ -142,7 +142,7 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
         clock.advance(HOUR)
         token = await vault.ensure_access_token(ACCOUNT)
         assert token.value.reveal() == "access-1"
-        assert token.info.generation == 2
+        assert token.info.generation == 0  # nobody knows which number it will get
         [path] = journal_dir.iterdir()
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(journal_dir.stat().st_mode) == 0o700
@@ -159,7 +159,7 @@ async def test_the_answer_is_journaled_returned_and_committed_later(config, cloc
         assert await stored(vault) == NEW
         found = await vault.ensure_access_token(ACCOUNT)
         assert (found.info.id, found.info.value_id) == (token.info.id, token.info.value_id)
-        assert found.info.generation == token.info.generation
+        assert found.info.generation == 2
         assert await is_connected(vault)
     assert len(refresher.calls) == 1
 
@@ -173,7 +173,7 @@ async def test_a_mark_on_a_waiting_answer_does_not_hit_what_the_user_stored_mean
         async with open_vault(config, clock=clock) as other:
             database.up()
             newer = await other.store_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN), "the user's")
-        assert newer.generation == waiting.info.generation  # both replaced the same value
+        assert (newer.generation, waiting.info.generation) == (2, 0)
         assert await vault.mark_token_invalid(waiting, "invalid_token") is MarkOutcome.STALE
         assert await stored(vault) == {"access_token": "the user's", "refresh_token": "refresh-1"}
 

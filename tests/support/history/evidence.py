@@ -26,9 +26,8 @@ class Call:
         end: time of the return.
         value: digest of the returned value, or None.
         token_id: id of the returned token.
-        generation: its generation.
-        value_id: its value id, or None if it was not recorded. While an answer waits for the database, the generation
-            of its token is only a guess. So two values may have the same generation, but never the same value id.
+        generation: its generation; 0 while its answer waits for the database.
+        value_id: its value id, or None if it was not recorded.
         expires_at: its expiry by the clock of the vault.
         offset: seconds by which the vault's clock is ahead of the machine's when the call begins.
         error: the error's code, or None.

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from attrs import evolve
+
 from .evidence import READS, USABLE, Call, Evidence
 from .spans import STOPPED, overlap, spans_of
 
@@ -21,11 +23,14 @@ def never_issued(evidence: Evidence) -> Iterator[str]:
 
 def goes_back(evidence: Evidence) -> Iterator[str]:
     """Find calls that return an older generation or nothing after a call of the same process returned a newer one."""
+    stored = {call.value_id: call.generation for _, call in _reads(evidence) if call.value_id and call.generation}
     for process in evidence.processes:
         by_account = defaultdict(list)
         for call in process.calls:
             if call.op in READS and (call.value is not None or call.error is None):
-                by_account[call.account].append(call)
+                # A value that waited for the database had no generation then.
+                known = call.generation or stored.get(call.value_id)
+                by_account[call.account].append(evolve(call, generation=known))
         for account, calls in by_account.items():
             for earlier, later in _steps_back(calls):
                 if later.token_id is None and not _is_missing(evidence, earlier, later):
@@ -56,7 +61,7 @@ def _steps_back(calls: list[Call]) -> Iterator[tuple[Call, Call]]:
                 yield last, later
             continue
         earlier = best.get(later.token_id)
-        if earlier is not None and (later.generation or 0) < (earlier.generation or 0):
+        if earlier is not None and later.generation is not None and later.generation < (earlier.generation or 0):
             yield earlier, later
 
 
@@ -82,9 +87,9 @@ def two_values(evidence: Evidence) -> Iterator[str]:
     """Find a value id of a token (a generation if there is no value id) that calls return with two values."""
     seen: dict[tuple[str, str, int | str], tuple[str, str]] = {}
     for name, call in _reads(evidence):
-        if call.value is None or call.token_id is None or call.generation is None:
+        if call.value is None or call.token_id is None or not (call.value_id or call.generation):
             continue
-        key = (call.account, call.token_id, call.value_id or call.generation)
+        key = (call.account, call.token_id, call.value_id or call.generation or 0)
         where = _told(evidence, name, call)
         value, earlier = seen.setdefault(key, (call.value, where))
         if value != call.value:

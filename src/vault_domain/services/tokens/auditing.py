@@ -89,7 +89,7 @@ class AuditService:
             tenant_id=key.tenant_id,
             account=key.account,
             kind=key.kind,
-            generation=info.generation,
+            generation=info.generation or None,
             actor=actor,
             code=reason,
         )

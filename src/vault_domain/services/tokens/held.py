@@ -198,7 +198,7 @@ def predicted(entry: JournalEntry) -> StoredToken | None:
         error_code=None,
         expires_at=write.expires_at,
         scopes=write.scopes or (),
-        generation=attempt.access.generation + 1 if attempt.access else 1,
+        generation=0,  # another writer may store a value meanwhile, so this value's number is not known
         last_used_at=None,
         last_refreshed_at=attempt.claimed_at,
         lifetime=write.lifetime,

@@ -159,7 +159,7 @@ class TokenOpener:
             tenant_id=key.tenant_id,
             account=key.account,
             kind=key.kind,
-            generation=None if own is None else own.info.generation,
+            generation=None if own is None else own.info.generation or None,
             code=reason,
         )
         level = logging.ERROR if self._note(event) else logging.DEBUG
