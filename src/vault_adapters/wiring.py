@@ -127,7 +127,7 @@ def vault_services(
         sweeping=sweeping,
         rereader=rereader,
         keys=keys,
-        erasing=ErasureService(store.eraser, cipher, sink),
+        erasing=ErasureService(store.eraser, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
         importing=ImportService(store.imports, cipher, sink, tasks, policy, store_time),
         reviving=RevivalService(store.revivals, sink),
         hosts=ApiHosts(refreshers, tasks),

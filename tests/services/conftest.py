@@ -109,7 +109,7 @@ class Cases:
         self.sweeping = SweepService(
             ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, self.rereader, observed
         )
-        self.erasing = ErasureService(noticed.eraser, cipher, sink)
+        self.erasing = ErasureService(noticed.eraser, cipher, sink, tasks, remembered=0.0)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)
         self.resealing = ResealingService(store.key_rotation, cipher, sink, tasks)

@@ -272,6 +272,14 @@ class VaultConfig:
         return MemoryPolicy(self.read_cache or _ZERO, self.serve_stale, self.read_cache_size)
 
     @property
+    def remembered(self) -> timedelta:
+        """The longest time for which a process may return a row that the database has deleted.
+
+        A read that the database has answered just before may take `storage_timeout` to arrive.
+        """
+        return max(self.serve_stale, self.read_cache or _ZERO) + self.storage_timeout
+
+    @property
     def client_rules(self) -> ClientRules:
         """The numbers by which the vault distinguishes a fault of a client from dead grants."""
         return ClientRules(

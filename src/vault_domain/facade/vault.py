@@ -621,12 +621,18 @@ class TokenVault:
         return await self._services.homes.adopt(actor=self._actor)
 
     @scrubbed_async
-    async def erase_tenant(self, tenant_id: str) -> ErasureReport:
+    async def erase_tenant(self, tenant_id: str, *, wait: bool = False) -> ErasureReport:
         """Delete everything of a tenant and destroy its data keys, in one transaction.
+
+        Args:
+            tenant_id: the tenant.
+            wait: True: return only when no process can return a remembered value of the tenant, even one that is cut
+                off from the database: after `serve_stale` and `storage_timeout`, which must not be longer elsewhere.
 
         - Earlier audit events lose tenant and identifier.
         - The answer of a running refresh is dropped.
         - Tokens may be stored for the tenant again, under a new data key.
         - The erasure does not reach backups. Other processes keep the tenant's cached keys until these expire.
         """
-        return await self._services.erasing.erase(as_tenant_id(tenant_id), actor=self._actor)
+        tenant, settled = as_tenant_id(tenant_id), read.as_flag(wait, "wait")
+        return await self._services.erasing.erase(tenant, actor=self._actor, wait=settled)

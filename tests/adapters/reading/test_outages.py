@@ -154,3 +154,25 @@ async def test_while_another_process_locks_sqlite_exclusively(tmp_path, make_con
             group[0].wait_for_output("locked")
             await check_outage(vault)
         await check_after(vault)
+
+
+async def test_an_erasure_that_waits_outlasts_a_process_without_the_database(postgres, make_config):
+    """Only one process is cut off: it misses the erasure, and returns the tenant's token until the erasure returns."""
+    url, key = postgres.create_database("erased_elsewhere"), SEEN.key(TokenKind.ACCESS_TOKEN)
+    limits = {"serve_stale": timedelta(seconds=8), "storage_timeout": timedelta(seconds=2)}
+    with fault_proxy(url) as proxy:
+        async with (
+            seen_vault(make_config(proxy.url, **limits)) as cut_off,
+            open_vault(make_config(url, **limits)) as one,
+        ):
+            await cut_off.get_token(key)
+            proxy.freeze()
+            erasing = asyncio.create_task(one.erase_tenant(SEEN.tenant_id, wait=True))
+            while await one.get_token(key) is not None:  # noqa: ASYNC110 - until the erasure is committed
+                await asyncio.sleep(0.01)
+            assert (await cut_off.get_token(key)).value.reveal() == "access-0"
+            assert not erasing.done()
+            await erasing
+            with pytest.raises(StorageError):
+                await cut_off.get_token(key)
+            proxy.heal()

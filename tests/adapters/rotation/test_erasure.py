@@ -2,7 +2,9 @@
 
 import json
 import sqlite3
+import time
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -157,6 +159,16 @@ async def test_files_that_cannot_be_cleaned_do_not_make_it_a_failure(place, capl
             assert (report.tokens, report.checkpointed) == (2, False)
             assert await read_all(vault, KEYS) == [None, None]
     assert [record.levelname for record in caplog.records if "cleaned" in record.getMessage()] == ["WARNING"]
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_an_erasure_waits_if_it_is_told_to(place, wait):
+    key, second = TokenKey("t1", "acme", TokenKind.API_KEY), timedelta(seconds=1)
+    async with place.vault(serve_stale=second, read_cache=3 * second, storage_timeout=second) as vault:
+        await vault.store_token(key, "value")
+        began = time.monotonic()
+        assert (await vault.erase_tenant("t1", wait=wait)).tokens == 1
+        assert (time.monotonic() - began >= 4.0) is wait
 
 
 async def test_a_later_store_starts_afresh(place):

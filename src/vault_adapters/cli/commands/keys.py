@@ -44,6 +44,14 @@ _NO_NEW_MASTER_KEY = (
 _NO_DATA_KEY = "the tenant has no data key"
 _NOTHING_HELD = "the vault holds nothing of a tenant with this id; `token-vault tenants` lists the ids"
 
+_Wait = Annotated[
+    bool,
+    Parameter(
+        name="--wait",
+        help="Return only when no process can return a remembered value of the tenant, even one without the database.",
+        show_default=False,
+    ),
+]
 _DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]
 
 
@@ -139,7 +147,7 @@ def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json
     return _exit_code(report)
 
 
-def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
+def erase_tenant(tenant: Tenant, /, *, wait: _Wait = False, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     """Delete all tokens and accounts of a tenant, and destroy its data keys.
 
     The tenant's id must be given a second time, on standard input. No option skips this, because an erasure cannot be
@@ -154,7 +162,7 @@ def erase_tenant(tenant: Tenant, /, *, dry_run: _DryRun = False, json: Json = Fa
             complain(_NOTHING_HELD)
         return ExitCode.OK
     _confirm(tenant)
-    report = with_vault(lambda vault: vault.erase_tenant(tenant), config)
+    report = with_vault(lambda vault: vault.erase_tenant(tenant, wait=wait), config)
     _show(report, json=json)
     if not (report.tokens or report.accounts or report.data_keys):
         complain(_NOTHING_HELD)

@@ -6,32 +6,49 @@ from vault_domain.entities.errors import StorageError
 from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.tenant_eraser import TenantEraser
 
 _log = logging.getLogger(__name__)
 
 
 class ErasureService:
-    """Erases tenants (crypto-shredding). The guide on erasing a tenant lists the copies that remain."""
+    """Erases tenants (crypto-shredding). The guide on erasing a tenant lists the copies that remain.
 
-    def __init__(self, eraser: TenantEraser, cipher: Cipher, sink: EventSink) -> None:
+    Args:
+        eraser, cipher, sink: where the rows are deleted, the data keys forgotten, and the events published.
+        tasks: waits.
+        remembered: longest time in seconds for which another process, cut off from the store, may go on to return a row
+            that it has read or asked for before the erasure.
+    """
+
+    def __init__(
+        self, eraser: TenantEraser, cipher: Cipher, sink: EventSink, tasks: Tasks, *, remembered: float
+    ) -> None:
+        self._tasks = tasks
+        self._remembered = remembered
         self._eraser = eraser
         self._cipher = cipher
         self._sink = sink
 
-    async def erase(self, tenant_id: str, *, actor: str | None) -> ErasureReport:
-        """Erase a tenant in one transaction, then drop the tenant's cached data keys and clean the database's files."""
+    async def erase(self, tenant_id: str, *, actor: str | None, wait: bool = False) -> ErasureReport:
+        """Erase a tenant in one transaction, then drop the tenant's cached data keys and clean the database's files.
+
+        If ``wait`` is True, return only when no other process can return a row of the tenant.
+        """
         change = await self._eraser.erase(tenant_id, actor=actor)
         self._cipher.forget_tenant(tenant_id)
         self._sink.publish(change.events)
-        erased = change.result
+        began, cleaned, erased = self._tasks.monotonic(), await self._purge(), change.result
+        if wait:
+            await self._tasks.sleep(max(0.0, began + self._remembered - self._tasks.monotonic()))
         return ErasureReport(
             tokens=erased.tokens,
             accounts=erased.accounts,
             data_keys=erased.data_keys,
             wraps=erased.wraps,
             audit_events=erased.audit_events,
-            checkpointed=await self._purge(),
+            checkpointed=cleaned,
         )
 
     async def _purge(self) -> bool | None:
