@@ -34,7 +34,11 @@ class ConnectorLike(Protocol):
         """Begin a connection; the result has the provider's page as ``url``."""
 
     def finish(self, query: str, *, session: str) -> Awaitable[Any]:
-        """Store the tokens of a callback; return the account's `AccountInfo`."""
+        """Store the tokens of a callback; return the account's `AccountInfo`.
+
+        If the path of the callback names a provider, as with the redirect URI ``connected/{provider}``, the dashboard
+        passes the name as the keyword argument ``provider``.
+        """
 
 
 def content(name: str) -> bytes:
