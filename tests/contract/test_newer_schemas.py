@@ -87,7 +87,9 @@ async def test_a_ledger_of_a_release_that_did_not_know_the_column_is_read(filled
 
 @pytest.mark.parametrize("store", STORES)
 def test_migrations_say_which_releases_they_need(store):
-    for migration in load_migrations(STORES[store])[2:]:
+    every = load_migrations(STORES[store])
+    assert [each.number for each in every] == list(range(1, len(every) + 1))
+    for migration in every[2:]:
         assert migration.sql.startswith("-- needs: "), (
             f"{migration.number:04d}: the first line must say which migration a release must know to run on this"
             " schema, such as `-- needs: 0002`; see CONTRIBUTING.md"

@@ -50,7 +50,7 @@ class Process:
 
     @property
     def calls(self):
-        return [call._credential.reveal() for call in self.cases.refreshers["google"].calls]
+        return [call.credential.reveal() for call in self.cases.refreshers["google"].calls]
 
     def over(self, **changes):
         return Process(self.cases.over(**changes))

@@ -49,7 +49,7 @@ def load_refreshers(place: str | None) -> dict[str, TokenRefresher]:
     found, problem = _found(*place.split(":"))
     if problem is not None:
         raise ConfigurationError(problem)
-    if not isinstance(found, Mapping) or not found:
+    if not isinstance(found, Mapping):
         raise ConfigurationError("the refreshers must be a mapping by provider, or a function that returns one")
     return dict(found)
 

@@ -22,8 +22,11 @@ _SIDE_BY_SIDE = 100
 _PROSE = {"get_token", "blob"}
 """Names of columns and fields whose texts may be wrapped; other texts are shown whole, because they may be ids."""
 
+_UNLIMITED = 1_000_000
+"""Columns of a terminal that cuts nothing."""
+
 _GAP = 2
-"""Columns of the terminal between two columns of a table."""
+"""Columns of the terminal between two columns of a panel."""
 
 _FRAME = 4
 """Columns of the terminal that the frame of a panel takes."""
@@ -71,9 +74,9 @@ class TerminalScreen:
         kept = [at for at in range(len(columns)) if any(line[at].plain != _NOTHING for line in lines)]
         names = [columns[at] for at in kept]
         cells = [[line[at] for at in kept] for line in lines]
-        if len(cells) > 1 and _width(names, cells) > self._console.width:
+        if len(cells) > 1 and not self._fits(names, cells):
             names, cells = self._say_once(names, cells)
-        if _width(names, cells) <= self._console.width:
+        if self._fits(names, cells):
             self._console.print(_table(names, cells))
         else:
             self._stack(names, cells)
@@ -91,6 +94,12 @@ class TerminalScreen:
         if title:
             self._console.print(Text(title, "bold"))
         self._lines(styled)
+
+    def _fits(self, names: Sequence[str], cells: Sequence[Sequence[Text]]) -> bool:
+        """Return whether a table cuts no text; only columns of `_PROSE` wrap texts, between words."""
+        unlimited = self._console.options.update_width(_UNLIMITED)
+        unwrapped = self._console.measure(_table(names, cells), options=unlimited).maximum
+        return unwrapped - _wrappable(names, cells) <= self._console.width
 
     def _say_once(self, names: list[str], cells: list[list[Text]]) -> tuple[list[str], list[list[Text]]]:
         """Show values that are the same in all rows, such as the tenant, above a table; return the other columns."""
@@ -157,10 +166,13 @@ def _table(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> Table:
     return table
 
 
-def _width(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> int:
-    """Return the smallest width at which a table cuts no text; only columns of `_PROSE` wrap texts, between words."""
-    columns = [[cell_len(name), *(_least(name, line[at]) for line in cells)] for at, name in enumerate(names)]
-    return sum(map(max, columns)) + _GAP * len(columns)
+def _wrappable(names: Sequence[str], cells: Sequence[Sequence[Text]]) -> int:
+    """Return by how many columns of the terminal a table becomes narrower if the texts of `_PROSE` are wrapped."""
+    return sum(
+        max(cell_len(name), *(line[at].cell_len for line in cells))
+        - max(cell_len(name), *(_least(name, line[at]) for line in cells))
+        for at, name in enumerate(names)
+    )
 
 
 def _least(name: str, value: Text) -> int:

@@ -6,13 +6,17 @@ from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp.payload import BytesPayload
-from yarl import URL
-
 from vault_adapters.clients.access import bearer, misuse
 from vault_adapters.clients.bearer_flow import awaitable
+from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, Place
+
+try:
+    import aiohttp
+    from aiohttp.payload import BytesPayload
+    from yarl import URL
+except ModuleNotFoundError as error:
+    raise missing(error, "aiohttp") from None
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens

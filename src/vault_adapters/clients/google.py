@@ -6,10 +6,14 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from google.auth.credentials import Credentials
-
 from vault_adapters.clients.access import check_sendable, misuse
+from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, place_of
+
+try:
+    from google.auth.credentials import Credentials
+except ModuleNotFoundError as error:
+    raise missing(error, "google") from None
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-import httpx
-
 from vault_adapters.clients.access import misuse
 from vault_adapters.clients.bearer_flow import BearerFlow
+from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, Place
+
+try:
+    import httpx
+except ModuleNotFoundError as error:
+    raise missing(error, "httpx") from None
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens

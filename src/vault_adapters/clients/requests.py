@@ -6,11 +6,15 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import requests
-from requests.auth import AuthBase
-
 from vault_adapters.clients.access import bearer, misuse
+from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, place_of
+
+try:
+    import requests
+    from requests.auth import AuthBase
+except ModuleNotFoundError as error:
+    raise missing(error, "requests") from None
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens

@@ -4,7 +4,10 @@ It needs ``token-vault[connect]``. `vault_adapters.connect.starlette` and `vault
 routes by which users connect their accounts; `Connector` itself needs no web framework.
 """
 
-from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.start import Start
+try:
+    from vault_adapters.connect.connector import Connector
+    from vault_adapters.connect.start import Start
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(f"{error.name} is not installed: install token-vault[connect]", name=error.name) from None
 
 __all__ = ["Connector", "Start"]

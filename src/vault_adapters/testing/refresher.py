@@ -32,18 +32,19 @@ class RecordedCall:
         kind: kind of the presented credential.
         scopes: scopes of the request.
         deadline: longest time that the whole call may take.
+        credential: the presented credential.
     """
 
     account: Account
     kind: TokenKind
     scopes: tuple[str, ...]
     deadline: timedelta
-    _credential: Secret = field(repr=False, alias="credential")
+    credential: Secret = field(repr=False)
 
     @scrubbed
     def spent(self, credential: Secret | str) -> bool:
         """Whether the call presented this credential."""
-        return self._credential == (credential if isinstance(credential, Secret) else Secret(credential))
+        return self.credential == (credential if isinstance(credential, Secret) else Secret(credential))
 
 
 class ScriptedRefresher:

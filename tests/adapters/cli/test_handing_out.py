@@ -94,3 +94,22 @@ def test_a_terminal_shows_it_on_demand_only(token_vault):
     assert (refused.code, "canary" in refused.out) == (2, False)
     shown = token_vault.on_terminal("token", "t1", "acme", "--reveal")
     assert (shown.code, "canary-value" in shown.out) == (0, True)
+
+
+def test_without_an_identifier_the_error_lists_those_that_exist(token_vault):
+    for identifier in ("ann", "bob\x1b"):
+        stored(token_vault, TokenSet("a1"), identifier)
+    done = token_vault("token", "t1", "acme")
+    assert (done.code, done.out) == (4, "")
+    assert "pass --identifier with one of those that exist: ann, 'bob\\x1b'" in done.stderr
+    for arguments in (["t1", "acme", "--identifier", "cid"], ["t1", "other"], ["t2", "acme"]):
+        done = token_vault("token", *arguments)
+        assert (done.code, "ann" in done.stderr) == (4, False)
+
+
+def test_of_many_identifiers_ten_are_listed(token_vault):
+    for number in range(11):
+        stored(token_vault, TokenSet("a1"), f"user-{number:02}")
+    done = token_vault("token", "t1", "acme")
+    assert "user-09, ..." in done.stderr
+    assert "user-10" not in done.stderr

@@ -1,6 +1,9 @@
 """`providers` shows what the profiles say, without any configuration."""
 
 import json
+from pathlib import Path
+
+import pytest
 
 from vault_adapters.providers import profiles
 
@@ -25,3 +28,46 @@ def test_an_unknown_name_is_refused_and_not_repeated(bare):
     assert result.code == 3
     assert "google" in result.stderr
     assert "a-secret" not in result.stderr
+
+
+EXAMPLE = Path(__file__).parents[3] / "docs" / "how-to" / "example-provider.toml"
+HOST = """
+from pathlib import Path, PosixPath
+from vault_adapters.providers import OAuth2Refresher, refresher
+own = {{"shop": refresher({path!r}, "client", "secret"), "plain": OAuth2Refresher("https://acme.example", "id", "s")}}
+none = {{}}
+"""
+
+
+def test_a_profile_of_ones_own_is_checked(bare):
+    found = bare("providers", "--check", str(EXAMPLE))
+    assert (found.code, found.stderr) == (0, "")
+    shown = json.loads(bare("providers", "--check", str(EXAMPLE), "--json").out)
+    assert shown["name"] in found.out
+    wrong = bare.folder / "wrong.toml"
+    wrong.write_text(EXAMPLE.read_text().replace("title =", "tittle ="))
+    refused = bare("providers", "--check", str(wrong))
+    assert (refused.code, refused.out) == (3, "")
+    assert "wrong.toml: tittle: unknown key" in refused.stderr
+    both = bare("providers", "google", "--check", str(EXAMPLE))
+    assert (both.code, "pass --check" in both.stderr) == (2, True)
+
+
+@pytest.fixture
+def host(bare):
+    (bare.folder / "own_host.py").write_text(HOST.format(path=EXAMPLE))
+    return bare
+
+
+def test_the_hosts_own_providers_are_listed_and_shown_too(host):
+    listed = [line.split()[0] for line in host("providers", "--refreshers", "own_host:own").out.splitlines()[1:]]
+    assert listed == sorted([*profiles(), "shop"])
+    shown = host("providers", "shop", "--refreshers", "own_host:own", "--json")
+    assert json.loads(shown.out) == json.loads(host("providers", "--check", str(EXAMPLE), "--json").out)
+    assert host("providers", "shop").code == 3
+
+
+def test_a_host_may_have_no_refreshers(host):
+    done = host("providers", "--refreshers", "own_host:none")
+    assert (done.code, len(done.out.splitlines())) == (0, 1 + len(profiles()))
+    assert host("providers", "--refreshers", "own_host:EXAMPLE").code == 3

@@ -183,3 +183,12 @@ def test_rows_that_say_the_same_are_all_shown(shown):
     long = "x" * 200
     screen.table(["name", "value"], [["same", long], ["same", long]])
     assert text().count(long) == 2
+
+
+@pytest.mark.parametrize("padding", range(11, 17))
+def test_no_code_is_cut_at_any_width_of_a_table(padding):
+    """The table is as wide as the terminal for one of the paddings, and wider for the others."""
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None, highlight=False)
+    codes = ["reauthorization_required", "invalid_grant", "retired", "x" * (14 + padding)]
+    TerminalScreen(console).table(["state", "reason", "key", "other"], [codes, ["a", "b", "c", "d"]])
+    assert_whole(console.file.getvalue(), codes)

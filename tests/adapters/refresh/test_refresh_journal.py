@@ -201,9 +201,10 @@ async def test_an_entry_is_on_the_disk_before_it_counts_as_journaled(journal_dir
 
 
 @pytest.mark.usefixtures("drained")
-async def test_the_journal_is_drained_at_start(config, clock, journal_dir):
+async def test_the_journal_is_drained_at_start(config, clock, journal_dir, caplog):
     assert len(files(journal_dir)) == 1
     async with opened_over(config, clock) as vault:
+        assert "the journal held" not in caplog.text  # nothing is left, so nobody is warned
         assert files(journal_dir) == []
         assert await stored(vault) == NEW
         assert (await vault.ensure_access_token(ACCOUNT)).info.expires_at == clock.now() + HOUR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import Annotated
 
@@ -9,12 +10,15 @@ from cyclopts import App, Parameter
 
 from vault_adapters.cli.parameters import Identifier, Provider, Tenant
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
-from vault_adapters.cli.screen import print_json
+from vault_adapters.cli.screen import print_json, printable
 from vault_adapters.cli.session import with_vault
 from vault_adapters.clients.access import check_characters
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import iso
-from vault_domain import Account, InvalidInputError
+from vault_domain import Account, InvalidInputError, Token, TokenNotFoundError, TokenVault
+
+_MOST_SHOWN = 10
+"""Largest number of identifiers in an error."""
 
 
 def add_to(app: App) -> None:
@@ -41,7 +45,7 @@ def token(
     if sys.stdout.isatty() and not reveal:
         raise InvalidInputError("a token is printed on a terminal only with --reveal; a program reads it from a pipe")
     known = load_if_named(refreshers)
-    found = with_vault(lambda vault: vault.ensure_access_token(account), VaultConfig.from_env(), refreshers=known)
+    found = with_vault(lambda vault: _access_token(vault, account), VaultConfig.from_env(), refreshers=known)
     check_characters(found)  # programs write the token into headers and files of options
     print_json(
         {
@@ -51,3 +55,20 @@ def token(
             "extra": dict(found.extra),
         }
     )
+
+
+async def _access_token(vault: TokenVault, account: Account) -> Token:
+    """Return an access token; if only the identifier is missing, the error lists the identifiers that exist."""
+    try:
+        return await vault.ensure_access_token(account)
+    except TokenNotFoundError as error:
+        refusal = error
+    if account.identifier is None:
+        page = await vault.list_accounts(tenant_id=account.tenant_id, provider=account.provider, limit=_MOST_SHOWN)
+        known = [printable(shlex.quote(info.account.identifier)) for info in page.items if info.account.identifier]
+        if known:
+            more = ", ..." if page.next is not None else ""
+            refusal = TokenNotFoundError(
+                f"no such token; pass --identifier with one of those that exist: {', '.join(known)}{more}"
+            )
+    raise refusal

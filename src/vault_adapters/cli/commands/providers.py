@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.parameters import Json
+from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import Cell, Content, open_screen, print_json
-from vault_adapters.providers.profiles import Profile, packaged_profile, profiles
+from vault_adapters.providers.profiles import Profile, load_profile, packaged_profile, profiles
 from vault_adapters.providers.profiles.shown import duration, errors, facts, limits, plain, revocation, rotation
+from vault_domain import InvalidInputError
 
 _COLUMNS = ("name", "title", "rotation", "access token", "idle life", "revocation ends", "limits", "checked")
 
+Check = Annotated[Path | None, Parameter(help="A profile of your own: say what is wrong with this file, or show it.")]
 Name = Annotated[str | None, Parameter(help="The profile to show with its sources; without a name, all are listed.")]
 
 
@@ -21,24 +25,42 @@ def add_to(app: App) -> None:
     app.command(providers)
 
 
-def providers(name: Name = None, /, *, json: Json = False) -> None:
+def providers(name: Name = None, /, *, check: Check = None, refreshers: Refreshers = None, json: Json = False) -> None:
     """List the providers that the vault knows, or show one of them with the sources of its facts.
 
-    It needs no database and no configuration.
+    With refreshers, these are also the host's own providers, by the names of its refreshers. It needs no database and
+    no configuration.
     """
-    found = [packaged_profile(each) for each in ([name] if name is not None else profiles())]
-    if json:
-        documents = [plain(profile) for profile in found]
-        print_json(documents if name is None else documents[0])
-    elif name is None:
-        open_screen().table(_COLUMNS, [_row(profile) for profile in found])
+    if check is not None:
+        if name is not None:
+            raise InvalidInputError("name a provider, or pass --check")
+        _print_one(load_profile(check), json=json)
+    elif name is not None:
+        _print_one(_own(refreshers).get(name) or packaged_profile(name), json=json)
     else:
-        _show(found[0])
+        found = {each: packaged_profile(each) for each in profiles()} | _own(refreshers)
+        if json:
+            print_json([plain(found[each]) for each in sorted(found)])
+        else:
+            open_screen().table(_COLUMNS, [_row(each, found[each]) for each in sorted(found)])
 
 
-def _row(profile: Profile) -> list[Content]:
+def _own(place: str | None) -> dict[str, Profile]:
+    """Return the profiles of the host's refreshers, by the names of the refreshers."""
+    found = {name: getattr(refresher, "profile", None) for name, refresher in (load_if_named(place) or {}).items()}
+    return {name: profile for name, profile in found.items() if isinstance(profile, Profile)}
+
+
+def _print_one(profile: Profile, *, json: bool) -> None:
+    if json:
+        print_json(plain(profile))
+    else:
+        _show(profile)
+
+
+def _row(name: str, profile: Profile) -> list[Content]:
     return [
-        profile.name,
+        name,
         profile.title,
         rotation(profile),
         duration(profile.answer.default_lifetime),

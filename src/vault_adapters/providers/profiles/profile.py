@@ -23,7 +23,10 @@ from vault_adapters.providers.profiles.shapes import AnswerShape, RequestShape
 from vault_adapters.providers.profiles.templates import Variable, filled, host, names_in, url
 
 CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "none", "private_key_jwt")
-_page = checks.matching(r"https://[\x21-\x7e]{1,2000}", "must be a page's address that begins with https://")
+_page = checks.matching(
+    r"https://[\x21-\x7e]{1,2000}|http://(localhost|127\.0\.0\.1|\[::1\])([:/][\x21-\x7e]{0,2000})?",
+    "must be a page's address that begins with https:// (http is for loopback only)",
+)
 _VARIABLE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 # Arguments of `refresher`; variables are passed beside them, as further keyword arguments.
 _ARGUMENTS = {

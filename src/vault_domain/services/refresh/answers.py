@@ -230,7 +230,7 @@ class AnswerKeeper:
         for entry in in_order(entries):
             accounts.setdefault(entry.attempt.account, []).append(entry)
         await self._run([partial(self._recover, found) for found in accounts.values()])
-        if entries:
+        if self._held:
             _log.warning(
                 "the journal held %d refreshed token sets; the database has not stored those of %d accounts yet",
                 len(entries),

@@ -118,6 +118,28 @@ def test_a_hostile_file_is_refused_quickly(tmp_path, text, rule):
         load_profile(file)
 
 
+@pytest.mark.parametrize(
+    ("page", "is_allowed"),
+    [
+        ("http://localhost:8000/docs", True),
+        ("http://127.0.0.1", True),
+        ("http://[::1]:8000/docs", True),
+        ("http://localhost.example/docs", False),
+        ("http://127.0.0.10x/docs", False),
+        ("http://localhost@acme.example/docs", False),
+        ("http://acme.example/docs", False),
+    ],
+)
+def test_a_page_may_be_http_on_loopback_only(tmp_path, page, is_allowed):
+    file = tmp_path / "acme.toml"
+    file.write_text(LEAST.replace("https://acme.example", page) + URL)
+    if is_allowed:
+        assert load_profile(file).docs == (page,)
+        return
+    with pytest.raises(ConfigurationError, match=r"http is for loopback only"):
+        load_profile(file)
+
+
 def test_a_pattern_of_bytes_is_refused():
     with pytest.raises(InvalidInputError, match="must be a regular expression"):
         ErrorRule("unknown", message=re.compile(b"x"))
