@@ -69,7 +69,7 @@ class DictAccountRepository:
                 tables.accounts[account] = evolve(tables.accounts.get(account, AccountRow()), label=label)
             if account in tables.accounts:
                 old = tables.accounts[account].refresh
-                running = old.lease_until is not None and old.lease_until > transaction.now
+                running = old.leased_until(transaction.now) is not None
                 refresh = evolve(
                     old,
                     failures=0,

@@ -27,7 +27,6 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
 from vault_domain.entities.account import Account, TokenKind, stored_account
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.refresh_events import (
@@ -87,7 +86,6 @@ class PostgresRefreshLedger:
             "seen": seen,
             "endpoint": attempt.endpoint,
             "lease": micros(attempt.lease),
-            "longest_lease": micros(LONGEST_LEASE),
         }
         rows = await self._database.write(self._queries["claim_account"], parameters)
         return next((claimed_at for (claimed_at,) in rows), None)

@@ -74,13 +74,21 @@ async def _open_state(transaction: Transaction, queries: Queries, ref: TokenRef)
     return MarkOutcome.ALREADY_INVALID if state.status == TokenStatus.INVALID else state
 
 
+async def invalidate_value(transaction: Transaction, queries: Queries, ref: TokenRef, error_code: str) -> None:
+    """Make a stored value invalid, and make its account due now if it is an access token, so that a sweep refreshes it.
+
+    The caller has checked that the value is stored, and appends the event.
+    """
+    await transaction.execute(queries["invalidate_token"], _value(transaction, ref) | {"error_code": error_code})
+    if ref.key.kind is TokenKind.ACCESS_TOKEN:
+        due = account_parameters(ref.key.account) | {"due_at": to_micros(transaction.now)}
+        await transaction.execute(queries["schedule_value"], due)
+
+
 async def _invalidate(
     transaction: Transaction, queries: Queries, ref: TokenRef, state: TokenState, error_code: str, actor: str | None
 ) -> Change[MarkOutcome]:
-    await transaction.execute(queries["invalidate_token"], _value(transaction, ref) | {"error_code": error_code})
-    if ref.key.kind is TokenKind.ACCESS_TOKEN:  # make its account due now, so that a sweep refreshes the token
-        due = account_parameters(ref.key.account) | {"due_at": to_micros(transaction.now)}
-        await transaction.execute(queries["schedule_value"], due)
+    await invalidate_value(transaction, queries, ref, error_code)
     event = token_event(AuditAction.TOKEN_INVALIDATED, ref.key, state.generation, transaction, actor, error_code)
     await append_events(transaction, queries, [event])
     return Change(MarkOutcome.APPLIED, (event,))

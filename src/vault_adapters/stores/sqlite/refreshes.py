@@ -10,6 +10,7 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.schedule import committed_schedule
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.marks import invalidate_value
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     account_record,
@@ -20,7 +21,7 @@ from vault_adapters.stores.sqlite.rows import (
 from vault_adapters.stores.sqlite.tokens import put_tokens
 from vault_domain.entities.account import Account, TokenKind, stored_account
 from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.refresh_state import LONGEST_LEASE, AccountRecord
+from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.ports.change import Change
 from vault_domain.ports.refresh_events import failing_event, recovered_event, refreshed_event, required_event
@@ -185,7 +186,6 @@ class SqliteRefreshLedger:
             "seen": None if seen is None else seen.bytes,
             "endpoint": attempt.endpoint,
             "lease": attempt.lease // _MICROSECOND,
-            "longest_lease": LONGEST_LEASE // _MICROSECOND,
         }
         return await transaction.execute(self._queries["claim_account"], parameters) == 1
 
@@ -205,8 +205,8 @@ async def reject_attempt(
         return Change(result=False)
     if credential.status is TokenStatus.INVALID:
         return Change(result=True)  # another process marked it first; its error code and event stay
-    parameters |= key_parameters(credential.key) | {"error_code": code, "value_id": credential.value_id.bytes}
-    await transaction.execute(queries["invalidate_token"], parameters)
+    parameters |= key_parameters(credential.key) | {"value_id": credential.value_id.bytes}
+    await invalidate_value(transaction, queries, attempt.credential, code)
     await transaction.execute(queries["note_rejection"], parameters)
     event = token_event(AuditAction.TOKEN_INVALIDATED, credential.key, credential.generation, transaction, actor, code)
     events = (event, required_event(attempt, code, transaction.now, actor))

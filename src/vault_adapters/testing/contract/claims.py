@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -121,6 +122,22 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         state = await state_of(store)
         # The end of the latest lease that ran out, and the start of the first attempt with an unknown outcome.
         assert (state.unknown_since, state.sent_at) == (start + 5 * MINUTE + LEASE, start)
+
+    @pytest.mark.parametrize("is_claimed", [False, True])
+    @pytest.mark.parametrize("back", [3 * MINUTE, 2 * HOUR + 3 * MINUTE, HOUR, 3 * HOUR])
+    async def test_what_is_unknown_after_the_clock_was_set_back_is_what_the_rule_says(
+        self, store: Store, clock: ManualClock, is_claimed: bool, back: timedelta
+    ) -> None:
+        await store.refreshes.fail(await claimed(store), Failure("timeout", SECOND, unknown=True))
+        clock.advance(2 * HOUR)
+        if is_claimed:
+            await claimed(store)
+        clock.set(clock.now() - back)
+        state = await state_of(store)
+        if state.leased_until(clock.now()) is not None:
+            clock.advance(2 * back)
+        await claimed(store)
+        assert (await state_of(store)).unknown_since == state.unknown_at(clock.now())
 
     async def test_the_first_unknown_request_stays_through_failures(self, store: Store, clock: ManualClock) -> None:
         start = clock.now()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
-from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, answer, claimed, state_of
+from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, answer, claimed, due_at, state_of
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenStatus
@@ -173,6 +175,19 @@ class FailureCases(ContractFixtures, given=("stored_account",)):
         assert (change.result, tuple(change.events)) == (True, ())
         assert (await tokens_of(vault), await events_of(vault)) == (before, events)
         assert (await state_of(store)).lease_until is None
+
+    async def test_an_access_token_that_an_earlier_attempt_presented_makes_its_account_due(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        latest = await claimed(store)
+        assert latest.access is not None
+        clock.advance(SECOND)
+        change = await store.refreshes.reject(
+            evolve(latest, attempt_id=uuid4(), credential=latest.access), "invalid_grant", actor=None
+        )
+        assert change.result
+        assert await due_at(store) == clock.now()
+        assert (await state_of(store)).lease_until == latest.claimed_at + latest.lease
 
     @pytest.mark.parametrize("how", ["replaced", "deleted", "stored_again"])
     async def test_a_rejection_marks_only_the_credential_of_its_attempt(

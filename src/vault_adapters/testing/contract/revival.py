@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -16,6 +17,7 @@ from vault_adapters.testing.refresher import ScriptedRefresher
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import ReauthorizationRequiredError
+from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.facade.vault import TokenVault
@@ -109,6 +111,18 @@ class RevivalCases(RefreshFixtures):
         await vault.revive_accounts(provider=PROVIDER, since=(await _info(vault)).updated_at)
         after = evolve(before, failures=0, next_attempt_at=None, unknown_since=None, error_code=None)
         assert await state_of(store) == evolve(after, refused_since=None, refused_for=timedelta(0), lease_until=None)
+
+    @pytest.mark.parametrize("back", [timedelta(0), LONGEST_LEASE])
+    async def test_a_lease_ends_unless_it_runs(
+        self, vault: TokenVault, store: Store, clock: ManualClock, back: timedelta
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, token_set())
+        attempt, begin = await claimed(store), clock.now()
+        await store.refreshes.reject(evolve(attempt, attempt_id=uuid4()), "invalid_grant", actor=None)
+        clock.set(begin - back)
+        assert await vault.revive_accounts(provider=PROVIDER, since=begin, until=begin) == ONE
+        lease_until = (await state_of(store)).lease_until
+        assert lease_until == (None if back else attempt.claimed_at + attempt.lease)
 
     async def test_the_window_includes_its_ends_and_nothing_outside(
         self, vault: TokenVault, store: Store, clock: ManualClock

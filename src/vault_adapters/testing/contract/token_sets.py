@@ -21,6 +21,7 @@ from vault_adapters.testing.contract.fixtures import (
 )
 from vault_domain.entities.account import Account, ConnectionState, TokenKind
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.token import SealedToken, TokenRef, TokenStatus, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
@@ -136,6 +137,18 @@ class TokenSetCases(ContractFixtures):
             assert record is not None
             assert record.label == (label or "before")
             assert record.refresh.lease_until == (None if passed else attempt.claimed_at + attempt.lease)
+
+    @pytest.mark.parametrize("label", [None, "Ann"])
+    async def test_a_lease_from_before_the_clock_was_set_back_ends(
+        self, store: Store, vault: TokenVault, clock: ManualClock, label: str | None
+    ) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR), label="before")
+        attempt = await _attempt(store)
+        clock.set(clock.now() - LONGEST_LEASE)
+        await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
+        record, _ = await store.accounts.get(ACCOUNT)
+        assert record is not None
+        assert (record.refresh.attempt_id, record.refresh.lease_until) == (attempt.attempt_id, None)
 
     async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")

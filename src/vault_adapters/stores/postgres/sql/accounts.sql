@@ -143,13 +143,13 @@ INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)
 VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, %(label)b)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     label = excluded.label, failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = CASE WHEN a.lease_until > {{now}} THEN a.lease_until END
+    lease_until = {{running_lease}}
 
 -- name: end_backoff
 -- Clear an account's backoff, unknown outcome and run of refusals without changing its label; see label_account.
-UPDATE {{schema}}.account SET
+UPDATE {{schema}}.account a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = CASE WHEN lease_until > {{now}} THEN lease_until END
+    lease_until = {{running_lease}}
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: lock_account

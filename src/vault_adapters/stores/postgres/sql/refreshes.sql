@@ -33,8 +33,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
-            AND pg_catalog.num_nonnulls(a.unknown_since, a.lease_until) > 0
-        THEN least(greatest(a.unknown_since, a.lease_until), {{now}}) END,
+        THEN greatest(
+            CASE WHEN a.unknown_since - {{now}} > {{longest_lease}} THEN 'epoch' ELSE a.unknown_since END,
+            CASE WHEN a.lease_until - {{now}} > {{longest_lease}} THEN 'epoch' ELSE a.lease_until END) END,
     failures = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.failures ELSE 0 END,
@@ -55,7 +56,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     endpoint = excluded.endpoint
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= {{now}}
-        OR a.lease_until > {{now}} + %(longest_lease)b::bigint::float8 * interval '1 microsecond'
+        OR a.lease_until - {{now}} > {{longest_lease}}
         OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
 RETURNING a.lease_until - %(lease)b::bigint::float8 * interval '1 microsecond'
 

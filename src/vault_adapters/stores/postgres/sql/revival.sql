@@ -54,7 +54,7 @@ WITH held AS (
     FOR UPDATE OF a)
 UPDATE {{schema}}.account a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = CASE WHEN a.lease_until > {{now}} THEN a.lease_until END,
+    lease_until = {{running_lease}},
     due_at = {{now}} + h.delay::float8 * interval '1 microsecond'
 FROM held h
 WHERE a.tenant_id = h.tenant_id AND a.provider = %(provider)b AND a.identifier = h.identifier

@@ -179,8 +179,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
-            AND pg_catalog.num_nonnulls(a.unknown_since, a.lease_until) > 0
-        THEN least(greatest(a.unknown_since, a.lease_until), excluded.sent_at) END,
+        THEN greatest(
+            CASE WHEN a.unknown_since - excluded.sent_at > {{longest_lease}} THEN 'epoch' ELSE a.unknown_since END,
+            CASE WHEN a.lease_until - excluded.sent_at > {{longest_lease}} THEN 'epoch' ELSE a.lease_until END) END,
     failures = CASE
         WHEN a.credential_value_id = excluded.credential_value_id
         THEN a.failures ELSE 0 END,
@@ -201,7 +202,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     endpoint = excluded.endpoint
 WHERE a.attempt_id IS NOT DISTINCT FROM %(seen)b::uuid
     AND (a.lease_until IS NULL OR a.lease_until <= excluded.sent_at
-        OR a.lease_until - excluded.sent_at > %(longest_lease)b::bigint::float8 * interval '1 microsecond'
+        OR a.lease_until - excluded.sent_at > {{longest_lease}}
         OR a.credential_value_id IS DISTINCT FROM excluded.credential_value_id)
 RETURNING %(now)b::timestamptz
 
@@ -245,7 +246,7 @@ WITH held AS MATERIALIZED (
     FROM unnest(%(tenant_ids)b::text[], %(identifiers)b::text[], %(delays)b::bigint[]) k (tenant_id, identifier, delay))
 UPDATE {{schema}}.account a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = CASE WHEN a.lease_until > %(now)b::timestamptz THEN a.lease_until END,
+    lease_until = {{running_lease}},
     due_at = h.due_at
 FROM held h
 WHERE a.tenant_id = h.tenant_id AND a.provider = %(provider)b AND a.identifier = h.identifier

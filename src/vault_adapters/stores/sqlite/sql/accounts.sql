@@ -144,7 +144,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.lab
 -- Clear an account's backoff, unknown outcome and run of refusals; a running attempt keeps its lease.
 UPDATE token_vault_account AS a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = CASE WHEN lease_until + {{step}} > :now THEN lease_until END
+    lease_until = {{running_lease}}
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: list_account_generations

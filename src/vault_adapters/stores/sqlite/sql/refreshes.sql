@@ -25,7 +25,9 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
         ELSE excluded.sent_at END,
     unknown_since = CASE
         WHEN a.credential_value_id IS excluded.credential_value_id
-        THEN min(:now, {{step}} + coalesce(max(a.unknown_since, a.lease_until), a.unknown_since, a.lease_until)) END,
+        THEN (
+            SELECT max(CASE WHEN m.at > :now + {{longest_lease}} THEN 0 ELSE m.at END)
+            FROM (SELECT a.unknown_since + {{step}} AS at UNION ALL SELECT a.lease_until + {{step}}) m) END,
     failures = CASE
         WHEN a.credential_value_id IS excluded.credential_value_id THEN a.failures
         ELSE 0 END,
@@ -44,7 +46,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     boot_id = excluded.boot_id,
     clock_offset = excluded.clock_offset
 WHERE a.attempt_id IS :seen
-    AND (a.lease_until IS NULL OR a.lease_until + {{step}} NOT BETWEEN :now + 1 AND :now + :longest_lease
+    AND (a.lease_until IS NULL OR a.lease_until + {{step}} NOT BETWEEN :now + 1 AND :now + {{longest_lease}}
         OR a.credential_value_id IS NOT excluded.credential_value_id)
 
 -- name: renew_account

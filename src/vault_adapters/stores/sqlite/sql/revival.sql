@@ -20,5 +20,5 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
 -- keeps its lease.
 UPDATE token_vault_account AS a SET
     failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = CASE WHEN lease_until + {{step}} > :now THEN lease_until END, due_at = :due_at
+    lease_until = {{running_lease}}, due_at = :due_at
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
