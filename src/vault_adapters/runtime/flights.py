@@ -9,6 +9,9 @@ from vault_domain.entities.errors import VaultError
 
 T = TypeVar("T")
 
+_LAST_SECONDS = 20.0
+"""Longest time in seconds for which a call outlives the program: the time of a lease by default."""
+
 
 class Flights:
     """Runs each call in a task of its own.
@@ -18,9 +21,15 @@ class Flights:
       this key starts a new call.
     - If a shared call fails with a `VaultError`, each caller raises its own copy, so that their tracebacks do not mix.
     - If no caller waits for a call any more, the call's error is dropped silently.
+
+    Args:
+        last: whether a call ignores for a while that the program ends by an exit, when asyncio cancels all tasks. The
+            call's request to a provider may have left. So a vault whose block is left by an exit closes as at any other
+            time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, last: bool = False) -> None:
+        self._last = last
         self._by_key: dict[Hashable, asyncio.Task[Any]] = {}
         self._running: dict[asyncio.Task[Any], _Flight] = {}
 
@@ -64,6 +73,8 @@ class Flights:
     def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a call without waiting for it."""
         task = asyncio.get_running_loop().create_task(work)
+        if self._last:
+            _outlive_the_program(task)
         self._running[task] = _Flight()
         task.add_done_callback(self._ended)
         return task
@@ -97,6 +108,8 @@ class Flights:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         flight = self._running.pop(task)
+        if self._last:
+            del task.cancel  # it holds the task; the class's method remains
         if self._by_key.get(flight.key) is task:
             del self._by_key[flight.key]
         flight.wake()
@@ -144,6 +157,22 @@ class _Flight:
         """Tell the callers that the call has ended."""
         for waiter in self._waiters:
             _wake(waiter, True)
+
+
+def _outlive_the_program(task: asyncio.Task[Any]) -> None:
+    """Let a task ignore its cancellation when its event loop has stopped, for a while.
+
+    `asyncio.run` cancels all tasks after its loop has stopped, and then runs the loop again until they have ended.
+    """
+    loop, cancel = task.get_loop(), task.cancel
+
+    def cancel_later(msg: Any | None = None) -> bool:
+        if loop.is_running() or loop.is_closed():
+            return cancel(msg)
+        loop.call_later(_LAST_SECONDS, cancel, msg)
+        return False
+
+    task.cancel = cancel_later  # type: ignore[method-assign] # a subclass would bypass the loop's task factory
 
 
 def _wake(waiter: asyncio.Future[bool], is_ended: bool) -> None:

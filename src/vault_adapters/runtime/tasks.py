@@ -30,7 +30,7 @@ class AsyncioTasks:
     """Implements `Tasks` on the running event loop."""
 
     def __init__(self) -> None:
-        self._flights = Flights()
+        self._flights = Flights(last=True)
         self._deadlines = Deadlines()
         self._turns: dict[Hashable, Turns] = {}
 

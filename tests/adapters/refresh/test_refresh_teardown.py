@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import signal
+import sys
 import threading
 import time
 from datetime import timedelta
@@ -18,6 +19,7 @@ from vault_adapters import RefreshFailedError, open_vault
 from vault_adapters.composition import open_vault_over
 from vault_adapters.runtime.journal import FileJournal
 from vault_adapters.runtime.periodic import repeating
+from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 
@@ -163,6 +165,58 @@ def test_an_exit_loses_no_answer(config, step):
         asyncio.run(refresh())
     assert len(files(config)) == 1
     assert recovered(config, ManualClock()) == NEW
+
+
+def leave(*_):
+    sys.exit(3)
+
+
+async def refresh_slowly(url, directory, how):
+    """Refresh an account at a provider that takes a second, and leave the program meanwhile."""
+    clock, config, tasks = ManualClock(), make_config(url, journal_dir=directory), []
+
+    async def answer_late(request):
+        loop = asyncio.get_running_loop()
+        if how == "a task exits":
+            tasks.append(loop.create_task(exit_in_a_task()))
+        elif how == "a handler of the event loop exits":
+            loop.add_signal_handler(signal.SIGTERM, leave)
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            signal.signal(signal.SIGTERM, leave)
+            loop.call_later(0.1, os.kill, os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(1)
+        return answer(1)
+
+    async with open_vault(config, refreshers={"acme": ScriptedRefresher(answer_late)}, clock=clock) as vault:
+        await store(vault)
+        clock.advance(HOUR)
+        await vault.ensure_access_token(ACCOUNT)
+
+
+async def exit_in_a_task():
+    leave()
+
+
+@pytest.mark.parametrize("how", ["a task exits", "a handler of the event loop exits", "a signal handler exits"])
+def test_an_exit_in_the_middle_of_a_request_loses_no_answer(config, how):
+    with start_processes([Call(refresh_slowly, [*arguments(config), how])]) as group:
+        group.go()
+        assert group[0].wait(60).returncode == 3
+    assert recovered(config, ManualClock()) == NEW
+
+
+def test_the_end_of_the_event_loop_waits_only_so_long(monkeypatch):
+    """The program did not close the vault, and the provider does not answer."""
+    monkeypatch.setattr("vault_adapters.runtime.flights._LAST_SECONDS", 0.2)
+
+    async def begin():
+        AsyncioTasks()._flights.start(asyncio.Event().wait())
+        await asyncio.sleep(0)
+
+    began = time.monotonic()
+    asyncio.run(begin())
+    assert 0.1 < time.monotonic() - began < 10
 
 
 @pytest.fixture(scope="module")
