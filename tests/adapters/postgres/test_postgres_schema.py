@@ -2,14 +2,15 @@
 
 import psycopg
 import pytest
+from pglast import prettify, split
 from tests.adapters.postgres.samples import SCHEMA, prepare, write
 from tests.support.processes import Call, run_processes
 
-from vault_adapters.stores.migrations import load_migrations
+from vault_adapters.stores.migrations import Migration, load_migrations
 from vault_adapters.stores.postgres import schema as schema_module
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.pools import open_connections
-from vault_adapters.stores.postgres.schema import prepare_schema, schema_sql
+from vault_adapters.stores.postgres.schema import prepare_schema, schema_sql, split_statements
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 from vault_domain.entities.secret import Secret
@@ -75,6 +76,27 @@ async def test_a_migrated_and_a_fresh_schema_are_the_same(postgres, url, execute
 
 
 migrate_schema_only = apply
+
+
+def test_a_script_is_split_at_the_ends_of_its_statements():
+    for migration in load_migrations(schema_module._PACKAGE):
+        script = migration.sql.replace("{{schema}}", '"a;b"')
+        assert [*map(prettify, split_statements(script))] == [*map(prettify, split(script))]
+    awkward = "-- a; b\nSELECT 'a; ''b' || \"c;\" FROM d; DO $x$ BEGIN; $$ ; END $x$;;\n-- the end; nothing follows"
+    assert split_statements(awkward) == [
+        "-- a; b\nSELECT 'a; ''b' || \"c;\" FROM d",
+        "DO $x$ BEGIN; $$ ; END $x$",
+    ]
+
+
+async def test_each_statement_of_a_migration_is_sent_alone(url, execute, monkeypatch):
+    await migrate(url)
+    table = "{{schema}}.seen"
+    seen = f"CREATE TABLE {table} AS SELECT current_query() AS sql; INSERT INTO {table} SELECT current_query()"
+    known = [*load_migrations(schema_module._PACKAGE), Migration(999, "seen", seen, "digest", needs=2)]
+    monkeypatch.setattr(schema_module, "load_migrations", lambda _: known)
+    await migrate_schema_only(url)
+    assert [sql.count("current_query") for (sql,) in execute(f"SELECT sql FROM {SCHEMA}.seen")] == [1, 1]
 
 
 async def test_the_script_leaves_a_schema_that_is_up_to_date(url, execute):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 
 from vault_adapters.stores.migrations import (
@@ -133,6 +134,23 @@ def schema_steps(schema: str) -> list[str]:
     return [*steps, "\n".join(months)]
 
 
+_STATEMENT = re.compile(
+    r"""(?: --[^\n]* | '(?:[^']|'')*' | "(?:[^"]|"")*" | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | [^;] )+""",
+    re.DOTALL | re.VERBOSE,
+)
+_COMMENT = re.compile(r"--[^\n]*")
+
+
+def split_statements(script: str) -> list[str]:
+    """Return the statements of a script, so that each can be sent by itself.
+
+    If several statements are sent together, Citus cannot create an index on a distributed table, because it passes all
+    of them to the other nodes. The script may have no ``E''`` strings and no ``/*`` comments.
+    """
+    found = (match[0].strip() for match in _STATEMENT.finditer(script))
+    return [statement for statement in found if _COMMENT.sub("", statement).strip()]
+
+
 def _record_sql(migration: Migration, schema: str) -> str:
     values = {"number": str(migration.number), "name": literal(migration.name), "digest": literal(migration.digest)}
     values["needs"] = str(migration.needs)
@@ -166,7 +184,8 @@ async def _create_ledger(transaction: Transaction, schema: str) -> None:
 
 
 async def _apply(transaction: Transaction, migration: Migration, schema: str) -> None:
-    await transaction.run_script(_filled(migration.sql, schema))
+    for statement in split_statements(_filled(migration.sql, schema)):
+        await transaction.run_script(statement)
     record = {"number": migration.number, "name": migration.name, "digest": migration.digest, "needs": migration.needs}
     await transaction.execute(_filled(_RECORD, schema), {**record, "now": transaction.now})
 
