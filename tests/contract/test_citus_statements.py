@@ -5,18 +5,21 @@ is in `test_citus.py`.
 """
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import psycopg
 import pytest
 from attrs import evolve
+from tests.adapters.cli.command import CommandLine
 from tests.contract.stores import check_postgres_idle, open_postgres
 from tests.support.prepared_schemas import PreparedSchemas
 
-from vault_adapters.stores.postgres.citus import functions_sql
+from vault_adapters.stores.postgres.citus import FUNCTIONS, functions_sql
 from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing.contract.audit import AuditCases
+from vault_adapters.testing.contract.commits import CommitCases
 from vault_adapters.testing.contract.fixtures import ACCESS
 from vault_adapters.testing.contract.idle_schedule import IdleScheduleCases
 from vault_adapters.testing.contract.rotation import DataKeyCases
@@ -24,14 +27,17 @@ from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError, StorageError
 from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import DataKeyInactiveError
 
-STORE, WRITER = f"citus_store_token_v{FUNCTIONS_VERSION}", f"citus_write_token_v{FUNCTIONS_VERSION}"
+WRITER = f"citus_write_token_v{FUNCTIONS_VERSION}"
 
 _CATALOGUE = """
-CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class WHERE relname = 'token';
+CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class
+WHERE relkind IN ('r', 'p') AND pg_catalog.obj_description(oid, 'pg_class') IS DISTINCT FROM 'local';
+CREATE FUNCTION pg_catalog.create_reference_table(copied text) RETURNS void LANGUAGE plpgsql AS
+$$BEGIN EXECUTE 'COMMENT ON TABLE ' || copied || ' IS NULL'; END$$;
 CREATE FUNCTION pg_catalog.create_distributed_function(
     regprocedure, text, colocate_with text, force_delegation boolean) RETURNS void LANGUAGE sql AS '';
 """
@@ -65,7 +71,7 @@ async def _open(url, schema, *, migrate):
         pass
 
 
-class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCases):
+class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCases, CommitCases):
     @pytest.fixture
     def lent(self, seeming_schemas):
         with seeming_schemas.lend() as schema:
@@ -110,10 +116,13 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCa
             await connection.execute(f"SELECT {lent}.{WRITER}({', '.join(arguments)}, '1234ms')")
             assert await (await connection.execute("SHOW lock_timeout")).fetchone() == ("1234ms",)
 
+    @pytest.mark.parametrize("missing", [FUNCTIONS, FUNCTIONS[:1], FUNCTIONS[-1:]], ids=["all", "first", "last"])
     @pytest.mark.parametrize("is_older", [False, True], ids=["none", "those of an older release"])
-    async def test_functions_that_are_missing_are_made_by_a_migration(self, store, seeming_schemas, lent, is_older):
+    async def test_functions_that_are_missing_are_made_by_a_migration(
+        self, store, seeming_schemas, lent, missing, is_older
+    ):
         async with await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as connection:
-            await connection.execute(f"DROP FUNCTION {lent}.{STORE}, {lent}.{WRITER}")
+            await connection.execute(f"DROP FUNCTION {', '.join(f'{lent}.{name}' for name in missing)}")
             if is_older:
                 await connection.execute(functions_sql(lent).replace(f"_v{FUNCTIONS_VERSION}(", "_v0("))
         with pytest.raises(ConfigurationError) as caught:
@@ -126,8 +135,73 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCa
                 "SELECT proname FROM pg_proc WHERE pronamespace = %s::regnamespace AND proname LIKE 'citus%%'", [lent]
             )
             names = {name for (name,) in await found.fetchall()}
-        older = {name.replace(f"_v{FUNCTIONS_VERSION}", "_v0") for name in (STORE, WRITER)} if is_older else set()
-        assert names == {STORE, WRITER} | older, "processes of the older release still call theirs"
+        older = {name.replace(f"_v{FUNCTIONS_VERSION}", "_v0") for name in FUNCTIONS} if is_older else set()
+        assert names == {*FUNCTIONS} | older, "processes of the older release still call theirs"
+
+    @pytest.mark.parametrize(
+        ("message", "is_retryable"),
+        [("cannot execute a distributed query from a query on a shard", True), ("another internal error", False)],
+    )
+    async def test_a_write_may_be_tried_again_if_its_shard_was_moved_meanwhile(
+        self, store, vault, seeming_schemas, lent, message, is_retryable
+    ):
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as connection:
+            await connection.execute(
+                f"CREATE FUNCTION {lent}.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                f" $$BEGIN RAISE EXCEPTION '{message}' USING ERRCODE = 'XX000'; END$$;"
+                f"CREATE TRIGGER refuse BEFORE INSERT ON {lent}.token FOR EACH ROW EXECUTE FUNCTION {lent}.refuse()"
+            )
+        with pytest.raises(StorageError) as caught:
+            await vault.store_token(ACCESS, "v")
+        assert caught.value.retryable is is_retryable
+        assert message not in str(caught.value)
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as connection:
+            await connection.execute(f"DROP FUNCTION {lent}.refuse CASCADE")
+
+    async def test_a_sweep_takes_others_if_it_lost_those_that_it_picked(
+        self, store, vault, clock, seeming_schemas, lent
+    ):
+        """Another sweep takes the accounts after this one has picked them, before it changes them."""
+        for number in range(2):
+            await vault.store_token(evolve(ACCESS, identifier=str(number)), "v", expires_at=clock.now())
+        async with (
+            await psycopg.AsyncConnection.connect(seeming_schemas.url) as other,
+            await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as watcher,
+        ):
+            taken = (
+                f"UPDATE {lent}.account SET due_at = due_at + interval '1 hour' WHERE identifier = '0' RETURNING true"
+            )
+            assert len(await (await other.execute(taken)).fetchall()) == 1
+            reserving = asyncio.create_task(
+                store.refreshes.reserve_due("google", hold=timedelta(minutes=1), limit=1, since=None, until=None)
+            )
+            waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%picked%'"
+            while await (await watcher.execute(waiting)).fetchone() == (0,):  # noqa: ASYNC110 - see `_is_free`
+                await asyncio.sleep(0.005)
+            await other.commit()
+        due, _ = await reserving
+        assert [each.account.identifier for each in due] == ["1"]
+
+    async def test_a_table_of_a_migration_is_copied_to_the_nodes(self, store, seeming_schemas, lent):
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as connection:
+            await connection.execute(f"COMMENT ON TABLE {lent}.used_state IS 'local'")
+        with pytest.raises(SchemaOutdatedError):
+            await _open(seeming_schemas.url, lent, migrate=False)
+        await _open(seeming_schemas.url, lent, migrate=True)
+        await _open(seeming_schemas.url, lent, migrate=False)
+
+    async def test_init_makes_missing_functions(self, store, seeming_schemas, lent, tmp_path):
+        async with await psycopg.AsyncConnection.connect(seeming_schemas.url, autocommit=True) as connection:
+            await connection.execute(f"DROP FUNCTION {lent}.{WRITER}")
+        variables = {
+            "DATABASE_URL": seeming_schemas.url,
+            "ENCRYPTION_SECRET": "a-secret-that-only-this-test-uses-0123456789",
+            "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
+            "TOKEN_VAULT_POSTGRES_SCHEMA": lent,
+        }
+        done = await asyncio.to_thread(CommandLine(tmp_path, variables), "init")
+        assert done.code == 0, done.stderr
+        await _open(seeming_schemas.url, lent, migrate=False)
 
     async def test_pages_of_events_end_before_the_oldest_transaction(self, store, vault, seeming_schemas):
         assert store.tokens._database.is_distributed

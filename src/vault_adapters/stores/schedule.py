@@ -5,6 +5,7 @@ from datetime import datetime
 
 from attrs import frozen
 
+from vault_domain.entities.account import Account
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.token import TokenInfo, TokenWrite
 
@@ -32,7 +33,24 @@ def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, no
     return min(times, default=None)
 
 
-def access_first(stored: Iterable[_Stored]) -> list[_Stored]:
+def accounts_due(stored: Iterable[_Stored], now: datetime) -> dict[Account, datetime | None]:
+    """Return for each account of values that are stored together when they make it due; None: they set no time.
+
+    If an account's access token sets a time, the account's other values do not count.
+
+    Args:
+        stored: each value with its expiry.
+        now: the time of storing.
+    """
+    due: dict[Account, datetime | None] = {}
+    for write, expires_at in _access_first(stored):
+        account = write.key.account
+        due_at = due_at_of(write, expires_at, now)
+        due[account] = due.get(account) or due_at
+    return due
+
+
+def _access_first(stored: Iterable[_Stored]) -> list[_Stored]:
     """Return stored values with their expiries, in an order in which the access tokens come first.
 
     If an account's access token is stored together with other values, it decides when the account is due.

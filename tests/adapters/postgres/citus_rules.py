@@ -12,7 +12,7 @@ from pglast import ast, parse_plpgsql, parse_sql
 from pglast.visitors import Skip, Visitor
 
 DISTRIBUTED = frozenset({"data_key", "data_key_wrap", "token", "token_use", "account", "audit_event", "unread_answer"})
-REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline"})
+REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline", "home"})
 """Tables that Citus copies to each node, because they have no tenant."""
 
 IMMUTABLE = frozenset(
@@ -35,6 +35,9 @@ LATERAL = "LATERAL over a distributed table"
 OUTER = "an outer join whose first side is no table"
 RECURSIVE = "a recursive query"
 HAVING = "a subquery over a distributed table in HAVING"
+
+SEVERAL_TENANTS = "a table that is not tied to one tenant, given as a parameter"
+"""Citus then asks every shard. Unlike `ANY_TENANT`, a join by the tenant of other rows does not suffice."""
 
 ELSEWHERE = "an event from rows of a distributed table: the rows' node would compute the event's place"
 
@@ -88,6 +91,8 @@ def broken_rules(sql):
         broken.add(UNSORTED)
     if not _all_pinned(tree):
         broken.add(ANY_TENANT)
+    if not all(_is_of_one_tenant(query) for query in _queries_of(tree)):
+        broken.add(SEVERAL_TENANTS)
     return frozenset(broken)
 
 
@@ -259,16 +264,44 @@ def _names_tenant(query):
 
 def _all_pinned(tree):
     """Tell whether each query that reads or changes rows of tenants says of which tenant, or joins by the tenant."""
-    queries = _Found(tree, ast.SelectStmt, ast.UpdateStmt, ast.DeleteStmt).nodes
-    return all(_is_pinned(query) for query in queries)
+    return all(_is_pinned(query) for query in _queries_of(tree))
 
 
-def _is_pinned(query):
+def _queries_of(tree):
+    return _Found(tree, ast.SelectStmt, ast.UpdateStmt, ast.DeleteStmt).nodes
+
+
+def _own(query):
+    """Return the parts of a query that name tables, and the distributed tables among them."""
     own = list(getattr(query, "fromClause", None) or getattr(query, "usingClause", None) or ())
     if getattr(query, "relation", None) is not None:
         own.append(query.relation)
     direct = [node for part in own for node in _direct(part)]
-    tables = [node for node in direct if node.schemaname and node.relname in DISTRIBUTED]
+    return own, [node for node in direct if node.schemaname and node.relname in DISTRIBUTED]
+
+
+def _is_of_one_tenant(query):
+    """Tell whether each distributed table's tenant is equal to a parameter, maybe by way of another table's tenant."""
+    own, tables = _own(query)
+    names = [table.alias.aliasname if table.alias else table.relname for table in tables]
+    tied, pairs = set(), []
+    for each in _conditions(query):
+        sides = [(_column(side), side) for side in (each.lexpr, each.rexpr)]
+        columns = [column[0] or names[0] for column, _ in sides if column and column[1] == "tenant_id" and names]
+        if len(columns) == 2:
+            pairs.append(columns)
+        elif columns and any(_is_parameter(side) for _, side in sides):
+            tied.add(columns[0])
+    for join in (join for part in own for join in _Found(part, ast.JoinExpr).nodes):
+        if join.usingClause and "tenant_id" in {name.sval for name in join.usingClause}:
+            pairs.append(names)
+    for _ in names:
+        tied |= {name for pair in pairs if tied & set(pair) for name in pair}
+    return tied >= set(names)
+
+
+def _is_pinned(query):
+    own, tables = _own(query)
     if not tables:
         return True
     joined = any(

@@ -7,7 +7,7 @@ from uuid import uuid4
 from attrs import evolve
 from tests.examples.dict_store.database import AccountRow
 
-from vault_adapters.stores.schedule import access_first, due_at_of
+from vault_adapters.stores.schedule import accounts_due
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
@@ -229,13 +229,8 @@ def schedule_accounts(transaction, stored):
     Of an account's values, the access token decides. If no value requires a time, the account becomes due now, provided
     that its row exists.
     """
-    due = {}
-    for write, expires_at in access_first(stored):
-        asked = due_at_of(write, expires_at, transaction.now)
-        account = write.key.account
-        due[account] = due.get(account) or asked
     accounts = transaction.tables.accounts
-    for account, asked in due.items():
+    for account, asked in accounts_due(stored, transaction.now).items():
         row = accounts.get(account)
         if asked is None and row is None:
             continue

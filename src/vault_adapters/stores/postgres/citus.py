@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 
 from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.schema import literal, quoted, schema_steps
-from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.errors import SchemaOutdatedError
 
 FIRST = "data_key"
 """The table with which the other distributed tables are co-located, so that all rows of a tenant are on one node."""
@@ -29,25 +31,31 @@ Citus co-locates tables only if their distribution columns have the same type. I
 TRIGGERS = ("keep_lasting_event_update", "keep_lasting_event_delete")
 """The triggers of the audit log; Citus refuses triggers on tables that it distributes."""
 
-_STORER = f"citus_store_token_v{FUNCTIONS_VERSION}"
-"""The function that the vault calls; it calls `_WRITER`."""
+DELEGATED = tuple(f"citus_{name}_v{FUNCTIONS_VERSION}" for name in ("write_token", "write_tokens", "commit"))
+"""The functions that Citus calls on the node of the tenant that is the function's first argument."""
 
-_WRITER = f"citus_write_token_v{FUNCTIONS_VERSION}"
-"""The function that Citus calls on the node of the tenant that is the function's first argument."""
+FUNCTIONS = (f"citus_store_token_v{FUNCTIONS_VERSION}", *DELEGATED)
+"""All functions of `functions_sql`. The first one runs on the vault's node."""
 
 _HAS_CITUS = "SELECT pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
 _IS_DISTRIBUTED = """
-SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_proc f WHERE f.pronamespace = n.oid AND f.proname = %(function)b)
+SELECT
+    (SELECT count(DISTINCT f.proname) FROM pg_catalog.pg_proc f
+    WHERE f.pronamespace = n.oid AND f.proname = ANY (%(functions)b::text[])),
+    ARRAY(
+        SELECT t.name FROM pg_catalog.unnest(%(tables)b::text[]) t (name)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_catalog.pg_dist_partition o JOIN pg_catalog.pg_class r ON r.oid = o.logicalrelid
+            WHERE r.relnamespace = n.oid AND r.relname = t.name))
 FROM pg_catalog.pg_dist_partition p
 JOIN pg_catalog.pg_class c ON c.oid = p.logicalrelid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %(schema)b AND c.relname = 'token'
 """
 
-_NO_FUNCTIONS = (
-    "Citus distributes the tables, but a function of this release is missing: run `token-vault init` with the URL of"
-    " the coordinator"
+_INCOMPLETE = (
+    "Citus distributes the tables, but a function or a table of this release is missing on the nodes: run"
+    " `token-vault init` with the URL of the coordinator"
 )
 
 _HEAD = """\
@@ -114,12 +122,13 @@ def functions_sql(schema: str) -> str:
 
 
 def _delegated(schema: str) -> str:
-    """Return the SQL that makes Citus call `_WRITER` on the tenant's node, within a transaction too."""
-    return (
+    """Return the SQL that makes Citus call `DELEGATED` on the tenant's node, within a transaction too."""
+    return "\n".join(
         f"SELECT create_distributed_function(p.oid::regprocedure, 'given_tenant_id',\n"
         f"    colocate_with => {_table(schema, FIRST)}, force_delegation => true)\n"
         f"FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace\n"
-        f"WHERE n.nspname = {literal(schema)} AND p.proname = '{_WRITER}';"
+        f"WHERE n.nspname = {literal(schema)} AND p.proname = '{name}';"
+        for name in DELEGATED
     )
 
 
@@ -134,19 +143,25 @@ async def is_distributed(database: PostgresDatabase, schema: str, *, migrate: bo
     Args:
         database: the open database.
         schema: the schema's name.
-        migrate: True creates the functions of `functions_sql` if they are missing, which works on the coordinator only.
+        migrate: True creates the functions of `functions_sql` if they are missing, and copies tables that a migration
+            has made to all nodes. Both work on the coordinator only.
 
     Raises:
-        ConfigurationError: these functions are missing and ``migrate`` is False.
+        SchemaOutdatedError: a function is missing, or a table is on no other node, and ``migrate`` is False.
     """
     [(has_citus,)] = await database.fetch(_HAS_CITUS)
-    found = await database.fetch(_IS_DISTRIBUTED, {"schema": schema, "function": _STORER}) if has_citus else []
-    if (False,) in found:
+    expected = {"schema": schema, "functions": list(FUNCTIONS), "tables": list(REFERENCE)}
+    found = await database.fetch(_IS_DISTRIBUTED, expected) if has_citus else []
+    for functions, local in found:
+        if functions == len(FUNCTIONS) and not local:
+            continue
         if not migrate:
-            raise ConfigurationError(_NO_FUNCTIONS, code="citus_functions")
-        await database.transact(lambda transaction: _create_functions(transaction, schema), pace=Pace.MIGRATION)
+            raise SchemaOutdatedError(_INCOMPLETE, code="citus_functions")
+        await database.transact(partial(_complete, schema=schema, local=local), pace=Pace.MIGRATION)
     return bool(found)
 
 
-async def _create_functions(transaction: Transaction, schema: str) -> None:
+async def _complete(transaction: Transaction, schema: str, local: Sequence[str]) -> None:
+    for table in local:
+        await transaction.run_script(f"SELECT create_reference_table({_table(schema, table)})")
     await transaction.run_script(f"{functions_sql(schema)}\n{_delegated(schema)}")

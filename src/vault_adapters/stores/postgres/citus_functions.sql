@@ -89,3 +89,170 @@ BEGIN
     RETURN NEXT;
 END
 $token_vault_body$;
+
+-- Stores values of one tenant on the node of the tenant, in the given order, and makes their accounts due. It returns
+-- the stored tokens, or no row if a data key is not active. An account without a due time becomes due now if it exists.
+-- With an expected generation, there is one value, and it is stored only if its key holds this generation (0: nothing);
+-- otherwise the function returns a row of NULLs.
+CREATE OR REPLACE FUNCTION {{schema}}.citus_write_tokens_v{{functions_version}}(
+    given_tenant_id text, given_providers text[], given_kinds text[], given_identifiers text[], given_value_ids uuid[],
+    given_data_key_ids bytea[], given_blobs bytea[], given_extras bytea[], given_expires_at timestamptz[],
+    given_lifetimes bigint[], given_scopes text[], given_clients bytea[], given_refreshed boolean,
+    given_expected_generation bigint, given_account_providers text[], given_account_identifiers text[], given_due_at timestamptz[],
+    given_now timestamptz, given_lock_timeout text)
+RETURNS TABLE (
+    stored_id uuid, stored_status text, stored_error_code text, stored_expires_at timestamptz, stored_scopes text,
+    stored_generation bigint, stored_last_used_at timestamptz, stored_last_refreshed_at timestamptz, stored_lifetime
+    bigint, stored_created_at timestamptz, stored_updated_at timestamptz, stored_value_id uuid, stored_client bytea,
+    stored_suspect_since timestamptz, stored_rejected_at timestamptz)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
+DECLARE
+    usable bigint;
+    one record;
+BEGIN
+    PERFORM set_config('lock_timeout', given_lock_timeout, true);
+    PERFORM true FROM {{schema}}.data_key
+    WHERE tenant_id = given_tenant_id AND data_key_id = ANY (given_data_key_ids) AND state = 'active'
+    ORDER BY data_key_id
+    FOR SHARE;
+    GET DIAGNOSTICS usable = ROW_COUNT;
+    IF usable < (SELECT count(DISTINCT id) FROM unnest(given_data_key_ids) k (id)) THEN
+        RETURN;
+    END IF;
+    FOR one IN
+        SELECT * FROM unnest(given_providers, given_kinds, given_identifiers, given_value_ids, given_data_key_ids,
+            given_blobs, given_extras, given_expires_at, given_lifetimes, given_scopes, given_clients)
+            v (provider, kind, identifier, value_id, data_key_id, blob, extra, expires_at, lifetime, scopes, client)
+    LOOP
+        IF given_expected_generation > 0 THEN
+            PERFORM true FROM {{schema}}.token
+            WHERE tenant_id = given_tenant_id AND provider = one.provider AND kind = one.kind
+                AND identifier = one.identifier AND generation = given_expected_generation
+            FOR UPDATE;
+            IF NOT FOUND THEN
+                RETURN NEXT;
+                RETURN;
+            END IF;
+        END IF;
+        INSERT INTO {{schema}}.token AS t (
+            tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
+            scopes, generation, last_refreshed_at, created_at, updated_at, client)
+        VALUES (given_tenant_id, one.provider, one.kind, one.identifier, one.value_id, one.value_id, one.data_key_id,
+            one.blob, one.extra, 'valid', one.expires_at, one.lifetime, one.scopes, 1,
+            CASE WHEN given_refreshed THEN given_now END, given_now, given_now, one.client)
+        ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
+            value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob,
+            extra = excluded.extra, status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL,
+            client = excluded.client, expires_at = excluded.expires_at, lifetime = excluded.lifetime,
+            scopes = coalesce(excluded.scopes, t.scopes), generation = t.generation + 1,
+            last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
+            WHERE given_expected_generation IS DISTINCT FROM 0
+        RETURNING t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, t.last_refreshed_at,
+            t.lifetime, t.created_at, t.updated_at, t.value_id, t.client, t.suspect_since, t.rejected_at
+        INTO stored_id, stored_status, stored_error_code, stored_expires_at, stored_scopes,
+            stored_generation, stored_last_refreshed_at, stored_lifetime, stored_created_at,
+            stored_updated_at, stored_value_id, stored_client, stored_suspect_since, stored_rejected_at;
+        SELECT last_used_at INTO stored_last_used_at FROM {{schema}}.token_use
+        WHERE tenant_id = given_tenant_id AND provider = one.provider AND kind = one.kind
+            AND identifier = one.identifier;
+        RETURN NEXT;
+        IF stored_id IS NULL THEN
+            RETURN;
+        END IF;
+    END LOOP;
+    FOR one IN
+        SELECT * FROM unnest(given_account_providers, given_account_identifiers, given_due_at)
+            a (provider, identifier, due_at)
+    LOOP
+        IF one.due_at IS NULL THEN
+            UPDATE {{schema}}.account SET due_at = given_now
+            WHERE tenant_id = given_tenant_id AND provider = one.provider AND identifier = one.identifier
+                AND (due_at IS NULL OR due_at > given_now);
+        ELSE
+            INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
+            VALUES (given_tenant_id, one.provider, one.identifier, one.due_at)
+            ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
+                WHERE a.due_at IS NULL OR a.due_at > excluded.due_at;
+        END IF;
+    END LOOP;
+END
+$token_vault_body$;
+
+-- Commits a provider's answer on the node of the tenant, if everything is as the attempt left it: the account's tokens
+-- are still those that the attempt saw (the first is its credential, which is not invalid), the data key is active, and
+-- the attempt is not committed yet. Otherwise it changes nothing and returns no row; then the vault looks what is
+-- different. The kinds of the new values are among those of the seen tokens.
+CREATE OR REPLACE FUNCTION {{schema}}.citus_commit_v{{functions_version}}(
+    given_tenant_id text, given_provider text, given_identifier text, given_attempt_id uuid, given_seen_kinds text[],
+    given_seen_value_ids uuid[], given_kinds text[], given_value_ids uuid[], given_data_key_id bytea, given_blobs bytea[], given_extras bytea[],
+    given_expires_at timestamptz[], given_lifetimes bigint[], given_scopes text[], given_clients bytea[],
+    given_due_at timestamptz, given_now timestamptz, given_lock_timeout text)
+RETURNS TABLE (
+    stored_id uuid, stored_status text, stored_error_code text, stored_expires_at timestamptz, stored_scopes text,
+    stored_generation bigint, stored_last_used_at timestamptz, stored_last_refreshed_at timestamptz, stored_lifetime
+    bigint, stored_created_at timestamptz, stored_updated_at timestamptz, stored_value_id uuid, stored_client bytea,
+    stored_suspect_since timestamptz, stored_rejected_at timestamptz,
+    had_failed boolean)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
+DECLARE
+    matching bigint := 0;
+    one record;
+BEGIN
+    PERFORM set_config('lock_timeout', given_lock_timeout, true);
+    PERFORM true FROM {{schema}}.data_key
+    WHERE tenant_id = given_tenant_id AND data_key_id = given_data_key_id AND state = 'active'
+    FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    FOR one IN
+        SELECT kind, value_id, status FROM {{schema}}.token
+        WHERE tenant_id = given_tenant_id AND provider = given_provider AND identifier = given_identifier
+        ORDER BY kind
+        FOR UPDATE
+    LOOP
+        matching := matching + (
+            SELECT count(*)
+            FROM unnest(given_seen_kinds, given_seen_value_ids) WITH ORDINALITY s (kind, value_id, ord)
+            WHERE s.kind = one.kind AND s.value_id = one.value_id AND (s.ord > 1 OR one.status <> 'invalid'));
+    END LOOP;
+    IF matching < cardinality(given_seen_kinds) THEN
+        RETURN;
+    END IF;
+    SELECT failures > 0 INTO had_failed FROM {{schema}}.account
+    WHERE tenant_id = given_tenant_id AND provider = given_provider AND identifier = given_identifier
+        AND committed_attempt_id IS DISTINCT FROM given_attempt_id
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    FOR one IN
+        SELECT * FROM unnest(given_kinds, given_value_ids, given_blobs, given_extras, given_expires_at, given_lifetimes,
+            given_scopes, given_clients) v (kind, value_id, blob, extra, expires_at, lifetime, scopes, client)
+    LOOP
+        UPDATE {{schema}}.token t SET
+            value_id = one.value_id, data_key_id = given_data_key_id, blob = one.blob, extra = one.extra,
+            status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = one.client,
+            expires_at = one.expires_at, lifetime = one.lifetime, scopes = coalesce(one.scopes, t.scopes),
+            generation = t.generation + 1, last_refreshed_at = given_now, updated_at = given_now
+        WHERE tenant_id = given_tenant_id AND provider = given_provider AND kind = one.kind
+            AND identifier = given_identifier
+        RETURNING t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, t.last_refreshed_at,
+            t.lifetime, t.created_at, t.updated_at, t.value_id, t.client, t.suspect_since, t.rejected_at
+        INTO stored_id, stored_status, stored_error_code, stored_expires_at, stored_scopes,
+            stored_generation, stored_last_refreshed_at, stored_lifetime, stored_created_at,
+            stored_updated_at, stored_value_id, stored_client, stored_suspect_since, stored_rejected_at;
+        SELECT last_used_at INTO stored_last_used_at FROM {{schema}}.token_use
+        WHERE tenant_id = given_tenant_id AND provider = given_provider AND kind = one.kind
+            AND identifier = given_identifier;
+        RETURN NEXT;
+    END LOOP;
+    UPDATE {{schema}}.account a SET
+        failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL,
+        refused_for = 0, committed_attempt_id = given_attempt_id, due_at = given_due_at,
+        lease_until = CASE WHEN a.attempt_id = given_attempt_id THEN NULL ELSE a.lease_until END
+    WHERE tenant_id = given_tenant_id AND provider = given_provider AND identifier = given_identifier;
+END
+$token_vault_body$;

@@ -19,7 +19,7 @@ from typing import Any
 from vault_adapters.stores.columns import TOKEN_ALONE, VALUE
 from vault_adapters.stores.queries import Queries
 
-FUNCTIONS_VERSION = 1
+FUNCTIONS_VERSION = 2
 """Version of the functions in ``citus_functions.sql``; their names end with it. Increase it with each change to them.
 
 A release that changes the functions creates them under new names. The processes of an older release go on with the
@@ -27,7 +27,6 @@ older functions.
 """
 
 HELD: Mapping[str, tuple[str, ...]] = {
-    "store_tokens": ("hold_data_keys", "hold_tokens"),
     "import_tokens": ("hold_data_keys", "hold_tokens"),
     "reseal_tokens": ("hold_data_keys", "hold_tokens"),
     "lock_condemned": ("hold_condemned",),
@@ -82,7 +81,7 @@ _STORED = {
 """The SQL for each column of a stored token: a column that `citus_store_token` returns, a parameter or a constant."""
 
 
-def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, str]:
+def distributed_fragments(horizon: str, confirmed_master_key: str, confirmed_data_key: str) -> dict[str, str]:
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
@@ -90,6 +89,7 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
             page of the audit log ends before this transaction. The node that gives the events their places in
             the log evaluates the expression.
         confirmed_master_key: the plain server's expression for the confirmed state of a master key.
+        confirmed_data_key: the plain server's expression for the confirmed state of a data key.
     """
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
@@ -101,6 +101,9 @@ def distributed_fragments(horizon: str, confirmed_master_key: str) -> dict[str, 
             f"t.{name} = l.{name}" for name in ("tenant_id", "provider", "kind", "identifier")
         ),
         "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
+        "confirmed_own_data_key": confirmed_data_key.replace(
+            "e.tenant_id = d.tenant_id", "e.tenant_id = %(tenant_id)b"
+        ),
         "stored_columns": ", ".join(_STORED[name] for name in TOKEN_ALONE),
         "token_columns_alone": ", ".join((*TOKEN_ALONE, *VALUE)),
         "horizon_here": horizon,

@@ -9,7 +9,7 @@ process joins their rows. A token is stored by a function, which Citus calls on 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,9 @@ from vault_adapters.stores.columns import bounded, dated, id_of, with_last_use
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.readers import Reader
+from vault_adapters.stores.postgres.rows import keys_parameters
 from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import TokenKey
 
 Parameters = Mapping[str, Any]
 _Key = tuple[str, ...]
@@ -98,6 +100,31 @@ async def read_token(
         last = await reader.fetch(*use) if last is None else last
         found = [uses.remember(key, row, last) for row in rows]
     return [dated(bounded(row), now) for row in found]
+
+
+async def read_tokens(reader: Reader, queries: Queries, keys: Sequence[TokenKey], now: datetime | None) -> list[Row]:
+    """Return the rows that the statement `get_tokens` returns on a plain server; each query is about one tenant.
+
+    Args:
+        reader: runs the queries, which are sent together.
+        queries: the statements.
+        keys: the keys of the tokens.
+        now: the clock's time; None: the database's time.
+    """
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        places.setdefault(key.tenant_id, []).append(place)
+    answers = await reader.fetch_together(
+        [
+            (
+                queries["get_tokens"],
+                keys_parameters(keys[place] for place in own) | {"tenant_id": tenant_id, "now": now},
+            )
+            for tenant_id, own in places.items()
+        ]
+    )
+    found = zip(places.values(), answers, strict=True)
+    return [(*columns, own[place - 1] + 1) for own, rows in found for *columns, place in rows]
 
 
 async def store_token(database: PostgresDatabase, queries: Queries, uses: LastUses, write: Parameters) -> list[Row]:

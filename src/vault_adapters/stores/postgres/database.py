@@ -62,6 +62,15 @@ class Transaction:
             parameters = await self._hold(sql, parameters or {})
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
 
+    async def fetch_unprepared(self, sql: str, parameters: Parameters) -> list[Row]:
+        """Run a query without preparing it, so that the server plans it with the values of its parameters."""
+        return await query(self._connection, self._limits, sql, parameters, prepare=False)
+
+    @property
+    def lock_timeout(self) -> str:
+        """The longest wait for a lock, as a setting of the server."""
+        return self._limits.lock_timeout
+
     async def _hold(self, sql: str, parameters: Parameters) -> Parameters:
         """Run the statements that must run before the statement ``sql``, and return the parameters for ``sql``.
 
@@ -226,8 +235,12 @@ class PostgresDatabase:
 
     async def fetch(self, sql: str, parameters: Parameters | None = None, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run a query outside of any transaction; return its rows."""
+        return await self.read(lambda reader: reader.fetch(sql, parameters), pace=pace)
+
+    async def read(self, work: Callable[[Reader], Awaitable[T]], *, pace: Pace = Pace.QUICK) -> T:
+        """Run ``work``, which runs queries with one reader."""
         own_loop(self._loop)
-        return await self._flights.run(self._read(sql, parameters, pace))
+        return await self._flights.run(self._read(work, pace))
 
     async def write(self, sql: str, parameters: Parameters, *, pace: Pace = Pace.QUICK) -> list[Row]:
         """Run one statement as a transaction of its own; return its rows.
@@ -266,9 +279,9 @@ class PostgresDatabase:
         """Return a context manager that gives the function ``read``, bound to one reader."""
         return ReadSession(self.reader(), read)
 
-    async def _read(self, sql: str, parameters: Parameters | None, pace: Pace) -> list[Row]:
+    async def _read(self, work: Callable[[Reader], Awaitable[T]], pace: Pace) -> T:
         async with self.reader(pace) as reader:
-            return await reader.fetch(sql, parameters)
+            return await work(reader)
 
     async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
         connection = await self._connections.take()

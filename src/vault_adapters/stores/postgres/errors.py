@@ -21,6 +21,10 @@ _PASSING = {
     *("57P01", "57P02", "57P03", "57P05", "25P03", "25P04"),
 }
 
+# Citus says this, under the code of internal errors, if it moved the tenant's rows to another node just after it had
+# sent a statement to their former node. Citus translates no messages.
+_MOVED_SHARD = ("XX000", "cannot execute a distributed query from a query on a shard")
+
 # Errors because of a value, a row or a lock: an integrity constraint, a trigger, a policy, a deadlock, a damaged page.
 _UNDONE_CLASSES = {"22", "23", "40", "44", "54", "P0"}
 _UNDONE = {"42501", "55P03", "XX001", "XX002"}
@@ -114,7 +118,8 @@ def _cause(error: psycopg.Error, peer: Peer, *, opening: bool) -> str | None:
 def _describe(error: psycopg.Error) -> tuple[str, bool]:
     if error.sqlstate is not None:
         # Class 08 holds connection exceptions, including those of poolers.
-        return error.sqlstate, error.sqlstate in _PASSING or error.sqlstate.startswith("08")
+        passes = error.sqlstate in _PASSING or error.sqlstate.startswith("08")
+        return error.sqlstate, passes or (error.sqlstate, error.diag.message_primary) == _MOVED_SHARD
     if isinstance(error, psycopg_pool.PoolClosed):
         return "the vault or its pool is closed", False
     if isinstance(error, psycopg_pool.PoolTimeout | psycopg_pool.TooManyRequests):

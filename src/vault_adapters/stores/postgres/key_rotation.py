@@ -94,7 +94,11 @@ class PostgresKeyRotation:
                     await append(AuditAction.DATA_KEY_REPLACED, code=replaced.hex()),
                     await append(AuditAction.DATA_KEY_ROTATED, code=record.key_id.hex()),
                 )
-            rows = await transaction.fetch(self._queries["get_active_data_keys"], {"tenant_ids": [record.tenant_id]})
+            wanted: dict[str, Any] = {"tenant_ids": [record.tenant_id]}
+            if transaction.is_distributed:
+                usable = await transaction.fetch(self._queries["list_usable_master_keys"])
+                wanted = {"tenant_id": record.tenant_id, "master_key_ids": [key_id for (key_id,) in usable]}
+            rows = await transaction.fetch(self._queries["get_active_data_keys"], wanted)
             return Change(next(iter(sound(rows, data_key_record)), None), events)
 
         return await self._database.transact(work, pace=Pace.BULK)

@@ -9,6 +9,7 @@ from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.damage import sound
+from vault_adapters.stores.postgres.citus_keys import DataKeyReads
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.key_rotation import append_key_event, is_wrapped_by
 from vault_adapters.stores.postgres.key_rows import data_key_record, data_keys_parameters, master_key_record
@@ -29,6 +30,7 @@ class PostgresKeyRepository:
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
+        self._distributed = DataKeyReads(queries)
         # Reads and creations go in batches, because a bulk write or a sweep asks for many tenants' data keys at once.
         most = database.most_connections
         self._active = ReadBatcher(partial(database.reading, self._read_active), most_batches=most)
@@ -93,17 +95,24 @@ class PostgresKeyRepository:
             await batcher.drain()
 
     async def _read_active(self, reader: Reader, tenant_ids: Sequence[str]) -> list[DataKeyRecord | None]:
-        rows = await reader.fetch(self._queries["get_active_data_keys"], {"tenant_ids": list(set(tenant_ids))})
+        wanted = list(set(tenant_ids))
+        if self._database.is_distributed:
+            rows = await self._distributed.active(reader, wanted)
+        else:
+            rows = await reader.fetch(self._queries["get_active_data_keys"], {"tenant_ids": wanted})
         found = {record.tenant_id: record for record in sound(rows, data_key_record)}
         return [found.get(tenant_id) for tenant_id in tenant_ids]
 
     async def _read_by_id(self, reader: Reader, positions: Sequence[DataKeyPosition]) -> list[DataKeyRecord | None]:
         wanted = list(set(positions))
-        parameters = {
-            "tenant_ids": [tenant_id for tenant_id, _ in wanted],
-            "data_key_ids": [key_id for _, key_id in wanted],
-        }
-        rows = await reader.fetch(self._queries["get_data_keys"], parameters)
+        if self._database.is_distributed:
+            rows = await self._distributed.by_id(reader, wanted)
+        else:
+            parameters = {
+                "tenant_ids": [tenant_id for tenant_id, _ in wanted],
+                "data_key_ids": [key_id for _, key_id in wanted],
+            }
+            rows = await reader.fetch(self._queries["get_data_keys"], parameters)
         found = {(record.tenant_id, record.key_id): record for record in sound(rows, data_key_record)}
         return [found.get(position) for position in positions]
 

@@ -91,6 +91,11 @@ class Limits:
         )
 
     @property
+    def lock_timeout(self) -> str:
+        """The longest wait for one lock, as a setting of the server."""
+        return f"{_millis(self.lock)}ms"
+
+    @property
     def options(self) -> str:
         """The options with which the vault's own pool connects. They limit waits for locks outside of a transaction."""
         return f"-c lock_timeout={_millis(self.lock)}"

@@ -9,6 +9,7 @@ from uuid import UUID
 from attrs import evolve
 
 from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.citus_writes import append_refresh_events, commit_answer, store_expecting
 from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
@@ -50,6 +51,7 @@ from vault_domain.ports.refresh_ledger import (
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ROUNDS = 8
 
 
 class PostgresRefreshLedger:
@@ -107,8 +109,11 @@ class PostgresRefreshLedger:
             "until": until,
             "now": self._database.now(),
         }
-        rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
-        [(_, _, now), *taken] = rows
+        for _ in range(_ROUNDS):
+            rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
+            [(_, picked, now), *taken] = rows
+            if taken or picked is None:  # on Citus, other sweeps may have taken all accounts that this one had picked
+                break
         due = [DueAccount(stored_account(tenant, provider, name), due_at) for tenant, name, due_at in taken]
         due.sort(key=attrgetter("due_at"))
         return due, now
@@ -177,6 +182,10 @@ class PostgresRefreshLedger:
         async def work(transaction: Transaction) -> Change[Commit]:
             own = self._parameters(attempt)
             await transaction.fetch(self._queries["make_commit_durable"])
+            if transaction.is_distributed:
+                change = await commit_answer(transaction, self._queries, attempt, writes, actor)
+                if change is not None:
+                    return change
             active = await self._lock_data_keys(transaction, attempt.account, writes)
             stored, marks = await self._lock_tokens(transaction, attempt.account)
             committed = await transaction.fetch(self._queries["find_commit"], own)
@@ -213,9 +222,13 @@ class PostgresRefreshLedger:
             "generation": None if told is None else told.generation,
             "credential_generation": None if told is None else told.credential_generation,
         }
-        [(now, had_failed)] = await transaction.fetch(self._queries["settle_account"], parameters)
+        rows = await transaction.fetch(self._queries["settle_account"], parameters)
+        [(now, had_failed)] = rows or [(transaction.now, False)]
         refreshed = () if told is None else (evolve(told, occurred_at=now),)
-        return (*refreshed, recovered_event(attempt, now, actor)) if had_failed else refreshed
+        events = (*refreshed, recovered_event(attempt, now, actor)) if had_failed else refreshed
+        if transaction.is_distributed:
+            await append_refresh_events(transaction, self._queries, events)
+        return events
 
     async def _write(
         self,
@@ -230,9 +243,12 @@ class PostgresRefreshLedger:
         written: list[tuple[TokenWrite, TokenInfo]] = []
         for write in new:
             # A missing row cannot be locked, so another writer may insert it now. Do not overwrite that writer's value.
-            parameters = write_parameters(write) | {"actor": actor, "now": transaction.now}
-            parameters["action"] = None  # no event here, because `_settle` appends one event for all values
-            [row] = await transaction.fetch(self._queries["store_new_token"], parameters)
+            # No event is appended here, because `_settle` appends one event for all values.
+            if transaction.is_distributed:
+                row = await store_expecting(transaction, self._queries, write, 0, None, actor)
+            else:
+                parameters = write_parameters(write) | {"actor": actor, "action": None, "now": transaction.now}
+                [row] = await transaction.fetch(self._queries["store_new_token"], parameters)
             if has_token(row):
                 written.append((write, stored_info(row, write.key)))
             else:

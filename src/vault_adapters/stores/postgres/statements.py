@@ -301,7 +301,7 @@ def load_statements(
         **notifying_fragments(schema),
     }
     if distributed:
-        shared |= distributed_fragments(shared["horizon"], shared["confirmed_master_key"])
+        shared |= distributed_fragments(shared["horizon"], shared["confirmed_master_key"], _CONFIRMED_DATA_KEY)
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     queries = load_queries(
         "vault_adapters.stores.postgres",

@@ -70,9 +70,18 @@ class TokenReads:
             row, *others = await self._row(reader, key, now)
             token, (moment, *_) = stored_token(row, key)
             return [Reading.of(DamagedToken(key, WRONG_ROW) if others else token, moment)]
-        rows = await reader.fetch(self._queries["get_tokens"], keys_parameters(keys) | {"now": now})
-        found, moment = answers_of(rows, keys)
+        found, moment = await self.read_many(reader, keys, now)
         return [Reading.of(token, moment) for token in found]
+
+    async def read_many(
+        self, reader: Reader, keys: Sequence[TokenKey], now: datetime | None
+    ) -> tuple[list[StoredToken | DamagedToken | None], datetime]:
+        """Return the token of each of several keys, and the store's time."""
+        if self._database.is_distributed:
+            rows = await citus_tokens.read_tokens(reader, self._queries, keys, now)
+        else:
+            rows = await reader.fetch(self._queries["get_tokens"], keys_parameters(keys) | {"now": now})
+        return answers_of(rows, keys)
 
     async def _row(self, reader: Reader, key: TokenKey, now: datetime | None) -> list[Row]:
         parameters = key_parameters(key)

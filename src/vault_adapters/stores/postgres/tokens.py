@@ -12,6 +12,7 @@ from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.audit import deletion_events
+from vault_adapters.stores.postgres.citus_writes import store_expecting
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
@@ -20,7 +21,6 @@ from vault_adapters.stores.postgres.probing import probe
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
     account_parameters,
-    answers_of,
     has_token,
     key_columns,
     key_parameters,
@@ -82,8 +82,9 @@ class PostgresTokenRepository:
         self._queries = queries
         self._waking = waking
         self._last_uses = citus_tokens.LastUses()
+        self._token_reads = TokenReads(database, queries, self._last_uses)
         self._reads: ReadBatcher[Asked, Reading] = ReadBatcher(
-            partial(database.reading, TokenReads(database, queries, self._last_uses).read),
+            partial(database.reading, self._token_reads.read),
             most_batches=database.most_connections,
             patience=database.answer_seconds,
         )
@@ -108,8 +109,8 @@ class PostgresTokenRepository:
         if not keys:
             [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
             return [], now
-        parameters = keys_parameters(keys) | {"now": self._database.now()}
-        found, now = answers_of(await self._database.fetch(self._queries["get_tokens"], parameters), keys)
+        now = self._database.now()
+        found, now = await self._database.read(lambda reader: self._token_reads.read_many(reader, keys, now))
         return [token for token in found if token is not None], now
 
     async def store(
@@ -264,9 +265,17 @@ class PostgresTokenRepository:
         return self._queries if is_scheduled or write.due_in is not None else self._waking
 
     async def _store_expecting(self, write: TokenWrite, actor: str | None, expected_generation: int) -> Row | None:
-        query = self._storing(write)["replace_token" if expected_generation else "store_new_token"]
-        parameters = self._parameters(write, actor) | {"expected_generation": int8(expected_generation)}
-        [row] = await self._database.write(query, parameters)
+        if self._database.is_distributed:
+            action = ACTIONS[write.refreshed].value
+            row = await self._database.transact(
+                lambda transaction: store_expecting(
+                    transaction, self._queries, write, expected_generation, action, actor
+                )
+            )
+        else:
+            query = self._storing(write)["replace_token" if expected_generation else "store_new_token"]
+            parameters = self._parameters(write, actor) | {"expected_generation": int8(expected_generation)}
+            [row] = await self._database.write(query, parameters)
         if has_token(row):
             return row
         *_, is_key_active = row

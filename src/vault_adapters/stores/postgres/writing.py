@@ -10,6 +10,7 @@ from uuid import UUID
 
 from vault_adapters.stores.columns import value_id_of
 from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.citus_writes import store_each
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
@@ -64,8 +65,11 @@ async def write_late(
     accounts: dict[str, list[Any]] = defaultdict(list)
     common = _common(refreshed, actor, transaction.now, told=told, scheduling=scheduling)
     order = in_key_order(writes.keys)
-    statements = _statements(writes, order, common, accounts)
-    async with aclosing(transaction.fetch_each(queries["store_tokens"], statements)) as answers:
+    if transaction.is_distributed:
+        running = store_each(transaction, queries, writes, in_batches(order), common)
+    else:
+        running = transaction.fetch_each(queries["store_tokens"], _statements(writes, order, common, accounts))
+    async with aclosing(running) as answers:
         async for indexes, rows in answers:
             if len(rows) < len(indexes):
                 raise DataKeyInactiveError

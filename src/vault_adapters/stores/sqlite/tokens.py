@@ -14,7 +14,7 @@ from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.schedule import access_first, due_at_of
+from vault_adapters.stores.schedule import accounts_due
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.marks import mark_invalid, note_ending, report_rejected, token_state
@@ -29,7 +29,7 @@ from vault_adapters.stores.sqlite.rows import (
 )
 from vault_adapters.stores.sqlite.token_reads import TokenReads
 from vault_adapters.stores.taking import taken
-from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
+from vault_domain.entities.account import TokenKey, TokenKind, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
 from vault_domain.entities.imported import ImportedWrite
@@ -286,22 +286,16 @@ _ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
 async def schedule_accounts(
     transaction: Transaction, queries: Queries, stored: Sequence[tuple[TokenWrite | ImportedWrite, datetime | None]]
 ) -> None:
-    """Make accounts due at the times that their stored values set; an earlier due time stays.
+    """Make accounts due at the times that their stored values set (`accounts_due`); an earlier due time stays.
 
-    `due_at_of` returns the time that a value sets. If an account's access token sets a time, the account's other values
-    do not count. If none of the account's values in ``stored`` sets a time, the account becomes due now, provided that
-    its row exists.
+    An account whose values set no time becomes due now, provided that its row exists.
 
     Args:
         transaction: the transaction that stored the values.
         queries: the store's queries.
         stored: each stored value with its expiry.
     """
-    due: dict[Account, datetime | None] = {}
-    for write, expires_at in access_first(stored):
-        account = write.key.account
-        due_at = due_at_of(write, expires_at, transaction.now)
-        due[account] = due.get(account) or due_at
+    due = accounts_due(stored, transaction.now)
     scheduled = [account_parameters(account) | {"due_at": to_micros(at)} for account, at in due.items() if at]
     await transaction.execute_many(queries["schedule_value"], scheduled)
     woken = [account_parameters(account) | {"now": to_micros(transaction.now)} for account, at in due.items() if not at]

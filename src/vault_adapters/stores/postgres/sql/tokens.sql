@@ -309,7 +309,7 @@ WITH doomed AS (
     FOR UPDATE),
 gone AS (
     DELETE FROM {{schema}}.token t USING doomed d
-    WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
     RETURNING t.*, {{told_change}}),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
@@ -328,7 +328,7 @@ WITH doomed AS (
     FOR UPDATE),
 gone AS (
     DELETE FROM {{schema}}.token t USING doomed d
-    WHERE t.tenant_id = d.tenant_id AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
     RETURNING t.*, {{told_tenant}}),
 audited AS (
     INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)

@@ -98,44 +98,42 @@ FOR UPDATE
 -- reference table on every node, and two transactions could then deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
+-- name: list_usable_master_keys
+-- List the ids of the usable master keys. Audit events that belong to no tenant tell which they are.
+{{usable_master_keys}}
+
+-- name: list_lasting_master_keys
+-- List the ids of the master keys that are not retired by their own table, which is on each node.
+SELECT master_key_id FROM {{schema}}.master_key WHERE state <> 'retired'
+
 -- name: get_active_data_keys
--- Get the active data keys of the given tenants, with their wraps under usable master keys. Audit events tell which
--- master keys are usable. These events belong to no tenant and are on another node, and Citus cannot join tables that
--- are not on one node. So a CTE finds the usable master keys first.
-WITH usable AS MATERIALIZED ({{usable_master_keys}}),
-wraps AS MATERIALIZED (
-    SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
-    FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = ANY (%(tenant_ids)b::text[])
-        AND w.master_key_id IN (SELECT master_key_id FROM usable))
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.confirmed,
-    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM wraps w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id),
-    (SELECT pg_catalog.array_agg(w.wrapped ORDER BY w.master_key_id) FROM wraps w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id)
-FROM (
-    SELECT d.*, {{confirmed_data_key}} AS confirmed FROM {{schema}}.data_key d
-    WHERE d.tenant_id = ANY (%(tenant_ids)b::text[]) AND d.state = 'active' OFFSET 0) d
+-- Get the active data key of one tenant, with its wraps under usable master keys; see `DataKeyReads`.
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_own_data_key}},
+    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
+        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[])),
+    (SELECT pg_catalog.array_agg({{wrapped}} ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
+        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[]))
+FROM {{schema}}.data_key d
+WHERE d.tenant_id = %(tenant_id)b AND d.state = 'active'
 
 -- name: get_data_keys
--- Get the given data keys of the given tenants; see get_active_data_keys.
-WITH usable AS MATERIALIZED ({{usable_master_keys}}),
-wraps AS MATERIALIZED (
-    SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
-    FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = ANY (%(tenant_ids)b::text[]) AND w.data_key_id = ANY (%(data_key_ids)b::bytea[])
-        AND w.master_key_id IN (SELECT master_key_id FROM usable))
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.confirmed,
-    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM wraps w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id),
-    (SELECT pg_catalog.array_agg(w.wrapped ORDER BY w.master_key_id) FROM wraps w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id)
-FROM (
-    SELECT d.*, {{confirmed_data_key}} AS confirmed FROM {{schema}}.data_key d
-    WHERE d.tenant_id = ANY (%(tenant_ids)b::text[]) AND d.data_key_id = ANY (%(data_key_ids)b::bytea[]) OFFSET 0) d
+-- Get the given data keys of one tenant, with their wraps under usable master keys; see `DataKeyReads`.
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_own_data_key}},
+    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
+        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[])),
+    (SELECT pg_catalog.array_agg({{wrapped}} ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
+        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[]))
+FROM {{schema}}.data_key d
+WHERE d.tenant_id = %(tenant_id)b AND d.data_key_id = ANY (%(data_key_ids)b::bytea[])
 
 -- name: find_data_keys_without_wrap
--- After a position, find data keys that have no wrap under a given master key; see get_active_data_keys.
+-- After a position, find data keys that have no wrap under a given master key; audit events tell which master keys
+-- are usable. These events belong to no tenant and are on another node, and Citus cannot join tables that are not on
+-- one node. So a CTE finds the usable master keys first.
 WITH usable AS MATERIALIZED ({{usable_master_keys}}),
 page AS MATERIALIZED (
     SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}} AS confirmed
@@ -219,7 +217,7 @@ RETURNING true
 
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first. Locked rows are not skipped. If two processes pick the same account,
--- the later one finds that due_at has changed, and leaves the account out.
+-- the later one finds that due_at has changed, and leaves the account out. The first row tells whether any was picked.
 WITH clock AS MATERIALIZED (SELECT %(now)b::timestamptz AS now),
 picked AS MATERIALIZED (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
@@ -234,7 +232,7 @@ taken AS (
     WHERE a.tenant_id = p.tenant_id AND a.provider = %(provider)b AND a.identifier = p.identifier
         AND a.due_at = p.due_at
     RETURNING a.tenant_id, a.identifier, p.due_at)
-SELECT NULL, NULL, now FROM clock
+SELECT NULL, CASE WHEN EXISTS (SELECT 1 FROM picked) THEN 'picked' END, now FROM clock
 UNION ALL
 SELECT tenant_id, identifier, due_at FROM taken
 
@@ -329,3 +327,57 @@ WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(k
 -- Get the time of a token's last use; no row if there was none.
 SELECT last_used_at FROM {{schema}}.token_use
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
+
+-- name: get_tokens
+-- Get the tokens of the given keys of one tenant; the vault sends one such query for each tenant. A join by the tenant of
+-- the rows of unnest, as on a plain server, would ask all shards of all nodes.
+SELECT {{token_columns}}, {{value_columns}},
+       CASE WHEN k.ord = 1 THEN {{now}} END, {{token_version}}, k.ord
+FROM unnest(%(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
+    WITH ORDINALITY k (provider, kind, identifier, ord)
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = %(tenant_id)b AND t.provider = k.provider AND t.kind = k.kind AND t.identifier = k.identifier
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = %(tenant_id)b AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+
+-- name: store_tokens
+-- Call a function that stores values of one tenant and makes their accounts due; see citus_functions.sql. The caller
+-- must not prepare this statement: Citus finds the tenant's node only if it plans with the parameters' values.
+SELECT * FROM {{schema}}.citus_write_tokens_v{{functions_version}}(
+    %(tenant_id)b::text, %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[],
+    %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(extras)b::bytea[], %(expires_at)b::timestamptz[],
+    %(lifetimes)b::bigint[], %(scopes)b::text[], %(clients)b::bytea[], %(refreshed)b::boolean,
+    %(expected_generation)b::bigint, %(account_providers)b::text[], %(account_identifiers)b::text[], %(due_at)b::timestamptz[],
+    %(now)b::timestamptz, %(lock_timeout)b::text)
+
+-- name: commit_answer
+-- Call a function that commits a provider's answer if everything is as the attempt left it; see store_tokens.
+SELECT * FROM {{schema}}.citus_commit_v{{functions_version}}(
+    %(tenant_id)b::text, %(provider)b::text, %(identifier)b::text, %(attempt_id)b::uuid, %(seen_kinds)b::text[],
+    %(seen_value_ids)b::uuid[], %(kinds)b::text[], %(value_ids)b::uuid[], %(data_key_id)b::bytea, %(blobs)b::bytea[], %(extras)b::bytea[],
+    %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[], %(scopes)b::text[], %(clients)b::bytea[],
+    %(due_at)b::timestamptz, %(now)b::timestamptz, %(lock_timeout)b::text)
+
+-- name: settle_account
+-- Record a committed attempt. The events are appended by append_refresh_event, because Citus would send the rows of a
+-- CTE that writes to every node. No row: the account has no row.
+WITH was AS (
+    SELECT failures FROM {{schema}}.account
+    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+    FOR UPDATE)
+UPDATE {{schema}}.account a SET
+    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL,
+    refused_since = NULL, refused_for = 0,
+    committed_attempt_id = %(attempt_id)b::uuid,
+    due_at = CASE WHEN %(wake)b::boolean THEN %(now)b::timestamptz ELSE %(due_at)b::timestamptz END,
+    lease_until = CASE WHEN a.attempt_id = %(attempt_id)b::uuid THEN NULL ELSE a.lease_until END
+FROM was
+WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+RETURNING %(now)b::timestamptz, was.failures > 0
+
+-- name: append_refresh_event
+-- Append one event about a refresh. It comes from parameters; see append_audit_events.
+INSERT INTO {{schema}}.audit_event (
+    tenant_id, action, occurred_at, provider, identifier, kind, generation, credential_generation, actor)
+VALUES (%(tenant_id)b::text, %(action)b::text, {{now}}, %(provider)b::text, %(identifier)b::text, %(kind)b::text,
+    %(generation)b::bigint, %(credential_generation)b::bigint, %(actor)b::text)

@@ -1,0 +1,56 @@
+"""Reads data keys on tables that Citus distributes, each from the node of its tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from vault_adapters.stores.postgres.cursors import Row
+from vault_adapters.stores.postgres.readers import Reader
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.errors import StorageError
+from vault_domain.ports.key_rotation import DataKeyPosition
+
+
+class DataKeyReads:
+    """Returns the rows of the statements `get_active_data_keys` and `get_data_keys`.
+
+    Wraps under unusable master keys are left out. Which master keys are usable is in the audit events that belong to no
+    tenant, and those are on one node. If that node fails, the master keys that were usable at the last read, and that
+    their own table, which is on each node, does not call retired, are usable still. No master key can be retired
+    meanwhile, because that writes to the node.
+    """
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self._usable: set[bytes] | None = None
+
+    async def active(self, reader: Reader, tenant_ids: Iterable[str]) -> list[Row]:
+        """Return the active data keys of tenants."""
+        usable = await self._usable_master_keys(reader)
+        wanted = [{"tenant_id": tenant_id, "master_key_ids": usable} for tenant_id in tenant_ids]
+        found = await reader.fetch_together([(self._queries["get_active_data_keys"], each) for each in wanted])
+        return [row for rows in found for row in rows]
+
+    async def by_id(self, reader: Reader, positions: Iterable[DataKeyPosition]) -> list[Row]:
+        """Return the data keys at these positions."""
+        usable = await self._usable_master_keys(reader)
+        own: dict[str, list[bytes]] = {}
+        for tenant_id, key_id in positions:
+            own.setdefault(tenant_id, []).append(key_id)
+        wanted = [
+            {"tenant_id": tenant_id, "data_key_ids": key_ids, "master_key_ids": usable}
+            for tenant_id, key_ids in own.items()
+        ]
+        found = await reader.fetch_together([(self._queries["get_data_keys"], each) for each in wanted])
+        return [row for rows in found for row in rows]
+
+    async def _usable_master_keys(self, reader: Reader) -> list[bytes]:
+        try:
+            rows = await reader.fetch(self._queries["list_usable_master_keys"])
+        except StorageError as error:
+            if self._usable is None or not error.retryable:
+                raise
+            rows = await reader.fetch(self._queries["list_lasting_master_keys"])
+            return [key_id for (key_id,) in rows if key_id in self._usable]
+        self._usable = {key_id for (key_id,) in rows}
+        return list(self._usable)

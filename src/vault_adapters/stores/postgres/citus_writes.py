@@ -1,0 +1,199 @@
+"""Stores values and commits provider's answers on tables that Citus distributes, by functions on the tenant's node.
+
+A statement over the rows of another query, such as ``unnest``, would make Citus ask every shard of every node. These
+functions name one tenant, so Citus calls them on the tenant's node; see ``citus_functions.sql``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+from uuid import UUID
+
+from vault_adapters.stores.columns import TOKEN, value_id_of
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.database import Transaction
+from vault_adapters.stores.postgres.rows import (
+    account_parameters,
+    compact,
+    has_token,
+    stored_info,
+    token_info,
+    writes_parameters,
+)
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.schedule import accounts_due, due_at_of
+from vault_adapters.stores.taking import taking
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.token import TokenWrite
+from vault_domain.ports.change import Change
+from vault_domain.ports.late_writes import LateWrites
+from vault_domain.ports.refresh_events import recovered_event, refreshed_event
+from vault_domain.ports.refresh_ledger import Attempt, Commit, CommitOutcome, stored_access
+
+
+async def store_each(
+    transaction: Transaction,
+    queries: Queries,
+    writes: LateWrites[TokenWrite],
+    batches: Iterable[Sequence[int]],
+    common: Mapping[str, Any],
+) -> AsyncGenerator[tuple[dict[UUID, int], list[Row]]]:
+    """Store values tenant by tenant; yield for each call the value ids, with the indexes of their keys, and the rows.
+
+    Args:
+        transaction, queries: run the statements.
+        writes: the values.
+        batches: the indexes of their keys, in the order of the keys; each batch is stored before the next is taken.
+        common: the parameters that all values share: whether they are refreshes; and the action and the actor of their
+            events, if the action is not None.
+    """
+    for batch in batches:
+        stored: list[tuple[TokenKey, Row]] = []
+        for tenant_id, group in groupby(batch, key=lambda index: writes.keys[index].tenant_id):
+            indexes = list(group)
+            values = [write async for part in taking(writes, indexes) for write in part]
+            parameters = _store_parameters(transaction, tenant_id, values, refreshed=common["refreshed"])
+            rows = await transaction.fetch_unprepared(queries["store_tokens"], parameters)
+            at = dict(zip(parameters["value_ids"], indexes, strict=True))
+            stored += [(writes.keys[at[value_id_of(row)]], row) for row in rows]
+            yield at, rows
+        if common["action"] is not None:
+            await _append_events(transaction, queries, stored, common)
+
+
+async def store_expecting(
+    transaction: Transaction,
+    queries: Queries,
+    write: TokenWrite,
+    expected_generation: int,
+    action: str | None,
+    actor: str | None,
+) -> Row:
+    """Do what the statements `store_new_token` and `replace_token` do on a plain server, and return their row.
+
+    Args:
+        transaction, queries: run the statements.
+        write: the value.
+        expected_generation: the generation that the key must hold; 0: nothing.
+        action, actor: of the event; no event is appended if ``action`` is None.
+    """
+    parameters = _store_parameters(transaction, write.key.tenant_id, [write], refreshed=write.refreshed)
+    parameters["expected_generation"] = int8(expected_generation)
+    rows = await transaction.fetch_unprepared(queries["store_tokens"], parameters)
+    if not rows:
+        return (*(None for _ in TOKEN), False)
+    if action is not None and has_token(rows[0]):
+        await _append_events(transaction, queries, [(write.key, rows[0])], {"action": action, "actor": actor})
+    return (*rows[0], True)
+
+
+def _store_parameters(
+    transaction: Transaction, tenant_id: str, writes: Sequence[TokenWrite], *, refreshed: bool
+) -> dict[str, Any]:
+    now = _time(transaction)
+    ends = [_expiry(write, now) for write in writes]
+    due = accounts_due(zip(writes, ends, strict=True), now)
+    accounts = sorted(due, key=lambda account: (account.provider, account.identifier or ""))  # the order of all locks
+    columns = writes_parameters(writes)
+    return compact(
+        {
+            **{name: values for name, values in columns.items() if name not in {"tenant_ids", "leads", "due_ins"}},
+            "expires_at": ends,
+            "account_providers": [account.provider for account in accounts],
+            "account_identifiers": [account.identifier or "" for account in accounts],
+            "due_at": [due[account] for account in accounts],
+        }
+    ) | {
+        "tenant_id": tenant_id,
+        "refreshed": refreshed,
+        "expected_generation": None,
+        "now": now,
+        "lock_timeout": transaction.lock_timeout,
+    }
+
+
+async def _append_events(
+    transaction: Transaction, queries: Queries, stored: Sequence[tuple[TokenKey, Row]], common: Mapping[str, Any]
+) -> None:
+    """Append the events only now, when the rows are locked; see `citus_store_token` in ``citus_functions.sql``."""
+    keys = [key for key, _ in stored]
+    parameters = {
+        "tenant_ids": [key.tenant_id for key in keys],
+        "actions": [common["action"]] * len(keys),
+        "ages": [int8(0)] * len(keys),
+        "providers": [key.provider for key in keys],
+        "identifiers": [key.identifier or "" for key in keys],
+        "kinds": [key.kind.value for key in keys],
+        "generations": [int8(stored_info(row, key).generation) for key, row in stored],
+        "actors": [common["actor"]] * len(keys),
+        "codes": [None] * len(keys),
+    }
+    await transaction.execute(queries["append_audit_events"], parameters | {"now": transaction.now})
+
+
+async def commit_answer(
+    transaction: Transaction, queries: Queries, attempt: Attempt, writes: Sequence[TokenWrite], actor: str | None
+) -> Change[Commit] | None:
+    """Commit a provider's answer if everything is as the attempt left it; see `RefreshLedger.commit`.
+
+    Return None if something is different, or if the answer has a value for which no token was stored when the attempt
+    began. Then nothing was changed, and the caller has to find out what is different.
+    """
+    seen = {each.key.kind: each for each in (attempt.credential, attempt.access) if each is not None}
+    data_keys = {write.sealed.data_key_id for write in writes}
+    if attempt.access is None or len(data_keys) != 1 or not {write.key.kind for write in writes} <= seen.keys():
+        return None
+    now = _time(transaction)
+    columns = writes_parameters(writes)
+    ends = [_expiry(write, now) for write in writes]
+    leading = [(write, end) for write, end in zip(writes, ends, strict=True) if write.lead is not None]
+    parameters = account_parameters(attempt.account) | {
+        "attempt_id": attempt.attempt_id,
+        "seen_kinds": [kind.value for kind in seen],
+        "seen_value_ids": [each.value_id for each in seen.values()],
+        "data_key_id": data_keys.pop(),
+        "due_at": due_at_of(*leading[0], now) if leading else now,  # as `committed_schedule` does
+        "now": now,
+        "lock_timeout": transaction.lock_timeout,
+    }
+    names = ("kinds", "value_ids", "blobs", "extras", "lifetimes", "scopes", "clients")
+    parameters |= compact({"expires_at": ends, **{name: columns[name] for name in names}})
+    rows = await transaction.fetch_unprepared(queries["commit_answer"], parameters)
+    if not rows:
+        return None
+    stored = {value_id_of(token): tuple(token) for *token, _ in rows}
+    pairs = zip(writes, columns["value_ids"], strict=True)
+    written = [(write, token_info(stored[value_id], write.key)) for write, value_id in pairs]
+    events = [refreshed_event(attempt, [info for _, info in written], now, actor)]
+    if any(had_failed for *_, had_failed in rows):  # each row tells whether the attempt ends a run of failures
+        events.append(recovered_event(attempt, now, actor))
+    await append_refresh_events(transaction, queries, events)
+    return Change(Commit(CommitOutcome.WRITTEN, stored_access(written)), tuple(events))
+
+
+async def append_refresh_events(transaction: Transaction, queries: Queries, events: Iterable[AuditEvent]) -> None:
+    """Append events about the refresh of an account; call this when the account's rows are locked."""
+    for event in events:
+        assert event.account is not None  # noqa: S101 - a refresh concerns an account
+        about = {
+            "action": event.action.value,
+            "kind": None if event.kind is None else event.kind.value,
+            "generation": int8(event.generation),
+            "credential_generation": int8(event.credential_generation),
+            "actor": event.actor,
+            "now": transaction.now,
+        }
+        await transaction.execute(queries["append_refresh_event"], account_parameters(event.account) | about)
+
+
+def _expiry(write: TokenWrite, now: datetime) -> datetime | None:
+    return write.expires_at or (None if write.lifetime is None else now + write.lifetime)
+
+
+def _time(transaction: Transaction) -> datetime:
+    assert transaction.now is not None  # noqa: S101 - on Citus, a transaction reads the time when it begins
+    return transaction.now
