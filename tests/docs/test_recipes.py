@@ -224,6 +224,25 @@ async def test_webhooks_come_in_order_once_each(environment, tmp_path):
         assert abs(time.time() - int(request.timestamp)) < 300
 
 
+async def test_a_refused_webhook_does_not_hold_up_the_others(environment, tmp_path):
+    config, account = VaultConfig.from_env(environment), Account("tenant-2", "google")
+    refresher = ScriptedRefresher(RefreshFailedError(), TokenSet("v", "r2"))
+    async with open_vault(config, refreshers={"google": refresher}) as vault:
+        await vault.store_token_set(account, TokenSet("v", "r1"))
+        for error in (RefreshFailedError, None):
+            with pytest.raises(error) if error else nullcontext():
+                await vault.refresh_account(account)
+    environment |= {
+        "WEBHOOK_SECRET": "whsec_" + base64.b64encode(b"a secret of twenty-four bytes").decode(),
+        "WEBHOOK_CURSOR_FILE": str(tmp_path / "cursor"),
+    }
+    with receiver(failures=0, refused="refresh_failing", status=422) as (url, requests):
+        environment["WEBHOOK_URL"] = url
+        until_taken([sys.executable, str(RECIPES / "webhooks.py")], environment, requests, 1)
+    types = [request.body["type"] for request in requests]
+    assert types == ["refresh_failing"] * 5 + ["refresh_recovered"]
+
+
 @frozen
 class Posted:
     id: str
@@ -238,7 +257,7 @@ class Posted:
 
 
 @contextmanager
-def receiver(*, failures: int):
+def receiver(*, failures: int, refused: str = "", status: int = 503):
     """Run a receiver on loopback that refuses its first requests; give its URL and what it got."""
     requests: list[Posted] = []
 
@@ -246,9 +265,9 @@ def receiver(*, failures: int):
         def do_POST(self):
             raw = self.rfile.read(int(self.headers["content-length"]))
             headers = [self.headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")]
-            taken = len(requests) >= failures
+            taken = len(requests) >= failures and json.loads(raw)["type"] != refused
             requests.append(Posted(*headers, raw, taken))
-            self.send_response(204 if taken else 503)
+            self.send_response(204 if taken else status)
             self.end_headers()
 
         def log_message(self, *_):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 import os
 import time
 
@@ -13,7 +14,10 @@ import httpx
 from vault_adapters import AuditEvent, StorageError, VaultConfig, open_vault
 
 TOLD = {"refresh_failing", "refresh_recovered", "reauthorization_required", "client_paused", "client_resumed"}
+log = logging.getLogger("webhooks")
 LONGEST_PAUSE = 60.0
+MOST_REFUSALS = 5
+PASSING = {408, 425, 429}  # statuses from 400 to 499 that say nothing about the event
 
 
 def message(event: AuditEvent) -> bytes:
@@ -38,13 +42,21 @@ def signed(secret: bytes, message_id: str, body: bytes) -> dict[str, str]:
 
 
 async def post(client: httpx.AsyncClient, url: str, secret: bytes, event: AuditEvent) -> None:
-    """Post one event, always with the same id, until the receiver takes it; the receiver can drop a repetition."""
-    body, pause = message(event), 0.5
+    """Post one event, always with the same id, until the receiver takes it; the receiver can drop a repetition.
+
+    An event that the receiver has refused five times by a status such as 400 or 422 is left out, because all later
+    events would wait behind it.
+    """
+    body, pause, refusals = message(event), 0.5, 0
     while True:
         try:
             headers = {"content-type": "application/json", **signed(secret, f"msg_{event.cursor}", body)}
             answer = await client.post(url, content=body, headers=headers)
             if answer.is_success:
+                return
+            refusals += answer.is_client_error and answer.status_code not in PASSING
+            if refusals == MOST_REFUSALS:
+                log.error("the receiver refuses msg_%s with %d; it is left out", event.cursor, answer.status_code)
                 return
         except httpx.HTTPError:
             pass

@@ -73,8 +73,10 @@ def _as_optional_master_key(value: str | None) -> str | None:
 
 def _as_schema(value: str) -> str:
     text = plain_text(value)
-    if text is None or not _SCHEMA.match(text) or text.startswith("pg_"):
-        raise ConfigurationError("postgres_schema must match [a-z_][a-z0-9_]{0,62} and not start with pg_")
+    if text is None or not _SCHEMA.match(text) or text.startswith("pg_") or text == "information_schema":
+        raise ConfigurationError(
+            "postgres_schema must match [a-z_][a-z0-9_]{0,62}, not start with pg_ and not be information_schema"
+        )
     return text
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
@@ -13,6 +16,8 @@ import environ
 
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.secret import is_storable
+
+_log = logging.getLogger(__name__)
 
 _PREFIX = "TOKEN_VAULT_"
 # These variables also have a name without prefix, because other tools of the host may share them.
@@ -80,6 +85,10 @@ def _file(value: str) -> str:
 def _read_file(name: str) -> str | None:
     try:
         with Path(name).open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & stat.S_IROTH and os.name == "posix":
+                _log.warning(
+                    "the file of a secret can be read by all users of this machine; chmod o-r takes this right"
+                )
             data = file.read(_MOST_FILE_BYTES + 1)  # a path such as /dev/zero has no end
         return data.decode() if len(data) <= _MOST_FILE_BYTES else None
     except (OSError, ValueError):  # not re-raised, because the decoder's error would hold the text

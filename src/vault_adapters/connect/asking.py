@@ -35,8 +35,10 @@ async def send(client: HttpClient | None, outgoing: Outgoing, deadline: timedelt
     raise unavailable()
 
 
-async def get_json(client: HttpClient | None, url: str, access_token: Secret | None = None) -> Members:
-    """Return the JSON object at a URL; send a bearer token if one is given.
+async def get_json(
+    client: HttpClient | None, url: str, access_token: Secret | None = None, *, most: int | None = None
+) -> Members:
+    """Return the JSON object at a URL, of at most ``most`` bytes; send a bearer token if one is given.
 
     Raises:
         ConnectError: the URL gave no JSON object, or the token cannot be sent (code ``provider_unavailable``).
@@ -44,7 +46,8 @@ async def get_json(client: HttpClient | None, url: str, access_token: Secret | N
     """
     headers = {} if access_token is None else {"Authorization": f"Bearer {_sendable(access_token)}"}
     answer = await send(client, Outgoing(url, b"", headers, method="GET"))
-    members = json_object(answer.body) if answer.status == 200 else None
+    is_small = most is None or len(answer.body or b"") <= most
+    members = json_object(answer.body) if answer.status == 200 and is_small else None
     if members is None:
         raise unavailable()
     return members

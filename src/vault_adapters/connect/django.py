@@ -78,7 +78,7 @@ def urls(
             return _text(NOBODY, 401)
         try:
             own_session = await _session(session, request)
-            to = await pages.begin(request.path, owner, provider, request.GET.dict(), own_session)
+            to = await pages.begin(request.path, owner, provider, request.GET.dict(), own_session, request.headers)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(_redirect(to.url), to.cookie)

@@ -31,6 +31,19 @@ are refused.
 _FRESH_SECONDS = 3600.0
 _RETRY_SECONDS = 30.0
 _LEEWAY_SECONDS = 60
+
+_MOST_BYTES = 256 * 1024
+"""Largest size of an issuer's document; the largest that we know have some 40 KB. Reading it takes milliseconds."""
+
+_MOST_KEYS = 32
+"""Largest number of an issuer's public keys that are kept; importing a key takes up to a tenth of a millisecond."""
+
+_MOST_ISSUERS = 64
+"""Largest number of issuers to remember. With an issuer for each user's instance there may be any number."""
+
+_OF_KEYS = ("kty", "kid", "use", "alg", "crv", "n", "e", "x", "y")
+"""The members of a public key that a check uses (RFC 7517, RFC 7518)."""
+
 # The errors that joserfc raises for a key or a token that it cannot read; a RecursionError for deeply nested claims.
 _UNREADABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 # Microsoft Entra ID publishes discovery documents that are valid for several of its directories. The issuer in such a
@@ -85,12 +98,16 @@ class Issuers:
             have_failed = newer_than is not None and known.read_at <= newer_than
             if now - known.read_at < (_RETRY_SECONDS if have_failed else _FRESH_SECONDS):
                 return known
-        self._known[name] = found = await _read(name, client, now)
+        found = await _read(name, client, now)
+        self._known.pop(name, None)
+        self._known[name] = found
+        while len(self._known) > _MOST_ISSUERS:
+            self._known.pop(next(iter(self._known)))  # the one that was read longest ago
         return found
 
 
 async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
-    document = await get_json(client, name.rstrip("/") + "/.well-known/openid-configuration")
+    document = await get_json(client, name.rstrip("/") + "/.well-known/openid-configuration", most=_MOST_BYTES)
     declared, keys_url = document.get("issuer"), document.get("jwks_uri")
     if declared != name and not (isinstance(declared, str) and _DIRECTORY in declared and _alike(declared, name)):
         raise IdentityRefusedError(reason="issuer")
@@ -103,7 +120,15 @@ async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
     if keys_url.startswith("http:") and not name.startswith("http:"):
         raise unavailable()
     sends_iss = document.get("authorization_response_iss_parameter_supported") is True
-    return Issuer(name, declared, sends_iss, keys_url, await get_json(client, keys_url), now)
+    keys = _kept(await get_json(client, keys_url, most=_MOST_BYTES))
+    return Issuer(name, declared, sends_iss, keys_url, keys, now)
+
+
+def _kept(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the public keys of a JWK set, at most `_MOST_KEYS`, without what a check does not use (certificates)."""
+    listed = document.get("keys")
+    keys = [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
+    return {"keys": [{name: key[name] for name in _OF_KEYS if name in key} for key in keys[:_MOST_KEYS]]}
 
 
 def _alike(declared: str, name: str) -> bool:
@@ -138,7 +163,7 @@ async def check_id_token(
     Raises:
         ConnectError: the provider's public keys do not verify the token, and cannot be read again.
         IdentityRefusedError: its ``reason`` names the failed check: id_token (missing), signature (also if the token is
-            unreadable), iss, aud, azp, exp, nonce, at_hash or sub. The ``reason`` is ``issuer`` if this call read
+            unreadable), typ, iss, aud, azp, exp, nonce, at_hash or sub. The ``reason`` is ``issuer`` if this call read
             the provider's document again, and the document names another issuer.
     """
     if not isinstance(id_token, str):
@@ -181,6 +206,8 @@ def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str | None, a
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     azp = claims.get("azp")
+    if _is_of_another_type(token.header.get("typ")):
+        return "typ"
     if claims.get("iss") != _expected(issuer, claims):
         return "iss"
     if client_id not in audiences:
@@ -194,6 +221,11 @@ def _problem(token: jwt.Token, issuer: str, client_id: str, nonce: str | None, a
     if "at_hash" in claims and not _fits(claims["at_hash"], access_token, token.header.get("alg")):
         return "at_hash"
     return None if isinstance(claims.get("sub"), str) and claims["sub"] else "sub"
+
+
+def _is_of_another_type(kind: object) -> bool:
+    """Return whether a header's ``typ`` says that a token is not an id_token, as ``at+jwt`` does (RFC 8725 3.11)."""
+    return isinstance(kind, str) and kind.lower().endswith("+jwt")
 
 
 def _expected(issuer: str, claims: Mapping[str, Any]) -> str:

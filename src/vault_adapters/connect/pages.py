@@ -45,7 +45,7 @@ HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 The headers are needed because a callback's URL holds a code.
 """
 
-_LONGEST_PATH = 2000
+_LONGEST_PATH = 512
 
 
 @frozen
@@ -109,9 +109,18 @@ class Pages:
 
     @settling
     async def begin(
-        self, path: str, tenant_id: str, provider: str, query: Mapping[str, str], session: str
+        self,
+        path: str,
+        tenant_id: str,
+        provider: str,
+        query: Mapping[str, str],
+        session: str,
+        headers: Mapping[str, str],
     ) -> Redirection:
-        """Begin a connection.
+        """Begin a connection, unless a page of another site asks for it.
+
+        Browsers say where a request comes from in ``Sec-Fetch-Site`` (Fetch Metadata). A request of an old browser,
+        which sends no such header, passes.
 
         Args:
             path: the path of the request, which ends with the provider's name.
@@ -120,10 +129,14 @@ class Pages:
             query: ``next``: the path of the page to show afterwards. ``account``: the identifier of the account to
                 connect again. All else is ignored.
             session: the text of the host's own session, or ``""``.
+            headers: the headers of the request; their names have any case.
 
         Raises:
-            InvalidInputError: ``next`` is not a path of this site. For other errors, see `Connector.begin`.
+            InvalidInputError: the request comes from another site (code ``foreign_page``), or ``next`` is not a path of
+                this site. For other errors, see `Connector.begin`.
         """
+        if headers.get("Sec-Fetch-Site") == "cross-site":
+            raise InvalidInputError("a page of another site must not begin a connection", code="foreign_page")
         following, again = query.get("next", ""), query.get("account", "")
         if following and not is_local(following):
             raise InvalidInputError("next must be a path of this site")

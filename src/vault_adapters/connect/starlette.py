@@ -83,7 +83,8 @@ def routes(
             return _nobody()
         try:
             provider, own_session = request.path_params["provider"], await _text(session, request)
-            to = await pages_of(request).begin(request.url.path, owner, provider, request.query_params, own_session)
+            path, query = request.url.path, request.query_params
+            to = await pages_of(request).begin(path, owner, provider, query, own_session, request.headers)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(RedirectResponse(to.url, 303, HEADERS), to.cookie)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from ipaddress import ip_address
 
 from attrs import frozen
 
@@ -31,9 +33,14 @@ _REASONS = {
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
+    421: "Misdirected Request",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
+
+
+_HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]*?)(?::[0-9]{1,5})?[ \t]*\r\n", re.IGNORECASE)
+"""The header Host, without the port."""
 
 
 @frozen
@@ -63,14 +70,15 @@ async def serving(host: str, port: int, routes: Routes) -> AsyncIterator[int]:
     server, because the number of connections and the time of each are limited.
 
     Args:
-        host: the address or name of the interface.
+        host: the address or name of the interface. On loopback, a request whose header Host names another host gets the
+            status 421, because the owner of a site may point its name to this machine (DNS rebinding).
         port: the port; 0: any free port.
         routes: the paths to serve; any other path gets the status 404.
 
     Raises:
         OSError: the address cannot be used.
     """
-    clients = _Clients(routes)
+    clients = _Clients(routes, loopback_only=_is_loopback(host))
     server = await asyncio.start_server(clients.serve, host, port, limit=_MOST_BYTES)
     try:
         yield server.sockets[0].getsockname()[1]
@@ -80,8 +88,9 @@ async def serving(host: str, port: int, routes: Routes) -> AsyncIterator[int]:
 
 
 class _Clients:
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, *, loopback_only: bool) -> None:
         self._routes = routes
+        self._loopback_only = loopback_only
         self._open: OrderedDict[asyncio.StreamWriter, None] = OrderedDict()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -129,6 +138,9 @@ class _Clients:
         method, target, _ = line
         if method not in (b"GET", b"HEAD"):
             return method, Answer(b"only GET and HEAD\n", 405)
+        named = _HOST.search(head)
+        if self._loopback_only and named is not None and not _is_loopback(named[1].decode("latin-1")):
+            return method, Answer(b"the header Host does not name this server\n", 421)
         make = self._routes.get(target.split(b"?", 1)[0].decode("latin-1"))
         if make is None:
             return method, Answer(b"not found\n", 404)
@@ -139,3 +151,12 @@ class _Clients:
             # Log neither the error's text nor its traceback, because they may hold secrets.
             _log.error("the request to a probe or to the metrics failed with %s", type(error).__qualname__)
             return method, Answer(b"error\n", 500)
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return False

@@ -142,7 +142,7 @@ async def answer_of(hook: Hook, request: Request) -> Any:
     return await found if inspect.isawaitable(found) else found
 
 
-def link(request: Request, page: str, **query: object) -> str:
+def link(request: Request, page: str, /, **query: object) -> str:
     """Return a page's path under the prefix that the host mounts the dashboard at; empty query values are left out."""
     prefix = str(request.scope.get("root_path", "")).strip("/")
     path = f"/{quote(prefix)}/{page}" if prefix else f"/{page}"

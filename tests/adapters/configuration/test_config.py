@@ -136,6 +136,16 @@ def test_of_a_file_exactly_one_line_end_goes(tmp_path, content, secret):
     assert previous.reveal() == secret.format(SECRET)
 
 
+@pytest.mark.parametrize(("mode", "warnings"), [(0o600, 0), (0o640, 0), (0o644, 1)])
+def test_a_file_that_everybody_can_read_is_told(tmp_path, caplog, mode, warnings):
+    path = tmp_path / "secret"
+    path.write_text(SECRET)
+    path.chmod(mode)
+    read(ENCRYPTION_SECRET_FILE=str(path))
+    assert caplog.text.count("can be read by all users") == warnings
+    assert SECRET not in caplog.text
+
+
 def test_a_secret_is_not_taken_from_two_places(tmp_path):
     """Each of the two secrets is valid alone; the vault refuses because both are set."""
     path = tmp_path / "secret"
@@ -170,6 +180,7 @@ def test_a_prefixed_secret_wins_over_a_bare_file(tmp_path):
         ({"TOKEN_VAULT_PREPARED_STATEMENTS": CANARY}, "TOKEN_VAULT_PREPARED_STATEMENTS"),
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": f"x; {CANARY}"}, "postgres_schema"),
         ({"TOKEN_VAULT_POSTGRES_SCHEMA": "pg_vault"}, "postgres_schema"),
+        ({"TOKEN_VAULT_POSTGRES_SCHEMA": "information_schema"}, "postgres_schema"),
         ({"TOKEN_VAULT_SCRYPT_LOG2_N": "19"}, "scrypt_log2_n"),
         ({"TOKEN_VAULT_DEPLOYMENT": CANARY * 6}, "deployment"),
         ({"TOKEN_VAULT_DEPLOYMENT": f"{CANARY}\n"}, "deployment"),

@@ -283,6 +283,11 @@ def with_public_key_as_secret(provider, claims):
     return f"{signed}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
 
 
+def as_another_type(provider, claims):
+    """A token of the same provider with the right claims, such as an access token (RFC 9068)."""
+    return jwt.encode({"alg": "ES256", "kid": provider.key.kid, "typ": "AT+JWT"}, claims, provider.key)
+
+
 def with_deep_claims(provider, claims):
     """Thousands of lists in lists, which Python's JSON reader refuses with a RecursionError."""
     return jws.serialize_compact({"alg": "ES256", "kid": provider.key.kid}, b"[" * 20_000, provider.key)
@@ -353,6 +358,11 @@ async def test_an_id_token_with_a_wrong_claim(liar, lied_to, browser, name):
     assert await refused(lied_to, await browser.connect(lied_to), IdentityRefusedError) == name.partition(" ")[0]
 
 
+async def test_a_token_of_another_type_is_no_id_token(liar, lied_to, browser):
+    liar.signature = as_another_type
+    assert await refused(lied_to, await browser.connect(lied_to), IdentityRefusedError) == "typ"
+
+
 async def test_an_id_token_that_is_missing(liar, lied_to, browser):
     liar.signature = lambda provider, claims: None
     assert await refused(lied_to, await browser.connect(lied_to), IdentityRefusedError) == "id_token"
@@ -385,6 +395,29 @@ async def test_keys_that_another_call_has_read_meanwhile_are_not_read_again():
         assert len(asked) == 2
         issuers._known[name] = stale = evolve(found, read_at=found.read_at - 3601)
         assert (await issuers.find(name, client, newer_than=stale.read_at - 1)).read_at > stale.read_at
+
+
+async def test_issuers_take_a_bounded_part_of_the_memory_and_of_the_loop():
+    """With an issuer for each instance, an instance's operator chooses its document and its keys."""
+    key = {"kty": "RSA", "kid": "1", "n": "AQAB" * 20, "e": "AQAB", "x5c": ["MII" * 100]}
+
+    def answer(request):
+        name = f"https://{request.url.host}"
+        if request.url.host == "huge.example" and request.url.path == "/keys":
+            return httpx2.Response(200, json={"keys": [key] * 3000})
+        keys = [key] * 200 + ["no key"]
+        return httpx2.Response(200, json={"issuer": name, "jwks_uri": name + "/keys", "keys": keys})
+
+    issuers = Issuers()
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(answer)) as client:
+        found = await issuers.find("https://id0.example", client)
+        assert found.keys == {"keys": [{name: key[name] for name in ("kty", "kid", "n", "e")}] * 32}
+        for number in range(1, 80):
+            await issuers.find(f"https://id{number}.example", client)
+        assert list(issuers._known) == [f"https://id{number}.example" for number in range(16, 80)]
+        with pytest.raises(ConnectError) as caught:
+            await issuers.find("https://huge.example", client)
+        assert caught.value.code == "provider_unavailable"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,17 @@ async def test_nobody_is_signed_in(make_app, connector):
         assert (await browser.get("http://localhost/connect/callback?code=a&state=b")).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 400), ("same-site", 303), ("same-origin", 303), (None, 303)]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_page_of_another_site_begins_no_connection(make_app, connector, site, status, method):
+    async with client_of(make_app(connector)) as client:
+        headers = {} if site is None else {"Sec-Fetch-Site": site}
+        answer = await client.request(method, "http://localhost/connect/local", headers=headers)
+        assert (answer.status_code, "set-cookie" in answer.headers) == (status, status == 303)
+
+
 async def test_a_preview_of_a_link_uses_nothing_up(make_app, connector, vault, provider):
     async with client_of(make_app(connector)) as browser:
         assert (await browser.head("http://localhost/connect/local")).status_code == 405

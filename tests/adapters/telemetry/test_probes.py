@@ -62,7 +62,7 @@ async def ask(port, request):
     ],
 )
 async def test_a_request_gets_its_answer(port, caplog, request_line, status, body):
-    answer = await ask(port, request_line + b"\r\nHost: x\r\n\r\n")
+    answer = await ask(port, request_line + b"\r\nHost: localhost\r\n\r\n")
     if len(request_line) < 1000 or answer:  # the unread rest of a large request may reset the connection
         head, _, found = answer.partition(b"\r\n\r\n")
         assert head.split(b"\r\n")[0] == b"HTTP/1.1 " + status
@@ -149,3 +149,26 @@ def test_bad_addresses_are_refused_without_repeating_them(text):
     with pytest.raises(InvalidInputError) as caught:
         as_address(text)
     assert str(caught.value) == "--listen must be HOST:PORT, such as 127.0.0.1:9464 or [::1]:9464"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        (b"localhost:9464", b"200"),
+        (b"127.0.0.1", b"200"),
+        (b"[::1]:9464", b"200"),
+        (b"rebound.example:9464", b"421"),
+        (b"127.0.0.1.rebound.example", b"421"),
+        (b"", b"421"),
+    ],
+)
+async def test_on_loopback_only_loopback_may_be_asked(port, host, status):
+    """The owner of a site may point its name to this machine, and read what its page gets from there."""
+    for name in (b"Host", b"hOST"):
+        answer = await ask(port, b"GET /fine HTTP/1.1\r\n%s: %s\r\n\r\n" % (name, host))
+        assert answer.split(b" ")[1] == status
+
+
+async def test_on_other_interfaces_any_host_may_be_asked():
+    async with serving("0.0.0.0", 0, ROUTES) as port:
+        assert (await ask(port, b"GET /fine HTTP/1.1\r\nHost: pod.cluster\r\n\r\n")).split(b" ")[1] == b"200"

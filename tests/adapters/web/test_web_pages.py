@@ -231,3 +231,11 @@ async def test_expiring_tokens_are_limited_to_the_span(vault, browser):
     await vault.store_token_set(Account("later", "google"), TokenSet("a", expires_in=timedelta(hours=20)))
     assert "later" not in (await browser.get("/expiring?within=1h")).text
     assert "later" in (await browser.get("/expiring")).text
+
+
+@pytest.mark.parametrize("name", ["request", "page", "self", "tenant", "query"])
+async def test_a_parameter_of_any_name_does_no_harm(vault, browser, name):
+    await sample.fill(vault)
+    for page in ("accounts", "expiring", "audit"):
+        onward = (await browser.get(f"/{page}?{name}=1&after=")).status_code
+        assert onward == 200
