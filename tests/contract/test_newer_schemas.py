@@ -4,7 +4,7 @@ import sqlite3
 
 import psycopg
 import pytest
-from tests.support.databases import PostgresSchema
+from tests.support.databases import PostgresSchema, SqliteFile
 
 from vault_adapters import Account, ConfigurationError, TokenKind, open_vault
 from vault_adapters.stores.migrations import load_migrations
@@ -70,9 +70,11 @@ async def test_a_schema_that_no_release_makes_is_refused_as_that(filled, change)
     assert "no release of token-vault makes such a table" in await refused(filled, "schema_unknown")
 
 
-async def test_a_table_of_migrations_of_somebody_else_is_refused_as_that(postgres_schema):
-    database = PostgresSchema(*postgres_schema)
-    database.execute(f"CREATE SCHEMA {database.schema}")
+@pytest.mark.parametrize("store", STORES)
+async def test_a_table_of_migrations_of_somebody_else_is_refused_as_that(store, postgres_schema, tmp_path):
+    database = PostgresSchema(*postgres_schema) if store == "postgres" else SqliteFile(tmp_path / "vault.db")
+    if store == "postgres":
+        database.execute(f"CREATE SCHEMA {database.schema}")
     database.execute("CREATE TABLE {migration} AS SELECT 'users' AS app")
     await refused(database, "schema_unknown")
 

@@ -3,7 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 
-from vault_adapters.stores.migrations import Applied, load_migrations, pending_migrations, refuse_pending
+from vault_adapters.stores.migrations import (
+    Applied,
+    load_migrations,
+    pending_migrations,
+    refuse_pending,
+    unknown_schema,
+)
 from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros
 
@@ -18,12 +24,11 @@ CREATE TABLE IF NOT EXISTS token_vault_migration (
     needs INTEGER
 ) STRICT
 """
-_HAS_LEDGER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'token_vault_migration'"
+_COLUMNS = "SELECT name FROM pragma_table_info('token_vault_migration')"
 # For ledgers of releases that did not know the column.
-_HAS_LEDGER_COLUMN = "SELECT count(*) FROM pragma_table_info('token_vault_migration') WHERE name = 'needs'"
-_LEDGER_COLUMN = "ALTER TABLE token_vault_migration ADD COLUMN needs INTEGER"
+_NEEDS_COLUMN = "ALTER TABLE token_vault_migration ADD COLUMN needs INTEGER"
 _APPLIED = "SELECT number, digest, needs FROM token_vault_migration"
-_APPLIED_WITHOUT_COLUMN = "SELECT number, digest, NULL FROM token_vault_migration"
+_APPLIED_BEFORE = "SELECT number, digest, NULL FROM token_vault_migration"
 _RECORD = """
 INSERT INTO token_vault_migration (number, name, digest, applied_at, needs)
 VALUES (:number, :name, :digest, :now, :needs)
@@ -50,8 +55,8 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
 
     async def work(transaction: Transaction) -> list[str]:
         await transaction.execute(_LEDGER)
-        if not await _has(transaction, _HAS_LEDGER_COLUMN):
-            await transaction.execute(_LEDGER_COLUMN)
+        if "needs" not in await _columns(transaction):
+            await transaction.execute(_NEEDS_COLUMN)
         applied = await transaction.fetch(_APPLIED)
         # Another process may have migrated the schema meanwhile.
         missing = pending_migrations(known, [Applied(*row) for row in applied])
@@ -84,15 +89,16 @@ def schema_sql() -> str:
 
 
 async def _applied(database: SqliteDatabase) -> list[Applied]:
-    if not await _has(database, _HAS_LEDGER):
+    columns = await _columns(database)
+    if not columns:
         return []
-    query = _APPLIED if await _has(database, _HAS_LEDGER_COLUMN) else _APPLIED_WITHOUT_COLUMN
-    return [Applied(*row) for row in await database.fetch(query)]
+    if not {"number", "digest"} <= columns:
+        raise unknown_schema()
+    return [Applied(*row) for row in await database.fetch(_APPLIED if "needs" in columns else _APPLIED_BEFORE)]
 
 
-async def _has(place: SqliteDatabase | Transaction, query: str) -> bool:
-    [(count,)] = await place.fetch(query)
-    return bool(count)
+async def _columns(place: SqliteDatabase | Transaction) -> set[str]:
+    return {name for (name,) in await place.fetch(_COLUMNS)}
 
 
 def split_statements(script: str) -> Iterator[str]:
