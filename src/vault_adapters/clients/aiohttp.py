@@ -79,7 +79,7 @@ class VaultAuth:
             raise refusal
         self._vault = vault
         self._account = account
-        self._hosts = Hosts(hosts)
+        self._hosts = Hosts(hosts, environment=False)
         self._rejected = rejected or _is_unauthorized
 
     async def __call__(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from vault_domain import Account, ConfigurationError, InvalidInputError
 
@@ -44,9 +45,11 @@ class Hosts:
 
     Args:
         hosts: the hosts that the host service named; None: it named none, and `check` uses ``told``.
+        environment: whether the HTTP library takes proxies from the environment unless it is told otherwise.
     """
 
-    def __init__(self, hosts: Collection[str] | None) -> None:
+    def __init__(self, hosts: Collection[str] | None, *, environment: bool = True) -> None:
+        self._environment = environment
         self.named = None if hosts is None else parsed(hosts)
 
     def check(self, place: Place | None, account: Account, told: Iterable[str] = ()) -> None:
@@ -58,7 +61,8 @@ class Hosts:
             told: the hosts that the vault names; ignored if the host service named hosts.
 
         Raises:
-            ConfigurationError: the code is ``hosts_unknown`` if no hosts are known for the token, and
+            ConfigurationError: the code is ``hosts_unknown`` if no hosts are known for the token,
+                ``loopback_proxied`` if the environment would send the token to a proxy in clear, and
                 ``host_not_allowed`` otherwise.
         """
         allowed = parsed(told) if self.named is None else self.named
@@ -74,6 +78,14 @@ class Hosts:
                 "the access token may not be sent to this request's host and port, or may be sent there only with TLS;"
                 " it was not sent",
                 code="host_not_allowed",
+                account=account,
+            )
+        # Only a loopback host may use http; a proxy would get the token in clear, and send it on to its own loopback.
+        if self._environment and place.scheme == "http" and _is_proxied(place.host):
+            raise ConfigurationError(
+                "HTTP_PROXY or ALL_PROXY would send this request to a proxy, with the token in clear: name the loopback"
+                " host in NO_PROXY; the token was not sent",
+                code="loopback_proxied",
                 account=account,
             )
 
@@ -145,6 +157,11 @@ def _covers(entry: _Entry, place: Place) -> bool:
     if place.is_loopback:
         return place.scheme in ("https", "http") and entry.port in (None, _port(place))
     return place.scheme == "https" and _port(place) == (entry.port or _HTTPS_PORT)
+
+
+def _is_proxied(host: str) -> bool:
+    proxies = getproxies()
+    return ("http" in proxies or "all" in proxies) and not proxy_bypass(host)
 
 
 def _port(place: Place) -> int:

@@ -88,6 +88,21 @@ async def refused(ask, vault, url, hosts, code):
     assert (caught.value.code, caught.value.account) == (code, ACCOUNT)
 
 
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "all_proxy"])
+async def test_no_proxy_of_the_environment_gets_a_token_for_loopback(ask, api, monkeypatch, variable):
+    """An http request to a proxy shows it the token, and the proxy's own loopback would get it."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://proxy.invalid:3128")
+    vault = AsyncListedVault("good", hosts=LOOPBACK)
+    if ask is ask_aiohttp:  # it reads the environment only if it is told to
+        assert await ask(vault, api.resource_url, LOOPBACK) == 200
+    else:
+        await refused(ask, vault, api.resource_url, LOOPBACK, "loopback_proxied")
+    monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
+    assert await ask(vault, api.resource_url, LOOPBACK) == 200
+
+
 async def test_another_host_is_refused_before_the_vault_is_asked(ask, api):
     vault = AsyncListedVault("good", hosts=LOOPBACK)
     await refused(ask, vault, api.resource_url, ["api.example.com", "*.example.com"], "host_not_allowed")
