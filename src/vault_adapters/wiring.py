@@ -31,6 +31,7 @@ from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.refresh.provider_rules import policy_of, provider_rules
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.rereading import Rereader
+from vault_domain.services.refresh.restoring import RestoreService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.accounts import AccountService
@@ -130,6 +131,7 @@ def vault_services(
         erasing=ErasureService(store.eraser, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
         importing=ImportService(store.imports, cipher, sink, tasks, policy, store_time),
         reviving=RevivalService(store.revivals, sink),
+        restoring=RestoreService(store.clients, sink, guard, sweeping, listing),
         hosts=ApiHosts(refreshers, tasks),
         states=StateService(cipher, store.states),
         measuring=measures(CensusService(store.accounts, listing, health, rules)),

@@ -41,7 +41,15 @@ from vault_domain.entities.key_reports import (
     UnreadableKey,
 )
 from vault_domain.entities.page import Page
-from vault_domain.entities.reports import HealthCount, HealthReport, Incident, Readiness, RevivalReport, SweepReport
+from vault_domain.entities.reports import (
+    HealthCount,
+    HealthReport,
+    Incident,
+    Readiness,
+    RestoreReport,
+    RevivalReport,
+    SweepReport,
+)
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.secret import Secret
@@ -101,6 +109,7 @@ __all__ = [
     "RefreshNotPersistedError",
     "RefreshRequest",
     "RequestLimit",
+    "RestoreReport",
     "RevivalReport",
     "RevocationScope",
     "Rotation",

@@ -136,6 +136,7 @@ class SyncVault(View[TokenVault]):
 
     import_tokens = blocking_over_rows(TokenVault.import_tokens)
     revive_accounts = blocking(TokenVault.revive_accounts)
+    restored = blocking(TokenVault.restored)
 
     health = blocking(TokenVault.health)
     _ready = blocking(TokenVault.ready)

@@ -34,6 +34,7 @@ class AuditAction(Choice):
     CLIENT_RESUMED = "client_resumed"
     TOKEN_READ = "token_read"
     AUDIT_PRUNED = "audit_pruned"
+    DATABASE_RESTORED = "database_restored"
     VAULT_ADOPTED = "vault_adopted"
     ANSWER_KEPT = "answer_kept"
 

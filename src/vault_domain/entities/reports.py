@@ -5,6 +5,7 @@ from datetime import datetime
 
 from attrs import field, frozen
 
+from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.token import TokenHealth
 
 
@@ -140,6 +141,23 @@ class SweepReport:
     reauthorization_required: int = 0
     skipped: int = 0
     unreadable: int = 0
+
+
+@frozen
+class RestoreReport:
+    """What is known of the accounts after a restore.
+
+    Attributes:
+        restored_at: rejections of tokens that were stored before this time are believed, UTC.
+        swept: what became of the accounts that were due.
+        ask: the accounts whose users must connect them again.
+        retrying: the accounts whose refresh failed for another reason and is tried again.
+    """
+
+    restored_at: datetime
+    swept: SweepReport
+    ask: tuple[AccountInfo, ...] = ()
+    retrying: tuple[AccountInfo, ...] = ()
 
 
 @frozen

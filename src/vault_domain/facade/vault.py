@@ -11,10 +11,10 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportReport
 from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.entities.page import Page, walk_pages
-from vault_domain.entities.reports import HealthReport, Readiness, RevivalReport, SweepReport
+from vault_domain.entities.reports import HealthReport, Readiness, RestoreReport, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
-from vault_domain.entities.text import Scopes, as_duration, as_error_code, as_label, as_provider, as_tenant_id
+from vault_domain.entities.text import Scopes, as_duration, as_error_code, as_label, as_provider, as_tenant_id, as_time
 from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableToken
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
@@ -516,6 +516,17 @@ class TokenVault:
             progress=read.as_function(progress, "progress"),
             actor=self._actor,
         )
+
+    @scrubbed_async
+    async def restored(self, *, since: datetime | None = None) -> RestoreReport:
+        """Tell the vault that a backup was restored, so that its database is older than the providers.
+
+        The vault then believes the rejection of each token that was stored before ``since``, however many are rejected.
+        Accounts that answer stay connected. If the vault has refreshers, the accounts that are due are refreshed first;
+        so repeat the call later, when others have been due. `revive_accounts` undoes a call that was a mistake.
+        ``since`` is the time at which the restored database went into use, zone-aware; None: now.
+        """
+        return await self._services.restoring.restored(as_time(since, "since"), actor=self._actor)
 
     # The audit log
 

@@ -89,7 +89,8 @@ class ClientLedger(Protocol):
         """Mark the attempt's credential invalid as `RefreshLedger.reject` does, unless most of the fleet is rejected.
 
         The scope's record is locked first, so that processes that store rejections at the same time see each other's.
-        Then the first of these cases applies:
+        The rules are those that `rules.clients.after_restore` returns for the latest time of `note_restore`. Then the
+        first of these cases applies:
 
         - The scope is paused (`rules.clients.is_paused`): nothing is marked, and the refusal is noted in the record.
         - No pause is open, and the accounts that were rejected within ``rules.window``, the attempt's account
@@ -101,8 +102,19 @@ class ClientLedger(Protocol):
           refusal becomes now. This case also applies if a pause is open but has lasted for ``rules.longest``.
 
         `MOST_COUNTED` limits the counts. A credential counts as rejected if it is still stored, its ``rejected_at``
-        lies in the window, and its client is the scope's client or unknown. If the scope names no client, the
-        credentials of all clients count. If the latest attempt of the credential's account had an `Attempt.endpoint`,
-        only this must be the scope's client; the same holds for successes. The opening of a pause makes these
-        credentials valid again.
+        lies in the window, its value was not stored before the latest time of `note_restore`, and its client is the
+        scope's client or unknown. If the scope names no client, the credentials of all clients count. If the latest
+        attempt of the credential's account had an `Attempt.endpoint`, only this must be the scope's client; the same
+        holds for successes. The opening of a pause makes these credentials valid again.
+        """
+
+    async def note_restore(self, since: datetime | None, *, actor: str | None) -> Change[datetime]:
+        """Note that a backup of this database went into use at a time; None: now. Return the time.
+
+        Raises:
+            InvalidInputError: the time lies in the future of the store's clock.
+
+        In one transaction: the time is stored; the records of mass rejections are deleted, each that was a pause with
+        the event ``client_resumed``; the accounts whose latest failure has the code `MASS_REJECTION` are due now,
+        without a backoff; and the event ``database_restored`` is written, without a tenant.
         """

@@ -68,6 +68,7 @@ class Attempt:
         client: fingerprint of the client under which the credential was stored, or None; not kept in the journal.
         endpoint: fingerprint of the client at the account's token endpoint (`rules.clients.at_endpoint`), or None if
             all accounts of the provider share the endpoint; not kept in the journal. A claim stores it.
+        stored_at: time at which the later of credential and access token was stored; not kept in the journal.
         timeline: the store's timeline when the credential was read for the request, or None; not kept in the journal.
     """
 
@@ -80,6 +81,7 @@ class Attempt:
     client: bytes | None = field(default=None, eq=False)
     timeline: str | None = field(default=None, eq=False)
     endpoint: bytes | None = field(default=None, eq=False)
+    stored_at: datetime | None = field(default=None, eq=False)
 
 
 @frozen

@@ -212,6 +212,22 @@ def believing(rules: ClientRules) -> ClientRules:
     return evolve(rules, fleet=_NEVER_A_FLEET, longest=timedelta.resolution)
 
 
+def after_restore(rules: ClientRules, stored_at: datetime | None, restored_at: datetime | None) -> ClientRules:
+    """Return the rules for a rejection, given when a backup of the database went into use.
+
+    The provider may have replaced a credential of the backup since. So the rejection of such a credential is believed,
+    however many are rejected.
+
+    Args:
+        rules: the configured numbers.
+        stored_at: time at which the account's tokens were last stored, or None.
+        restored_at: the latest time at which a backup went into use; None: never.
+    """
+    if stored_at is None or restored_at is None or stored_at >= restored_at:
+        return rules
+    return believing(rules)
+
+
 def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
     """Return whether the last refusal of a paused client is so long ago that the client is no longer in use."""
     return record.opened_at is not None and now - record.refused_at > max(rules.window, 10 * rules.probe_interval)

@@ -20,7 +20,7 @@ from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is
 from vault_domain.rules.grace import may_repeat, since_first_request
 from vault_domain.rules.pacing import RATE_LIMITED, spaced
 from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
-from vault_domain.rules.schedule import last_chance, sweep_time
+from vault_domain.rules.schedule import last_chance, last_stored, sweep_time
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 from vault_domain.rules.unread import UNREAD_HOLD
@@ -81,6 +81,7 @@ class Claim:
         client: fingerprint of the client under which the credential was stored, or None.
         now: the store's time of the decision.
         error_code: error code of the latest failure with this credential, or None.
+        stored_at: see `Attempt`.
         endpoint: see `Attempt`; added after the decision.
     """
 
@@ -90,6 +91,7 @@ class Claim:
     client: bytes | None = field(default=None, eq=False)
     now: datetime | None = field(default=None, eq=False)
     error_code: str | None = field(default=None, eq=False)
+    stored_at: datetime | None = field(default=None, eq=False)
     endpoint: bytes | None = field(default=None, eq=False)
 
 
@@ -199,7 +201,8 @@ def _may_attempt(
 ) -> Decision:
     state = record.refresh
     refs = TokenRef.of(credential), None if access is None else TokenRef.of(access)
-    claim = Claim(*refs, state.attempt_id, credential.client, now, state.code_of(credential))
+    stored_at = last_stored(access, credential)
+    claim = Claim(*refs, state.attempt_id, credential.client, now, state.code_of(credential), stored_at)
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)

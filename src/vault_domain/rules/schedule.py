@@ -28,7 +28,7 @@ def idle_due(access: TokenInfo | None, credential: TokenInfo, policy: RefreshPol
     limit = idle_limit(credential.key.provider, policy)
     if limit is None or credential.key.kind is not TokenKind.REFRESH_TOKEN:
         return None
-    return max(_stored_at(each) for each in (access, credential) if each is not None) + limit
+    return last_stored(access, credential) + limit
 
 
 def last_chance(access: TokenInfo, credential: TokenInfo, policy: RefreshPolicy) -> datetime | None:
@@ -106,5 +106,6 @@ def sweep_time(access: TokenInfo | None, credential: TokenInfo | None, policy: R
     return min((at for at in ends if at is not None), default=None)
 
 
-def _stored_at(info: TokenInfo) -> datetime:
-    return info.last_refreshed_at or info.created_at
+def last_stored(access: TokenInfo | None, credential: TokenInfo) -> datetime:
+    """Return the time at which the later of two tokens was stored."""
+    return max(each.last_refreshed_at or each.created_at for each in (access, credential) if each is not None)

@@ -10,6 +10,7 @@ from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.rereading import Rereader
+from vault_domain.services.refresh.restoring import RestoreService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
@@ -54,6 +55,7 @@ class VaultServices:
     erasing: ErasureService
     importing: ImportService
     reviving: RevivalService
+    restoring: RestoreService
     states: StateService
     hosts: ApiHosts
     measuring: MeasuringService

@@ -84,3 +84,18 @@ def test_wrong_arguments_change_nothing(condemned):
         result = condemned("revive", "acme", *arguments)
         assert (result.code, result.out) == (2, "")
     assert statuses(condemned) == {"t1": "invalid", "t2": "invalid"}
+
+
+def test_after_a_restore_the_accounts_to_connect_again_are_listed(condemned):
+    done = condemned("restored", "--json")
+    report = json.loads(done.out)
+    assert [(each["tenant_id"], each["identifier"]) for each in report["ask"]] == [("t1", "ann"), ("t2", "bob")]
+    assert (report["refreshed"], report["retrying"]) == (0, [])
+    assert datetime.fromisoformat(report["restored_at"]) <= datetime.now(UTC)
+    earlier = json.loads(condemned("restored", "--since", "2h", "--json").out)
+    assert earlier["restored_at"] < report["restored_at"]
+    shown = condemned("restored")
+    assert (shown.code, "ask to connect again  2" in shown.out, "ann" in shown.out) == (0, True, True)
+    assert condemned("restored", "--since", "2999-01-01T00:00:00Z").code == 2
+    events = json.loads(condemned("audit", "--json").out)
+    assert [event["actor"] for event in events if event["action"] == "database_restored"] == ["cli"] * 3

@@ -12,7 +12,9 @@ from pglast import ast, parse_plpgsql, parse_sql
 from pglast.visitors import Skip, Visitor
 
 DISTRIBUTED = frozenset({"data_key", "data_key_wrap", "token", "token_use", "account", "audit_event", "unread_answer"})
-REFERENCE = frozenset({"master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline", "home"})
+REFERENCE = frozenset(
+    {"master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline", "home", "restoration"}
+)
 """Tables that Citus copies to each node, because they have no tenant."""
 
 IMMUTABLE = frozenset(

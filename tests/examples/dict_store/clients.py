@@ -6,11 +6,12 @@ from tests.examples.dict_store.tokens import token_event
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.clients import CLIENT_MISMATCH
+from vault_domain.entities.clients import CLIENT_MISMATCH, MASS_REJECTION
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.token import TokenStatus
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.rules.clients import counted, is_mass, is_paused, opened
+from vault_domain.rules.clients import after_restore, counted, is_mass, is_paused, opened
 from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
 
 
@@ -66,22 +67,47 @@ class DictClientLedger:
 
         return await self._database.transact(work, self._clock)
 
+    async def note_restore(self, since, *, actor):
+        def work(transaction):
+            tables, now = transaction.tables, transaction.now
+            restored_at = since or now
+            if restored_at > now:
+                raise InvalidInputError("since must not lie in the future")
+            tables.restorations.add(restored_at)
+            ended = [row for row in tables.clients.values() if row.scope.reason == MASS_REJECTION]
+            events = []
+            for row in ended:
+                del tables.clients[row.scope]
+                if row.opened_at is not None:
+                    events += _report(transaction, AuditAction.CLIENT_RESUMED, row.scope)
+            for account, row in list(tables.accounts.items()):
+                if row.refresh.failures and row.refresh.error_code == MASS_REJECTION:
+                    refresh = evolve(row.refresh, next_attempt_at=None)
+                    transaction.change_account(account, refresh=refresh, due_at=now)
+            restored = AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor)
+            transaction.append([restored])
+            return Change(restored_at, (*events, restored))
+
+        return await self._database.transact(work, self._clock)
+
     async def condemn(self, attempt, code, scope, rules, *, actor):
         def work(transaction):
             clients, now = transaction.tables.clients, transaction.now
+            restored_at = max(transaction.tables.restorations, default=None)
+            judged = after_restore(rules, attempt.stored_at, restored_at)
             row = clients.get(scope)
-            if row is not None and is_paused(row, now, rules):
-                clients[scope] = counted(row, scope, attempt.account, now, rules, succeeded=False)
+            if row is not None and is_paused(row, now, judged):
+                clients[scope] = counted(row, scope, attempt.account, now, judged, succeeded=False)
                 return Change(Verdict.SPARED)
             if row is None or row.opened_at is None:
-                others = [each for each in _rejected(transaction, scope, now - rules.window)
+                others = [each for each in _rejected(transaction, scope, now - judged.window)
                           if each.key.account != attempt.account]  # fmt: skip
                 tenant = attempt.account.tenant_id
                 is_one = all(each.key.tenant_id == tenant for each in others) and _others(transaction, attempt.account)
-                succeeded = _succeeded(transaction, scope, now - rules.window)
-                if is_mass(len(others) + 1, succeeded, rules, is_one_tenants=is_one):
-                    revived = _take_back(transaction, _rejected(transaction, scope, now - rules.window), actor)
-                    clients[scope] = opened(counted(None, scope, attempt.account, now, rules, succeeded=False), now)
+                succeeded = _succeeded(transaction, scope, now - judged.window)
+                if is_mass(len(others) + 1, succeeded, judged, is_one_tenants=is_one):
+                    revived = _take_back(transaction, _rejected(transaction, scope, now - judged.window), actor)
+                    clients[scope] = opened(counted(None, scope, attempt.account, now, judged, succeeded=False), now)
                     paused = _report(transaction, AuditAction.CLIENT_PAUSED, scope)
                     return Change(Verdict.SPARED, (*revived, *paused))
             if row is not None:
@@ -125,6 +151,7 @@ def _rejected(transaction, scope, since):
         and row.info.status is TokenStatus.INVALID
         and row.info.rejected_at is not None
         and row.info.rejected_at > since
+        and all((row.info.last_refreshed_at or row.info.created_at) >= at for at in transaction.tables.restorations)
     ]
 
 

@@ -32,6 +32,7 @@ class Tables:
     noted: set = field(factory=set)  # value ids of refresh tokens that an event has reported as expiring
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     turns: dict = field(factory=dict)  # Turns by provider and client
+    restorations: set = field(factory=set)  # times at which a backup went into use
     used_states: dict = field(factory=dict)  # expiry by the state's id
     unread: dict = field(factory=dict)  # KeptAnswer by Account
     events: list = field(factory=list)  # AuditEvent; the first has number 1

@@ -18,7 +18,16 @@ FIRST = "data_key"
 DISTRIBUTED = (FIRST, "data_key_wrap", "token", "token_use", "account", "audit_event", "unread_answer")
 """The tables with rows of tenants; each table comes after the tables that it refers to."""
 
-REFERENCE = ("master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline", "home")
+REFERENCE = (
+    "master_key",
+    "migration",
+    "client_refusal",
+    "client_turn",
+    "used_state",
+    "timeline",
+    "restoration",
+    "home",
+)
 """The tables without tenants, which Citus copies to each node."""
 
 CHECKED = {"token": "BETWEEN 1 AND 255", "account": "BETWEEN 1 AND 255", "audit_event": "<= 255"}

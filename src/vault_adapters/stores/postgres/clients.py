@@ -1,6 +1,6 @@
 """The records of refused OAuth clients on Postgres, and the turns of clients that have a request limit."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -21,13 +21,16 @@ from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
+from vault_domain.entities.clients import CLIENT_MISMATCH, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
-from vault_domain.rules.clients import ClientRules, counted, is_paused, opened
+from vault_domain.rules.clients import ClientRules, after_restore, counted, is_paused, opened
 from vault_domain.rules.pacing import FREE, mark_of_tenant, next_turn
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PostgresClientLedger:
@@ -104,13 +107,17 @@ class PostgresClientLedger:
 
         async def work(transaction: Transaction) -> Change[Verdict]:
             record, now = await self._lock(transaction, scope)
-            if is_paused(record, now, rules):
-                await self._put(transaction, counted(record, scope, attempt.account, now, rules, succeeded=False))
+            [(restored_at,)] = await transaction.fetch(self._queries["get_restored_at"], {})
+            judged = after_restore(rules, attempt.stored_at, restored_at)
+            if is_paused(record, now, judged):
+                await self._put(transaction, counted(record, scope, attempt.account, now, judged, succeeded=False))
                 return Change(Verdict.SPARED)
-            if record.opened_at is None and await self._is_mass(transaction, attempt, scope, now, rules):
-                window = scope_columns(scope) | {"after": now - rules.window, "now": transaction.now, "actor": actor}
+            own = account_parameters(attempt.account) | {"restored_at": restored_at or _EPOCH}
+            after, count = now - judged.window, partial(self._count, transaction)
+            if record.opened_at is None and await rejects_fleet(count, scope, after, own, judged):
+                window = scope_columns(scope) | own | {"after": after, "now": transaction.now, "actor": actor}
                 revived = await transaction.fetch(self._queries["take_back_rejections"], window)
-                first = counted(None, scope, attempt.account, now, rules, succeeded=False)
+                first = counted(None, scope, attempt.account, now, judged, succeeded=False)
                 await self._put(transaction, opened(first, now))
                 paused = await self._report(transaction, AuditAction.CLIENT_PAUSED, scope, now)
                 return Change(Verdict.SPARED, (*sound(revived, lambda row: _revival(row, actor)), *paused))
@@ -119,11 +126,26 @@ class PostgresClientLedger:
 
         return await self._database.transact(work)
 
-    async def _is_mass(
-        self, transaction: Transaction, attempt: Attempt, scope: ClientScope, now: datetime, rules: ClientRules
-    ) -> bool:
-        since, own = now - rules.window, account_parameters(attempt.account)
-        return await rejects_fleet(partial(self._count, transaction), scope, since, own, rules)
+    async def note_restore(self, since: datetime | None, *, actor: str | None) -> Change[datetime]:
+        """Note that a backup of this database went into use at a time; None: now."""
+
+        async def work(transaction: Transaction) -> Change[datetime]:
+            clock = {"now": transaction.now}
+            parameters = clock | {"since": since}
+            [(restored_at, now)] = await transaction.fetch(self._queries["put_restored_at"], parameters)
+            if restored_at > now:
+                raise InvalidInputError("since must not lie in the future")
+            ended = await transaction.fetch(self._queries["delete_mass_rejections"], {})
+            await transaction.execute(self._queries["wake_spared_accounts"], clock)
+            events: list[AuditEvent] = []
+            for provider in [provider for provider, was_open in sorted(ended) if was_open]:
+                scope = ClientScope(provider, None, MASS_REJECTION)
+                events += await self._report(transaction, AuditAction.CLIENT_RESUMED, scope, now)
+            restored = {"action": AuditAction.DATABASE_RESTORED.value, "occurred_at": now, "actor": actor}
+            await transaction.execute(self._queries["append_restore_event"], restored)
+            return Change(restored_at, (*events, AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor)))
+
+        return await self._database.transact(work)
 
     async def _count(
         self,

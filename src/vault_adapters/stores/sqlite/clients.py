@@ -22,12 +22,13 @@ from vault_adapters.stores.sqlite.refreshes import reject_attempt
 from vault_adapters.stores.sqlite.rows import account_parameters, text, to_micros, to_time, whole
 from vault_domain.entities.account import Account, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.clients import CLIENT_MISMATCH, ClientRecord, ClientScope
+from vault_domain.entities.clients import CLIENT_MISMATCH, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.refresh_ledger import Attempt
-from vault_domain.rules.clients import ClientRules, counted, is_paused, opened
+from vault_domain.rules.clients import ClientRules, after_restore, counted, is_paused, opened
 from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
 
 
@@ -105,12 +106,18 @@ class SqliteClientLedger:
 
         async def work(transaction: Transaction) -> Change[Verdict]:
             record, now = await self._record(transaction, scope), transaction.now
-            if record is not None and is_paused(record, now, rules):
-                await self._put(transaction, counted(record, scope, attempt.account, now, rules, succeeded=False))
+            [(restored_at,)] = await transaction.fetch(self._queries["get_restored_at"], {})
+            judged = after_restore(rules, attempt.stored_at, to_time(restored_at))
+            own = account_parameters(attempt.account) | {"restored_at": restored_at or 0}
+            after = now - judged.window
+            if record is not None and is_paused(record, now, judged):
+                await self._put(transaction, counted(record, scope, attempt.account, now, judged, succeeded=False))
                 return Change(Verdict.SPARED)
-            if (record is None or record.opened_at is None) and await self._is_mass(transaction, attempt, scope, rules):
-                revived = await self._take_back(transaction, scope, rules, actor)
-                first = counted(None, scope, attempt.account, now, rules, succeeded=False)
+            count = partial(self._count, transaction)
+            is_open = record is not None and record.opened_at is not None
+            if not is_open and await rejects_fleet(count, scope, after, own, judged):
+                revived = await self._take_back(transaction, scope, after, own, actor)
+                first = counted(None, scope, attempt.account, now, judged, succeeded=False)
                 await self._put(transaction, opened(first, now))
                 paused = await self._report(transaction, AuditAction.CLIENT_PAUSED, scope)
                 return Change(Verdict.SPARED, (*revived, *paused))
@@ -122,11 +129,10 @@ class SqliteClientLedger:
         return await self._database.transact(work)
 
     async def _take_back(
-        self, transaction: Transaction, scope: ClientScope, rules: ClientRules, actor: str | None
+        self, transaction: Transaction, scope: ClientScope, after: datetime, own: dict[str, Any], actor: str | None
     ) -> list[AuditEvent]:
-        """Make valid again the credentials that were rejected within the last ``rules.window``; return the events."""
-        now = transaction.now
-        parameters = self._window(scope, now - rules.window) | {"now": to_micros(now)}
+        """Make valid again the credentials that were rejected after a time; return the events."""
+        parameters = self._window(scope, after) | own | {"now": to_micros(transaction.now)}
         rows = await transaction.fetch(self._queries["find_rejections"], parameters)
         events = sound(rows, lambda row: _revival(row, scope.provider, transaction, actor))
         for name in ("wake_rejected_accounts", "take_back_rejections"):
@@ -134,11 +140,27 @@ class SqliteClientLedger:
         await append_events(transaction, self._queries, events)
         return events
 
-    async def _is_mass(
-        self, transaction: Transaction, attempt: Attempt, scope: ClientScope, rules: ClientRules
-    ) -> bool:
-        since, own = transaction.now - rules.window, account_parameters(attempt.account)
-        return await rejects_fleet(partial(self._count, transaction), scope, since, own, rules)
+    async def note_restore(self, since: datetime | None, *, actor: str | None) -> Change[datetime]:
+        """Note that a backup of this database went into use at a time; None: now."""
+
+        async def work(transaction: Transaction) -> Change[datetime]:
+            restored_at = since or transaction.now
+            if restored_at > transaction.now:
+                raise InvalidInputError("since must not lie in the future")
+            await transaction.execute(self._queries["put_restored_at"], {"restored_at": to_micros(restored_at)})
+            ended = await transaction.fetch(self._queries["list_mass_rejections"], {})
+            await transaction.execute(self._queries["delete_mass_rejections"], {})
+            await transaction.execute(self._queries["wake_spared_accounts"], {"now": to_micros(transaction.now)})
+            events: list[AuditEvent] = []
+            for provider in [provider for provider, was_open in ended if was_open]:
+                events += await self._report(
+                    transaction, AuditAction.CLIENT_RESUMED, ClientScope(provider, None, MASS_REJECTION)
+                )
+            restored = AuditEvent(AuditAction.DATABASE_RESTORED, transaction.now, actor=actor)
+            await append_events(transaction, self._queries, [restored])
+            return Change(restored_at, (*events, restored))
+
+        return await self._database.transact(work)
 
     async def _count(
         self,

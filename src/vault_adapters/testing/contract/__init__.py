@@ -58,6 +58,7 @@ from vault_adapters.testing.contract.refusals import RefusalCases  # noqa: E402
 from vault_adapters.testing.contract.rejections import RejectionCases  # noqa: E402
 from vault_adapters.testing.contract.renewals import RenewalCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
+from vault_adapters.testing.contract.restores import RestoreCases  # noqa: E402
 from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
@@ -119,6 +120,7 @@ class StoreContract(
     LateAnswerCases,
     ClientCases,
     ClientTenantCases,
+    RestoreCases,
     NeighbourCases,
     StateCases,
     UnreadCases,
@@ -137,7 +139,8 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
     *(IdleScheduleCases, ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases),
     *(ExhaustionCases, RevivalCases),
-    *(ClientCases, ClientTenantCases, DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
+    *(ClientCases, ClientTenantCases, RestoreCases),
+    *(DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
     *(UnreadCases, ConcurrencyCases, SharingCases, MigrationCases),
 )
 """The parts of the suite, in the order in which a new store makes them pass."""

@@ -155,6 +155,7 @@ class AttemptRunner:
             *(account, self._tasks.new_id(), decision.credential, decision.access, _NEVER, lease),
             client=decision.client,
             endpoint=decision.endpoint,
+            stored_at=decision.stored_at,
         )
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)

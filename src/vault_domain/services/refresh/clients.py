@@ -266,6 +266,10 @@ class ClientGuard:
         seen = self._seen.get(provider)
         return [] if seen is None else list(seen.records)
 
+    def forget_all(self) -> None:
+        """Let the next attempt or sweep at each provider read the records again."""
+        self._seen.clear()
+
     def _forget(self, provider: str) -> None:
         """Let the next attempt or sweep read the records again."""
         seen = self._seen.get(provider)

@@ -73,6 +73,7 @@ SELECT count(*) FROM (
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.provider = %(provider)b AND t.status = 'invalid' AND t.rejected_at IS NOT NULL
         AND t.rejected_at > %(after)b::timestamptz
+        AND greatest(t.created_at, t.last_refreshed_at) >= %(restored_at)b::timestamptz
         AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
             AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
         AND NOT (t.tenant_id = %(tenant_id)b AND t.identifier = %(identifier)b)
@@ -86,6 +87,7 @@ SELECT count(*) FROM (
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.provider = %(provider)b AND t.status = 'invalid' AND t.rejected_at IS NOT NULL
         AND t.rejected_at > %(after)b::timestamptz
+        AND greatest(t.created_at, t.last_refreshed_at) >= %(restored_at)b::timestamptz
         AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
             AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
         AND t.tenant_id <> %(tenant_id)b
@@ -108,6 +110,7 @@ WITH doomed AS (
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.provider = %(provider)b AND t.status = 'invalid' AND t.rejected_at IS NOT NULL
         AND t.rejected_at > %(after)b::timestamptz
+        AND greatest(t.created_at, t.last_refreshed_at) >= %(restored_at)b::timestamptz
         AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
             AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
     ORDER BY t.tenant_id, t.provider, t.identifier, t.kind
@@ -138,3 +141,28 @@ RETURNING tenant_id, occurred_at, provider, identifier, kind, generation, code
 -- Append an event about a client in the transaction of the change that it reports.
 INSERT INTO {{schema}}.audit_event (action, occurred_at, provider, code)
 VALUES (%(action)b::text, %(occurred_at)b::timestamptz, %(provider)b::text, %(reason)b::text)
+
+-- name: get_restored_at
+-- Get the latest time at which a backup went into use; NULL: never.
+SELECT max(restored_at) FROM {{schema}}.restoration
+
+-- name: put_restored_at
+-- Store a time at which a backup went into use. Return it, and the present time.
+INSERT INTO {{schema}}.restoration (restored_at) VALUES (coalesce(%(since)b::timestamptz, {{now}}))
+ON CONFLICT (restored_at) DO UPDATE SET restored_at = excluded.restored_at
+RETURNING restored_at, {{now}}
+
+-- name: delete_mass_rejections
+-- Forget the mass rejections of all clients.
+DELETE FROM {{schema}}.client_refusal WHERE reason = 'mass_rejection'
+RETURNING provider, opened_at IS NOT NULL
+
+-- name: wake_spared_accounts
+-- Make due, without a backoff, the accounts whose latest failure was a rejection that condemned nothing.
+UPDATE {{schema}}.account SET due_at = {{now}}, next_attempt_at = NULL
+WHERE failures > 0 AND error_code = 'mass_rejection'
+
+-- name: append_restore_event
+-- Append the event about a restore in the transaction that notes it.
+INSERT INTO {{schema}}.audit_event (action, occurred_at, actor)
+VALUES (%(action)b::text, %(occurred_at)b::timestamptz, %(actor)b::text)

@@ -58,6 +58,7 @@ SELECT count(*) FROM (
     JOIN token_vault_account a
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND max(t.created_at, coalesce(t.last_refreshed_at, 0)) >= :restored_at
         AND (a.endpoint = :client
             OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
         AND NOT (t.tenant_id = :tenant_id AND t.identifier = :identifier)
@@ -70,6 +71,7 @@ SELECT count(*) FROM (
     JOIN token_vault_account a
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND max(t.created_at, coalesce(t.last_refreshed_at, 0)) >= :restored_at
         AND (a.endpoint = :client
             OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
         AND t.tenant_id != :tenant_id
@@ -86,6 +88,7 @@ SELECT t.tenant_id, t.kind, t.identifier, t.generation, t.error_code FROM token_
 JOIN token_vault_account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND max(t.created_at, coalesce(t.last_refreshed_at, 0)) >= :restored_at
     AND (a.endpoint = :client
         OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
 ORDER BY t.tenant_id, t.identifier, t.kind
@@ -98,6 +101,7 @@ WHERE provider = :provider AND (tenant_id, identifier) IN (
     JOIN token_vault_account a
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND max(t.created_at, coalesce(t.last_refreshed_at, 0)) >= :restored_at
         AND (a.endpoint = :client
             OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client)))
 
@@ -109,5 +113,27 @@ WHERE provider = :provider AND (tenant_id, kind, identifier) IN (
     JOIN token_vault_account a
         ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
     WHERE t.provider = :provider AND t.status = 'invalid' AND t.rejected_at IS NOT NULL AND t.rejected_at > :after
+        AND max(t.created_at, coalesce(t.last_refreshed_at, 0)) >= :restored_at
         AND (a.endpoint = :client
             OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client)))
+
+-- name: get_restored_at
+-- Get the latest time at which a backup went into use; NULL: never.
+SELECT max(restored_at) FROM token_vault_restoration
+
+-- name: put_restored_at
+-- Store a time at which a backup went into use.
+INSERT INTO token_vault_restoration (restored_at) VALUES (:restored_at) ON CONFLICT (restored_at) DO NOTHING
+
+-- name: list_mass_rejections
+-- List the providers with mass rejections, each with whether the client is paused.
+SELECT provider, opened_at IS NOT NULL FROM token_vault_client_refusal WHERE reason = 'mass_rejection' ORDER BY provider
+
+-- name: delete_mass_rejections
+-- Forget the mass rejections of all clients.
+DELETE FROM token_vault_client_refusal WHERE reason = 'mass_rejection'
+
+-- name: wake_spared_accounts
+-- Make due, without a backoff, the accounts whose latest failure was a rejection that condemned nothing.
+UPDATE token_vault_account SET due_at = :now, next_attempt_at = NULL
+WHERE failures > 0 AND error_code = 'mass_rejection'
