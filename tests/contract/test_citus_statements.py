@@ -20,7 +20,7 @@ from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.commits import CommitCases
-from vault_adapters.testing.contract.fixtures import ACCESS
+from vault_adapters.testing.contract.fixtures import ACCESS, REFRESH
 from vault_adapters.testing.contract.idle_schedule import IdleScheduleCases
 from vault_adapters.testing.contract.rotation import DataKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
@@ -91,8 +91,9 @@ class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCa
         await vault.store_token(ACCESS, "v")
         sealed = (await store.tokens.get(ACCESS)).row.sealed
         await vault.keys.rotate_data_key("t1")
-        with pytest.raises(DataKeyInactiveError):
-            await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)
+        for keys in ([ACCESS], [ACCESS, REFRESH]):
+            with pytest.raises(DataKeyInactiveError):
+                await store.tokens.store([TokenWrite(key, sealed) for key in keys], actor=None)
         assert (await vault.get_token(ACCESS)).info.generation == 1
 
     async def test_an_event_gets_its_place_when_the_row_is_held(self, store, vault, seeming_schemas, lent):
