@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,9 @@ from psycopg_pool import AsyncConnectionPool
 from tests.contract.distributed import VARIABLE, DistributedSchema, skip_without_citus
 
 from vault_adapters import Account, RefreshFailedError, Secret, TokenKey, TokenKind, TokenSet, VaultConfig, open_vault
+from vault_adapters.stores.migrations import load_migrations
+from vault_adapters.stores.postgres import citus
+from vault_adapters.stores.postgres import schema as schema_module
 from vault_adapters.testing import ScriptedRefresher
 
 skip_without_citus()
@@ -170,3 +174,25 @@ async def test_while_a_node_is_down_the_tenants_of_the_others_go_on(schema):
                     assert await vault.get_token(TokenKey(account.tenant_id, "acme", TokenKind.API_KEY)) is None
                     await vault.store_token(access(account), "v")
                     await vault.store_token_set(account, expired())
+
+
+async def test_a_distributed_schema_of_an_older_release_is_migrated(monkeypatch):
+    name, url = f"older_{secrets.token_hex(4)}", os.environ[VARIABLE]
+    every = load_migrations(schema_module._PACKAGE)
+    monkeypatch.setattr(schema_module, "load_migrations", lambda _: every[:2])
+    for tables, later in (("REFERENCE", "home"), ("DISTRIBUTED", "unread_answer")):
+        monkeypatch.setattr(citus, tables, tuple(table for table in getattr(citus, tables) if table != later))
+    script = citus.citus_sql(name)
+    monkeypatch.undo()
+    with psycopg.connect(url, autocommit=True) as connection:
+        try:
+            connection.execute(script)
+            async with opened(name, ScriptedRefresher(FRESH), Heard()) as vault:
+                await vault.store_token_set(ACCOUNTS[0], expired())
+                assert (await vault.ensure_access_token(ACCOUNTS[0])).value.reveal() == "new access"
+            query = "SELECT table_name::text, citus_table_type FROM citus_tables WHERE table_name::text LIKE %s"
+            kinds = {table.split(".")[1]: kind for table, kind in connection.execute(query, [f"{name}.%"]).fetchall()}
+            assert {table for table, kind in kinds.items() if kind == "reference"} == set(citus.REFERENCE)
+            assert set(citus.DISTRIBUTED) <= {table for table, kind in kinds.items() if kind == "distributed"}
+        finally:
+            connection.execute(f"DROP SCHEMA IF EXISTS {name} CASCADE")

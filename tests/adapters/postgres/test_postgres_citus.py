@@ -7,6 +7,7 @@ import hashlib
 from importlib.resources import files
 
 import pytest
+from pglast import parse_sql
 from tests.adapters.postgres.citus_rules import (
     ANY_TENANT,
     DISTRIBUTED,
@@ -30,6 +31,7 @@ from tests.adapters.postgres.citus_rules import (
 )
 
 from vault_adapters.stores.columns import MOST_BLOB, MOST_EXTRA, MOST_SCOPES, TOKEN, VALUE, bounded
+from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.postgres import citus
 from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION, HELD, UNHELD, held_parameters
 from vault_adapters.stores.postgres.schema import schema_sql
@@ -154,6 +156,15 @@ def test_sizes_that_a_query_did_not_check_are_checked():
     large = {"t.scopes": scopes, "t.blob": bytes(MOST_BLOB + 1), "t.extra": bytes(MOST_EXTRA + 1)}
     emptied = dict(zip((*TOKEN, *VALUE), bounded([large.get(name) for name in (*TOKEN, *VALUE)]), strict=True))
     assert {name: value for name, value in emptied.items() if value is not None} == {"t.scopes": "", "t.extra": b""}
+
+
+def test_no_migration_adds_a_column_together_with_a_constraint():
+    """Citus refuses that on a table that it distributes; a constraint is added by a statement of its own."""
+    for migration in load_migrations("vault_adapters.stores.postgres"):
+        for statement in parse_sql(migration.sql.replace("{{schema}}", "vault")):
+            commands = getattr(statement.stmt, "cmds", None) or ()
+            columns = [each.def_ for each in commands if each.subtype.name == "AT_AddColumn"]
+            assert not any(column.constraints for column in columns), migration.name
 
 
 def test_every_table_is_distributed_or_copied(postgres):
