@@ -23,6 +23,8 @@ class Ticks:
 
     Args:
         seconds: the limit; infinity: it never passes, and no timer runs.
+        most_at_once: largest number of ticks that are counted at once, if the event loop lags. With 1, the time does
+            not count in which this process was too busy to read an answer.
         on_tick: called after each tick.
         is_needed: called after ``on_tick``, also if ``on_tick`` raised an error; if it returns False, the ticks end.
 
@@ -31,7 +33,15 @@ class Ticks:
         is_running: whether `begin` was called and the ticks have not ended. If the limit is infinite, it stays True.
     """
 
-    def __init__(self, seconds: float, on_tick: Callable[[], None], is_needed: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        on_tick: Callable[[], None],
+        is_needed: Callable[[], bool],
+        *,
+        most_at_once: int = _MOST_AT_ONCE,
+    ) -> None:
+        self._most_at_once = most_at_once
         self._seconds = seconds / _TICKS
         self._on_tick = on_tick
         self._is_needed = is_needed
@@ -57,7 +67,7 @@ class Ticks:
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         # The next ring is due at a multiple of a tick, whenever this one came; otherwise the delays would add up.
         passed = 1 + int((loop.time() - self._due) / self._seconds) if self._seconds > 0 else 1
-        self.number += min(passed, _MOST_AT_ONCE)
+        self.number += min(passed, self._most_at_once)
         try:
             self._on_tick()
         finally:

@@ -61,10 +61,11 @@ class ReadBatcher(Generic[K, V]):
         self._most_batches = most_batches
         self._waiting: list[_Waiter[K, V]] = []
         self._running: dict[int, list[_Waiter[K, V]]] = {}
-        self._ticks = Ticks(patience, self._fail_late, lambda: bool(self._waiting or self._running))
+        self._ticks = Ticks(patience, self._fail_late, lambda: bool(self._waiting or self._running), most_at_once=1)
         self._batches = Flights()
         self._loop = asyncio.get_running_loop()
         self._is_starting = False
+        self._has_answered = False  # since the last tick
 
     def get(self, key: K) -> asyncio.Future[V]:
         """Return a future for the value of one key.
@@ -106,7 +107,8 @@ class ReadBatcher(Generic[K, V]):
                 self._start()
                 self._running[id(batch)] = batch
                 try:
-                    await _answer(read, batch)
+                    if await _answer(read, batch):
+                        self._has_answered = True
                 finally:
                     del self._running[id(batch)]
                 # Let callers that got their answers ask again now. Start no task meanwhile, because this task serves
@@ -118,7 +120,14 @@ class ReadBatcher(Generic[K, V]):
                     self._is_starting = False
 
     def _fail_late(self) -> None:
-        """Fail the reads that have waited for too long."""
+        """Fail the reads that have waited for too long.
+
+        If the store answers, and this process is only too busy to send all reads, the wait of a read that was not sent
+        does not count.
+        """
+        if self._has_answered:
+            self._has_answered = False
+            self._waiting = [(key, future, began + 1) for key, future, began in self._waiting]
         for reads in (self._waiting, *self._running.values()):
             late = [future for _, future, began in reads if self._ticks.is_over(began)]
             fail(late, StorageError(_TOO_LATE, retryable=True, reason=causes.TIMEOUT))
@@ -137,10 +146,11 @@ class ReadBatcher(Generic[K, V]):
         return batch
 
 
-async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> None:
+async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: list[_Waiter[K, V]]) -> bool:
+    """Read a batch; return whether the store answered."""
     wanted = [(key, future) for key, future, _ in batch if not future.done()]
     if not wanted:
-        return
+        return False
     try:
         values = await read([key for key, _ in wanted])
         for (_, future), value in zip(wanted, values, strict=True):
@@ -150,6 +160,8 @@ async def _answer(read: Callable[[Sequence[K]], Awaitable[Sequence[V]]], batch: 
         fail([future for _, future in wanted], error)
         if not isinstance(error, Exception):
             raise
+        return False
+    return True
 
 
 _WRONG_LOOP = "this vault was opened on another event loop; open one vault per event loop"

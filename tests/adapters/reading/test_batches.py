@@ -1,6 +1,7 @@
 """Reads that begin at the same moment share a query. Many reads are split into two queries; a caller waits for one."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, nullcontext
 
 import pytest
@@ -179,3 +180,33 @@ async def test_reads_without_a_limit_need_no_timer(database, monkeypatch):
     monkeypatch.setattr(asyncio.get_running_loop(), "call_at", lambda *timer: timers.append(timer))
     await end(database, await reads_of(batcher(database), 3))
     assert timers == []
+
+
+async def test_reads_wait_as_long_as_this_process_is_busy_while_the_database_answers():
+    """Each batch is answered at once, but this process needs much longer for all of them than a read may take."""
+
+    async def read(keys):
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # noqa: ASYNC251 - the work of the callers that got their values
+        return [f"value of {key}" for key in keys]
+
+    reads = ReadBatcher(lambda: nullcontext(read), most_keys=1, most_batches=2, patience=0.2)
+    async with asyncio.timeout(30):
+        began = time.monotonic()
+        values = await asyncio.gather(*(reads.get(key) for key in range(30)))
+    assert time.monotonic() - began > 5 * 0.2
+    assert values == [f"value of {key}" for key in range(30)]
+
+
+async def test_a_read_whose_answer_comes_while_the_event_loop_lags_gets_its_value():
+    """The answer is read in the ninth round of the event loop, and each round takes half of the limit."""
+
+    async def read(keys):
+        for _ in range(9):
+            await asyncio.sleep(0)
+            time.sleep(0.1)  # noqa: ASYNC251 - the work of other callers
+        return [f"value of {key}" for key in keys]
+
+    reads = ReadBatcher(lambda: nullcontext(read), patience=0.2)
+    async with asyncio.timeout(30):
+        assert await reads.get(1) == "value of 1"

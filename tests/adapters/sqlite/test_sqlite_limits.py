@@ -163,3 +163,17 @@ async def test_nothing_is_claimed_or_sent_once_the_file_is_gone(tmp_path):
         for call in (vault.refresh_account(account), vault.store_token_set(account, TokenSet("b"))):
             assert (await failure(call)).code == "database_replaced"
     assert refresher.calls == []
+
+
+async def test_a_transaction_waits_beyond_its_limit_while_earlier_ones_succeed(database):
+    """This process is busy, for example with many callers; the file is well."""
+
+    async def busily(transaction):
+        time.sleep(0.06)  # noqa: ASYNC251 - the work of other callers
+        await insert(transaction)
+
+    started = time.monotonic()
+    await asyncio.gather(*(database.transact(busily) for _ in range(10)))
+    assert time.monotonic() - started > 1.5 * LIMIT
+    [(count,)] = await database.fetch("SELECT count(*) FROM t")
+    assert count == 10

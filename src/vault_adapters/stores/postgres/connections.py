@@ -16,6 +16,7 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from vault_adapters.runtime.ticks import Ticks
 from vault_adapters.stores.postgres.cursors import Connection, VaultCursor
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, answered
 from vault_adapters.stores.postgres.outages import OutageTracker
@@ -33,6 +34,9 @@ _HASTE_SECONDS = 0.2
 
 A server needs only milliseconds to refuse a connection.
 """
+
+_ENOUGH_TICKS = 8
+"""Number of ticks, of the ten of a limit, after which a wait for a connection has really been that long."""
 
 _KEPT_SECONDS = 60.0
 """Once in this many seconds, a connection that is given back goes to the pool, which closes it if it is too old."""
@@ -75,6 +79,7 @@ class Connections:
         self._at_hand: Connection | None = None
         self._kept_until = -math.inf
         self._asking = 0  # callers that ask the pool for a connection
+        self._ticks = Ticks(self._seconds, lambda: None, lambda: self._asking > 0, most_at_once=1)
         self._is_closing = False
         self._refused = self._refusals()
         self.outages = OutageTracker()
@@ -183,11 +188,20 @@ class Connections:
         return True
 
     async def _get(self, seconds: float, *, hasty: bool) -> Connection:
-        began = time.monotonic()
+        began, tick = time.monotonic(), self._ticks.number
         self._asking += 1
+        if not self._ticks.is_running:
+            self._ticks.begin()
         try:
-            getting = self._pool.getconn(seconds)
-            connection: Connection = await (self._unless_refused(getting) if hasty else getting)
+            while True:
+                getting = self._pool.getconn(seconds)
+                try:
+                    connection: Connection = await (self._unless_refused(getting) if hasty else getting)
+                    break
+                except PoolTimeout:
+                    # The pool also counts the time in which the event loop lagged, and nobody could give back.
+                    if self.peer.refusal is not None or self._ticks.number - tick >= _ENOUGH_TICKS:
+                        raise
         except PoolTimeout:
             refusals = self._refusals()
             if refusals != self._refused:  # an attempt to connect failed; else, all connections were in use

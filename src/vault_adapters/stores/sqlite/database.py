@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import aiosqlite
 
+from vault_adapters.runtime.deadlines import Deadlines
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.stores.batching import own_loop
 from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions, machine_boot_clock, no_boot_clock
@@ -36,6 +37,9 @@ _BUSY_SECONDS = 0.25
 """Time for which SQLite itself waits for another process. It is short, so that each caller's own limit is kept."""
 
 _PAUSE_SECONDS = 0.005
+
+_MOST_WAITS = 4
+"""While earlier transactions succeed, a transaction waits for its turn for this many limits at most."""
 
 # WAL lets readers run beside the writer. FULL keeps committed tokens after a power cut. secure_delete overwrites
 # deleted rows with zeros.
@@ -102,6 +106,8 @@ class SqliteDatabase:
         self._timeout = timeout.total_seconds()
         self._identity: FileIdentity | None = None
         self._lock = asyncio.Lock()
+        self._deadlines = Deadlines()
+        self._done = 0  # transactions that have succeeded
         self._writes = Flights()
         self._loop = asyncio.get_running_loop()
 
@@ -167,8 +173,8 @@ class SqliteDatabase:
             if self._identity is not None:
                 self._identity.check_for_read()
             if self._reader is not self._writer:
-                return list(await self._in_time(_patiently(query, end), end))  # type: ignore[arg-type]
-            async with self._turn(end):  # on the shared connection, the query would otherwise run inside a transaction
+                return list(await self._in_time(_patiently(query, end)))  # type: ignore[arg-type]
+            async with self._turn():  # on the shared connection, the query would otherwise run inside a transaction
                 return list(await query())  # type: ignore[arg-type]
 
     async def transact(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
@@ -185,7 +191,7 @@ class SqliteDatabase:
         """Move the write-ahead log into the file and empty the log; return False if another connection prevents it."""
         own_loop(self._loop)
         with self._errors.translated():
-            async with self._turn(self._end()):
+            async with self._turn():
                 await self._writer.execute_fetchall(_SHORT_PATIENCE)
                 try:
                     [(busy, *_)] = await self._writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -195,7 +201,7 @@ class SqliteDatabase:
 
     async def _run(self, work: Callable[[Transaction], Awaitable[T]], end: float) -> T:
         with self._errors.translated():
-            async with self._turn(end):
+            async with self._turn():
                 self._check_file()
                 await _patiently(lambda: self._writer.execute("BEGIN IMMEDIATE"), end)
                 try:
@@ -209,30 +215,33 @@ class SqliteDatabase:
                 return result
 
     @asynccontextmanager
-    async def _turn(self, end: float) -> AsyncIterator[None]:
+    async def _turn(self) -> AsyncIterator[None]:
         """Wait for this process's earlier transactions, which run in the order of their calls."""
-        try:
-            async with asyncio.timeout_at(end):
-                await self._lock.acquire()
-        except TimeoutError:
-            pass  # raise the new error below, so that it has no ``__context__``
-        else:
+        for _ in range(_MOST_WAITS):
+            done = self._done
             try:
-                yield
-            finally:
-                self._lock.release()
-            return
+                await self._deadlines.within(self._timeout, self._lock.acquire)
+            except TimeoutError:
+                if self._done == done:  # otherwise, this process is only busy
+                    break
+            else:
+                try:
+                    yield
+                    self._done += 1
+                finally:
+                    self._lock.release()
+                return
+        # Raise the error here and not above, so that it has no ``__context__``.
         raise StorageError(f"other transactions on {self._errors.name} took too long", retryable=True, reason=LOCKED)
 
-    async def _in_time(self, reading: Awaitable[T], end: float) -> T:
+    async def _in_time(self, reading: Awaitable[T]) -> T:
         """Await a query, but not beyond the limit, because SQLite itself waits up to ten seconds for some locks.
 
         Raises:
             StorageError: the query did not end in time; it goes on in the connection's thread.
         """
         try:
-            async with asyncio.timeout_at(end):
-                return await reading
+            return await self._deadlines.within(self._timeout, lambda: reading)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
         raise StorageError(f"{self._errors.name} did not answer in time", retryable=True, reason=TIMEOUT)
