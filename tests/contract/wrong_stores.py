@@ -29,6 +29,7 @@ from vault_adapters.testing.contract.neighbours import NeighbourCases
 from vault_adapters.testing.contract.rejections import RejectionCases
 from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
+from vault_adapters.testing.contract.restores import RestoreCases
 from vault_adapters.testing.contract.revival import RevivalCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.schedule import ScheduleCases
@@ -111,7 +112,10 @@ METHODS = {
         "delete_wraps": MasterKeyCases,
         "retire_master_key": KeyTableCases,
     },
-    "clients": dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
+    "clients": {
+        **dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
+        "note_restore": RestoreCases,
+    },
     "states": {"now": StateCases, "tenant_of": StateCases, "use": StateCases},
     "unread": dict.fromkeys(["keep", "kept", "count", "drop"], UnreadCases),
     "eraser": {"erase": DataKeyCases, "purge": KeyTableCases},

@@ -294,10 +294,10 @@ async def test_accounts_of_another_provider_have_turns_of_their_own(crowded, ref
 
 async def test_a_mass_rejection_delays_an_exhaustion_and_does_not_begin_its_run_anew(connected, refresher):
     others = [Account(f"t{number}", "google") for number in range(6)]
-    refused, rejected = ProviderConfigurationError(reason="invalid_scope"), ReauthorizationRequiredError()
+    refused, rejected = ProviderConfigurationError(reason="invalid_request"), ReauthorizationRequiredError()
     cases, provider = refusing(connected, refresher, refused)
     for _ in range(4):
-        assert (await ask(cases)).reason == "invalid_scope"
+        assert (await ask(cases)).reason == "invalid_request"
         cases.clock.advance(DAY)
     for account in others:
         await cases.connect(account)

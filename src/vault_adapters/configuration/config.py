@@ -193,7 +193,8 @@ class VaultConfig:
         provider_concurrency: largest number of refreshes that this process runs at one provider at the same time; one
             tenant runs about three quarters of them at most.
         client_pause_accounts: the vault pauses an OAuth client when the provider has refused the client for this many
-            different accounts without a success in between.
+            different accounts without a success in between. Here and in `fleet_guard_accounts`, the accounts must
+            belong to at least two tenants, if the vault has tokens of several.
         client_probe_interval: time between two probes of a paused client.
         fleet_guard_accounts: the vault pauses a client if, within `fleet_guard_window`, the provider rejects at least
             this many of the client's accounts, and more accounts than it gives tokens to. This pause holds back only

@@ -20,7 +20,7 @@ import pytest
 _MODULES = (
     *("access", "across", "audit", "bulk", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
     *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "idle_schedule", "importing"),
-    *("isolation", "keys"),
+    *("isolation", "keys", "client_tenants", "restores"),
     *("late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
     *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "unread", "uses", "values"),
