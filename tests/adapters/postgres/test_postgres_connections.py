@@ -1,11 +1,12 @@
 """The vault's own pool: statements that follow one another use one connection."""
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from vault_adapters import TokenKey, VaultConfig, open_vault
 from vault_adapters.stores.postgres import connections as module
@@ -192,3 +193,23 @@ async def test_a_hasty_caller_that_is_cancelled_while_it_gets_a_connection_loses
             await pool.give(waiting.result())
         async with asyncio.timeout(1):
             await pool.give(await pool.take())
+
+
+async def test_the_wait_for_a_connection_does_not_count_the_lag_of_the_event_loop(url):
+    """While the loop is blocked, nobody can give a connection back, although the database is well."""
+    connections = await open_connections(Secret(url), size=1, prepare=True, timeout=timedelta(seconds=0.5))
+    try:
+        held = await connections.take()
+        waiting = asyncio.create_task(connections.take())
+        await asyncio.sleep(0.05)
+        time.sleep(0.8)  # noqa: ASYNC251 - the work of many callers
+        await asyncio.sleep(0.05)
+        await connections.give(held)
+        async with asyncio.timeout(10):
+            await connections.give(await waiting)
+        held = await connections.take()
+        with pytest.raises(PoolTimeout):
+            await connections.take()
+        await connections.give(held)
+    finally:
+        await connections.close()
