@@ -153,8 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
             framing = {}
         kind = {} if answer.json is None else {"Content-Type": "application/json"}
         overridden = {name.lower() for name in answer.headers}
-        defaults = {name: value for name, value in {**framing, **kind}.items() if name.lower() not in overridden}
-        self.send_response(answer.status)
+        defaults = {"Date": self.date_time_string(), **framing, **kind}
+        defaults = {name: value for name, value in defaults.items() if name.lower() not in overridden}
+        self.send_response_only(answer.status)
         for name, value in {**defaults, **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()

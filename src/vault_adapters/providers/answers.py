@@ -20,7 +20,7 @@ from vault_domain.entities import causes
 from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
 from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import limited_expiry
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.secret import Secret, is_too_long
 from vault_domain.entities.token_set import TokenSet, token_text
 from vault_domain.entities.unread_answer import UnreadAnswer
 
@@ -83,6 +83,9 @@ def _read_success(
         # A refresh token that cannot be stored is left out and reported by `from_response`.
         tokens = TokenSet.from_response({**members, "access_token": access_token})
         return _with_expiry(tokens, answer.received_at, default_lifetime)
+    if is_too_long(token_text(members.get("access_token"))):
+        message = "the provider's access token is longer than the vault can store"
+        return RefreshFailedError(message, reason=causes.ACCESS_TOKEN_TOO_LONG, refresh_token=refresh_token)
     if refresh_token is not None:
         return RefreshFailedError(
             "the provider sent a refresh token without an access token",

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
+from vault_adapters.providers.expiry import clock_skew
+from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.signing_key import SigningKey
-from vault_domain.entities.errors import RefreshFailedError
+from vault_domain.entities.causes import CLOCK_SKEW
+from vault_domain.entities.errors import (
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+)
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_MOST_SKEW = timedelta(seconds=30)
+"""Difference between the clocks of this machine and of the provider from which on a refusal of a JWT proves nothing."""
+
+_OF_JWTS = frozenset({"invalid_grant", "invalid_client", "invalid_request", "unauthorized_client"})
+"""The codes with which providers refuse a JWT whose times are wrong."""
 
 CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -39,6 +57,20 @@ def new_claims(issuer: str, subject: str | None, audience: str, lifetime: timede
         "jti": secrets.token_urlsafe(24),
     }
     return claims if subject is None else {**claims, "sub": subject}
+
+
+def by_the_clock(outcome: T, answer: Incoming, provider: str) -> T | ProviderConfigurationError:
+    """Return the outcome of a request with a JWT; if the provider refused it, and the clocks differ, blame the clock.
+
+    The times in a JWT come from this machine's clock, so a wrong clock makes every JWT invalid.
+    """
+    is_refusal = isinstance(outcome, (ReauthorizationRequiredError, ProviderConfigurationError))
+    skew = clock_skew(answer.headers, answer.received_at)
+    if not is_refusal or getattr(outcome, "reason", None) not in _OF_JWTS or skew is None or abs(skew) < _MOST_SKEW:
+        return outcome
+    _log.error("the clock of this machine differs from that of %s by %.0f seconds", provider, skew.total_seconds())
+    message = f"the clocks of this machine and of the provider differ by {skew.total_seconds():.0f} seconds"
+    return ProviderConfigurationError(message, reason=CLOCK_SKEW, refused=False)
 
 
 @frozen

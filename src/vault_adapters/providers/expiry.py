@@ -26,6 +26,22 @@ def retry_after(headers: Mapping[str, str], received_at: datetime) -> timedelta 
     return min(max(until - start, timedelta(0)), LONGEST_WAIT)
 
 
+def until_reset(headers: Mapping[str, str], received_at: datetime) -> timedelta | None:
+    """Return the wait until ``x-ratelimit-reset`` (a Unix time), at most an hour; None if the limit is not used up."""
+    value = headers.get("x-ratelimit-reset", "").strip()
+    if headers.get("x-ratelimit-remaining") != "0" or not (value.isascii() and value.isdigit()):
+        return None
+    start = _http_date(headers.get("date", "")) or received_at
+    wait = timedelta(seconds=int(value[:12])) - (start - datetime(1970, 1, 1, tzinfo=UTC))
+    return min(max(wait, timedelta(0)), LONGEST_WAIT)
+
+
+def clock_skew(headers: Mapping[str, str], received_at: datetime) -> timedelta | None:
+    """Return by how much this machine's clock is ahead of the Date of an answer; negative: behind; None: no Date."""
+    date = _http_date(headers.get("date", ""))
+    return None if date is None else received_at - date
+
+
 def _http_date(value: str) -> datetime | None:
     try:
         moment = email.utils.parsedate_to_datetime(value)

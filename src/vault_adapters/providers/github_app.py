@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from vault_adapters.providers.answers import Members, json_object, read_answer
-from vault_adapters.providers.assertions import Signed, timely
+from vault_adapters.providers.assertions import Signed, by_the_clock, timely
 from vault_adapters.providers.client_auth import as_signing_key
 from vault_adapters.providers.endpoint import as_client_id, as_endpoint, shown
-from vault_adapters.providers.expiry import retry_after
+from vault_adapters.providers.expiry import retry_after, until_reset
 from vault_adapters.providers.fields import credential_fields
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_adapters.providers.key_refresher import KeyRefresher
@@ -107,7 +107,7 @@ class GitHubAppRefresher(KeyRefresher):
             return answer
         if answer.status in _GONE:
             return await self._gone(signed.jwt, signed.deadline - timedelta(seconds=clock() - began))
-        return _read(answer)
+        return by_the_clock(_read(answer), answer, request.account.provider)
 
     async def _gone(self, jwt: str, time_left: timedelta) -> VaultError:
         """Return the error for an installation that is not found. Its account is condemned only if the App is found."""
@@ -124,7 +124,7 @@ class GitHubAppRefresher(KeyRefresher):
         if answer.status == 401:
             return ProviderConfigurationError(reason="invalid_client")
         if answer.status in (403, 429) or answer.status >= 500:
-            wait = retry_after(answer.headers, answer.received_at)
+            wait = retry_after(answer.headers, answer.received_at) or until_reset(answer.headers, answer.received_at)
             return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
         return ProviderConfigurationError("api_url has no such App", reason=causes.HTTP_404, refused=False)
 
@@ -150,7 +150,9 @@ def _headers(jwt: str) -> dict[str, str]:
 
 def _read(answer: Incoming) -> TokenSet | VaultError:
     """Read GitHub's answer. Its errors have no codes, so the status decides."""
-    wait = retry_after(answer.headers, answer.received_at)
+    wait = retry_after(answer.headers, answer.received_at) or until_reset(answer.headers, answer.received_at)
+    if answer.status == 429:
+        return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
     if answer.status == 403:
         return _forbidden(answer, wait)
     if answer.status == 401:  # GitHub refuses the App's JWT: the key, the id or the clock is wrong
@@ -163,7 +165,7 @@ def _read(answer: Incoming) -> TokenSet | VaultError:
 def _forbidden(answer: Incoming, wait: Any) -> VaultError:
     message = str((json_object(answer.body) or {}).get("message", "")).lower()
     if "suspended" in message:
-        return ReauthorizationRequiredError(reason="access_denied")
+        return ProviderConfigurationError("the installation is suspended", reason=causes.SUSPENDED, refused=False)
     if wait is not None or "rate limit" in message or answer.headers.get("x-ratelimit-remaining") == "0":
         return RefreshFailedError(reason="temporarily_unavailable", retry_after=wait)
     return ProviderConfigurationError(reason="unauthorized_client")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from vault_adapters.providers.answers import read_answer
-from vault_adapters.providers.assertions import DEFAULT_LIFETIME, JWT_BEARER, Signed, new_claims, timely
+from vault_adapters.providers.assertions import DEFAULT_LIFETIME, JWT_BEARER, Signed, by_the_clock, new_claims, timely
 from vault_adapters.providers.client_auth import as_signing_key, plain_form
 from vault_adapters.providers.endpoint import as_audience, as_parameters, as_token_url, shown
 from vault_adapters.providers.fields import fields_of
@@ -135,7 +135,8 @@ class JwtBearerRefresher(KeyRefresher):
         if not isinstance(answer, Incoming):
             return answer
         condemns = CONDEMNS_KEY if has_own_key else CONDEMNS_GRANT
-        return read_answer(answer, condemns=condemns, default_lifetime=self.default_lifetime)
+        result = read_answer(answer, condemns=condemns, default_lifetime=self.default_lifetime)
+        return by_the_clock(result, answer, request.account.provider)
 
     async def _signed(self, fields: dict[str, str], request: RefreshRequest) -> Signed | VaultError:
         key = self._key(fields)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve, field, frozen
 
 from vault_adapters.providers.answers import incoming, read_answer
-from vault_adapters.providers.assertions import Proof, proof_of
+from vault_adapters.providers.assertions import Proof, by_the_clock, proof_of
 from vault_adapters.providers.client_auth import (
     AuthMethod,
     as_auth_method,
@@ -170,7 +170,11 @@ class OAuth2Refresher:
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         form = {**self.extra, "grant_type": "refresh_token", "refresh_token": request.credential.reveal()}
         answer = await self._post(self.token_url, form, request)
-        return self._read(answer) if isinstance(answer, Incoming) else answer
+        return self._judged(answer, request) if isinstance(answer, Incoming) else answer
+
+    def _judged(self, answer: Incoming, request: RefreshRequest) -> TokenSet | VaultError:
+        result = self._read(answer)
+        return result if self.signing_key is None else by_the_clock(result, answer, request.account.provider)
 
     def _read(self, answer: Incoming) -> TokenSet | VaultError:
         return read_answer(answer)

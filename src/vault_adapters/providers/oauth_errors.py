@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from vault_domain.entities.causes import LOGIN_RESTRICTED
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -37,7 +38,7 @@ def error_code(members: Mapping[str, Any] | None) -> str | None:
     code = members.get("error") if members is not None else None
     if not isinstance(code, str):
         return None
-    return registered_code(_ALIASES.get(code, code))
+    return registered_code(_ALIASES.get(code, code)) or (code if code == LOGIN_RESTRICTED else None)
 
 
 def refusal(code: str | None, retry_after: timedelta | None, condemns: frozenset[str]) -> VaultError:
@@ -50,6 +51,8 @@ def refusal(code: str | None, retry_after: timedelta | None, condemns: frozenset
     """
     if code in condemns or code in _USER_NEEDED:
         return ReauthorizationRequiredError(reason=code)
+    if code == LOGIN_RESTRICTED:
+        return ProviderConfigurationError(reason=code, refused=False)
     if code in _NOT_NOW:
         return RefreshFailedError(reason=code, retry_after=retry_after)
     if code == "server_error":

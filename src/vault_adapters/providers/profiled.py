@@ -104,7 +104,7 @@ class ProfileRefresher(OAuth2Refresher):
 
     async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
         answer = await self._send(self.token_url, None, request, shaped=True)
-        return self._read(answer) if isinstance(answer, Incoming) else answer
+        return self._judged(answer, request) if isinstance(answer, Incoming) else answer
 
     def _read(self, answer: Incoming) -> TokenSet | VaultError:
         return read_shaped(answer, self.profile)

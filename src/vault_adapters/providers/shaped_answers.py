@@ -15,6 +15,7 @@ from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, refusal
 from vault_adapters.providers.profiles.facts import ErrorMap
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.profiles.shapes import UNITS, AnswerShape
+from vault_domain.entities.causes import LOGIN_RESTRICTED
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.extra import fitting
 from vault_domain.entities.token_set import TokenSet
@@ -26,9 +27,10 @@ _CODES = {
     "client_refused": "invalid_client",
     "user_needed": "interaction_required",
     "not_now": "temporarily_unavailable",
+    "restricted": LOGIN_RESTRICTED,
     "unknown": "server_error",
 }
-"""The registered OAuth error code for each `ErrorRule.means`. Errors name this code, never a provider's own text."""
+"""The registered OAuth error code, or the cause, for each `ErrorRule.means`. Errors never name a provider's text."""
 
 _LONGEST_MESSAGE = 4096
 _LARGEST_NUMBER = 10**100

@@ -67,8 +67,8 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.CLOCK_SKEW: (
         _WARNING,
-        "The clocks of this machine and of the database differ.",
-        "Synchronise both clocks, for example with NTP.",
+        "The clock of this machine differs from that of the database, or of a provider that refuses signed requests.",
+        "Synchronise the clocks, for example with NTP.",
     ),
     FindingCode.JOURNAL_UNUSABLE: (
         _WARNING,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from attrs import field, frozen
 
 from vault_domain.entities.account import AccountInfo, ConnectionState
+from vault_domain.entities.causes import CLOCK_SKEW as CLOCK_SKEW_CAUSE
 from vault_domain.entities.causes import READ_ONLY
 from vault_domain.entities.findings import Finding, FindingCode
 from vault_domain.entities.lifetime import is_ending
@@ -141,6 +142,8 @@ def account_codes(
         return  # only the user can help now, so the findings below do not matter
     if info.state is ConnectionState.RETRYING:
         yield FindingCode.REFRESH_FAILING
+        if info.reason == CLOCK_SKEW_CAUSE:
+            yield FindingCode.CLOCK_SKEW
     if is_ending(info.refresh_token_expires_at, info.refresh_token_lifetime, now, notice):
         yield FindingCode.REFRESH_TOKEN_ENDING
     if info.expires_at is not None and provider.has_refresher is False:

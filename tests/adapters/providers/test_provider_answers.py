@@ -179,6 +179,14 @@ async def test_a_longer_refresh_token_does_not_cost_the_access_token(provider, r
     assert tokens.refresh_token_problem == "refresh_token_too_long"
 
 
+@pytest.mark.parametrize("more", [{}, {"refresh_token": "refresh-2"}])
+async def test_an_access_token_that_is_too_long_is_told_as_that(provider, refresher, more):
+    provider.answer(Answer(json={"access_token": "x" * 65_537, **more}))
+    error = await failure(refresher)
+    assert (type(error), error.reason) == (RefreshFailedError, "access_token_too_long")
+    assert (error.refresh_token is None) is not bool(more)
+
+
 @pytest.mark.parametrize("value", [1.5, ["refresh-2"], "refresh-2\ud800"])
 async def test_a_malformed_refresh_token_does_not_disappear_in_silence(provider, refresher, value):
     provider.answer(token_answer("access-2", value))
@@ -389,7 +397,6 @@ async def test_other_client_errors(provider, refresher, status, body):
         b'{"access_token": null}',
         b'{"access_token": -7}',
         b'{"access_token": "\\ud800"}',
-        b'{"access_token": "' + b"x" * 70_000 + b'"}',
     ],
 )
 async def test_a_success_that_cannot_be_read(provider, refresher, body):

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -350,7 +351,7 @@ async def test_an_installation_gets_its_token(provider):
 
 
 REFUSALS = {
-    "suspended": (403, "This installation has been suspended", ReauthorizationRequiredError, "access_denied"),
+    "suspended": (403, "This installation has been suspended", ProviderConfigurationError, "suspended"),
     "another key": (401, "A JSON web token could not be decoded", ProviderConfigurationError, "invalid_client"),
     "permissions": (422, "not granted", ProviderConfigurationError, "invalid_scope"),
     "rate limit": (403, "API rate limit exceeded", RefreshFailedError, "temporarily_unavailable"),
@@ -366,6 +367,63 @@ async def test_githubs_refusals_mean(provider, name):
     error = await failure(github(provider), INSTALLATION)
     assert type(error) is kind
     assert error.reason == reason
+
+
+async def test_a_suspended_installation_is_no_refusal_of_the_account(provider):
+    """The owner may resume the installation at any time, so it is asked for again, and never exhausted."""
+    provider.answer(Answer(status=403, json={"message": "This installation has been suspended"}))
+    assert not (await failure(github(provider), INSTALLATION)).refused
+
+
+@pytest.mark.parametrize(("status", "left"), [(403, "0"), (429, "0"), (403, None)])
+async def test_github_says_when_its_rate_limit_ends(provider, status, left):
+    date = datetime.now(UTC).replace(microsecond=0)
+    headers = {"Date": format_datetime(date, usegmt=True), "X-RateLimit-Reset": str(int(date.timestamp()) + 900)}
+    headers |= {} if left is None else {"X-RateLimit-Remaining": left}
+    provider.answer(Answer(status=status, json={"message": "API rate limit exceeded"}, headers=headers))
+    error = await failure(github(provider), INSTALLATION)
+    assert (type(error), error.reason) == (RefreshFailedError, "temporarily_unavailable")
+    assert error.retry_after == (None if left is None else timedelta(minutes=15))
+
+
+KEY = SigningKey.from_pem(PEM)
+SIGNING = {
+    "an account's own key": (JwtBearerRefresher, {}, Secret.from_fields(issuer="me", private_key=PEM)),
+    "the refresher's key": (JwtBearerRefresher, {"issuer": "me", "signing_key": KEY}, "key"),
+    "a client's key": (
+        OAuth2Refresher,
+        {"client_id": "me", "signing_key": KEY, "auth_method": "private_key_jwt"},
+        "refresh-1",
+    ),
+}
+
+
+@pytest.mark.parametrize("ahead", [-125, -45, 0, 20, 600])
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client"])
+@pytest.mark.parametrize("name", SIGNING)
+async def test_a_refusal_while_the_clocks_differ_is_the_clocks_fault(provider, caplog, name, code, ahead):
+    make, options, credential = SIGNING[name]
+    date = format_datetime(datetime.now(UTC) - timedelta(seconds=ahead), usegmt=True)
+    provider.answer(Answer(status=400, json={"error": code}, headers={"Date": date}))
+    error = await failure(make(provider.token_url, **options), credential)
+    if abs(ahead) < 30:
+        assert error.reason == code
+    else:
+        assert (type(error), error.reason, error.refused) == (ProviderConfigurationError, "clock_skew", False)
+        assert re.search(rf"differs from that of acme by {str(ahead)[:-1]}\d seconds", caplog.text)
+
+
+async def test_githubs_refusal_of_a_jwt_while_the_clocks_differ(provider):
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=3), usegmt=True)
+    provider.answer(Answer(status=401, json={"message": "'Expiration time' is too far"}, headers={"Date": date}))
+    assert (await failure(github(provider), INSTALLATION)).reason == "clock_skew"
+
+
+async def test_a_clients_secret_is_not_excused_by_a_clock(provider):
+    date = format_datetime(datetime.now(UTC) + timedelta(minutes=3), usegmt=True)
+    provider.answer(Answer(status=400, json={"error": "invalid_grant"}, headers={"Date": date}))
+    error = await failure(OAuth2Refresher(provider.token_url, "client", "secret"))
+    assert type(error) is ReauthorizationRequiredError
 
 
 APP = Answer(json={"id": 7, "slug": "acme"})

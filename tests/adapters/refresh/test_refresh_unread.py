@@ -17,6 +17,7 @@ from vault_adapters import (
     AuditAction,
     ConnectionState,
     ProviderConfigurationError,
+    ReauthorizationRequiredError,
     RefreshFailedError,
     Rotation,
     TokenSet,
@@ -257,3 +258,21 @@ async def test_the_journal_keeps_the_answer_while_the_database_fails(
             assert await stored(vault) == {"access_token": "access-1", "refresh_token": "refresh-1"}
             assert list((tmp_path / "journal").iterdir()) == []
     assert len(provider.requests) == 1
+
+
+async def test_an_access_token_that_is_too_long_costs_one_refresh_token_only(vault, provider, clock):
+    provider.answer(token_answer("a" * 70_000, "refresh-1"))
+    clock.advance(HOUR)
+    for _ in range(3):
+        error = await failure(vault.ensure_access_token(ACCOUNT))
+        assert (type(error), error.reason) == (ReauthorizationRequiredError, "access_token_too_long")
+        clock.advance(HOUR)
+        await vault.refresh_due()
+    info = await vault.get_account(ACCOUNT)
+    assert (info.state, info.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "access_token_too_long")
+    assert (await stored(vault))["refresh_token"] == "refresh-1 invalid: access_token_too_long"
+    assert len(provider.requests) == 1
+    provider.answer(token_answer("access-2", "refresh-2"))
+    await vault.revive_accounts(provider="acme", since=clock.now() - DAY)
+    assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-2"
+    assert provider.requests[1].form["refresh_token"] == "refresh-1"

@@ -13,7 +13,7 @@ from vault_adapters.providers.profiles.shapes import checked_parameters
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 
-MEANINGS = ("grant_dead", "client_refused", "user_needed", "not_now", "unknown")
+MEANINGS = ("grant_dead", "client_refused", "user_needed", "not_now", "restricted", "unknown")
 # A provider's own error code: it is compared with answers and never stored. A number is compared as its digits.
 _code = checks.matching(r"[\x21-\x7e][\x20-\x7e]{0,127}", "must be a printable ASCII text of 1 to 128 characters")
 
@@ -39,7 +39,9 @@ class ErrorRule:
             client id or secret is wrong, and no grant is at fault. If an account's API key consists of the client id
             and secret, that API key is condemned. ``user_needed``: no refresh succeeds until the user acts at the
             provider; the credential is condemned, as with ``grant_dead``. ``not_now``: the provider did nothing, so the
-            refresh is tried again later. ``unknown``: the provider may have consumed the credential.
+            refresh is tried again later. ``restricted``: the provider refuses for a while, for example because of the
+            address or the hour; the credential stays valid. ``unknown``: the provider may have consumed the
+            credential.
         code: the error's exact code; a number as its digits.
         status: the HTTP status.
         message: a regular expression that is searched in the first 4096 characters of the error's message, without

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.causes import ACCESS_TOKEN_TOO_LONG
 from vault_domain.entities.errors import (
     RefreshFailedError,
     StorageError,
@@ -226,10 +227,19 @@ class AttemptRunner:
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
             draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
             await self._keep(attempt, [draft], sealer, started, actor)
+            if isinstance(answer, RefreshFailedError) and answer.reason == ACCESS_TOKEN_TOO_LONG:
+                attempt = await self._replaced(attempt)
         recorded = None
         if isinstance(answer, RefreshFailedError):
             recorded = await self._unread.keep(attempt, answer, state, sealer, started=started, actor=actor)
         return await self._failures.record(attempt, answer, state, actor=actor, recorded=recorded)
+
+    async def _replaced(self, attempt: Attempt) -> Attempt:
+        """Return the attempt with the credential that its answer has put in place of the spent one."""
+        snapshot = checked_snapshot(attempt.account, await self._ledger.read(attempt.account))
+        new = None if snapshot.record is None else snapshot.record.tokens.get(attempt.credential.key.kind)
+        is_own = new is not None and new.generation == attempt.credential.generation + 1
+        return evolve(attempt, credential=TokenRef.of(new)) if new is not None and is_own else attempt
 
     async def take(
         self, attempt: Attempt, answer: TokenSet, sealer: Sealer, started: float, actor: str | None

@@ -8,7 +8,13 @@ from typing import NoReturn
 
 from attrs import frozen
 
-from vault_domain.entities.causes import PROVIDER_CAUSES, UNREADABLE_ANSWER, provider_cause
+from vault_domain.entities.causes import (
+    ACCESS_TOKEN_TOO_LONG,
+    ACCOUNT_CAUSES,
+    PROVIDER_CAUSES,
+    UNREADABLE_ANSWER,
+    provider_cause,
+)
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -40,7 +46,7 @@ from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
 
-_FAULTS = PROVIDER_CAUSES | {"server_error", "temporarily_unavailable"}
+_FAULTS = (PROVIDER_CAUSES - ACCOUNT_CAUSES) | {"server_error", "temporarily_unavailable"}
 """The reasons that concern a provider rather than one account."""
 
 
@@ -120,6 +126,13 @@ class FailureRecorder:
         self._note(account.provider, error, reason)
         if isinstance(error, ReauthorizationRequiredError):
             return await self._condemn(attempt, registered_code(reason), state, actor)
+        if reason == ACCESS_TOKEN_TOO_LONG:
+            # The next answer would be too long as well, and cost another refresh token.
+            change = await self._ledger.reject(attempt, reason, actor=actor)
+            self._sink.publish(change.events)
+            if not change.result:
+                return NothingSent()
+            raise ReauthorizationRequiredError(account=account, reason=reason)
         if is_refusal(error, reason) and self._guard.is_of_another_client(attempt):
             await self._refuse_client(attempt, CLIENT_MISMATCH, state, actor)
         if is_refusal(error, reason) and is_counted(reason):

@@ -166,6 +166,7 @@ MEANINGS = {
     "client_refused": (ProviderConfigurationError, "invalid_client", None),
     "user_needed": (ReauthorizationRequiredError, "interaction_required", None),
     "not_now": (RefreshFailedError, "temporarily_unavailable", False),
+    "restricted": (ProviderConfigurationError, "login_restricted", None),
     "unknown": (RefreshFailedError, "server_error", True),
 }
 
@@ -275,3 +276,22 @@ def test_a_variable_cannot_become_another_host(name, variable):
         with pytest.raises(InvalidInputError) as caught:
             profile.filled(f"{{{variable}}}", {**good, variable: bad})
         assert "evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind", "reason"),
+    [
+        ("ip restricted or invalid login hours", ProviderConfigurationError, "login_restricted"),
+        ("IP restricted", ProviderConfigurationError, "login_restricted"),
+        ("login rate exceeded", RefreshFailedError, "temporarily_unavailable"),
+        ("rate limit exceeded", RefreshFailedError, "temporarily_unavailable"),
+        ("expired access/refresh token", ReauthorizationRequiredError, "invalid_grant"),
+        ("user hasn't approved this consumer", ReauthorizationRequiredError, "invalid_grant"),
+    ],
+)
+async def test_salesforces_invalid_grant_is_final_only_if_its_text_says_so(message, kind, reason):
+    answer = {"error": "invalid_grant", "error_description": message}
+    played = Played("salesforce", 400, answer)
+    error = await failure(played.refresher, played.credential)
+    assert (type(error), error.reason) == (kind, reason)
+    assert getattr(error, "refused", False) is False
