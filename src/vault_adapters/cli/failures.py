@@ -28,7 +28,7 @@ def report(error: Exception) -> ExitCode:
 def described(error: Exception) -> tuple[str, ExitCode]:
     """Return one line about an error, and its exit code."""
     if isinstance(error, VaultError):
-        return _with_reason(error), exit_code_of(error)
+        return _told(error), exit_code_of(error)
     if isinstance(error, OSError):
         # Do not show the error's text, because it names a path, which may come from an argument.
         name = errno.errorcode.get(error.errno or 0, "unknown")
@@ -37,11 +37,9 @@ def described(error: Exception) -> tuple[str, ExitCode]:
     return f"unexpected error ({type(error).__name__}); this is a bug, please report it", ExitCode.UNEXPECTED
 
 
-def _with_reason(error: VaultError) -> str:
-    """Return an error's message with its reason, and with the time after which a refresh may be tried again."""
+def _told(error: VaultError) -> str:
+    """Return an error's message, with the time after which a refresh may be tried again."""
     message = str(error)
-    if error.reason is not None and error.reason not in message:
-        message = f"{message} ({error.reason})"
     if isinstance(error, RefreshFailedError) and error.retry_after is not None:
         message = f"{message}; try again in {ceil(error.retry_after.total_seconds())} s"
     return message

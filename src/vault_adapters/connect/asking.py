@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vault_adapters.providers.answers import json_object
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
+from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import ConfigurationError, ConnectError, VaultError
 from vault_domain.entities.secret import Secret
 
@@ -32,7 +33,7 @@ async def send(client: HttpClient | None, outgoing: Outgoing, deadline: timedelt
         return answer
     if isinstance(answer, ConfigurationError):
         raise answer
-    raise unavailable()
+    raise unavailable(answer.reason)
 
 
 async def get_json(
@@ -49,13 +50,13 @@ async def get_json(
     is_small = most is None or len(answer.body or b"") <= most
     members = json_object(answer.body) if answer.status == 200 and is_small else None
     if members is None:
-        raise unavailable()
+        raise unavailable(UNREADABLE_ANSWER)
     return members
 
 
-def unavailable() -> VaultError:
-    """Return the error for a provider that gives no usable answer."""
-    return ConnectError("the provider gave no usable answer; start again", code="provider_unavailable")
+def unavailable(reason: str | None = None) -> VaultError:
+    """Return the error for a provider that gives no usable answer; the reason is a cause or an OAuth error code."""
+    return ConnectError("the provider gave no usable answer; start again", code="provider_unavailable", reason=reason)
 
 
 def _sendable(token: Secret) -> str:

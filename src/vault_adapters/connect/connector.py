@@ -19,7 +19,7 @@ from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
 from vault_adapters.connect.identity import Answers, Identity, identify
 from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_named
-from vault_adapters.connect.parameters import Callback, Query, read_callback
+from vault_adapters.connect.parameters import Callback, Query, cause_of, read_callback
 from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
@@ -38,7 +38,6 @@ from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import Scopes, as_provider, as_scopes, as_tenant_id, plain_text
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.rules.oauth_codes import registered_code
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
@@ -195,7 +194,7 @@ class Connector:
         issuer = await self._issuer(client, handshake, http)
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
-            raise AuthorizationRefusedError(reason=registered_code(callback.error))
+            raise AuthorizationRefusedError(reason=cause_of(callback))
         token_set, answer = await exchanged(client, handshake, callback.code, self._redirect_uris[client.name], http)
         claims = None
         if issuer is not None:

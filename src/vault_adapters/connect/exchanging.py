@@ -13,6 +13,7 @@ from vault_adapters.providers.assertions import Proof, proof_of
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.shaped_answers import read_shaped, read_token_set
 from vault_adapters.providers.shaped_requests import signed
+from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
     InvalidInputError,
@@ -63,7 +64,7 @@ async def exchanged(
     if found is not None and token_set is not None:
         return token_set, found
     result = read_shaped(answer, profile)
-    raise unavailable() if isinstance(result, TokenSet) else _refusal(result)
+    raise unavailable(UNREADABLE_ANSWER) if isinstance(result, TokenSet) else _refusal(result)
 
 
 def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
@@ -82,4 +83,4 @@ def _refusal(error: VaultError) -> VaultError:
         if error.reason is None and error.refused:
             return AuthorizationRefusedError()
         return error
-    return unavailable()
+    return unavailable(error.reason)

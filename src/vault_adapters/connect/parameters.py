@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
@@ -9,11 +10,15 @@ from urllib.parse import parse_qsl
 
 from attrs import field, frozen
 
+from vault_domain.entities.causes import PAR_REQUIRED
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.rules.oauth_codes import registered_code
 
 Query: TypeAlias = str | Mapping[str, str] | Iterable[tuple[str, str]]
 """A query string, a mapping of texts, or pairs of texts. A mapping cannot show that a parameter came twice."""
 
+_OF_REQUESTS = frozenset({"invalid_request", "unauthorized_client"})
+_PUSHED = re.compile(r"pushed authori[sz]ation|\bPAR\b|request_uri")
 _READ = frozenset({"code", "state", "error", "iss"})
 _MOST_PARAMETERS = 100
 _LONGEST = 64 * 1024
@@ -36,6 +41,13 @@ class Callback:
     error: str = field(repr=False)
     iss: str | None = field(repr=False)
     others: Mapping[str, str] = field(repr=False)
+
+
+def cause_of(callback: Callback) -> str | None:
+    """Return why an authorization was refused; the provider's text tells only whether it wants a pushed request."""
+    code = registered_code(callback.error)
+    text = callback.others.get("error_description", "")
+    return PAR_REQUIRED if code in _OF_REQUESTS and _PUSHED.search(text) else code
 
 
 def read_callback(query: object) -> Callback:

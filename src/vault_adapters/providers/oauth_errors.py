@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from vault_domain.entities.causes import LOGIN_RESTRICTED
+from vault_domain.entities.causes import DPOP_REQUIRED, LOGIN_RESTRICTED
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -24,6 +24,7 @@ _ALIASES = {
 
 # These codes of OpenID Connect mean that no refresh succeeds until the user acts at the provider.
 _USER_NEEDED = frozenset({"interaction_required", "login_required", "consent_required"})
+_PROOF_NEEDED = frozenset({"use_dpop_nonce", "invalid_dpop_proof"})  # RFC 9449 section 5
 _NOT_NOW = frozenset({"temporarily_unavailable", "slow_down"})
 
 CONDEMNS_GRANT = frozenset({"invalid_grant"})
@@ -51,6 +52,8 @@ def refusal(code: str | None, retry_after: timedelta | None, condemns: frozenset
     """
     if code in condemns or code in _USER_NEEDED:
         return ReauthorizationRequiredError(reason=code)
+    if code in _PROOF_NEEDED:
+        return ProviderConfigurationError(reason=DPOP_REQUIRED, refused=False)
     if code == LOGIN_RESTRICTED:
         return ProviderConfigurationError(reason=code, refused=False)
     if code in _NOT_NOW:

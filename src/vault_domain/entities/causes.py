@@ -39,6 +39,9 @@ WRITE_CAUSES = frozenset({READ_ONLY, DISK_FULL})
 """The causes that make only writes fail. Reads work meanwhile, so a read does not show that such a fault is over."""
 
 CLOCK_SKEW = "clock_skew"
+DPOP_REQUIRED = "dpop_required"
+PAR_REQUIRED = "par_required"
+"""The provider wants pushed authorization requests (RFC 9126), which the connector does not send."""
 LOGIN_RESTRICTED = "login_restricted"
 SUSPENDED = "suspended"
 ACCESS_TOKEN_TOO_LONG = "access_token_too_long"
@@ -46,7 +49,9 @@ ACCESS_TOKEN_TOO_LONG = "access_token_too_long"
 ACCOUNT_CAUSES = frozenset({LOGIN_RESTRICTED, SUSPENDED, ACCESS_TOKEN_TOO_LONG})
 """The causes of a failed refresh that concern one account rather than its provider."""
 
-PROVIDER_CAUSES = _OF_ANY_CONNECTION | ACCOUNT_CAUSES | {HTTP_404, REDIRECT, UNREADABLE_ANSWER, CLOCK_SKEW}
+_OF_A_PROVIDER = frozenset({HTTP_404, REDIRECT, UNREADABLE_ANSWER, CLOCK_SKEW, DPOP_REQUIRED})
+
+PROVIDER_CAUSES = _OF_ANY_CONNECTION | ACCOUNT_CAUSES | _OF_A_PROVIDER
 """The causes of a failed refresh, in addition to the registered OAuth error codes."""
 
 OUTAGES = _OF_ANY_CONNECTION | {"server_error", "slow_down", "temporarily_unavailable"}

@@ -48,6 +48,13 @@ class VaultError(Exception):
         self.reason = reason
         self.in_doubt = in_doubt
 
+    def __str__(self) -> str:
+        """Return the message, followed by provider and reason if they are known and the message lacks them."""
+        message = super().__str__()
+        provider = None if self.account is None else self.account.provider
+        known = [part for part in (provider, self.reason) if part is not None and part not in message]
+        return f"{message} ({', '.join(known)})" if known else message
+
 
 class InvalidInputError(VaultError, ValueError):
     """An argument breaks a rule, so nothing was done. The message names the argument and the rule, not the value."""

@@ -139,7 +139,7 @@ def test_a_damaged_row_is_refused_and_the_others_are_not(token_vault):
     database.close()
     done = token_vault("get", "t1", "clerk", "api_key", "--reveal")
     assert (done.code, done.stdout) == (6, b"")
-    assert done.stderr == "token-vault: a stored value could not be decrypted\n"
+    assert done.stderr == "token-vault: a stored value could not be decrypted (clerk)\n"
     assert token_vault("get", "t2", "clerk", "api_key", "--reveal").out == "v"
     assert token_vault("list", "t1").code == 0
     assert token_vault("invalidate", "t1", "clerk", "api_key").code == 0

@@ -21,11 +21,13 @@ from vault_adapters import (
     ConnectError,
     IdentityRefusedError,
     InvalidInputError,
+    ProviderConfigurationError,
     StateRefusedError,
 )
 from vault_adapters.connect import Connector
 from vault_adapters.connect.connector import LIFETIME
 from vault_adapters.connect.openid import Issuers
+from vault_adapters.connect.parameters import cause_of, read_callback
 from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles.facts import Place
 from vault_adapters.testing.openid import LoopbackOpenIdProvider, openid_provider
@@ -505,11 +507,16 @@ async def test_a_hostile_label(liar, lied_to, browser, stored_one, label, shown)
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [(500, {}), (200, {}), (200, {"access_token": -7}), (200, ["a"])],
+    ("answer", "reason"),
+    [
+        ((500, {}), "server_error"),
+        ((200, {}), "unreadable_answer"),
+        ((200, {"access_token": -7}), "unreadable_answer"),
+        ((200, ["a"]), "unreadable_answer"),
+    ],
     ids=str,
 )
-async def test_a_provider_that_answers_nonsense(vault, browser, answer):
+async def test_a_provider_that_answers_nonsense(vault, browser, answer, reason):
     class Broken(LoopbackOpenIdProvider):
         def token(self, form, authorization):
             return answer
@@ -518,7 +525,33 @@ async def test_a_provider_that_answers_nonsense(vault, browser, answer):
         connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
         with pytest.raises(ConnectError) as caught:
             await connector.finish(await browser.connect(connector), session="session")
-        assert caught.value.code == "provider_unavailable"
+        assert (caught.value.code, caught.value.reason) == ("provider_unavailable", reason)
+        assert str(caught.value).endswith(f"(local, {reason})")
+
+
+async def test_a_provider_that_wants_a_proof(vault, browser):
+    class Bound(LoopbackOpenIdProvider):
+        def token(self, form, authorization):
+            return 400, {"error": "use_dpop_nonce"}
+
+    with openid_provider(Bound) as provider:
+        connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=REDIRECT_URI)
+        with pytest.raises(ProviderConfigurationError) as caught:
+            await connector.finish(await browser.connect(connector), session="session")
+        assert caught.value.reason == "dpop_required"
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "reason"),
+    [
+        ("invalid_request", "Pushed Authorization Request is required: pushed authorization", "par_required"),
+        ("unauthorized_client", "the client must use PAR", "par_required"),
+        ("invalid_request", "redirect_uri is missing", "invalid_request"),
+        ("access_denied", "PAR", "access_denied"),
+    ],
+)
+async def test_a_provider_that_wants_pushed_requests(error, text, reason):
+    assert cause_of(read_callback({"error": error, "error_description": text})) == reason
 
 
 async def test_a_provider_that_does_not_answer(connector, browser, vault):
@@ -527,7 +560,7 @@ async def test_a_provider_that_does_not_answer(connector, browser, vault):
         query = await browser.connect(gone)
     with pytest.raises(ConnectError) as caught:
         await gone.finish(query, session="session")
-    assert caught.value.code == "provider_unavailable"
+    assert (caught.value.code, caught.value.reason) == ("provider_unavailable", "connection_refused")
 
 
 @pytest.mark.parametrize("claims", [{"sub": "user-2"}, {}, {"sub": None}, {"sub": ["user-1"]}])

@@ -1,7 +1,15 @@
 """Makes the error for a caller who gets no token, from the decision of `vault_domain.rules.refresh`."""
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.causes import CLOCK_SKEW, HTTP_404, LOGIN_RESTRICTED, REDIRECT, SUSPENDED, UNREADABLE_ANSWER
+from vault_domain.entities.causes import (
+    CLOCK_SKEW,
+    DPOP_REQUIRED,
+    HTTP_404,
+    LOGIN_RESTRICTED,
+    REDIRECT,
+    SUSPENDED,
+    UNREADABLE_ANSWER,
+)
 from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -13,7 +21,7 @@ from vault_domain.entities.errors import (
 from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reauthorize
 from vault_domain.rules.refusals import LONGEST_BACKOFF
 
-_UNTIL_ALLOWED = frozenset({CLOCK_SKEW, LOGIN_RESTRICTED, SUSPENDED})
+_UNTIL_ALLOWED = frozenset({CLOCK_SKEW, DPOP_REQUIRED, LOGIN_RESTRICTED, SUSPENDED})
 _UNTIL_CONFIGURED = (CLIENT_REASONS - {UNREADABLE_ANSWER}) | {HTTP_404, REDIRECT, "invalid_scope"} | _UNTIL_ALLOWED
 """Reasons of failures that are no definite refusals, and yet last until somebody changes a configuration."""
 
