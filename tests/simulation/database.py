@@ -85,6 +85,7 @@ class Link:
         lost: probability that a statement fails, before or after it took effect.
         down: whether every statement fails.
         silent: whether statements and answers are lost, so that the client waits until it gives up.
+        refuses_commits: whether each commit of an answer fails, while other statements succeed.
         broken_since: time of the latest change.
         last_cut: beginning and end of the latest time in which no statement could succeed; no end while it lasts.
     """
@@ -92,10 +93,12 @@ class Link:
     def __init__(self, loop, random, ambush):
         self._loop, self._random, self.ambush = loop, random, ambush
         self.slow, self.lost, self.down, self.silent = 0.0, 0.0, False, False
+        self.refuses_commits = False
         self.broken_since, self.last_cut, self._has_trouble = 0.0, None, False
 
     def heal(self):
         """End all faults."""
+        self.refuses_commits = False
         self.change({"slow": 0.0, "lost": 0.0, "down": False, "silent": False})
         self.broken_since = 0.0
 
@@ -126,6 +129,11 @@ class Link:
         if self.ambush.is_set:
             return await self.ambush.around(lambda: self._run(call))
         return await self._run(call)
+
+    async def refuse(self):
+        """Let a statement fail soon."""
+        await asyncio.sleep(0.05)
+        raise StorageError("the database is away", retryable=True)
 
     async def _run(self, call):
         if not self._has_trouble:
@@ -172,6 +180,8 @@ class Linked:
         link = self._link
 
         def call(*args, **kwargs):
+            if link.refuses_commits and name == "commit":
+                return link.refuse()
             if link.is_calm:
                 return method(*args, **kwargs)
             return link.run(lambda: method(*args, **kwargs))

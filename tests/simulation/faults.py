@@ -88,6 +88,64 @@ class Faults:
             self._world.later(random.uniform(5.0, 15.0), hosts[0].kill)
             self._world.later(random.uniform(16.0, 20.0), self._start, hosts[0])
 
+    def _forced(self):
+        """Let an answer come late, seemingly after its lease, while the host of its process forces refreshes.
+
+        Sometimes the database then does not take the answer for a while, although it takes claims.
+        """
+        self._world.provider.at_next_exchange.append(self._force)
+
+    def _force(self, grant):
+        random, host = self._random, self._host_of(grant.last.process) if grant.last else None
+        if host is None or host.process is None:
+            return
+        world, late = self._world, random.uniform(20.0, 45.0)
+        world.provider.next_delay = late
+        world.later(random.uniform(1.0, 9.0), world.step_clock, 100.0)
+        self._during(90.0, lambda: world.step_clock(-100.0))
+        world.naps.disturb(90.0)
+        if random.random() < 0.7:
+            link = host.link
+            link.change({"slow": random.choice((0.2, 1.0))})
+            link.refuses_commits = True
+            # Other processes present the credential after 75 seconds at the earliest.
+            self._during(60.0, lambda: (link.change({"slow": 0.0}), setattr(link, "refuses_commits", False)))
+        for number in range(160):
+            world.later(10.0 + 0.5 * number, self._force_at, host, grant, grant.last)
+
+    def _force_at(self, host, grant, exchange):
+        if host.is_serving and grant.last is exchange:
+            host.process.start(self._world._quietly(lambda vault: self._world.force(vault, grant), host.vault))
+
+    def _closing(self):
+        """Let a process close its vault while a provider's answer is to come soon."""
+        self._world.provider.at_next_exchange.append(self._close_early)
+
+    def _close_early(self, grant):
+        host = self._host_of(grant.last.process) if grant.last else None
+        if host is not None:
+            self._world.provider.next_delay = self._random.uniform(3.0, 9.0)
+            self._world.later(self._random.uniform(0.2, 2.0), host.stop)
+            self._world.later(40.5, self._start, host)
+            for number in range(20):
+                self._world.later(60.0 + 5 * number, self._world.callers.ask, grant)
+
+    def _late_failure(self):
+        """Let an answer be lost, and its failure come after the lease of a process that cannot renew it."""
+        self._world.provider.at_next_exchange.append(self._fail_late)
+
+    def _fail_late(self, grant):
+        host = self._host_of(grant.last.process) if grant.last else None
+        if host is None:
+            return
+        provider, link = self._world.provider, host.link
+        provider.next_delay, provider.is_next_lost = self._random.uniform(24.0, 40.0), True
+        self._world.naps.disturb(60.0)
+        link.change({"down": True, "slow": 0.05})
+        self._during(60.0, lambda: link.change({"down": False, "slow": 0.0}))
+        for number in range(20):
+            self._world.later(15.0 + number, self._world.callers.ask, grant)
+
     def _ambush(self):
         """Kill or stop a process, or cut it off, at one of the next calls of its ports after a refresh begins."""
         random = self._random

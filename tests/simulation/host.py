@@ -80,6 +80,7 @@ class Host:
     def stop(self):
         """Ask the process to close its vault, as a deploy does."""
         if self.process is not None and self.process.life is Life.RUNNING:
+            self.process.stopping_at = self._world.loop.time()
             self.process.stop.set()
 
     async def _run(self, process):
@@ -104,7 +105,7 @@ class Host:
             world.sweeps.begin(self, process, vault)
             await process.stop.wait()
             self._forget(process)
-        world.oracle.on_end(self, process)
+        world.oracle.on_end(self, process, is_closed=process.stopped_seconds == 0)
         world.history.add(process.name, "ended")
 
     async def _open(self):

@@ -24,6 +24,9 @@ _WRITING = 1.0
 _AFTERWARDS = 15.0
 """Seconds that a process needs to store an answer once it can."""
 
+_OPEN, _DRAINED = 20.0, 15.0
+"""Seconds for which a request may be open when its vault closes, and seconds for which the vault then waits for it."""
+
 _IN_FLIGHT = 2.0
 """Seconds within which the answer of a refresh is expected to be stored."""
 
@@ -64,8 +67,11 @@ class Oracle:
 
     # Answers that nobody could have kept
 
-    def on_end(self, host, process):
-        """Excuse the answers that a process could not make durable before it ended or was killed."""
+    def on_end(self, host, process, *, is_closed=False):
+        """Excuse the answers that a process could not make durable before it ended or was killed.
+
+        A process that closed its vault has waited for the answers that were to come soon.
+        """
         now, disk, link = self._world.loop.time(), host.disk, host.link
         never = float("inf")
         journal = disk.full_since - _WRITING if disk.is_full and disk.full_since is not None else never
@@ -73,6 +79,8 @@ class Oracle:
         for grant in self._world.provider.grants:
             exchange = grant.last
             if exchange is None or exchange.lost is not None or exchange.process is not process:
+                continue
+            if is_closed and exchange.delivered is None and _is_awaited(exchange, process.stopping_at):
                 continue
             if never_read(process, exchange.delivered, now) or lost_with_its_process(exchange, now, journal, database):
                 exchange.lost = "its process was killed before it could store the answer"
@@ -295,6 +303,11 @@ def never_read(process, delivered, now):
         return False
     stopped_at, continued_at = process.last_stop
     return delivered >= stopped_at and (continued_at is None or continued_at >= now)
+
+
+def _is_awaited(exchange, stopping_at):
+    """Return whether a vault that began to close at ``stopping_at`` has to wait for an answer."""
+    return stopping_at - _OPEN < exchange.at and exchange.due < stopping_at + _DRAINED
 
 
 def cut_since(link, now):

@@ -31,6 +31,7 @@ class Exchange:
         refresh_token: the new refresh token, or None if the old one stays.
         lost: why nobody can have the answer; None if the asking process got it or may still get it.
         delivered: time at which the process got it, or None.
+        due: time at which its answer reaches the process, if that still listens.
         out_of_reach: whether the grant died because the process that had the answer could not store it for as long as
             other processes have to wait; see `was_out_of_reach`.
         grant: the grant that was refreshed.
@@ -41,6 +42,7 @@ class Exchange:
     refresh_token: str | None
     lost: str | None = None
     delivered: float | None = None
+    due: float = float("inf")
     out_of_reach: bool = False
     grant: object = None
 
@@ -106,6 +108,7 @@ class Provider:
         self.weather = Weather()
         self.requests, self._families, self._tokens = 0, 0, 0
         self.at_next_exchange, self.at_next_request = [], []
+        self.next_delay, self.is_next_lost = None, False
         self._verdicts, self._most_rejected_at = {}, float("-inf")
 
     def connect(self, number):
@@ -172,6 +175,14 @@ class Provider:
         if random.random() < weather.late_answers:
             back = random.uniform(5.0, 50.0)
             self._note(f"the answer will take {back:.0f} s")
+        if exchange is not None and self.next_delay is not None:
+            back, self.next_delay = self.next_delay, None
+            self._note(f"the answer will take {back:.0f} s")
+            if self.is_next_lost:
+                answer, self.is_next_lost = (502, {}, {}), False
+                exchange.lost, exchange = "the provider lost the answer", None
+        if exchange is not None:
+            exchange.due = self._loop.time() + back
         self._loop.outside(back, self._deliver, answer, exchange, reply)
 
     def _deliver(self, answer, exchange, reply):
