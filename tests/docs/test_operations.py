@@ -134,7 +134,7 @@ def test_the_trial_provider_plays_what_the_guide_says(command):
             code, *reason = re.findall(r"\w+", ends_with)
             done = command("refresh", "tenant-1", "trial")
             assert done.code == int(code), answer
-            assert not reason or f"({reason[-1]})" in done.stderr, (answer, done.stderr)
+            assert not reason or f"(trial, {reason[-1]})" in done.stderr, (answer, done.stderr)
         (command.folder / "answer").write_text("ok\n")
         assert command("refresh", "tenant-1", "trial").code == 9
         assert "revived  1" in command("revive", "trial", "--since", "1h").out
