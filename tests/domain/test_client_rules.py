@@ -10,6 +10,7 @@ from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.rules.clients import (
     ClientRules,
+    after_restore,
     at_endpoint,
     concerns,
     counted,
@@ -182,3 +183,13 @@ def test_a_mass_rejection_holds_back_only_what_was_rejected(reason):
     assert holds_back(paused, ANN, None)
     assert holds_back(paused, DOT, MASS_REJECTION)
     assert holds_back(paused, DOT, None) is (reason != MASS_REJECTION)
+
+
+def test_after_a_restore_rejections_of_older_credentials_are_believed_even_during_a_pause():
+    judged = after_restore(RULES, NOW - SECOND, NOW)
+    paused = opened(ClientRecord(evolve(SCOPE, reason=MASS_REJECTION), NOW, NOW), NOW)
+    assert is_paused(paused, NOW + SECOND, RULES)
+    assert not is_paused(paused, NOW + SECOND, judged)
+    assert not is_mass(1000, 0, judged, is_one_tenants=False)
+    for stored_at, restored_at in ((NOW, NOW), (None, NOW), (NOW, None)):
+        assert after_restore(RULES, stored_at, restored_at) == RULES
