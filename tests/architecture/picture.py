@@ -23,6 +23,7 @@ ROOMS = {
     "facade": "what a host calls",
     "services": "use cases; await ports only",
     "ports": "what it needs, a file per port",
+    "transitions": "what becomes of an account",
     "rules": "pure; now is an argument",
     "entities": "frozen values and errors",
 }
@@ -63,9 +64,9 @@ _LANE = 22
 _LISTED_LETTERS, _LISTED_STEP = 41, 16
 """The most letters in a line of names, and the distance between two such lines."""
 
-_MORE_ABOVE = {"composition": 8, "stores.postgres": 76, "crypto": 10, "importing": 22, "configuration": 78}
+_MORE_ABOVE = {"composition": 8, "stores.postgres": 76, "crypto": 10, "importing": 82, "configuration": 78}
 _HEIGHTS = {"composition": 66}
-_OFFSETS = {"facade": -13, "services": -6.5, "ports": 0, "rules": 6.5, "entities": 13}
+_OFFSETS = {"facade": -13, "services": -6.5, "ports": 0, "transitions": 4, "rules": 8, "entities": 13}
 _Y = {
     name: _TOP
     + number * _STEP
@@ -79,6 +80,7 @@ _ROOM_BOXES = {
     "facade": (_Y["cli"], _Y["clients"] + _BOX),
     "services": (_Y["sync"], _Y["composition"] + _HEIGHTS["composition"]),
     "ports": (_PORTS_Y, _Y["telemetry"] + _BOX + 10),
+    "transitions": (_Y["importing"] - 60, _Y["importing"] - 18),
     "rules": (_Y["importing"], _Y["configuration"] - (_STEP - _BOX)),
     "entities": (_Y["configuration"], _Y["configuration"] + _BOX),
 }

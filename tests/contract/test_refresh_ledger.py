@@ -21,8 +21,8 @@ from vault_adapters.testing.contract.refreshing import (
     state_of,
     token_set,
 )
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.refresh_state import RefreshState
-from vault_domain.ports.refresh_ledger import Failure
 
 CONFIG = VaultConfig(encryption_secret=Secret("refresh-ledger-" + "0" * 40), scrypt_log2_n=14)
 NAMESAKES = [

@@ -29,7 +29,7 @@ from vault_adapters import (
 )
 from vault_adapters.composition import open_vault_over
 from vault_adapters.testing import ManualClock
-from vault_domain.ports.refresh_ledger import Attempt
+from vault_domain.entities.attempt import Attempt
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, Demand, RefreshRule, decide, decide_ahead
 from vault_domain.rules.timing import RefreshTiming

@@ -90,6 +90,7 @@ METHODS = {
         "reserve_due": ReserveCases,
         "reschedule": ScheduleCases,
         "release": FailureCases,
+        "withdraw": ClaimCases,
         "fail": FailureCases,
         "reject": FailureCases,
         "commit": CommitCases,

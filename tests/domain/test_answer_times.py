@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.refresh.answer_times import drafts_in_time
 

@@ -7,8 +7,9 @@ import pytest
 from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt, CommitOutcome
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
-from vault_domain.ports.refresh_ledger import Attempt, CommitOutcome, still_wanted
+from vault_domain.transitions.attempts import still_wanted
 
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = (

@@ -72,8 +72,8 @@ async def test_a_holder_that_died_is_not_waited_for_beyond_its_lease(connected, 
 class LostAcknowledgement:
     """A ledger that stores the first claim and then raises an error, as if the claim had failed."""
 
-    def __init__(self, right, release=None):
-        self._right, self._lost, self.release = right, False, release or right.release
+    def __init__(self, right, withdraw=None):
+        self._right, self._lost, self.withdraw = right, False, withdraw or right.withdraw
 
     def __getattr__(self, name):
         return getattr(self._right, name)
@@ -89,8 +89,8 @@ class LostAcknowledgement:
 @pytest.mark.parametrize("failures", [0, 3])
 async def test_a_claim_whose_acknowledgement_was_lost_does_not_stop_the_next_caller(connected, refresher, failures):
     ledger = connected.store.refreshes
-    release = Failing(ledger, "release", AWAY, times=failures).release
-    cases = connected.over(store=evolve(connected.store, refreshes=LostAcknowledgement(ledger, release)))
+    withdraw = Failing(ledger, "withdraw", AWAY, times=failures).withdraw
+    cases = connected.over(store=evolve(connected.store, refreshes=LostAcknowledgement(ledger, withdraw)))
     refresher.then(answer(1))
     with pytest.raises(StorageError):
         await ensure(cases)
@@ -100,7 +100,8 @@ async def test_a_claim_whose_acknowledgement_was_lost_does_not_stop_the_next_cal
 
 
 async def test_a_lost_claim_is_not_released_for_ever(connected):
-    ledger = LostAcknowledgement(connected.store.refreshes, Failing(connected.store.refreshes, "release", AWAY).release)
+    away = Failing(connected.store.refreshes, "withdraw", AWAY)
+    ledger = LostAcknowledgement(connected.store.refreshes, away.withdraw)
     with pytest.raises(StorageError):
         await ensure(connected.over(store=evolve(connected.store, refreshes=ledger)))
     assert connected.tasks.monotonic() < 2 * TIMING.lease.total_seconds()

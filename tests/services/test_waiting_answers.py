@@ -142,7 +142,7 @@ class KeepingJournal(MemoryJournal):
 
 async def test_two_entries_of_one_account_are_committed_in_turn(connected, refresher):
     """The database has lost two commits, as after a restore, and does not answer when the vault opens."""
-    database = connected.store.refreshes._database
+    database = connected.store.tokens._database
     before = copy.deepcopy(database.tables)
     refresher.then(answer(1), answer(2))
     first = connected.over(journal=KeepingJournal())

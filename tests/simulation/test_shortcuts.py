@@ -16,10 +16,10 @@ from tests.simulation.http_client import _form_of
 from tests.simulation.provider import encode
 
 from vault_adapters import Account, InvalidInputError, TokenKind, TokenSet
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh.journal_seal import seal_entry
 

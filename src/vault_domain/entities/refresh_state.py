@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.causes import OUTAGES
@@ -83,6 +83,19 @@ class RefreshState:
         begun = self.sent_at if self.next_attempt_at is not None else None
         later = [moment for moment in (begun, self.unknown_at(now)) if moment is not None]
         return all(moment <= self.refused_since + self.refused_for for moment in later)
+
+    def settled(self, *, keep_lease: bool) -> RefreshState:
+        """Return the state after a success: no failure, no unknown outcome, no run of refusals."""
+        return evolve(
+            self,
+            failures=0,
+            next_attempt_at=None,
+            unknown_since=None,
+            error_code=None,
+            refused_since=None,
+            refused_for=timedelta(0),
+            lease_until=self.lease_until if keep_lease else None,
+        )
 
     def leased_until(self, now: datetime) -> datetime | None:
         """Return the end of a running lease, or None.

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.clients import ClientRecord, ClientScope
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules
 
 MOST_COUNTED = 1000

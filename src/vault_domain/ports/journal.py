@@ -5,8 +5,8 @@ from typing import Protocol
 
 from attrs import frozen
 
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.token import SealedToken, TokenWrite
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.unread_answers import SealedAnswer
 
 

@@ -1,16 +1,16 @@
 """RefreshLedger: leases accounts for refreshing and records how each attempt ended."""
 
-import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
-from attrs import field, frozen
+from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt, Commit, Failure
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token import SealedToken, StoredToken, TokenWrite
 from vault_domain.ports.change import Change
 
 
@@ -55,60 +55,6 @@ class Snapshot:
 
 
 @frozen
-class Attempt:
-    """An attempt that holds the lease: no other attempt presents the account's credential while the lease lasts.
-
-    Attributes:
-        account: the account that is refreshed.
-        attempt_id: random id of this attempt.
-        credential: the credential that the attempt presents, as stored at the time of the claim.
-        access: the access token as stored at the time of the claim, or None.
-        claimed_at: the store's time of the claim.
-        lease: duration of the lease.
-        client: fingerprint of the client under which the credential was stored, or None; not kept in the journal.
-        endpoint: fingerprint of the client at the account's token endpoint (`rules.clients.at_endpoint`), or None if
-            all accounts of the provider share the endpoint; not kept in the journal. A claim stores it.
-        stored_at: time at which the later of credential and access token was stored; not kept in the journal.
-        timeline: the store's timeline when the credential was read for the request, or None; not kept in the journal.
-    """
-
-    account: Account
-    attempt_id: UUID
-    credential: TokenRef
-    access: TokenRef | None
-    claimed_at: datetime
-    lease: timedelta
-    client: bytes | None = field(default=None, eq=False)
-    timeline: str | None = field(default=None, eq=False)
-    endpoint: bytes | None = field(default=None, eq=False)
-    stored_at: datetime | None = field(default=None, eq=False)
-
-
-@frozen
-class Failure:
-    """The failure of an attempt.
-
-    Attributes:
-        code: a registered OAuth error code, or one of `vault_domain.entities.causes.PROVIDER_CAUSES`, or the reason of
-            a pause (`CLIENT_REASONS`), or None.
-        retry_in: time until the next attempt is due.
-        unknown: whether the provider may have consumed the credential despite the failure.
-        refused: whether the failure counts for the run of refusals (`RefreshState.refused_since`). It does if the
-            provider refused this request, or if it rejected the credential together with most of the client's fleet, so
-            that the credential was not condemned.
-        refused_for: length of the run of refusals up to this refusal. If this refusal continues a run,
-            `RefreshState.refused_since` becomes the time of this refusal minus this length, or stays as stored if this
-            length is None.
-    """
-
-    code: str | None
-    retry_in: timedelta
-    unknown: bool
-    refused: bool = False
-    refused_for: timedelta | None = None
-
-
-@frozen
 class DueAccount:
     """An account that a sweep has to check.
 
@@ -124,77 +70,6 @@ class DueAccount:
 
 Judge = Callable[[AccountRecord | None, datetime], datetime | None]
 """Returns the time at which an account is due next, given its record and the store's time; None: never."""
-
-
-INVALID = "invalid_grant"
-"""The error code that `mark_of` returns for an invalid credential without an error code."""
-
-
-class CommitOutcome(enum.Enum):
-    """How much of a provider's answer is stored after a commit."""
-
-    WRITTEN = "written"
-    """All tokens of the answer are stored, by this commit or by an earlier commit of the same attempt."""
-    ACCESS_MOVED = "access_moved"
-    """Another writer stored or deleted the access token meanwhile. Only the refresh token of the answer is stored."""
-    CREDENTIAL_MOVED = "credential_moved"
-    """Another writer replaced or deleted the credential meanwhile. The answer is dropped."""
-
-
-@frozen
-class Commit:
-    """The result of a commit.
-
-    Attributes:
-        outcome: see `CommitOutcome`.
-        access: the new access token as this commit stored it; None if it stored no access token.
-    """
-
-    outcome: CommitOutcome
-    access: StoredToken | None = None
-
-
-def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken | None:
-    """Return the access token among writes that were stored, each with its new metadata; None if there is none."""
-    for write, info in stored:
-        if write.key.kind is TokenKind.ACCESS_TOKEN:
-            return StoredToken(info, write.sealed)
-    return None
-
-
-def still_wanted(
-    attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
-) -> tuple[CommitOutcome, list[TokenWrite]]:
-    """Compare an attempt's values with the values that are stored now; return the outcome and the writes to store.
-
-    Args:
-        attempt: refers to the values that were stored when the account was claimed.
-        stored: the values that are stored now, by kind.
-        writes: the provider's answer.
-    """
-    if stored.get(attempt.credential.key.kind) != attempt.credential:
-        return CommitOutcome.CREDENTIAL_MOVED, []
-    if stored.get(TokenKind.ACCESS_TOKEN) == attempt.access:
-        return CommitOutcome.WRITTEN, list(writes)
-    return CommitOutcome.ACCESS_MOVED, [write for write in writes if write.key.kind is not TokenKind.ACCESS_TOKEN]
-
-
-def mark_of(credential: TokenInfo) -> str | None:
-    """Return the error code with which a credential was marked invalid; None if the credential is not invalid."""
-    return credential.error_code or INVALID if credential.status is TokenStatus.INVALID else None
-
-
-def suspect(attempt: Attempt, mark: str | None, writes: Iterable[TokenWrite]) -> TokenWrite | None:
-    """Return the write of the new credential if it inherits the mark of the spent one, else None.
-
-    Args:
-        attempt: refers to the credential that was spent.
-        mark: the error code with which the spent credential was marked invalid; None if that credential is not invalid.
-        writes: the writes that are stored.
-    """
-    if mark is None:
-        return None
-    return next((each for each in writes if each.key == attempt.credential.key and each.keeps_mark), None)
 
 
 class RefreshLedger(Protocol):
@@ -283,6 +158,16 @@ class RefreshLedger(Protocol):
         """Ask ``judge`` when an account is due next, and store its answer.
 
         The account cannot change between the read for ``judge`` and the write of its answer.
+        """
+
+    async def withdraw(self, attempt: Attempt, seen: UUID | None) -> None:
+        """End an attempt whose claim may still be on its way to the store, because its answer was lost.
+
+        If the claim has arrived, this does what `release` does. If it has not, it finds a conflict when it arrives.
+
+        Args:
+            attempt: the attempt.
+            seen: the id of the latest attempt that the claim was given.
         """
 
     async def release(self, attempt: Attempt) -> None:

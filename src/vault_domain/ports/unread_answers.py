@@ -10,9 +10,9 @@ from uuid import UUID
 from attrs import frozen
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
-from vault_domain.ports.refresh_ledger import Attempt, Failure
 
 
 @frozen

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.lifetime import capped
-from vault_domain.entities.token import TokenInfo, TokenStatus
+from vault_domain.entities.token import TokenInfo, TokenStatus, TokenWrite
 from vault_domain.rules.freshness import RefreshPolicy
+
+_Stored = tuple[TokenWrite | ImportedWrite, datetime | None]
 
 _ALWAYS = datetime.min.replace(tzinfo=UTC)
 
@@ -109,3 +113,42 @@ def sweep_time(access: TokenInfo | None, credential: TokenInfo | None, policy: R
 def last_stored(access: TokenInfo | None, credential: TokenInfo) -> datetime:
     """Return the time at which the later of two tokens was stored."""
     return max(each.last_refreshed_at or each.created_at for each in (access, credential) if each is not None)
+
+
+def due_at_of(write: TokenWrite | ImportedWrite, expires_at: datetime | None, now: datetime) -> datetime | None:
+    """Return the time at which a value that is stored ``now`` makes its account due; None: the value sets no time."""
+    times = [] if write.lead is None or expires_at is None else [expires_at - write.lead]
+    if write.due_in is not None:
+        times.append(_used_at(write, now) + write.due_in)
+    return min(times, default=None)
+
+
+def accounts_due(stored: Iterable[_Stored], now: datetime) -> dict[Account, datetime | None]:
+    """Return for each account of values that are stored together when they make it due; None: they set no time.
+
+    If an account's access token sets a time, the account's other values do not count.
+
+    Args:
+        stored: each value with its expiry.
+        now: the time of storing.
+    """
+    due: dict[Account, datetime | None] = {}
+    for write, expires_at in _access_first(stored):
+        account = write.key.account
+        due_at = due_at_of(write, expires_at, now)
+        due[account] = due.get(account) or due_at
+    return due
+
+
+def _access_first(stored: Iterable[_Stored]) -> list[_Stored]:
+    """Return stored values with their expiries, in an order in which the access tokens come first.
+
+    If an account's access token is stored together with other values, it decides when the account is due.
+    """
+    return sorted(stored, key=lambda each: each[0].lead is None)
+
+
+def _used_at(write: TokenWrite | ImportedWrite, now: datetime) -> datetime:
+    """Return the time since which the credential is idle: ``now``, or an earlier time that an imported value has."""
+    known = (write.last_refreshed_at or write.created_at) if isinstance(write, ImportedWrite) else None
+    return now if known is None else min(known, now)

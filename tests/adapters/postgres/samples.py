@@ -1,5 +1,7 @@
 """Sample tokens and keys. Their ciphertexts are arbitrary bytes, because the store never opens them."""
 
+from uuid import uuid4
+
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
 from vault_domain.entities.token import SealedToken, TokenWrite
@@ -16,7 +18,7 @@ def data_key(tenant_id="acme", key_id=b"d" * 16):
 
 
 def write(key=ACCESS, blob=b"sealed", key_id=b"d" * 16, **fields):
-    return TokenWrite(key, SealedToken(key_id, blob), **fields)
+    return TokenWrite(key, SealedToken(key_id, blob), **{"value_id": uuid4(), **fields})
 
 
 async def prepare(store, *tenant_ids):

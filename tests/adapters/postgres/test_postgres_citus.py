@@ -100,7 +100,7 @@ def test_each_rule_finds_what_a_plain_server_allows():
     """Each rule describes a difference between Citus and a plain server, so statements for a plain server break it."""
     found = {rule: {name for name in PLAIN if rule in broken_rules(PLAIN[name])} for rule in REFUSED}
     assert {"store_tokens", "import_tokens", "lock_condemned", "record_uses", "note_ending"} <= found[LOCK]
-    assert {"claim_account", "store_token", "invalidate_token", "settle_account"} <= found[TIME]
+    assert {"apply_account", "store_token", "invalidate_token"} <= found[TIME]
     assert found[MOVED] == {"empty_tenant_audit_events"}
     assert found[RECURSIVE] == {"list_tenants"}
     assert found[HAVING] == {"import_tokens"}

@@ -10,9 +10,9 @@ from tests.adapters.postgres.samples import ACCOUNT, REFRESH, SCHEMA, prepare, w
 from vault_adapters.stores.postgres.clock_watch import TOLERANCE_SECONDS, ClockWatch
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.token import TokenRef
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import BackOff, RefreshRule, Wait, decide
 from vault_domain.rules.timing import RefreshTiming

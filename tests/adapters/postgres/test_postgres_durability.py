@@ -11,11 +11,11 @@ from tests.support.postgres import start_postgres
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.clients import ClientScope
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, TokenRef
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules
 
 
@@ -161,7 +161,7 @@ async def test_a_claim_that_waits_for_the_standby_is_released_also_if_it_inserts
             beside.execute("DELETE FROM token_vault.account")
             claiming = asyncio.create_task(claim(store, attempt))
             await seen(beside, "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'", claiming)
-            releasing = asyncio.create_task(store.refreshes.release(attempt))
+            releasing = asyncio.create_task(store.refreshes.withdraw(attempt, None))
             await seen(beside, "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'", releasing)
             await seen(beside, CANCEL_WAIT, claiming)
             await asyncio.gather(claiming, releasing)

@@ -21,9 +21,9 @@ from tests.support.postgres import start_postgres
 
 from vault_adapters.stores.postgres.limits import OverdueError, Pace, answered
 from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import TokenRef
-from vault_domain.ports.refresh_ledger import Attempt
 
 SHORT = timedelta(seconds=1)
 GENEROUS_SECONDS = 25
@@ -228,7 +228,7 @@ async def test_a_claim_that_waited_longer_than_its_caller_is_released(store, url
         open_postgres_store("", migrate=False, pool=pool, timeout=SHORT) as short,
     ):
         await refused(lambda: short.refreshes.claim(attempt, None))
-        released = asyncio.create_task(store.refreshes.release(attempt))
+        released = asyncio.create_task(store.refreshes.withdraw(attempt, None))
         await asyncio.sleep(0.3)
         await raw.execute("COMMIT")
         await released

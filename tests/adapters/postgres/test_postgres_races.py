@@ -11,6 +11,7 @@ from tests.support.processes import Call, run_processes
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome
 from vault_domain.entities.clients import MASS_REJECTION, ClientScope
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.key_records import MasterKeyRecord
@@ -18,7 +19,6 @@ from vault_domain.entities.page import decode_cursor
 from vault_domain.entities.token import MarkOutcome, TokenRef, TokenStatus
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.ports.refresh_ledger import Attempt, Commit, CommitOutcome
 from vault_domain.rules.clients import ClientRules
 
 

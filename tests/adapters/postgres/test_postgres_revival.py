@@ -8,8 +8,8 @@ import pytest
 from tests.adapters.postgres.samples import ACCESS, ACCOUNT, REFRESH, SCHEMA, prepare, write
 
 from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.token import TokenRef, TokenStatus
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.revival import Condemned, Revived, Spread
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)

@@ -13,8 +13,8 @@ from tests.benchmarks.floors import Connection, fetch_all
 from tests.benchmarks.timing import Contestant
 from tests.benchmarks.vaults import PROVIDER
 
-from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_domain.ports.refresh_ledger import RefreshLedger
 
 _SCHEMA = "claims"
 _BATCH = 50
@@ -68,7 +68,7 @@ async def _race(bench: Bench, due: int) -> None:
         await _fill(connection, due)
         taken = min(due, _TAKEN)
 
-        def our_batches(ledger: PostgresRefreshLedger) -> _Batch:
+        def our_batches(ledger: RefreshLedger) -> _Batch:
             async def batch(since: datetime | None) -> tuple[int, datetime | None]:
                 found, _ = await ledger.reserve_due(PROVIDER, hold=_HOLD, limit=_BATCH, since=since, until=None)
                 return len(found), found[-1].due_at if found else None

@@ -4,10 +4,10 @@ from datetime import timedelta
 from functools import lru_cache
 
 from attrs import evolve
-from tests.examples.dict_store.database import AccountRow
 from tests.examples.dict_store.tokens import delete_tokens, write_tokens
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.ports.change import Change

@@ -1,7 +1,7 @@
 """Refusals, pauses, probes and turns of OAuth clients."""
 
 from attrs import evolve
-from tests.examples.dict_store.refreshes import reject
+from tests.examples.dict_store.account_states import change_state
 from tests.examples.dict_store.tokens import token_event
 
 from vault_domain.entities.account import TokenKind
@@ -13,6 +13,7 @@ from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.rules.clients import after_restore, counted, is_mass, is_paused, opened
 from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
+from vault_domain.transitions.attempts import rejected
 
 
 class DictClientLedger:
@@ -112,8 +113,10 @@ class DictClientLedger:
                     return Change(Verdict.SPARED, (*revived, *paused))
             if row is not None:
                 clients[scope] = evolve(row, refused_at=now)
-            change = reject(transaction, attempt, code, actor)
-            return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
+            decision = change_state(
+                transaction, attempt.account, lambda state, at: rejected(state, at, attempt, code, actor)
+            )
+            return Change(Verdict.CONDEMNED if decision.result else Verdict.MOVED, decision.events)
 
         return await self._database.transact(work, self._clock)
 

@@ -3,20 +3,7 @@
 import asyncio
 from operator import attrgetter
 
-from attrs import define, evolve, field, fields, frozen
-
-from vault_domain.entities.refresh_state import RefreshState
-
-
-@frozen
-class AccountRow:
-    """An account's data besides its tokens."""
-
-    label: str | None = None
-    refresh: RefreshState = field(factory=RefreshState)
-    committed_attempt_id: object = None
-    endpoint: object = None
-    due_at: object = None
+from attrs import define, evolve, field, fields
 
 
 @define

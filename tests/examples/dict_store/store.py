@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 from attrs import define
+from tests.examples.dict_store.account_states import DictAccountStates
 from tests.examples.dict_store.accounts import DictAccountRepository
 from tests.examples.dict_store.audit import DictAuditLog
 from tests.examples.dict_store.clients import DictClientLedger
@@ -11,11 +12,12 @@ from tests.examples.dict_store.erasing import DictTenantEraser
 from tests.examples.dict_store.importing import DictImportRepository
 from tests.examples.dict_store.key_rotation import DictKeyRotation
 from tests.examples.dict_store.keys import DictKeyRepository
-from tests.examples.dict_store.refreshes import DictRefreshLedger
 from tests.examples.dict_store.revival import DictRevivalRepository
 from tests.examples.dict_store.states import DictStateLedger
 from tests.examples.dict_store.tokens import DictTokenRepository
 from tests.examples.dict_store.unread import DictUnreadAnswers
+
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 @define
@@ -44,7 +46,7 @@ async def open_dict_store(database: DictDatabase, clock):
         DictAccountRepository,
         DictKeyRepository,
         DictAuditLog,
-        DictRefreshLedger,
+        lambda *given: AttemptLedger(DictAccountStates(*given)),
         DictKeyRotation,
         DictTenantEraser,
         DictImportRepository,

@@ -5,10 +5,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from attrs import evolve
-from tests.examples.dict_store.database import AccountRow
 
-from vault_adapters.stores.schedule import accounts_due
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.key_records import DataKeyState
@@ -18,6 +17,7 @@ from vault_domain.entities.suspicion import MOST_CONFIRMATION, Report
 from vault_domain.entities.token import RECONNECT_NOTICE, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import MOST_COUNTED, Reading
+from vault_domain.rules.schedule import accounts_due
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_events import kept_event
 from vault_domain.ports.unread_answers import KeptAnswer
+from vault_domain.transitions.events import kept_event
 
 
 class DictUnreadAnswers:

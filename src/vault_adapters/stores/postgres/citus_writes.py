@@ -24,15 +24,16 @@ from vault_adapters.stores.postgres.rows import (
     writes_parameters,
 )
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.schedule import accounts_due, due_at_of
 from vault_adapters.stores.taking import taking
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import Change
 from vault_domain.ports.late_writes import LateWrites
-from vault_domain.ports.refresh_events import recovered_event, refreshed_event
-from vault_domain.ports.refresh_ledger import Attempt, Commit, CommitOutcome, stored_access
+from vault_domain.rules.schedule import accounts_due, due_at_of
+from vault_domain.transitions.attempts import stored_access
+from vault_domain.transitions.events import recovered_event, refreshed_event
 
 
 async def store_each(

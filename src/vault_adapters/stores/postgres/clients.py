@@ -16,17 +16,17 @@ from vault_adapters.stores.damage import sound
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.refreshes import reject_attempt
+from vault_adapters.stores.postgres.marks import reject_attempt
 from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, stored_key
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, MASS_REJECTION, ClientRecord, ClientScope
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules, after_restore, counted, is_paused, opened
 from vault_domain.rules.pacing import FREE, mark_of_tenant, next_turn
 

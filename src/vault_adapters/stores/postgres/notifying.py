@@ -76,10 +76,10 @@ def _digest(text: str) -> str:
 def notifying_fragments(schema: str) -> dict[str, str]:
     """Return the parts of statements that notify, by name.
 
-    - ``told_value``, ``told_change``, ``told_tenant``: expressions for the RETURNING list of a statement that changes
-      the row ``t``. The first tells that a value was stored in the row; the second, that the row was deleted or its
-      value became invalid or suspect; the third, that any rows of its tenant may have changed. Postgres sends equal
-      notifications of a transaction once.
+    - ``told_value``, ``told_change``, ``told_state``, ``told_tenant``: expressions for the RETURNING list of a
+      statement that changes the row ``t``. The first tells that a value was stored in the row; the second, that the row
+      was deleted or its value became invalid or suspect; the third, one of both by the parameter ``are_new``; the
+      fourth, that any rows of its tenant may have changed. Postgres sends equal notifications of a transaction once.
     - ``told_values``: a query for a statement that has a CTE ``stored``. For each row of this CTE, the query tells that
       a value was stored in the row. The statement must read the query's result, because Postgres does not run a query
       whose result is not read.
@@ -96,6 +96,7 @@ def notifying_fragments(schema: str) -> dict[str, str]:
     return {
         "told_value": told(f"'k' || {mark} || {value}"),
         "told_change": told(f"'k' || {mark}"),
+        "told_state": told(f"'k' || {mark} || CASE WHEN %(are_new)b::boolean THEN {value} ELSE '' END"),
         "told_tenant": told(f"'t' || {_digest_sql('t.tenant_id')}"),
         "told_values": many.replace("{most}", str(_MOST_ITEMS)),
     }

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
 from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import (
     DAMAGED_ROW,
@@ -207,6 +208,11 @@ def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | N
 
 def _record(account: Account, tokens: dict[TokenKind, TokenInfo], columns: Row) -> AccountRecord:
     return AccountRecord(account, tokens, columns[0], _refresh_state(columns))
+
+
+def account_row(columns: Row, committed: UUID | None, endpoint: bytes | None, due_at: datetime | None) -> AccountRow:
+    """Return an account's row from the columns `stores.columns.ACCOUNT` and three further ones."""
+    return AccountRow(columns[0], _refresh_state(columns), committed, endpoint, due_at)
 
 
 def key_parameters(key: TokenKey) -> dict[str, Any]:

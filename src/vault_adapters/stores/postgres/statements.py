@@ -3,6 +3,7 @@
 from datetime import datetime
 from functools import lru_cache
 
+from vault_adapters.stores.postgres.account_columns import BINARY_HASH, state_fragments
 from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
 from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
@@ -263,6 +264,7 @@ def load_statements(
     waking: bool = False,
     timeline: str = TIMELINE,
     version: str = VERSION,
+    row_hash: str = BINARY_HASH,
     distributed: bool = False,
 ) -> Queries:
     """Return the statements for a schema.
@@ -275,6 +277,7 @@ def load_statements(
             due time from the value (`_SCHEDULED`). One statement for both cases took 4 % longer.
         timeline: the SQL that tells the server's timeline.
         version: the SQL that tells a token's version.
+        row_hash: the SQL that hashes some columns of a row.
         distributed: True: the statements for tables that Citus distributes; see `citus_statements`. False: those for a
             plain server.
     """
@@ -299,6 +302,7 @@ def load_statements(
         "tokens_of_page": _TOKENS_OF_PAGE,
         "tokens_of_keys": _TOKENS_OF_KEYS,
         **notifying_fragments(schema),
+        **state_fragments(row_hash),
     }
     if distributed:
         shared |= distributed_fragments(shared["horizon"], shared["confirmed_master_key"], _CONFIRMED_DATA_KEY)
@@ -306,7 +310,7 @@ def load_statements(
     queries = load_queries(
         "vault_adapters.stores.postgres",
         size="octet_length",
-        overlay="sql_citus" if distributed else None,
+        overlay="sql_citus" if distributed else "sql_plain",
         schema=quoted(schema),
         now=_NOW,
         **filled,

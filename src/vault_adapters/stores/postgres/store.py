@@ -10,10 +10,12 @@ from functools import partial
 from attrs import frozen
 
 from vault_adapters.runtime.forks import OwnStack
+from vault_adapters.stores.postgres.account_states import PostgresAccountStates
 from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.audit_partitions import make_partitions
 from vault_adapters.stores.postgres.citus import is_distributed
+from vault_adapters.stores.postgres.citus_refreshes import CitusRefreshLedger
 from vault_adapters.stores.postgres.citus_statements import held_statements
 from vault_adapters.stores.postgres.clients import PostgresClientLedger
 from vault_adapters.stores.postgres.database import PostgresDatabase
@@ -25,7 +27,6 @@ from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.listening import DeafWatch, NotificationWatch, listening
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
-from vault_adapters.stores.postgres.refreshes import PostgresRefreshLedger
 from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
@@ -34,10 +35,12 @@ from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.timelines import NO_TIMELINE, Timelines, timeline_sql
 from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
 from vault_adapters.stores.postgres.unread import PostgresUnreadAnswers
-from vault_adapters.stores.postgres.versions import NO_VERSION, version_sql
+from vault_adapters.stores.postgres.versions import NO_VERSION, row_hash_sql, version_sql
 from vault_domain.entities.measures import PoolCounts
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
+from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 @frozen
@@ -48,7 +51,7 @@ class PostgresStore:
     accounts: PostgresAccountRepository
     keys: PostgresKeyRepository
     audit: PostgresAuditLog
-    refreshes: PostgresRefreshLedger
+    refreshes: RefreshLedger
     key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
@@ -112,7 +115,8 @@ async def open_postgres_store(
         distributed = await is_distributed(database, schema, migrate=migrate)
         timeline = NO_TIMELINE if distributed else await timeline_sql(database)
         version = NO_VERSION if distributed else await version_sql(database, schema)
-        load = partial(load_statements, schema, timeline=timeline, version=version, distributed=distributed)
+        hashes = {"version": version, "row_hash": await row_hash_sql(database)}
+        load = partial(load_statements, schema, timeline=timeline, distributed=distributed, **hashes)
         queries, waking = load(), load(waking=True)
         if distributed:
             database.distribute(held_statements(queries, waking))
@@ -126,6 +130,8 @@ async def open_postgres_store(
         await timelines.current()  # a new database's first timeline is noted before it can change
         tokens = PostgresTokenRepository(database, queries, waking)
         keys = PostgresKeyRepository(database, queries)
+        states = PostgresAccountStates(database, queries, timelines)
+        refreshes = CitusRefreshLedger(database, queries, states) if distributed else AttemptLedger(states)
         watch = DeafWatch if distributed else NotificationWatch
         stack.push_async_callback(keys.close)
         stack.push_async_callback(tokens.close)
@@ -134,7 +140,7 @@ async def open_postgres_store(
             PostgresAccountRepository(database, queries),
             keys,
             PostgresAuditLog(database, queries, schema, timelines),
-            PostgresRefreshLedger(database, queries, timelines),
+            refreshes,
             PostgresKeyRotation(database, queries),
             PostgresTenantEraser(database, queries),
             PostgresImportRepository(database, queries),

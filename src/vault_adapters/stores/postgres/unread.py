@@ -9,12 +9,12 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Transactio
 from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import stored_account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_events import kept_event
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.unread_answers import KeptAnswer
+from vault_domain.transitions.events import kept_event
 
 _FIRST = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 

@@ -1,5 +1,6 @@
 """The version of a stored token: a number that tells whether its row is still the one that a process remembers."""
 
+from vault_adapters.stores.postgres.account_columns import BINARY_HASH, TEXT_HASH
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.schema import quoted
 from vault_domain.entities.errors import StorageError
@@ -19,15 +20,26 @@ NO_VERSION = "NULL::int8"
 PostgreSQL 13 cannot hash rows. No server can hash a column of type json, and the host may have added such a column.
 """
 
+_HASH_TRIAL = "SELECT pg_catalog.hash_record_extended(ROW(1), 0)"
+
 _TRIAL = "SELECT pg_catalog.hash_record_extended(t, 0) FROM (SELECT (NULL::{schema}.token).*) t"
 
 
 async def version_sql(database: PostgresDatabase, schema: str) -> str:
     """Return the SQL for the version of a token in this schema, or `NO_VERSION`."""
+    return VERSION if await _works(database, _TRIAL.format(schema=quoted(schema))) else NO_VERSION
+
+
+async def row_hash_sql(database: PostgresDatabase) -> str:
+    """Return the SQL for the hash of some columns of a row."""
+    return BINARY_HASH if await _works(database, _HASH_TRIAL) else TEXT_HASH
+
+
+async def _works(database: PostgresDatabase, trial: str) -> bool:
     try:
-        await database.fetch(_TRIAL.format(schema=quoted(schema)))
+        await database.fetch(trial)
     except StorageError as error:
         if error.retryable:
             raise
-        return NO_VERSION
-    return VERSION
+        return False
+    return True

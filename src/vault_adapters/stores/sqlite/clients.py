@@ -16,20 +16,21 @@ from vault_adapters.stores.client_rows import (
 )
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.account_states import change_state
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.refreshes import reject_attempt
 from vault_adapters.stores.sqlite.rows import account_parameters, text, to_micros, to_time, whole
 from vault_domain.entities.account import Account, stored_key
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import CLIENT_MISMATCH, MASS_REJECTION, ClientRecord, ClientScope
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import ClientRules, after_restore, counted, is_paused, opened
 from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
+from vault_domain.transitions.attempts import rejected
 
 
 class SqliteClientLedger:
@@ -123,8 +124,10 @@ class SqliteClientLedger:
                 return Change(Verdict.SPARED, (*revived, *paused))
             if record is not None:
                 await self._put(transaction, evolve(record, refused_at=now))
-            change = await reject_attempt(transaction, self._queries, attempt, code, actor)
-            return Change(Verdict.CONDEMNED if change.result else Verdict.MOVED, change.events)
+            decision = await change_state(
+                transaction, self._queries, attempt.account, lambda state, at: rejected(state, at, attempt, code, actor)
+            )
+            return Change(Verdict.CONDEMNED if decision.result else Verdict.MOVED, decision.events)
 
         return await self._database.transact(work)
 

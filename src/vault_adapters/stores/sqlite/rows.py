@@ -10,6 +10,7 @@ from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is
 from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.sqlite.database import Parameters, Row
 from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import DAMAGED_ROW, DamagedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 from vault_domain.ports.refresh_ledger import Snapshot
@@ -183,6 +184,18 @@ def _record(account: Account, infos: Sequence[TokenInfo], columns: Sequence[Any]
         tokens={info.key.kind: info for info in infos},
         label=text(label),
         refresh=_refresh_state(state),
+    )
+
+
+def account_row(columns: Sequence[Any], committed: bytes | None, endpoint: object, due_at: int | None) -> AccountRow:
+    """Return an account's row from the columns `stores.columns.ACCOUNT` and three further ones."""
+    label, *state = columns
+    return AccountRow(
+        label=text(label),
+        refresh=_refresh_state(state),
+        committed_attempt_id=None if committed is None else UUID(bytes=committed),
+        endpoint=octets(endpoint),
+        due_at=to_time(due_at),
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 from vault_adapters.runtime.forks import OwnStack
+from vault_adapters.stores.sqlite.account_states import SqliteAccountStates
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
@@ -19,7 +20,6 @@ from vault_adapters.stores.sqlite.homes import SqliteHomeLedger
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
-from vault_adapters.stores.sqlite.refreshes import SqliteRefreshLedger
 from vault_adapters.stores.sqlite.revival import SqliteRevivalRepository
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
@@ -28,6 +28,7 @@ from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
 from vault_adapters.stores.sqlite.unread import SqliteUnreadAnswers
 from vault_adapters.stores.sqlite.watching import watching
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 @frozen
@@ -38,7 +39,7 @@ class SqliteStore:
     accounts: SqliteAccountRepository
     keys: SqliteKeyRepository
     audit: SqliteAuditLog
-    refreshes: SqliteRefreshLedger
+    refreshes: AttemptLedger
     key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
@@ -92,7 +93,7 @@ async def open_sqlite_store(
             SqliteAccountRepository(database, queries),
             SqliteKeyRepository(database, queries),
             SqliteAuditLog(database, queries),
-            SqliteRefreshLedger(database, queries),
+            AttemptLedger(SqliteAccountStates(database, queries)),
             SqliteKeyRotation(database, queries),
             SqliteTenantEraser(database, queries),
             SqliteImportRepository(database, queries),

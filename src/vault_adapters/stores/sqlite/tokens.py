@@ -14,7 +14,6 @@ from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.schedule import accounts_due
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.marks import mark_invalid, note_ending, report_rejected, token_state
@@ -48,6 +47,7 @@ from vault_domain.entities.token import (
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.token_repository import MOST_COUNTED, Reading
+from vault_domain.rules.schedule import accounts_due
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
@@ -303,7 +303,7 @@ async def schedule_accounts(
 
 
 async def require_active_data_keys(
-    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite | ImportedWrite]
+    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite | ImportedWrite | StoredToken]
 ) -> None:
     """Check that all of these values are sealed under active data keys.
 

@@ -10,11 +10,11 @@ from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import account_parameters, to_micros
 from vault_domain.entities.account import stored_account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_events import kept_event
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.unread_answers import KeptAnswer
+from vault_domain.transitions.events import kept_event
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (_EPOCH, UUID(int=0))

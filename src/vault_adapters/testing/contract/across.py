@@ -12,13 +12,13 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ContractFixtures, rows_of
 from vault_adapters.testing.contract.refreshing import claimed
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import encode_cursor
 from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
 
 HOUR = timedelta(hours=1)
 _NAMES = ("B", "a", "aa", "b", "\u00e9", "\U0001f511")

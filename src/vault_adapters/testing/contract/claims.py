@@ -30,10 +30,10 @@ from vault_adapters.testing.contract.refreshing import (
     token_set,
     unclaimed,
 )
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
 
 
 class ClaimCases(ContractFixtures, given=("stored_account",)):
@@ -84,6 +84,17 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         assert (await state_of(store)).lease_until is not None
         await store.refreshes.release(lost)
         assert (await state_of(store)).unknown_since is None
+        assert await store.refreshes.claim(await unclaimed(store), lost.attempt_id) is not None
+
+    async def test_a_claim_whose_answer_was_lost_is_withdrawn(self, store: Store) -> None:
+        first, lost = await claimed(store), await unclaimed(store)
+        await store.refreshes.release(first)
+        assert await store.refreshes.claim(lost, first.attempt_id) is not None  # the caller does not hear of it
+        await store.refreshes.withdraw(await unclaimed(store), first.attempt_id)  # of another attempt: changes nothing
+        assert (await state_of(store)).lease_until is not None
+        await store.refreshes.withdraw(lost, first.attempt_id)
+        state = await state_of(store)
+        assert (state.attempt_id, state.lease_until, state.unknown_since) == (lost.attempt_id, None, None)
         assert await store.refreshes.claim(await unclaimed(store), lost.attempt_id) is not None
 
     async def test_only_the_latest_attempt_counts_as_seen(self, store: Store) -> None:

@@ -10,10 +10,10 @@ from vault_adapters.testing.contract.clients import CLIENT, REFUSED, REJECTED, R
 from vault_adapters.testing.contract.fixtures import ContractFixtures
 from vault_adapters.testing.contract.refreshing import SECOND, state_of, token_set, unclaimed
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.clients import at_endpoint
 
 HERE, THERE = (at_endpoint(CLIENT, f"https://{name}.example.com/token") for name in ("here", "there"))

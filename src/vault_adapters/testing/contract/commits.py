@@ -23,12 +23,12 @@ from vault_adapters.testing.contract.refreshing import (
     token_set,
 )
 from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.attempt import Commit, CommitOutcome, Failure
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import Commit, CommitOutcome, Failure
 
 A, R = ACCESS.kind, REFRESH.kind
 

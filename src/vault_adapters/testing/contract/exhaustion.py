@@ -11,12 +11,12 @@ from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, ans
 from vault_adapters.testing.contract.sweeps import RefreshFixtures
 from vault_adapters.testing.refresher import ScriptedRefresher
 from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.errors import ProviderConfigurationError, ReauthorizationRequiredError, RefreshFailedError
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.reports import SweepReport
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
 
 DAY = timedelta(days=1)
 REFUSED = ProviderConfigurationError()

@@ -12,10 +12,10 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
 from vault_adapters.testing.contract.refreshing import HOUR, LEASE, MINUTE, SECOND, answer, claimed, due_at, state_of
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
 
 # A lone surrogate has no UTF-8 encoding, so no store can write an event with this actor.
 UNWRITABLE = "\ud800"

@@ -25,11 +25,11 @@ from vault_adapters.testing.contract.fixtures import (
 from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, blobs_of, claimed, state_of, token_set
 from vault_adapters.testing.refresher import ScriptedRefresher
 from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.errors import SchemaOutdatedError
 from vault_domain.entities.reports import SweepReport
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
-from vault_domain.ports.refresh_ledger import Failure
 
 FRESH, ENDLESS = Account("t1", "google", "fresh"), Account("t2", "google", "endless")
 API_KEY = TokenKey("t2", "github", TokenKind.API_KEY)

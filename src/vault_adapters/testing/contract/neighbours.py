@@ -13,11 +13,11 @@ from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, rows_of
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Attempt, Failure
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -59,7 +59,7 @@ async def _reject(vault: TokenVault, store: Store) -> None:
 
 async def _commit(vault: TokenVault, store: Store) -> None:
     rows = await rows_of(store, [ACCESS, REFRESH])
-    writes = [TokenWrite(row.info.key, row.sealed, scopes=None, refreshed=True) for row in rows]
+    writes = [TokenWrite(row.info.key, row.sealed, scopes=None, refreshed=True, value_id=uuid4()) for row in rows]
     assert len(writes) == 2
     await store.refreshes.commit(await _claimed(store), writes, actor=None)
 

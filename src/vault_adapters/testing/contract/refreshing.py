@@ -9,10 +9,10 @@ from uuid import uuid4
 from vault_adapters.composition import Store
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
 from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.rules.timing import RefreshTiming
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -11,8 +11,8 @@ from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
 from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, answer, claimed, state_of, token_set
+from vault_domain.entities.attempt import Failure
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
 
 CLIENT, OTHER = b"a" * 16, b"b" * 16
 

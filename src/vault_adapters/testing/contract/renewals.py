@@ -22,9 +22,9 @@ from vault_adapters.testing.contract.refreshing import (
     state_of,
     unclaimed,
 )
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.token import TokenRef
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
 
 
 class RenewalCases(ContractFixtures, given=("stored_account",)):

@@ -13,13 +13,13 @@ from vault_adapters.testing.contract.clients import REJECTED, RULES, condemn, co
 from vault_adapters.testing.contract.fixtures import ContractFixtures, events_of
 from vault_adapters.testing.contract.refreshing import MINUTE, claimed, due_at, state_of
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import MASS_REJECTION
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.token import TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.client_ledger import Verdict
-from vault_domain.ports.refresh_ledger import Failure
 
 
 class RestoreCases(ContractFixtures, given=("stored_account",)):

@@ -15,13 +15,13 @@ from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, cla
 from vault_adapters.testing.contract.sweeps import NOTHING, REFRESHED, RefreshFixtures
 from vault_adapters.testing.refresher import ScriptedRefresher
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import ReauthorizationRequiredError
 from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import Failure
 from vault_domain.ports.revival import Condemned, Place, Spread
 
 PROVIDER = ACCOUNT.provider

@@ -23,11 +23,11 @@ from vault_adapters.testing.contract.refreshing import (
     due_at,
 )
 from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.attempt import CommitOutcome, Failure
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import CommitOutcome, Failure
 
 NO_TIME = timedelta(0)
 WRITES = ["store", "expected", "many", "store_set", "import"]

@@ -20,13 +20,13 @@ from vault_adapters.testing.contract.fixtures import (
     value_of,
 )
 from vault_domain.entities.account import Account, ConnectionState, TokenKind
+from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.token import SealedToken, TokenRef, TokenStatus, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import Attempt, Failure
 
 HOUR = timedelta(hours=1)
 

@@ -10,12 +10,12 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH, ContractFixtures, events_of
 from vault_adapters.testing.contract.refreshing import SECOND, claimed
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.token import SealedToken, StoredToken
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import Attempt
 
 _OTHER = Account("t2", "hubspot", None)
 

@@ -10,12 +10,12 @@ from datetime import timedelta
 from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.extra import Extra, as_extra
 from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import expiry_after, limited_expiry
 from vault_domain.entities.token import TokenDraft
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.token_refresher import RefreshRequest
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.sealing import drafts_of

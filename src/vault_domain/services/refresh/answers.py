@@ -11,13 +11,14 @@ from typing import Any
 from attrs import evolve
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import Token, TokenWrite
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
+from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.unread_answers import SealedAnswer, UnreadAnswers
 from vault_domain.rules.timing import RefreshTiming

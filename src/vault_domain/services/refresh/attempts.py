@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.causes import ACCESS_TOKEN_TOO_LONG
 from vault_domain.entities.errors import (
     RefreshFailedError,
@@ -22,7 +23,7 @@ from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.cipher import Cipher, Sealer, UnreadableError
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger, Snapshot
+from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
@@ -161,7 +162,7 @@ class AttemptRunner:
         try:
             claimed_at = await self._ledger.claim(unclaimed, decision.seen_attempt)
         except StorageError:
-            await self._releaser.withdraw(unclaimed)
+            await self._releaser.withdraw(unclaimed, decision.seen_attempt)
             raise
         self.turns.claimed()
         return None if claimed_at is None else evolve(unclaimed, claimed_at=claimed_at)

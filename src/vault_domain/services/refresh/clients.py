@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from attrs import evolve, frozen
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.clients import (
     CLIENT_MISMATCH,
@@ -19,7 +20,6 @@ from vault_domain.entities.clients import (
 from vault_domain.entities.errors import ProviderConfigurationError, StorageError
 from vault_domain.ports.client_ledger import ClientLedger, Verdict
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.refresh_ledger import Attempt
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import (
     ClientRules,

@@ -7,13 +7,14 @@ from collections.abc import Hashable
 
 from attrs import evolve, frozen
 
+from vault_domain.entities.attempt import CommitOutcome
 from vault_domain.entities.errors import StorageError, VaultError
 from vault_domain.entities.token import StoredToken, Token
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.refresh_ledger import CommitOutcome, RefreshLedger
+from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.unread_answers import SealedAnswer, UnreadAnswers
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.unread_seal import unread_key

@@ -13,6 +13,7 @@ from uuid import UUID
 from attrs import define, evolve
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.causes import TIMEOUT
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -25,7 +26,7 @@ from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
+from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.grace import listening_time, may_repeat

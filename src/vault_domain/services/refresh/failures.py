@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from attrs import frozen
 
+from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.causes import (
     ACCESS_TOKEN_TOO_LONG,
     ACCOUNT_CAUSES,
@@ -26,7 +27,7 @@ from vault_domain.entities.errors import (
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.refresh_ledger import Attempt, Failure, RefreshLedger
+from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.oauth_codes import registered_code

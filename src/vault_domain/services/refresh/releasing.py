@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from uuid import UUID
 
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import StorageError
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
+from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 
 _log = logging.getLogger(__name__)
@@ -25,25 +27,27 @@ class Releaser:
         self._ledger = ledger
         self._tasks = tasks
 
-    async def withdraw(self, attempt: Attempt) -> None:
-        """Release a claim whose acknowledgement may be lost; go on in the background if the store does not answer.
+    async def withdraw(self, attempt: Attempt, seen: UUID | None) -> None:
+        """Withdraw a claim whose acknowledgement may be lost; go on in the background if the store does not answer.
 
         Nothing was sent to the provider under this attempt's id, so nobody has to wait for the end of its lease.
         """
         with suppress(TimeoutError):
             await self._tasks.share(
-                ("withdrawn", attempt.attempt_id), lambda: self._release_when_possible(attempt), _WITHDRAWAL_SECONDS
+                ("withdrawn", attempt.attempt_id),
+                lambda: self._withdraw_when_possible(attempt, seen),
+                _WITHDRAWAL_SECONDS,
             )
 
-    async def _release_when_possible(self, attempt: Attempt) -> None:
+    async def _withdraw_when_possible(self, attempt: Attempt, seen: UUID | None) -> None:
         end, pause = self._tasks.monotonic() + attempt.lease.total_seconds(), _FIRST_PAUSE
-        while not await self._is_released(attempt) and self._tasks.monotonic() < end:
+        while not await self._is_withdrawn(attempt, seen) and self._tasks.monotonic() < end:
             await self._tasks.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _is_released(self, attempt: Attempt) -> bool:
+    async def _is_withdrawn(self, attempt: Attempt, seen: UUID | None) -> bool:
         try:
-            await self._ledger.release(attempt)
+            await self._ledger.withdraw(attempt, seen)
         except StorageError as error:
             return not error.retryable
         return True

@@ -9,6 +9,7 @@ from functools import partial
 from uuid import UUID
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import TokenRef
@@ -16,7 +17,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.entities.unread_answer import UnreadAnswer
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, Sealer, UnreadableError
-from vault_domain.ports.refresh_ledger import Attempt, RefreshLedger
+from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import AnswerReader, TokenRefresher
 from vault_domain.ports.unread_answers import KeptAnswer, UnreadAnswers

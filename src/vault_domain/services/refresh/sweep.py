@@ -11,6 +11,7 @@ from functools import partial
 from attrs import define, field, frozen
 
 from vault_domain.entities.account import Account
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import (
     DecryptionError,
     ProviderConfigurationError,
@@ -20,7 +21,7 @@ from vault_domain.entities.errors import (
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import SweepReport
-from vault_domain.ports.refresh_ledger import Attempt, DueAccount, RefreshLedger, Snapshot
+from vault_domain.ports.refresh_ledger import DueAccount, RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.freshness import RefreshPolicy

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
+from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import RefreshFailedError, VaultError
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.ports.cipher import Sealer
-from vault_domain.ports.refresh_ledger import Attempt, Failure
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.ports.unread_answers import SealedAnswer, UnreadAnswers

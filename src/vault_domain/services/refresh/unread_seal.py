@@ -12,11 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_key
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import TokenRef
 from vault_domain.entities.unread_answer import UnreadAnswer
-from vault_domain.ports.refresh_ledger import Attempt
 
 
 def unread_key(account: Account) -> TokenKey:

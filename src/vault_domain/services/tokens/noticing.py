@@ -9,6 +9,7 @@ from typing import Any, cast
 from attrs import frozen
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
+from vault_domain.entities.attempt import Attempt, Commit
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
@@ -17,7 +18,7 @@ from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.importing import ImportRepository, ImportRun, StoreBatch
 from vault_domain.ports.late_writes import LateWrites
-from vault_domain.ports.refresh_ledger import Attempt, Commit, RefreshLedger, Snapshot
+from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tenant_eraser import Erased, TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.services.tokens.change_log import scope_of_account

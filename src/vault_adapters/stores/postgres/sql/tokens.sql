@@ -281,12 +281,6 @@ audited AS (
     SELECT tenant_id, 'refresh_token_expiring', now, provider, identifier, kind, generation, %(actor)b::text FROM noted)
 SELECT tenant_id, provider, identifier, generation, now FROM noted
 
--- name: suspect_token
--- Give a new credential the status unknown, and the error code of the invalid credential that it replaced. The next
--- refresh shows whether it works.
-UPDATE {{schema}}.token SET status = 'unknown', error_code = %(error_code)b::text
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-
 -- name: delete_token
 -- Delete one token and append the event.
 WITH gone AS (

@@ -381,3 +381,41 @@ INSERT INTO {{schema}}.audit_event (
     tenant_id, action, occurred_at, provider, identifier, kind, generation, credential_generation, actor)
 VALUES (%(tenant_id)b::text, %(action)b::text, {{now}}, %(provider)b::text, %(identifier)b::text, %(kind)b::text,
     %(generation)b::bigint, %(credential_generation)b::bigint, %(actor)b::text)
+
+-- name: schedule_account
+-- Store the time at which an account is due next; NULL: never.
+UPDATE {{schema}}.account SET due_at = %(due_at)b::timestamptz
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
+-- name: insert_missing_account
+-- Insert the row of an account that has none. If another transaction has inserted the row, wait until that transaction
+-- ends; return no row if it was committed.
+INSERT INTO {{schema}}.account (tenant_id, provider, identifier)
+VALUES (%(tenant_id)b, %(provider)b, %(identifier)b)
+ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
+RETURNING true
+
+-- name: delete_inserted_account
+-- Delete the row that insert_missing_account has inserted in the same transaction.
+DELETE FROM {{schema}}.account
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
+-- name: lock_account_tokens
+-- Lock an account's tokens until the transaction ends; return their kinds, ids, generations and value ids, and the
+-- error codes of those that are invalid.
+SELECT kind, CASE WHEN status = 'invalid' THEN coalesce(error_code, 'invalid_grant') END, id, generation, value_id FROM {{schema}}.token
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+ORDER BY kind
+FOR UPDATE
+
+-- name: find_commit
+-- Find the attempt that was committed last. The query needs no lock, because each transaction that commits an attempt,
+-- this one included, locks the account's tokens first.
+SELECT committed_attempt_id FROM {{schema}}.account
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+
+-- name: suspect_token
+-- Give a new credential the status unknown, and the error code of the invalid credential that it replaced. The next
+-- refresh shows whether it works.
+UPDATE {{schema}}.token SET status = 'unknown', error_code = %(error_code)b::text
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b

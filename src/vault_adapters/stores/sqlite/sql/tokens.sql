@@ -84,12 +84,6 @@ UPDATE token_vault_token SET suspect_since = :now
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
     AND value_id = :value_id
 
--- name: suspect_token
--- Set a new credential to 'unknown', with the error code of the invalid credential that it replaced. The next refresh
--- shows whether it works.
-UPDATE token_vault_token SET status = 'unknown', error_code = :error_code
-WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-
 -- name: delete_token
 -- Delete one token.
 DELETE FROM token_vault_token

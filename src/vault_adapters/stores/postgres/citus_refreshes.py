@@ -1,84 +1,54 @@
-"""The refresh ledger on Postgres."""
+"""Implements `RefreshLedger` on tables that Citus distributes."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from attrs import evolve
 
-from vault_adapters.stores.postgres.audit import token_event
+from vault_adapters.stores.postgres.account_states import PostgresAccountStates
 from vault_adapters.stores.postgres.citus_writes import append_refresh_events, commit_answer, store_expecting
-from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.marks import reject_attempt
 from vault_adapters.stores.postgres.rows import (
     account_parameters,
     account_record,
-    account_snapshot,
     has_token,
     key_parameters,
     micros,
     stored_info,
-    write_parameters,
 )
-from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.postgres.writing import write_tokens
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.schedule import committed_schedule
-from vault_domain.entities.account import Account, TokenKind, stored_account
-from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome, Failure
+from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.refresh_events import (
-    cause_of,
-    failing_event,
-    recovered_event,
-    refreshed_event,
-    required_event,
-)
-from vault_domain.ports.refresh_ledger import (
-    Attempt,
-    Commit,
-    CommitOutcome,
-    DueAccount,
-    Failure,
-    Judge,
-    Snapshot,
-    still_wanted,
-    stored_access,
-    suspect,
-)
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ROUNDS = 8
+from vault_domain.ports.refresh_ledger import DueAccount, Judge, Snapshot
+from vault_domain.rules.schedule import due_at_of
+from vault_domain.transitions.attempts import still_wanted, stored_access, suspect
+from vault_domain.transitions.events import cause_of, failing_event, recovered_event, refreshed_event
 
 
-class PostgresRefreshLedger:
+class CitusRefreshLedger:
     """Implements `RefreshLedger`."""
 
-    def __init__(self, database: PostgresDatabase, queries: Queries, timelines: Timelines) -> None:
+    def __init__(self, database: PostgresDatabase, queries: Queries, states: PostgresAccountStates) -> None:
         self._database = database
         self._queries = queries
-        self._timelines = timelines
+        self._states = states
 
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
-        parameters = account_parameters(account) | {"now": self._database.now()}
-        asked = self._database.clock_watch.monotonic()
-        rows = await self._database.fetch(self._queries["get_account_values"], parameters)
-        snapshot = account_snapshot(rows, account)
-        if snapshot.timeline is not None and snapshot.turned_at is None:
-            turned_at = await self._timelines.meet(snapshot.timeline)
-            # `turned_at` may be much later than the snapshot's `now`. Limit it to `now`, because `settled_at` ignores a
-            # `turned_at` that is over a second later than `now`.
-            snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
-        reachable, unset = self._database.noticed(snapshot.now, asked)
-        if reachable is None and unset is None:
-            return snapshot
-        started = snapshot.store_since
-        since = max((at for at in (started, reachable) if at is not None), default=None)
-        return evolve(snapshot, store_since=since, clock_since=unset)
+        return await self._states.read(account)
+
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Take up to ``limit`` due accounts of a provider, earliest first."""
+        return await self._states.reserve_due(provider, hold=hold, limit=limit, since=since, until=until)
 
     async def claim(self, attempt: Attempt, seen: UUID | None) -> datetime | None:
         """Take the lease and return the store's time; return None if another process was faster."""
@@ -97,27 +67,6 @@ class PostgresRefreshLedger:
         parameters = self._parameters(attempt) | {"lease": micros(lease)}
         return bool(await self._database.write(self._queries["renew_account"], parameters))
 
-    async def reserve_due(
-        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
-    ) -> tuple[list[DueAccount], datetime]:
-        """Take up to ``limit`` due accounts of a provider, earliest first."""
-        parameters = {
-            "provider": provider,
-            "hold": micros(hold),
-            "limit": int8(limit),
-            "since": since or _EPOCH,
-            "until": until,
-            "now": self._database.now(),
-        }
-        for _ in range(_ROUNDS):
-            rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
-            [(_, picked, now), *taken] = rows
-            if taken or picked is None:  # on Citus, other sweeps may have taken all accounts that this one had picked
-                break
-        due = [DueAccount(stored_account(tenant, provider, name), due_at) for tenant, name, due_at in taken]
-        due.sort(key=attrgetter("due_at"))
-        return due, now
-
     async def reschedule(self, account: Account, judge: Judge) -> None:
         """Ask ``judge`` when an account is due next, and store its answer, both under the account's lock."""
         parameters = account_parameters(account)
@@ -132,12 +81,8 @@ class PostgresRefreshLedger:
 
         await self._database.transact(work)
 
-    async def release(self, attempt: Attempt) -> None:
-        """End the attempt's own lease.
-
-        This works even if this process has given up on the statement that claims the account, while that statement
-        still waits in the database.
-        """
+    async def withdraw(self, attempt: Attempt, seen: UUID | None) -> None:
+        """End an attempt whose claim may still be on its way: its statement may still wait in the database."""
 
         async def work(transaction: Transaction) -> None:
             # Locking the account waits until such a claim is committed. The next statement then sees the claim, because
@@ -151,6 +96,13 @@ class PostgresRefreshLedger:
             await transaction.execute(self._queries["release_account"], self._parameters(attempt))
 
         await self._database.transact(work)
+
+    async def release(self, attempt: Attempt) -> None:
+        """End the attempt's own lease."""
+        parameters = self._parameters(attempt)
+        await self._database.transact(
+            lambda transaction: transaction.execute(self._queries["release_account"], parameters)
+        )
 
     async def fail(self, attempt: Attempt, failure: Failure, *, actor: str | None = None) -> Change[None]:
         """Record that the attempt failed."""
@@ -182,10 +134,9 @@ class PostgresRefreshLedger:
         async def work(transaction: Transaction) -> Change[Commit]:
             own = self._parameters(attempt)
             await transaction.fetch(self._queries["make_commit_durable"])
-            if transaction.is_distributed:
-                change = await commit_answer(transaction, self._queries, attempt, writes, actor)
-                if change is not None:
-                    return change
+            change = await commit_answer(transaction, self._queries, attempt, writes, actor)
+            if change is not None:
+                return change
             active = await self._lock_data_keys(transaction, attempt.account, writes)
             stored, marks = await self._lock_tokens(transaction, attempt.account)
             committed = await transaction.fetch(self._queries["find_commit"], own)
@@ -212,11 +163,12 @@ class PostgresRefreshLedger:
         self, transaction: Transaction, attempt: Attempt, written: list[tuple[TokenWrite, TokenInfo]], actor: str | None
     ) -> tuple[AuditEvent, ...]:
         """End the attempt, schedule the account and append the events."""
-        schedule, stored = committed_schedule(written), [info for _, info in written]
+        stored = [info for _, info in written]
+        timed = next(((write, info) for write, info in written if write.lead is not None), None)
         told = refreshed_event(attempt, stored, attempt.claimed_at, actor) if stored else None
         parameters = self._parameters(attempt) | {
-            "due_at": schedule.due_at,
-            "wake": schedule.wake,
+            "due_at": None if timed is None else due_at_of(timed[0], timed[1].expires_at, timed[1].updated_at),
+            "wake": timed is None,
             "actor": actor,
             "kind": None if told is None or told.kind is None else told.kind.value,
             "generation": None if told is None else told.generation,
@@ -226,8 +178,7 @@ class PostgresRefreshLedger:
         [(now, had_failed)] = rows or [(transaction.now, False)]
         refreshed = () if told is None else (evolve(told, occurred_at=now),)
         events = (*refreshed, recovered_event(attempt, now, actor)) if had_failed else refreshed
-        if transaction.is_distributed:
-            await append_refresh_events(transaction, self._queries, events)
+        await append_refresh_events(transaction, self._queries, events)
         return events
 
     async def _write(
@@ -244,11 +195,7 @@ class PostgresRefreshLedger:
         for write in new:
             # A missing row cannot be locked, so another writer may insert it now. Do not overwrite that writer's value.
             # No event is appended here, because `_settle` appends one event for all values.
-            if transaction.is_distributed:
-                row = await store_expecting(transaction, self._queries, write, 0, None, actor)
-            else:
-                parameters = write_parameters(write) | {"actor": actor, "action": None, "now": transaction.now}
-                [row] = await transaction.fetch(self._queries["store_new_token"], parameters)
+            row = await store_expecting(transaction, self._queries, write, 0, None, actor)
             if has_token(row):
                 written.append((write, stored_info(row, write.key)))
             else:
@@ -275,23 +222,3 @@ class PostgresRefreshLedger:
     def _parameters(self, attempt: Attempt) -> dict[str, Any]:
         own = {"attempt_id": attempt.attempt_id, "now": self._database.now()}
         return account_parameters(attempt.account) | own
-
-
-async def reject_attempt(
-    transaction: Transaction, queries: Queries, attempt: Attempt, code: str, actor: str | None
-) -> Change[bool]:
-    """Mark an attempt's credential invalid and end the attempt; see `RefreshLedger.reject`."""
-    credential = attempt.credential
-    value = {"value_id": credential.value_id, "error_code": code}
-    parameters = key_parameters(credential.key) | value | {"actor": actor, "now": transaction.now}
-    rows = await transaction.fetch(queries["invalidate_token"], parameters)
-    own = account_parameters(attempt.account) | {"attempt_id": attempt.attempt_id, "now": transaction.now}
-    await transaction.execute(queries["release_account"], own)
-    if rows:
-        await transaction.execute(queries["note_rejection"], parameters)
-        action = AuditAction.TOKEN_INVALIDATED
-        [(occurred_at, generation)] = rows
-        event = token_event(action, credential.key, generation, occurred_at, actor, code)
-        return Change(result=True, events=(event, required_event(attempt, code, occurred_at, actor)))
-    [(is_invalid,)] = await transaction.fetch(queries["is_invalid"], parameters)
-    return Change(result=bool(is_invalid))

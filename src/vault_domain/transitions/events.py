@@ -1,4 +1,4 @@
-"""The audit events of refreshes. A store appends them in the transaction of the change that they report."""
+"""The audit events of tokens and of refreshes; a store appends them in the transaction of the change they report."""
 
 from __future__ import annotations
 
@@ -6,10 +6,27 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from vault_domain.entities.account import TokenKind
+from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.token import TokenInfo
-from vault_domain.ports.refresh_ledger import Attempt, Failure
+
+
+def token_event(
+    action: AuditAction, info: TokenInfo, now: datetime, actor: str | None, code: str | None = None
+) -> AuditEvent:
+    """Return an event about one token."""
+    key = info.key
+    return AuditEvent(
+        action,
+        now,
+        tenant_id=key.tenant_id,
+        account=key.account,
+        kind=key.kind,
+        generation=info.generation,
+        actor=actor,
+        code=code,
+    )
 
 
 def refreshed_event(attempt: Attempt, stored: Iterable[TokenInfo], now: datetime, actor: str | None) -> AuditEvent:

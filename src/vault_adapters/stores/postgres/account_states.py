@@ -1,0 +1,248 @@
+"""Implements `AccountStates` on Postgres: loads an account whole, and puts a new state in place of the loaded one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import Any, TypeVar
+
+from attrs import evolve
+
+from vault_adapters.stores.columns import OWNED_VALUE, is_missing
+from vault_adapters.stores.damage import own_key, refused_account, sealed_value
+from vault_adapters.stores.postgres.account_columns import EVENT_COLUMNS
+from vault_adapters.stores.postgres.cursors import Row, Texts, int8
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.rows import (
+    account_parameters,
+    account_row,
+    account_snapshot,
+    micros,
+    scopes_text,
+    token_info,
+)
+from vault_adapters.stores.postgres.timelines import Timelines
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import Account, stored_account
+from vault_domain.entities.account_state import AccountRow, AccountState, Decision
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.causes import LOCKED
+from vault_domain.entities.errors import StorageError
+from vault_domain.entities.token import StoredToken
+from vault_domain.ports.account_states import Decide
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.refresh_ledger import DueAccount, Snapshot
+
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_MOST_AGE = timedelta(seconds=1)
+"""Longest time between the load and the write, because a lease begins at the time that was loaded.
+
+If it were written much later, it would end too early, and another process might present the same credential while the
+request is still open.
+"""
+
+_MOST_TRIES = 50
+"""Largest number of times that a change is decided. Each time, another writer has made progress."""
+
+_ROUNDS = 8
+
+_CHANGED = "22P02"
+"""SQLSTATE with which `apply_account` fails if it finds rows that another writer has inserted meanwhile."""
+
+
+class PostgresAccountStates:
+    """Implements `AccountStates`."""
+
+    def __init__(self, database: PostgresDatabase, queries: Queries, timelines: Timelines) -> None:
+        self._database = database
+        self._queries = queries
+        self._timelines = timelines
+
+    async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
+        """Load an account, decide, and write the new state if the account is still the one that was loaded."""
+        for _ in range(_MOST_TRIES):
+            state, now = await self.load(account)
+            decision = decide(state, now)
+            if decision.state is state or await self.apply(state, decision):
+                return decision
+        raise StorageError("other writers have changed this account all the time", retryable=True, reason=LOCKED)
+
+    async def load(self, account: Account) -> tuple[AccountState, datetime]:
+        """Return the account as it is stored, and the store's time."""
+        parameters = account_parameters(account) | {"now": self._database.now()}
+        return _state(await self._database.fetch(self._queries["load_account"], parameters), account)
+
+    async def apply(self, before: AccountState, decision: Decision[Any]) -> bool:
+        """Write the decision in one statement; return False and write nothing if the account is no longer ``before``.
+
+        Args:
+            before: what `load` returned. If this was more than `_MOST_AGE` ago, nothing is written either.
+            decision: what becomes of it.
+
+        Raises:
+            DataKeyInactiveError: a new value is sealed under a data key that is not active; nothing was written.
+        """
+        after = decision.state
+        row_version, versions, loaded_at = before.version
+        parameters = {
+            **_row_parameters(after.account, after.row or AccountRow()),
+            **_event_parameters(decision.events),
+            "kinds": Texts([kind.value for kind in versions]),
+            "versions": [int8(version) for version in versions.values()],
+            "version": None if row_version is None else int8(row_version),
+            "latest": loaded_at + _MOST_AGE,
+            "durable": decision.durable,
+            "now": self._database.now(),
+        }
+        changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
+        if not changed:
+            return bool(await self._database.write(self._queries["apply_row"], parameters))
+        return await self._apply_account(parameters | _token_parameters(changed, before))
+
+    async def _apply_account(self, parameters: Mapping[str, Any]) -> bool:
+        try:
+            [(same, active, *_)] = await self._database.write(self._queries["apply_account"], parameters)
+        except StorageError as error:
+            if error.reason != _CHANGED:
+                raise
+            return False
+        # The conflict first: of an erased tenant the data key is gone too, but there is nothing left to seal anew.
+        if same and not active:
+            raise DataKeyInactiveError
+        return bool(same)
+
+    async def read(self, account: Account) -> Snapshot:
+        """Read an account with its sealed values."""
+        parameters = account_parameters(account) | {"now": self._database.now()}
+        asked = self._database.clock_watch.monotonic()
+        rows = await self._database.fetch(self._queries["get_account_values"], parameters)
+        snapshot = account_snapshot(rows, account)
+        if snapshot.timeline is not None and snapshot.turned_at is None:
+            turned_at = await self._timelines.meet(snapshot.timeline)
+            # `turned_at` may be much later than the snapshot's `now`. Limit it to `now`, because `settled_at` ignores a
+            # `turned_at` that is over a second later than `now`.
+            snapshot = evolve(snapshot, turned_at=min(turned_at or snapshot.now, snapshot.now))
+        reachable, unset = self._database.noticed(snapshot.now, asked)
+        if reachable is None and unset is None:
+            return snapshot
+        started = snapshot.store_since
+        since = max((at for at in (started, reachable) if at is not None), default=None)
+        return evolve(snapshot, store_since=since, clock_since=unset)
+
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Take up to ``limit`` due accounts of a provider, earliest first."""
+        parameters = {
+            "provider": provider,
+            "hold": micros(hold),
+            "limit": int8(limit),
+            "since": since or _EPOCH,
+            "until": until,
+            "now": self._database.now(),
+        }
+        for _ in range(_ROUNDS):
+            rows = await self._database.write(self._queries["reserve_due_accounts"], parameters)
+            [(_, picked, now), *taken] = rows
+            if taken or picked is None:  # on Citus, other sweeps may have taken all accounts that this one had picked
+                break
+        due = [DueAccount(stored_account(tenant, provider, name), due_at) for tenant, name, due_at in taken]
+        due.sort(key=attrgetter("due_at"))
+        return due, now
+
+
+def _state(rows: Sequence[Row], account: Account) -> tuple[AccountState, datetime]:
+    """Return the state of an account, and the store's time, from the rows of `load_account`.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    try:
+        tokens, versions, row, row_version, now = {}, {}, None, None, None
+        for each in rows:
+            token, key, columns, value, rest = OWNED_VALUE.split(each)
+            now, version, *more, stored_version, has_row = rest
+            if has_row:
+                row, row_version = account_row(columns, *more), stored_version
+            if not is_missing(token):
+                own = own_key(key, account)
+                tokens[own.kind] = StoredToken(token_info(token, own), sealed_value(*value))
+                versions[own.kind] = version
+        assert now is not None  # noqa: S101 - the query returns at least one row, and every row holds the time
+        return AccountState(account, tokens, row, (row_version, versions, now)), now
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
+
+
+def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
+    refresh = row.refresh
+    return {
+        **account_parameters(account),
+        "label": row.label,
+        "credential_value_id": refresh.credential_value_id,
+        "attempt_id": refresh.attempt_id,
+        "committed_attempt_id": row.committed_attempt_id,
+        "lease_until": refresh.lease_until,
+        "sent_at": refresh.sent_at,
+        "failures": int8(refresh.failures),
+        "next_attempt_at": refresh.next_attempt_at,
+        "unknown_since": refresh.unknown_since,
+        "error_code": refresh.error_code,
+        "refused_since": refresh.refused_since,
+        "refused_for": micros(refresh.refused_for),
+        "endpoint": row.endpoint,
+        "due_at": row.due_at,
+    }
+
+
+def _token_parameters(changed: Sequence[StoredToken], before: AccountState) -> dict[str, Any]:
+    infos, sealed = [token.info for token in changed], [token.sealed for token in changed]
+    new = [token for token in changed if token.info.value_id not in before.value_ids]
+    return {
+        "key_ids": sorted({token.sealed.data_key_id for token in new}),
+        "old_value_ids": before.value_ids,
+        "are_new": len(new) == len(changed),
+        "w_kinds": Texts([info.key.kind.value for info in infos]),
+        "w_ids": [info.id for info in infos],
+        "w_value_ids": [info.value_id for info in infos],
+        "w_data_key_ids": [each.data_key_id for each in sealed],
+        "w_blobs": [each.blob for each in sealed],
+        "w_extras": [each.extra for each in sealed],
+        "w_statuses": Texts([info.status.value for info in infos]),
+        "w_error_codes": [info.error_code for info in infos],
+        "w_expires_at": [info.expires_at for info in infos],
+        "w_lifetimes": [None if info.lifetime is None else micros(info.lifetime) for info in infos],
+        "w_scopes": Texts([scopes_text(info.scopes) for info in infos]),
+        "w_generations": [int8(info.generation) for info in infos],
+        "w_refreshed_at": [info.last_refreshed_at for info in infos],
+        "w_created_at": [info.created_at for info in infos],
+        "w_updated_at": [info.updated_at for info in infos],
+        "w_clients": [info.client for info in infos],
+        "w_suspect_since": [info.suspect_since for info in infos],
+        "w_rejected_at": [info.rejected_at for info in infos],
+    }
+
+
+def _event_parameters(events: Sequence[AuditEvent]) -> dict[str, Any]:
+    rows = [
+        (
+            event.tenant_id,
+            event.action.value,
+            event.occurred_at,
+            None if event.account is None else event.account.provider,
+            None if event.account is None else event.account.identifier or "",
+            None if event.kind is None else event.kind.value,
+            None if event.generation is None else int8(event.generation),
+            None if event.credential_generation is None else int8(event.credential_generation),
+            event.actor,
+            event.code,
+        )
+        for event in events
+    ]
+    columns = zip(*rows, strict=True) if rows else [()] * len(EVENT_COLUMNS)
+    return {f"event_{name}": list(column) for name, column in zip(EVENT_COLUMNS, columns, strict=True)}

@@ -1,0 +1,83 @@
+-- name: load_account
+-- Get an account whole: a row for each token; an account without tokens gives one row. The versions are hashes of the
+-- stored columns, so that a row that anybody has changed has another version.
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
+    {{token_hash}}, a.committed_attempt_id, a.endpoint, a.due_at, {{account_hash}}, a.tenant_id IS NOT NULL
+FROM (SELECT) one
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+
+-- name: apply_row
+-- Put an account's row in place of the one that was loaded (version NULL: none was), if its tokens are as loaded too,
+-- and if this was not long ago. No token is written, so none is locked. Returns a row if the account's row was written.
+WITH seen AS MATERIALIZED (
+    SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(e.kind) = count(*)
+        AND {{now}} <= %(latest)b::timestamptz AS same
+    FROM {{schema}}.token t
+    LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
+        ON e.kind = t.kind AND e.version = {{token_hash}}
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b),
+written AS (
+    INSERT INTO {{schema}}.account AS a ({{row_columns}})
+    SELECT {{row_values}}
+    FROM seen, (SELECT CASE WHEN %(durable)b::boolean THEN {{durable}} END) d
+    WHERE seen.same
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET {{row_changes}}
+        WHERE {{account_hash}} = %(version)b::int8
+    RETURNING true),
+audited AS (
+    INSERT INTO {{schema}}.audit_event ({{event_columns}})
+    SELECT e.* FROM written, {{events}} e)
+SELECT true FROM written
+
+-- name: apply_account
+-- Put one account, tokens included, in place of the one that was loaded; no token is deleted. Data keys are locked
+-- first, then tokens, then the account's row. If an insertion finds another writer's row, the last column fails
+-- (invalid_text_representation), so that nothing is written.
+WITH guarded AS MATERIALIZED (
+    SELECT 1 FROM {{schema}}.data_key
+    WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(key_ids)b::bytea[]) AND state = 'active'
+    ORDER BY data_key_id
+    FOR SHARE),
+locked AS MATERIALIZED (
+    SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+        AND (SELECT count(*) FROM guarded) >= 0
+    ORDER BY t.kind
+    FOR UPDATE),
+verdict AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[]) AS active,
+        (SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(e.kind) = count(*)
+            FROM locked l
+            LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
+                ON e.kind = l.kind AND e.version = l.version)
+        AND {{now}} <= %(latest)b::timestamptz AS same,
+        CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
+stored AS (
+    INSERT INTO {{schema}}.token AS t (tenant_id, provider, identifier, {{written_columns}})
+    SELECT %(tenant_id)b, %(provider)b, %(identifier)b, w.*
+    FROM verdict v, unnest({{written_values}}) w
+    WHERE v.active AND v.same
+    ON CONFLICT (tenant_id, provider, identifier, kind) DO UPDATE SET {{written_changes}}
+        WHERE t.value_id = ANY (%(old_value_ids)b::uuid[])
+    RETURNING {{told_state}}),
+written AS (
+    INSERT INTO {{schema}}.account AS a ({{row_columns}})
+    SELECT {{row_values}}
+    FROM verdict v
+    WHERE v.active AND v.same AND (SELECT count(*) FROM stored) >= 0
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET {{row_changes}}
+        WHERE {{account_hash}} = %(version)b::int8
+    RETURNING true),
+audited AS (
+    INSERT INTO {{schema}}.audit_event ({{event_columns}})
+    SELECT e.* FROM verdict v, {{events}} e WHERE v.active AND v.same)
+SELECT v.same, v.active, v.durable,
+    (CASE WHEN v.same AND v.active AND (
+        (SELECT count(*) FROM stored) < pg_catalog.cardinality(%(w_ids)b::uuid[]) OR NOT EXISTS (SELECT FROM written))
+    THEN 'the account has changed' ELSE '0' END)::int
+FROM verdict v

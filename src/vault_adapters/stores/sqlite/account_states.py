@@ -1,0 +1,183 @@
+"""Implements `AccountStates` on SQLite: loads an account whole, decides, and writes what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from vault_adapters.stores.columns import OWNED_VALUE, is_missing
+from vault_adapters.stores.damage import own_key, refused_account, sealed_value, sound
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.rows import (
+    account_parameters,
+    account_row,
+    account_snapshot,
+    key_parameters,
+    to_micros,
+    token_info,
+)
+from vault_adapters.stores.sqlite.tokens import require_active_data_keys
+from vault_domain.entities.account import Account, stored_account
+from vault_domain.entities.account_state import AccountRow, AccountState, Decision
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.token import StoredToken
+from vault_domain.ports.account_states import Decide
+from vault_domain.ports.refresh_ledger import DueAccount, Snapshot
+
+T = TypeVar("T")
+
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SqliteAccountStates:
+    """Implements `AccountStates`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
+        """Load an account, decide and write the new state in one transaction, so that nothing comes in between."""
+        return await self._database.transact(
+            lambda transaction: change_state(transaction, self._queries, account, decide)
+        )
+
+    async def read(self, account: Account) -> Snapshot:
+        """Read an account with its sealed values."""
+        rows = await self._database.fetch(self._queries["get_account_values"], account_parameters(account))
+        return account_snapshot(rows, account, self._database.now())
+
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Take up to ``limit`` due accounts of a provider, earliest first."""
+
+        async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
+            window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
+            parameters = window | {"provider": provider, "limit": limit}
+            due: list[DueAccount] = []
+            # If all rows of one query are damaged, take the next rows, because damaged rows must not end the sweep.
+            while not due and (rows := await transaction.fetch(self._queries["find_due_accounts"], parameters)):
+                held = [
+                    {"tenant_id": tenant_id, "provider": provider, "identifier": identifier}
+                    | {"due_at": to_micros(transaction.now + hold)}
+                    for tenant_id, identifier, _ in rows
+                ]
+                await transaction.execute_many(self._queries["schedule_account"], held)
+                due = sound(rows, lambda row: _due_account(row, provider))
+            return due, transaction.now
+
+        return await self._database.transact(work)
+
+
+async def change_state(
+    transaction: Transaction,
+    queries: Queries,
+    account: Account,
+    decide: Decide[T],
+) -> Decision[T]:
+    """Load an account, decide and write the new state in the given transaction; return the decision."""
+    rows = await transaction.fetch(queries["load_account"], account_parameters(account))
+    state = _state(rows, account)
+    decision = decide(state, transaction.now)
+    if decision.state is not state:
+        await _write(transaction, queries, state, decision.state, decision.events)
+    return decision
+
+
+async def _write(
+    transaction: Transaction, queries: Queries, before: AccountState, after: AccountState, events: Sequence[AuditEvent]
+) -> None:
+    """Write what differs between two states of an account, and append the events."""
+    changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
+    new = [token for token in changed if token.info.value_id not in before.value_ids]
+    if new:
+        await require_active_data_keys(transaction, queries, new)
+    await transaction.execute_many(queries["put_token"], [_token_parameters(token) for token in changed])
+    if after.row is not None and after.row != before.row:
+        await transaction.execute(queries["put_account"], _row_parameters(after.account, after.row))
+    await append_events(transaction, queries, events)
+
+
+def _state(rows: Sequence[Row], account: Account) -> AccountState:
+    """Return the state of an account from the rows of `load_account`.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    try:
+        tokens, row = {}, None
+        for each in rows:
+            token, key, columns, value, (*more, has_row) = OWNED_VALUE.split(each)
+            if has_row:
+                row = account_row(columns, *more)
+            if not is_missing(token):
+                own = own_key(key, account)
+                tokens[own.kind] = StoredToken(token_info(token, own), sealed_value(*value))
+        return AccountState(account, tokens, row)
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
+
+
+def _token_parameters(token: StoredToken) -> dict[str, Any]:
+    info, sealed = token.info, token.sealed
+    return {
+        **key_parameters(info.key),
+        "id": info.id.bytes,
+        "value_id": info.value_id.bytes,
+        "data_key_id": sealed.data_key_id,
+        "blob": sealed.blob,
+        "extra": sealed.extra,
+        "status": info.status.value,
+        "error_code": info.error_code,
+        "expires_at": to_micros(info.expires_at),
+        "lifetime": None if info.lifetime is None else info.lifetime // _MICROSECOND,
+        "scopes": json.dumps(info.scopes, separators=(",", ":")),
+        "generation": info.generation,
+        "last_refreshed_at": to_micros(info.last_refreshed_at),
+        "created_at": to_micros(info.created_at),
+        "updated_at": to_micros(info.updated_at),
+        "client": info.client,
+        "suspect_since": to_micros(info.suspect_since),
+        "rejected_at": to_micros(info.rejected_at),
+    }
+
+
+def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
+    refresh = row.refresh
+    ids = {
+        "credential_value_id": refresh.credential_value_id,
+        "attempt_id": refresh.attempt_id,
+        "committed_attempt_id": row.committed_attempt_id,
+    }
+    times = {
+        "lease_until": refresh.lease_until,
+        "sent_at": refresh.sent_at,
+        "next_attempt_at": refresh.next_attempt_at,
+        "unknown_since": refresh.unknown_since,
+        "refused_since": refresh.refused_since,
+        "due_at": row.due_at,
+    }
+    return {
+        **account_parameters(account),
+        "label": row.label,
+        "endpoint": row.endpoint,
+        "failures": refresh.failures,
+        "error_code": refresh.error_code,
+        "refused_for": refresh.refused_for // _MICROSECOND,
+        **{name: None if each is None else each.bytes for name, each in ids.items()},
+        **{name: to_micros(each) for name, each in times.items()},
+    }
+
+
+def _due_account(row: Row, provider: str) -> DueAccount:
+    tenant_id, identifier, due_at = row
+    if type(tenant_id) is not str or type(identifier) is not str or not tenant_id:
+        raise ValueError
+    return DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)

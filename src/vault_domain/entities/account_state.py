@@ -1,0 +1,117 @@
+"""AccountState: everything that a store keeps of one account, and what a transition makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from attrs import evolve, field, frozen
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+from vault_domain.entities.token import StoredToken, TokenRef
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+@frozen
+class AccountRow:
+    """What is stored of an account besides its tokens.
+
+    Attributes:
+        label: the host's label, or None.
+        refresh: the refresh state.
+        committed_attempt_id: id of the attempt whose answer was stored last, or None.
+        endpoint: fingerprint of the client at the token endpoint of the latest claim (`Attempt.endpoint`), or None.
+        due_at: time at which a sweep has to check the account, UTC; None: never.
+    """
+
+    label: str | None = None
+    refresh: RefreshState = field(factory=RefreshState)
+    committed_attempt_id: UUID | None = None
+    endpoint: bytes | None = None
+    due_at: datetime | None = None
+
+
+@frozen
+class AccountState:
+    """One account whole. An account of which nothing is stored has neither tokens nor a row.
+
+    Attributes:
+        account: the account.
+        tokens: its tokens with their sealed values, by kind.
+        row: the rest; None if there is no row yet.
+        version: whatever the store needs to tell whether this is still what it keeps; transitions never read it.
+    """
+
+    account: Account
+    tokens: Mapping[TokenKind, StoredToken] = field(factory=dict)
+    row: AccountRow | None = None
+    version: Any = field(default=None, eq=False, repr=False)
+
+    @property
+    def refresh(self) -> RefreshState:
+        """The refresh state; an account without a row has an empty one."""
+        return RefreshState() if self.row is None else self.row.refresh
+
+    @property
+    def record(self) -> AccountRecord | None:
+        """The account without its values; None if it has no token."""
+        if not self.tokens:
+            return None
+        label = None if self.row is None else self.row.label
+        return AccountRecord(self.account, {kind: each.info for kind, each in self.tokens.items()}, label, self.refresh)
+
+    @property
+    def value_ids(self) -> list[UUID]:
+        """The ids of the stored values."""
+        return [token.info.value_id for token in self.tokens.values()]
+
+    def holds(self, ref: TokenRef) -> StoredToken | None:
+        """Return the token to which ``ref`` refers, if exactly this value is stored."""
+        token = self.tokens.get(ref.key.kind)
+        return token if token is not None and TokenRef.of(token.info) == ref else None
+
+    def is_same_as(self, other: AccountState) -> bool:
+        """Return whether both are the same but for the times of last uses, which change without a transition."""
+        if self.row != other.row or self.tokens.keys() != other.tokens.keys():
+            return False
+        return all(_without_use(token) == _without_use(other.tokens[kind]) for kind, token in self.tokens.items())
+
+    def with_token(self, token: StoredToken, **changes: Any) -> AccountState:
+        """Return the state with a token in place of the one of its kind; ``changes`` go into its metadata."""
+        changed = evolve(token, info=evolve(token.info, **changes)) if changes else token
+        return evolve(self, tokens={**self.tokens, changed.info.key.kind: changed})
+
+    def with_row(self, **changes: Any) -> AccountState:
+        """Return the state with a changed row, which is made if it is missing."""
+        return evolve(self, row=evolve(self.row or AccountRow(), **changes))
+
+    def due_by(self, when: datetime) -> AccountState:
+        """Return the state with an account that is due at ``when``, unless it is due earlier already."""
+        due_at = None if self.row is None else self.row.due_at
+        return self if due_at is not None and due_at <= when else self.with_row(due_at=when)
+
+
+def _without_use(token: StoredToken) -> StoredToken:
+    return evolve(token, info=evolve(token.info, last_used_at=None))
+
+
+@frozen
+class Decision(Generic[R_co]):
+    """What becomes of an account.
+
+    Attributes:
+        state: the new state; the very object that was passed in if nothing changes.
+        result: what the caller learns.
+        events: the audit events that are stored with the change.
+        durable: whether the change must survive a crash of the server even if the host lets commits be lost.
+    """
+
+    state: AccountState
+    result: R_co
+    events: tuple[AuditEvent, ...] = ()
+    durable: bool = False

@@ -1,0 +1,200 @@
+"""What becomes of an account during a refresh: claimed, renewed, released, failed, answered, rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from attrs import evolve
+
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome, Failure
+from vault_domain.entities.refresh_state import RefreshState
+from vault_domain.entities.token import StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
+from vault_domain.rules.schedule import due_at_of
+from vault_domain.transitions.events import failing_event, recovered_event, refreshed_event, required_event
+from vault_domain.transitions.values import invalidated, written
+
+INVALID = "invalid_grant"
+"""The error code that `mark_of` returns for an invalid credential without an error code."""
+
+
+def claimed(state: AccountState, now: datetime, attempt: Attempt, seen: UUID | None) -> Decision[datetime | None]:
+    """Take the lease, unless the credential or the latest attempt is another one, or a lease on it is running."""
+    token = state.holds(attempt.credential)
+    if token is None or token.info.status is TokenStatus.INVALID or state.refresh.attempt_id != seen:
+        return Decision(state, None)
+    known = state.refresh if state.refresh.concerns(token.info) else RefreshState()
+    if known.leased_until(now) is not None:
+        return Decision(state, None)
+    unknown_since = known.unknown_at(now)
+    refresh = evolve(
+        known,
+        credential_value_id=attempt.credential.value_id,
+        attempt_id=attempt.attempt_id,
+        lease_until=now + attempt.lease,
+        sent_at=now if unknown_since is None else known.sent_at,
+        unknown_since=unknown_since,
+        next_attempt_at=None,
+    )
+    new = state.with_row(refresh=refresh, endpoint=attempt.endpoint, due_at=refresh.lease_until)
+    return Decision(new, now, durable=True)
+
+
+def renewed(state: AccountState, now: datetime, attempt: Attempt, lease: timedelta) -> Decision[bool]:
+    """Let the attempt's own lease end later; ``due_at`` moves along, unless another write has changed it."""
+    own = _own(state, attempt)
+    if own is None or state.row is None or own.lease_until is None:
+        return Decision(state, result=False)
+    until = now + lease
+    due_at = until if state.row.due_at == own.lease_until else state.row.due_at
+    return Decision(state.with_row(refresh=evolve(own, lease_until=until), due_at=due_at), result=True, durable=True)
+
+
+def released(state: AccountState, now: datetime, attempt: Attempt) -> Decision[None]:
+    """End the attempt's own lease; the account is due now."""
+    own = _own(state, attempt)
+    return Decision(state if own is None else state.with_row(refresh=evolve(own, lease_until=None), due_at=now), None)
+
+
+def withdrawn(state: AccountState, now: datetime, attempt: Attempt, seen: UUID | None) -> Decision[None]:
+    """End an attempt whose claim may still be on its way to the store.
+
+    If the claim has not arrived, and nobody else has claimed the account, the attempt is noted as the latest one, but
+    without a lease. The claim then finds a conflict whenever it arrives, so nobody has to wait for it. A crash of the
+    server ends the claim too, so this change need not survive one.
+    """
+    if _own(state, attempt) is not None:
+        return released(state, now, attempt)
+    if state.holds(attempt.credential) is None or state.refresh.attempt_id != seen:
+        return Decision(state, None)
+    refresh = evolve(state.refresh, attempt_id=attempt.attempt_id)
+    due_at = None if state.row is None else state.row.due_at
+    return Decision(state.with_row(refresh=refresh, due_at=due_at), None)
+
+
+def failed(state: AccountState, now: datetime, attempt: Attempt, failure: Failure, actor: str | None) -> Decision[None]:
+    """Count a failure of the latest attempt, and let the next attempt wait."""
+    own = _own(state, attempt)
+    if own is None or state.row is None:
+        return Decision(state, None)
+    next_at, due_at = now + failure.retry_in, state.row.due_at
+    refresh = evolve(
+        own,
+        lease_until=None,
+        failures=own.failures + 1,
+        next_attempt_at=next_at,
+        error_code=failure.code,
+        unknown_since=now if failure.unknown else own.unknown_since,
+        **_refused(own, failure, now),
+    )
+    # A claim sets `due_at` to the end of its lease. Any other time comes from a value stored during the attempt.
+    due_at = next_at if due_at is None or due_at == own.lease_until else min(due_at, next_at)
+    events = (failing_event(attempt, failure, now, actor),) if refresh.failures == 1 else ()
+    return Decision(state.with_row(refresh=refresh, due_at=due_at), None, events)
+
+
+def answered(
+    state: AccountState, now: datetime, attempt: Attempt, writes: Sequence[TokenWrite], actor: str | None
+) -> Decision[Commit]:
+    """Store the provider's answer, as far as nobody has stored or deleted the values that it replaces."""
+    if state.row is not None and state.row.committed_attempt_id == attempt.attempt_id:
+        return Decision(state, Commit(CommitOutcome.WRITTEN))
+    stored = {kind: TokenRef.of(token.info) for kind, token in state.tokens.items()}
+    outcome, wanted = still_wanted(attempt, stored, writes)
+    if outcome is CommitOutcome.CREDENTIAL_MOVED:
+        return Decision(released(state, now, attempt).state, Commit(outcome), durable=True)
+    mark = mark_of(state.tokens[attempt.credential.key.kind].info)
+    new, infos = written(state, now, wanted)
+    marked = suspect(attempt, mark, wanted)
+    if marked is not None:
+        new = new.with_token(new.tokens[marked.key.kind], status=TokenStatus.UNKNOWN, error_code=mark)
+    events = [refreshed_event(attempt, infos, now, actor)] if infos else []
+    if state.refresh.failures:
+        events.append(recovered_event(attempt, now, actor))
+    new = new.with_row(
+        refresh=new.refresh.settled(keep_lease=_own(new, attempt) is None),
+        committed_attempt_id=attempt.attempt_id,
+        due_at=_due_after(wanted, infos, now),
+    )
+    access = stored_access(zip(wanted, infos, strict=True))
+    return Decision(new, Commit(outcome, access), tuple(events), durable=True)
+
+
+def rejected(state: AccountState, now: datetime, attempt: Attempt, code: str, actor: str | None) -> Decision[bool]:
+    """End the attempt and mark its credential invalid, because the provider rejected it for good."""
+    new = released(state, now, attempt).state
+    token = new.holds(attempt.credential)
+    if token is None or token.info.status is TokenStatus.INVALID:
+        return Decision(new, token is not None, durable=True)
+    new = new.with_token(token, rejected_at=now)
+    new, event = invalidated(new, new.tokens[token.key.kind], now, code, actor)
+    return Decision(new, True, (event, required_event(attempt, code, now, actor)), durable=True)
+
+
+def _own(state: AccountState, attempt: Attempt) -> RefreshState | None:
+    """Return the refresh state if this attempt is the latest, or None."""
+    return state.row.refresh if state.row is not None and state.refresh.attempt_id == attempt.attempt_id else None
+
+
+def _refused(own: RefreshState, failure: Failure, now: datetime) -> dict[str, Any]:
+    if not failure.refused:
+        return {}
+    if own.refused_since is None:
+        return {"refused_since": now}
+    if failure.refused_for is None:
+        return {}
+    return {"refused_since": now - failure.refused_for, "refused_for": failure.refused_for}
+
+
+def _due_after(writes: Sequence[TokenWrite], infos: Sequence[TokenInfo], now: datetime) -> datetime | None:
+    for write, info in zip(writes, infos, strict=True):
+        if write.lead is not None:
+            return due_at_of(write, info.expires_at, now)
+    return now
+
+
+def stored_access(stored: Iterable[tuple[TokenWrite, TokenInfo]]) -> StoredToken | None:
+    """Return the access token among writes that were stored, each with its new metadata; None if there is none."""
+    for write, info in stored:
+        if write.key.kind is TokenKind.ACCESS_TOKEN:
+            return StoredToken(info, write.sealed)
+    return None
+
+
+def still_wanted(
+    attempt: Attempt, stored: Mapping[TokenKind, TokenRef], writes: Sequence[TokenWrite]
+) -> tuple[CommitOutcome, list[TokenWrite]]:
+    """Compare an attempt's values with the values that are stored now; return the outcome and the writes to store.
+
+    Args:
+        attempt: refers to the values that were stored when the account was claimed.
+        stored: the values that are stored now, by kind.
+        writes: the provider's answer.
+    """
+    if stored.get(attempt.credential.key.kind) != attempt.credential:
+        return CommitOutcome.CREDENTIAL_MOVED, []
+    if stored.get(TokenKind.ACCESS_TOKEN) == attempt.access:
+        return CommitOutcome.WRITTEN, list(writes)
+    return CommitOutcome.ACCESS_MOVED, [write for write in writes if write.key.kind is not TokenKind.ACCESS_TOKEN]
+
+
+def mark_of(credential: TokenInfo) -> str | None:
+    """Return the error code with which a credential was marked invalid; None if the credential is not invalid."""
+    return credential.error_code or INVALID if credential.status is TokenStatus.INVALID else None
+
+
+def suspect(attempt: Attempt, mark: str | None, writes: Iterable[TokenWrite]) -> TokenWrite | None:
+    """Return the write of the new credential if it inherits the mark of the spent one, else None.
+
+    Args:
+        attempt: refers to the credential that was spent.
+        mark: the error code with which the spent credential was marked invalid; None if that credential is not invalid.
+        writes: the writes that are stored.
+    """
+    if mark is None:
+        return None
+    return next((each for each in writes if each.key == attempt.credential.key and each.keeps_mark), None)

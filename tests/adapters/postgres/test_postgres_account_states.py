@@ -1,0 +1,110 @@
+"""A decision is written only over the account that was loaded; `conftest` gives a real server."""
+
+from datetime import timedelta
+
+import pytest
+from attrs import evolve
+
+from vault_adapters import Secret, VaultConfig
+from vault_adapters.composition import open_vault_over
+from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.testing import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
+from vault_adapters.testing.contract.refreshing import answer, token_set
+from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.token import TokenRef
+from vault_domain.transitions.values import written
+
+CONFIG = VaultConfig(encryption_secret=Secret("account-states-" + "0" * 40), scrypt_log2_n=14)
+SECOND = timedelta(seconds=1)
+
+
+async def marked(vault):
+    await vault.mark_token_invalid(await vault.get_token(REFRESH), "x")  # which leaves the account's row as it is
+
+
+MEANWHILE = {
+    "a token is stored": lambda vault: vault.store_token(ACCESS, "other"),
+    "a token is marked": marked,
+    "a token is deleted": lambda vault: vault.delete_token(ACCESS),
+    "the account is deleted": lambda vault: vault.delete_account(ACCOUNT),
+    "the label changes": lambda vault: vault.store_token_set(ACCOUNT, token_set(2), label="Ben"),
+    "the tenant is erased": lambda vault: vault.erase_tenant(ACCOUNT.tenant_id),
+}
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+async def store(url, clock):
+    async with open_postgres_store(url, migrate=True, clock=clock.now) as store:
+        yield store
+
+
+@pytest.fixture
+async def vault(store):
+    async with open_vault_over(store, CONFIG) as vault:
+        await vault.store_token_set(ACCOUNT, token_set(), label="Ann")
+        yield vault
+
+
+async def loaded(store, account=ACCOUNT):
+    return await store.refreshes._states.load(account)
+
+
+async def decision(store, how, state, now):
+    """Return a decision that changes the row, or values too."""
+    event = AuditEvent(AuditAction.REFRESH_FAILING, now, tenant_id=ACCOUNT.tenant_id, account=ACCOUNT, code="x")
+    new = state if how == "row" else written(state, now, await answer(store))[0]
+    return Decision(new.with_row(label="Ida", due_at=now), None, (event,), durable=True)
+
+
+async def apply(store, state, decided):
+    return await store.refreshes._states.apply(state, decided)
+
+
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
+@pytest.mark.parametrize("how", ["row", "values"])
+async def test_nothing_is_written_over_another_write(store, vault, how, meanwhile):
+    state, now = await loaded(store)
+    decided = await decision(store, how, state, now)
+    await MEANWHILE[meanwhile](vault)
+    (there, _), events = await loaded(store), (await vault.audit_events()).items
+    assert not await apply(store, state, decided)
+    assert ((await loaded(store))[0], (await vault.audit_events()).items) == (there, events)
+
+
+async def test_of_two_changes_of_one_state_one_is_written(store, vault):
+    state, _ = await loaded(store)
+    assert await apply(store, state, Decision(state.with_row(label="first"), None))
+    assert not await apply(store, state, Decision(state.with_row(label="second"), None))
+    assert (await loaded(store))[0].row.label == "first"
+
+
+async def test_a_use_is_no_other_write(store, vault, clock):
+    state, now = await loaded(store)
+    clock.advance(SECOND)
+    await store.tokens.record_uses({TokenRef.of(state.tokens[ACCESS.kind].info): clock.now()})
+    assert await apply(store, state, await decision(store, "values", state, now))
+
+
+@pytest.mark.parametrize("how", ["row", "values"])
+async def test_a_decision_that_is_no_longer_fresh_is_not_written(store, vault, clock, how):
+    state, now = await loaded(store)
+    decided = await decision(store, how, state, now)
+    clock.advance(SECOND + timedelta.resolution)
+    assert not await apply(store, state, decided)
+    assert (await loaded(store))[0] == state
+
+
+async def test_what_was_absent_must_still_be_absent(store, vault):
+    nobody = evolve(ACCOUNT, identifier="new")
+    state, _ = await loaded(store, nobody)
+    assert state == AccountState(nobody)
+    await vault.store_token_set(nobody, token_set(), label="Eva")
+    assert not await apply(store, state, Decision(state.with_row(label="Ida"), None))
+    assert (await loaded(store, nobody))[0].row.label == "Eva"

@@ -1,0 +1,214 @@
+"""Any sequence of facts about a refresh keeps the invariants of an account."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+from attrs import evolve
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.account_state import AccountState
+from vault_domain.entities.attempt import Attempt, CommitOutcome, Failure
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.token import SealedToken, StoredToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.transitions import attempts
+from vault_domain.transitions.values import rescheduled, written
+
+ACCOUNT = Account("t1", "google", "ann")
+LEASE = timedelta(seconds=20)
+START = datetime(2030, 1, 1, tzinfo=UTC)
+KINDS = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
+
+seconds = st.integers(0, 90).map(lambda number: timedelta(seconds=number))
+failures = st.builds(
+    Failure, st.sampled_from([None, "invalid_scope"]), seconds, st.booleans(), st.booleans(), st.none() | seconds
+)
+kinds = st.sampled_from([KINDS, KINDS[:1], KINDS[1:]])
+
+
+class Refreshes(RuleBasedStateMachine):
+    """One account whose refreshes end in any way, at any time, in any order."""
+
+    def __init__(self):
+        super().__init__()
+        self.now, self.number = START, 0
+        self.state = written(AccountState(ACCOUNT), START, self.writes(KINDS))[0]
+        self.attempts, self.committed, self.events = [], {}, []
+        self.rotated = set()  # value ids of credentials that a committed answer has replaced
+
+    def new_id(self):
+        self.number += 1
+        return UUID(int=self.number)
+
+    def writes(self, chosen, **more):
+        sealed = SealedToken(b"k" * 16, b"sealed")
+        return [
+            TokenWrite(ACCOUNT.key(kind), sealed, lifetime=timedelta(minutes=1), value_id=self.new_id(), **more)
+            for kind in chosen
+        ]
+
+    def take(self, decision):
+        generations = {kind: token.info.generation for kind, token in self.state.tokens.items()}
+        for kind, token in decision.state.tokens.items():
+            assert token.info.generation >= generations.get(kind, 0)
+        if decision.state is self.state:
+            assert decision.events == ()
+        self.state = decision.state
+        self.events += decision.events
+        return decision.result
+
+    def some(self, data):
+        return data.draw(st.sampled_from(self.attempts))
+
+    @rule(passed=seconds)
+    def time_passes(self, passed):
+        self.now += passed
+
+    @rule(chosen=kinds)
+    def the_host_stores(self, chosen):
+        self.state, _ = written(self.state, self.now, self.writes(chosen))
+
+    @rule(knows_latest=st.booleans(), is_old=st.booleans(), data=st.data())
+    def claim(self, knows_latest, is_old, data):
+        tokens = {kind: TokenRef.of(token.info) for kind, token in self.state.tokens.items()}
+        credential = tokens[TokenKind.REFRESH_TOKEN]
+        if is_old and self.attempts:
+            credential = self.some(data).credential
+        seen = self.state.refresh.attempt_id if knows_latest else UUID(int=0)
+        attempt = Attempt(ACCOUNT, self.new_id(), credential, tokens[TokenKind.ACCESS_TOKEN], self.now, LEASE)
+        before = self.state.refresh
+        if self.take(attempts.claimed(self.state, self.now, attempt, seen)) is None:
+            return
+        self.attempts.append(attempt)
+        assert credential.value_id not in self.rotated
+        assert seen == before.attempt_id
+        # No two live leases on one credential.
+        assert before.credential_value_id != credential.value_id or before.leased_until(self.now) is None
+        assert self.state.row.due_at == self.state.refresh.lease_until == self.now + LEASE
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def renew(self, data):
+        attempt = self.some(data)
+        if self.take(attempts.renewed(self.state, self.now, attempt, LEASE)):
+            assert self.state.refresh.attempt_id == attempt.attempt_id
+            assert self.state.refresh.lease_until == self.now + LEASE
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), latest=st.booleans())
+    def end_without_a_request(self, data, latest):
+        attempt = self.some(data)
+        own = self.state.refresh.attempt_id == attempt.attempt_id
+        lease = self.state.refresh.lease_until
+        if latest:
+            self.take(attempts.released(self.state, self.now, attempt))
+        else:
+            self.take(attempts.withdrawn(self.state, self.now, attempt, self.state.refresh.attempt_id))
+        assert self.state.refresh.lease_until == (None if own else lease)
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), failure=failures)
+    def fail(self, data, failure):
+        attempt, known = self.some(data), self.state.refresh
+        self.take(attempts.failed(self.state, self.now, attempt, failure, None))
+        if known.attempt_id == attempt.attempt_id:
+            assert self.state.refresh.failures == known.failures + 1
+            assert self.state.row.due_at <= self.now + failure.retry_in
+        else:
+            assert self.state.refresh == known
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), chosen=kinds, keeps=st.booleans())
+    def commit(self, data, chosen, keeps):
+        attempt, before = self.some(data), self.state
+        again = before.row.committed_attempt_id == attempt.attempt_id
+        own = before.refresh.attempt_id == attempt.attempt_id
+        writes = self.writes(chosen, refreshed=True, keeps_mark=keeps)
+        commit = self.take(attempts.answered(before, self.now, attempt, writes, None))
+        if again:
+            assert self.state is before
+        elif commit.outcome is CommitOutcome.CREDENTIAL_MOVED:
+            assert self.state.tokens == before.tokens
+        else:
+            assert (self.state.refresh.failures, self.state.refresh.unknown_since) == (0, None)
+            assert self.state.refresh.lease_until == (None if own else before.refresh.lease_until)
+            if TokenKind.REFRESH_TOKEN in chosen:
+                self.rotated.add(attempt.credential.value_id)
+
+    @precondition(lambda self: self.attempts)
+    @rule(data=st.data())
+    def reject(self, data):
+        attempt = self.some(data)
+        held = self.state.holds(attempt.credential)
+        assert self.take(attempts.rejected(self.state, self.now, attempt, "invalid_grant", None)) is (held is not None)
+        if held is not None:
+            assert self.state.tokens[TokenKind.REFRESH_TOKEN].info.status is TokenStatus.INVALID
+
+    @rule(wait=st.none() | seconds)
+    def a_sweep_checks(self, wait):
+        due_at = None if wait is None else self.now + wait
+        self.take(rescheduled(self.state, due_at))
+        assert self.state.row is None or self.state.row.due_at == due_at
+
+    @invariant()
+    def a_recovery_is_told_only_after_failures(self):
+        runs = (AuditAction.REFRESH_FAILING, AuditAction.REFRESH_RECOVERED)
+        told = [None, *(event.action for event in self.events if event.action in runs)]
+        assert all(
+            before is AuditAction.REFRESH_FAILING
+            for before, action in pairwise(told)
+            if action is AuditAction.REFRESH_RECOVERED
+        )
+
+    @invariant()
+    def each_value_is_invalidated_once(self):
+        told = [
+            (event.kind, event.generation) for event in self.events if event.action is AuditAction.TOKEN_INVALIDATED
+        ]
+        assert len(told) == len(set(told))
+
+
+Refreshes.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestRefreshes = Refreshes.TestCase
+
+
+def prepared():
+    machine = Refreshes()
+    tokens = {kind: TokenRef.of(token.info) for kind, token in machine.state.tokens.items()}
+    attempt = Attempt(ACCOUNT, machine.new_id(), tokens[KINDS[1]], tokens[KINDS[0]], START, LEASE)
+    return machine, attempt
+
+
+def test_a_withdrawn_attempt_cannot_be_claimed_any_more():
+    machine, attempt = prepared()
+    state = attempts.withdrawn(machine.state, START, attempt, None).state
+    assert (state.refresh.attempt_id, state.refresh.lease_until) == (attempt.attempt_id, None)
+    assert attempts.claimed(state, START, attempt, None).result is None
+
+
+def test_a_withdrawal_after_another_claim_changes_nothing():
+    machine, attempt = prepared()
+    other = evolve(attempt, attempt_id=machine.new_id())
+    state = attempts.claimed(machine.state, START, other, None).state
+    assert attempts.withdrawn(state, START, attempt, None).state is state
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_without_a_name_is_refused(kind):
+    unnamed = TokenWrite(ACCOUNT.key(kind), SealedToken(b"k" * 16, b"sealed"))
+    with pytest.raises(ValueError, match="names the value"):
+        written(AccountState(ACCOUNT), START, [unnamed])
+
+
+def test_only_the_time_of_the_last_use_does_not_count():
+    machine, _ = prepared()
+    [token, *_] = machine.state.tokens.values()
+    assert machine.state.is_same_as(machine.state.with_token(token, last_used_at=START))
+    assert not machine.state.is_same_as(machine.state.with_token(token, status=TokenStatus.INVALID))
+    assert not machine.state.is_same_as(machine.state.with_row(label="Ann"))
+    resealed = StoredToken(token.info, SealedToken(b"n" * 16, b"sealed"))
+    assert not machine.state.is_same_as(machine.state.with_token(resealed))

@@ -1,0 +1,67 @@
+"""The states of accounts: loaded whole, and changed by decisions."""
+
+from attrs import evolve
+from tests.examples.dict_store.accounts import account_record, rows_of
+from tests.examples.dict_store.tokens import require_active_data_keys
+
+from vault_domain.entities.account_state import AccountState
+from vault_domain.ports.refresh_ledger import DueAccount, Snapshot
+
+
+class DictAccountStates:
+    """Implements `AccountStates`."""
+
+    def __init__(self, database, clock):
+        self._database, self._clock = database, clock
+
+    async def change(self, account, decide):
+        return await self._database.transact(
+            lambda transaction: change_state(transaction, account, decide), self._clock
+        )
+
+    async def read(self, account):
+        tables = self._database.tables
+        rows = rows_of(tables, account)
+        sealed = {kind: row.sealed for kind, row in rows.items()}
+        return Snapshot(account_record(tables, account, rows), sealed, self._clock.now())
+
+    async def reserve_due(self, provider, *, hold, limit, since, until):
+        def work(transaction):
+            due = [
+                DueAccount(account, row.due_at)
+                for account, row in transaction.tables.accounts.items()
+                if account.provider == provider
+                and row.due_at is not None
+                and (since is None or row.due_at >= since)
+                and row.due_at <= (until or transaction.now)
+            ]
+            taken = sorted(due, key=lambda each: each.due_at)[:limit]
+            for each in taken:
+                transaction.change_account(each.account, due_at=transaction.now + hold)
+            return taken, transaction.now
+
+        return await self._database.transact(work, self._clock)
+
+
+def change_state(transaction, account, decide):
+    """Load an account, decide, and write what differs."""
+    tables = transaction.tables
+    before = AccountState(account, rows_of(tables, account), tables.accounts.get(account))
+    decision = decide(before, transaction.now)
+    if decision.state is not before:
+        _put(transaction, before, decision.state, decision.events)
+    return decision
+
+
+def _put(transaction, before, after, events):
+    """Write what differs between two states of an account, and append the events."""
+    tables = transaction.tables
+    changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
+    require_active_data_keys(transaction, [each for each in changed if each.info.value_id not in before.value_ids])
+    for token in changed:
+        used = tables.tokens.get(token.key)  # uses are recorded apart from the states
+        last_used_at = token.info.last_used_at if used is None else used.info.last_used_at
+        tables.tokens[token.key] = evolve(token, info=evolve(token.info, last_used_at=last_used_at))
+    if after.row is not None:
+        tables.accounts[after.account] = after.row
+    transaction.append(events)
