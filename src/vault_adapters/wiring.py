@@ -118,7 +118,9 @@ def vault_services(
         tokens=tokens,
         auditing=auditing,
         waker=waker,
-        accounts=AccountService(store.accounts, cipher, sink, revoker, policy, spends, clients, store_time),
+        accounts=AccountService(
+            store.accounts, store.audit, cipher, sink, revoker, policy, spends, clients, store_time
+        ),
         listing=listing,
         readiness=readiness,
         homes=home,

@@ -100,7 +100,7 @@ class Cases:
         self.rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, self.refreshers)
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
         self.accounts = AccountService(
-            noticed.accounts, cipher, sink, revoker, POLICY, {}, clients, lambda: time_of(noticed.tokens)
+            noticed.accounts, noticed.audit, cipher, sink, revoker, POLICY, {}, clients, lambda: time_of(noticed.tokens)
         )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(

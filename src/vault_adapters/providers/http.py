@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, runti
 from attrs import field, frozen
 
 from vault_adapters.providers.body import Body
+from vault_adapters.providers.descriptions import describe
 from vault_adapters.providers.quiet import quiet_exchange
 from vault_adapters.providers.reasons import cause_of_failure
 from vault_adapters.runtime.time_limit import OVERSLEPT, Beat, TimeLimit
@@ -119,6 +120,7 @@ async def exchange(
     if answer is None:
         return failure or progress.failed("no answer", TimeoutError())
     _log.debug("the provider answered %d", answer.status)
+    describe(answer.status, answer.body, outgoing.content, outgoing.headers.values())
     return answer
 
 

@@ -32,6 +32,7 @@ _WORRYING_EVENTS = frozenset(
         "token_suspected",
         "refresh_token_expiring",
         "refresh_failing",
+        "refresh_outcome_unknown",
         "token_deleted",
         "tenant_erased",
         "data_key_destroyed",

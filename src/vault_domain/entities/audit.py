@@ -15,6 +15,7 @@ class AuditAction(Choice):
     TOKEN_REFRESHED = "token_refreshed"
     REFRESH_FAILING = "refresh_failing"
     REFRESH_RECOVERED = "refresh_recovered"
+    REFRESH_OUTCOME_UNKNOWN = "refresh_outcome_unknown"
     REAUTHORIZATION_REQUIRED = "reauthorization_required"
     TOKEN_INVALIDATED = "token_invalidated"
     TOKEN_SUSPECTED = "token_suspected"
@@ -37,6 +38,7 @@ class AuditAction(Choice):
     DATABASE_RESTORED = "database_restored"
     VAULT_ADOPTED = "vault_adopted"
     ANSWER_KEPT = "answer_kept"
+    ACCOUNT_REVOKED = "account_revoked"
 
 
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
@@ -63,6 +65,10 @@ LASTING_ACTIONS = frozenset(
 class AuditEvent:
     """One change, written in the transaction that made it.
 
+    REFRESH_OUTCOME_UNKNOWN is stored when an attempt begins after another one whose lease ran out: that attempt ended
+    without a trace, because its process died, for example. A refresh token that is rejected then may have been consumed
+    by it. Where Citus distributes the tables, there is no such event.
+
     Two actions report reads. A read writes nothing itself, so the vault stores these events a few seconds later:
 
     - DECRYPTION_FAILED is stored once per value and hour. A process logs it at the level ERROR once per value and hour,
@@ -84,8 +90,8 @@ class AuditEvent:
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code, a key id in hexadecimal or a time, depending on the action, or None.
             ACCOUNT_REVIVED has the credential's former error code. REFRESH_FAILING, REAUTHORIZATION_REQUIRED and
-            ANSWER_KEPT have the cause, and TOKEN_READ the reason that was given to `with_actor`. AUDIT_PRUNED has the
-            time before which events were removed.
+            ANSWER_KEPT have the cause. ACCOUNT_REVOKED has the reason if the provider did not confirm. TOKEN_READ has
+            the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which events were removed.
             DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
             still decrypts but no longer encrypts. Other events about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` to continue after this event, with the same ``tenant_id`` as in

@@ -24,6 +24,9 @@ HTTP_404 = "http_404"
 REDIRECT = "redirect"
 UNREADABLE_ANSWER = "unreadable_answer"
 
+OUTCOME_UNKNOWN = "outcome_unknown"
+"""Nobody knows whether the provider has consumed the credential."""
+
 NOT_HOME = "not_home"
 """The database is a copy, or has moved, so its vault sends no stored token to a provider."""
 

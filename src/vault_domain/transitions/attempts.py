@@ -15,7 +15,7 @@ from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome, Failur
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.rules.schedule import due_at_of
-from vault_domain.transitions.events import failing_event, recovered_event, refreshed_event, required_event
+from vault_domain.transitions.events import failing_event, lost_event, recovered_event, refreshed_event, required_event
 from vault_domain.transitions.values import invalidated, written
 
 INVALID = "invalid_grant"
@@ -23,7 +23,10 @@ INVALID = "invalid_grant"
 
 
 def claimed(state: AccountState, now: datetime, attempt: Attempt, seen: UUID | None) -> Decision[datetime | None]:
-    """Take the lease, unless the credential or the latest attempt is another one, or a lease on it is running."""
+    """Take the lease, unless the credential or the latest attempt is another one, or a lease on it is running.
+
+    A lease that ran out shows that its attempt ended without a trace, which an event tells.
+    """
     token = state.holds(attempt.credential)
     if token is None or token.info.status is TokenStatus.INVALID or state.refresh.attempt_id != seen:
         return Decision(state, None)
@@ -41,7 +44,8 @@ def claimed(state: AccountState, now: datetime, attempt: Attempt, seen: UUID | N
         next_attempt_at=None,
     )
     new = state.with_row(refresh=refresh, endpoint=attempt.endpoint, due_at=refresh.lease_until)
-    return Decision(new, now, durable=True)
+    events = () if known.lease_until is None else (lost_event(attempt, now, None),)
+    return Decision(new, now, events, durable=True)
 
 
 def renewed(state: AccountState, now: datetime, attempt: Attempt, lease: timedelta) -> Decision[bool]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.causes import UNREADABLE_ANSWER
+from vault_domain.entities.causes import OUTCOME_UNKNOWN, UNREADABLE_ANSWER
 from vault_domain.entities.token import TokenInfo
 
 
@@ -57,6 +57,11 @@ def failing_event(attempt: Attempt, failure: Failure, now: datetime, actor: str 
     return _about_account(AuditAction.REFRESH_FAILING, attempt, now, actor, cause_of(failure))
 
 
+def lost_event(attempt: Attempt, now: datetime, actor: str | None) -> AuditEvent:
+    """Return the event of an earlier attempt that ended without a trace, because its process died, for example."""
+    return _about_account(AuditAction.REFRESH_OUTCOME_UNKNOWN, attempt, now, actor, None)
+
+
 def kept_event(attempt: Attempt, now: datetime, actor: str | None) -> AuditEvent:
     """Return the event of an answer that is kept because it could not be read."""
     return _about_account(AuditAction.ANSWER_KEPT, attempt, now, actor, UNREADABLE_ANSWER)
@@ -72,7 +77,7 @@ def cause_of(failure: Failure) -> str:
     if failure.code is not None:
         return failure.code
     if failure.unknown:
-        return "outcome_unknown"
+        return OUTCOME_UNKNOWN
     return "refused" if failure.refused else "temporarily_unavailable"
 
 

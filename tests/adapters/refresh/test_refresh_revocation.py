@@ -8,7 +8,7 @@ from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, Gate, account_state, answer, store, stored
 from tests.support.scripted_provider import Answer, error_answer
 
-from vault_adapters import InvalidInputError, TokenKind, open_vault
+from vault_adapters import AuditAction, InvalidInputError, TokenKind, open_vault
 from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.providers.presets import google
 from vault_adapters.testing import ScriptedRefresher
@@ -28,6 +28,8 @@ async def test_it_is_deleted_whatever_the_provider_answers(opened, provider, con
     deletion = await vault.delete_account(ACCOUNT, revoke=True)
     assert (deletion.deleted, deletion.revoked) == (2, revoked)
     assert await stored(vault) == {}
+    told = [event for event in (await vault.audit_events()).items if event.action is AuditAction.ACCOUNT_REVOKED]
+    assert [(event.account, event.code) for event in told] == [(ACCOUNT, None if revoked else "not_confirmed")]
     assert account_state(config) == []
     [request] = provider.requests
     assert request.form == {"token": "refresh-0", "token_type_hint": "refresh_token"}

@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from attrs import evolve
 
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, TokenKind
+from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import StateRefusedError
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.audit_log import AuditLog, Noticed
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
@@ -23,12 +26,19 @@ from vault_domain.services.tokens.states import UNREADABLE_STATE, OpenedState
 _log = logging.getLogger(__name__)
 
 
+NOT_CONFIRMED = "not_confirmed"
+"""The code of the event ``account_revoked`` if the provider was asked, and did not confirm."""
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)  # a placeholder: `AuditLog.append` sets an event's time
+
+
 class AccountService:
     """The vault's account operations. The facade has validated the arguments."""
 
     def __init__(
         self,
         accounts: AccountRepository,
+        audit: AuditLog,
         cipher: Cipher,
         sink: EventSink,
         revoker: RevocationService,
@@ -38,6 +48,7 @@ class AccountService:
         store_time: StoreTime,
     ) -> None:
         self._accounts = accounts
+        self._audit = audit
         self._cipher = cipher
         self._sink = sink
         self._revoker = revoker
@@ -91,6 +102,15 @@ class AccountService:
         """Delete the account's tokens and refresh state, even if the provider does not confirm the revocation."""
         reason = await self._revoker.hindrance(account) if revoke else None
         revoked = await self._revoker.revoke(account) if revoke and reason is None else None
+        if revoked is not None or reason is not None:
+            await self._record_revocation(account, None if revoked else reason or NOT_CONFIRMED, actor)
         change = await self._accounts.delete(account, actor=actor)
         self._sink.publish(change.events)
         return AccountDeletion(change.result, revoked, reason)
+
+    async def _record_revocation(self, account: Account, code: str | None, actor: str | None) -> None:
+        """Append the event before the deletion, because the provider's answer is not in the deletion's transaction."""
+        asked = AuditEvent(
+            AuditAction.ACCOUNT_REVOKED, _LONG_AGO, tenant_id=account.tenant_id, account=account, actor=actor, code=code
+        )
+        self._sink.publish((await self._audit.append([Noticed(asked)], apart=None)).events)
