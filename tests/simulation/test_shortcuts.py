@@ -8,7 +8,6 @@ from uuid import UUID
 
 import attrs
 import pytest
-from tests.examples.dict_store.database import AccountRow
 from tests.simulation.copies import evolve, fast_constructor
 from tests.simulation.database import Server
 from tests.simulation.fakes import START, Disk, DiskJournal, WorldClock, seal_later
@@ -16,6 +15,7 @@ from tests.simulation.http_client import _form_of
 from tests.simulation.provider import encode
 
 from vault_adapters import Account, InvalidInputError, TokenKind, TokenSet
+from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite

@@ -5,13 +5,13 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-from tests.examples.dict_store.database import AccountRow
 from tests.simulation.fakes import START
 from tests.simulation.kinds import DAY
 from tests.simulation.loop import Life
 from tests.simulation.world import World
 
 from vault_adapters import Account
+from vault_domain.entities.account_state import AccountRow
 
 ACCOUNT = Account("tenant", "provider")
 
