@@ -85,7 +85,7 @@ class Link:
         lost: probability that a statement fails, before or after it took effect.
         down: whether every statement fails.
         silent: whether statements and answers are lost, so that the client waits until it gives up.
-        refuses_commits: whether each commit of an answer fails, while other statements succeed.
+        refused: names of the statements about refreshes that fail, while others succeed: ``commit`` or ``claim``.
         broken_since: time of the latest change.
         last_cut: beginning and end of the latest time in which no statement could succeed; no end while it lasts.
     """
@@ -93,12 +93,13 @@ class Link:
     def __init__(self, loop, random, ambush):
         self._loop, self._random, self.ambush = loop, random, ambush
         self.slow, self.lost, self.down, self.silent = 0.0, 0.0, False, False
-        self.refuses_commits = False
+        self.refused = frozenset()
         self.broken_since, self.last_cut, self._has_trouble = 0.0, None, False
 
     def heal(self):
-        """End all faults."""
-        self.refuses_commits = False
+        """End all faults, except that claims are refused: they may have to wait for the commits of others."""
+        if "commit" in self.refused:
+            self.refused = frozenset()
         self.change({"slow": 0.0, "lost": 0.0, "down": False, "silent": False})
         self.broken_since = 0.0
 
@@ -180,7 +181,7 @@ class Linked:
         link = self._link
 
         def call(*args, **kwargs):
-            if link.refuses_commits and name == "commit":
+            if name in link.refused:
                 return link.refuse()
             if link.is_calm:
                 return method(*args, **kwargs)

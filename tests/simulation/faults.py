@@ -9,6 +9,9 @@ _LOOPS = 400
 
 _CROWD_SECONDS = 900.0
 
+_COMMITTED = 90.0
+"""Seconds in which a process commits its waiting answers once it can."""
+
 
 class Faults:
     """Starts a fault by its name; each ends by itself.
@@ -106,16 +109,33 @@ class Faults:
         world.naps.disturb(90.0)
         if random.random() < 0.7:
             link = host.link
-            link.change({"slow": random.choice((0.2, 1.0))})
-            link.refuses_commits = True
+            link.change({"slow": random.choice((0.2, 1.0)), "refused": {"commit"}})
             # Other processes present the credential after 75 seconds at the earliest.
-            self._during(60.0, lambda: (link.change({"slow": 0.0}), setattr(link, "refuses_commits", False)))
+            self._during(60.0, lambda: link.change({"slow": 0.0, "refused": frozenset()}))
         for number in range(160):
             world.later(10.0 + 0.5 * number, self._force_at, host, grant, grant.last)
 
     def _force_at(self, host, grant, exchange):
         if host.is_serving and grant.last is exchange:
             host.process.start(self._world._quietly(lambda vault: self._world.force(vault, grant), host.vault))
+
+    def _uncommitted(self):
+        """Let no answer of a process be committed until its access token has expired, while the process may claim.
+
+        Other processes claim nothing meanwhile, nor until the answer had time to be committed: they do not know of it.
+        """
+        self._world.provider.at_next_exchange.append(self._refuse_commits)
+
+    def _refuse_commits(self, grant):
+        world, host = self._world, self._host_of(grant.last.process) if grant.last else None
+        if host is None or any(each.link.refused for each in world.hosts):
+            return
+        seconds = world.kind.lifetime + self._random.choice((300.0, 900.0))
+        world.naps.disturb(seconds + _COMMITTED)
+        for each in world.hosts:
+            name, wait = ("commit", seconds) if each is host else ("claim", seconds + _COMMITTED)
+            each.link.change({"refused": {name}})
+            self._during(wait, lambda link=each.link: link.change({"refused": frozenset()}))
 
     def _closing(self):
         """Let a process close its vault while a provider's answer is to come soon."""

@@ -311,8 +311,8 @@ def _is_awaited(exchange, stopping_at):
 
 
 def cut_since(link, now):
-    """Return since when a host cannot reach the database, or could not until just now; infinite if it can."""
-    if link.is_broken or link.lost or link.slow > 1.0:
+    """Return since when a host cannot store answers in the database, or could not just now; infinite if it can."""
+    if link.is_broken or link.lost or link.slow > 1.0 or "commit" in link.refused:
         return link.broken_since
     since, until = link.last_cut or (None, None)
     return since if until is not None and now - until < RETURN_SECONDS else float("inf")

@@ -125,10 +125,12 @@ def test_only_an_account_whose_grant_is_known_and_alive_must_not_be_refused_beca
         ({}, (10.0, 39.0), 10.0),  # the database came back just before the process ended
         ({"is_broken": True}, (20.0, None), 20.0),
         ({"slow": 2.0}, (5.0, 6.0), 20.0),
+        ({"refused": {"commit"}}, None, 20.0),
+        ({"refused": {"claim"}}, None, float("inf")),
     ],
 )
 def test_a_process_that_ends_just_after_an_outage_could_not_store_its_answers(changes, last_cut, expected):
-    link = {"is_broken": False, "lost": 0.0, "slow": 0.0, "broken_since": 20.0, "last_cut": last_cut}
+    link = {"is_broken": False, "lost": 0.0, "slow": 0.0, "refused": (), "broken_since": 20.0, "last_cut": last_cut}
     assert cut_since(SimpleNamespace(**link | changes), 40.0) == expected
 
 
@@ -147,7 +149,7 @@ def test_a_process_that_ends_just_after_an_outage_could_not_store_its_answers(ch
     ],
 )
 def test_an_account_may_be_refused_until_a_mended_client_has_succeeded(reason, mended_at, answer, is_violated):
-    link = {"is_broken": False, "lost": 0.0, "slow": 0.0, "broken_since": 8.0, "last_cut": None} | answer
+    link = {"is_broken": False, "lost": 0.0, "slow": 0.0, "refused": (), "broken_since": 8.0, "last_cut": None} | answer
     exchange = SimpleNamespace(process="p", delivered=answer.get("delivered", 10.0), lost=answer.get("lost"))
     world = SimpleNamespace(
         loop=SimpleNamespace(time=lambda: 30.0),
