@@ -105,15 +105,31 @@ def next_build(build, tmp_path_factory):
     return build(tree)
 
 
+def git(*arguments):
+    return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False)
+
+
+def migrations_at(commit):
+    """Return path and content of each migration at a commit, as git names them."""
+    listed = git("ls-tree", "-r", commit, "--", "src/vault_adapters/stores").stdout.decode().splitlines()
+    return {line for line in listed if "/migrations/" in line and line.endswith(".sql")}
+
+
+def commit_before(latest):
+    """Return the latest commit that had only some of the migrations of ``latest``, each as it is now, or None."""
+    changes = git("log", "--format=%H", latest, "--", "src/vault_adapters/stores/*/migrations/*.sql")
+    known = migrations_at(latest)
+    for change in changes.stdout.decode().split():
+        if migrations_at(f"{change}^") < known:
+            return f"{change}^"
+    return None
+
+
 @pytest.fixture(scope="module")
 def previous_build(build, tmp_path_factory):
     """Give a build of the commit before the latest migration; skip if the history does not reach back to it."""
-
-    def git(*arguments):
-        return subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, check=False)
-
-    latest = git("log", "-1", "--format=%H", "--diff-filter=A", "--", "src/vault_adapters/stores/*/migrations/*.sql")
-    archive = git("archive", f"{latest.stdout.decode().strip()}^", *PARTS)
+    commit = commit_before("HEAD")
+    archive = git("archive", commit or "none", *PARTS)
     if archive.returncode:
         pytest.skip("the history does not hold the commit before the latest migration")
     tree = tmp_path_factory.mktemp("previous")

@@ -24,7 +24,8 @@ SELECT string_agg(line, ';' ORDER BY line) FROM (
     WHERE c.relnamespace = to_regnamespace(%(schema)s) AND a.attnum > 0 AND c.relkind <> 'S'
     UNION ALL SELECT concat(conrelid::regclass::text, conname) FROM pg_constraint
     WHERE connamespace = to_regnamespace(%(schema)s)
-    UNION ALL SELECT concat(proname, md5(prosrc)) FROM pg_proc WHERE pronamespace = to_regnamespace(%(schema)s)
+    UNION ALL SELECT concat(proname, md5(replace(prosrc, %(schema)s, ''))) FROM pg_proc
+    WHERE pronamespace = to_regnamespace(%(schema)s)
     UNION ALL SELECT t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE c.relnamespace = to_regnamespace(%(schema)s) AND NOT t.tgisinternal
 ) AS lines (line)

@@ -31,7 +31,7 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError, VaultError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
-from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_duration, as_scopes, plain_text
 from vault_domain.entities.token_set import TokenSet
@@ -154,8 +154,11 @@ class OAuth2Refresher:
         """Ask the provider for a new access token; see `TokenRefresher`."""
         return settle(await self._refresh(request), request.account)
 
+    @scrubbed
     def read_again(self, answer: UnreadAnswer) -> TokenSet | None:
         """Read an answer that could not be read before; see `AnswerReader`."""
+        if not isinstance(answer, UnreadAnswer):
+            raise InvalidInputError("answer must be an UnreadAnswer")
         found = self._read(incoming(answer))
         return found if isinstance(found, TokenSet) else None
 

@@ -99,7 +99,7 @@ def decided(snapshot):
 async def test_a_step_during_a_refresh_lets_nobody_present_the_token_again(url, store, execute):
     """The lease and the quiescence seem to be over, but the process that refreshes may be about to store the answer."""
     await claim(store)
-    watch = store.refreshes._database.clock_watch
+    watch = store.tokens._database.clock_watch
     assert isinstance(decided(await store.refreshes.read(ACCOUNT)), Wait)
     # Set the stored lease and this process's clock back, which has the effect of setting the database's clock forward.
     execute("UPDATE token_vault.account SET lease_until = lease_until - interval '1000 s'")
@@ -118,7 +118,7 @@ async def test_a_process_that_has_refreshed_nothing_yet_notices_a_step(url, stor
     await claim(store)
     async with open_postgres_store(url, migrate=False, schema=SCHEMA) as other:
         execute("UPDATE token_vault.account SET lease_until = lease_until - interval '3600 s'")
-        other.refreshes._database.clock_watch.monotonic = lambda: time.monotonic() - 3600.0
+        other.tokens._database.clock_watch.monotonic = lambda: time.monotonic() - 3600.0
         waits = decided(await other.refreshes.read(ACCOUNT))
     assert isinstance(waits, BackOff)
     assert waits.retry_after > TIMING.quiescence

@@ -219,7 +219,7 @@ async def test_refresh(command, provider, sqlite_config):
         (None, ("t1", "acme", "--refreshers", "no spaces:please"), 2),
         (None, ("t1", "acme", "--refreshers", "hosts_refreshers"), 2),
         (None, ("t1", "acme", "--refreshers", "hosts_refreshers:absent"), 3),
-        (None, ("t1", "acme", "--refreshers", "hosts_refreshers:nothing"), 3),
+        (None, ("t1", "acme", "--refreshers", "hosts_refreshers:nothing"), 4),  # an empty mapping is allowed
         (None, ("t1", "acme", "--refreshers", "hosts_refreshers:number"), 3),
         (None, ("t1", "acme", "--refreshers", "hosts_refreshers:broken"), 3),
         (None, ("t1", "acme", "--refreshers", "no_such_module:refreshers"), 3),

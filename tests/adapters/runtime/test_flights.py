@@ -93,7 +93,7 @@ class TestErrors:
         first, second = await asyncio.gather(*callers, return_exceptions=True)
         assert len({id(call.error), id(first), id(second)}) == 3
         for error in (first, second):
-            assert (type(error), str(error), vars(error)) == (StorageError, "away", vars(call.error))
+            assert (type(error), str(error), vars(error)) == (StorageError, str(call.error), vars(call.error))
             assert error.__context__ is None
             assert traceback.extract_tb(error.__traceback__)[-1].name == "share"
 

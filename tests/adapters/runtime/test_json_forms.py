@@ -50,7 +50,7 @@ async def test_every_report_and_listing(vault):
     assert CANARY not in json.dumps(found)
     assert (found["health"]["ok"], found["ready"]) == (
         True,
-        {"store": None, "schema": None, "master_key": None, "ok": True},
+        {"store": None, "schema": None, "master_key": None, "journal": None, "home": None, "ok": True},
     )
     assert [info["identifier"] for info in found["accounts"]["items"]] == ["ann"]
     assert (found["accounts"]["next"], found["mark"]) == (None, "applied")

@@ -230,16 +230,16 @@ async def test_a_provider_that_only_a_caller_names_is_no_attribute(opening, sdk)
 
 async def test_paused_clients_of_one_provider_are_counted(opening, sdk, clock):
     class Refused(ScriptedRefresher):
-        """Each tenant has a client of its own, which the provider refuses."""
+        """There are two clients, both of which the provider refuses; each has accounts of two tenants."""
 
         def client_id_of(self, account):
-            return None if account is None else account.tenant_id
+            return None if account is None else account.identifier
 
         async def refresh(self, request):
             raise ProviderConfigurationError(reason="invalid_client")
 
     async with opening(Refused()) as vault:
-        accounts = [Account(f"t{tenant}", "acme", name) for tenant in (1, 2) for name in ("ann", "ben", "cem")]
+        accounts = [Account(f"t{tenant}", "acme", name) for name in ("ann", "ben") for tenant in (1, 2, 3)]
         for account in accounts:
             await vault.store_token_set(account, answer())
         clock.advance(HOUR)

@@ -15,11 +15,11 @@ LEFT JOIN {{schema}}.token_use u
 -- Put an account's row in place of the one that was loaded (version NULL: none was), if its tokens are as loaded too,
 -- and if this was not long ago. No token is written, so none is locked. Returns a row if the account's row was written.
 WITH seen AS MATERIALIZED (
-    SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(e.kind) = count(*)
+    SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0
         AND {{now}} <= %(latest)b::timestamptz AS same
     FROM {{schema}}.token t
     LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
-        ON e.kind = t.kind AND e.version = {{token_hash}}
+        ON e.kind = t.kind::text AND e.version = {{token_hash}}
     WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b),
 written AS (
     INSERT INTO {{schema}}.account AS a ({{row_columns}})
@@ -51,10 +51,10 @@ locked AS MATERIALIZED (
     FOR UPDATE),
 verdict AS MATERIALIZED (
     SELECT (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[]) AS active,
-        (SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(e.kind) = count(*)
+        (SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0
             FROM locked l
             LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
-                ON e.kind = l.kind AND e.version = l.version)
+                ON e.kind = l.kind::text AND e.version = l.version)
         AND {{now}} <= %(latest)b::timestamptz AS same,
         CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
 stored AS (
