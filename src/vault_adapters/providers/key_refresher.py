@@ -27,7 +27,7 @@ class KeyRefresher:
 
     @property
     def spends(self) -> TokenKind:
-        """The kind of credential: an API key."""
+        """The kind of credential, which is an API key."""
         return TokenKind.API_KEY
 
     @property

@@ -71,7 +71,7 @@ class MetaTokenExchangeRefresher:
 
     @property
     def spends(self) -> TokenKind:
-        """The kind of credential: the access token that the exchange replaces."""
+        """The kind of credential, which is the access token that the exchange replaces."""
         return TokenKind.ACCESS_TOKEN
 
     @property

@@ -139,7 +139,7 @@ class OAuth2Refresher:
 
     @property
     def spends(self) -> TokenKind:
-        """The kind of credential: a refresh token."""
+        """The kind of credential, which is a refresh token."""
         return TokenKind.REFRESH_TOKEN
 
     def with_client(self, client: HttpClient) -> OAuth2Refresher:

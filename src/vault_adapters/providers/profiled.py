@@ -64,7 +64,7 @@ class ProfileRefresher(OAuth2Refresher):
 
     @property
     def spends(self) -> TokenKind:
-        """The kind of credential: a refresh token, or an access token if the provider exchanges it for a new one."""
+        """The kind of credential, which is a refresh token, or an access token that the provider exchanges."""
         exchanges = self.profile.request.grant == "access_token"
         return TokenKind.ACCESS_TOKEN if exchanges else TokenKind.REFRESH_TOKEN
 
