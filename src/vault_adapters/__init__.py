@@ -7,6 +7,7 @@ import logging
 
 from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
+from vault_adapters.configuration.tuning import Tuning
 from vault_adapters.crypto.local_key import generate_encryption_secret
 from vault_adapters.runtime.json_forms import as_json
 from vault_adapters.runtime.worker import RefreshWorker
@@ -151,6 +152,7 @@ __all__ = [
     "TokenSet",
     "TokenStatus",
     "TokenVault",
+    "Tuning",
     "UnreadableKey",
     "UsableToken",
     "VaultConfig",

@@ -153,7 +153,7 @@ async def _run(
         homes = store.homes if isinstance(store, HomedStore) else None
         store, reader = await stack.enter_async_context(memory)
         told = CallbackSink(on_event)
-        stack.push_async_callback(told.aclose, config.close_timeout.total_seconds())
+        stack.push_async_callback(told.aclose, config.tuning.close_timeout.total_seconds())
         sink = held.watching(told)
         cipher = AesGcmCipher(keyring, sink)
         home = HomeService(homes, sink, config.deployment)
@@ -163,7 +163,7 @@ async def _run(
             config.refresh_deadline,
             config.quiescence,
             answer_deadline=config.answer_deadline,
-            hold=config.hold_answers,
+            hold=config.tuning.hold_answers,
         )
         auditing = AuditService(
             store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
@@ -199,7 +199,7 @@ async def _run(
             home=home,
         )
         refuse_in_children(services)
-        limit, lease = config.close_timeout.total_seconds(), timing.lease.total_seconds()
+        limit, lease = config.tuning.close_timeout.total_seconds(), timing.lease.total_seconds()
         await stack.enter_async_context(
             running(services.refreshing, keeper, (uses, auditing), tasks, limit=limit, lease=lease)
         )

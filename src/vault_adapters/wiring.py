@@ -89,15 +89,15 @@ def vault_services(
     home: HomeService,
 ) -> VaultServices:
     """Return the use cases of a vault."""
-    policy = policy_of(refreshers, config.refresh_buffer, config.reconnect_notice)
-    window = ConfirmationWindow(config.rejection_confirm_after, config.rejection_confirm_within)
+    policy = policy_of(refreshers, config.refresh_buffer, config.tuning.reconnect_notice)
+    window = ConfirmationWindow(config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within)
     rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, clients, most = store.refreshes, Clients(refreshers), config.provider_concurrency
+    ledger, clients, most = store.refreshes, Clients(refreshers), config.tuning.provider_concurrency
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
     store_time = partial(time_of, store.tokens)
-    guard = ClientGuard(store.clients, sink, tasks, clients, config.client_rules, home)
-    failures = FailureRecorder(ledger, sink, tasks, guard, config.exhausted_after)
+    guard = ClientGuard(store.clients, sink, tasks, clients, config.tuning.client_rules, home)
+    failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)
     pacer = Pacer(store.clients, tasks, clients, refreshers)
     unread = UnreadKeeper(store.unread, keeper, tasks, refreshers)
     runner = AttemptRunner(
@@ -112,7 +112,7 @@ def vault_services(
     listing = ListingService(store.tokens, store.accounts, store.audit, spends, store.keys)
     health = HealthService(
         *(store.tokens, readiness, opener, policy.buffer, store.clients, store.unread),
-        *(window.most, policy.notice, config.client_rules),
+        *(window.most, policy.notice, config.tuning.client_rules),
     )
     return VaultServices(
         tokens=tokens,

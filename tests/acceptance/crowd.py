@@ -9,7 +9,17 @@ from pathlib import Path
 
 from tests.support.timing import refresh_times
 
-from vault_adapters import Account, RefreshFailedError, Rotation, Secret, TokenKind, TokenSet, VaultConfig, open_vault
+from vault_adapters import (
+    Account,
+    RefreshFailedError,
+    Rotation,
+    Secret,
+    TokenKind,
+    TokenSet,
+    Tuning,
+    VaultConfig,
+    open_vault,
+)
 from vault_adapters.providers import OAuth2Refresher
 
 SECRET = Secret("acceptance-tests-" + "0" * 40)
@@ -32,7 +42,7 @@ async def vault_of(
         refresh_deadline=timedelta(seconds=refresh_deadline),
         quiescence=timedelta(seconds=quiescence),
         journal_dir=journal_dir,
-        hold_answers=timedelta(seconds=hold),
+        tuning=Tuning(hold_answers=timedelta(seconds=hold)),
         **store,
     )
     rotation = Rotation.grace(grace) if grace else Rotation.strict()

@@ -12,7 +12,16 @@ from tests.support.postgres_standby import start_failover_pair
 from tests.support.processes import Call, start_processes
 from tests.support.strict_provider import ANSWERED, REUSED, REVOKED, digest, strict_provider
 
-from vault_adapters import ConnectionState, RefreshFailedError, TokenKind, TokenSet, VaultConfig, VaultError, open_vault
+from vault_adapters import (
+    ConnectionState,
+    RefreshFailedError,
+    TokenKind,
+    TokenSet,
+    Tuning,
+    VaultConfig,
+    VaultError,
+    open_vault,
+)
 from vault_adapters.providers import OAuth2Refresher
 
 _PATIENCE = 120.0
@@ -25,7 +34,7 @@ class Setup:
 
     Attributes:
         synchronous: whether commits wait for the standby.
-        hold: `VaultConfig.hold_answers` in seconds.
+        hold: `Tuning.hold_answers` in seconds.
         dies: whether the processes die together with the primary.
         journaled: whether the processes that replace dead ones use the journals that the dead ones left.
     """
@@ -61,7 +70,7 @@ def vault_of(url, hold, journal, provider):
         encryption_secret=SECRET,
         scrypt_log2_n=14,
         pool_size=4,
-        hold_answers=timedelta(seconds=hold),
+        tuning=Tuning(hold_answers=timedelta(seconds=hold)),
         journal_dir=journal,
     )
     refresher = OAuth2Refresher(f"{provider}/token", "client", "secret")

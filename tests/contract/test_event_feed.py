@@ -7,7 +7,16 @@ from datetime import timedelta
 
 import pytest
 
-from vault_adapters import Account, AuditAction, InvalidInputError, RefreshFailedError, TokenKind, TokenSet, open_vault
+from vault_adapters import (
+    Account,
+    AuditAction,
+    InvalidInputError,
+    RefreshFailedError,
+    TokenKind,
+    TokenSet,
+    Tuning,
+    open_vault,
+)
 from vault_adapters.testing import ScriptedRefresher
 
 ACCOUNT = Account("acme", "google", "ann")
@@ -92,7 +101,8 @@ async def test_an_async_on_event_that_hangs_does_not_hold_the_vault(database, ca
         await asyncio.Event().wait()
 
     with caplog.at_level(logging.ERROR):
-        async with open_vault(database.config(close_timeout=timedelta(seconds=0.1)), on_event=hang) as vault:
+        config = database.config(tuning=Tuning(close_timeout=timedelta(seconds=0.1)))
+        async with open_vault(config, on_event=hang) as vault:
             await vault.store_token(KEY, "v")
             await vault.store_token(KEY, "v")
             assert (await vault.get_token(KEY)).info.generation == 2

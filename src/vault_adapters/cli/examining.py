@@ -99,7 +99,7 @@ async def _examine(
     examination = Examination(
         facts_reader(refreshers),
         datetime.now(UTC),
-        max(config.refresh_buffer, config.reconnect_notice),  # as in the health report
+        max(config.refresh_buffer, config.tuning.reconnect_notice),  # as in the health report
         has_journal=config.journal_dir is not None,
     )
     saw_all = is_up = False

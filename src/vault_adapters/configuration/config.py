@@ -14,23 +14,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, field, fields, frozen
 from attrs.validators import optional
 
 from vault_adapters.configuration.database_url import ConfiguredUrl, as_configured_url
 from vault_adapters.configuration.environment import LEAST_SECRET, read_environment, with_variable
+from vault_adapters.configuration.tuning import Tuning
+from vault_adapters.configuration.validation import DAY, ZERO, duration, whole
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
-from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.text import plain_text
-from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, RECONNECT_NOTICE
-from vault_domain.ports.client_ledger import MOST_COUNTED
-from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
-from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
-from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
+from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
 from vault_domain.rules.remembering import MemoryPolicy
-from vault_domain.rules.turns import DEFAULT_HOLD
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
 _MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
@@ -98,27 +94,10 @@ def _as_directory(value: Path | str | None) -> Path | None:
     return Path(text)
 
 
-def _duration(least: timedelta, most: timedelta) -> Callable[[Any, Attribute[Any], Any], None]:
-    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
-        if not isinstance(value, timedelta) or not least <= value <= most:
-            limits = f"{least.total_seconds():g} to {most.total_seconds():g} seconds"
-            raise ConfigurationError(f"{attribute.name} must be a timedelta from {limits}")
-
-    return validate
-
-
 def _one_of(*choices: str) -> Callable[[Any, Attribute[Any], Any], None]:
     def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
         if not isinstance(value, str) or value not in choices:
             raise ConfigurationError(f"{attribute.name} must be {' or '.join(choices)}")
-
-    return validate
-
-
-def _whole(least: int, most: int) -> Callable[[Any, Attribute[Any], Any], None]:
-    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ConfigurationError(f"{attribute.name} must be a whole number from {least} to {most}")
 
     return validate
 
@@ -129,7 +108,9 @@ def _as_flag(value: bool) -> bool:
     return value
 
 
-_ZERO, _DAY = timedelta(0), timedelta(days=1)
+def _tuning(_: Any, __: Attribute[Any], value: Any) -> None:
+    if not isinstance(value, Tuning):
+        raise ConfigurationError("tuning must be a Tuning")
 
 
 @scrubbed_class
@@ -153,20 +134,7 @@ class VaultConfig:
         quiescence: waiting time after an attempt with an unknown outcome, if the provider's rotation policy is strict.
             At a provider with a grace period, the vault waits for this time too if the grace period of the credential
             that was presented is over, or if too little of the grace period is left for another request.
-        hold_answers: time for which a provider's answer that replaced the credential stays in memory, and in the
-            journal, after the database has stored the answer. If a failover loses the answer, the vault stores it
-            again. For the same time after a failover, the vault presents no refresh token of a provider with a strict
-            rotation policy. At most ten minutes. With zero, the vault holds no answers, and does not wait after a
-            failover. Postgres only.
-        rejection_confirm_after: a second report of a rejection makes a token invalid only if it comes at least this
-            time after the first report. This concerns tokens that no refresh can replace, such as API keys.
-        rejection_confirm_within: longest time between these two reports; a later report counts as a first one.
-        reconnect_notice: a refresh token that expires within this time counts as expiring, and an event says that its
-            user must connect the account again. If the token's lifetime is known, the time is at most half of the
-            lifetime.
         journal_dir: directory for refreshed tokens until the database has stored them; None: they stay in memory.
-        close_timeout: longest time for which a closing vault tries to store refreshed tokens that wait for the
-            database. Refreshes that are running may take longer.
         data_key_ttl: time for which an unwrapped data key may be used before it is unwrapped again.
         pool_size: largest number of connections to Postgres.
         prepared_statements: False for a pooler in transaction mode that does not support them.
@@ -188,22 +156,7 @@ class VaultConfig:
         audit_retention: age from which sweeps delete audit events, a day at least; None: never.
         audit_reads: ``all`` writes audit events for reads of every token, ``secrets`` only for reads of tokens that are
             not access tokens; None: for no read.
-        exhausted_after: if a provider gives an account nothing but definite refusals during this time, the vault stops
-            refreshing the account, and its user must connect it again; an hour to a year.
-        provider_concurrency: largest number of refreshes that this process runs at one provider at the same time; one
-            tenant runs about three quarters of them at most.
-        client_pause_accounts: the vault pauses an OAuth client when the provider has refused the client for this many
-            different accounts without a success in between. Here and in `fleet_guard_accounts`, the accounts must
-            belong to at least two tenants, if the vault has tokens of several.
-        client_probe_interval: time between two probes of a paused client.
-        fleet_guard_accounts: the vault pauses a client if, within `fleet_guard_window`, the provider rejects at least
-            this many of the client's accounts, and more accounts than it gives tokens to. This pause holds back only
-            accounts that the provider has rejected. During the pause, no rejection condemns a credential of the client.
-            The credentials that the vault condemned within this window become valid again.
-        fleet_guard_window: length of the period in which rejections and successes are compared; see
-            `fleet_guard_accounts`.
-        fleet_guard_limit: after this time without a success, the vault condemns rejected credentials in spite of
-            `fleet_guard_accounts`.
+        tuning: numbers that few hosts have a reason to change.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
@@ -214,65 +167,35 @@ class VaultConfig:
     previous_encryption_secret: Secret | None = field(default=None, converter=_as_optional_secret)
     master_key: str = field(default="local", converter=_as_master_key)
     previous_master_key: str | None = field(default=None, converter=_as_optional_master_key)
-    refresh_buffer: timedelta = field(default=DEFAULT_REFRESH_BUFFER, validator=_duration(_ZERO, _DAY))
+    refresh_buffer: timedelta = field(default=DEFAULT_REFRESH_BUFFER, validator=duration(ZERO, DAY))
     refresh_deadline: timedelta = field(
         default=timedelta(seconds=10),
-        validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
+        validator=duration(timedelta(seconds=0.1), timedelta(minutes=5)),
     )
-    answer_deadline: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, timedelta(minutes=5)))
-    quiescence: timedelta = field(default=timedelta(seconds=60), validator=_duration(_ZERO, _DAY))
-    hold_answers: timedelta = field(default=DEFAULT_HOLD, validator=_duration(_ZERO, timedelta(minutes=10)))
-    rejection_confirm_after: timedelta = field(default=LEAST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
-    rejection_confirm_within: timedelta = field(default=MOST_CONFIRMATION, validator=_duration(_ZERO, _DAY))
-    reconnect_notice: timedelta = field(default=RECONNECT_NOTICE, validator=_duration(_ZERO, 366 * _DAY))
+    answer_deadline: timedelta = field(default=timedelta(seconds=60), validator=duration(ZERO, timedelta(minutes=5)))
+    quiescence: timedelta = field(default=timedelta(seconds=60), validator=duration(ZERO, DAY))
     journal_dir: Path | None = field(default=None, converter=_as_directory)
-    close_timeout: timedelta = field(
-        default=timedelta(seconds=10),
-        validator=_duration(timedelta(seconds=0.1), timedelta(minutes=5)),
-    )
-    data_key_ttl: timedelta = field(default=timedelta(minutes=5), validator=_duration(_ZERO, _DAY))
-    pool_size: int = field(default=10, validator=_whole(1, 1000))
+    data_key_ttl: timedelta = field(default=timedelta(minutes=5), validator=duration(ZERO, DAY))
+    pool_size: int = field(default=10, validator=whole(1, 1000))
     prepared_statements: bool = field(default=True, converter=_as_flag)
     postgres_schema: str = field(default="token_vault", converter=_as_schema)
-    scrypt_log2_n: int = field(default=17, validator=_whole(14, 18))
+    scrypt_log2_n: int = field(default=17, validator=whole(14, 18))
     storage_timeout: timedelta = field(
         default=timedelta(seconds=5),
-        validator=_duration(timedelta(seconds=0.5), timedelta(minutes=5)),
+        validator=duration(timedelta(seconds=0.5), timedelta(minutes=5)),
     )
-    read_cache: timedelta | None = field(default=None, validator=optional(_duration(_ZERO, _DAY)))
-    serve_stale: timedelta = field(default=timedelta(minutes=10), validator=_duration(_ZERO, _DAY))
-    read_cache_size: int = field(default=10_000, validator=_whole(1, 10_000_000))
+    read_cache: timedelta | None = field(default=None, validator=optional(duration(ZERO, DAY)))
+    serve_stale: timedelta = field(default=timedelta(minutes=10), validator=duration(ZERO, DAY))
+    read_cache_size: int = field(default=10_000, validator=whole(1, 10_000_000))
     deployment: str | None = field(default=None, converter=_as_deployment)
-    audit_retention: timedelta | None = field(default=None, validator=optional(_duration(_DAY, 36_600 * _DAY)))
+    audit_retention: timedelta | None = field(default=None, validator=optional(duration(DAY, 36_600 * DAY)))
     audit_reads: Literal["all", "secrets"] | None = field(default=None, validator=optional(_one_of("all", "secrets")))
-    exhausted_after: timedelta = field(
-        default=DEFAULT_EXHAUSTION,
-        validator=_duration(timedelta(hours=1), 365 * _DAY),
-    )
-    provider_concurrency: int = field(default=DEFAULT_CONCURRENCY, validator=_whole(1, 1000))
-    client_pause_accounts: int = field(default=3, validator=_whole(1, MOST_ACCOUNTS))
-    client_probe_interval: timedelta = field(
-        default=timedelta(seconds=60),
-        validator=_duration(timedelta(seconds=1), timedelta(hours=1)),
-    )
-    fleet_guard_accounts: int = field(default=5, validator=_whole(2, MOST_COUNTED))
-    fleet_guard_window: timedelta = field(
-        default=timedelta(minutes=10),
-        validator=_duration(timedelta(minutes=1), _DAY),
-    )
-    fleet_guard_limit: timedelta = field(
-        default=timedelta(days=4),
-        validator=_duration(timedelta(hours=1), timedelta(days=365)),
-    )
-
-    def __attrs_post_init__(self) -> None:
-        if self.rejection_confirm_after > self.rejection_confirm_within:
-            raise ConfigurationError("rejection_confirm_after must not be longer than rejection_confirm_within")
+    tuning: Tuning = field(factory=Tuning, validator=_tuning)
 
     @property
     def memory(self) -> MemoryPolicy:
         """The limits of the rows that a process remembers."""
-        return MemoryPolicy(self.read_cache or _ZERO, self.serve_stale, self.read_cache_size)
+        return MemoryPolicy(self.read_cache or ZERO, self.serve_stale, self.read_cache_size)
 
     @property
     def remembered(self) -> timedelta:
@@ -280,18 +203,7 @@ class VaultConfig:
 
         A read that the database has answered just before may take `storage_timeout` to arrive.
         """
-        return max(self.serve_stale, self.read_cache or _ZERO) + self.storage_timeout
-
-    @property
-    def client_rules(self) -> ClientRules:
-        """The numbers by which the vault distinguishes a fault of a client from dead grants."""
-        return ClientRules(
-            self.client_pause_accounts,
-            self.client_probe_interval,
-            self.fleet_guard_accounts,
-            self.fleet_guard_window,
-            self.fleet_guard_limit,
-        )
+        return max(self.serve_stale, self.read_cache or ZERO) + self.storage_timeout
 
     @classmethod
     @scrubbed
@@ -300,7 +212,7 @@ class VaultConfig:
 
         - ``DATABASE_URL``, ``ENCRYPTION_SECRET`` or ``ENCRYPTION_SECRET_FILE``, ``ENCRYPTION_SECRET_PREVIOUS`` or
           ``ENCRYPTION_SECRET_PREVIOUS_FILE``. The same name with the prefix ``TOKEN_VAULT_`` takes precedence.
-        - Every other field is ``TOKEN_VAULT_<FIELD>``; durations are in seconds.
+        - Every other field, those of `Tuning` included, is ``TOKEN_VAULT_<FIELD>``; durations are in seconds.
         - One final line end of a secret's file is not part of the secret.
 
         Args:
@@ -311,9 +223,10 @@ class VaultConfig:
                 The message does not repeat a value, and names the variable where possible.
         """
         variables = os.environ if environ is None else environ
-        fields = read_environment(variables)
+        found = read_environment(variables)
+        tuned = {each.name: found.pop(each.name) for each in fields(Tuning) if each.name in found}
         try:
-            return cls(**fields)
+            return cls(**found, tuning=Tuning(**tuned))
         except ConfigurationError as error:
             failure = ConfigurationError(with_variable(str(error), variables), code=error.code)
         raise failure

@@ -1,4 +1,4 @@
-"""Reads a mapping of environment variables into the fields of `VaultConfig`."""
+"""Reads a mapping of environment variables into the fields of `VaultConfig` and `Tuning`."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _variable(name: str, converter: Callable[[str], Any] = str) -> Any:
 
 @environ.config(prefix="TOKEN_VAULT")
 class _Variables:
-    """All variables, named by the field of `VaultConfig` that they set; a secret may come from a file instead."""
+    """All variables, named by the field that they set; a secret may come from a file instead."""
 
     database_url: str | None = _variable("database_url")
     encryption_secret: str | None = _variable("encryption_secret", _secret)
@@ -158,7 +158,7 @@ class _Variables:
 
 
 def read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields of `VaultConfig` that the variables set.
+    """Return the fields of `VaultConfig` and `Tuning` that the variables set.
 
     The frames of this function's errors hold the variables, so the caller drops these frames.
 

@@ -310,7 +310,7 @@ class TokenVault:
         - If the credential is invalid, mark the access token invalid and raise `ReauthorizationRequiredError`.
         - Otherwise, for example if the token is an API key, the first report makes the token suspect, and the call
           returns the token again, because one 401 may be a resource's mistake. A second report that comes at least 30
-          seconds and at most 10 minutes later (`VaultConfig.rejection_confirm_after` and ``rejection_confirm_within``)
+          seconds and at most 10 minutes later (`Tuning.rejection_confirm_after` and ``rejection_confirm_within``)
           makes the token invalid and raises `ReauthorizationRequiredError`.
 
         Args:

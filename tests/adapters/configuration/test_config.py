@@ -1,12 +1,13 @@
 """`VaultConfig`: the values that it accepts, the variables that it reads, and the values that it never shows."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
 import attrs
 import pytest
 
-from vault_adapters import ConfigurationError, VaultConfig
+from vault_adapters import ConfigurationError, Tuning, VaultConfig
 from vault_adapters.configuration.environment import LEAST_SECRET
 from vault_adapters.crypto.local_key import MIN_SECRET_LENGTH
 from vault_domain.rules.clients import ClientRules
@@ -67,6 +68,7 @@ def test_every_field_has_a_variable(tmp_path):
     assert config.encryption_secret.reveal() == SECRET
     assert config.previous_encryption_secret.reveal() == SECRET[::-1]
     shown = attrs.asdict(config, filter=lambda attribute, _: "secret" not in attribute.name, recurse=False)
+    tuned = attrs.asdict(shown.pop("tuning"))
     assert shown == {
         "database_url": "postgresql://u@h/d",
         "master_key": "aws-kms:alias/vault",
@@ -75,17 +77,26 @@ def test_every_field_has_a_variable(tmp_path):
         "refresh_deadline": timedelta(seconds=2.5),
         "answer_deadline": timedelta(seconds=20),
         "quiescence": timedelta(seconds=1),
-        "rejection_confirm_after": timedelta(seconds=3),
-        "rejection_confirm_within": timedelta(seconds=33),
-        "reconnect_notice": timedelta(days=1),
         "journal_dir": tmp_path,
-        "close_timeout": timedelta(seconds=4),
         "data_key_ttl": timedelta(seconds=7),
         "pool_size": 3,
         "prepared_statements": False,
         "postgres_schema": "elsewhere",
         "scrypt_log2_n": 15,
         "storage_timeout": timedelta(seconds=2.5),
+        "read_cache": timedelta(seconds=30),
+        "serve_stale": timedelta(seconds=60),
+        "read_cache_size": 50,
+        "audit_retention": timedelta(days=400),
+        "audit_reads": "secrets",
+        "deployment": "production",
+    }
+    assert tuned == {
+        "hold_answers": timedelta(seconds=60),
+        "rejection_confirm_after": timedelta(seconds=3),
+        "rejection_confirm_within": timedelta(seconds=33),
+        "reconnect_notice": timedelta(days=1),
+        "close_timeout": timedelta(seconds=4),
         "exhausted_after": timedelta(days=1),
         "provider_concurrency": 5,
         "client_pause_accounts": 4,
@@ -93,19 +104,13 @@ def test_every_field_has_a_variable(tmp_path):
         "fleet_guard_accounts": 8,
         "fleet_guard_window": timedelta(minutes=2),
         "fleet_guard_limit": timedelta(days=1),
-        "read_cache": timedelta(seconds=30),
-        "hold_answers": timedelta(seconds=60),
-        "serve_stale": timedelta(seconds=60),
-        "read_cache_size": 50,
-        "audit_retention": timedelta(days=400),
-        "audit_reads": "secrets",
-        "deployment": "production",
     }
     day, minute = timedelta(days=1), timedelta(minutes=1)
-    assert config.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)
-    assert VaultConfig().client_rules == ClientRules()
+    assert config.tuning.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)
+    assert Tuning().client_rules == ClientRules()
     # A new field must be read from a variable too.
-    assert len(shown) + 2 == len(attrs.fields(VaultConfig))
+    assert len(shown) + 3 == len(attrs.fields(VaultConfig))
+    assert len(tuned) == len(attrs.fields(Tuning))
 
 
 def test_the_prefixed_name_wins_and_an_empty_one_is_not_set():
@@ -270,17 +275,34 @@ def test_a_secret_file_without_an_end_is_refused():
         {"journal_dir": ""},
         {"prepared_statements": "yes"},
         {"pool_size": True},
+        {"tuning": {}},
+    ],
+)
+def test_fields_of_another_kind(fields):
+    with pytest.raises(ConfigurationError):
+        VaultConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
         {"client_pause_accounts": 0},
         {"client_pause_accounts": 11},
         {"client_probe_interval": timedelta(0)},
         {"fleet_guard_accounts": 1},
         {"fleet_guard_window": timedelta(seconds=1)},
         {"fleet_guard_limit": timedelta(minutes=1)},
+        {"rejection_confirm_after": timedelta(hours=1)},
     ],
 )
-def test_fields_of_another_kind(fields):
+def test_numbers_out_of_their_range(fields):
     with pytest.raises(ConfigurationError):
-        VaultConfig(**fields)
+        Tuning(**fields)
+
+
+def test_a_variable_of_the_tuning_is_named_in_its_error():
+    with pytest.raises(ConfigurationError, match=r"^TOKEN_VAULT_FLEET_GUARD_ACCOUNTS \(fleet_guard_accounts\) must be"):
+        read(TOKEN_VAULT_FLEET_GUARD_ACCOUNTS="1")
 
 
 def test_a_configuration_shows_no_password():
@@ -321,3 +343,15 @@ def test_other_variables_are_not_looked_at():
 
 def test_a_journal_directory_is_a_path():
     assert VaultConfig(journal_dir="/a/b").journal_dir == Path("/a/b")
+
+
+def test_each_field_has_a_row_in_one_of_the_two_tables():
+    """A newcomer reads sixteen fields at most."""
+    pages = Path(__file__).parents[3] / "docs/how-to"
+    usual, further = (
+        re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", (pages / name).read_text(), re.MULTILINE)
+        for name in ("configure.md", "tune.md")
+    )
+    fields = {each.name for of in (VaultConfig, Tuning) for each in attrs.fields(of)} - {"tuning"}
+    assert len(usual) <= 16
+    assert sorted(usual + further) == sorted(fields)

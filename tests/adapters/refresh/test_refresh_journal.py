@@ -40,6 +40,7 @@ from vault_adapters import (
     StorageError,
     TokenKind,
     TokenSet,
+    Tuning,
     open_vault,
 )
 from vault_adapters.composition import _sources, open_vault_over
@@ -695,7 +696,10 @@ async def test_a_sweep_that_was_faster_than_the_retry_spends_nothing_either(sqli
 
 
 async def test_closing_without_the_database_ends_and_says_what_is_lost(sqlite_config, clock, caplog):
-    database, config = BrokenSqlite(sqlite_config), evolve(sqlite_config, close_timeout=timedelta(seconds=1))
+    database, config = (
+        BrokenSqlite(sqlite_config),
+        evolve(sqlite_config, tuning=Tuning(close_timeout=timedelta(seconds=1))),
+    )
     async with asyncio.timeout(60):
         async with opened_over(config, clock, refresher_that(database.down)) as vault:
             await store(vault)

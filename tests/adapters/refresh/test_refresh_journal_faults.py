@@ -12,7 +12,7 @@ from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, answer, eventually
 from tests.support.processes import Call, run_processes
 from tests.support.timing import refresh_times
 
-from vault_adapters import Account, RefreshNotPersistedError, open_vault
+from vault_adapters import Account, RefreshNotPersistedError, Tuning, open_vault
 from vault_adapters.runtime.journal import FileJournal
 from vault_adapters.runtime.journal_files import try_directory
 from vault_adapters.testing import ScriptedRefresher
@@ -127,7 +127,7 @@ async def test_journaling_again_does_not_wait_for_commits_that_hang(config, cloc
         return answer(1)
 
     refresher = ScriptedRefresher(*[answer_in_trouble] * len(accounts))
-    config = evolve(config, provider_concurrency=1000)
+    config = evolve(config, tuning=Tuning(provider_concurrency=1000))
     with trouble, refresh_times(commit_budget=1):
         async with open_vault(config, refreshers={"acme": refresher}, clock=clock) as vault:
             for account in accounts:

@@ -11,7 +11,7 @@ from tests.adapters.refresh.broken import BrokenSqlite
 from tests.adapters.refresh.refresh_kit import HOUR, answer, store
 from tests.support.fault_proxy import fault_proxy
 
-from vault_adapters import Account, StorageError, VaultError, open_vault
+from vault_adapters import Account, StorageError, Tuning, VaultError, open_vault
 from vault_adapters.testing import ScriptedRefresher
 
 ACCOUNTS = [Account("t1", "acme", f"user-{number}") for number in range(127)]
@@ -22,7 +22,9 @@ LIMIT = 1.0
 @pytest.fixture
 def breakable(config):
     """Give a configuration, and functions that take its database away and give it back."""
-    config = evolve(config, storage_timeout=timedelta(seconds=LIMIT), provider_concurrency=8, pool_size=30)
+    config = evolve(
+        config, storage_timeout=timedelta(seconds=LIMIT), pool_size=30, tuning=Tuning(provider_concurrency=8)
+    )
     with ExitStack() as stack:
         if config.database_url.reveal().startswith("sqlite"):
             database = BrokenSqlite(config)

@@ -25,6 +25,7 @@ from vault_adapters import (
     RefreshFailedError,
     TokenHealth,
     TokenKind,
+    Tuning,
     VaultConfig,
 )
 from vault_adapters.testing import ScriptedRefresher
@@ -205,6 +206,6 @@ async def test_a_webhook_secret_cannot_be_reported(opened):
 def test_the_window_is_configured():
     names = {"TOKEN_VAULT_REJECTION_CONFIRM_AFTER": "5", "TOKEN_VAULT_REJECTION_CONFIRM_WITHIN": "60"}
     config = VaultConfig.from_env(names)
-    assert (config.rejection_confirm_after, config.rejection_confirm_within) == (5 * SECOND, MINUTE)
+    assert (config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within) == (5 * SECOND, MINUTE)
     with pytest.raises(ConfigurationError):
-        VaultConfig(rejection_confirm_after=HOUR)
+        Tuning(rejection_confirm_after=HOUR)

@@ -15,7 +15,7 @@ from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, Gate, answer, fail
 from tests.support.processes import Call, start_processes
 from tests.support.timing import refresh_times
 
-from vault_adapters import RefreshFailedError, open_vault
+from vault_adapters import RefreshFailedError, Tuning, open_vault
 from vault_adapters.composition import open_vault_over
 from vault_adapters.runtime.journal import FileJournal
 from vault_adapters.runtime.periodic import repeating
@@ -69,7 +69,7 @@ def slow_fsync(when_writing):
 async def refresh_over_a_stuck_store(url, directory, when_writing, when_committing):
     """Refresh an account; the answer never reaches the database."""
     clock, path = ManualClock(), url.removeprefix("sqlite:///")
-    config = make_config(url, journal_dir=directory, close_timeout=timedelta(seconds=0.5))
+    config = make_config(url, journal_dir=directory, tuning=Tuning(close_timeout=timedelta(seconds=0.5)))
     with refresh_times(commit_budget=1):
         await _refresh_over_a_stuck_store(path, config, clock, when_writing, when_committing)
 
@@ -303,11 +303,11 @@ async def test_a_closing_vault_tells_its_waiting_callers_and_sends_nothing(confi
 
 async def test_closing_waits_for_a_running_request_beyond_its_own_limit(config, clock):
     gate, limit = Gate(answer(1)), timedelta(seconds=0.1)
-    async with open_vault(evolve(config, close_timeout=limit), clock=clock) as vault:
+    async with open_vault(evolve(config, tuning=Tuning(close_timeout=limit)), clock=clock) as vault:
         await store(vault)
         clock.advance(HOUR)
     async with open_vault(
-        evolve(config, close_timeout=limit), refreshers={"acme": ScriptedRefresher(gate)}, clock=clock
+        evolve(config, tuning=Tuning(close_timeout=limit)), refreshers={"acme": ScriptedRefresher(gate)}, clock=clock
     ) as vault:
         holding = asyncio.create_task(vault.ensure_access_token(ACCOUNT))
         await gate.reached.wait()

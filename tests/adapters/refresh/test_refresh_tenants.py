@@ -9,7 +9,7 @@ from attrs import evolve
 from tests.adapters.refresh.refresh_kit import HOUR, answer, store
 from tests.support.scripted_provider import token_answer
 
-from vault_adapters import Account, ProviderConfigurationError, TokenKind, VaultError, open_vault
+from vault_adapters import Account, ProviderConfigurationError, TokenKind, Tuning, VaultError, open_vault
 from vault_adapters.providers import OAuth2Refresher
 from vault_domain.entities.rotation_policy import Rotation
 
@@ -74,7 +74,7 @@ async def test_a_tenant_that_refreshes_its_accounts_in_a_loop_does_not_delay_oth
 
 async def test_a_tenant_whose_requests_hang_leaves_connections_to_others(sqlite_config, clock, provider):
     """A request that hangs keeps its connection until `answer_deadline` has passed; its turn ends earlier."""
-    config, are_released = evolve(sqlite_config, provider_concurrency=len(CROWD)), threading.Event()
+    config, are_released = evolve(sqlite_config, tuning=Tuning(provider_concurrency=len(CROWD))), threading.Event()
 
     def respond(request):
         if len(provider.requests) <= MOST_HANGING:

@@ -1,0 +1,34 @@
+"""Validators of the fields of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from attrs import Attribute
+
+from vault_domain.entities.errors import ConfigurationError
+
+ZERO, DAY = timedelta(0), timedelta(days=1)
+
+
+def duration(least: timedelta, most: timedelta) -> Callable[[Any, Attribute[Any], Any], None]:
+    """Accept a duration between two, both included."""
+
+    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, timedelta) or not least <= value <= most:
+            limits = f"{least.total_seconds():g} to {most.total_seconds():g} seconds"
+            raise ConfigurationError(f"{attribute.name} must be a timedelta from {limits}")
+
+    return validate
+
+
+def whole(least: int, most: int) -> Callable[[Any, Attribute[Any], Any], None]:
+    """Accept a whole number between two, both included."""
+
+    def validate(_: Any, attribute: Attribute[Any], value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ConfigurationError(f"{attribute.name} must be a whole number from {least} to {most}")
+
+    return validate
