@@ -16,9 +16,9 @@ OF_THE_FORMAT = re.compile(r"tokenvault/v1/\w+-\w+|[`\"]dek[`\"]|items +dek,")
 
 
 EXPECTED = """
-account attempt backoff claim context credential data_key emptied_data_key ensure envelope find generation get
-grace_period horizon journal key key_rotation lease make master_key position quiescence refresh_buffer reserve
-rotation_policy sweep TokenKey tombstone transact(work) unknown_outcome wrap
+account attempt backoff claim context credential data_key emptied_data_key envelope generation grace_period horizon
+journal key key_rotation lease master_key position quiescence refresh_buffer reserve rotation_policy sweep TokenKey
+tombstone unknown_outcome wrap
 """
 
 
@@ -28,7 +28,8 @@ def test_the_word_is_defined(word):
 
 
 def test_no_word_is_defined_twice():
-    assert len(ROWS) > 60
+    """A reader who knows OAuth and databases needs few words more."""
+    assert len(WORDS) <= 60
     assert sorted(WORDS) == sorted(set(WORDS))
 
 
