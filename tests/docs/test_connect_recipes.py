@@ -70,7 +70,7 @@ def test_the_recipe_for_django(provider, monkeypatch):
     clear_url_caches()
     transport = httpx2.WSGITransport(WSGIHandler())
     with httpx2.Client(mounts={"http://localhost": transport}, headers={"x-tenant": "t1"}, trust_env=False) as browser:
-        begun = browser.get("http://localhost/connect/google")
+        begun = browser.post("http://localhost/connect/google")
         agreed = browser.get(begun.headers["location"] + "&answer=ana@example.com")
         finished = browser.get(agreed.headers["location"])
     urls.vault.close()

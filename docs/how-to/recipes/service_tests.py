@@ -31,7 +31,7 @@ def client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TestClie
 
 
 def connect(client: TestClient, user: str = "ana@example.com") -> None:
-    start = client.get("/connect/google", follow_redirects=False)
+    start = client.post("/connect/google", follow_redirects=False)
     agreed = httpx2.get(f"{start.headers['location']}&login_hint={user}")  # the user's visit at the provider
     assert client.get(agreed.headers["location"]).status_code == 200
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from attrs import field, frozen
@@ -10,7 +10,7 @@ from attrs import field, frozen
 from vault_adapters.providers.client_auth import AuthMethod
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.signing_key import SigningKey
-from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_provider
 
@@ -150,3 +150,8 @@ def _as_client(name: str, given: object) -> Client:
     if lacking:
         raise ConfigurationError(f"{name}: its profile lacks {', '.join(lacking)}, so accounts cannot be connected")
     return Client(name, given)
+
+
+def provider_unknown(names: Iterable[str]) -> InvalidInputError:
+    """Return the error for a provider that a connector does not have; it names those that the connector has."""
+    return InvalidInputError(f"provider must be one of {', '.join(names)}", code="provider_unknown")

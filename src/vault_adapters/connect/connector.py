@@ -14,7 +14,7 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[im
 
 from vault_adapters.connect.accounts import account_of, kept_variables
 from vault_adapters.connect.addresses import redirect_uris
-from vault_adapters.connect.client import Client, as_clients
+from vault_adapters.connect.client import Client, as_clients, provider_unknown
 from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
 from vault_adapters.connect.identity import Answers, Identity, identify
@@ -226,8 +226,7 @@ class Connector:
     def _client(self, provider: str) -> Client:
         client = self._clients.get(provider)
         if client is None:
-            names = ", ".join(self.providers)
-            raise InvalidInputError(f"provider must be one of {names}", code="provider_unknown")
+            raise provider_unknown(self.providers)
         return client
 
     def _authorization_url(self, client: Client, handshake: Handshake, state: str, extra: Mapping[str, str]) -> str:

@@ -2,9 +2,9 @@
 
     urlpatterns = [path("connect/", include(urls(connector, tenant=tenant_of)))]
 
-Then ``/connect/google`` sends the user to Google, and ``/connect/callback/google`` must be the redirect URI there. The
-views are asynchronous. Under WSGI, Django runs each view on an event loop of its own. A `TokenVault` works on one event
-loop only, so give the connector a `SyncVault` under WSGI.
+Then a form that posts to ``/connect/google`` sends the user to Google, and ``/connect/callback/google`` must be the
+redirect URI there. The views are asynchronous. Under WSGI, Django runs each view on an event loop of its own. A
+`TokenVault` works on one event loop only, so give the connector a `SyncVault` under WSGI.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from django.http import (  # type: ignore[import-untyped]
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
+from django.middleware.csrf import get_token  # type: ignore[import-untyped]
 from django.urls import URLPattern, path  # type: ignore[import-untyped]
 
 from vault_adapters.connect.connector import Connector
-from vault_adapters.connect.pages import HEADERS, NOBODY, Cookie, Pages, log_failure, status_of, text_of
+from vault_adapters.connect.pages import HEADERS, NOBODY, PAGE_HEADERS, Cookie, Pages, log_failure, status_of, text_of
 from vault_adapters.connect.settling import sparing
 from vault_domain.entities.account import AccountInfo
 from vault_domain.entities.errors import VaultError
@@ -44,6 +45,7 @@ def urls(
 ) -> list[URLPattern]:
     """Return the patterns ``callback``, ``callback/<provider>`` and ``<provider>``, for `django.urls.include`.
 
+    A POST to ``<provider>`` begins a connection, and a GET shows a page with one button that sends this POST.
     ``<provider>`` takes two optional query parameters: ``next``, the path of the page to show afterwards, and
     ``account``, the identifier of the account to connect again.
 
@@ -77,6 +79,9 @@ def urls(
         if owner is None:
             return _text(NOBODY, 401)
         try:
+            if request.method == "GET":
+                page = pages.ask(provider, ("csrfmiddlewaretoken", get_token(request)))
+                return HttpResponse(page, headers=PAGE_HEADERS)
             own_session = await _session(session, request)
             to = await pages.begin(request.path, owner, provider, request.GET.dict(), own_session, request.headers)
         except VaultError as error:

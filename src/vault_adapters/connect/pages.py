@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import logging
 import secrets
@@ -18,6 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from attrs import field, frozen
 
+from vault_adapters.connect.client import provider_unknown
 from vault_adapters.connect.connector import LIFETIME, Connector
 from vault_adapters.connect.settling import BROKEN, settling
 from vault_domain.entities.account import Account, AccountInfo
@@ -45,7 +47,27 @@ HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 The headers are needed because a callback's URL holds a code.
 """
 
+PAGE_HEADERS = {
+    **HEADERS,
+    # Under no-referrer, browsers would hide the origin of the form's request, which `Pages.begin` may have to compare.
+    "Referrer-Policy": "same-origin",
+    # A frame could trick the user into the click. No form-action, because some browsers apply it to redirections too.
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Headers of the page that asks; see `Pages.ask`."""
+
 _LONGEST_PATH = 512
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Connect an account</title></head>
+<body>
+<form method="post">{hidden}<button>Connect an account at {name}</button></form>
+</body>
+</html>
+"""
 
 
 @frozen
@@ -88,7 +110,7 @@ class Redirection:
 
 
 class Pages:
-    """The two pages: one begins a connection, one finishes it.
+    """The pages: one asks whether to connect, its form begins a connection, and one finishes it.
 
     Args:
         connector: the connector, also an attribute.
@@ -107,6 +129,23 @@ class Pages:
         self._done = done
         self._redirect_uris = {name: urlsplit(uri) for name, uri in connector.redirect_uris.items()}
 
+    def ask(self, provider: str, field: tuple[str, str] | None = None) -> str:
+        """Return the page, in HTML, whose one button posts to the page's own address.
+
+        A connection does not begin by a GET, because a page of another site can make a browser send one.
+
+        Args:
+            provider: the provider's name.
+            field: the name and the value of a hidden field for the host's own check of forms, if it has one.
+
+        Raises:
+            InvalidInputError: the connector has no such provider.
+        """
+        if provider not in self._redirect_uris:
+            raise provider_unknown(self.connector.providers)
+        hidden = "" if field is None else '<input type="hidden" name="{}" value="{}">'.format(*map(html.escape, field))
+        return _PAGE.format(name=html.escape(provider), hidden=hidden)
+
     @settling
     async def begin(
         self,
@@ -117,10 +156,11 @@ class Pages:
         session: str,
         headers: Mapping[str, str],
     ) -> Redirection:
-        """Begin a connection, unless a page of another site asks for it.
+        """Begin a connection, unless a page of another site or of another host asks for it.
 
-        Browsers say where a request comes from in ``Sec-Fetch-Site`` (Fetch Metadata). A request of an old browser,
-        which sends no such header, passes.
+        Browsers say where a request comes from in ``Sec-Fetch-Site`` (Fetch Metadata), or, if they are old or the host
+        is served without TLS, in ``Origin`` (RFC 6454). No page can forge these. A request without both passes: it
+        comes from a program.
 
         Args:
             path: the path of the request, which ends with the provider's name.
@@ -132,10 +172,10 @@ class Pages:
             headers: the headers of the request; their names have any case.
 
         Raises:
-            InvalidInputError: the request comes from another site (code ``foreign_page``), or ``next`` is not a path of
-                this site. For other errors, see `Connector.begin`.
+            InvalidInputError: the request comes from another site or host (code ``foreign_page``), or ``next`` is not a
+                path of this site. For other errors, see `Connector.begin`.
         """
-        if headers.get("Sec-Fetch-Site") == "cross-site":
+        if not self._is_own(headers):
             raise InvalidInputError("a page of another site must not begin a connection", code="foreign_page")
         following, again = query.get("next", ""), query.get("account", "")
         if following and not is_local(following):
@@ -173,6 +213,17 @@ class Pages:
         return info, Redirection(
             path if is_local(path) else self._done, self._cookie(info.account.provider, state, "", 0)
         )
+
+    def _is_own(self, headers: Mapping[str, str]) -> bool:
+        """Return whether a request comes from a page of this host, or from no page.
+
+        ``Origin`` is compared with the redirect URIs, because a proxy may change the host of a request.
+        """
+        site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+        if site is not None:
+            return site in ("same-origin", "none")
+        own = {f"{uri.scheme}://{uri.netloc}".lower() for uri in self._redirect_uris.values()}
+        return origin is None or origin in own
 
     def _look_at(self, path: str, provider: str) -> None:
         """Log a warning, once, if the path of the redirect URI does not end with the path of the callback's page.

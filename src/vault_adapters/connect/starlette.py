@@ -4,7 +4,8 @@ They need ``token-vault[connect,starlette]``.
 
     app.mount("/connect", Router(routes(lambda request: request.state.connector, tenant=tenant_of)))
 
-Then ``/connect/google`` sends the user to Google, and ``/connect/callback/google`` must be the redirect URI there.
+Then a form that posts to ``/connect/google`` sends the user to Google, and ``/connect/callback/google`` must be the
+redirect URI there.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias
 
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from vault_adapters.connect.connector import Connector
 from vault_adapters.connect.pages import (
     HEADERS,
     NOBODY,
+    PAGE_HEADERS,
     Cookie,
     Pages,
     log_failure,
@@ -47,6 +49,7 @@ def routes(
 ) -> list[Route]:
     """Return the routes ``/callback``, ``/callback/{provider}`` and ``/{provider}``.
 
+    A POST to ``/{provider}`` begins a connection, and a GET shows a page with one button that sends this POST.
     ``/{provider}`` takes two optional query parameters: ``next``, the path of the page to show afterwards, and
     ``account``, the identifier of the account to connect again.
 
@@ -82,7 +85,10 @@ def routes(
         if owner is None:
             return _nobody()
         try:
-            provider, own_session = request.path_params["provider"], await _text(session, request)
+            provider = request.path_params["provider"]
+            if request.method == "GET":
+                return HTMLResponse(pages_of(request).ask(provider), headers=PAGE_HEADERS)
+            own_session = await _text(session, request)
             path, query = request.url.path, request.query_params
             to = await pages_of(request).begin(path, owner, provider, query, own_session, request.headers)
         except VaultError as error:

@@ -63,8 +63,8 @@ def client_of(app, **headers):
 
 
 async def agree(browser, url, user="ana@example.com"):
-    """Open a page of the host, and agree at the provider; return the callback's address."""
-    begun = await browser.get(url)
+    """Press the button of a page of the host, and agree at the provider; return the callback's address."""
+    begun = await browser.post(url)
     assert begun.status_code == 303, (begun.status_code, begun.text)
     agreed = await browser.get(begun.headers["location"] + f"&answer={user}")
     return agreed.headers["location"]

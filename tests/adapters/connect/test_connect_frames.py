@@ -60,7 +60,7 @@ async def test_the_page_of_an_error_gets_an_error_without_the_request(make_app, 
     headers = {"x-session": SESSION}
     async with client_of(make_app(connector, failed=failed), **headers) as browser:
         secrets = [SESSION, COOKIE]
-        await browser.get("http://localhost/connect/lokal")
+        await browser.post("http://localhost/connect/lokal")
         for spoil in ("state", "session", "secret", "deny"):
             user = "deny" if spoil == "deny" else "ana@example.com"
             back = await agree(browser, "http://localhost/connect/local", user)

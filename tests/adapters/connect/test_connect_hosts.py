@@ -84,7 +84,7 @@ async def test_a_lambda_may_return_what_must_be_awaited(make_app, connector, vau
 async def test_a_mistyped_provider(make_app, connector, caplog):
     caplog.set_level(logging.INFO, "vault_adapters.connect")
     async with client_of(make_app(connector)) as browser:
-        answer = await browser.get("http://localhost/connect/lokal")
+        answer = await browser.post("http://localhost/connect/lokal")
     assert (answer.status_code, answer.text) == (404, "There is no such provider here.\n")
     assert [(record.levelname, record.message) for record in of_the_vault(caplog)] == [
         ("WARNING", "a request to connect an account is not valid: provider must be one of local")
@@ -112,7 +112,7 @@ async def test_a_data_key_that_cannot_be_used_is_for_the_service_to_mend(make_ap
     async with open_vault(config) as vault:
         connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=CALLBACK)
         async with client_of(make_app(connector)) as browser:
-            answer = await browser.get("http://localhost/connect/local")
+            answer = await browser.post("http://localhost/connect/local")
     assert (answer.status_code, answer.text) == (500, told_later("decryption_failed"))
     [record] = of_the_vault(caplog)
     expected = "an account at a provider was not connected (decryption_failed)"
@@ -176,7 +176,7 @@ async def test_a_redirect_uri_that_leads_to_another_page(make_app, vault, provid
     connector = Connector(vault, {"local": provider.refresher()}, redirect_uri=redirect_uri)
     async with client_of(make_app(connector)) as browser:
         for _ in range(2):  # it is said once
-            assert (await browser.get("http://localhost/connect/local")).status_code == 303
+            assert (await browser.post("http://localhost/connect/local")).status_code == 303
     said = [record.message for record in of_the_vault(caplog)]
     expected = "the path of the redirect URI does not end with '/connect/callback', the path of the callback's page"
     assert said == [expected] * warnings

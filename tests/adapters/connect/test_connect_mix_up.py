@@ -67,7 +67,7 @@ async def test_a_code_of_the_honest_provider_does_not_reach_the_dishonest_one(
     make_app, connector, vault, honest, dishonest
 ):
     async with client_of(make_app(connector)) as browser:
-        begun = await browser.get("http://localhost/connect/dishonest")
+        begun = await browser.post("http://localhost/connect/dishonest")
         agreed = await browser.get(sent_on(begun.headers["location"], honest) + USER)
         back = agreed.headers["location"]
         assert "code=" in back

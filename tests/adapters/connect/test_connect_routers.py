@@ -1,10 +1,18 @@
 """Both routers end to end: a real HTTP client follows redirects between the host's application and the provider."""
 
+from html.parser import HTMLParser
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
-from tests.adapters.connect.applications import CALLBACK, agree, client_of, django_urls, fastapi_app
+from tests.adapters.connect.applications import (
+    CALLBACK,
+    agree,
+    client_of,
+    django_app,
+    django_urls,
+    fastapi_app,
+)
 
 from vault_adapters import Account, VaultConfig, open_sync_vault
 from vault_adapters.connect import Connector
@@ -31,7 +39,7 @@ async def test_an_account_is_connected(make_app, connector, vault):
 async def test_the_cookie_is_for_the_callback_only(make_app, vault, provider):
     connector = Connector(vault, {"local": provider.refresher()}, redirect_uri="https://localhost/connect/callback")
     async with client_of(make_app(connector)) as browser:
-        begun = await browser.get("http://localhost/connect/local")
+        begun = await browser.post("http://localhost/connect/local")
     attributes = {part.strip().lower() for part in begun.headers["set-cookie"].split(";")[1:]}
     assert attributes >= {"path=/connect/callback", "httponly", "samesite=lax", "max-age=600", "secure"}
 
@@ -49,7 +57,7 @@ async def test_the_callback_of_another_browser(make_app, connector, vault):
     app = make_app(connector)
     async with client_of(app) as attacker, client_of(app) as victim:
         callback = await agree(attacker, "http://localhost/connect/local")
-        await victim.get("http://localhost/connect/local")
+        await victim.post("http://localhost/connect/local")
         refused = await victim.get(callback)
         assert (refused.status_code, "state_refused" in refused.text) == (400, True)
         assert (await vault.list_accounts("t1")).items == ()
@@ -69,19 +77,87 @@ async def test_another_user_signs_in_meanwhile(make_app, connector, vault, chang
 
 async def test_nobody_is_signed_in(make_app, connector):
     async with client_of(make_app(connector), **{"x-tenant": ""}) as browser:
-        assert (await browser.get("http://localhost/connect/local")).status_code == 401
+        for method in ("GET", "POST"):
+            assert (await browser.request(method, "http://localhost/connect/local")).status_code == 401
         assert (await browser.get("http://localhost/connect/callback?code=a&state=b")).status_code == 401
 
 
-@pytest.mark.parametrize(
-    ("site", "status"), [("cross-site", 400), ("same-site", 303), ("same-origin", 303), (None, 303)]
-)
-@pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_a_page_of_another_site_begins_no_connection(make_app, connector, site, status, method):
-    async with client_of(make_app(connector)) as client:
+class Form(HTMLParser):
+    """The form of a page, as a browser sends it when the user clicks the button."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.sent, self.fields, self.buttons = None, {}, 0
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        if tag == "form":
+            self.sent = (found["method"].upper(), found.get("action"))
+        elif tag == "input":
+            self.fields[found["name"]] = found["value"]
+        self.buttons += tag == "button"
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "same-origin", "none", None])
+async def test_a_get_begins_no_connection_but_shows_one_button(make_app, connector, vault, provider, site):
+    async with client_of(make_app(connector)) as browser:
         headers = {} if site is None else {"Sec-Fetch-Site": site}
-        answer = await client.request(method, "http://localhost/connect/local", headers=headers)
+        url = "http://localhost/connect/local?next=/settings"
+        page = await browser.get(url, headers=headers)
+        assert (page.status_code, page.headers["cache-control"]) == (200, "no-store")
+        assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+        assert page.headers["referrer-policy"] == "same-origin", "or the form's request has no Origin"
+        assert not any(cookie.startswith("token_vault") for cookie in browser.cookies)
+        form = Form(page.text)
+        assert (form.sent, form.buttons) == (("POST", None), 1)  # without an action, a form is sent to its page
+        begun = await browser.post(url, data=form.fields, headers={"Sec-Fetch-Site": "same-origin"})
+        agreed = await browser.get(begun.headers["location"] + "&answer=ana@example.com")
+        assert (await browser.get(agreed.headers["location"])).headers["location"] == "/settings"
+
+
+async def test_a_get_for_an_unknown_provider_shows_no_button(make_app, connector):
+    async with client_of(make_app(connector)) as browser:
+        page = await browser.get("http://localhost/connect/%3Cb%3E")
+        assert (page.status_code, "<b>" in page.text) == (404, False)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "cross-site"}, 400),
+        ({"Sec-Fetch-Site": "same-site"}, 400),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 400),
+        ({"Sec-Fetch-Site": ""}, 400),
+        ({"Origin": "http://evil.example"}, 400),
+        ({"Origin": "http://localhost:8001"}, 400),
+        ({"Origin": "https://localhost"}, 400),
+        ({"Origin": "http://localhost.evil.example"}, 400),
+        ({"Origin": "null"}, 400),
+        ({"Origin": "http://["}, 400),
+        ({"Origin": "http://localhost"}, 303),
+        ({"Sec-Fetch-Site": "same-origin"}, 303),
+        ({"Sec-Fetch-Site": "none"}, 303),
+        ({}, 303),
+    ],
+)
+async def test_a_page_of_another_site_begins_no_connection(make_app, connector, headers, status):
+    async with client_of(make_app(connector)) as client:
+        answer = await client.post("http://localhost/connect/local", headers=headers)
         assert (answer.status_code, "set-cookie" in answer.headers) == (status, status == 303)
+
+
+async def test_the_button_passes_djangos_own_check_of_forms(connector):
+    from django.middleware.csrf import CsrfViewMiddleware
+    from django.test import override_settings
+
+    middleware = f"{CsrfViewMiddleware.__module__}.{CsrfViewMiddleware.__qualname__}"
+    with override_settings(MIDDLEWARE=[middleware]):
+        async with client_of(django_app(connector)) as browser:
+            url = "http://localhost/connect/local"
+            assert (await browser.post(url)).status_code == 403
+            fields = Form((await browser.get(url)).text).fields
+            assert (await browser.post(url, data=fields)).status_code == 303
 
 
 async def test_a_preview_of_a_link_uses_nothing_up(make_app, connector, vault, provider):
@@ -102,7 +178,7 @@ async def test_the_user_refuses(make_app, connector):
 
 async def test_what_the_host_must_mend_is_logged(make_app, connector, provider, caplog):
     async with client_of(make_app(connector)) as browser:
-        assert (await browser.get("http://localhost/connect/locale")).status_code == 404
+        assert (await browser.post("http://localhost/connect/locale")).status_code == 404
         told = [record.getMessage() for record in caplog.records if record.name == "vault_adapters.connect.pages"]
         assert told == ["a request to connect an account is not valid: provider must be one of local"]
         caplog.clear()
@@ -169,7 +245,7 @@ ELSEWHERE = [
 async def test_no_open_redirect(make_app, connector):
     async with client_of(make_app(connector)) as browser:
         answers = {
-            path: await browser.get("http://localhost/connect/local", params={"next": path}) for path in ELSEWHERE
+            path: await browser.post("http://localhost/connect/local", params={"next": path}) for path in ELSEWHERE
         }
     assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(ELSEWHERE, 400)
 
@@ -201,7 +277,7 @@ def test_django_under_wsgi_with_a_sync_vault(tmp_path, provider):
 
         transport = httpx2.WSGITransport(WSGIHandler())
         with httpx2.Client(mounts={"http://localhost": transport}, headers={"x-tenant": "t1"}, trust_env=False) as http:
-            begun = http.get("http://localhost/connect/local")
+            begun = http.post("http://localhost/connect/local")
             agreed = http.get(begun.headers["location"] + "&answer=ana@example.com")
             finished = http.get(agreed.headers["location"])
         assert (finished.status_code, finished.headers["location"]) == (303, "/done")
