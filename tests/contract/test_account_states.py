@@ -8,8 +8,9 @@ from attrs import evolve
 from vault_adapters import Secret, VaultConfig
 from vault_adapters.composition import open_vault_over
 from vault_adapters.testing import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
 from vault_adapters.testing.contract.refreshing import answer, token_set
+from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenStatus
@@ -97,6 +98,29 @@ async def test_no_change_is_lost_among_many(store, vault):
 async def test_an_account_of_which_nothing_is_stored_has_neither_tokens_nor_row(store, vault):
     nobody = evolve(ACCOUNT, identifier="new")
     assert await loaded(store, nobody) == AccountState(nobody)
+
+
+async def test_a_token_that_is_left_out_is_deleted(store, vault):
+    new = (await change(store, lambda state, now: Decision(state.without([ACCESS.kind]), None, (event(now),)))).state
+    assert (await loaded(store), new.tokens.keys(), new.row.label) == (new, {REFRESH.kind}, "Ann")
+    assert (await events_of(vault))[-1] is AuditAction.REFRESH_FAILING
+
+
+async def test_with_its_last_token_an_account_is_gone(store, vault):
+    neighbour = await loaded(store, OTHER)
+    await change(store, lambda state, now: Decision(state.without(TokenKind), None))
+    assert await loaded(store) == AccountState(ACCOUNT)
+    assert await loaded(store, OTHER) == neighbour
+
+
+async def test_a_mark_makes_no_row(store, vault):
+    key = evolve(ACCOUNT, identifier="lone").key(TokenKind.API_KEY)
+    await vault.store_token(key, "value")
+    state = await loaded(store, key.account)
+    assert state.row is None
+    token = state.tokens[key.kind]
+    await change(store, lambda state, now: Decision(state.with_token(token, error_code="x"), None), key.account)
+    assert (await loaded(store, key.account)).row is None
 
 
 async def test_a_value_under_an_inactive_data_key_is_refused(store, vault):

@@ -5,10 +5,12 @@ import logging
 import re
 import sqlite3
 import tracemalloc
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from tests.support.databases import SqliteFile
 from tests.support.loose_sqlite import loosen_sqlite
 
 from vault_adapters import (
@@ -26,8 +28,12 @@ from vault_adapters import (
 from vault_adapters.crypto import bootstrap, envelope, local_key
 from vault_adapters.stores import columns
 from vault_adapters.stores.batching import ReadBatcher
+from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite import database as sqlite_database
+from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ScriptedRefresher
+from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.token import TokenRef
 
 BAD, GOOD = Account("bad", "google", "ann"), Account("good", "google", "ann")
 SHOWN = "a text that stands in no log"
@@ -125,6 +131,67 @@ async def test_one_damaged_row_hurts_only_itself(filled, name, caplog):
     assert SHOWN not in caplog.text
 
 
+@asynccontextmanager
+async def states_of(database):
+    """Open the store; give it, and the function that changes an account."""
+    opening = (
+        open_sqlite_store(str(database.path), migrate=False, clock=lambda: datetime.now(UTC))
+        if database.kind == "sqlite"
+        else open_postgres_store(database.url, migrate=False, schema=database.schema, pool_size=2)
+    )
+    async with opening as store:
+        yield store, store.refreshes._states.change
+
+
+@pytest.mark.parametrize("name", [*DAMAGE, *SQLITE_DAMAGE])
+async def test_a_damaged_token_stays_beside_another_and_can_be_deleted_and_replaced(filled, name):
+    if name in SQLITE_DAMAGE and filled.kind != "sqlite":
+        pytest.skip("a column of Postgres refuses a value of another type")
+    access, refresh = TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN
+    sql, parameters = (DAMAGE | SQLITE_DAMAGE)[name]
+    async with states_of(filled) as (store, change):
+
+        async def loaded():
+            return (await change(BAD, lambda state, now: Decision(state, None))).state
+
+        whole = await loaded()
+        filled.execute(f"{sql} WHERE tenant_id = 'bad' AND kind = 'refresh_token'", parameters)
+        damaged = {refresh: None if name == "text_generation" else 1}
+        marked = whole.tokens[access]
+        await change(BAD, lambda state, now: Decision(state.with_token(marked, error_code="x"), None))
+        state = await loaded()
+        assert (state.damaged, state.tokens[access].info.error_code, state.row) == (damaged, "x", whole.row)
+        with pytest.raises(DecryptionError):
+            state.holds(TokenRef.of(whole.tokens[refresh].info))
+        with pytest.raises(DecryptionError):
+            await store.refreshes.reschedule(BAD, lambda record, now: None)
+        await change(BAD, lambda state, now: Decision(state.with_token(whole.tokens[refresh]), None))
+        assert (await loaded()).tokens[refresh] == whole.tokens[refresh]
+        filled.execute(f"{sql} WHERE tenant_id = 'bad' AND kind = 'refresh_token'", parameters)
+        await change(BAD, lambda state, now: Decision(state.without([access]), None))
+        state = await loaded()
+        assert (state.tokens, state.damaged, state.row.label) == ({}, damaged, "Ann")
+        await change(BAD, lambda state, now: Decision(state.without([refresh]), None))
+        assert await loaded() == AccountState(BAD)
+
+
+async def test_an_account_whose_own_row_is_damaged_can_be_deleted(tmp_path):
+    database = SqliteFile(tmp_path / "vault.db")
+    async with open_vault(database.config()) as vault:
+        await vault.store_token_set(BAD, TokenSet("access", "refresh"), label="Ann")
+    loosen(database)
+    database.execute("UPDATE {account} SET label = ?", [SHOWN.encode()])
+    async with states_of(database) as (_, change):
+        damaged = (await change(BAD, lambda state, now: Decision(state, None))).state
+        assert (damaged.damaged, damaged.row, len(damaged.tokens)) == ({None: None}, None, 2)
+        with pytest.raises(DecryptionError):
+            await change(BAD, lambda state, now: Decision(state.with_row(label="Ben"), None))
+        left = (await change(BAD, lambda state, now: Decision(state.without([TokenKind.REFRESH_TOKEN]), None))).state
+        assert (left.damaged, left.tokens.keys()) == ({None: None}, {TokenKind.ACCESS_TOKEN})
+        await change(BAD, lambda state, now: Decision(state.without(TokenKind), None))
+    assert database.execute("SELECT count(*) FROM {account}") == [(0,)]
+
+
 @pytest.mark.parametrize("key_id", [b"1", b"", b"1" * 17])
 async def test_an_id_of_another_size_fails_only_its_own_value(filled, key_id):
     filled.execute("UPDATE {token} SET data_key_id = ? WHERE tenant_id = 'bad'", [key_id])
@@ -172,8 +239,6 @@ def test_the_stores_limit_is_that_of_the_format():
 
 
 async def test_a_blob_in_place_of_a_tenant_does_not_end_a_sweep(tmp_path):
-    from tests.support.databases import SqliteFile
-
     database = SqliteFile(tmp_path / "vault.db")
     accounts = [Account(f"t{number}", "google") for number in range(30)]
     async with open_vault(database.config()) as vault:
@@ -325,8 +390,6 @@ async def test_the_longest_values_are_accepted(database):
 
 
 async def test_an_old_sqlite_is_refused(tmp_path, monkeypatch):
-    from tests.support.databases import SqliteFile
-
     monkeypatch.setattr(sqlite_database.sqlite3, "sqlite_version_info", (3, 36, 9))
     with pytest.raises(ConfigurationError) as caught:
         async with open_vault(SqliteFile(tmp_path / "vault.db").config()):

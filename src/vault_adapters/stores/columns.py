@@ -133,6 +133,7 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 
 _LAST_USE = TOKEN.index("u.last_used_at")
 _VALUE_ID = TOKEN.index("t.value_id")
+_GENERATION = TOKEN.index("t.generation")
 
 
 TOKEN_ALONE: Columns = tuple(name for name in TOKEN if name.startswith("t."))
@@ -172,6 +173,11 @@ def id_of(row: Sequence[Any]) -> Any:
 def value_id_of(row: Sequence[Any]) -> Any:
     """Return the value id of a token from a row that begins with the columns `TOKEN`."""
     return row[_VALUE_ID]
+
+
+def generation_of(token: Sequence[Any]) -> Any:
+    """Return the generation from the columns `TOKEN`."""
+    return token[_GENERATION]
 
 
 def is_missing(token: Sequence[Any]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from vault_adapters.stores.columns import MOST_WRAP
 from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_account, stored_key
+from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
@@ -40,6 +41,39 @@ def report_rows(passed_over: Counter[str]) -> None:
     """
     for reason, count in passed_over.items():
         _log.error("%d stored rows were passed over: reason %s", count, reason)
+
+
+class Damage:
+    """Notes which rows of an account cannot be decoded; see `AccountState.damaged`."""
+
+    def __init__(self) -> None:
+        self.rows: dict[TokenKind | None, int | None] = {}
+
+    def read(self, kind: TokenKind | None, generation: object, decode: Callable[..., T], *columns: Any) -> T | None:
+        """Return what ``decode`` makes of the columns; if it raises an error, note the row and return None.
+
+        Args:
+            kind: the token's kind; None: the columns are those of the account's own row.
+            generation: the token's generation as it is stored.
+            decode: returns the entity of the columns.
+            columns: the columns.
+        """
+        try:
+            return decode(*columns)
+        except Exception:  # a damaged row may hold anything, so decoding it may raise anything
+            self.rows[kind] = generation if type(generation) is int else None
+            return None
+
+    def report(self) -> None:
+        """Log how many rows were noted."""
+        if self.rows:
+            report_rows(Counter({DAMAGED_ROW: len(self.rows)}))
+
+
+def gone_kinds(before: AccountState, after: AccountState) -> list[TokenKind]:
+    """Return the kinds of the tokens that a decision deletes."""
+    left = {*after.tokens, *after.damaged}
+    return [kind for kind in TokenKind if kind in {*before.tokens, *before.damaged} and kind not in left]
 
 
 def refused_account(account: Account, error: Exception) -> DecryptionError:

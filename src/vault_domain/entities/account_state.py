@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -11,6 +11,7 @@ from attrs import evolve, field, frozen
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import StoredToken, TokenRef
 
@@ -44,12 +45,16 @@ class AccountState:
         account: the account.
         tokens: its tokens with their sealed values, by kind.
         row: the rest; None if there is no row yet.
+        damaged: the rows that cannot be read: a damaged token by its kind, the rest under None. The value is the
+            token's generation, or None if this cannot be read either. Such a row can only stay as it is, be replaced by
+            a new value, or be deleted.
         version: whatever the store needs to tell whether this is still what it keeps; transitions never read it.
     """
 
     account: Account
     tokens: Mapping[TokenKind, StoredToken] = field(factory=dict)
     row: AccountRow | None = None
+    damaged: Mapping[TokenKind | None, int | None] = field(factory=dict)
     version: Any = field(default=None, eq=False, repr=False)
 
     @property
@@ -70,24 +75,70 @@ class AccountState:
         """The ids of the stored values."""
         return [token.info.value_id for token in self.tokens.values()]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the account has no token, not even a damaged one."""
+        return not self.tokens and all(kind is None for kind in self.damaged)
+
+    def generation(self, kind: TokenKind) -> int:
+        """Return the generation of the token of a kind; 0: there is none, or its generation cannot be read."""
+        token = self.tokens.get(kind)
+        return (self.damaged.get(kind) or 0) if token is None else token.info.generation
+
+    def require_intact(self) -> AccountState:
+        """Return the state itself.
+
+        Raises:
+            DecryptionError: a row is damaged.
+        """
+        if self.damaged:
+            raise DecryptionError(account=self.account, keys=[self.account.key(kind) for kind in TokenKind])
+        return self
+
     def holds(self, ref: TokenRef) -> StoredToken | None:
-        """Return the token to which ``ref`` refers, if exactly this value is stored."""
+        """Return the token to which ``ref`` refers, if exactly this value is stored.
+
+        Raises:
+            DecryptionError: the token is damaged.
+        """
+        if ref.key.kind in self.damaged:
+            raise DecryptionError(account=self.account, keys=[ref.key])
         token = self.tokens.get(ref.key.kind)
         return token if token is not None and TokenRef.of(token.info) == ref else None
 
     def is_same_as(self, other: AccountState) -> bool:
         """Return whether both are the same but for the times of last uses, which change without a transition."""
-        if self.row != other.row or self.tokens.keys() != other.tokens.keys():
+        if (self.row, self.damaged, self.tokens.keys()) != (other.row, other.damaged, other.tokens.keys()):
             return False
         return all(_without_use(token) == _without_use(other.tokens[kind]) for kind, token in self.tokens.items())
 
     def with_token(self, token: StoredToken, **changes: Any) -> AccountState:
         """Return the state with a token in place of the one of its kind; ``changes`` go into its metadata."""
         changed = evolve(token, info=evolve(token.info, **changes)) if changes else token
-        return evolve(self, tokens={**self.tokens, changed.info.key.kind: changed})
+        return self.with_tokens(changed)
+
+    def with_tokens(self, *tokens: StoredToken) -> AccountState:
+        """Return the state with tokens in place of those of their kinds, damaged ones included."""
+        new = {token.key.kind: token for token in tokens}
+        damaged = {kind: each for kind, each in self.damaged.items() if kind not in new}
+        return evolve(self, tokens={**self.tokens, **new}, damaged=damaged)
+
+    def without(self, kinds: Iterable[TokenKind]) -> AccountState:
+        """Return the state without the tokens of these kinds; without any token, nothing else is left either."""
+        gone = set(kinds)
+        tokens = {kind: token for kind, token in self.tokens.items() if kind not in gone}
+        damaged = {kind: each for kind, each in self.damaged.items() if kind not in gone}
+        new = evolve(self, tokens=tokens, damaged=damaged)
+        return evolve(new, row=None, damaged={}) if new.is_empty else new
 
     def with_row(self, **changes: Any) -> AccountState:
-        """Return the state with a changed row, which is made if it is missing."""
+        """Return the state with a changed row, which is made if it is missing.
+
+        Raises:
+            DecryptionError: the row is damaged.
+        """
+        if None in self.damaged:
+            self.require_intact()
         return evolve(self, row=evolve(self.row or AccountRow(), **changes))
 
     def due_by(self, when: datetime) -> AccountState:

@@ -26,15 +26,17 @@ class AccountStates(Protocol):
           loads and writes in one transaction that keeps other writers away, or compares all that it has loaded with
           what is stored, absent rows included, and decides again if anything differs.
         - The time is the store's when it writes, or at most a second earlier, because a lease begins at this time.
-        - Tokens that are another object than before are written, and the row if it differs. No token is deleted. If the
+        - Tokens that are another object than before are written, and the row if it differs. Rows that are no longer in
+          the state are deleted, damaged ones included. With an account's last token, its row is deleted. If the
           decision returns the state that it was given, nothing is written.
         - The data keys of new values must be active.
         - With `Decision.durable`, the commit survives a crash of the server whatever its settings are.
-        - Other processes are notified of each new value, and of each value that became invalid.
+        - Other processes are notified of each new value, and of each value that became invalid or was deleted.
 
         Raises:
             DataKeyInactiveError: a new value is sealed under a data key that is not active; nothing was written.
-            DecryptionError: a row of the account is damaged, or belongs to another account.
+            DecryptionError: a row belongs to another account, or its kind cannot be read. Any other damaged row is in
+                `AccountState.damaged`.
             StorageError: other writers have changed the account again and again (retryable, ``locked``).
         """
 

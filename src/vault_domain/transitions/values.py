@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from attrs import evolve
-
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -22,8 +20,9 @@ def rescheduled(state: AccountState, due_at: datetime | None) -> Decision[None]:
 def written(state: AccountState, now: datetime, writes: Sequence[TokenWrite]) -> tuple[AccountState, list[TokenInfo]]:
     """Put values in place, without events and without a schedule; each write must name its value."""
     infos = [_info(state, now, write) for write in writes]
-    tokens = {write.key.kind: StoredToken(info, write.sealed) for write, info in zip(writes, infos, strict=True)}
-    return evolve(state, tokens={**state.tokens, **tokens}), infos
+    return state.with_tokens(
+        *(StoredToken(info, write.sealed) for write, info in zip(writes, infos, strict=True))
+    ), infos
 
 
 def invalidated(
@@ -52,7 +51,7 @@ def _info(state: AccountState, now: datetime, write: TokenWrite) -> TokenInfo:
         error_code=None,
         expires_at=expires_at,
         scopes=kept_scopes if write.scopes is None else write.scopes,
-        generation=1 if old is None else old.generation + 1,
+        generation=state.generation(write.key.kind) + 1,
         last_used_at=None if old is None else old.last_used_at,
         last_refreshed_at=now if write.refreshed or old is not None else None,
         lifetime=write.lifetime,

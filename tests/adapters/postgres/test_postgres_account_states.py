@@ -1,7 +1,9 @@
 """A decision is written only over the account that was loaded; `conftest` gives a real server."""
 
+import asyncio
 from datetime import timedelta
 
+import psycopg
 import pytest
 from attrs import evolve
 
@@ -11,6 +13,7 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
 from vault_adapters.testing.contract.refreshing import answer, token_set
+from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenRef
@@ -59,6 +62,8 @@ async def loaded(store, account=ACCOUNT):
 async def decision(store, how, state, now):
     """Return a decision that changes the row, or values too."""
     event = AuditEvent(AuditAction.REFRESH_FAILING, now, tenant_id=ACCOUNT.tenant_id, account=ACCOUNT, code="x")
+    if how == "deletion":
+        return Decision(state.without(TokenKind), None, (event,))
     new = state if how == "row" else written(state, now, await answer(store))[0]
     return Decision(new.with_row(label="Ida", due_at=now), None, (event,), durable=True)
 
@@ -68,7 +73,7 @@ async def apply(store, state, decided):
 
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
-@pytest.mark.parametrize("how", ["row", "values"])
+@pytest.mark.parametrize("how", ["row", "values", "deletion"])
 async def test_nothing_is_written_over_another_write(store, vault, how, meanwhile):
     state, now = await loaded(store)
     decided = await decision(store, how, state, now)
@@ -108,3 +113,24 @@ async def test_what_was_absent_must_still_be_absent(store, vault):
     await vault.store_token_set(nobody, token_set(), label="Eva")
     assert not await apply(store, state, Decision(state.with_row(label="Ida"), None))
     assert (await loaded(store, nobody))[0].row.label == "Eva"
+
+
+async def test_the_row_stays_for_a_token_that_another_writer_stores_at_the_end(url, store, vault):
+    """The other writer has stored a token, holds the account's row, and commits while the deletion waits for it."""
+    state, _ = await loaded(store)
+    insertion = (
+        "INSERT INTO token_vault.token (tenant_id, provider, identifier, kind, id, value_id, data_key_id, blob, status,"
+        " scopes, generation, created_at, updated_at) SELECT tenant_id, provider, identifier, 'api_key', id, value_id,"
+        " data_key_id, blob, status, scopes, generation, created_at, updated_at FROM token_vault.token"
+        " WHERE tenant_id = %s AND kind = 'refresh_token'"
+    )
+    async with await psycopg.AsyncConnection.connect(url) as writer:
+        await writer.execute(insertion, [ACCOUNT.tenant_id])
+        await writer.execute("SELECT FROM token_vault.account WHERE tenant_id = %s FOR UPDATE", [ACCOUNT.tenant_id])
+        deletion = asyncio.create_task(apply(store, state, Decision(state.without(TokenKind), None)))
+        await asyncio.sleep(0.2)
+        assert not deletion.done()
+        await writer.commit()
+    assert await deletion
+    left, _ = await loaded(store)
+    assert (left.tokens.keys(), left.row.label) == ({TokenKind.API_KEY}, "Ann")

@@ -58,6 +58,11 @@ def _put(transaction, before, after, events):
     tables = transaction.tables
     changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
     require_active_data_keys(transaction, [each for each in changed if each.info.value_id not in before.value_ids])
+    for kind in before.tokens.keys() - after.tokens.keys():
+        del tables.tokens[after.account.key(kind)]
+    if after.is_empty:
+        tables.accounts.pop(after.account, None)
+        tables.unread.pop(after.account, None)
     for token in changed:
         used = tables.tokens.get(token.key)  # uses are recorded apart from the states
         last_used_at = token.info.last_used_at if used is None else used.info.last_used_at

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from vault_adapters.stores.columns import OWNED_VALUE, is_missing
-from vault_adapters.stores.damage import own_key, refused_account, sealed_value
+from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
+from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, sealed_value
 from vault_adapters.stores.postgres.account_columns import EVENT_COLUMNS
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
-from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
     account_parameters,
     account_row,
@@ -24,7 +24,7 @@ from vault_adapters.stores.postgres.rows import (
 )
 from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import Account, stored_account
+from vault_domain.entities.account import Account, TokenKey, stored_account
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.causes import LOCKED
@@ -88,8 +88,9 @@ class PostgresAccountStates:
         """
         after = decision.state
         row_version, versions, loaded_at = before.version
+        row = after.row or before.row  # a row that is to be deleted is locked and compared too
         parameters = {
-            **_row_parameters(after.account, after.row or AccountRow()),
+            **_row_parameters(after.account, row or AccountRow()),
             **_event_parameters(decision.events),
             "kinds": Texts([kind.value for kind in versions]),
             "versions": [int8(version) for version in versions.values()],
@@ -99,13 +100,27 @@ class PostgresAccountStates:
             "now": self._database.now(),
         }
         changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
-        if not changed:
+        gone = gone_kinds(before, after)
+        if not (changed or gone):
             return bool(await self._database.write(self._queries["apply_row"], parameters))
-        return await self._apply_account(parameters | _token_parameters(changed, before))
+        parameters |= _token_parameters(changed, before)
+        parameters |= {"gone": Texts([kind.value for kind in gone]), "has_row": row is not None}
+        return await self._apply_account(parameters, empties=bool(gone) and after.is_empty)
 
-    async def _apply_account(self, parameters: Mapping[str, Any]) -> bool:
+    async def _apply_account(self, parameters: Mapping[str, Any], *, empties: bool) -> bool:
+        async def work(transaction: Transaction) -> list[Row]:
+            rows = await transaction.fetch(self._queries["apply_account"], parameters)
+            # The account's row is locked now. A writer that held it before may have stored a token, which the next
+            # statement sees. Then the row stays.
+            await transaction.execute(self._queries["delete_orphaned_account"], parameters)
+            return rows
+
         try:
-            [(same, active, *_)] = await self._database.write(self._queries["apply_account"], parameters)
+            if empties:
+                rows = await self._database.transact(work)
+            else:
+                rows = await self._database.write(self._queries["apply_account"], parameters)
+            [(same, active, *_)] = rows
         except StorageError as error:
             if error.reason != _CHANGED:
                 raise
@@ -159,24 +174,32 @@ def _state(rows: Sequence[Row], account: Account) -> tuple[AccountState, datetim
     """Return the state of an account, and the store's time, from the rows of `load_account`.
 
     Raises:
-        DecryptionError: a row is damaged or belongs to another account.
+        DecryptionError: a row belongs to another account, or its kind cannot be read.
     """
+    tokens, versions, row, row_version, now, damage = {}, {}, None, None, None, Damage()
     try:
-        tokens, versions, row, row_version, now = {}, {}, None, None, None
         for each in rows:
             token, key, columns, value, rest = OWNED_VALUE.split(each)
             now, version, *more, stored_version, has_row = rest
             if has_row:
-                row, row_version = account_row(columns, *more), stored_version
+                row, row_version = damage.read(None, None, account_row, columns, *more), stored_version
             if not is_missing(token):
                 own = own_key(key, account)
-                tokens[own.kind] = StoredToken(token_info(token, own), sealed_value(*value))
                 versions[own.kind] = version
+                stored = damage.read(own.kind, generation_of(token), _stored, token, own, value)
+                if stored is not None:
+                    tokens[own.kind] = stored
         assert now is not None  # noqa: S101 - the query returns at least one row, and every row holds the time
-        return AccountState(account, tokens, row, (row_version, versions, now)), now
     except Exception as error:
         refusal = refused_account(account, error)
+    else:
+        damage.report()
+        return AccountState(account, tokens, row, damage.rows, (row_version, versions, now)), now
     raise refusal
+
+
+def _stored(token: Row, key: TokenKey, value: Row) -> StoredToken:
+    return StoredToken(token_info(token, key), sealed_value(*value))
 
 
 def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
@@ -205,7 +228,6 @@ def _token_parameters(changed: Sequence[StoredToken], before: AccountState) -> d
     new = [token for token in changed if token.info.value_id not in before.value_ids]
     return {
         "key_ids": sorted({token.sealed.data_key_id for token in new}),
-        "old_value_ids": before.value_ids,
         "are_new": len(new) == len(changed),
         "w_kinds": Texts([info.key.kind.value for info in infos]),
         "w_ids": [info.id for info in infos],

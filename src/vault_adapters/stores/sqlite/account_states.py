@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from vault_adapters.stores.columns import OWNED_VALUE, is_missing
-from vault_adapters.stores.damage import own_key, refused_account, sealed_value, sound
+from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
+from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, sealed_value, sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
@@ -21,7 +21,7 @@ from vault_adapters.stores.sqlite.rows import (
     token_info,
 )
 from vault_adapters.stores.sqlite.tokens import require_active_data_keys
-from vault_domain.entities.account import Account, stored_account
+from vault_domain.entities.account import Account, TokenKey, stored_account
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import StoredToken
@@ -98,6 +98,10 @@ async def _write(
     new = [token for token in changed if token.info.value_id not in before.value_ids]
     if new:
         await require_active_data_keys(transaction, queries, new)
+    gone = [key_parameters(after.account.key(kind)) for kind in gone_kinds(before, after)]
+    await transaction.execute_many(queries["delete_token"], gone)
+    if gone and after.is_empty:
+        await transaction.execute(queries["delete_account"], account_parameters(after.account))
     await transaction.execute_many(queries["put_token"], [_token_parameters(token) for token in changed])
     if after.row is not None and after.row != before.row:
         await transaction.execute(queries["put_account"], _row_parameters(after.account, after.row))
@@ -108,21 +112,29 @@ def _state(rows: Sequence[Row], account: Account) -> AccountState:
     """Return the state of an account from the rows of `load_account`.
 
     Raises:
-        DecryptionError: a row is damaged or belongs to another account.
+        DecryptionError: a row belongs to another account, or its kind cannot be read.
     """
+    tokens, row, damage = {}, None, Damage()
     try:
-        tokens, row = {}, None
         for each in rows:
             token, key, columns, value, (*more, has_row) = OWNED_VALUE.split(each)
             if has_row:
-                row = account_row(columns, *more)
+                row = damage.read(None, None, account_row, columns, *more)
             if not is_missing(token):
                 own = own_key(key, account)
-                tokens[own.kind] = StoredToken(token_info(token, own), sealed_value(*value))
-        return AccountState(account, tokens, row)
+                stored = damage.read(own.kind, generation_of(token), _stored, token, own, value)
+                if stored is not None:
+                    tokens[own.kind] = stored
     except Exception as error:
         refusal = refused_account(account, error)
+    else:
+        damage.report()
+        return AccountState(account, tokens, row, damage.rows)
     raise refusal
+
+
+def _stored(token: Row, key: TokenKey, value: Row) -> StoredToken:
+    return StoredToken(token_info(token, key), sealed_value(*value))
 
 
 def _token_parameters(token: StoredToken) -> dict[str, Any]:

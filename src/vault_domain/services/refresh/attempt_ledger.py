@@ -68,5 +68,6 @@ class AttemptLedger:
         )
 
     async def _change(self, account: Account, decide: Decide[T]) -> Change[T]:
-        decision = await self._states.change(account, decide)
+        # An account with a damaged row is not refreshed.
+        decision = await self._states.change(account, lambda state, now: decide(state.require_intact(), now))
         return Change(decision.result, decision.events)

@@ -35,9 +35,9 @@ audited AS (
 SELECT true FROM written
 
 -- name: apply_account
--- Put one account, tokens included, in place of the one that was loaded; no token is deleted. Data keys are locked
--- first, then tokens, then the account's row. If an insertion finds another writer's row, the last column fails
--- (invalid_text_representation), so that nothing is written.
+-- Put one account, tokens included, in place of the one that was loaded. Data keys are locked first, then tokens, then
+-- the account's row, which is not touched if has_row is false. If an insertion finds another writer's row, the last
+-- column fails (invalid_text_representation), so that nothing is written.
 WITH guarded AS MATERIALIZED (
     SELECT 1 FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(key_ids)b::bytea[]) AND state = 'active'
@@ -63,13 +63,19 @@ stored AS (
     FROM verdict v, unnest({{written_values}}) w
     WHERE v.active AND v.same
     ON CONFLICT (tenant_id, provider, identifier, kind) DO UPDATE SET {{written_changes}}
-        WHERE t.value_id = ANY (%(old_value_ids)b::uuid[])
+        WHERE t.kind = ANY (%(kinds)b::text[])
     RETURNING {{told_state}}),
+deleted AS (
+    DELETE FROM {{schema}}.token t
+    USING verdict v
+    WHERE v.active AND v.same AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
+        AND t.identifier = %(identifier)b AND t.kind = ANY (%(gone)b::text[])
+    RETURNING {{told_change}}),
 written AS (
     INSERT INTO {{schema}}.account AS a ({{row_columns}})
     SELECT {{row_values}}
     FROM verdict v
-    WHERE v.active AND v.same AND (SELECT count(*) FROM stored) >= 0
+    WHERE v.active AND v.same AND %(has_row)b::boolean AND (SELECT count(*) FROM stored) >= 0
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET {{row_changes}}
         WHERE {{account_hash}} = %(version)b::int8
     RETURNING true),
@@ -78,6 +84,7 @@ audited AS (
     SELECT e.* FROM verdict v, {{events}} e WHERE v.active AND v.same)
 SELECT v.same, v.active, v.durable,
     (CASE WHEN v.same AND v.active AND (
-        (SELECT count(*) FROM stored) < pg_catalog.cardinality(%(w_ids)b::uuid[]) OR NOT EXISTS (SELECT FROM written))
+        (SELECT count(*) FROM stored) < pg_catalog.cardinality(%(w_ids)b::uuid[])
+        OR %(has_row)b::boolean AND NOT EXISTS (SELECT FROM written))
     THEN 'the account has changed' ELSE '0' END)::int
 FROM verdict v

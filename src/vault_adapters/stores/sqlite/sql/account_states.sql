@@ -44,3 +44,7 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     unknown_since = excluded.unknown_since, error_code = excluded.error_code, refused_since = excluded.refused_since,
     refused_for = excluded.refused_for, endpoint = excluded.endpoint, due_at = excluded.due_at, boot_id = excluded.boot_id,
     clock_offset = excluded.clock_offset
+
+-- name: delete_account
+-- Delete the row of an account that has no token left.
+DELETE FROM token_vault_account WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
