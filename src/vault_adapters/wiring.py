@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.keyring import Keyring
@@ -38,7 +37,6 @@ from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.census import CensusService
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.homes import HomeService
@@ -95,7 +93,6 @@ def vault_services(
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients, most = store.refreshes, Clients(refreshers), config.tuning.provider_concurrency
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
-    store_time = partial(time_of, store.tokens)
     guard = ClientGuard(store.clients, sink, tasks, clients, config.tuning.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)
     pacer = Pacer(store.clients, tasks, clients, refreshers)
@@ -119,7 +116,7 @@ def vault_services(
         auditing=auditing,
         waker=waker,
         accounts=AccountService(
-            store.accounts, store.audit, cipher, sink, revoker, policy, spends, clients, store_time
+            store.accounts, store.audit, cipher, sink, revoker, policy, spends, clients, store.tokens.get_many
         ),
         listing=listing,
         readiness=readiness,
@@ -131,7 +128,7 @@ def vault_services(
         rereader=rereader,
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
-        importing=ImportService(store.imports, cipher, sink, tasks, policy, store_time),
+        importing=ImportService(store.imports, cipher, sink, tasks, policy, store.tokens.get_many),
         reviving=RevivalService(store.revivals, sink),
         restoring=RestoreService(store.clients, sink, guard, sweeping, listing),
         hosts=ApiHosts(refreshers, tasks),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vault_adapters.providers.profiles import Profile, packaged_profile, profiles
-from vault_adapters.providers.profiles.shown import duration, errors, facts, limits, revocation, rotation
+from vault_adapters.providers.profiles.shown import duration, errors, facts, limits, revocation, rotation, unverified
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "providers.md"
 
@@ -25,6 +25,7 @@ own](../how-to/write-a-profile.md) can replace any profile.
 - *longest life* is the time after which a refresh token ends, however often it is used.
 - *revocation ends* one grant, or all grants of the user for the client.
 - *limits* are the request limits of the token endpoint. The vault keeps to them.
+- *unverified* is the number of unverified facts, and the number of all facts.
 
 A table with the columns *the provider says* and *it means* lists the provider's own errors. *Grant dead* condemns the
 credential. *User needed* means that no refresh succeeds until the user acts at the provider; the credential is
@@ -33,7 +34,17 @@ knows whether the credential was spent.
 
 """
 
-_COLUMNS = ("name", "title", "rotation", "access token", "idle life", "longest life", "revocation ends", "limits")
+_COLUMNS = (
+    "name",
+    "title",
+    "rotation",
+    "access token",
+    "idle life",
+    "longest life",
+    "revocation ends",
+    "limits",
+    "unverified",
+)
 
 
 def page():
@@ -49,6 +60,7 @@ def page():
             duration(each.rotation.absolute),
             revocation(each),
             limits(each),
+            unverified(each),
         )
         for each in found
     ]

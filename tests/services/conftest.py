@@ -33,7 +33,6 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
@@ -100,7 +99,7 @@ class Cases:
         self.rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, self.refreshers)
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
         self.accounts = AccountService(
-            noticed.accounts, noticed.audit, cipher, sink, revoker, POLICY, {}, clients, lambda: time_of(noticed.tokens)
+            noticed.accounts, noticed.audit, cipher, sink, revoker, POLICY, {}, clients, noticed.tokens.get_many
         )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(

@@ -12,7 +12,6 @@ from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.token import TokenDraft
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.importing import ImportOptions, ImportService
 
 MANY = 1001
@@ -121,10 +120,8 @@ class Slow:
 
 
 def importing(cases, imports, cipher=None):
-    def store_time():
-        return time_of(cases.store.tokens)
-
-    return ImportService(imports, cipher or cases.cipher, cases.sink, AsyncioTasks(), POLICY, store_time)
+    look = cases.store.tokens.get_many
+    return ImportService(imports, cipher or cases.cipher, cases.sink, AsyncioTasks(), POLICY, look)
 
 
 async def test_a_batch_of_an_import_is_prepared_while_another_is_stored(cases):

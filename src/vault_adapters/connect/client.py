@@ -147,6 +147,8 @@ def _as_client(name: str, given: object) -> Client:
     places = [place for place in (profile.identifier, profile.label) if place is not None]
     if any(place.source == "id_token" for place in places) and profile.issuer is None:
         lacking.append("issuer")
+    if profile.identifier is not None and profile.identifier.collides and not profile.identifier.within:
+        lacking.append("identifier.within (different accounts have the same identifier)")
     if lacking:
         raise ConfigurationError(f"{name}: its profile lacks {', '.join(lacking)}, so accounts cannot be connected")
     return Client(name, given)

@@ -96,8 +96,9 @@ class TokenVault:
             key: the key to store the value under.
             value: the plaintext value, 1 byte to 64 KiB of UTF-8.
             expires_at: expiry, zone-aware; None clears the stored expiry. For an access token, however, None means the
-                expiry in the value if the value is a JWT, or else the end of the provider's default lifetime. An expiry
-                more than 100 years ahead is stored as 100 years ahead.
+                expiry in the value if the value is a JWT, or else the end of the provider's default lifetime if a
+                refresh token or an API key of the account is stored. An expiry more than 100 years ahead is stored as
+                100 years ahead.
             scopes: the scopes; None clears the stored scopes.
             expected_generation: store only if the value stored now has this generation; 0: only if nothing is stored;
                 None: in any case.

@@ -5,10 +5,20 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
+from attrs import evolve
 
-from vault_adapters import Account, ConnectionState, IdentityRefusedError, OtherAccountError, TokenKind, TokenSet
+from vault_adapters import (
+    Account,
+    ConfigurationError,
+    ConnectionState,
+    IdentityRefusedError,
+    OtherAccountError,
+    TokenKind,
+    TokenSet,
+)
 from vault_adapters.connect import Connector
-from vault_adapters.providers import refresher
+from vault_adapters.providers import profiles, refresher
+from vault_adapters.providers.profiles import packaged_profile
 from vault_adapters.testing import memory_vault
 from vault_adapters.testing.openid import LoopbackOpenIdProvider
 
@@ -142,6 +152,28 @@ async def test_two_companies_of_quickbooks_are_two_accounts(vault):
     assert dict((await vault.get_token(two.account.key(TokenKind.ACCESS_TOKEN))).extra) == {"realm_id": "22"}
     with pytest.raises(OtherAccountError):
         await connected(vault, "quickbooks", intuit, intuit.begun, account=one.account, realmId="22")
+
+
+async def test_a_user_of_two_companies_of_pipedrive_is_two_accounts(vault):
+    tokens = {"access_token": "a", "refresh_token": "r", "api_domain": "https://acme.pipedrive.com"}
+    for company in (5, 6):
+        user = {"data": {"id": 7, "company_id": company, "email": "ana@example.com"}}
+        info = await connected(vault, "pipedrive", Provider(token=tokens, me=user))
+        assert info.account.identifier == f"{company}:7"
+
+
+COLLIDING = ["pipedrive", "quickbooks", "slack-user"]
+
+
+async def test_a_profile_whose_identifiers_collide_is_refused_until_it_distinguishes_them(vault):
+    known = {name: packaged_profile(name) for name in profiles()}
+    marked = {name for name, profile in known.items() if profile.identifier and profile.identifier.collides}
+    assert marked == set(COLLIDING)
+    for name in COLLIDING:
+        Connector(vault, {name: refresher(name, "client", "secret")}, redirect_uri=CALLBACK)
+        bare = evolve(known[name], identifier=evolve(known[name].identifier, within=()))
+        with pytest.raises(ConfigurationError, match=r"identifier\.within"):
+            Connector(vault, {name: refresher(bare, "client", "secret")}, redirect_uri=CALLBACK)
 
 
 @pytest.mark.parametrize("realm", [[], [""], ["11", "22"], ["1:1"]])

@@ -63,10 +63,14 @@ refreshers = {"google": Lasting()}
 async def test_the_refreshers_tell_how_long_a_token_lives(token_vault, database, named):
     (token_vault.folder / "lasting_host.py").write_text("from datetime import timedelta\n" + LASTING)
     place = ("--refreshers", "lasting_host:refreshers") if named else ()
-    dump = json.dumps({**plain_row("ann", "v"), "kind": "access_token"}) + "\n"
+    dump = "".join(
+        json.dumps({**plain_row("ann", "v"), "kind": f"{kind}_token"}) + "\n" for kind in ("access", "refresh")
+    )
     assert token_vault("import", "--format", "tokens", "-", *place, stdin=dump).code == 0
-    assert token_vault("store", "t2", "google", "access_token", *place, stdin="v").code == 0
+    for kind in ("refresh_token", "access_token"):
+        assert token_vault("store", "t2", "google", kind, *place, stdin="v").code == 0
     rows = [json.loads(line) for line in token_vault("export", "--all").out.splitlines()]
+    rows = [row for row in rows if row["kind"] == "access_token"]
     assert [row["expires_at"] is not None for row in rows] == [named, named]
 
 

@@ -122,14 +122,25 @@ async def test_an_answer_without_a_time_of_receipt_is_limited_when_it_is_stored(
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_default_lifetime_is_used_on_every_way_in(opened, clock, way):
     vault = await opened(Salesforce())
-    await put(vault, way, **({"refresh_token": "refresh"} if way == "set" else {}))
+    await vault.store_token(REFRESH, "refresh")
+    await put(vault, way)
     assert await expiry(vault) == clock.now() + 2 * HOUR
 
 
-async def test_a_set_without_a_refresh_token_gets_no_default_lifetime(opened, clock):
+async def test_a_default_lifetime_is_used_beside_a_refresh_token_of_the_same_call(opened, clock):
+    vault = await opened(Salesforce())
+    await vault.store_token_set(ACCOUNT, TokenSet("access", "refresh"))
+    assert await expiry(vault) == clock.now() + 2 * HOUR
+    await vault.delete_account(ACCOUNT)
+    await vault.store_tokens([(ACCESS, "access"), (REFRESH, "refresh")])
+    assert await expiry(vault) == clock.now() + 2 * HOUR
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_without_a_refresh_token_no_default_lifetime_is_used(opened, clock, way):
     """Many providers give tokens that never expire, and no refresh token, if the host's app is configured so."""
     vault = await opened(Salesforce())
-    await vault.store_token_set(ACCOUNT, TokenSet.from_response({"access_token": "access"}))
+    await put(vault, way)
     clock.advance(300 * DAY)
     assert await expiry(vault) is None
     assert (await vault.get_account(ACCOUNT)).state is ConnectionState.CONNECTED

@@ -11,10 +11,29 @@ from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import Cell, Content, open_screen, print_json
 from vault_adapters.providers.profiles import Profile, load_profile, packaged_profile, profiles
-from vault_adapters.providers.profiles.shown import duration, errors, facts, limits, plain, revocation, rotation
+from vault_adapters.providers.profiles.shown import (
+    duration,
+    errors,
+    facts,
+    limits,
+    plain,
+    revocation,
+    rotation,
+    unverified,
+)
 from vault_domain import InvalidInputError
 
-_COLUMNS = ("name", "title", "rotation", "access token", "idle life", "revocation ends", "limits", "checked")
+_COLUMNS = (
+    "name",
+    "title",
+    "rotation",
+    "access token",
+    "idle life",
+    "revocation ends",
+    "limits",
+    "unverified",
+    "checked",
+)
 
 Check = Annotated[Path | None, Parameter(help="A profile of your own: say what is wrong with this file, or show it.")]
 Name = Annotated[str | None, Parameter(help="The profile to show with its sources; without a name, all are listed.")]
@@ -67,6 +86,7 @@ def _row(name: str, profile: Profile) -> list[Content]:
         duration(profile.rotation.idle),
         revocation(profile),
         limits(profile),
+        unverified(profile),
         profile.checked.isoformat(),
     ]
 

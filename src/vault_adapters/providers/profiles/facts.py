@@ -215,9 +215,12 @@ class Place:
         within: for an identifier that is unique within a group only, such as a user of a team: the claims or members
             that name the group. The first that there is counts, and is put before the identifier. ``callback.NAME``
             is a parameter of the callback; it proves nothing, so only the identifier behind it does.
+        collides: whether different accounts are known to have the same identifier. A `Connector` then refuses the
+            profile unless it has `within`, which distinguishes them.
     """
 
     source: str = field(metadata=by(checks.one_of(*SOURCES)))
     member: str = field(metadata=by(checks.member))
     otherwise: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
     within: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
+    collides: bool = field(default=False, metadata=by(checks.flag))

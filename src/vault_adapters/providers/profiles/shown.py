@@ -73,6 +73,12 @@ def errors(profile: Profile) -> list[tuple[str, str]]:
     ]
 
 
+def unverified(profile: Profile) -> str:
+    """Return how many of the profile's facts are unverified, such as "5 of 21"."""
+    names = [name for name, _ in facts(profile)] + ["errors.rules"] * bool(profile.errors.rules)
+    return f"{sum(not profile.is_verified(name) for name in names)} of {len(names)}"
+
+
 def _value(profile: Profile, name: str) -> Any:
     section, _, key = name.partition(".")
     value = getattr(profile, section)

@@ -17,7 +17,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.draft_times import StoreTime
+from vault_domain.services.tokens.draft_times import Look
 from vault_domain.services.tokens.opening import checked_record
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
@@ -45,7 +45,7 @@ class AccountService:
         policy: RefreshPolicy,
         spends: Mapping[str, TokenKind],
         clients: Clients,
-        store_time: StoreTime,
+        look: Look,
     ) -> None:
         self._accounts = accounts
         self._audit = audit
@@ -55,7 +55,7 @@ class AccountService:
         self._policy = policy
         self._spends = spends
         self._clients = clients
-        self._store_time = store_time
+        self._look = look
 
     async def store_set(
         self,
@@ -68,9 +68,6 @@ class AccountService:
     ) -> AccountInfo:
         """Store a token set in one transaction; return the resulting account.
 
-        Without a refresh token and without an expiry, an access token probably never expires: many providers give such
-        tokens if the host's app is configured so. So it gets no default lifetime, which would end it by mistake.
-
         Raises:
             StateRefusedError: the tenant was erased since ``state`` was sealed.
         """
@@ -81,10 +78,10 @@ class AccountService:
             record, now = await write_sealed(
                 self._cipher,
                 self._sink,
-                self._policy if token_set.refresh_token is not None else evolve(self._policy, default_lifetimes={}),
+                self._policy,
                 self._clients.sign(drafts_of(account, token_set)),
                 lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
-                self._store_time,
+                self._look,
                 begun_under=None if state is None else (state.tenant_id, state.data_key_id),
             )
         except UnreadableError:

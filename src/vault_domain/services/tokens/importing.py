@@ -16,7 +16,7 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.importing import ImportRepository, ImportRun, StoreBatch
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.services.tokens.draft_times import StoreTime, in_time
+from vault_domain.services.tokens.draft_times import Look, in_time
 from vault_domain.services.tokens.sealing import in_rounds, late_writes
 
 ImportRow = ImportedToken | ImportFailure
@@ -53,14 +53,14 @@ class ImportService:
         sink: EventSink,
         tasks: Tasks,
         policy: RefreshPolicy,
-        store_time: StoreTime,
+        look: Look,
     ) -> None:
         self._imports = imports
         self._cipher = cipher
         self._sink = sink
         self._tasks = tasks
         self._policy = policy
-        self._store_time = store_time
+        self._look = look
 
     async def run(
         self, rows: ImportRows, options: ImportOptions, progress: Progress | None, *, actor: str | None
@@ -92,7 +92,7 @@ class ImportService:
             return _DryRun(self._imports, overwrite=options.overwrite)
         run = self._imports.begin(None if options.overwrite else options.source)
         return _Writer(
-            run, self._cipher, self._sink, self._policy, self._store_time, overwrite=options.overwrite, actor=actor
+            run, self._cipher, self._sink, self._policy, self._look, overwrite=options.overwrite, actor=actor
         )
 
     async def _step(
@@ -163,7 +163,7 @@ class _Writer:
         cipher: Cipher,
         sink: EventSink,
         policy: RefreshPolicy,
-        store_time: StoreTime,
+        look: Look,
         *,
         overwrite: bool,
         actor: str | None,
@@ -172,7 +172,7 @@ class _Writer:
         self._cipher = cipher
         self._sink = sink
         self._policy = policy
-        self._store_time = store_time
+        self._look = look
         self._overwrite = overwrite
         self._actor = actor
 
@@ -207,7 +207,7 @@ class _Writer:
         return await in_rounds(self._cipher, self._sink, tokens, attempt)
 
     async def _prepare(self, tokens: Sequence[ImportedToken]) -> StoreBatch:
-        timed = await in_time(tokens, self._policy, self._store_time)
+        timed = await in_time(tokens, self._policy, self._look)
         writes = await late_writes(self._cipher, self._policy, timed)
         return await self._run.prepare(writes, overwrite=self._overwrite, actor=self._actor)
 

@@ -15,7 +15,7 @@ from vault_domain.ports.key_rotation import DataKeyPosition
 from vault_domain.ports.late_writes import LateWrites, W
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.schedule import lead, longest_wait
-from vault_domain.services.tokens.draft_times import Draft, StoreTime, in_time
+from vault_domain.services.tokens.draft_times import Draft, Look, in_time
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ async def write_sealed(
     policy: RefreshPolicy,
     drafts: Sequence[Draft[W]],
     write: Callable[[list[W]], Awaitable[Change[T]]],
-    store_time: StoreTime,
+    look: Look,
     begun_under: DataKeyPosition | None = None,
 ) -> T:
     """Seal drafts, write them in one transaction and publish its events.
@@ -41,7 +41,7 @@ async def write_sealed(
         policy: decides when the stored values make their accounts due for a sweep.
         drafts: the values to store, at most one per key.
         write: the store's method; it raises DataKeyInactiveError if a value's data key is no longer active.
-        store_time: see `in_time`.
+        look: see `in_time`.
         begun_under: a data key of the drafts' tenant that existed when the work on the drafts began; the drafts are
             written only if it was not destroyed since.
 
@@ -49,7 +49,7 @@ async def write_sealed(
         StorageError: the data keys kept changing.
         UnreadableError: the data key ``begun_under`` was destroyed.
     """
-    timed = await in_time(drafts, policy, store_time)
+    timed = await in_time(drafts, policy, look)
 
     async def attempt() -> Change[T]:
         if begun_under is not None:
@@ -68,18 +68,18 @@ async def write_many_sealed(
     policy: RefreshPolicy,
     drafts: Sequence[Draft[W]],
     write: Callable[[LateWrites[W]], Awaitable[Change[T]]],
-    store_time: StoreTime,
+    look: Look,
 ) -> T:
     """Do what `write_sealed` does, for many drafts; each is sealed when the store takes it.
 
     Args:
-        cipher, sink, policy, drafts, store_time: see `write_sealed`.
+        cipher, sink, policy, drafts, look: see `write_sealed`.
         write: the store's method, as for `write_sealed`.
 
     Raises:
         StorageError: the data keys kept changing.
     """
-    timed = await in_time(drafts, policy, store_time)
+    timed = await in_time(drafts, policy, look)
 
     async def attempt() -> Change[T]:
         return await write(await late_writes(cipher, policy, timed))

@@ -24,7 +24,6 @@ from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.services.tokens.change_log import scope_of_access, scope_of_key
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.draft_times import time_of
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.remembered_row import RememberedRow
@@ -88,12 +87,12 @@ class TokenService:
         common = (self._cipher, self._sink, self._policy, self._clients.sign(drafts))
         if len(drafts) > _FEW:
             return await write_many_sealed(
-                *common, lambda writes: self._tokens.store_many(writes, actor=actor), lambda: time_of(self._tokens)
+                *common, lambda writes: self._tokens.store_many(writes, actor=actor), self._tokens.get_many
             )
         return await write_sealed(
             *common,
             lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
-            lambda: time_of(self._tokens),
+            self._tokens.get_many,
         )
 
     def at_hand(self, key: TokenKey) -> Token | None:

@@ -1,12 +1,14 @@
 """Facts of single profiles that once were wrong, each with what the mistake cost a user."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from tests.adapters.providers.profiles.files import TABLES, grant, placed, values
 
 from vault_adapters.providers import refresher
+from vault_adapters.providers.profiles import Profile
 from vault_adapters.providers.profiles.loading import packaged_profile
+from vault_adapters.providers.profiles.shown import unverified
 from vault_adapters.providers.shaped_answers import read_token_set
 from vault_domain.entities.account import Account
 
@@ -111,6 +113,20 @@ def test_hubspots_scopes_are_a_list():
     assert read_token_set(packaged_profile("hubspot"), answer).scopes == ("oauth", "crm.objects.contacts.read")
 
 
+def test_the_share_of_unverified_facts():
+    facts = {"token_url": "https://acme.example/token", "limits": {"concurrency": 2}, "unverified": ["limits"]}
+    about = {"name": "acme", "title": "Acme", "docs": ["https://acme.example/"], "checked": date(2026, 11, 26)}
+    # token_url, client_auth, rotation.kind, rotation.old_token_dies, limits.concurrency
+    assert unverified(Profile(**about, **facts)) == "1 of 5"
+    rules = {"rules": [{"status": 420, "means": "not_now"}]}
+    assert unverified(Profile(**about, **{**facts, "unverified": ["errors"]}, errors=rules)) == "1 of 6"
+
+
+def test_meta_does_not_promise_instagram():
+    """Instagram Login has its own client id and addresses, so this profile cannot connect its users."""
+    assert "Instagram" not in packaged_profile("meta").title
+
+
 @pytest.mark.parametrize(
     ("name", "facts"),
     [
@@ -120,6 +136,7 @@ def test_hubspots_scopes_are_a_list():
         ("shopify", ("rotation.idle",)),
         ("asana", ("answer.default_lifetime",)),
         ("linear", ("rotation.kind",)),
+        ("pipedrive", ("identifier", "userinfo_url")),
         ("zoho", ("authorization_url", "authorization.parameters")),
     ],
 )
