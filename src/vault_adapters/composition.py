@@ -34,6 +34,7 @@ from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
+from vault_domain.memory.answers import Answers
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.rules.timing import RefreshTiming
@@ -41,7 +42,6 @@ from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.tokens.auditing import AuditService
-from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.uses import UseTracker
@@ -147,7 +147,7 @@ async def _run(
         tasks, commits = AsyncioTasks(), AsyncioTasks()
         waker = StoreWaker(store.watch if isinstance(store, WatchedStore) else None)
         stack.push_async_callback(waker.aclose)
-        held = HeldAnswers(commits)
+        held = Answers(commits, config.tuning.hold_answers.total_seconds())
         pool = store.pool_counts if isinstance(store, PooledStore) else None
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock, observed.reads)
         homes = store.homes if isinstance(store, HomedStore) else None

@@ -22,6 +22,7 @@ TITLE = "Which part of src imports which: the rooms of vault_domain, and the fol
 ROOMS = {
     "facade": "what a host calls",
     "services": "use cases; await ports only",
+    "memory": "what this process knows",
     "ports": "what it needs, a file per port",
     "transitions": "what becomes of an account",
     "rules": "pure; now is an argument",
@@ -64,9 +65,9 @@ _LANE = 22
 _LISTED_LETTERS, _LISTED_STEP = 41, 16
 """The most letters in a line of names, and the distance between two such lines."""
 
-_MORE_ABOVE = {"composition": 8, "stores.postgres": 76, "crypto": 10, "importing": 82, "configuration": 78}
+_MORE_ABOVE = {"composition": 8, "stores.postgres": 128, "crypto": 10, "importing": 82, "configuration": 78}
 _HEIGHTS = {"composition": 66}
-_OFFSETS = {"facade": -13, "services": -6.5, "ports": 0, "transitions": 4, "rules": 8, "entities": 13}
+_OFFSETS = {"facade": -13, "services": -6.5, "memory": -3, "ports": 0, "transitions": 4, "rules": 8, "entities": 13}
 _Y = {
     name: _TOP
     + number * _STEP
@@ -79,6 +80,7 @@ _PORTS_Y = _Y["stores.postgres"] - 40
 _ROOM_BOXES = {
     "facade": (_Y["cli"], _Y["clients"] + _BOX),
     "services": (_Y["sync"], _Y["composition"] + _HEIGHTS["composition"]),
+    "memory": (_PORTS_Y - 62, _PORTS_Y - 20),
     "ports": (_PORTS_Y, _Y["telemetry"] + _BOX + 10),
     "transitions": (_Y["importing"] - 60, _Y["importing"] - 18),
     "rules": (_Y["importing"], _Y["configuration"] - (_STEP - _BOX)),
@@ -153,7 +155,7 @@ def _room(name: str, contents: Sequence[str]) -> list[str]:
         rectangle(_ROOM_X, top, _ROOM_END - _ROOM_X, bottom - top, "box"),
         rectangle(_ROOM_X, top, 5, bottom - top, f"{name}-head", radius=2),
         text(_ROOM_X + 16, first, name, bold=True, mono=True, size=14.5),
-        text(_ROOM_X + 102, first, ROOMS[name], "quiet"),
+        text(_ROOM_X + 124, first, ROOMS[name], "quiet"),
         *(
             text(_ROOM_X + 16, first + 1 + _LISTED_STEP * number, line, mono=True, size=11.5)
             for number, line in enumerate(listed, 1)

@@ -16,7 +16,9 @@ LIGHT = {
     "quiet": "#586577",
     "facade": "#1d5fd0",
     "services": "#0b8275",
+    "memory": "#2f7d32",
     "ports": "#7a3fd1",
+    "transitions": "#c2185b",
     "rules": "#b4540a",
     "entities": "#7b8798",
     "adapters": "#a3295f",
@@ -30,7 +32,9 @@ DARK = {
     "quiet": "#a2afc0",
     "facade": "#6ea3ff",
     "services": "#3cc7b5",
+    "memory": "#7fc983",
     "ports": "#b592ff",
+    "transitions": "#ff8fb3",
     "rules": "#f0a050",
     "entities": "#93a1b5",
     "adapters": "#f08bb8",
@@ -60,7 +64,7 @@ def _style(colors: Mapping[str, str]) -> str:
     ground = [f".{name} {{ fill: {colors[name]} }}" for name in ("page", "ink", "quiet")]
     boxes = [f".{name} {{ fill: {colors[name]}; stroke: {colors['edge']} }}" for name in ("frame", "box")]
     lines = []
-    for name in ("facade", "services", "ports", "rules", "entities", "adapters"):
+    for name in list(colors)[6:]:
         lines.append(
             f".{name} {{ fill: none; stroke: {colors[name]}; stroke-width: {1.2 if name == 'adapters' else 1.6} }}"
         )

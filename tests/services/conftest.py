@@ -12,6 +12,8 @@ from vault_adapters import Account, TokenKind, TokenSet
 from vault_adapters.stores.noticed import noticed as noticed_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.entities.suspicion import ConfirmationWindow
+from vault_domain.memory.answers import Answers
+from vault_domain.memory.rows import RememberedRows
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.clients import ClientRules
 from vault_domain.rules.freshness import RefreshPolicy
@@ -34,10 +36,8 @@ from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
-from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import RowReader
-from vault_domain.services.tokens.remembered import RememberedRows
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -65,7 +65,7 @@ class Cases:
     def __attrs_post_init__(self):
         store, cipher, tasks = self.store, self.cipher, self.tasks
         observed = self.observed = Observed()
-        self.held = HeldAnswers(tasks)
+        self.held = Answers(tasks, self.timing.hold.total_seconds())
         sink = self.held.watching(self.sink)
         rules = provider_rules(self.refreshers, self.timing)
         opener = self.opener = TokenOpener(cipher, sink, store.tokens)

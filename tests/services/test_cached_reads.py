@@ -12,8 +12,8 @@ from vault_adapters import Account, Secret, TokenKind
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.token import TokenDraft
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.memory.change_log import scope_of_key
 from vault_domain.rules.remembering import MemoryPolicy
-from vault_domain.services.tokens.change_log import scope_of_key
 
 CACHE = timedelta(seconds=30)
 SECOND = timedelta(seconds=1)

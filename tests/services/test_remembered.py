@@ -14,10 +14,10 @@ from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import TokenDraft
+from vault_domain.memory.rows import RememberedRows
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.tokens.reading import PATIENCE
-from vault_domain.services.tokens.remembered import RememberedRows
 
 OTHER = Account("t2", "google", "bea")
 AWAY = StorageError("away", retryable=True)

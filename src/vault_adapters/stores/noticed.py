@@ -9,6 +9,9 @@ from attrs import frozen
 
 from vault_adapters.runtime.forks import OwnStack
 from vault_adapters.stores.port import Store, WatchedStore
+from vault_domain.memory.answers import Answers
+from vault_domain.memory.change_log import EVERYTHING
+from vault_domain.memory.rows import RememberedRows
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.client_ledger import ClientLedger
@@ -25,11 +28,8 @@ from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.ports.unread_answers import UnreadAnswers
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.observing import ReadCounts
-from vault_domain.services.tokens.change_log import EVERYTHING
-from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.reading import RowReader
-from vault_domain.services.tokens.remembered import RememberedRows
 
 
 @frozen
@@ -54,7 +54,7 @@ class NoticedStore:
 async def remembering(
     store: Store,
     policy: MemoryPolicy,
-    held: HeldAnswers,
+    held: Answers,
     tasks: Tasks,
     is_at_hand: Callable[[str, bytes], bool],
     clock: Clock | None,

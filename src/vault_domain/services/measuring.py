@@ -5,9 +5,9 @@ from collections.abc import Callable
 from attrs import frozen
 
 from vault_domain.entities.measures import PoolCounts, VaultCounts
+from vault_domain.memory.answers import Answers
 from vault_domain.services.observing import Observed
 from vault_domain.services.tokens.census import CensusService
-from vault_domain.services.tokens.held import HeldAnswers
 from vault_domain.services.tokens.opening import TokenOpener
 
 
@@ -27,7 +27,7 @@ class MeasuringService:
     observed: Observed
     census: CensusService
     opener: TokenOpener
-    held: HeldAnswers
+    held: Answers
     data_keys: Callable[[], tuple[int, int, int]]
     pool: Callable[[], PoolCounts] | None = None
 

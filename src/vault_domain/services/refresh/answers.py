@@ -15,6 +15,7 @@ from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import Token, TokenWrite
+from vault_domain.memory.answers import Answer, Answers, Moment, in_order
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
@@ -25,10 +26,8 @@ from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
 from vault_domain.services.refresh.fresh_calls import FreshCalls
-from vault_domain.services.refresh.held_tokens import QUICK_SECONDS, HeldTokens
 from vault_domain.services.refresh.journal_seal import seal_entry
-from vault_domain.services.refresh.recent import RecentAnswers, in_order
-from vault_domain.services.tokens.held import Held, HeldAnswers, Moment
+from vault_domain.services.refresh.waiting_tokens import QUICK_SECONDS, WaitingTokens
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
 
 _log = logging.getLogger(__name__)
@@ -57,7 +56,7 @@ class AnswerKeeper:
         journal: keeps the answers on this machine.
         tasks: runs only this keeper's work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
-        held: the waiting answers; reads use them too.
+        answers: the answers of this process; reads use them too.
         unread: keeps the answers that could not be read.
         observed: is told of each write to the journal.
     """
@@ -71,20 +70,19 @@ class AnswerKeeper:
         journal: RefreshJournal,
         tasks: Tasks,
         timing: RefreshTiming,
-        held: HeldAnswers,
+        answers: Answers,
         unread: UnreadAnswers,
         observed: Observed | None = None,
     ) -> None:
         self._ledger = ledger
         self._journal = journal
         self._tasks = tasks
-        self._held = held
+        self._answers = answers
         self._budget = timing.commit_budget.total_seconds()
         self._patience = self._budget * _FIRST_SHARE
         calls = FreshCalls(tasks, patience=self._patience)
         self._commits = AnswerCommitter(ledger, cipher, sink, calls, unread)
-        self._tokens = HeldTokens(ledger, cipher, opener, held, calls, tasks)
-        self._recent = RecentAnswers(timing.hold.total_seconds())
+        self._tokens = WaitingTokens(ledger, cipher, opener, answers, calls, tasks)
         self._closing_since: float | None = None
         self._observed = observed or Observed()
         self._has_journal = True
@@ -112,25 +110,25 @@ class AnswerKeeper:
             KeyUnavailableError, StorageError: the answer waits, and its access token may not be handed out now.
         """
         entry = seal_entry(JournalEntry(attempt, tuple(writes), actor, problem, unread=unread), sealer)
-        held = Held(entry, Moment(attempt.claimed_at, started), journaled=False)
+        answer = Answer(entry, Moment(attempt.claimed_at, started), journaled=False)
         committed: Refreshed | None = None
-        self._held.begin(held)
+        self._answers.begin(answer)
         try:
             problem_of_journal = await self._write_down(entry)
-            held = evolve(held, journaled=problem_of_journal is None)
+            answer = evolve(answer, journaled=problem_of_journal is None)
             began = self._tasks.monotonic()
             committed = await self._commits.attempt(entry, self._patience)
         finally:
             if committed is None:  # also if closing the vault cancels this task; `close` then tries again
-                self._held.put(held)
+                self._answers.wait(answer)
         if committed is not None:
-            await self._settled(held)
+            await self._settled(answer)
             return committed
         _log.warning("a refreshed token could not be stored yet")
         if problem_of_journal is not None:
             _log.error("a refreshed token is in memory only: %s", problem_of_journal)
         end = began + self._budget
-        if not held.journaled and self._commits.is_running(entry):
+        if not answer.journaled and self._commits.is_running(entry):
             # The database may be slow, not down. Nothing else can store the answer, so waiting is better than an error.
             end = self._tasks.monotonic() + _PATIENCE_SECONDS
         if await self._retry_until(end, attempt.account):
@@ -139,7 +137,7 @@ class AnswerKeeper:
 
     def is_pending(self, account: Account) -> bool:
         """Return whether an answer for this account waits for the database."""
-        return account in self._held
+        return account in self._answers
 
     async def settle(self, account: Account) -> Token | None:
         """Commit the account's waiting answer before its credential may be used again.
@@ -152,10 +150,10 @@ class AnswerKeeper:
             RefreshNotPersistedError: the answer is in this process's memory only.
             KeyUnavailableError, StorageError: the access token of the answer may not be handed out now.
         """
-        held = self._held.get(account)
-        if held is None:
+        answer = self._answers.get(account)
+        if answer is None:
             return None
-        if await self._try(account, min(self._patience, QUICK_SECONDS) if held.journaled else self._patience):
+        if await self._try(account, min(self._patience, QUICK_SECONDS) if answer.journaled else self._patience):
             return None
         return await self._tokens.token(account)
 
@@ -167,32 +165,28 @@ class AnswerKeeper:
                 fails.
             DecryptionError: the account's rows are damaged.
         """
-        while (held := await self.settle(account)) is None:
+        while (answer := await self.settle(account)) is None:
             snapshot = checked_snapshot(account, await self._ledger.read(account))
             if not self.reopen(account, snapshot):
                 return snapshot
-        return held
+        return answer
 
     async def journal_all(self) -> None:
         """Try to journal every answer that is in memory only; this waits for no commit."""
         if not self._has_journal:
             return
-        await self._run([partial(self._journal_one, held) for held in self._unjournaled()], "journal")
+        await self._run([partial(self._journal_one, answer) for answer in self._unjournaled()], "journal")
 
     async def retry_all(self) -> None:
         """Try to commit every waiting answer."""
-        await self._try_together(self._held.all(), None)
-        await self._confirm_recent()
+        await self._try_together(self._answers.all(), None)
+        await self._confirm_committed()
 
     def reopen(self, account: Account, snapshot: Snapshot) -> bool:
         """If the store has lost a committed answer of the account, let the answer wait again, and return True."""
-        undone = self._recent.undone(account, snapshot)
-        if undone is None:
+        if not self._answers.reopen(account, snapshot):
             return False
         _log.warning("the database has lost a refreshed token that it had stored; it is stored again")
-        self._recent.forget(undone)
-        seen_at = Moment(snapshot.now, self._tasks.monotonic())
-        self._held.put(evolve(undone, seen_at=seen_at, changed=False))
         return True
 
     def stop_waiting(self) -> None:
@@ -207,10 +201,10 @@ class AnswerKeeper:
         answers, this method tries only once to store them.
         """
         self.stop_waiting()
-        await self._confirm_recent(is_last=True)
+        await self._confirm_committed(is_last=True)
         reserve = seconds * _LAST_SHARE
         end = max(self._tasks.monotonic() + reserve, (self._closing_since or 0.0) + seconds - reserve)
-        await self._try_together(self._held.all(), end)
+        await self._try_together(self._answers.all(), end)
         while self._unjournaled() and self._tasks.monotonic() < end:
             await self._tasks.sleep(0.1)
             await self._try_together(self._unjournaled(), end)
@@ -231,53 +225,53 @@ class AnswerKeeper:
         for entry in in_order(entries):
             accounts.setdefault(entry.attempt.account, []).append(entry)
         await self._run([partial(self._recover, found) for found in accounts.values()])
-        if self._held:
+        if self._answers:
             _log.warning(
-                "the journal held %d refreshed token sets; the database has not stored those of %d accounts yet",
+                "the journal answer %d refreshed token sets; the database has not stored those of %d accounts yet",
                 len(entries),
-                len(self._held),
+                len(self._answers),
             )
         return len(entries)
 
     async def _recover(self, entries: Iterable[JournalEntry]) -> None:
         """Commit one account's entries; if one must wait, the later ones stay in the journal until the next start."""
         for entry in entries:
-            if entry.attempt.account in self._held:
+            if entry.attempt.account in self._answers:
                 return
-            self._held.put(Held(entry, None, journaled=True, genuine=False))
+            self._answers.wait(Answer(entry, None, journaled=True, genuine=False))
             await self._try(entry.attempt.account, self._patience)
 
-    async def _try_together(self, waiting: Iterable[Held], end: float | None) -> None:
+    async def _try_together(self, waiting: Iterable[Answer], end: float | None) -> None:
         async def retry(account: Account) -> None:
             left = self._patience if end is None else min(self._patience, end - self._tasks.monotonic())
             if left > 0:
                 await self._try(account, left)
 
-        await self._run([partial(retry, held.account) for held in waiting])
+        await self._run([partial(retry, answer.account) for answer in waiting])
 
     async def _run(self, jobs: Sequence[Callable[[], Coroutine[Any, Any, None]]], group: str = "answers") -> None:
         if jobs:
             await self._tasks.run_all([(group, job) for job in jobs], _TOGETHER)
 
-    def _unjournaled(self) -> list[Held]:
-        return [held for held in self._held.all() if not held.journaled]
+    def _unjournaled(self) -> list[Answer]:
+        return [answer for answer in self._answers.all() if not answer.journaled]
 
     async def _try(self, account: Account, seconds: float) -> bool:
         """Commit the account's waiting answer; return whether no answer of the account waits any more."""
-        held = self._held.get(account)
-        if held is None:
+        answer = self._answers.get(account)
+        if answer is None:
             return True
         try:
-            held = await self._tokens.checked(held, seconds)
+            answer = await self._tokens.verified(answer, seconds)
         except (KeyUnavailableError, StorageError):
             return False
-        if held is None:
+        if answer is None:
             return True
-        if not held.journaled:
-            held = await self._journal_again(held)
-        if await self._commits.attempt(held.entry, seconds) is None:
+        if not answer.journaled:
+            answer = await self._journal_again(answer)
+        if await self._commits.attempt(answer.entry, seconds) is None:
             return False
-        await self._settled(held)
+        await self._settled(answer)
         return True
 
     async def _retry_until(self, end: float, account: Account) -> bool:
@@ -300,52 +294,50 @@ class AnswerKeeper:
             step.ended("stored")
         return None
 
-    async def _journal_again(self, held: Held) -> Held:
+    async def _journal_again(self, answer: Answer) -> Answer:
         """Try again to write an answer to the journal; log no failure, because `keep` logs the first one."""
-        if await self._write_down(held.entry) is not None:
-            return held
-        if self._held.note(held, journaled=True) is None:  # it was committed meanwhile
-            await self._remove(evolve(held, journaled=True))
-            return held
-        return evolve(held, journaled=True)
+        if await self._write_down(answer.entry) is not None:
+            return answer
+        if self._answers.note(answer, journaled=True) is None:  # it was committed meanwhile
+            await self._remove(evolve(answer, journaled=True))
+            return answer
+        return evolve(answer, journaled=True)
 
-    async def _journal_one(self, held: Held) -> None:
-        await self._journal_again(held)
+    async def _journal_one(self, answer: Answer) -> None:
+        await self._journal_again(answer)
 
-    async def _settled(self, held: Held) -> None:
-        """Hold a committed answer for a while, or forget it."""
-        self._held.drop(held)
-        giving_way = self._recent.keep(held, self._tasks.monotonic())
-        for each in [held] if giving_way is None else giving_way:
+    async def _settled(self, answer: Answer) -> None:
+        """Keep a committed answer for a while, or forget it."""
+        for each in self._answers.commit(answer):
             await self._remove(each)
 
-    async def _confirm_recent(self, *, is_last: bool = False) -> None:
-        """Commit lost answers again, and forget answers that were held long enough; ``is_last`` forgets newer ones too.
+    async def _confirm_committed(self, *, is_last: bool = False) -> None:
+        """Commit lost answers again, and forget answers that were kept long enough; ``is_last`` forgets newer ones too.
 
-        One read of one account returns the store's present timeline. If this read fails, every answer stays held, and
+        One read of one account returns the store's present timeline. If this read fails, every answer is kept, and
         stays in the journal. An answer that was committed on another timeline also stays, until its commit is confirmed
         on the present one.
         """
-        account, now = self._recent.oldest(), math.inf if is_last else self._tasks.monotonic()
+        account, now = self._answers.oldest_committed(), math.inf if is_last else self._tasks.monotonic()
         if account is None:
             return
         snapshot = await self._tokens.look(account)
         if snapshot is None or snapshot.timeline is None:
             return
-        turned = self._recent.elsewhere(snapshot.timeline)
+        turned = self._answers.committed_elsewhere(snapshot.timeline)
         await self._run([partial(self._restore, each) for each in turned])
-        for held in self._recent.take_ended(snapshot.timeline, now):
-            await self._remove(held)
+        for answer in self._answers.take_ended(snapshot.timeline, now):
+            await self._remove(answer)
 
     async def _restore(self, account: Account) -> None:
         """Commit an account's lost answers again, one after the other."""
         while (snapshot := await self._tokens.look(account)) is not None and snapshot.timeline is not None:
             if not self.reopen(account, snapshot):
-                self._recent.confirm(account, snapshot.timeline, self._tasks.monotonic())
+                self._answers.confirm(account, snapshot.timeline)
                 return
             if not await self._try(account, self._patience):
                 return
 
-    async def _remove(self, held: Held) -> None:
-        if held.journaled:
-            await self._journal.remove(held.entry)
+    async def _remove(self, answer: Answer) -> None:
+        if answer.journaled:
+            await self._journal.remove(answer.entry)

@@ -13,6 +13,8 @@ from vault_domain.entities.attempt import Attempt, Commit
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenWrite
+from vault_domain.memory.change_log import scope_of_account
+from vault_domain.memory.rows import RememberedRows
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.change import Change
 from vault_domain.ports.client_ledger import ClientLedger
@@ -21,8 +23,6 @@ from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tenant_eraser import Erased, TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
-from vault_domain.services.tokens.change_log import scope_of_account
-from vault_domain.services.tokens.remembered import RememberedRows
 
 
 @frozen

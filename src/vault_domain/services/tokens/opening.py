@@ -10,12 +10,12 @@ from vault_domain.entities.errors import DecryptionError, StorageError
 from vault_domain.entities.extra import NO_EXTRA, Extra, decoded_extra
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, SealedToken, StoredToken, Token
+from vault_domain.memory.row import RememberedRow
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import Snapshot
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.services.tokens.failed_reads import FailedReads
-from vault_domain.services.tokens.remembered_row import RememberedRow
 
 _log = logging.getLogger(__name__)
 

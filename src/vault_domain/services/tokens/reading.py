@@ -11,13 +11,13 @@ from typing import TypeVar
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, TokenInfo
+from vault_domain.memory.answers import Answers
+from vault_domain.memory.change_log import Scope
+from vault_domain.memory.row import RememberedRow
+from vault_domain.memory.rows import RememberedRows, Ticket
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.services.observing import ReadCounts
-from vault_domain.services.tokens.change_log import Scope
-from vault_domain.services.tokens.held import HeldAnswers
-from vault_domain.services.tokens.remembered import RememberedRows, Ticket
-from vault_domain.services.tokens.remembered_row import RememberedRow
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class RowReader:
         self,
         tokens: TokenRepository,
         rows: RememberedRows,
-        held: HeldAnswers,
+        held: Answers,
         tasks: Tasks,
         counts: ReadCounts | None = None,
     ) -> None:
@@ -204,7 +204,7 @@ class RowReader:
         return self._rows.may_serve(key) or self._is_held(key)
 
     def _is_held(self, key: TokenKey) -> bool:
-        """Return whether `_without_store` has an answer that is as good as a fresh one; see `HeldAnswers`."""
+        """Return whether `_without_store` has an answer that is as good as a fresh one; see `Answers`."""
         return self._held.alone(key) is not None
 
     def _without_store(self, key: TokenKey, *, fresh: bool, retryable: bool = True) -> Reading | None:

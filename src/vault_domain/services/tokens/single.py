@@ -18,15 +18,15 @@ from vault_domain.entities.token import (
     TokenRef,
     UsableToken,
 )
+from vault_domain.memory.change_log import scope_of_access, scope_of_key
+from vault_domain.memory.row import RememberedRow
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
-from vault_domain.services.tokens.change_log import scope_of_access, scope_of_key
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
-from vault_domain.services.tokens.remembered_row import RememberedRow
 from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
 from vault_domain.services.tokens.uses import UseTracker
 

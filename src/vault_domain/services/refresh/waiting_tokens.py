@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import DecryptionError, RefreshNotPersistedError, StorageError, VaultError
 from vault_domain.entities.token import Token
+from vault_domain.memory.answers import Answer, Answers, Moment, predicted, replaces
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.journal import JournalEntry
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.journal_seal import is_genuine
-from vault_domain.services.tokens.held import Held, HeldAnswers, Moment, predicted, replaces
 from vault_domain.services.tokens.opening import TokenOpener
 
 _log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ If the database takes longer, a caller may get a token whose answer is only in t
 """
 
 
-class HeldTokens:
+class WaitingTokens:
     """Checks waiting answers, and hands out their access tokens."""
 
     def __init__(
@@ -36,30 +36,30 @@ class HeldTokens:
         ledger: RefreshLedger,
         cipher: Cipher,
         opener: TokenOpener,
-        held: HeldAnswers,
+        answers: Answers,
         calls: FreshCalls,
         tasks: Tasks,
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
         self._opener = opener
-        self._held = held
+        self._answers = answers
         self._calls = calls
         self._tasks = tasks
 
-    async def checked(self, held: Held, seconds: float) -> Held | None:
+    async def verified(self, answer: Answer, seconds: float) -> Answer | None:
         """Return a waiting answer after verifying that this vault wrote it; otherwise, forget it and return None.
 
         Raises:
             KeyUnavailableError, StorageError: the answer cannot be verified within ``seconds``.
         """
-        if held.genuine:
-            return held
-        problem = await self._within("check", held, lambda: self._problem_with(held.entry), seconds)
+        if answer.genuine:
+            return answer
+        problem = await self._within("check", answer, lambda: self._problem_with(answer.entry), seconds)
         if problem is None:
-            return self._held.note(held, genuine=True)
-        attempt_id = held.entry.attempt.attempt_id
-        self._held.drop(held)
+            return self._answers.note(answer, genuine=True)
+        attempt_id = answer.entry.attempt.attempt_id
+        self._answers.drop(answer)
         _log.error("an entry stays in the journal, because %s (attempt %s)", problem, attempt_id.hex)
         return None
 
@@ -74,21 +74,21 @@ class HeldTokens:
             KeyUnavailableError, StorageError: the token may not be handed out now.
             DecryptionError: the token cannot be decrypted.
         """
-        held = self._held.get(account)
-        if held is not None:
-            held = await self.checked(held, QUICK_SECONDS)
-        if held is None:
+        answer = self._answers.get(account)
+        if answer is not None:
+            answer = await self.verified(answer, QUICK_SECONDS)
+        if answer is None:
             return None
-        if not held.journaled:
+        if not answer.journaled:
             raise RefreshNotPersistedError(account=account)
-        if held.refused:
+        if answer.refused:
             raise StorageError("a resource has rejected the token that waits for the database", retryable=True)
         key = account.key(TokenKind.ACCESS_TOKEN)
-        snapshot, row = await self._snapshot(held), predicted(held.entry)
-        if row is None or (snapshot is not None and not replaces(held, key, snapshot.token(key.kind))):
+        snapshot, row = await self._snapshot(answer), predicted(answer.entry)
+        if row is None or (snapshot is not None and not replaces(answer, key, snapshot.token(key.kind))):
             return None
-        now = snapshot.now if snapshot is not None else self._held.store_time(held)
-        if now is None or (snapshot is None and held.changed):
+        now = snapshot.now if snapshot is not None else self._answers.store_time(answer)
+        if now is None or (snapshot is None and answer.changed):
             raise StorageError("the database does not tell whether a refreshed token is still current", retryable=True)
         if row.info.is_expired(now):
             raise StorageError("a refreshed token expired while it waited for the database", retryable=True)
@@ -101,18 +101,18 @@ class HeldTokens:
         except (TimeoutError, VaultError):
             return None
 
-    async def _snapshot(self, held: Held) -> Snapshot | None:
+    async def _snapshot(self, answer: Answer) -> Snapshot | None:
         """Read the account, and note the store's time; return None if the database does not answer at once."""
         try:
-            snapshot = await self._within("read", held, lambda: self._ledger.read(held.account), QUICK_SECONDS)
+            snapshot = await self._within("read", answer, lambda: self._ledger.read(answer.account), QUICK_SECONDS)
         except VaultError:
             return None
-        self._held.note(held, seen_at=Moment(snapshot.now, self._tasks.monotonic()))
+        self._answers.note(answer, seen_at=Moment(snapshot.now, self._tasks.monotonic()))
         return snapshot
 
-    async def _within(self, what: str, held: Held, work: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
+    async def _within(self, what: str, answer: Answer, work: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
         try:
-            return await self._calls.call((what, held.entry.attempt.attempt_id), work, seconds)
+            return await self._calls.call((what, answer.entry.attempt.attempt_id), work, seconds)
         except TimeoutError:
             pass  # raise the new error below, so that it has no ``__context__``
         raise StorageError("the database did not answer in time", retryable=True)

@@ -11,14 +11,14 @@ from uuid import UUID
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.token import NO_VALUE, StoredToken, TokenInfo
+from vault_domain.memory.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
+from vault_domain.memory.row import RememberedRow
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.change_watch import ChangeWatch
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_repository import Reading
 from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered
-from vault_domain.services.tokens.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
-from vault_domain.services.tokens.remembered_row import RememberedRow
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from attrs import define
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import StoredToken
+from vault_domain.memory.change_log import Scope
 from vault_domain.ports.cipher import Opening
 from vault_domain.rules.freshness import RefreshPolicy, fresh_for
 from vault_domain.rules.remembering import time_left
-from vault_domain.services.tokens.change_log import Scope
 
 
 @define(eq=False)

@@ -1,0 +1,1 @@
+"""What this process knows without asking the database: rows, and answers of providers."""
