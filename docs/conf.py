@@ -31,3 +31,13 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"Token Vault {release}"
 html_copy_source = False
+
+
+def setup(app):
+    """Leave the decisions out of the search: a reader of the guides seldom looks for them."""
+    app.connect("source-read", _without_search)
+
+
+def _without_search(_app, docname, source):
+    if docname.startswith("decisions/"):
+        source[0] = f"---\nnosearch: true\n---\n{source[0]}"
