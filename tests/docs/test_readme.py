@@ -45,7 +45,7 @@ def save_and_run(program, folder, environment):
 
 
 def test_every_block_is_one_that_a_test_here_runs():
-    assert [match[1] for match in FENCE.finditer(README)] == ["python", "text", "python", "sh", "sh", "console"]
+    assert [match[1] for match in FENCE.finditer(README)] == ["python", "text", "python", "sh", "sh"]
 
 
 def test_the_first_program_stands_behind_one_sentence_and_is_short():
@@ -89,15 +89,6 @@ def test_the_second_program_calls_an_api(tmp_path):
 def accept_the_example(request):
     accepted = request.headers.get("authorization") == "Bearer ya29.an-example"
     return Answer(status=200 if accepted else 401, json={})
-
-
-def test_its_shell_session_runs(tmp_path):
-    [session] = blocks_of(README, "console")
-    script = "\n".join(line.removeprefix("$ ") for line in session.splitlines())
-    shim = f'set -e\ntoken-vault() {{ {shlex.join(quick_program())} "$@"; }}\nKEY=sk_test_1\n'
-    done = run(["bash", "-c", shim + script], tmp_path, configured(tmp_path))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "sk_test_1" in done.stdout
 
 
 # .ci/run runs the README's two `sh` blocks unchanged. Here nothing is installed, and pytest only prints its version.
