@@ -58,7 +58,6 @@ VIOLATIONS = [
     ("vault_adapters/crypto/spoilt.py", "import httpx2", "Third-party packages"),
     ("vault_adapters/sync/vault.py", "import google.auth", "Third-party packages"),
     ("vault_adapters/runtime/worker.py", "import rich.console", "Third-party packages"),
-    ("vault_adapters/composition.py", "import environ", "Third-party packages"),
     ("vault_adapters/composition.py", "import a_package_of_tomorrow", "Third-party packages"),
     ("vault_domain/rules/freshness.py", "import anyio", "Third-party packages"),
 ]

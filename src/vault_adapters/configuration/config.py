@@ -223,12 +223,13 @@ class VaultConfig:
                 The message does not repeat a value, and names the variable where possible.
         """
         variables = os.environ if environ is None else environ
-        found = read_environment(variables)
+        known = (*fields(cls), *fields(Tuning))
+        found = read_environment(variables, known)
         tuned = {each.name: found.pop(each.name) for each in fields(Tuning) if each.name in found}
         try:
             return cls(**found, tuning=Tuning(**tuned))
         except ConfigurationError as error:
-            failure = ConfigurationError(with_variable(str(error), variables), code=error.code)
+            failure = ConfigurationError(with_variable(str(error), variables, known), code=error.code)
         raise failure
 
     @property
