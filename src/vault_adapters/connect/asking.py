@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from vault_adapters.providers.answers import json_object
+from vault_adapters.providers.answers import json_object, json_value
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import ConfigurationError, ConnectError, VaultError
@@ -52,6 +52,23 @@ async def get_json(
     if members is None:
         raise unavailable(UNREADABLE_ANSWER)
     return members
+
+
+async def ask_further(client: HttpClient | None, url: str, body: str | None, access_token: Secret) -> Any:
+    """Return the JSON that answers a further request, a GET or (with a body) a POST.
+
+    Raises:
+        ConnectError, ConfigurationError: see `get_json`.
+    """
+    headers = {"Authorization": f"Bearer {_sendable(access_token)}"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    method = "GET" if body is None else "POST"
+    answer = await send(client, Outgoing(url, (body or "").encode(), headers, method=method))
+    value = json_value(answer.body) if answer.status == 200 else None
+    if not isinstance(value, (dict, list)):
+        raise unavailable(UNREADABLE_ANSWER)
+    return value
 
 
 def unavailable(reason: str | None = None) -> VaultError:

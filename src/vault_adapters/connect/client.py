@@ -10,7 +10,7 @@ from attrs import field, frozen
 from vault_adapters.providers.client_auth import AuthMethod
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.signing_key import SigningKey
-from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.errors import ConfigurationError, IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_provider
 
@@ -99,18 +99,28 @@ class Client:
             own: the values of the account's own variables. They make no instance of its own if they are the values that
                 all accounts share: those of the host, or the profile's defaults.
         """
-        variables = self.profile.variables
+        place = self.profile.identifier
+        # A variable that is the identifier itself is not put before it.
+        itself = place.member if place is not None and place.source == "variable" else None
+        variables = {name: each for name, each in self.profile.variables.items() if name != itself}
         shared = {name: self.made_of.fixed.get(name, variable.default) for name, variable in variables.items()}
-        values = {**shared, **self.own(own)}
+        values = {name: own.get(name, value) for name, value in shared.items()}
         return () if values == shared else tuple(values[name] or "" for name in sorted(values))
 
     def told(self, callback: Mapping[str, str]) -> dict[str, str]:
-        """Return the values of variables that the parameters of a callback state."""
+        """Return the values of variables that the parameters of a callback state.
+
+        Raises:
+            IdentityRefusedError: a value is not one that the profile accepts, such as a server of somebody else.
+        """
         found = {}
         for name, variable in self.profile.variables.items():
             value = callback.get(variable.callback or "", "").removeprefix("https://").rstrip("/")
-            if variable.callback is not None and variable.accepts(value):
-                found[name] = value
+            if not value:
+                continue
+            if not variable.accepts(value):
+                raise IdentityRefusedError(reason="callback")
+            found[name] = value
         return found
 
     def own(self, extra: Mapping[str, str]) -> dict[str, str]:
@@ -120,8 +130,7 @@ class Client:
     @property
     def uses_openid(self) -> bool:
         """Whether the identifier or the label is read from the id_token. Only then is the id_token checked."""
-        places = (self.profile.identifier, self.profile.label)
-        return any(place is not None and place.source == "id_token" for place in places)
+        return any(place.source == "id_token" for place in self.profile.places)
 
 
 def as_clients(providers: object) -> dict[str, Client]:
@@ -144,11 +153,12 @@ def _as_client(name: str, given: object) -> Client:
         )
     profile = given.profile
     lacking = [key for key in ("authorization_url", "token_url", "identifier") if getattr(profile, key) is None]
-    places = [place for place in (profile.identifier, profile.label) if place is not None]
-    if any(place.source == "id_token" for place in places) and profile.issuer is None:
+    if any(place.source == "id_token" for place in profile.places) and profile.issuer is None:
         lacking.append("issuer")
     if profile.identifier is not None and profile.identifier.collides and not profile.identifier.within:
         lacking.append("identifier.within (different accounts have the same identifier)")
+    if profile.authorization.hmac is not None and given.client_secret is None:
+        raise ConfigurationError(f"{name}: its callbacks are checked with the client secret, so pass client_secret")
     if lacking:
         raise ConfigurationError(f"{name}: its profile lacks {', '.join(lacking)}, so accounts cannot be connected")
     return Client(name, given)

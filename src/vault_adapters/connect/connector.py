@@ -19,7 +19,7 @@ from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
 from vault_adapters.connect.identity import Answers, Identity, identify
 from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_named
-from vault_adapters.connect.parameters import Callback, Query, cause_of, read_callback
+from vault_adapters.connect.parameters import Callback, Query, cause_of, is_signed, read_callback
 from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
@@ -176,10 +176,11 @@ class Connector:
         client = self._client(handshake.provider)
         with about(Account(opened_state.tenant_id, client.name)):
             self._check_address(client, called, callback)
+            _check_signature(client, callback)
             handshake = evolve(handshake, variables={**handshake.variables, **client.told(callback.others)})
             async with opened(client.made_of.client) as http:
                 token_set, identity = await self._authorized(client, handshake, callback, http)
-        token_set = _completed(token_set, client, handshake, callback)
+        token_set = _completed(token_set, handshake, identity.kept)
         account = await account_of(
             self._keeper, opened_state.tenant_id, client, identity, token_set.extra, handshake.reconnected
         )
@@ -311,6 +312,17 @@ def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, c
         raise IdentityRefusedError(reason="iss")
 
 
+def _check_signature(client: Client, callback: Callback) -> None:
+    """Refuse a callback that the provider did not sign, if it signs its callbacks.
+
+    Raises:
+        IdentityRefusedError: the HMAC is missing or wrong.
+    """
+    parameter, secret = client.profile.authorization.hmac, client.made_of.client_secret
+    if parameter is not None and (secret is None or not is_signed(callback, parameter, secret)):
+        raise IdentityRefusedError(reason="hmac")
+
+
 def _origin(url: str) -> tuple[str, str] | None:
     try:
         parts = urlsplit(url)
@@ -319,13 +331,13 @@ def _origin(url: str) -> tuple[str, str] | None:
     return parts.scheme, parts.netloc
 
 
-def _completed(token_set: TokenSet, client: Client, handshake: Handshake, callback: Callback) -> TokenSet:
-    """Return the tokens with the account's variables and what the profile keeps of the callback.
+def _completed(token_set: TokenSet, handshake: Handshake, kept: Mapping[str, str]) -> TokenSet:
+    """Return the tokens with the account's variables, and the texts that the profile keeps.
 
     If the answer names no scopes, the requested scopes are added.
     """
     if not token_set.scopes:
         token_set = evolve(token_set, scopes=handshake.scopes)
-    told = {name: callback.others.get(key) for name, key in client.profile.authorization.callback.items()}
-    own = {**{name: text for name, text in told.items() if text}, **handshake.variables}
-    return evolve(token_set, extra=fitting({**own, **token_set.extra, **handshake.variables})) if own else token_set
+    if not kept and not handshake.variables:
+        return token_set
+    return evolve(token_set, extra=fitting({**handshake.variables, **token_set.extra, **handshake.variables, **kept}))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from vault_adapters.connect.asking import Members, get_json
+from vault_adapters.connect.asking import Members, ask_further, get_json
 from vault_adapters.connect.client import Client
+from vault_adapters.providers.members import member_at, text_of
 from vault_adapters.providers.profiles.facts import Place
 from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
@@ -29,12 +30,14 @@ class Identity:
         stated: the identifier as the provider states it, without instance and group.
         group: the team or workspace within which the stated identifier is unique, or None if it is unique everywhere.
         label: a text by which the user recognises the account, or None. The text is not verified.
+        kept: the further texts to keep with the access token (`Profile.kept`).
     """
 
     identifier: str
     stated: str
     group: str | None
     label: str | None
+    kept: Mapping[str, str] = field(factory=dict, repr=False)
 
 
 @frozen
@@ -62,49 +65,62 @@ async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
     Raises:
         IdentityRefusedError: the provider gave no usable identifier (reason ``identifier``), or userinfo does not name
             the user of the id_token (reason ``sub``).
-        ConnectError: userinfo is needed, and cannot be read.
+        ConnectError: userinfo or the further request is needed, and its answer cannot be read.
     """
     profile = client.profile
-    places = [place for place in (profile.identifier, profile.label) if place is not None]
-    userinfo = None
-    if any(place.source == "userinfo" for place in places):
+    sources = await _sources(client, said, http)
+    stated = _identifier(_found(sources, profile.identifier))
+    group = _group(sources, profile.identifier)
+    # Variables and groups hold no colon, so two instances, or two groups, never make the same text.
+    whole = _identifier(":".join([*client.instance(said.variables), *([group] if group else []), stated]))
+    kept = {name: text_of(_found(sources, place)) for name, place in profile.kept.items()}
+    texts = {name: text for name, text in kept.items() if text}
+    return Identity(whole, stated, group, _label(_found(sources, profile.label)), texts)
+
+
+async def _sources(client: Client, said: Answers, http: HttpClient) -> dict[str, Any]:
+    """Return what each source of `Place` says; a source that the profile does not use is not asked."""
+    profile = client.profile
+    sources: dict[str, Any] = {
+        "answer": said.answer,
+        "id_token": said.claims,
+        "callback": said.callback,
+        "variable": client.values(said.variables),
+    }
+    used = {place.source for place in profile.places}
+    if "userinfo" in used:
         userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", said.access_token)
         # OpenID Connect Core 1.0 section 5.3.2: the sub of userinfo must be the sub of the id_token.
         if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
-    sources = {"answer": said.answer, "id_token": said.claims, "userinfo": userinfo}
-    stated = _identifier(_found(sources, profile.identifier))
-    group = _group({**sources, "callback": said.callback}, profile.identifier)
-    # Variables and groups hold no colon, so two instances, or two groups, never make the same text.
-    whole = _identifier(":".join([*client.instance(said.variables), *([group] if group else []), stated]))
-    return Identity(whole, stated, group, _label(_found(sources, profile.label)))
+        sources["userinfo"] = userinfo
+    if "further" in used and profile.further is not None:
+        url = profile.filled(profile.further.url, client.values(said.variables))
+        sources["further"] = await ask_further(http, url, profile.further.body, said.access_token)
+    return sources
 
 
-def _group(sources: Mapping[str, Members | None], place: Place | None) -> str | None:
+def _group(sources: Mapping[str, Any], place: Place | None) -> str | None:
     if place is None or not place.within:
         return None
-    members = {**(sources[place.source] or {}), "callback": sources["callback"]}
+    members = {**_mapping(sources.get(place.source)), "callback": sources["callback"]}
     group = _identifier(_first(members, place.within))
     if ":" in group:
         raise IdentityRefusedError(reason="identifier")
     return group
 
 
-def _found(sources: Mapping[str, Members | None], place: Place | None) -> Any:
-    return None if place is None else _first(sources[place.source], (place.member, *place.otherwise))
+def _mapping(value: Any) -> Members:
+    return value if isinstance(value, Mapping) else {}
 
 
-def _first(members: Members | None, paths: Iterable[str]) -> Any:
+def _found(sources: Mapping[str, Any], place: Place | None) -> Any:
+    return None if place is None else _first(sources.get(place.source), (place.member, *place.otherwise))
+
+
+def _first(members: Any, paths: Iterable[str]) -> Any:
     """Return the first member that there is, or None."""
-    return next((value for path in paths if (value := _at(members, path)) is not None), None)
-
-
-def _at(members: Any, path: str) -> Any:
-    if members is not None and path in members:
-        return members[path]
-    for name in path.split("."):
-        members = members.get(name) if isinstance(members, Mapping) else None
-    return members
+    return next((value for path in paths if (value := member_at(members, path)) is not None), None)
 
 
 def _identifier(value: Any) -> str:

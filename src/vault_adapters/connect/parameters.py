@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from attrs import field, frozen
 
 from vault_domain.entities.causes import PAR_REQUIRED
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.secret import Secret
 from vault_domain.rules.oauth_codes import registered_code
 
 Query: TypeAlias = str | Mapping[str, str] | Iterable[tuple[str, str]]
@@ -34,6 +37,7 @@ class Callback:
         error: the provider's error code; it may be any text.
         iss: the issuer that the provider names, or None if it names none.
         others: the other parameters that came once. They pass through the user's browser, so they prove nothing.
+        pairs: all parameters, in the order in which they came.
     """
 
     code: str = field(repr=False)
@@ -41,6 +45,7 @@ class Callback:
     error: str = field(repr=False)
     iss: str | None = field(repr=False)
     others: Mapping[str, str] = field(repr=False)
+    pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 def cause_of(callback: Callback) -> str | None:
@@ -63,7 +68,23 @@ def read_callback(query: object) -> Callback:
         raise InvalidInputError("query must not contain a parameter twice")
     found = dict(pairs)
     others = {name: value for name, value in pairs if name not in _READ and came[name] == 1}
-    return Callback(found.get("code", ""), found.get("state", ""), found.get("error", ""), found.get("iss"), others)
+    code, state, error = (found.get(name, "") for name in ("code", "state", "error"))
+    return Callback(code, state, error, found.get("iss"), others, tuple(pairs))
+
+
+def is_signed(callback: Callback, parameter: str, secret: Secret) -> bool:
+    """Return whether a parameter of a callback is the HMAC-SHA256 of the others, in hexadecimal digits.
+
+    The others are sorted by name and encoded as in a URL, with ``%20`` for a space. So does Shopify sign callbacks.
+    """
+    signed = sorted((name, value) for name, value in callback.pairs if name not in (parameter, "signature"))
+    text = "&".join(f"{_quoted(name)}={_quoted(value)}" for name, value in signed)
+    expected = hmac.new(secret.reveal().encode(), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected.encode(), callback.others.get(parameter, "").encode(errors="replace"))
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="*", errors="replace").replace("~", "%7E")
 
 
 def _pairs(query: object) -> list[tuple[str, str]]:

@@ -166,13 +166,18 @@ def answer_members(body: bytes | None) -> Members | None:
 
 def json_object(body: bytes | None) -> Members | None:
     """Return the JSON object of a body, which may begin with a guard; None if the body is no JSON object."""
+    members = json_value(body)
+    return members if isinstance(members, dict) else None
+
+
+def json_value(body: bytes | None) -> Any:
+    """Return the JSON value of a body, which may begin with a guard; None if the body is no JSON."""
     if body is None:
         return None
     body = without_guard(body)
     try:
         # This does what `json.loads` does, but `json.loads` would make a new decoder for each answer.
-        members = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+        return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     except (ValueError, RecursionError):  # the error holds the body
         # Raise no other error here, because Python would attach this error to it.
         return None
-    return members if isinstance(members, dict) else None

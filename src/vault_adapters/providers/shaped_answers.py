@@ -11,6 +11,7 @@ from attrs import evolve
 from vault_adapters.providers.answers import Members, read_answer
 from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming, body_matters
+from vault_adapters.providers.members import member_at, text_of
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, refusal
 from vault_adapters.providers.profiles.facts import ErrorMap
 from vault_adapters.providers.profiles.profile import Profile
@@ -33,7 +34,6 @@ _CODES = {
 """The registered OAuth error code, or the cause, for each `ErrorRule.means`. Errors never name a provider's text."""
 
 _LONGEST_MESSAGE = 4096
-_LARGEST_NUMBER = 10**100
 _MILLISECONDS_FROM = 100_000_000_000  # as seconds, this would be the year 5138
 
 
@@ -69,7 +69,7 @@ def read_shaped(
         if members is None:
             return None
         # Errors may have the RFC's form even if the provider has its own form, for example if a gateway answers.
-        own = _found(members, profile.errors.code)
+        own = member_at(members, profile.errors.code)
         return {**shaped, "error": members.get("error") if own is None else own}
 
     result = read_answer(answer, dialect=dialect, condemns=condemns, default_lifetime=profile.answer.default_lifetime)
@@ -106,31 +106,31 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
     usual = ("refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in", "expires_at")
     members = {name: place[name] for name in usual if name in place}
     members |= {
-        "access_token": _found(place, shape.access_token),
-        "refresh_token": _found(place, shape.refresh_token),
-        "scope": _scope(_found(place, shape.scope), shape.scope_separator),
-        "token_type": _found(place, shape.token_type),
-        "expires_in": _seconds(_found(place, shape.lifetime), UNITS[shape.lifetime_unit]),
+        "access_token": member_at(place, shape.access_token),
+        "refresh_token": member_at(place, shape.refresh_token),
+        "scope": _scope(member_at(place, shape.scope), shape.scope_separator),
+        "token_type": member_at(place, shape.token_type),
+        "expires_in": _seconds(member_at(place, shape.lifetime), UNITS[shape.lifetime_unit]),
     }
     if shape.expires_at is not None:
-        members["expires_at"] = _epoch(_found(place, shape.expires_at))
+        members["expires_at"] = _epoch(member_at(place, shape.expires_at))
     if shape.refresh_lifetime is not None:
-        members["refresh_token_expires_in"] = _found(place, shape.refresh_lifetime)
+        members["refresh_token_expires_in"] = member_at(place, shape.refresh_lifetime)
     return {name: value for name, value in members.items() if value is not None}
 
 
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
-    """Return the members that are kept with the token; values other than texts and whole numbers are left out."""
-    found = {name: _found(answer, path) for name, path in shape.extra.items()}
-    texts = {name: _text(value) for name, value in found.items()}
+    """Return the members that are kept with the token, as far as they are texts; see `text_of`."""
+    found = {name: member_at(answer, path) for name, path in shape.extra.items()}
+    texts = {name: text_of(value) for name, value in found.items()}
     return fitting({name: text for name, text in texts.items() if text})
 
 
 def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | None:
     """Return the code of the first rule that fits, or None. The answer's error message goes to the rules only."""
-    code = None if members is None else _found(members, errors.code)
-    message = None if members is None else _found(members, errors.message)
-    shown = _text(code)
+    code = None if members is None else member_at(members, errors.code)
+    message = None if members is None else member_at(members, errors.message)
+    shown = text_of(code)
     text = message[:_LONGEST_MESSAGE] if isinstance(message, str) else None
     for rule in errors.rules:
         if rule.fits(shown, status, text):
@@ -140,26 +140,10 @@ def _meaning(errors: ErrorMap, status: int, members: Members | None) -> str | No
 
 def _place(shape: AnswerShape, answer: Mapping[str, Any]) -> Mapping[str, Any]:
     for path in shape.within:
-        place = _found(answer, path)
-        if isinstance(place, Mapping) and _found(place, shape.access_token):
+        place = member_at(answer, path)
+        if isinstance(place, Mapping) and member_at(place, shape.access_token):
             return place
     return answer
-
-
-def _text(value: Any) -> str | None:
-    """Return a text, or a whole number as its digits; None for anything else, also for a number of over 100 digits."""
-    is_number = type(value) is int and abs(value) < _LARGEST_NUMBER
-    return str(value) if is_number or type(value) is str else None
-
-
-def _found(members: Mapping[str, Any], path: str) -> Any:
-    """Return the member at a path, or None. A member whose name equals the whole path is preferred."""
-    if path in members:
-        return members[path]
-    value: Any = members
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
 
 
 def _scope(value: Any, separator: str) -> Any:

@@ -119,7 +119,8 @@ def test_each_profile_with_variables_tells_its_instances_apart():
             continue
         [client] = as_clients({name: refresher(name, "client", "secret")}).values()
         given = values(TABLES[name])
-        for variable in profile.variables:
+        itself = profile.identifier.member if profile.identifier.source == "variable" else None
+        for variable in set(profile.variables) - {itself}:
             others = {f"{given[variable]}", "other", "x1", "account-d", "a.b.example", "accounts.zoho.in", "b.okta.com"}
             fitting = {text for text in others if profile.variables[variable].accepts(text)}
             made = {client.instance({**given, variable: text}) for text in fitting}

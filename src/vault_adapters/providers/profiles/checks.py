@@ -7,6 +7,7 @@ mapping and from Python objects.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
@@ -25,6 +26,8 @@ _CHECK = "check"
 _LONGEST_TEXT = 2000
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _MEMBER = re.compile(r"[A-Za-z0-9_$-]{1,64}(\.[A-Za-z0-9_$-]{1,64}){0,3}\Z")
+_PART = r"([A-Za-z0-9_$-]{1,64}|\[[A-Za-z0-9_$-]{1,64}\]|\*)"
+_PATH = re.compile(rf"{_PART}(\.{_PART}){{0,7}}\Z")
 _DURATION = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?\Z")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
 # A profile must not set these headers. The refresher or the HTTP library sets all of them except ``cookie``.
@@ -80,6 +83,14 @@ def member(key: str, value: object) -> str:
     found = plain_text(value)
     if found is None or not _MEMBER.match(found):
         raise refused(key, "must be a member's name, or names of nested members joined by dots")
+    return found
+
+
+def path(key: str, value: object) -> str:
+    """Check a path in a JSON value; see `vault_adapters.providers.members`."""
+    found = plain_text(value)
+    if found is None or not _PATH.match(found):
+        raise refused(key, "must be a path such as accounts.0.id: names, numbers, [name] or * joined by dots")
     return found
 
 
@@ -147,6 +158,18 @@ def header(key: str, value: object) -> str:
     if not _HEADER.match(title) or title.lower() in _OWN_HEADERS:
         raise refused(key, "must be a header's name, and not one that the refresher sets itself")
     return text(key, value)
+
+
+def json_object(key: str, value: object) -> str:
+    """Check the JSON text of an object."""
+    found = text(key, value)
+    try:
+        is_object = isinstance(json.loads(found), dict)
+    except (ValueError, RecursionError):
+        is_object = False
+    if not is_object:
+        raise refused(key, "must be the JSON of an object")
+    return found
 
 
 def optional(check: Check) -> Check:

@@ -10,6 +10,7 @@ from attrs import field, frozen
 from vault_adapters.providers.profiles import checks
 from vault_adapters.providers.profiles.checks import by, checking, refused
 from vault_adapters.providers.profiles.shapes import checked_parameters
+from vault_adapters.providers.profiles.templates import url
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 
@@ -185,8 +186,8 @@ class AuthorizationFacts:
             profile's variables in braces.
         iss: whether the provider always sends ``iss`` in the callback (RFC 9207).
         nonce: whether the provider's id_tokens hold the nonce of the request.
-        callback: the parameters of the callback to keep with the access token. It maps the name under which a host
-            finds a parameter to the parameter's name. They pass through the browser, so they prove nothing.
+        hmac: the parameter of the callback that holds an HMAC-SHA256 of the other parameters under the client secret
+            (Shopify), or None. A callback without it, or with another, is refused.
     """
 
     pkce: str = field(default="supported", metadata=by(checks.one_of("supported", "required", "unsupported")))
@@ -197,10 +198,23 @@ class AuthorizationFacts:
     exchange: dict[str, str] = field(factory=dict, metadata=by(checked_parameters))
     iss: bool = field(default=False, metadata=by(checks.flag))
     nonce: bool = field(default=True, metadata=by(checks.flag))
-    callback: dict[str, str] = field(factory=dict, metadata=by(checks.table(checks.member)))
+    hmac: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
 
 
-SOURCES = ("id_token", "userinfo", "answer")
+SOURCES = ("id_token", "userinfo", "answer", "further", "callback", "variable")
+
+
+@frozen(field_transformer=checking)
+class Further:
+    """One further request after the exchange of a code, with the access token. Its answer is a source of `Place`.
+
+    Attributes:
+        url: the URL of the request; it may hold the profile's variables in braces.
+        body: the JSON of the request's body, such as a GraphQL query; the request is then a POST. None: it is a GET.
+    """
+
+    url: str = field(metadata=by(url))
+    body: str | None = field(default=None, metadata=by(checks.optional(checks.json_object)))
 
 
 @frozen(field_transformer=checking)
@@ -208,9 +222,12 @@ class Place:
     """Where the provider states a text about the connected account.
 
     Attributes:
-        source: ``id_token`` (a claim), ``userinfo`` (a member of the answer of `userinfo_url`) or ``answer`` (a member
-            of the token endpoint's answer).
-        member: the claim or member; dots join the names of nested members.
+        source: ``id_token`` (a claim), ``userinfo`` (a member of the answer of `userinfo_url`), ``answer`` (of the
+            token endpoint's answer) or ``further`` (of the answer to the further request); ``callback`` (a parameter
+            of the callback, which proves nothing, unless the profile has `AuthorizationFacts.hmac`), or ``variable``
+            (the value of a variable of `token_url`, which the exchange of the code proves).
+        member: the claim, the path of the member, the parameter or the variable; see
+            `vault_adapters.providers.members`.
         otherwise: the claims or members to read instead if there is no ``member``; the first that there is counts.
         within: for an identifier that is unique within a group only, such as a user of a team: the claims or members
             that name the group. The first that there is counts, and is put before the identifier. ``callback.NAME``
@@ -220,7 +237,15 @@ class Place:
     """
 
     source: str = field(metadata=by(checks.one_of(*SOURCES)))
-    member: str = field(metadata=by(checks.member))
-    otherwise: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
-    within: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
+    member: str = field(metadata=by(checks.path))
+    otherwise: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.path)))
+    within: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.path)))
     collides: bool = field(default=False, metadata=by(checks.flag))
+
+
+def kept(key: str, value: object) -> Place:
+    """Check where a member to keep is: the source and the path, joined by a dot, as in ``userinfo.accounts.0.id``."""
+    if isinstance(value, Place):
+        return value
+    source, _, member = checks.text(key, value).partition(".")
+    return Place(source=checks.one_of(*SOURCES)(key, source), member=checks.path(key, member))

@@ -14,10 +14,12 @@ from vault_adapters.providers.profiles.checks import by, checking, refused
 from vault_adapters.providers.profiles.facts import (
     AuthorizationFacts,
     ErrorMap,
+    Further,
     Limits,
     Place,
     RevocationFacts,
     RotationFacts,
+    kept,
 )
 from vault_adapters.providers.profiles.shapes import AnswerShape, RequestShape
 from vault_adapters.providers.profiles.templates import Variable, filled, host, names_in, url
@@ -78,6 +80,10 @@ class Profile:
         request, answer, errors, rotation, revocation, limits, authorization: see their classes.
         identifier: where the provider states the account's identifier, or None.
         label: where the provider states the account's label, or None.
+        further: a further request when an account is connected, or None.
+        kept: further texts to keep with the access token when an account is connected. It maps the name under which a
+            host finds a text to the text's source and path (``userinfo.accounts.0.base_uri``). Those with the source
+            ``callback`` pass through the browser, so they prove nothing.
     """
 
     name: str = field(metadata=by(checks.name))
@@ -109,6 +115,8 @@ class Profile:
     )
     identifier: Place | None = field(default=None, metadata=by(checks.optional(checks.section(Place))))
     label: Place | None = field(default=None, metadata=by(checks.optional(checks.section(Place))))
+    further: Further | None = field(default=None, metadata=by(checks.optional(checks.section(Further))))
+    kept: dict[str, Place] = field(factory=dict, metadata=by(checks.table(kept)))
 
     def __attrs_post_init__(self) -> None:
         if (self.token_url is None) != (self.request.grant == "none"):
@@ -117,14 +125,36 @@ class Profile:
         for variable in self.variables:
             if variable not in used:
                 raise refused(f"variables.{variable}", "is not used in any URL, host or parameter")
-        for place in (self.identifier, self.label):
-            if place is not None and place.source == "userinfo" and self.userinfo_url is None:
-                raise refused("userinfo_url", "is missing, but identifier or label has the source userinfo")
+        self._check_sources()
         known = fact_names()
         for key, named in (("unverified", self.unverified), ("sources", tuple(self.sources))):
             for fact in named:
                 if fact not in known:
                     raise refused(f"{key}.{fact}", "is not the key of a fact")
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """All places where a `Connector` reads a text about an account."""
+        return tuple(place for place in (self.identifier, self.label, *self.kept.values()) if place is not None)
+
+    def _check_sources(self) -> None:
+        for source, key, fact in (
+            ("userinfo", "userinfo_url", self.userinfo_url),
+            ("further", "further", self.further),
+        ):
+            if fact is None and any(place.source == source for place in self.places):
+                raise refused(key, f"is missing, but identifier, label or kept has the source {source}")
+        for place in self.places:
+            if place.source == "variable" and place.member not in self.variables:
+                raise refused("variables", "identifier, label or kept names an unknown variable")
+        for name in self.kept:
+            if name in self.variables or name in self.answer.extra:
+                raise refused(f"kept.{name}", "must not be the name of a variable or of a member of answer.extra")
+        itself = self.identifier
+        if itself is not None and itself.source == "callback" and self.authorization.hmac is None:
+            raise refused("identifier.source", "a callback proves nothing unless authorization.hmac is given")
+        if itself is not None and itself.source == "variable" and itself.member not in names_in(self.token_url or ""):
+            raise refused("identifier.member", "must be a variable of token_url, because its answer proves the value")
 
     def url(self, key: str, values: Mapping[str, object]) -> str | None:
         """Return a URL of the profile with its variables replaced; None if the profile has no such URL.
@@ -157,6 +187,8 @@ class Profile:
         for key in ("token_url", "revocation_url", "authorization_url", "userinfo_url", "issuer"):
             if getattr(self, key) is not None:
                 yield key, getattr(self, key)
+        if self.further is not None:
+            yield "further.url", self.further.url
         yield from (("api_hosts", template) for template in self.api_hosts)
         for key, given in (
             ("request.extra", self.request.extra),
@@ -184,6 +216,7 @@ def fact_names() -> frozenset[str]:
         "authorization": AuthorizationFacts,
         "identifier": Place,
         "label": Place,
+        "further": Further,
     }
     top = {item.name for item in attrs.fields(Profile)} - _ABOUT_FILE
     return frozenset(top | {f"{key}.{item.name}" for key, cls in sections.items() for item in attrs.fields(cls)})

@@ -109,5 +109,5 @@ class AnswerShape:
     expires_at: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
     default_lifetime: timedelta | None = field(default=None, metadata=by(checks.optional(checks.duration)))
     refresh_lifetime: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
-    extra: dict[str, str] = field(factory=dict, metadata=by(checks.table(checks.member)))
+    extra: dict[str, str] = field(factory=dict, metadata=by(checks.table(checks.path)))
     token_type: str = field(default="token_type", metadata=by(checks.member))

@@ -34,7 +34,8 @@ class Variable:
         about: what the value is and where a user finds it.
         default: the value to use if none is given; None: a value must be given.
         callback: the parameter of the callback that states the value for the user who comes back, with or without
-            ``https://``; None: no parameter does. A value that the variable does not accept is ignored.
+            ``https://``; None: no parameter does. A callback with a value that the variable does
+            not accept is refused.
     """
 
     pattern: re.Pattern[str] = field(metadata=by(checks.pattern))

@@ -1,0 +1,252 @@
+"""Providers that need more than a token endpoint and userinfo, each as a real server on loopback."""
+
+import hashlib
+import hmac
+import json
+from urllib.parse import urlencode
+
+import pytest
+from tests.adapters.connect.stubs import Stub, connected, place_of
+from tests.support.scripted_provider import Answer
+
+from vault_adapters import Account, ConfigurationError, ConnectError, IdentityRefusedError, TokenKind
+from vault_adapters.connect import Connector
+from vault_adapters.connect.parameters import is_signed, read_callback
+from vault_adapters.providers import refresher
+from vault_adapters.testing.openid import LoopbackOpenIdProvider
+from vault_domain.entities.secret import Secret
+
+TOKENS = {"access_token": "access-1", "refresh_token": "refresh-1", "expires_in": 3600, "token_type": "Bearer"}
+
+
+async def kept(vault, info):
+    return dict((await vault.get_token(info.account.key(TokenKind.ACCESS_TOKEN))).extra)
+
+
+async def nothing_stored(vault):
+    return (await vault.list_accounts("t1")).items == ()
+
+
+DOCUSIGN = {
+    "account.docusign.com/oauth/token": TOKENS,
+    "account.docusign.com/oauth/userinfo": {
+        "sub": "user",
+        "email": "ana@example.com",
+        "accounts": [
+            {"account_id": "a1", "is_default": False, "base_uri": "https://demo.docusign.net"},
+            {"account_id": "a2", "is_default": True, "base_uri": "https://na3.docusign.net"},
+        ],
+    },
+}
+
+
+async def test_docusigns_default_account_is_kept(vault):
+    info = await connected(vault, "docusign", Stub(DOCUSIGN))
+    assert info.account == Account("t1", "docusign", "user")
+    assert await kept(vault, info) == {"base_uri": "https://na3.docusign.net", "account_id": "a2"}
+
+
+ATLASSIAN = {
+    "auth.atlassian.com/oauth/token": TOKENS,
+    "api.atlassian.com/me": {"account_id": "5b10", "email": "ana@example.com"},
+    "api.atlassian.com/oauth/token/accessible-resources": [
+        {"id": "1324a887", "url": "https://acme.atlassian.net", "scopes": ["read:jira-work"]},
+        {"id": "99f2", "url": "https://beta.atlassian.net", "scopes": []},
+    ],
+}
+
+
+async def test_all_sites_of_atlassian_are_kept(vault):
+    stub = Stub(ATLASSIAN)
+    info = await connected(vault, "atlassian", stub)
+    assert info.account.identifier == "5b10"
+    assert await kept(vault, info) == {"cloud_ids": "1324a887,99f2"}
+    assert [request.headers["authorization"] for request in stub.requests[1:]] == ["Bearer access-1"] * 2
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(status=500), Answer(body=b"<html>"), Answer(json="text"), Answer(drop="fin")]
+)
+async def test_without_an_answer_to_the_further_request_nothing_is_stored(vault, answer):
+    stub = Stub({**ATLASSIAN, "api.atlassian.com/oauth/token/accessible-resources": lambda _: answer})
+    with pytest.raises(ConnectError) as caught:
+        await connected(vault, "atlassian", stub)
+    assert caught.value.code == "provider_unavailable"
+    assert await nothing_stored(vault)
+
+
+LINEAR = {
+    "api.linear.app/oauth/token": TOKENS,
+    "api.linear.app/graphql": {
+        "data": {"viewer": {"id": "u-1", "email": "ana@example.com", "organization": {"id": "o-1", "urlKey": "acme"}}}
+    },
+}
+
+
+async def test_linears_user_is_asked_by_graphql(vault):
+    stub = Stub(LINEAR)
+    info = await connected(vault, "linear", stub)
+    assert (info.account, info.label) == (Account("t1", "linear", "u-1"), "ana@example.com")
+    assert await kept(vault, info) == {"organization_id": "o-1"}
+    asked = stub.requests[-1]
+    assert (asked.method, asked.headers["content-type"]) == ("POST", "application/json")
+    assert "viewer" in json.loads(asked.body)["query"]
+
+
+async def test_an_error_of_graphql_stores_nothing(vault):
+    refused = {"errors": [{"message": "Authentication required"}]}
+    with pytest.raises(IdentityRefusedError) as caught:
+        await connected(vault, "linear", Stub({**LINEAR, "api.linear.app/graphql": refused}))
+    assert caught.value.reason == "identifier"
+    assert await nothing_stored(vault)
+
+
+SHOP = "acme.myshopify.com"
+SHOPIFY = {f"{SHOP}/admin/oauth/access_token": {**TOKENS, "scope": "read_orders", "refresh_token_expires_in": 7776000}}
+
+
+def signed(given, secret="secret", **changed):
+    """Return Shopify's callback, as its own library signs it; ``changed`` replaces parameters after the signing."""
+    parameters = {**given, "shop": SHOP, "host": "YWRtaW4uc2hvcGlmeS5jb20=", "timestamp": "1337178173"}
+    text = urlencode(sorted(parameters.items())).replace("+", "%20")
+    digest = hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+    return urlencode({k: v for k, v in {**parameters, "hmac": digest, **changed}.items() if v is not None})
+
+
+async def test_a_shop_of_shopify_is_its_own_account(vault):
+    stub = Stub(SHOPIFY)
+    info = await connected(vault, "shopify", stub, signed, extra={"shop": "acme"})
+    assert (info.account, info.label) == (Account("t1", "shopify", "acme"), "acme")
+    assert await kept(vault, info) == {"shop": "acme"}  # the vault refreshes the account there
+    [request] = stub.requests
+    assert json.loads(request.body)["expiring"] == "1"
+    again = await connected(vault, "shopify", stub, signed, shop="acme")  # all accounts of the host are of one shop
+    assert again.account == info.account
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        lambda given: signed(given, "another secret"),
+        lambda given: signed(given, hmac=None),
+        lambda given: signed(given, hmac=""),
+        lambda given: signed(given, hmac="\u00e9"),
+        lambda given: signed(given) + "&hmac=0",
+        lambda given: signed(given, code="stolen"),
+        lambda given: signed(given) + "&more=1",
+    ],
+    ids=["other secret", "missing", "empty", "not ascii", "twice", "other code", "more"],
+)
+async def test_a_callback_that_shopify_did_not_sign_is_refused_before_anything_is_sent(vault, callback):
+    stub = Stub(SHOPIFY)
+    with pytest.raises(IdentityRefusedError) as caught:
+        await connected(vault, "shopify", stub, callback, extra={"shop": "acme"})
+    assert (caught.value.reason, stub.requests) == ("hmac", [])
+    assert await nothing_stored(vault)
+
+
+def test_shopifys_own_example_of_a_signature():
+    query = "code=0907a61c0c8d55e99db179b68161bc00&shop=some-shop.myshopify.com&timestamp=1337178173&hmac="
+    digest = "4712bf92ffc2917d15a2f5a273e39f0116667419aa4b6ac0b3baaf26fa3c4d20"
+    assert is_signed(read_callback(query + digest), "hmac", Secret("hush"))
+    assert not is_signed(read_callback(query + digest[::-1]), "hmac", Secret("hush"))
+
+
+async def test_a_public_client_cannot_check_a_signature(vault):
+    with pytest.raises(ConfigurationError, match="client_secret"):
+        Connector(
+            vault, {"shopify": refresher("shopify", "client", auth_method="none")}, redirect_uri="https://a.example"
+        )
+
+
+GITHUB = {
+    "github.com/login/oauth/access_token": {**TOKENS, "refresh_token_expires_in": 15897600},
+    "api.github.com/user": {"id": 583231, "login": "octocat"},
+}
+
+
+async def test_the_installation_of_a_github_app_is_kept_and_proves_nothing(vault):
+    info = await connected(vault, "github", Stub(GITHUB), {"installation_id": "42", "setup_action": "install"})
+    assert info.account.identifier == "583231"
+    assert await kept(vault, info) == {"installation_id": "42"}
+    without = await connected(vault, "github", Stub(GITHUB))
+    assert without.account == info.account
+
+
+ZOHO = {
+    "accounts.zoho.eu/oauth/v2/token": {**TOKENS, "api_domain": "https://www.zohoapis.eu"},
+    "accounts.zoho.eu/oauth/user/info": {"ZUID": 7, "Email": "ana@example.com"},
+}
+
+
+async def test_zohos_code_is_exchanged_at_the_users_data_centre(vault):
+    stub = Stub(ZOHO)
+    info = await connected(vault, "zoho", stub, {"accounts-server": "https://accounts.zoho.eu", "location": "eu"})
+    assert info.account.identifier == "accounts.zoho.eu:7"
+    assert stub.places == list(ZOHO)
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "https://accounts.zoho.eu.evil.example",
+        "https://evil.example/accounts.zoho.eu",
+        "https://accounts.zoho.eu@evil.example",
+        "http://accounts.zoho.eu",
+        "accounts.zoho.eu:8443",
+        "127.0.0.1",
+    ],
+)
+async def test_a_server_that_is_not_zohos_gets_no_code(vault, server):
+    stub = Stub(ZOHO)
+    with pytest.raises(IdentityRefusedError) as caught:
+        await connected(vault, "zoho", stub, {"accounts-server": server})
+    assert (caught.value.reason, stub.requests) == ("callback", [])
+    assert "evil" not in str(caught.value)
+    assert await nothing_stored(vault)
+
+
+class WithIdToken(Stub):
+    """A stub that puts an id_token for the user ``sub`` into the answer of its token endpoint."""
+
+    def __init__(self, token_place, issuer, answers):
+        provider = LoopbackOpenIdProvider(issuer, client_secret="s")
+        host = issuer.removeprefix("https://")
+
+        def tokens(_):
+            claims = {"iss": issuer, "aud": "client", "exp": 4102444800, "sub": "sub", "nonce": self.sent["nonce"]}
+            return {**TOKENS, "id_token": provider.signed(claims)}
+
+        keys = {f"{host}/.well-known/openid-configuration": {"issuer": issuer, "jwks_uri": f"{issuer}/jwks"}}
+        super().__init__({token_place: tokens, **keys, f"{host}/jwks": provider.keys(), **answers})
+
+
+async def test_all_organisations_of_xero_are_kept(vault):
+    connections = [{"id": "c1", "tenantId": "70784a63"}, {"id": "c2", "tenantId": "e1eede29"}]
+    answers = {"api.xero.com/connections": connections}
+    stub = WithIdToken("identity.xero.com/connect/token", "https://identity.xero.com", answers)
+    info = await connected(vault, "xero", stub)
+    assert info.account.identifier == "sub"
+    assert await kept(vault, info) == {"tenant_ids": "70784a63,e1eede29"}
+    stub.answers["api.xero.com/connections"] = []  # the user has removed the app from all of them
+    assert await kept(vault, await connected(vault, "xero", stub)) == {}
+
+
+async def test_a_company_of_quickbooks_is_kept(vault):
+    place = "oauth.platform.intuit.com/oauth2/v1/tokens/bearer"
+    stub = WithIdToken(place, "https://oauth.platform.intuit.com/op/v1", {})
+    info = await connected(vault, "quickbooks", stub, {"realmId": "4620816365"})
+    assert info.account.identifier == "4620816365:sub"
+    assert await kept(vault, info) == {"realm_id": "4620816365"}
+
+
+async def test_a_company_of_pipedrive_is_kept(vault):
+    stub = Stub(
+        {
+            "oauth.pipedrive.com/oauth/token": {**TOKENS, "api_domain": "https://acme.pipedrive.com"},
+            "api.pipedrive.com/v1/users/me": {"data": {"id": 7, "company_id": 5, "email": "ana@example.com"}},
+        }
+    )
+    info = await connected(vault, "pipedrive", stub)
+    assert await kept(vault, info) == {"api_domain": "https://acme.pipedrive.com", "company_id": "5"}
+    assert [place_of(request) for request in stub.requests] == list(stub.answers)
