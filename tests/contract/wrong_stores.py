@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
+from functools import partial, reduce
 from uuid import uuid4
 
 import pytest
@@ -39,6 +39,7 @@ from vault_adapters.testing.contract.token_sets import TokenSetCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.unread import UnreadCases
 from vault_adapters.testing.contract.uses import UseCases
+from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
 from vault_domain.entities.token import TokenRef
 from vault_domain.ports.change import Change
 from vault_domain.ports.late_writes import LateWrites
@@ -74,8 +75,7 @@ METHODS = {
     "keys": dict.fromkeys(
         [
             "master_keys",
-            "introduce_first_master_key",
-            "introduce_master_key",
+            "change_master_keys",
             "active_data_key",
             "data_key",
             "create_data_key",
@@ -106,12 +106,10 @@ METHODS = {
         "reseal": DataKeyCases,
         "mark_emptied": DataKeyCases,
         "destroy_emptied": DataKeyCases,
-        "activate_master_key": MasterKeyCases,
         "data_keys_without_wrap": KeyTableCases,
         "data_keys_with_wrap": KeyTableCases,
         "add_wraps": KeyTableCases,
         "delete_wraps": MasterKeyCases,
-        "retire_master_key": KeyTableCases,
     },
     "clients": {
         **dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
@@ -277,11 +275,21 @@ async def first_data_key_is_replaced(store, record):
     return record
 
 
-async def a_master_key_is_introduced_in_spite_of_a_race(store, record, known):
-    found = await store.keys.introduce_master_key(record, known)
-    while record.key_id not in {each.key_id for each in found}:
-        found = await store.keys.introduce_master_key(record, {each.key_id for each in found})
-    return found
+async def master_keys_are_loaded_before_the_transaction(store, decide):
+    loaded = []
+
+    def load(keys, now):
+        loaded.append((keys, now))
+        return KeyDecision(keys)
+
+    await store.keys.change_master_keys(load)
+    decision = decide(*loaded[0])
+
+    def put(keys, now):
+        changed = [record for record in decision.state.records if record not in loaded[0][0].records]
+        return KeyDecision(reduce(MasterKeySet.put, changed, keys), decision.events)
+
+    return await store.keys.change_master_keys(put)
 
 
 async def uses_move_back(store, uses):
@@ -387,7 +395,7 @@ MISTAKES = {
     mark_hits_a_newer_value: ("tokens", "mark_invalid", TokenCases),
     delete_leaves_the_account: ("tokens", "delete", TokenSetCases),
     first_data_key_is_replaced: ("keys", "create_data_key", KeyTableCases),
-    a_master_key_is_introduced_in_spite_of_a_race: ("keys", "introduce_master_key", KeyTableCases),
+    master_keys_are_loaded_before_the_transaction: ("keys", "change_master_keys", KeyTableCases),
     get_ignores_case: ("tokens", "get", IsolationCases),
     get_ignores_case_and_hides_it: ("tokens", "get", IsolationCases),
     get_many_ignores_case: ("tokens", "get_many", IsolationCases),

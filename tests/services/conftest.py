@@ -11,6 +11,7 @@ from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCiph
 from vault_adapters import Account, TokenKind, TokenSet
 from vault_adapters.stores.noticed import noticed as noticed_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.memory.answers import Answers
 from vault_domain.memory.rows import RememberedRows
@@ -127,7 +128,7 @@ async def cases():
     """Give the use cases over an empty store."""
     clock = ManualClock()
     async with open_dict_store(DictDatabase(), clock) as store:
-        await store.keys.introduce_first_master_key(MASTER_KEY)
+        await introduce_first(store.keys, MASTER_KEY)
         yield Cases(store, clock, PlainCipher(store.keys), EventList(), VirtualTasks(clock), MemoryJournal(), {})
 
 

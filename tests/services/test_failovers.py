@@ -11,6 +11,7 @@ from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCiph
 
 from vault_adapters import Account, RefreshFailedError, Rotation, StorageError, TokenSet
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.rules.timing import RefreshTiming
 
 SECOND = timedelta(seconds=1)
@@ -44,7 +45,7 @@ async def world(refresher):
     """Give the use cases, the ledger that turns, and a function that returns a copy of the store's tables."""
     clock, database = ManualClock(), DictDatabase()
     async with open_dict_store(database, clock) as store:
-        await store.keys.introduce_first_master_key(MASTER_KEY)
+        await introduce_first(store.keys, MASTER_KEY)
         ledger = Turning(database, store.refreshes)
         tasks, journal = VirtualTasks(clock), MemoryJournal()
         cases = Cases(

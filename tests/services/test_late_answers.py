@@ -16,6 +16,7 @@ from tests.simulation.loop import VirtualLoop
 from vault_adapters import ConnectionState, ReauthorizationRequiredError, RefreshFailedError, Rotation, StorageError
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import ScriptedRefresher
+from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities.account import TokenKind
 from vault_domain.rules.connection import describe_account
 
@@ -117,7 +118,7 @@ def in_virtual_time(test):
         async def main():
             clock = WorldClock(loop)
             async with open_dict_store(DictDatabase(), clock) as store:
-                await store.keys.introduce_first_master_key(MASTER_KEY)
+                await introduce_first(store.keys, MASTER_KEY)
                 await test(World(store, clock, loop))
 
         try:

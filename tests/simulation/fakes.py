@@ -20,6 +20,7 @@ from vault_adapters.crypto.keyring import DEFAULT_TTL
 from vault_adapters.providers import http
 from vault_adapters.runtime import periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
+from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities import account
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.key_records import DataKeyState
@@ -234,7 +235,7 @@ def _wake(waiter):
 
 
 async def _no_master_keys(keys, _):
-    await keys.introduce_first_master_key(MASTER_KEY)
+    await introduce_first(keys, MASTER_KEY)
     return MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
 
 

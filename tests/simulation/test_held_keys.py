@@ -12,6 +12,7 @@ from tests.simulation.fakes import START, SimulatedCipher
 
 from vault_adapters import Account, Secret, TokenKind
 from vault_adapters.crypto.keyring import DEFAULT_TTL
+from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities.errors import StorageError
 
 KEY = Account("tenant", "provider").key(TokenKind.ACCESS_TOKEN)
@@ -36,7 +37,7 @@ class Scene:
         self.cipher = SimulatedCipher(self.keys, count(1), lambda: self.now)
 
     async def seal(self):
-        await self.keys.introduce_first_master_key(MASTER_KEY)
+        await introduce_first(self.keys, MASTER_KEY)
         await self.cipher.seal([(KEY, Secret("old"))])
         return (await self.cipher.sealer(KEY.tenant_id))(KEY, Secret("new"))
 

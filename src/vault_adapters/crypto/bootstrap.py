@@ -16,6 +16,7 @@ from vault_domain.entities.token import DAMAGED_ROW
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected_master_key
+from vault_domain.transitions.keys import introduced, introduced_first
 
 _log = logging.getLogger(__name__)
 
@@ -73,15 +74,24 @@ async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterK
     current, *previous = [_Candidate(source) for source in sources]
     records = await repository.master_keys()
     if not records:
-        records = await repository.introduce_first_master_key(await current.make())
+        first = await current.make()
+        change = await repository.change_master_keys(lambda keys, now: introduced_first(keys, now, first))
+        records = change.result
     for _ in range(_ATTEMPTS):
         opened = await _open_all(_live(records), [current, *previous])
         configured = [key_id for key_id in opened if key_id in current.opened]
         if configured:
             return MasterKeys(opened, next(iter(opened)), configured[0])
         known = frozenset(record.key_id for record in records)
-        records = await repository.introduce_master_key(await current.make(), known)
+        records = await _introduce(repository, await current.make(), known)
     raise ConfigurationError("other processes keep introducing master keys", code="master_key_conflict", retryable=True)
+
+
+async def _introduce(
+    repository: KeyRepository, record: MasterKeyRecord, known: frozenset[bytes]
+) -> list[MasterKeyRecord]:
+    change = await repository.change_master_keys(lambda keys, now: introduced(keys, now, record, known))
+    return change.result
 
 
 class _Candidate:

@@ -1,9 +1,15 @@
 """KeyRepository: stores master key records and wrapped data keys; it never sees a plaintext key."""
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable
+from datetime import datetime
 from typing import Protocol
 
+from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
+from vault_domain.ports.change import Change
+
+DecideMasterKeys = Callable[[MasterKeySet, datetime], KeyDecision[MasterKeySet]]
+"""Decides what becomes of the master keys, given all of them and the store's time. It has no side effects."""
 
 
 class KeyRepository(Protocol):
@@ -27,28 +33,12 @@ class KeyRepository(Protocol):
     async def master_keys(self) -> list[MasterKeyRecord]:
         """Return all master key records, retired ones included."""
 
-    async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
-        """Store the first master key as active, unless a master key exists; return all records afterwards.
+    async def change_master_keys(self, decide: DecideMasterKeys) -> Change[list[MasterKeyRecord]]:
+        """Load all master keys, decide, and write those that differ with the events; return all records afterwards.
 
-        If two processes open a new vault at once, the master key of one of them is stored. If data keys or tokens exist
-        but no master key, this method stores nothing and returns an empty list, because a vault that lost its master
-        key row must not look new.
-        """
-
-    async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only, if the caller knows all stored ones; return all records.
-
-        - It stores the record only if the caller has seen (``known``) every record that exists.
-        - From the check until the commit, a table lock or an immediate transaction keeps other processes from
-          introducing a master key. So of two processes that introduce a master key for the same secret, one stores its
-          record, and the other finds this record in the result.
-        - A retired record with the same key id becomes unwrap_only again, because a key service's key may be reused.
-        - If this method stores a record or makes a retired one unwrap_only, it appends the event MASTER_KEY_INTRODUCED
-          in the same transaction.
-
-        Args:
-            record: the new master key; its `state` is ignored.
-            known: the ids of all records that the caller has seen, including retired ones.
+        - From the load until the commit, nobody else changes a master key or wraps a data key under one. So of two
+          processes that introduce a master key for the same secret, the second one sees the record of the first.
+        - No master key is deleted. If the decision returns the set that it was given, nothing is written.
         """
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:

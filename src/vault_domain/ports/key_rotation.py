@@ -14,7 +14,7 @@ from attrs import frozen
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import KeyUnavailableError
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap, MasterKeyRecord
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
 
@@ -86,8 +86,8 @@ class KeyRotationRepository(Protocol):
     - They leave out all other wraps. A master key does not count as active if the audit log contradicts that state
       (see `is_resurrected_master_key`).
     - If no wrap of a new data key is left, they store nothing and raise `no_active_master_key`.
-    - They read the master key's row ``FOR SHARE``, and `activate_master_key` and `retire_master_key` lock it
-      ``FOR UPDATE``. On SQLite, all these methods run in immediate transactions.
+    - They wait for a running `KeyRepository.change_master_keys`, and it waits for them. On Postgres, they read the
+      master key's row ``FOR SHARE``, and it locks the table. On SQLite, all run in immediate transactions.
 
     So every data key that was stored before an activation has a wrap under the previous master key, by which the
     rotation finds this data key. Every data key that is stored later has a wrap under the new master key.
@@ -150,14 +150,6 @@ class KeyRotationRepository(Protocol):
         damaged stays too, because tokens may still name its former id.
         """
 
-    async def activate_master_key(
-        self, key_id: bytes, replaced: bytes, *, actor: str | None
-    ) -> Change[list[MasterKeyRecord]]:
-        """Make a master key active, and the master key ``replaced`` unwrap_only; return all records.
-
-        Nothing changes if ``replaced`` is no longer active, or if the new master key is retired or missing.
-        """
-
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
@@ -184,10 +176,4 @@ class KeyRotationRepository(Protocol):
             master_key_id: the master key whose wraps are deleted.
             kept: one wrap per data key, under the active master key; nothing is deleted if that master key is no longer
                 active.
-        """
-
-    async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
-        """Retire a master key; return False and change nothing if the key is active or still wraps a data key.
-
-        If the key is already retired, return True and append no event.
         """

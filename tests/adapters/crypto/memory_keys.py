@@ -1,10 +1,13 @@
 """A key repository in memory: the port's semantics, without a database."""
 
 import asyncio
+from datetime import UTC, datetime
 
 from attrs import evolve
 
+from vault_domain.entities.key_decisions import MasterKeySet
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.change import Change
 from vault_domain.ports.key_rotation import no_active_master_key
 
 
@@ -26,19 +29,12 @@ class MemoryKeyRepository:
         await self._begin("master_keys")
         return list(self.masters.values())
 
-    async def introduce_first_master_key(self, record):
-        await self._begin("introduce_first_master_key")
-        if not self.masters and not self.data and not self.holds_tokens:
-            self.masters[record.key_id] = evolve(record, state=MasterKeyState.ACTIVE)
-        return list(self.masters.values())
-
-    async def introduce_master_key(self, record, known):
-        await self._begin("introduce_master_key")
-        if set(self.masters) <= set(known):
-            stored = self.masters.get(record.key_id)
-            if stored is None or stored.state is MasterKeyState.RETIRED:
-                self.masters[record.key_id] = evolve(record, state=MasterKeyState.UNWRAP_ONLY)
-        return list(self.masters.values())
+    async def change_master_keys(self, decide):
+        await self._begin("change_master_keys")
+        is_new = not (self.masters or self.data or self.holds_tokens)
+        decision = decide(MasterKeySet(tuple(self.masters.values()), is_new=is_new), datetime.now(UTC))
+        self.masters = {record.key_id: record for record in decision.state.records}
+        return Change(list(self.masters.values()), decision.events)
 
     async def active_data_key(self, tenant_id):
         await self._begin("active_data_key")

@@ -9,7 +9,9 @@ from tests.adapters.crypto.memory_keys import MemoryKeyRepository
 
 from vault_adapters.crypto.bootstrap import open_master_keys
 from vault_adapters.crypto.local_key import new_record
+from vault_adapters.testing.contract.master_keys import introduce
 from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
+from vault_domain.entities.key_decisions import KeyDecision
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyState
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.master_key import MasterKeys
@@ -183,12 +185,12 @@ class TestChangingTheSecret:
 
             others = 3
 
-            async def introduce_master_key(self, record, known):
-                if self.others:
+            async def change_master_keys(self, decide):
+                if self.masters and self.others:
                     self.others -= 1
                     foreign, _ = await new_record(OTHER, 14)
-                    await super().introduce_master_key(foreign, set(self.masters))
-                return await super().introduce_master_key(record, known)
+                    await introduce(super(), foreign, set(self.masters))
+                return await super().change_master_keys(decide)
 
         repository = Contended()
         await opening(repository, OLD)
@@ -203,8 +205,10 @@ class TestChangingTheSecret:
 
     async def test_introducing_against_endless_others_ends(self):
         class Hopeless(MemoryKeyRepository):
-            async def introduce_master_key(self, record, known):
-                return list(self.masters.values())
+            async def change_master_keys(self, decide):
+                return await super().change_master_keys(
+                    decide if not self.masters else lambda keys, _: KeyDecision(keys)
+                )
 
         repository = Hopeless()
         await opening(repository, OLD)

@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord
 from vault_domain.entities.token import SealedToken, TokenWrite
@@ -23,6 +24,6 @@ def write(key=ACCESS, blob=b"sealed", key_id=b"d" * 16, **fields):
 
 async def prepare(store, *tenant_ids):
     """Store a master key, and for each tenant an active data key."""
-    await store.keys.introduce_first_master_key(MASTER_KEY)
+    await introduce_first(store.keys, MASTER_KEY)
     for tenant_id in tenant_ids or ("acme",):
         await store.keys.create_data_key(data_key(tenant_id))

@@ -51,7 +51,7 @@ COSTS = {
         find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied note_ending prune_audit_events
-        reserve_due_accounts retire_master_key wake_spared_accounts""",
+        reserve_due_accounts wake_spared_accounts""",
     # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
         add_wraps create_data_keys delete_account_tokens delete_provider_tokens delete_token delete_wraps
@@ -60,8 +60,8 @@ COSTS = {
         store_new_token take_back_rejections""",
     LATERAL: "find_data_keys_with_wrap",
     OUTER: "get_tokens get_versions",
-    # These run after lock_master_keys has locked the table on all nodes, or lock one row that nobody else locks.
-    REFERENCE_LOCK: "lock_both_master_keys lock_master_key use_state",
+    # These run lock one row that nobody else locks.
+    REFERENCE_LOCK: "use_state",
 }
 
 

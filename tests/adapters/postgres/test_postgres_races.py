@@ -10,6 +10,7 @@ from tests.adapters.postgres.samples import ACCESS, ACCOUNT, MASTER_KEY, REFRESH
 from tests.support.processes import Call, run_processes
 
 from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.testing.contract import master_keys
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome
 from vault_domain.entities.clients import MASS_REJECTION, ClientScope
@@ -39,14 +40,14 @@ async def make_data_keys(url):
 
 async def introduce_first(url, number):
     async with opened(url) as store:
-        records = await store.keys.introduce_first_master_key(MasterKeyRecord(bytes([number]) * 16, "local"))
+        records = await master_keys.introduce_first(store.keys, MasterKeyRecord(bytes([number]) * 16, "local"))
         return [record.key_id.hex() for record in records]
 
 
 async def introduce(url, number):
     async with opened(url) as store:
         known = frozenset({MASTER_KEY.key_id})
-        records = await store.keys.introduce_master_key(MasterKeyRecord(bytes([number]) * 16, "local"), known)
+        records = await master_keys.introduce(store.keys, MasterKeyRecord(bytes([number]) * 16, "local"), known)
         return sorted(record.key_id.hex() for record in records)
 
 

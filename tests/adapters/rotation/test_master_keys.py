@@ -14,6 +14,7 @@ from vault_adapters import (
     TokenKind,
     WrongEncryptionSecretError,
 )
+from vault_adapters.testing.contract.master_keys import activate, retire
 
 pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
@@ -217,14 +218,15 @@ async def test_a_master_key_in_use_is_not_retired(place):
     """The store itself refuses to retire the active master key, or one that still wraps data keys."""
     await fill(place)
     async with place.vault(NEW, OLD) as vault:
-        store = vault._services.keys.rewrapping._rotation
+        port = vault._services.keys.rewrapping._keys
         old, new = (
             bytes(key_id) for (key_id,) in place.rows("SELECT master_key_id FROM {master_key} ORDER BY created_at")
         )
-        assert not (await store.retire_master_key(old, actor=None)).result
-        await store.activate_master_key(new, old, actor=None)
+        await retire(port, old)
+        assert place.states() == ["active", "unwrap_only"]
+        await activate(port, new, old)
         for key_id in (old, new):
-            assert not (await store.retire_master_key(key_id, actor=None)).result
+            await retire(port, key_id)
         assert place.states() == ["unwrap_only", "active"]
         assert (await vault.keys.rotate_master_key()).retired == 1
 

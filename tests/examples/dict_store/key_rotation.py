@@ -3,7 +3,7 @@
 from collections import Counter
 
 from attrs import evolve
-from tests.examples.dict_store.keys import active_data_key, confirmed, insert_data_key, is_active, master_keys
+from tests.examples.dict_store.keys import active_data_key, confirmed, insert_data_key, is_active
 from tests.examples.dict_store.tokens import by_key
 
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -129,19 +129,6 @@ class DictKeyRotation:
 
         return await self._database.transact(work, self._clock)
 
-    async def activate_master_key(self, key_id, replaced, *, actor):
-        def work(transaction):
-            keys, events = transaction.tables.master_keys, ()
-            new, old = keys.get(key_id), keys.get(replaced)
-            if _is(new, MasterKeyState.UNWRAP_ONLY) and _is(old, MasterKeyState.ACTIVE):
-                keys[replaced] = evolve(old, state=MasterKeyState.UNWRAP_ONLY)
-                keys[key_id] = evolve(new, state=MasterKeyState.ACTIVE)
-                events = (_event(AuditAction.MASTER_KEY_ACTIVATED, transaction, actor, key_id),)
-                transaction.append(events)
-            return Change(master_keys(transaction.tables), events)
-
-        return await self._database.transact(work, self._clock)
-
     async def data_keys_without_wrap(self, master_key_id, after, limit):
         return self._page(
             lambda record: record.state is not DataKeyState.DESTROYED and not _wrap_of(record, master_key_id),
@@ -181,20 +168,6 @@ class DictKeyRotation:
                     _put_wraps(tables, record, tuple(wrap for wrap in record.wraps if wrap != doomed))
                     deleted += 1
             return deleted
-
-        return await self._database.transact(work, self._clock)
-
-    async def retire_master_key(self, key_id, *, actor):
-        def work(transaction):
-            keys = transaction.tables.master_keys
-            record = keys.get(key_id)
-            in_use = any(_wrap_of(data_key, key_id) for data_key in transaction.tables.data_keys.values())
-            if not _is(record, MasterKeyState.UNWRAP_ONLY) or in_use:
-                return Change(_is(record, MasterKeyState.RETIRED))
-            keys[key_id] = evolve(record, state=MasterKeyState.RETIRED)
-            events = (_event(AuditAction.MASTER_KEY_RETIRED, transaction, actor, key_id),)
-            transaction.append(events)
-            return Change(result=True, events=events)
 
         return await self._database.transact(work, self._clock)
 

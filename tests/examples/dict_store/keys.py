@@ -2,8 +2,10 @@
 
 from attrs import evolve
 
-from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.key_decisions import MasterKeySet
 from vault_domain.entities.key_records import DataKeyState, MasterKeyState
+from vault_domain.ports.change import Change
 from vault_domain.ports.key_rotation import no_active_master_key
 from vault_domain.rules.key_states import is_resurrected_master_key
 
@@ -17,24 +19,16 @@ class DictKeyRepository:
     async def master_keys(self):
         return master_keys(self._database.tables)
 
-    async def introduce_first_master_key(self, record):
+    async def change_master_keys(self, decide):
         def work(transaction):
             tables = transaction.tables
-            if not (tables.master_keys or tables.data_keys or tables.tokens):
-                _put(transaction, record, MasterKeyState.ACTIVE)
-            return master_keys(tables)
-
-        return await self._database.transact(work, self._clock)
-
-    async def introduce_master_key(self, record, known):
-        def work(transaction):
-            keys = transaction.tables.master_keys
-            there = keys.get(record.key_id)
-            if set(keys) <= set(known) and (there is None or there.state is MasterKeyState.RETIRED):
-                _put(transaction, there or record, MasterKeyState.UNWRAP_ONLY)
-                action = AuditAction.MASTER_KEY_INTRODUCED
-                transaction.append([AuditEvent(action, transaction.now, code=record.key_id.hex())])
-            return master_keys(transaction.tables)
+            is_new = not (tables.master_keys or tables.data_keys or tables.tokens)
+            in_use = {wrap.master_key_id for record in tables.data_keys.values() for wrap in record.wraps}
+            before = MasterKeySet(tuple(master_keys(tables)), frozenset(in_use), is_new)
+            decision = decide(before, transaction.now)
+            tables.master_keys = {record.key_id: record for record in decision.state.records}
+            transaction.append(decision.events)
+            return Change(master_keys(tables), decision.events)
 
         return await self._database.transact(work, self._clock)
 
@@ -112,8 +106,3 @@ def is_active(tables, master_key_id):
         key.key_id == master_key_id and key.state is MasterKeyState.ACTIVE and not is_resurrected_master_key(key)
         for key in master_keys(tables)
     )
-
-
-def _put(transaction, record, state):
-    created_at = record.created_at or transaction.now
-    transaction.tables.master_keys[record.key_id] = evolve(record, state=state, created_at=created_at)

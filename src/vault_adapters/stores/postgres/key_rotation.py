@@ -12,7 +12,6 @@ from vault_adapters.stores.postgres.key_rows import (
     data_key_position,
     data_key_record,
     data_keys_parameters,
-    master_key_record,
 )
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import (
@@ -23,7 +22,7 @@ from vault_adapters.stores.postgres.rows import (
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import (
     DataKeyPosition,
@@ -163,26 +162,6 @@ class PostgresKeyRotation:
             is_end = len(rows) < DESTROYED_AT_ONCE
         return Change(len(events), tuple(events))
 
-    async def activate_master_key(
-        self, key_id: bytes, replaced: bytes, *, actor: str | None
-    ) -> Change[list[MasterKeyRecord]]:
-        """Make a master key active and the replaced one unwrap_only; return all records."""
-
-        async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
-            parameters = {"master_key_id": key_id, "replaced": replaced}
-            # Until the commit, nobody else stores, activates or retires a master key, so all statements see one state.
-            await transaction.execute(self._queries["lock_master_keys"])
-            await transaction.execute(self._queries["lock_both_master_keys"], parameters)
-            events: tuple[AuditEvent, ...] = ()
-            if await transaction.execute(self._queries["demote_master_key"], parameters):
-                await transaction.execute(self._queries["promote_master_key"], {"master_key_id": key_id})
-                action, code = AuditAction.MASTER_KEY_ACTIVATED, key_id.hex()
-                events = (await append_key_event(transaction, self._queries, action, actor, code=code),)
-            rows = await transaction.fetch(self._queries["list_master_keys"])
-            return Change(sound(rows, master_key_record), events)
-
-        return await self._database.transact(work, pace=Pace.BULK)
-
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
@@ -205,22 +184,6 @@ class PostgresKeyRotation:
         parameters = _wraps_parameters(kept) | {"replaced": master_key_id}
         [(deleted,)] = await self._database.write(self._queries["delete_wraps"], parameters, pace=Pace.BULK)
         return int(deleted)
-
-    async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
-        """Retire a master key; return False if it is active or still wraps a data key."""
-
-        async def work(transaction: Transaction) -> Change[bool]:
-            parameters = {"master_key_id": key_id}
-            await transaction.execute(self._queries["lock_master_keys"])  # before other locks, as in an activation
-            rows = await transaction.fetch(self._queries["lock_master_key"], parameters)
-            # lock_master_key may have waited; only a new statement sees the wraps that were stored during the wait.
-            if await transaction.execute(self._queries["retire_master_key"], parameters):
-                action, code = AuditAction.MASTER_KEY_RETIRED, key_id.hex()
-                event = await append_key_event(transaction, self._queries, action, actor, code=code)
-                return Change(result=True, events=(event,))
-            return Change(rows == [(MasterKeyState.RETIRED.value,)])
-
-        return await self._database.transact(work, pace=Pace.BULK)
 
     async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> None:
         parameters = data_keys_parameters([record]) | {"now": transaction.now}

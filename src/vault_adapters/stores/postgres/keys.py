@@ -1,7 +1,6 @@
 """Stores master keys and data keys on Postgres."""
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
@@ -13,11 +12,14 @@ from vault_adapters.stores.postgres.citus_keys import DataKeyReads
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.key_rotation import append_key_event, is_wrapped_by
 from vault_adapters.stores.postgres.key_rows import data_key_record, data_keys_parameters, master_key_record
+from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.readers import Reader
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import StorageError
+from vault_domain.entities.key_decisions import MasterKeySet
 from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.change import Change
+from vault_domain.ports.key_repository import DecideMasterKeys
 from vault_domain.ports.key_rotation import DataKeyPosition, no_active_master_key
 
 # Creating a data key takes a further round only if an erasure destroyed the new data key before it was read.
@@ -41,32 +43,25 @@ class PostgresKeyRepository:
         """Return all master key records."""
         return sound(await self._database.fetch(self._queries["list_master_keys"]), master_key_record)
 
-    async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
-        """Store the first master key as active, unless the store holds keys or tokens; return all records."""
+    async def change_master_keys(self, decide: DecideMasterKeys) -> Change[list[MasterKeyRecord]]:
+        """Load all master keys, decide, and write those that differ with the events; return all records."""
 
-        async def work(transaction: Transaction) -> list[MasterKeyRecord]:
-            stored = await self._locked(transaction)
-            [(has_data,)] = await transaction.fetch(self._queries["has_data"])
-            if stored or has_data:
-                return stored
-            await self._insert(transaction, record, MasterKeyState.ACTIVE)
-            return await self._all(transaction)
+        async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
+            await transaction.execute(self._queries["lock_master_keys"])
+            # Only these statements see what was committed while the one above waited.
+            before, now = await self._load(transaction)
+            decision = decide(before, now)
+            if decision.state is before:
+                return Change(list(before.records))
+            # There is only one active master key at any time, so the one that was active is written first.
+            changed = [record for record in decision.state.records if record is not before.get(record.key_id)]
+            for record in sorted(changed, key=lambda record: record.state is MasterKeyState.ACTIVE):
+                await transaction.execute(self._queries["put_master_key"], _parameters(record))
+            for event in decision.events:
+                await append_key_event(transaction, self._queries, event.action, event.actor, code=event.code)
+            return Change(await self._all(transaction), decision.events)
 
-        return await self._database.transact(work)
-
-    async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only if ``known`` has the ids of all stored ones; return all records."""
-
-        async def work(transaction: Transaction) -> list[MasterKeyRecord]:
-            stored = await self._locked(transaction)
-            if any(other.key_id not in known for other in stored):
-                return stored
-            if await self._insert(transaction, record, MasterKeyState.UNWRAP_ONLY):
-                action, code = AuditAction.MASTER_KEY_INTRODUCED, record.key_id.hex()
-                await append_key_event(transaction, self._queries, action, None, code=code)
-            return await self._all(transaction)
-
-        return await self._database.transact(work)
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
         """Return the tenant's active data key, or None."""
@@ -122,30 +117,25 @@ class PostgresKeyRepository:
         active = await self._database.write(self._queries["create_data_keys"], parameters)
         return [is_wrapped_by(record, active) for record in records]
 
-    async def _locked(self, transaction: Transaction) -> list[MasterKeyRecord]:
-        await transaction.execute(self._queries["lock_master_keys"])
-        return await self._all(transaction)
-
-    async def _insert(self, transaction: Transaction, record: MasterKeyRecord, state: MasterKeyState) -> bool:
-        """Store a master key; return whether a row was written.
-
-        A retired master key with the same id becomes unwrap_only. If a master key with the same id is in another state,
-        nothing is written.
-        """
-        parameters = _parameters(record, state, transaction.now)
-        return await transaction.execute(self._queries["insert_master_key"], parameters) == 1
+    async def _load(self, transaction: Transaction) -> tuple[MasterKeySet, datetime]:
+        rows = await transaction.fetch(self._queries["list_master_keys"])
+        [(has_data, now)] = await transaction.fetch(self._queries["has_data"], {"now": transaction.now})
+        wraps = await transaction.fetch(self._queries["count_wraps"], {"tenant_id": None}) if rows else []
+        in_use = frozenset(bytes(key_id) for key_id, _ in wraps)
+        is_new = not (rows or has_data)  # a damaged row counts
+        return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new), now
 
     async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
         return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
 
 
-def _parameters(record: MasterKeyRecord, state: MasterKeyState, now: datetime | None) -> dict[str, Any]:
+def _parameters(record: MasterKeyRecord) -> dict[str, Any]:
     return {
         "master_key_id": record.key_id,
         "provider": record.provider,
         "uri": record.uri,
         "kdf": record.kdf,
         "check_value": record.check_value,
-        "state": state.value,
-        "now": now,
+        "state": record.state.value,
+        "created_at": record.created_at,
     }

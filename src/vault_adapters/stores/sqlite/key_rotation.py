@@ -6,7 +6,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
-from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
+from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
@@ -15,12 +15,11 @@ from vault_adapters.stores.sqlite.keys import (
     data_key_position,
     data_key_record,
     insert_data_key,
-    master_key_record,
 )
 from vault_adapters.stores.sqlite.rows import key_parameters, to_micros
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.key_rotation import DataKeyPosition, KeyCounts, PlacedWrap, Resealed, SealedRow
 
@@ -173,23 +172,6 @@ class SqliteKeyRotation:
 
         return await self._database.transact(work)
 
-    async def activate_master_key(
-        self, key_id: bytes, replaced: bytes, *, actor: str | None
-    ) -> Change[list[MasterKeyRecord]]:
-        """Make a master key active and the replaced one unwrap_only; return all records."""
-
-        async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
-            parameters = {"master_key_id": key_id, "replaced": replaced}
-            events: tuple[AuditEvent, ...] = ()
-            if await transaction.execute(self._queries["demote_master_key"], parameters):
-                await transaction.execute(self._queries["promote_master_key"], parameters)
-                events = (_master_key_event(AuditAction.MASTER_KEY_ACTIVATED, key_id, transaction, actor),)
-                await append_events(transaction, self._queries, events)
-            rows = await transaction.fetch(self._queries["list_master_keys"])
-            return Change(sound(rows, master_key_record), events)
-
-        return await self._database.transact(work)
-
     async def data_keys_without_wrap(
         self, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
@@ -216,19 +198,6 @@ class SqliteKeyRotation:
             lambda transaction: transaction.execute_many(self._queries["delete_wrap"], parameters)
         )
 
-    async def retire_master_key(self, key_id: bytes, *, actor: str | None) -> Change[bool]:
-        """Retire a master key; return False if it is active or still wraps a data key."""
-
-        async def work(transaction: Transaction) -> Change[bool]:
-            if await transaction.execute(self._queries["retire_master_key"], {"master_key_id": key_id}):
-                event = _master_key_event(AuditAction.MASTER_KEY_RETIRED, key_id, transaction, actor)
-                await append_events(transaction, self._queries, [event])
-                return Change(result=True, events=(event,))
-            [(retired,)] = await transaction.fetch(self._queries["is_retired"], {"master_key_id": key_id})
-            return Change(bool(retired))
-
-        return await self._database.transact(work)
-
     async def _page(
         self, query: str, master_key_id: bytes, after: DataKeyPosition | None, limit: int
     ) -> list[DataKeyRecord]:
@@ -254,7 +223,3 @@ def _wrap_parameters(placed: PlacedWrap) -> dict[str, Any]:
         "master_key_id": placed.wrap.master_key_id,
         "wrapped": placed.wrap.wrapped,
     }
-
-
-def _master_key_event(action: AuditAction, key_id: bytes, transaction: Transaction, actor: str | None) -> AuditEvent:
-    return AuditEvent(action, transaction.now, actor=actor, code=key_id.hex())

@@ -1,7 +1,6 @@
 """Stores master keys and data keys on SQLite."""
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Any
 
 from vault_adapters.stores.damage import data_key_of_row, master_key_of_row, sound
@@ -9,8 +8,10 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros, to_time
-from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
+from vault_domain.entities.key_decisions import MasterKeySet
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.change import Change
+from vault_domain.ports.key_repository import DecideMasterKeys
 from vault_domain.ports.key_rotation import no_active_master_key
 
 
@@ -25,22 +26,21 @@ class SqliteKeyRepository:
         """Return all master key records."""
         return sound(await self._database.fetch(self._queries["list_master_keys"]), master_key_record)
 
-    async def introduce_first_master_key(self, record: MasterKeyRecord) -> list[MasterKeyRecord]:
-        """Store the first master key as active, unless a master key, data key or token exists; return all records."""
+    async def change_master_keys(self, decide: DecideMasterKeys) -> Change[list[MasterKeyRecord]]:
+        """Load all master keys, decide, and write those that differ with the events; return all records."""
 
-        async def work(transaction: Transaction) -> list[MasterKeyRecord]:
-            await transaction.execute(self._queries["insert_first_master_key"], _parameters(record, transaction))
-            return await self._all(transaction)
-
-        return await self._database.transact(work)
-
-    async def introduce_master_key(self, record: MasterKeyRecord, known: AbstractSet[bytes]) -> list[MasterKeyRecord]:
-        """Store a further master key as unwrap_only if ``known`` holds all stored master keys; return all records."""
-
-        async def work(transaction: Transaction) -> list[MasterKeyRecord]:
-            if all(stored.key_id in known for stored in await self._all(transaction)):
-                await self._introduce(transaction, record)
-            return await self._all(transaction)
+        async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
+            before = await self._load(transaction)
+            decision = decide(before, transaction.now)
+            if decision.state is before:
+                return Change(list(before.records))
+            # There is only one active master key at any time, so the one that was active is written first.
+            changed = [record for record in decision.state.records if record is not before.get(record.key_id)]
+            changed.sort(key=lambda record: record.state is MasterKeyState.ACTIVE)
+            await transaction.execute_many(self._queries["put_master_key"], [_parameters(record) for record in changed])
+            await append_events(transaction, self._queries, decision.events)
+            rows = await transaction.fetch(self._queries["list_master_keys"])
+            return Change(sound(rows, master_key_record), decision.events)
 
         return await self._database.transact(work)
 
@@ -67,13 +67,13 @@ class SqliteKeyRepository:
 
         return await self._database.transact(work)
 
-    async def _introduce(self, transaction: Transaction, record: MasterKeyRecord) -> None:
-        if await transaction.execute(self._queries["upsert_master_key"], _parameters(record, transaction)):
-            action, code = AuditAction.MASTER_KEY_INTRODUCED, record.key_id.hex()
-            await append_events(transaction, self._queries, [AuditEvent(action, transaction.now, code=code)])
-
-    async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
-        return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
+    async def _load(self, transaction: Transaction) -> MasterKeySet:
+        rows = await transaction.fetch(self._queries["list_master_keys"])
+        [(has_data,)] = await transaction.fetch(self._queries["has_data"])
+        wraps = await transaction.fetch(self._queries["count_wraps"], {"tenant_id": None}) if rows else []
+        in_use = frozenset(key_id for key_id, _ in wraps)
+        is_new = not (rows or has_data)  # a damaged row counts
+        return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new)
 
 
 async def insert_data_key(transaction: Transaction, queries: Queries, record: DataKeyRecord) -> None:
@@ -94,14 +94,15 @@ async def insert_data_key(transaction: Transaction, queries: Queries, record: Da
     )
 
 
-def _parameters(record: MasterKeyRecord, transaction: Transaction) -> dict[str, Any]:
+def _parameters(record: MasterKeyRecord) -> dict[str, Any]:
     return {
         "master_key_id": record.key_id,
         "provider": record.provider,
         "uri": record.uri,
         "kdf": record.kdf,
         "check_value": record.check_value,
-        "now": to_micros(transaction.now),
+        "state": record.state.value,
+        "created_at": to_micros(record.created_at),
     }
 
 

@@ -14,6 +14,7 @@ from attrs import evolve
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ContractFixtures
+from vault_adapters.testing.contract.master_keys import activate, introduce, introduce_first, retire
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import (
@@ -51,9 +52,9 @@ async def _introduce(store: Store, *records: MasterKeyRecord) -> None:
     known: set[bytes] = set()
     for record in records:
         if known:
-            await store.keys.introduce_master_key(record, known)
+            await introduce(store.keys, record, known)
         else:
-            await store.keys.introduce_first_master_key(record)
+            await introduce_first(store.keys, record)
         known.add(record.key_id)
 
 
@@ -65,11 +66,11 @@ async def _change_a_state(
     record, replaced = data_key(number, *masters), bytes([chance.randrange(1, number + 1)]) * 16
     match chance.randrange(7):
         case 0:
-            await store.keys.introduce_master_key(one, {key.key_id for key in masters})
+            await introduce(store.keys, one, {key.key_id for key in masters})
         case 1:
-            await store.key_rotation.activate_master_key(one.key_id, two.key_id, actor=None)
+            await activate(store.keys, one.key_id, two.key_id)
         case 2:
-            await store.key_rotation.retire_master_key(one.key_id, actor=None)
+            await retire(store.keys, one.key_id)
         case 3:
             await store.eraser.erase("t1", actor=None)
         case 4:
@@ -107,21 +108,21 @@ class KeyTableCases(ContractFixtures):
     async def test_the_first_master_key_is_stored_as_active(self, store: Store, clock: ManualClock) -> None:
         record = evolve(master_key(1), state=MasterKeyState.RETIRED)
         expected = evolve(record, state=MasterKeyState.ACTIVE, created_at=clock.now())
-        assert await store.keys.introduce_first_master_key(record) == [expected]
+        assert await introduce_first(store.keys, record) == [expected]
         assert await store.keys.master_keys() == [expected]
         assert await _events(store) == []
 
     async def test_of_several_first_master_keys_one_wins(self, store: Store) -> None:
         records = [master_key(number) for number in range(1, 9)]
-        results = await asyncio.gather(*map(store.keys.introduce_first_master_key, records))
+        results = await asyncio.gather(*(introduce_first(store.keys, record) for record in records))
         assert all(result == results[0] for result in results)
         assert len(results[0]) == 1
 
     async def test_a_further_master_key_only_unwraps(self, store: Store, clock: ManualClock) -> None:
         first, second = master_key(1), master_key(2)
-        [active] = await store.keys.introduce_first_master_key(first)
+        [active] = await introduce_first(store.keys, first)
         clock.set(clock.now())
-        found = await store.keys.introduce_master_key(second, {first.key_id})
+        found = await introduce(store.keys, second, {first.key_id})
         live = MasterKeyState.UNWRAP_ONLY
         expected = evolve(second, state=live, created_at=clock.now(), confirmed=live)
         assert sorted(found, key=lambda record: record.key_id) == [active, expected]
@@ -133,21 +134,20 @@ class KeyTableCases(ContractFixtures):
         await _introduce(store, master_key(1))
         known = {master_key(1).key_id}
         others = [master_key(number) for number in range(2, 10)]
-        results = await asyncio.gather(*(store.keys.introduce_master_key(record, known) for record in others))
+        results = await asyncio.gather(*(introduce(store.keys, record, known) for record in others))
         assert {len(result) for result in results} == {2}
         assert await _events(store) == [AuditAction.MASTER_KEY_INTRODUCED]
 
     async def test_a_retired_master_key_may_be_introduced_again(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
-        assert (await store.key_rotation.retire_master_key(two.key_id, actor="me")).result is True
-        again = await store.key_rotation.retire_master_key(two.key_id, actor="me")
-        assert (again.result, tuple(again.events)) == (True, ())
-        assert (await store.key_rotation.retire_master_key(one.key_id, actor="me")).result is False
-        assert (await store.key_rotation.retire_master_key(bytes(16), actor="me")).result is False
+        [event] = (await retire(store.keys, two.key_id)).events
+        assert (event.action, event.actor, event.code) == (AuditAction.MASTER_KEY_RETIRED, "me", two.key_id.hex())
+        for key_id in two.key_id, one.key_id, bytes(16):
+            assert tuple((await retire(store.keys, key_id)).events) == ()
         states = {record.key_id: record.state for record in await store.keys.master_keys()}
         assert states == {one.key_id: MasterKeyState.ACTIVE, two.key_id: MasterKeyState.RETIRED}
-        await store.keys.introduce_master_key(two, {one.key_id, two.key_id})
+        await introduce(store.keys, two, {one.key_id, two.key_id})
         states = {record.key_id: record.state for record in await store.keys.master_keys()}
         assert states == {one.key_id: MasterKeyState.ACTIVE, two.key_id: MasterKeyState.UNWRAP_ONLY}
         assert await _events(store) == [
@@ -161,7 +161,7 @@ class KeyTableCases(ContractFixtures):
         await _introduce(store, one, two)
         record = data_key(1, one, two)
         assert await store.keys.create_data_key(record) == evolve(record, wraps=record.wraps[:1])
-        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
+        await activate(store.keys, two.key_id, one.key_id)
         assert await store.key_rotation.add_wraps([PlacedWrap("t1", record.key_id, record.wraps[1])]) == 1
         for found in (
             await store.keys.active_data_key("t1"),
@@ -188,7 +188,7 @@ class KeyTableCases(ContractFixtures):
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         if retired:
-            await store.key_rotation.retire_master_key(two.key_id, actor=None)
+            await retire(store.keys, two.key_id)
         stored = await store.keys.create_data_key(data_key(1, one, two))
         assert [wrap.master_key_id for wrap in stored.wraps] == [one.key_id]
         with pytest.raises(KeyUnavailableError) as caught:
@@ -206,7 +206,7 @@ class KeyTableCases(ContractFixtures):
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         before = await store.keys.create_data_key(data_key(1, one))
-        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
+        await activate(store.keys, two.key_id, one.key_id)
         for record in data_key(2, one, tenant_id="t2"), data_key(3, one, two, tenant_id="t2"):
             with contextlib.suppress(KeyUnavailableError):
                 await store.keys.create_data_key(record)
@@ -253,26 +253,26 @@ class KeyTableCases(ContractFixtures):
             assert not any(map(is_resurrected_master_key, records))
             return [record.confirmed for record in records]
 
-        await store.keys.introduce_first_master_key(one)
+        await introduce_first(store.keys, one)
         assert await read() == [None]
-        await store.keys.introduce_master_key(two, {one.key_id})
+        await introduce(store.keys, two, {one.key_id})
         assert await read() == [None, live]
-        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
+        await activate(store.keys, two.key_id, one.key_id)
         assert await read() == [live, MasterKeyState.ACTIVE]
-        await store.key_rotation.retire_master_key(one.key_id, actor=None)
+        await retire(store.keys, one.key_id)
         assert await read() == [retired, MasterKeyState.ACTIVE]
-        await store.keys.introduce_master_key(one, {one.key_id, two.key_id})
+        await introduce(store.keys, one, {one.key_id, two.key_id})
         assert await read() == [live, MasterKeyState.ACTIVE]
-        await store.key_rotation.activate_master_key(one.key_id, two.key_id, actor=None)
+        await activate(store.keys, one.key_id, two.key_id)
         assert await read() == [MasterKeyState.ACTIVE, live]
-        await store.key_rotation.retire_master_key(two.key_id, actor=None)
+        await retire(store.keys, two.key_id)
         assert await read() == [MasterKeyState.ACTIVE, retired]
         # After a master key was retired, introduced again and activated, it wraps new data keys.
         assert (await store.keys.create_data_key(data_key(1, one, two))).wraps == data_key(1, one).wraps
 
     async def test_states_move_only_as_the_rules_allow(self, store: Store, clock: ManualClock) -> None:
         masters = [master_key(number) for number in range(1, 4)]
-        await store.keys.introduce_first_master_key(masters[0])
+        await introduce_first(store.keys, masters[0])
         chance, seen = random.Random(SEED), set[object]()  # noqa: S311
         before = await _states(store, 0)
         for number in range(1, 80):
@@ -306,7 +306,7 @@ class KeyTableCases(ContractFixtures):
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
         stored = await store.keys.create_data_key(data_key(1, one))
-        await store.key_rotation.activate_master_key(two.key_id, one.key_id, actor=None)
+        await activate(store.keys, two.key_id, one.key_id)
         wrap = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"second"))
         assert await store.key_rotation.add_wraps([wrap]) == 1
         await store.eraser.erase("t1", actor=None)

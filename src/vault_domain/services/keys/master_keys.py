@@ -17,6 +17,7 @@ from vault_domain.ports.key_rotation import DataKeyPosition, KeyRotationReposito
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.key_states import is_resurrected_master_key
+from vault_domain.transitions.keys import activated, retired
 
 _log = logging.getLogger(__name__)
 _PAGE = 500
@@ -115,7 +116,9 @@ class RewrappingService:
         if active is None or active not in self._master_keys.opened:
             # If another process activated a different master key, do not undo its rotation.
             raise _overtaken()
-        change = await self._rotation.activate_master_key(self._target, active, actor=actor)
+        change = await self._keys.change_master_keys(
+            lambda keys, now: activated(keys, now, self._target, active, actor)
+        )
         self._sink.publish(change.events)
         run.activated = bool(change.events)
         if _active(change.result) != self._target:
@@ -175,10 +178,10 @@ class RewrappingService:
             run.unwrapped += await self._rotation.delete_wraps(master_key_id, kept)
 
     async def _retire(self, key_id: bytes, run: _Run, actor: str | None) -> None:
-        change = await self._rotation.retire_master_key(key_id, actor=actor)
+        change = await self._keys.change_master_keys(lambda keys, now: retired(keys, now, key_id, actor))
         self._sink.publish(change.events)
         run.retired += len(change.events)
-        run.in_use += not change.result
+        run.in_use += (key_id, MasterKeyState.RETIRED) not in {(each.key_id, each.state) for each in change.result}
 
     async def _walk(self, fetch: _Page, visit: _Visit, run: _Run) -> AsyncIterator[list[PlacedWrap]]:
         """Visit data keys page by page, several at once, because each may need a call to a key service."""

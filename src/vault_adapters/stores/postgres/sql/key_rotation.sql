@@ -163,21 +163,6 @@ SELECT due.tenant_id, due.data_key_id, x.now
 FROM due LEFT JOIN destroyed x USING (tenant_id, data_key_id)
 ORDER BY due.tenant_id, due.data_key_id
 
--- name: lock_both_master_keys
--- Lock the replaced master key and its replacement in the order of their ids, to avoid a deadlock. The statement waits
--- for transactions that store wraps, because these lock the active master key FOR SHARE.
-SELECT FROM {{schema}}.master_key WHERE master_key_id IN (%(master_key_id)b, %(replaced)b) ORDER BY master_key_id FOR UPDATE
-
--- name: demote_master_key
--- Make the replaced master key unwrap_only, if it is active and the master key that replaces it is unwrap_only.
-UPDATE {{schema}}.master_key SET state = 'unwrap_only'
-WHERE master_key_id = %(replaced)b AND state = 'active'
-    AND EXISTS (SELECT 1 FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only')
-
--- name: promote_master_key
--- Make a master key active; the same transaction has demoted the previous one.
-UPDATE {{schema}}.master_key SET state = 'active' WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
-
 -- name: find_data_keys_without_wrap
 -- Find data keys that are not destroyed and have no wrap under the given master key, after a position. Each comes with
 -- its wraps, except for wraps under retired master keys.
@@ -268,16 +253,6 @@ deleted AS (
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND w.master_key_id = %(replaced)b
     RETURNING 1)
 SELECT count(*) FROM deleted
-
--- name: lock_master_key
--- Lock a master key, so that no transaction can store a wrap under it; the next statement sees all stored wraps.
-SELECT state FROM {{schema}}.master_key WHERE master_key_id = %(master_key_id)b FOR UPDATE
-
--- name: retire_master_key
--- Retire a master key that is not active and wraps no data key; lock_master_key has locked its row.
-UPDATE {{schema}}.master_key SET state = 'retired'
-WHERE master_key_id = %(master_key_id)b AND state = 'unwrap_only'
-    AND NOT EXISTS (SELECT 1 FROM {{schema}}.data_key_wrap w WHERE w.master_key_id = %(master_key_id)b)
 
 -- name: append_key_event
 -- Append an event about a key or a tenant in the transaction of the change; return its time.

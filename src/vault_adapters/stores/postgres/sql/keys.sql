@@ -5,20 +5,19 @@ FROM {{schema}}.master_key m
 ORDER BY m.created_at, m.master_key_id
 
 -- name: lock_master_keys
--- Until this transaction ends, no other transaction can introduce, activate or retire a master key. Readers are not
--- blocked.
-LOCK TABLE {{schema}}.master_key IN SHARE ROW EXCLUSIVE MODE
+-- Until this transaction ends, no other transaction can change a master key, or store a wrap under one, because that
+-- locks the master key FOR SHARE. Readers are not blocked.
+LOCK TABLE {{schema}}.master_key IN EXCLUSIVE MODE
 
 -- name: has_data
--- Tell whether there are data keys or tokens.
-SELECT EXISTS (SELECT 1 FROM {{schema}}.data_key) OR EXISTS (SELECT 1 FROM {{schema}}.token)
+-- Tell whether there are data keys or tokens, and the time.
+SELECT EXISTS (SELECT 1 FROM {{schema}}.data_key) OR EXISTS (SELECT 1 FROM {{schema}}.token), {{now}}
 
--- name: insert_master_key
--- Store a master key; a retired one with the same id becomes unwrap_only again.
+-- name: put_master_key
+-- Store a master key, or the new state of one. lock_master_keys has locked the table.
 INSERT INTO {{schema}}.master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
-VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b,
-    {{now}})
-ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE master_key.state = 'retired'
+VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b, %(created_at)b)
+ON CONFLICT (master_key_id) DO UPDATE SET state = excluded.state
 
 -- name: get_active_data_keys
 -- Get the active data keys of the given tenants, each with its wraps. Wraps under retired master keys are left out.

@@ -115,16 +115,6 @@ WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND state = 'decrypt
 -- Delete all wraps of a data key.
 DELETE FROM token_vault_data_key_wrap WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id
 
--- name: demote_master_key
--- Make the replaced master key unwrap_only, if it is active and the master key that replaces it is unwrap_only.
-UPDATE token_vault_master_key SET state = 'unwrap_only'
-WHERE master_key_id = :replaced AND state = 'active'
-    AND EXISTS (SELECT 1 FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'unwrap_only')
-
--- name: promote_master_key
--- Make a master key active; the same transaction has demoted the previous one.
-UPDATE token_vault_master_key SET state = 'active' WHERE master_key_id = :master_key_id AND state = 'unwrap_only'
-
 -- name: find_data_keys_without_wrap
 -- Find data keys that are not destroyed and have no wrap under the given master key, after a position. Each comes with
 -- its wraps, except for wraps under retired master keys.
@@ -175,13 +165,3 @@ WHERE tenant_id = :tenant_id AND data_key_id = :data_key_id AND master_key_id = 
     AND EXISTS (
         SELECT 1 FROM token_vault_data_key_wrap k
         WHERE k.tenant_id = :tenant_id AND k.data_key_id = :data_key_id AND k.master_key_id = :master_key_id AND k.wrapped = :wrapped)
-
--- name: retire_master_key
--- Retire a master key that is not active and wraps no data key.
-UPDATE token_vault_master_key SET state = 'retired'
-WHERE master_key_id = :master_key_id AND state = 'unwrap_only'
-    AND NOT EXISTS (SELECT 1 FROM token_vault_data_key_wrap w WHERE w.master_key_id = :master_key_id)
-
--- name: is_retired
--- Tell whether a master key is retired.
-SELECT count(*) FROM token_vault_master_key WHERE master_key_id = :master_key_id AND state = 'retired'

@@ -4,19 +4,15 @@ SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.
 FROM token_vault_master_key m
 ORDER BY m.created_at, m.master_key_id
 
--- name: insert_first_master_key
--- Store the first master key, unless a master key, a data key or a token exists.
-INSERT INTO token_vault_master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
-SELECT :master_key_id, :provider, :uri, :kdf, :check_value, 'active', :now
-WHERE NOT EXISTS (SELECT 1 FROM token_vault_master_key)
-    AND NOT EXISTS (SELECT 1 FROM token_vault_data_key)
-    AND NOT EXISTS (SELECT 1 FROM token_vault_token)
+-- name: has_data
+-- Tell whether there are data keys or tokens.
+SELECT EXISTS (SELECT 1 FROM token_vault_data_key) OR EXISTS (SELECT 1 FROM token_vault_token)
 
--- name: upsert_master_key
--- Store a further master key; a retired one with the same id becomes unwrap_only again.
+-- name: put_master_key
+-- Store a master key, or the new state of one.
 INSERT INTO token_vault_master_key (master_key_id, provider, uri, kdf, check_value, state, created_at)
-VALUES (:master_key_id, :provider, :uri, :kdf, :check_value, 'unwrap_only', :now)
-ON CONFLICT (master_key_id) DO UPDATE SET state = 'unwrap_only' WHERE state = 'retired'
+VALUES (:master_key_id, :provider, :uri, :kdf, :check_value, :state, :created_at)
+ON CONFLICT (master_key_id) DO UPDATE SET state = excluded.state
 
 -- name: get_active_data_key
 -- Get a tenant's active data key with its wraps. Wraps under retired master keys are left out.

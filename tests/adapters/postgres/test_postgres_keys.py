@@ -1,0 +1,60 @@
+"""A master key does not change while a data key is wrapped under it, and nobody wraps under one that changes."""
+
+import asyncio
+
+import pytest
+from attrs import evolve
+from tests.adapters.postgres.samples import MASTER_KEY, SCHEMA, data_key, prepare
+
+from vault_adapters.testing.contract.master_keys import activate, introduce, retire
+from vault_domain.entities.errors import KeyUnavailableError
+
+NEXT = evolve(MASTER_KEY, key_id=b"n" * 16)
+ALIEN = f"INSERT INTO {SCHEMA}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped) VALUES (%s, %s, %s, %s)"
+
+
+async def test_a_retirement_waits_for_a_wrap_that_is_being_stored_and_sees_it(store, raw):
+    await prepare(store)
+    await introduce(store.keys, NEXT, {MASTER_KEY.key_id})
+    async with raw.transaction():
+        await raw.execute(f"SELECT FROM {SCHEMA}.master_key WHERE master_key_id = %s FOR SHARE", [NEXT.key_id])
+        retiring = asyncio.create_task(retire(store.keys, NEXT.key_id))
+        await asyncio.sleep(0.2)
+        assert not retiring.done()
+        await raw.execute(ALIEN, ["acme", b"d" * 16, NEXT.key_id, b"wrapped"])
+    assert tuple((await retiring).events) == ()
+
+
+@pytest.mark.parametrize("creates", [True, False])
+async def test_a_new_data_key_waits_for_whoever_replaces_its_master_key_and_is_refused(store, raw, creates):
+    await prepare(store)
+    new = data_key("other" if creates else "acme", b"e" * 16)
+    async with raw.transaction():
+        await raw.execute(f"UPDATE {SCHEMA}.master_key SET state = 'unwrap_only'")
+        if creates:
+            storing = store.keys.create_data_key(new)
+        else:
+            storing = store.key_rotation.replace_active_data_key(b"d" * 16, new, actor=None)
+        waiting = asyncio.create_task(storing)
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+    with pytest.raises(KeyUnavailableError):
+        await waiting
+    assert await store.keys.data_key(new.tenant_id, new.key_id) is None
+    assert (await store.keys.active_data_key("acme")) == data_key()
+
+
+async def test_data_keys_and_changes_of_master_keys_do_not_wait_for_each_other_in_a_circle(store):
+    await prepare(store)
+    await introduce(store.keys, NEXT, {MASTER_KEY.key_id})
+    active, other = MASTER_KEY, NEXT
+    for turn in range(20):
+        records = [data_key(f"tenant-{turn}-{number}", bytes([turn, number] * 8)) for number in range(8)]
+        records = [evolve(each, wraps=(evolve(each.wraps[0], master_key_id=active.key_id),)) for each in records]
+        *stored, _ = await asyncio.gather(
+            *map(store.keys.create_data_key, records),
+            activate(store.keys, other.key_id, active.key_id),
+            return_exceptions=True,
+        )
+        assert {type(each) for each in stored} <= {type(records[0]), KeyUnavailableError}
+        active, other = other, active
