@@ -29,6 +29,7 @@ from vault_adapters.cli.commands import (
 )
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
+from vault_adapters.cli.session import show_logs
 from vault_adapters.cli.usage import explain
 
 _HELP = """Store and refresh the OAuth tokens and API keys of a service's tenants, encrypted.
@@ -80,6 +81,7 @@ def run(arguments: list[str]) -> int:
     except CycloptsError as error:
         complain(explain(app, error, arguments))
         return ExitCode.INVALID_INPUT
+    show_logs()  # before a command reads the configuration, because that may warn
     return command(*bound.args, **bound.kwargs) or ExitCode.OK
 
 

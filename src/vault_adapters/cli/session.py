@@ -49,7 +49,7 @@ def with_vault(
         async with open_vault(config, migrate=migrate, refreshers=refreshers) as vault:
             return await work(vault.with_actor(ACTOR))
 
-    _show(logs or _warnings())
+    show_logs(logs)
     return asyncio.run(opened())
 
 
@@ -65,6 +65,14 @@ async def gather(items: AsyncIterator[T], limit: int | None = None) -> list[T]:
     return found
 
 
+def show_logs(handler: logging.Handler | None = None) -> None:
+    """Pass the library's log records to a handler; None shows only the library's warnings."""
+    for name in ("vault_domain", "vault_adapters"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        logger.handlers = [handler or _warnings()]
+
+
 def _warnings() -> logging.Handler:
     """Return a handler that shows the library's warnings as messages of this program.
 
@@ -75,10 +83,3 @@ def _warnings() -> logging.Handler:
     handler.setFormatter(logging.Formatter("token-vault: %(message)s"))
     handler.addFilter(lambda record: record.levelno == logging.WARNING and record.module not in _UNSHOWN)
     return handler
-
-
-def _show(handler: logging.Handler) -> None:
-    for name in ("vault_domain", "vault_adapters"):
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.handlers = [handler]

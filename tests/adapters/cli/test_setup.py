@@ -56,6 +56,19 @@ def test_a_secret_may_come_from_a_file(unprepared):
     assert unprepared("health", ENCRYPTION_SECRET="", ENCRYPTION_SECRET_FILE="secret").code == 0
 
 
+def test_a_secret_file_that_all_users_can_read_is_told(unprepared):
+    file = unprepared.folder / "secret"
+    file.write_text(SECRET + "\n")
+    configured = {"ENCRYPTION_SECRET": "", "ENCRYPTION_SECRET_FILE": "secret"}
+    file.chmod(0o604)
+    told = "the file of a secret can be read by all users of this machine; chmod o-r takes this right"
+    assert unprepared("init", **configured).stderr == f"token-vault: {told}\n"
+    worker = unprepared("worker", "--once", "--json-logs", "--refreshers", "nowhere:at_all", **configured)
+    assert json.loads(worker.stderr.splitlines()[0])["message"] == told
+    file.chmod(0o600)
+    assert unprepared("health", **configured).stderr == ""
+
+
 def test_a_dotenv_file_is_not_read(bare):
     (bare.folder / ".env").write_text(f"ENCRYPTION_SECRET={SECRET}\n")
     assert bare("init").code == 3

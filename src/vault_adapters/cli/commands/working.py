@@ -16,7 +16,7 @@ from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.inputs import as_duration
 from vault_adapters.cli.parameters import Limit
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
-from vault_adapters.cli.session import with_vault
+from vault_adapters.cli.session import show_logs, with_vault
 from vault_adapters.cli.worker_logs import WorkerLog
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.probes import Answer, serving
@@ -69,6 +69,7 @@ def worker(
 
     try:
         handler = log.handler()  # before the refreshers' module is imported, because that module may log
+        show_logs(handler)  # reading the configuration may warn, too
         with_vault(work, VaultConfig.from_env(), refreshers=load_refreshers(refreshers), logs=handler)
     except Exception as error:  # with --json-logs, the error line is JSON, too, because a log collector reads it
         return log.failed(error)
