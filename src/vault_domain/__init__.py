@@ -6,6 +6,7 @@ Hosts import from `vault_adapters`, which exports these names too.
 import logging
 
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey, TokenKind
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
@@ -71,6 +72,7 @@ __all__ = [
     "Account",
     "AccountDeletion",
     "AccountInfo",
+    "ApiHeader",
     "AuditAction",
     "AuditEvent",
     "AuthorizationRefusedError",

@@ -7,10 +7,10 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Protocol
 
 from vault_adapters.clients.hosts import problem_with
-from vault_domain import Account, InvalidInputError, VaultError
+from vault_domain import Account, InvalidInputError, Secret, VaultError
 
 if TYPE_CHECKING:
-    from vault_domain import Token
+    from vault_domain import ApiHeader, Token
 
 
 class AccessTokens(Protocol):
@@ -25,6 +25,9 @@ class AccessTokens(Protocol):
     def api_hosts(self, token: Token) -> Awaitable[tuple[str, ...]]:
         """Return the hosts to which the token may be sent; empty if they are not known."""
 
+    def api_header(self, token: Token) -> Awaitable[ApiHeader]:
+        """Return the header in which requests carry the token."""
+
 
 class SyncAccessTokens(Protocol):
     """The part of `SyncVault` that a sync client uses."""
@@ -38,6 +41,9 @@ class SyncAccessTokens(Protocol):
     def api_hosts(self, token: Token) -> tuple[str, ...]:
         """Return the hosts to which the token may be sent; empty if they are not known."""
 
+    def api_header(self, token: Token) -> ApiHeader:
+        """Return the header in which requests carry the token."""
+
 
 # The characters of RFC 6750's b64token, of an HTTP `token` (RFC 9110), and ":". Real providers use characters that
 # b64token lacks: Salesforce "!", Meta "|", eBay "^" and "#". None of the allowed characters is a separator in a
@@ -48,24 +54,24 @@ _PROOF_TYPES = frozenset({"dpop", "pop", "mac"})
 """Types of tokens that are sent with a proof that the sender holds a key; as bearer tokens they do not work."""
 
 
-def bearer(token: Token) -> str:
-    """Return the value of an Authorization header (RFC 6750 section 2.1).
+def value_of(header: ApiHeader, token: Token) -> str:
+    """Return the value of the header that carries a token, such as ``Bearer abc`` (RFC 6750 section 2.1).
 
     Raises:
         VaultError: see `check_sendable`.
     """
-    check_sendable(token)
-    return f"Bearer {token.value.reveal()}"
+    return header.over(check_sendable(token, header.credentials_of(token.value)))
 
 
-def check_sendable(token: Token) -> None:
-    """Refuse a token that cannot be sent as a bearer token.
+def check_sendable(token: Token, credentials: Secret | None) -> Secret:
+    """Refuse a token that a header cannot carry; return ``credentials``, which the header carries of the token.
 
     This check comes before the HTTP library's own check, because the library's error would print the token.
 
     Raises:
         VaultError: the message does not repeat the token. The code is ``token_not_sendable`` if the token is empty or
-            holds a character that a bearer token cannot have, such as a space, and ``token_needs_proof`` if the token
+            holds a character that a bearer token cannot have, such as a space, or if an API key lacks a field that the
+            header carries, and ``token_needs_proof`` if the token
             is bound to a key, as with DPoP (RFC 9449).
     """
     if token.token_type.lower() in _PROOF_TYPES:
@@ -75,25 +81,23 @@ def check_sendable(token: Token) -> None:
             code="token_needs_proof",
             account=token.info.key.account,
         )
-    check_characters(token)
+    return check_characters(token, credentials)
 
 
-def check_characters(token: Token) -> None:
+def check_characters(token: Token, credentials: Secret | None) -> Secret:
     """Refuse a token that a header cannot carry; a value with line ends could add headers, or options of a program.
 
     Raises:
         VaultError: the code is ``token_not_sendable``; the message does not repeat the token.
     """
-    if not _is_sendable(token):
+    if credentials is None or not _SENDABLE.match(credentials.reveal()):
         raise VaultError(
-            "the access token is empty or holds characters that a bearer token cannot have; it was not sent",
+            "the token is empty, holds characters that a bearer token cannot have, or lacks a field that the header"
+            " carries; it was not sent",
             code="token_not_sendable",
             account=token.info.key.account,
         )
-
-
-def _is_sendable(token: Token) -> bool:
-    return _SENDABLE.match(token.value.reveal()) is not None
+    return credentials
 
 
 def misuse(vault: object, account: object, hosts: object) -> InvalidInputError | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from vault_adapters.clients.access import bearer, misuse
+from vault_adapters.clients.access import misuse, value_of
 from vault_adapters.clients.bearer_flow import awaitable
 from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, Place
@@ -118,7 +118,8 @@ class VaultAuth:
         if self._hosts.named is None:
             told = await awaitable(self._vault.api_hosts(token))
             self._hosts.check(_place(request), self._account, told)
-        request.headers["Authorization"] = bearer(token)
+        header = await awaitable(self._vault.api_header(token))
+        request.headers[header.name] = value_of(header, token)
         return await handler(request)
 
 

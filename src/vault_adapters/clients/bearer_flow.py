@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from vault_adapters.clients.access import bearer
+from vault_adapters.clients.access import value_of
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
     from vault_adapters.clients.hosts import Hosts, Place
     from vault_domain.entities.account import Account
+    from vault_domain.entities.api_header import ApiHeader
     from vault_domain.entities.token import Token
 
 Request = TypeVar("Request", bound=Any)
@@ -54,24 +56,26 @@ class BearerFlow(Generic[Request, Response]):
         self._check_named(request)
         token = await awaitable(self._vault.ensure_access_token(self._account))
         await self._check_told(request, token)
-        response = yield _signed(request, token)
-        if self._refused(response, token):
+        header = await awaitable(self._vault.api_header(token))
+        response = yield _signed(request, token, header)
+        if self._refused(response, token, header):
             fresh = await awaitable(self._vault.report_rejected(token))
             if self._replayable(request):
                 await self._check_told(request, fresh)
-                yield _signed(request, fresh)
+                yield _signed(request, fresh, header)
 
     def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
         """Authenticate a request of a sync client."""
         self._check_named(request)
         token = _immediate(self._vault.ensure_access_token(self._account))
         self._check_told_now(request, token)
-        response = yield _signed(request, token)
-        if self._refused(response, token):
+        header = _immediate(self._vault.api_header(token))
+        response = yield _signed(request, token, header)
+        if self._refused(response, token, header):
             fresh = _immediate(self._vault.report_rejected(token))
             if self._replayable(request):
                 self._check_told_now(request, fresh)
-                yield _signed(request, fresh)
+                yield _signed(request, fresh, header)
 
     def _check_named(self, request: Request) -> None:
         """Check the request's host before the vault is asked for a token; do nothing if the caller named no hosts."""
@@ -87,10 +91,10 @@ class BearerFlow(Generic[Request, Response]):
         if self._hosts.named is None:
             self._hosts.check(self._place_of(request), self._account, _immediate(self._vault.api_hosts(token)))
 
-    def _refused(self, response: Response, token: Token) -> bool:
-        # A request that was redirected to another origin lacks the Authorization header, so its response says nothing
-        # about the token.
-        sent = response.request.headers.get("Authorization") == bearer(token)
+    def _refused(self, response: Response, token: Token, header: ApiHeader) -> bool:
+        # A request that was redirected to another origin lacks the token's header, so its response says nothing about
+        # the token.
+        sent = response.request.headers.get(header.name) == value_of(header, token)
         return sent and self._rejected(response)
 
 
@@ -98,9 +102,44 @@ def _is_unauthorized(response: Any) -> bool:
     return bool(response.status_code == 401)
 
 
-def _signed(request: Request, token: Token) -> Request:
-    request.headers["Authorization"] = bearer(token)
+def _signed(request: Request, token: Token, header: ApiHeader) -> Request:
+    value = value_of(header, token)
+    if header.name.lower() == "authorization":
+        request.headers[header.name] = value
+    else:
+        known: Any = type(request.headers)
+        request.headers = _once(getattr(known, "plain", known))(request.headers, header.name, value)
     return request
+
+
+@cache
+def _once(headers: Any) -> Any:
+    """Return a class of headers that have one more header, which their copies lack.
+
+    httpx copies the headers of a request for a redirect. To another origin it removes Authorization only, so a token in
+    another header would go along.
+    """
+
+    class Once(headers):  # type: ignore[misc]
+        plain = headers
+
+        def __init__(self, others: Any, name: str, value: str) -> None:
+            self._own = name.lower(), value
+            super().__init__(others)
+            if name in others:
+                del self[name]
+
+        @property
+        def raw(self) -> Any:
+            return [*super().raw, (self._own[0].encode("ascii"), self._own[1].encode("ascii"))]
+
+        def __getitem__(self, name: str) -> str:
+            return self._own[1] if name.lower() == self._own[0] else str(super().__getitem__(name))
+
+        def __repr__(self) -> str:  # httpx masks Authorization only
+            return f"{super().__repr__()[:-1]} and {self._own[0]})"
+
+    return Once
 
 
 def awaitable(answer: Any) -> Any:

@@ -90,7 +90,7 @@ class VaultCredentials(Credentials):
         self.apply(headers)  # type: ignore[no-untyped-call]
 
     def _hold(self, token: Token) -> None:
-        check_sendable(token)
+        check_sendable(token, token.value)
         expires_at = token.info.expires_at
         self._held = token
         self.token = token.value.reveal()

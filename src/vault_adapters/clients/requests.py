@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vault_adapters.clients.access import bearer, misuse
+from vault_adapters.clients.access import misuse, value_of
 from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, place_of
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vault_adapters.clients.access import SyncAccessTokens
     from vault_adapters.clients.hosts import Place
     from vault_domain.entities.account import Account
+    from vault_domain.entities.api_header import ApiHeader
     from vault_domain.entities.token import Token
 
 
@@ -78,14 +79,18 @@ class VaultAuth(AuthBase):
             self._hosts.check(place, self._account)  # before the vault is asked for a token
         token = self._vault.ensure_access_token(self._account)
         self._check_told(place, token)
-        request.headers["Authorization"] = bearer(token)
-        request.register_hook("response", partial(self._answered, token))
+        header = self._vault.api_header(token)
+        request.headers[header.name] = value_of(header, token)
+        request.register_hook("response", partial(self._answered, token, header))
         return request
 
-    def _answered(self, token: Token, response: requests.Response, **settings: Any) -> requests.Response:
+    def _answered(
+        self, token: Token, header: ApiHeader, response: requests.Response, **settings: Any
+    ) -> requests.Response:
         # Responses after redirects come here too. A request that was redirected to another host carries no
         # token, so its response does not reject the token.
-        sent = response.request.headers.get("Authorization") == bearer(token)
+        sent = response.request.headers.get(header.name) == value_of(header, token)
+        _forget(header, response.request)
         if not sent or not self._rejected(response):
             return response
         try:
@@ -96,21 +101,33 @@ class VaultAuth(AuthBase):
             raise
         if not isinstance(response.request.body, str | bytes | None):
             return response
-        return _sent_again(response, fresh, settings)
+        return _sent_again(response, fresh, header, settings)
 
     def _check_told(self, place: Place | None, token: Token) -> None:
         if self._hosts.named is None:
             self._hosts.check(place, self._account, self._vault.api_hosts(token))
 
 
-def _sent_again(response: requests.Response, token: Token, settings: dict[str, Any]) -> requests.Response:
+def _forget(header: ApiHeader, request: requests.PreparedRequest) -> None:
+    """Remove the token from an answered request whose headers `requests` copies for a redirect.
+
+    To another host, `requests` itself removes Authorization only.
+    """
+    if header.name.lower() != "authorization":
+        request.headers.pop(header.name, None)
+
+
+def _sent_again(
+    response: requests.Response, token: Token, header: ApiHeader, settings: dict[str, Any]
+) -> requests.Response:
     """Repeat a request over the same connection, as digest authentication in the library `requests` does."""
     _ = response.content  # reads the body to its end, so that the connection can be used again
     response.close()
     request = response.request.copy()
-    request.headers["Authorization"] = bearer(token)
+    request.headers[header.name] = value_of(header, token)
     connection: requests.adapters.BaseAdapter = response.connection
     again = connection.send(request, **settings)
+    _forget(header, request)
     again.history.append(response)
     again.request = request
     return again

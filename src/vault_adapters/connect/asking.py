@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vault_adapters.providers.answers import json_object, json_value
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import ConfigurationError, ConnectError, VaultError
 from vault_domain.entities.secret import Secret
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 Members: TypeAlias = Mapping[str, Any]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 DEADLINE = timedelta(seconds=10)
 """Longest time for one request to a provider."""
@@ -37,15 +41,14 @@ async def send(client: HttpClient | None, outgoing: Outgoing, deadline: timedelt
 
 
 async def get_json(
-    client: HttpClient | None, url: str, access_token: Secret | None = None, *, most: int | None = None
+    client: HttpClient | None, url: str, headers: Mapping[str, str] = NO_HEADERS, *, most: int | None = None
 ) -> Members:
-    """Return the JSON object at a URL, of at most ``most`` bytes; send a bearer token if one is given.
+    """Return the JSON object at a URL, of at most ``most`` bytes.
 
     Raises:
-        ConnectError: the URL gave no JSON object, or the token cannot be sent (code ``provider_unavailable``).
+        ConnectError: the URL gave no JSON object (code ``provider_unavailable``).
         ConfigurationError: httpx2 is not installed.
     """
-    headers = {} if access_token is None else {"Authorization": f"Bearer {_sendable(access_token)}"}
     answer = await send(client, Outgoing(url, b"", headers, method="GET"))
     is_small = most is None or len(answer.body or b"") <= most
     members = json_object(answer.body) if answer.status == 200 and is_small else None
@@ -54,15 +57,14 @@ async def get_json(
     return members
 
 
-async def ask_further(client: HttpClient | None, url: str, body: str | None, access_token: Secret) -> Any:
+async def ask_further(client: HttpClient | None, url: str, body: str | None, headers: Mapping[str, str]) -> Any:
     """Return the JSON that answers a further request, a GET or (with a body) a POST.
 
     Raises:
         ConnectError, ConfigurationError: see `get_json`.
     """
-    headers = {"Authorization": f"Bearer {_sendable(access_token)}"}
     if body is not None:
-        headers["Content-Type"] = "application/json"
+        headers = {**headers, "Content-Type": "application/json"}
     method = "GET" if body is None else "POST"
     answer = await send(client, Outgoing(url, (body or "").encode(), headers, method=method))
     value = json_value(answer.body) if answer.status == 200 else None
@@ -76,8 +78,14 @@ def unavailable(reason: str | None = None) -> VaultError:
     return ConnectError("the provider gave no usable answer; start again", code="provider_unavailable", reason=reason)
 
 
-def _sendable(token: Secret) -> str:
-    text = token.reveal()
-    if not text.isascii() or not text.isprintable() or " " in text:
+def carrying(header: ApiHeader, access_token: Secret) -> dict[str, str]:
+    """Return the header of a request with an access token.
+
+    Raises:
+        ConnectError: a header cannot carry the token (code ``provider_unavailable``).
+    """
+    credentials = header.credentials_of(access_token)
+    text = "" if credentials is None else credentials.reveal()
+    if credentials is None or not text.isascii() or not text.isprintable() or " " in text:
         raise unavailable()
-    return text
+    return {header.name: header.over(credentials)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from vault_adapters.connect.asking import Members, ask_further, get_json
+from vault_adapters.connect.asking import Members, ask_further, carrying, get_json
 from vault_adapters.connect.client import Client
 from vault_adapters.providers.members import member_at, text_of
 from vault_adapters.providers.profiles.facts import Place
@@ -88,15 +88,16 @@ async def _sources(client: Client, said: Answers, http: HttpClient) -> dict[str,
         "variable": client.values(said.variables),
     }
     used = {place.source for place in profile.places}
+    headers = carrying(profile.api.value, said.access_token) if {"userinfo", "further"} & used else {}
     if "userinfo" in used:
-        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", said.access_token)
+        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", headers)
         # OpenID Connect Core 1.0 section 5.3.2: the sub of userinfo must be the sub of the id_token.
         if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
         sources["userinfo"] = userinfo
     if "further" in used and profile.further is not None:
         url = profile.filled(profile.further.url, client.values(said.variables))
-        sources["further"] = await ask_further(http, url, profile.further.body, said.access_token)
+        sources["further"] = await ask_further(http, url, profile.further.body, headers)
     return sources
 
 

@@ -28,6 +28,7 @@ from vault_adapters.providers.shaped_answers import read_shaped
 from vault_adapters.providers.shaped_requests import keyed, members_of, signed
 from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -72,6 +73,11 @@ class ProfileRefresher(OAuth2Refresher):
     def concurrency(self) -> int | None:
         """The largest number of requests that one process has open at the provider, or None."""
         return self.profile.limits.concurrency
+
+    @property
+    def api_header(self) -> ApiHeader:
+        """The header in which API requests carry the access token."""
+        return self.profile.api.value
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
@@ -188,6 +194,11 @@ class ProfileKeyRefresher(KeyRefresher):
     def concurrency(self) -> int | None:
         """The largest number of requests that one process has open at the provider, or None."""
         return self.profile.limits.concurrency
+
+    @property
+    def api_header(self) -> ApiHeader:
+        """The header in which API requests carry the access token."""
+        return self.profile.api.value
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""

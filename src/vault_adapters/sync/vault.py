@@ -124,6 +124,7 @@ class SyncVault(View[TokenVault]):
     refresh_account = blocking(TokenVault.refresh_account)
     report_rejected = blocking(TokenVault.report_rejected)
     api_hosts = blocking(TokenVault.api_hosts)
+    api_header = blocking(TokenVault.api_header)
     refresh_due = blocking(TokenVault.refresh_due)
 
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)

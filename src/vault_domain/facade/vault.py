@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportReport
 from vault_domain.entities.key_reports import ErasureReport
@@ -335,6 +336,15 @@ class TokenVault:
             token: the access token as the vault returned it; its extra members may name the hosts of its account.
         """
         return await self._services.hosts.of(read.as_token(token))
+
+    @scrubbed_async
+    async def api_header(self, token: Token) -> ApiHeader:
+        """Return the header in which API requests carry a token, as its provider's refresher names it.
+
+        Args:
+            token: the token as the vault returned it.
+        """
+        return self._services.hosts.header_of(read.as_token(token))
 
     @scrubbed_async
     async def refresh_due(

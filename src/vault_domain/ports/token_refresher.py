@@ -71,6 +71,7 @@ class TokenRefresher(Protocol):
     #   client when one token is revoked.
     # - `request_limit`: a `RequestLimit`; all processes together send no more token requests than it allows.
     # - `concurrency`: the largest number of requests that one process has open at the provider.
+    # - `api_header`: the `ApiHeader` in which API requests carry the token; without it, `Authorization: Bearer`.
     # Further optional attributes, each a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
     # - `idle_lifetime`: the time after which a refresh token lapses if it is not used. Sweeps refresh it before then.

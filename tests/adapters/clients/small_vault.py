@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from vault_adapters.providers import OAuth2Refresher
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import ReauthorizationRequiredError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import Token, TokenInfo, TokenStatus
@@ -49,6 +50,9 @@ class SmallVault:
         assert account == ACCOUNT
         return self.held
 
+    async def api_header(self, token):
+        return ApiHeader()
+
     async def report_rejected(self, token):
         self.reported.append(token)
         if token.info.generation == self.held.info.generation:
@@ -76,6 +80,9 @@ class SmallSyncVault:
     def ensure_access_token(self, account):
         return asyncio.run(self._vault.ensure_access_token(account))
 
+    def api_header(self, token):
+        return ApiHeader()
+
     def report_rejected(self, token):
         return asyncio.run(self._vault.report_rejected(token))
 
@@ -83,7 +90,8 @@ class SmallSyncVault:
 class ListedVault:
     """Returns the first of the listed tokens. A report moves on to the next one; a report of the last one raises."""
 
-    def __init__(self, *texts, lifetime=timedelta(hours=1), hosts=(), token_type="Bearer"):
+    def __init__(self, *texts, lifetime=timedelta(hours=1), hosts=(), token_type="Bearer", header=None):
+        self._header = header or ApiHeader()
         self._texts = list(texts)
         self._lifetime = lifetime
         self._hosts = hosts
@@ -98,6 +106,9 @@ class ListedVault:
 
     def api_hosts(self, token):
         return self._hosts
+
+    def api_header(self, token):
+        return self._header
 
     def report_rejected(self, token):
         self.reported.append(token.value.reveal())
@@ -129,6 +140,9 @@ class AsyncListedVault:
 
     async def api_hosts(self, token):
         return self._vault.api_hosts(token)
+
+    async def api_header(self, token):
+        return self._vault.api_header(token)
 
     async def ensure_access_token(self, account):
         return self._vault.ensure_access_token(account)

@@ -6,13 +6,15 @@ import json
 from urllib.parse import urlencode
 
 import pytest
-from tests.adapters.connect.stubs import Stub, connected, place_of
+from tests.adapters.connect.stubs import Stub, connected, place_of, reached
 from tests.support.scripted_provider import Answer
 
 from vault_adapters import Account, ConfigurationError, ConnectError, IdentityRefusedError, TokenKind
+from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Connector
 from vault_adapters.connect.parameters import is_signed, read_callback
 from vault_adapters.providers import refresher
+from vault_adapters.testing import memory_vault
 from vault_adapters.testing.openid import LoopbackOpenIdProvider
 from vault_domain.entities.secret import Secret
 
@@ -122,6 +124,19 @@ async def test_a_shop_of_shopify_is_its_own_account(vault):
     assert json.loads(request.body)["expiring"] == "1"
     again = await connected(vault, "shopify", stub, signed, shop="acme")  # all accounts of the host are of one shop
     assert again.account == info.account
+
+
+async def test_the_api_of_a_shop_gets_the_token_in_its_own_header():
+    def orders(request):
+        return Answer(status=200 if request.headers.get("x-shopify-access-token") == "access-1" else 401)
+
+    stub, known = Stub({**SHOPIFY, f"{SHOP}/admin/api/orders.json": orders}), refresher("shopify", "client", "s")
+    async with reached(stub) as http, memory_vault(refreshers={"shopify": known}) as vault:
+        info = await connected(vault, "shopify", stub, signed, extra={"shop": "acme"})
+        answer = await http.get(f"https://{SHOP}/admin/api/orders.json", auth=VaultAuth(vault, info.account))
+        assert answer.status_code == 200
+        with pytest.raises(ConfigurationError):
+            await http.get("https://other.myshopify.com/admin", auth=VaultAuth(vault, info.account))
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def token(
         raise InvalidInputError("a token is printed on a terminal only with --reveal; a program reads it from a pipe")
     known = load_if_named(refreshers)
     found = with_vault(lambda vault: _access_token(vault, account), VaultConfig.from_env(), refreshers=known)
-    check_characters(found)  # programs write the token into headers and files of options
+    check_characters(found, found.value)  # programs write the token into headers and files of options
     print_json(
         {
             "access_token": found.value.reveal(),

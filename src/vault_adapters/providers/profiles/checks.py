@@ -152,6 +152,14 @@ def day(key: str, value: object) -> date:
     return value
 
 
+def header_name(key: str, value: object) -> str:
+    """Check the name of the header of API requests that carries the token."""
+    found = plain_text(value)
+    if found is None or not _HEADER.match(found) or found.lower() in _OWN_HEADERS - {"authorization"}:
+        raise refused(key, "must be a header's name, and not one that HTTP clients set themselves")
+    return found
+
+
 def header(key: str, value: object) -> str:
     """Check a header's value, and the header's name, which is the last part of ``key``."""
     title = key.rpartition(".")[2]

@@ -11,12 +11,15 @@ from vault_adapters.providers.profiles import checks
 from vault_adapters.providers.profiles.checks import by, checking, refused
 from vault_adapters.providers.profiles.shapes import checked_parameters
 from vault_adapters.providers.profiles.templates import url
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 
 MEANINGS = ("grant_dead", "client_refused", "user_needed", "not_now", "restricted", "unknown")
 # A provider's own error code: it is compared with answers and never stored. A number is compared as its digits.
 _code = checks.matching(r"[\x21-\x7e][\x20-\x7e]{0,127}", "must be a printable ASCII text of 1 to 128 characters")
+
+_scheme = checks.matching(r"[A-Za-z0-9-]{0,32}", "must be at most 32 letters, digits and hyphens")
 
 
 def _scope(key: str, value: object) -> RevocationScope:
@@ -89,6 +92,31 @@ class ErrorMap:
     code: str = field(default="error", metadata=by(checks.member))
     message: str = field(default="error_description", metadata=by(checks.member))
     rules: tuple[ErrorRule, ...] = field(default=(), metadata=by(checks.items(checks.section(ErrorRule))))
+
+
+@frozen(field_transformer=checking)
+class ApiFacts:
+    """How API requests carry an access token or an API key.
+
+    Attributes:
+        header: the header's name.
+        scheme: the text before the token; empty for none.
+        fields: the names of two fields of an API key that the header carries as user and password (RFC 7617), with the
+            scheme ``Basic``; empty: the header carries the value itself.
+    """
+
+    header: str = field(default="Authorization", metadata=by(checks.header_name))
+    scheme: str = field(default="Bearer", metadata=by(_scheme))
+    fields: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.fields) not in (0, 2):
+            raise refused("fields", "must be the names of two fields, for user and password, or be left out")
+
+    @property
+    def value(self) -> ApiHeader:
+        """The header for API requests."""
+        return ApiHeader(self.header, self.scheme, (self.fields[0], self.fields[1]) if self.fields else None)
 
 
 @frozen(field_transformer=checking)

@@ -12,6 +12,7 @@ from attrs import field, frozen
 from vault_adapters.providers.profiles import checks
 from vault_adapters.providers.profiles.checks import by, checking, refused
 from vault_adapters.providers.profiles.facts import (
+    ApiFacts,
     AuthorizationFacts,
     ErrorMap,
     Further,
@@ -80,6 +81,7 @@ class Profile:
         request, answer, errors, rotation, revocation, limits, authorization: see their classes.
         identifier: where the provider states the account's identifier, or None.
         label: where the provider states the account's label, or None.
+        api: how API requests carry the token.
         further: a further request when an account is connected, or None.
         kept: further texts to keep with the access token when an account is connected. It maps the name under which a
             host finds a text to the text's source and path (``userinfo.accounts.0.base_uri``). Those with the source
@@ -115,6 +117,7 @@ class Profile:
     )
     identifier: Place | None = field(default=None, metadata=by(checks.optional(checks.section(Place))))
     label: Place | None = field(default=None, metadata=by(checks.optional(checks.section(Place))))
+    api: ApiFacts = field(factory=ApiFacts, metadata=by(checks.section(ApiFacts)))
     further: Further | None = field(default=None, metadata=by(checks.optional(checks.section(Further))))
     kept: dict[str, Place] = field(factory=dict, metadata=by(checks.table(kept)))
 
@@ -217,6 +220,7 @@ def fact_names() -> frozenset[str]:
         "identifier": Place,
         "label": Place,
         "further": Further,
+        "api": ApiFacts,
     }
     top = {item.name for item in attrs.fields(Profile)} - _ABOUT_FILE
     return frozenset(top | {f"{key}.{item.name}" for key, cls in sections.items() for item in attrs.fields(cls)})

@@ -1,10 +1,11 @@
-"""Tells to which hosts an access token may be sent."""
+"""Tells to which hosts an access token may be sent, and in which header."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.token import Token
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
@@ -33,7 +34,13 @@ class ApiHosts:
         self, refreshers: Mapping[str, TokenRefresher], tasks: Tasks, seconds: float = LONGEST_SECONDS
     ) -> None:
         self._tasks, self._seconds = tasks, seconds
+        headers = {name: getattr(each, "api_header", None) for name, each in refreshers.items()}
+        self._headers = {name: header for name, header in headers.items() if isinstance(header, ApiHeader)}
         self._namers = {name: each for name, each in refreshers.items() if isinstance(each, HostNamer)}
+
+    def header_of(self, token: Token) -> ApiHeader:
+        """Return the header in which API requests carry this token."""
+        return self._headers.get(token.info.key.provider) or ApiHeader()
 
     async def of(self, token: Token) -> tuple[str, ...]:
         """Return the hosts to which this token may be sent; an empty tuple if they are not known."""
