@@ -17,7 +17,10 @@ KEPT_FOR = timedelta(days=30)
 MOST_KEPT = 10_000
 """Largest number of kept answers, of all tenants together; there is at most one for an account."""
 
-_TOKEN = re.compile(rb"[\"'>=:]\s*([A-Za-z0-9._~+/=|-]{8,})\s*(?=[\"'<&,}\s]|\Z)")
+# Possessive, and without a condition on what follows, so that the time grows with the length only: a hostile endpoint
+# may send any text.
+_TOKEN = re.compile(rb"[\"'>=:]\s*+([A-Za-z0-9._~+/=|-]{8,}+)")
+_AFTER_TOKEN = frozenset(b"\"'<&,} \t\n\r\f\v")
 _NO_TOKEN = re.compile(
     rb"\d{4}-\d\d-\d\d(?:T.*)?|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[A-Za-z_.-]{1,19}|[0-9.]{1,16}|/.*"
 )
@@ -34,7 +37,12 @@ def holds_tokens(body: bytes) -> bool:
     """
     if _PAGE.match(body):
         return False
-    return _NAME.search(body) is not None or any(not _NO_TOKEN.fullmatch(found) for found in _TOKEN.findall(body))
+    return _NAME.search(body) is not None or any(_is_token(found, body) for found in _TOKEN.finditer(body))
+
+
+def _is_token(found: re.Match[bytes], body: bytes) -> bool:
+    is_whole = found.end() == len(body) or body[found.end()] in _AFTER_TOKEN
+    return is_whole and not _NO_TOKEN.fullmatch(found[1])
 
 
 def hold_of(rotation: Rotation, answer: UnreadAnswer) -> timedelta:
