@@ -16,7 +16,7 @@ from typing import TypeAlias
 from attrs import evolve
 
 from vault_adapters.providers.profiles.profile import Profile
-from vault_adapters.providers.profiles.templates import names_in
+from vault_adapters.providers.profiles.templates import filled_host, names_in
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError, RefreshFailedError, VaultError
 from vault_domain.ports.token_refresher import RefreshRequest
@@ -91,17 +91,23 @@ async def hosts_for(
 ) -> tuple[str, ...]:
     """Return the hosts to which an account's access tokens may be sent.
 
-    A host is left out if one of its variables has no value or a wrong one. If the values cannot be found, all hosts
-    are left out.
+    The result is empty if the host's callable fails.
+
+    Raises:
+        ConfigurationError: a name in a host has no value for this account, or a wrong one (code ``hosts_unknown``).
     """
     values = await values_for(profile, account, extra, fixed, finder)
     if isinstance(values, VaultError):
         return ()
-    hosts = []
-    for template in profile.api_hosts:
-        with suppress(InvalidInputError):
-            hosts.append(profile.filled(template, values).lower())
-    return tuple(hosts)
+    try:
+        return tuple(filled_host(template, profile.variables, values, extra) for template in profile.api_hosts)
+    except InvalidInputError as error:
+        problem = str(error)
+    raise ConfigurationError(
+        f"{profile.name}: it is not known to which hosts this token may be sent, because {problem}; it was not sent",
+        code="hosts_unknown",
+        account=account,
+    )
 
 
 async def token_url_for(

@@ -334,6 +334,10 @@ class TokenVault:
 
         Args:
             token: the access token as the vault returned it; its extra members may name the hosts of its account.
+
+        Raises:
+            ConfigurationError: the profile names hosts by variables or extra members that this account lacks (code
+                ``hosts_unknown``).
         """
         return await self._services.hosts.of(read.as_token(token))
 

@@ -146,5 +146,6 @@ class HostNamer(Protocol):
         """Return the hosts for an account whose access token has these extra members; an empty tuple if none is known.
 
         Each is a name in lower case, such as ``api.example.com``. ``*.example.com`` stands for all hosts below
-        ``example.com``, and ``api.example.com:8443`` for a port other than 443.
+        ``example.com``, and ``api.example.com:8443`` for a port other than 443. A ``ConfigurationError`` that this
+        method raises reaches the caller; any other error is logged, and counts as an empty tuple.
         """

@@ -232,9 +232,13 @@ async def test_a_profile_names_the_hosts_of_an_account():
         assert await hosts_of("google") == await hosts_of("presets") == ("googleapis.com", "*.googleapis.com")
         assert await hosts_of("gitlab") == ("gitlab.example.com",)
         assert await hosts_of("gitlab", instance="own.example.org") == ("own.example.org",)
-        assert await hosts_of("gitlab", instance="own.example.org/@evil.org") == ()
+        with pytest.raises(ConfigurationError) as caught:
+            await hosts_of("gitlab", instance="own.example.org/@evil.org")
+        assert (caught.value.code, "evil" in str(caught.value)) == ("hosts_unknown", False)
         assert await hosts_of("okta") == ("acme.okta.com",)
-        assert await hosts_of("zendesk") == ()  # the subdomain is missing
+        with pytest.raises(ConfigurationError, match=r"zendesk: .* the variable subdomain is missing") as caught:
+            await hosts_of("zendesk")
+        assert caught.value.code == "hosts_unknown"
 
 
 class Refresher:

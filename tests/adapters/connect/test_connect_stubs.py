@@ -3,13 +3,14 @@
 import hashlib
 import hmac
 import json
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
+import httpx2
 import pytest
 from tests.adapters.connect.stubs import Stub, connected, place_of, reached
 from tests.support.scripted_provider import Answer
 
-from vault_adapters import Account, ConfigurationError, ConnectError, IdentityRefusedError, TokenKind
+from vault_adapters import Account, ConfigurationError, ConnectError, IdentityRefusedError, TokenKind, TokenSet
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Connector
 from vault_adapters.connect.parameters import is_signed, read_callback
@@ -219,6 +220,50 @@ async def test_a_server_that_is_not_zohos_gets_no_code(vault, server):
     assert (caught.value.reason, stub.requests) == ("callback", [])
     assert "evil" not in str(caught.value)
     assert await nothing_stored(vault)
+
+
+def salesforce(*instances):
+    """Salesforce, whose answers name these instances in turn."""
+    tokens = iter({**TOKENS, "instance_url": instance, "refresh_token": None} for instance in instances)
+    first = {**next(tokens), "refresh_token": "refresh-1"}
+    answers = iter([first, *tokens])
+    api = {f"{urlsplit(instance).netloc}/services/data": {} for instance in instances}
+    user = {"sub": "https://login.salesforce.com/id/00D/005", "preferred_username": "ana@example.com"}
+    at = "login.salesforce.com/services/oauth2"
+    return Stub({f"{at}/token": lambda _: next(answers), f"{at}/userinfo": user, **api})
+
+
+async def test_a_token_of_salesforce_goes_to_the_accounts_own_instance():
+    stub = salesforce("https://acme.my.salesforce.com", "https://moved.my.salesforce.com/")
+    async with reached(stub) as http:
+        known = {"salesforce": refresher("salesforce", "client", "secret", client=http)}
+        async with memory_vault(refreshers=known) as vault:
+            info = await connected(vault, "salesforce", stub)
+            auth = VaultAuth(vault, info.account)
+            assert (await http.get("https://acme.my.salesforce.com/services/data", auth=auth)).status_code == 200
+            for other in (
+                "https://evil.my.salesforce.com/services/data",
+                "https://moved.my.salesforce.com/services/data",
+            ):
+                with pytest.raises(ConfigurationError) as caught:
+                    await http.get(other, auth=auth)
+                assert caught.value.code == "host_not_allowed"
+            await vault.refresh_account(info.account)  # the org has moved
+            assert (await http.get("https://moved.my.salesforce.com/services/data", auth=auth)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "url", [None, "", "*.salesforce.com", "https://", "https://a@evil.example", "https://a b", "https://\u0430.example"]
+)
+async def test_a_token_whose_host_is_not_known_is_not_sent(url):
+    async with memory_vault(refreshers={"salesforce": refresher("salesforce", "client", "secret")}) as vault:
+        account = Account("t1", "salesforce", "ana")
+        await vault.store_token_set(account, TokenSet("a", extra={} if url is None else {"instance_url": url}))
+        async with httpx2.AsyncClient() as http:
+            with pytest.raises(ConfigurationError, match=r"salesforce: .* instance_url") as caught:
+                await http.get("https://acme.my.salesforce.com/", auth=VaultAuth(vault, account))
+        assert (caught.value.code, caught.value.account) == ("hosts_unknown", account)
+        assert "evil" not in str(caught.value)
 
 
 class WithIdToken(Stub):

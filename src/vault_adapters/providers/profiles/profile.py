@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
 import attrs
@@ -76,7 +76,8 @@ class Profile:
         client_auth: the methods by which a client may authenticate, as RFC 7591 section 2 and OpenID Connect Core
             section 9 name them. Unless the host chooses one, `refresher` takes the first that fits the client.
         api_hosts: the hosts to which access tokens may be sent; ``*.example.com`` stands for all hosts below
-            ``example.com``.
+            ``example.com``. They may hold variables in braces, and names of `answer.extra` and `kept`, such as
+            ``{instance_url}``, which stands for the host of this URL.
         variables: the variables in URLs, API hosts and parameters.
         request, answer, errors, rotation, revocation, limits, authorization: see their classes.
         identifier: where the provider states the account's identifier, or None.
@@ -125,6 +126,10 @@ class Profile:
         if (self.token_url is None) != (self.request.grant == "none"):
             raise refused("token_url", "must be given, unless request.grant is none; then it must be left out")
         used = {variable for key, template in self._templates() for variable in self._declared(key, template)}
+        # A callback proves nothing, so it must not choose who gets the token.
+        proven = {name for name, place in self.kept.items() if place.source != "callback"} | set(self.answer.extra)
+        for template in self.api_hosts:
+            used.update(self._declared("api_hosts", template, proven))
         for variable in self.variables:
             if variable not in used:
                 raise refused(f"variables.{variable}", "is not used in any URL, host or parameter")
@@ -192,7 +197,6 @@ class Profile:
                 yield key, getattr(self, key)
         if self.further is not None:
             yield "further.url", self.further.url
-        yield from (("api_hosts", template) for template in self.api_hosts)
         for key, given in (
             ("request.extra", self.request.extra),
             ("authorization.parameters", self.authorization.parameters),
@@ -200,9 +204,9 @@ class Profile:
         ):
             yield from ((f"{key}.{member}", template) for member, template in given.items())
 
-    def _declared(self, key: str, template: str) -> list[str]:
+    def _declared(self, key: str, template: str, others: Collection[str] = ()) -> list[str]:
         for variable in names_in(template):
-            if variable not in self.variables:
+            if variable not in self.variables and variable not in others:
                 raise refused(key, f"the variable {variable} is not in variables")
         return names_in(template)
 

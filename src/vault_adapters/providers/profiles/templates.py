@@ -97,6 +97,33 @@ def filled(template: str, variables: Mapping[str, Variable], values: Mapping[str
     return _VARIABLE.sub(lambda match: _value(match[1], variables[match[1]], values), template)
 
 
+@scrubbed
+def filled_host(
+    template: str, variables: Mapping[str, Variable], values: Mapping[str, object], extra: Mapping[str, str]
+) -> str:
+    """Return an API host with its names replaced: variables by their values, other names by extra members.
+
+    Of an extra member that is a URL, the host is taken.
+
+    Raises:
+        InvalidInputError: a name has no value, or one that breaks its rule; the message does not contain the value.
+    """
+
+    def found(match: re.Match[str]) -> str:
+        name = match[1]
+        return _value(name, variables[name], values) if name in variables else _host_in(name, extra.get(name, ""))
+
+    return _VARIABLE.sub(found, template).lower()
+
+
+def _host_in(name: str, text: str) -> str:
+    _, separator, rest = text.partition("://")
+    place = (rest if separator else text).partition("/")[0].lower()
+    if not _HOST.match(place) or place.startswith("*"):
+        raise InvalidInputError(f"the token has no extra member {name} that names a host")
+    return place
+
+
 def _value(name: str, variable: Variable, values: Mapping[str, object]) -> str:
     given = values.get(name)
     value = plain_text(variable.default if given is None else given)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from vault_domain.entities.api_header import ApiHeader
+from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.token import Token
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
@@ -43,13 +44,19 @@ class ApiHosts:
         return self._headers.get(token.info.key.provider) or ApiHeader()
 
     async def of(self, token: Token) -> tuple[str, ...]:
-        """Return the hosts to which this token may be sent; an empty tuple if they are not known."""
+        """Return the hosts to which this token may be sent; an empty tuple if they are not known.
+
+        Raises:
+            ConfigurationError: the refresher knows hosts, but not those of this account.
+        """
         account = token.info.key.account
         namer = self._namers.get(account.provider)
         if namer is None:
             return ()
         try:
             return tuple(await self._tasks.within_briefly(self._seconds, lambda: namer.hosts_of(account, token.extra)))
+        except ConfigurationError:
+            raise
         except Exception as error:  # log the type only, because the error's text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()

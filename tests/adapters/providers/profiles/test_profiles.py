@@ -82,6 +82,12 @@ URL = 'token_url = "https://acme.example/token"\n'
             "must be a page's address",
         ),
         (LEAST + URL + "[identifier]\nsource = 'userinfo'\nmember = 'id'\n", "userinfo_url", "is missing"),
+        (LEAST + URL + "api_hosts = ['{site}']\n", "api_hosts", "the variable site is not in variables"),
+        (
+            LEAST + URL + "api_hosts = ['{site}']\n[kept]\nsite = 'callback.site'\n",
+            "api_hosts",
+            "the variable site is not in variables",
+        ),
         (LEAST + URL + "[api]\nheader = 'X Token'\n", "api.header", "must be a header's name"),
         (LEAST + URL + "[api]\nheader = 'Cookie'\n", "api.header", "must be a header's name"),
         (LEAST + URL + "[api]\nscheme = 'Bearer '\n", "api.scheme", "letters, digits and hyphens"),
