@@ -137,6 +137,27 @@ async def test_a_running_worker_reads_what_others_kept(config, clock, provider, 
         assert (await old.ensure_access_token(ACCOUNT)).value.reveal() == "access-of-ann.1"
 
 
+async def test_an_answer_that_appears_after_a_newer_one_is_read_too(config, clock, provider, refresher_for):
+    """A transaction that began earlier may be committed later, and a server's clock may be set back a little."""
+    strict = StrictProvider()
+    strict.valid |= {"ben", "ann"}
+    provider.answer_always(strict)
+    async with (
+        open_vault(config, refreshers={"acme": refresher_for("wrong")}, clock=clock) as old,
+        open_vault(config, refreshers={"acme": refresher_for("data")}, clock=clock) as worker,
+    ):
+        await old.store_token_set(FLEET[0], TokenSet("access-0", "ben", expires_in=HOUR))
+        clock.advance(HOUR)
+        await failure(old.ensure_access_token(FLEET[0]))
+        await worker.refresh_due()
+        await old.store_token_set(ACCOUNT, TokenSet("access-0", "ann", expires_in=HOUR))
+        clock.advance(-10 * SECOND)
+        await failure(old.refresh_account(ACCOUNT))
+        await worker.refresh_due()
+        assert await stored(worker) == {"access_token": "access-of-ann.2", "refresh_token": "ann.2"}
+        assert len(provider.requests) == 2
+
+
 @pytest.fixture
 async def vault(opened, provider):
     vault = await opened(OAuth2Refresher(provider.token_url, "client", "client-secret"))

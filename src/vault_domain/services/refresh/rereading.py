@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -35,6 +35,9 @@ _PAGE = 100
 _TOGETHER = 10
 """Largest number of kept answers that are read again at the same time."""
 
+_OVERLAP = timedelta(minutes=1)
+"""Time before the newest answer for which answers are listed again: one may be committed later than a newer one."""
+
 
 class Rereader:
     """Reads kept answers again: all of them once, and later only those that were kept since.
@@ -60,22 +63,32 @@ class Rereader:
         self._tasks = tasks
         self._readers = {name: each for name, each in refreshers.items() if isinstance(each, AnswerReader)}
         self._seen: tuple[datetime, UUID] | None = None
+        self._tried: dict[UUID, datetime] = {}
 
     async def read_all(self) -> int:
         """Read the kept answers again; return how many were committed. Errors of the store end it without a report."""
-        committed = 0
+        committed, place = 0, self._seen
         try:
-            while self._readers and (page := await self._store.kept(self._seen, _PAGE)):
+            while self._readers and (page := await self._store.kept(place, _PAGE)):
                 done: list[KeptAnswer] = []
-                jobs = [(kept.account.provider, partial(self._visit, kept, done)) for kept in page]
+                untried = [kept for kept in page if kept.attempt_id not in self._tried]
+                jobs = [(kept.account.provider, partial(self._visit, kept, done)) for kept in untried]
                 await self._tasks.run_all(jobs, _TOGETHER)
                 committed += len(done)
-                self._seen = page[-1].kept_at, page[-1].attempt_id
+                place = page[-1].kept_at, page[-1].attempt_id
+                self._pass(page)
         except VaultError as error:
             _log.warning("answers that could not be read are not read again now (%s)", error.reason or error.code)
         if committed:
             _log.warning("%d answers that could not be read before are read and stored", committed)
         return committed
+
+    def _pass(self, page: Sequence[KeptAnswer]) -> None:
+        """Remember the answers of a page that will be listed again, and the time from which that is."""
+        since = page[-1].kept_at - _OVERLAP
+        self._seen = since, UUID(int=0)
+        self._tried |= {kept.attempt_id: kept.kept_at for kept in page}
+        self._tried = {attempt_id: at for attempt_id, at in self._tried.items() if at >= since}
 
     async def _visit(self, kept: KeptAnswer, done: list[KeptAnswer]) -> None:
         """Read one kept answer again; a failure leaves it where it is."""
