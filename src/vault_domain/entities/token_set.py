@@ -32,6 +32,8 @@ REFRESH_TOKEN_MALFORMED = "refresh_token_malformed"
 """Code of an answer whose refresh token is no text, or a text with lone surrogates, so that it cannot be stored."""
 
 _LARGEST_NUMBER = 10**100
+_MOST_PARTS = 10 * MAX_SCOPES
+"""Largest number of parts of an answer's scopes that are looked at, because an endpoint may send megabytes of them."""
 
 
 def _as_credential(value: Secret | str) -> Secret:
@@ -198,6 +200,6 @@ def _refresh_lifetime(response: Mapping[str, Any]) -> timedelta | None:
 
 def _scopes(value: object) -> tuple[str, ...]:
     """Read scopes from a space-separated string (the RFC's form) or from a list (some servers' form)."""
-    parts = value.split() if isinstance(value, str) else value if isinstance(value, list) else []
-    scopes = dict.fromkeys(scope for part in parts if (scope := as_scope(part)) is not None)
+    parts = value.split(maxsplit=_MOST_PARTS) if isinstance(value, str) else value if isinstance(value, list) else []
+    scopes = dict.fromkeys(scope for part in parts[:_MOST_PARTS] if (scope := as_scope(part)) is not None)
     return tuple(islice(scopes, MAX_SCOPES))
