@@ -24,6 +24,7 @@ from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.client_ledger import ClientLedger
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.pacing import Pacer
@@ -93,7 +94,9 @@ def vault_services(
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients, most = store.refreshes, Clients(refreshers), config.tuning.provider_concurrency
     tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
-    guard = ClientGuard(store.clients, sink, tasks, clients, config.tuning.client_rules, home)
+    reviving = RevivalService(store.revivals, sink)
+    counting = ClientLedger(store.clients, ledger, reviving, store.accounts, sink, config.tuning.client_rules)
+    guard = ClientGuard(counting, tasks, clients, config.tuning.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)
     pacer = Pacer(store.clients, tasks, clients, refreshers)
     unread = UnreadKeeper(store.unread, keeper, tasks, refreshers)
@@ -129,8 +132,8 @@ def vault_services(
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
         importing=ImportService(store.imports, cipher, sink, tasks, policy, store.tokens.get_many),
-        reviving=RevivalService(store.revivals, sink),
-        restoring=RestoreService(store.clients, sink, guard, sweeping, listing),
+        reviving=reviving,
+        restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
         hosts=ApiHosts(refreshers, tasks),
         states=StateService(cipher, store.states),
         measuring=measures(CensusService(store.accounts, listing, health, rules)),

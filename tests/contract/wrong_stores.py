@@ -112,7 +112,7 @@ METHODS = {
         "delete_wraps": MasterKeyCases,
     },
     "clients": {
-        **dict.fromkeys(["records", "refuse", "take_probe", "take_turn", "close", "condemn"], ClientCases),
+        **dict.fromkeys(["records", "change", "count", "take_turn"], ClientCases),
         "note_restore": RestoreCases,
     },
     "states": {"now": StateCases, "tenant_of": StateCases, "use": StateCases},
@@ -312,30 +312,19 @@ async def is_missing(store, *args, **kwargs):
     raise NotImplementedError
 
 
-async def condemn_spares_no_fleet(store, attempt, code, scope, rules, *, actor):
-    return await store.clients.condemn(attempt, code, scope, evolve(rules, fleet=10**6), actor=actor)
+async def a_change_forgets_what_others_decide_meanwhile(store, scope, decide):
+    loaded = (await store.clients.records(scope.provider)).of(scope)
+    await asyncio.sleep(0)
+    return await store.clients.change(scope, lambda record, now: decide(loaded, now))
 
 
-async def condemn_spares_for_ever(store, attempt, code, scope, rules, *, actor):
-    return await store.clients.condemn(attempt, code, scope, evolve(rules, longest=1000 * rules.longest), actor=actor)
-
-
-async def condemn_takes_back_what_is_old(store, attempt, code, scope, rules, *, actor):
-    return await store.clients.condemn(attempt, code, scope, evolve(rules, window=2 * rules.window), actor=actor)
-
-
-async def each_process_takes_the_probe(store, scope, seen):
-    records, _ = await store.clients.records(scope.provider)
-    latest = [record.probe_at for record in records if record.scope == scope]
-    return bool(latest) and await store.clients.take_probe(scope, latest[0])
+async def a_count_knows_no_endpoints(store, scope, account, **given):
+    without = evolve(scope, client=None)
+    return await store.clients.count(without, account, **given)
 
 
 async def each_process_has_turns_of_its_own(store, provider, client, *how):
     return await store.clients.take_turn(provider, uuid4().bytes, *how)
-
-
-async def an_account_counts_each_time(store, scope, account, rules):
-    return await store.clients.refuse(scope, evolve(account, identifier=uuid4().hex), rules)
 
 
 async def many_come_back_in_the_order_of_their_keys(store, writes, *, actor):
@@ -370,12 +359,9 @@ MISTAKES = {
     an_answer_is_kept_for_whatever_credential_is_stored: ("unread", "keep", UnreadCases),
     a_state_is_checked_before_it_is_noted: ("states", "use", StateCases),
     a_state_never_expires: ("states", "use", StateCases),
-    condemn_spares_no_fleet: ("clients", "condemn", ClientCases),
-    condemn_spares_for_ever: ("clients", "condemn", ClientCases),
-    condemn_takes_back_what_is_old: ("clients", "condemn", ClientCases),
-    each_process_takes_the_probe: ("clients", "take_probe", ClientCases),
+    a_change_forgets_what_others_decide_meanwhile: ("clients", "change", ClientCases),
+    a_count_knows_no_endpoints: ("clients", "count", ClientCases),
     each_process_has_turns_of_its_own: ("clients", "take_turn", ClientCases),
-    an_account_counts_each_time: ("clients", "refuse", ClientCases),
     claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
     claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),
     claim_takes_whatever_credential_is_stored: ("refreshes", "claim", ClaimCases),

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 from tests.domain.leaks import run
 
-from vault_domain.entities.clients import ClientRecord, ClientScope
+from vault_domain.entities.clients import ClientRecord, ClientScope, StoredClients
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.reports import HealthCount, Incident
 from vault_domain.entities.token import TokenHealth
@@ -52,7 +52,7 @@ class Ports:
         masses = [
             evolve(refused, opened_at=NOW - ago, scope=ClientScope(name, None, MASS_REJECTION)) for name, ago in begun
         ]
-        return [refused, *paused, *masses], NOW
+        return StoredClients([refused, *paused, *masses], NOW)
 
     async def errors(self, seconds):
         found = {"store": self._probe_error, "master key": self._key_error}

@@ -26,6 +26,7 @@ from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempts import AttemptRunner
+from vault_domain.services.refresh.client_ledger import ClientLedger
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.pacing import Pacer
@@ -37,8 +38,10 @@ from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import RowReader
+from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.uses import UseTracker
@@ -79,7 +82,10 @@ class Cases:
         self.keeper = AnswerKeeper(
             ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.unread, observed
         )
-        guard = ClientGuard(noticed.clients, sink, tasks, clients, ClientRules())
+        self.counting = ClientLedger(
+            *(noticed.clients, ledger, RevivalService(noticed.revivals, sink), noticed.accounts, sink, ClientRules())
+        )
+        guard = ClientGuard(self.counting, tasks, clients, ClientRules(), HomeService(None, sink))
         failures = FailureRecorder(ledger, sink, tasks, guard)
         pacer = Pacer(noticed.clients, tasks, clients, self.refreshers)
         runner = AttemptRunner(

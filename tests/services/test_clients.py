@@ -21,7 +21,6 @@ from vault_adapters import (
     VaultError,
 )
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientScope
-from vault_domain.rules.clients import ClientRules
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 FLEET = [Account(f"t{number % 50}", "google", f"{number:04}") for number in range(200)]
@@ -156,7 +155,7 @@ async def minutes(vaults, clock, count):
 async def pause(cases):
     """Pause the client: store the refusals of three accounts, as another process would."""
     for number in range(3):
-        await cases.store.clients.refuse(SCOPE, Account("t1", "google", f"refused {number}"), ClientRules())
+        await cases.counting.refuse(SCOPE, Account("t1", "google", f"refused {number}"))
 
 
 async def test_of_many_processes_one_probes(connected, refresher):
@@ -187,25 +186,27 @@ async def test_a_process_reads_the_pauses_every_five_seconds_and_a_success_write
     assert reads.calls == 2
 
 
-@pytest.mark.parametrize("method", ["refuse", "condemn", "close"])
-async def test_a_store_that_fails_hides_no_answer_of_the_provider(connected, refresher, method, caplog):
+@pytest.mark.parametrize(
+    ("given", "method", "expected"),
+    [
+        (ProviderConfigurationError(reason="invalid_client"), "change", ProviderConfigurationError),
+        (ReauthorizationRequiredError(reason="invalid_grant"), "count", StorageError),
+        (None, "change", None),
+    ],
+    ids=["refused", "rejected", "answered"],
+)
+async def test_a_store_that_fails_hides_no_answer_of_the_provider(connected, refresher, given, method, expected):
     class Broken(Obstructed):
         async def obstruct(self):
             raise StorageError
 
-    errors = {
-        "refuse": ProviderConfigurationError(reason="invalid_client"),
-        "condemn": ReauthorizationRequiredError(reason="invalid_grant"),
-        "close": None,
-    }
-    await connected.store.clients.refuse(SCOPE, ACCOUNT, ClientRules())
+    await connected.counting.refuse(SCOPE, ACCOUNT)
     connected.store.clients = Broken(connected.store.clients, method)
     vault = connected.over()
-    refresher.then(errors[method] or answer(1))
-    if errors[method] is None:
+    refresher.then(given or answer(1))
+    if expected is None:
         assert (await vault.refreshing.ensure(ACCOUNT, None, actor=None)).value.reveal() == "access-1"
         return
-    expected = StorageError if method == "condemn" else type(errors[method])
     with pytest.raises(expected):
         await vault.refreshing.ensure(ACCOUNT, None, actor=None)
 
@@ -262,8 +263,8 @@ async def test_what_is_not_held_back_takes_the_probe(cases):
         assert not await is_refreshed(vault, account)
     cases.clock.advance(MINUTE)
     assert not await is_refreshed(vault, FLEET[5])
-    [record], now = await cases.store.clients.records("google")
-    assert record.probe_at == now
+    stored = await cases.store.clients.records("google")
+    assert [record.probe_at for record in stored.records] == [stored.now]
 
 
 async def is_refreshed(vault, account):

@@ -19,6 +19,7 @@ def loosen_sqlite(path, tables="token_vault_*"):
             [tables],
         ).fetchall():
             loose = re.sub(r"\) STRICT(, )?", ") ", sql).replace("CHECK (", "CHECK (1 OR ")
-            loose = re.sub(r"\b(TEXT|INTEGER|BLOB)\b(?! PRIMARY KEY AUTOINCREMENT)", "", loose)
+            # An integer that is the key is the row's number in the file; without its type the file would be corrupt.
+            loose = re.sub(r"\b(TEXT|BLOB|INTEGER(?!( NOT NULL)? PRIMARY KEY))\b", "", loose)
             connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", [loose, name])
     connection.close()

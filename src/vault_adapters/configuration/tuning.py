@@ -10,8 +10,7 @@ from vault_adapters.configuration.validation import DAY, ZERO, duration, whole
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
-from vault_domain.ports.client_ledger import MOST_COUNTED
-from vault_domain.rules.clients import MOST_ACCOUNTS, ClientRules
+from vault_domain.rules.clients import MOST_ACCOUNTS, MOST_COUNTED, ClientRules
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
 from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 from vault_domain.rules.turns import DEFAULT_HOLD

@@ -1,16 +1,15 @@
-"""Converts the records of refused OAuth clients to and from columns of both stores, and counts rejections.
+"""Converts the records of refused OAuth clients, and the turns of clients, to and from columns of both stores.
 
 A `ClientScope` without a client has an empty value in the column ``client``. A `ClientRecord` has a mark for each
-account that was refused last; one column holds all marks, joined.
+account that was refused last; one column holds all marks, joined. A row without marks stands for no record.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vault_domain.entities.clients import CLIENT_REASONS, ClientRecord, ClientScope
-from vault_domain.ports.client_ledger import MOST_COUNTED
-from vault_domain.rules.clients import MARK_SIZE, ClientRules, is_mass
+from vault_domain.rules.clients import MARK_SIZE
 from vault_domain.rules.pacing import MARK_SIZE as TENANT_MARK_SIZE
 from vault_domain.rules.pacing import Turns
 
@@ -24,9 +23,22 @@ def scope_columns(scope: ClientScope) -> dict[str, Any]:
     return {"provider": scope.provider, "client": scope.client or b"", "reason": scope.reason}
 
 
-def joined(marks: tuple[bytes, ...]) -> bytes:
-    """Return the marks of a record, joined into one value."""
-    return b"".join(marks)
+def record_columns(record: ClientRecord | None, scope: ClientScope, now: datetime) -> dict[str, Any]:
+    """Return the parameters that store a record; None: a row that names no refused account."""
+    stored = record or ClientRecord(scope, now, now)
+    return scope_columns(scope) | {
+        "marks": b"".join(stored.marks),
+        "since": stored.since,
+        "refused_at": stored.refused_at,
+        "opened_at": stored.opened_at,
+        "probe_at": stored.probe_at,
+    }
+
+
+def is_record(row: Sequence[Any]) -> bool:
+    """Return whether a row of the list of records is a record; one further row is not."""
+    provider, *_ = row
+    return provider is not None
 
 
 def client_record(
@@ -68,30 +80,3 @@ def reserved_column(turns: Turns) -> bytes:
 
 def _time_of(micros: bytes) -> datetime:
     return _EPOCH + min(int.from_bytes(micros, "big"), _MOST_MICROS) * timedelta.resolution
-
-
-async def rejects_fleet(
-    count: Callable[..., Awaitable[int]],
-    scope: ClientScope,
-    since: datetime,
-    own: dict[str, Any],
-    rules: ClientRules,
-) -> bool:
-    """Return whether the provider rejects most of a fleet; count successes only if there are enough rejections.
-
-    Args:
-        count: runs a counting statement; its arguments are the statement's name, the scope, the time after which to
-            count, the largest number to count to, and further parameters of the statement.
-        scope: the client whose credentials are rejected.
-        since: the time after which rejections and successes are counted.
-        own: the parameters that name the account that is rejected now. The statements do not count this account;
-            this function adds it as one rejection.
-        rules: the configured thresholds.
-    """
-    rejected = await count("count_client_rejections", scope, since, MOST_COUNTED, own) + 1
-    if not is_mass(rejected, 0, rules, is_one_tenants=False):
-        return False
-    succeeded = await count("count_client_successes", scope, since, MOST_COUNTED + 1)
-    others = await count("count_rejections_of_others", scope, since, 1, own)
-    is_one_tenants = not others and await count("count_other_tenants", scope, since, 1, own) > 0
-    return is_mass(rejected, succeeded, rules, is_one_tenants=is_one_tenants)

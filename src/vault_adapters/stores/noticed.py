@@ -14,7 +14,7 @@ from vault_domain.memory.change_log import EVERYTHING
 from vault_domain.memory.rows import RememberedRows
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
-from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
@@ -45,7 +45,7 @@ class NoticedStore:
     eraser: TenantEraser
     imports: ImportRepository
     revivals: RevivalRepository
-    clients: ClientLedger
+    clients: ClientStates
     states: StateLedger
     unread: UnreadAnswers
 
@@ -90,7 +90,6 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
         refreshes=store.refreshes,
         eraser=store.eraser,
         imports=store.imports,
-        clients=store.clients,
     )
     return NoticedStore(
         tokens=ports.tokens,
@@ -102,7 +101,7 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
         eraser=ports.eraser,
         imports=ports.imports,
         revivals=store.revivals,
-        clients=ports.clients,
+        clients=store.clients,
         states=store.states,
         unread=store.unread,
     )

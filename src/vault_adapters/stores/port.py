@@ -10,7 +10,7 @@ from vault_domain.entities.measures import PoolCounts
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
-from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.home_ledger import HomeLedger
 from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
@@ -63,7 +63,7 @@ class Store(Protocol):
         """The revival of condemned credentials."""
 
     @property
-    def clients(self) -> ClientLedger:
+    def clients(self) -> ClientStates:
         """The records of OAuth clients that providers refuse."""
 
     @property

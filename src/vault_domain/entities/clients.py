@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Generic, TypeVar
 
 from attrs import frozen
 
+from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.causes import UNREADABLE_ANSWER
+
+R_co = TypeVar("R_co", covariant=True)
 
 INVALID_CLIENT = "invalid_client"
 """Reason: the provider does not know the client, or the client's secret is wrong (RFC 6749 section 5.2)."""
@@ -57,3 +62,52 @@ class ClientRecord:
     marks: tuple[bytes, ...] = ()
     opened_at: datetime | None = None
     probe_at: datetime | None = None
+
+
+@frozen
+class StoredClients:
+    """The records of a provider, or of all providers.
+
+    Attributes:
+        records: the records.
+        now: the store's time.
+        restored_at: the latest time at which a backup of the database went into use; None: never.
+    """
+
+    records: Sequence[ClientRecord]
+    now: datetime
+    restored_at: datetime | None = None
+
+    def of(self, scope: ClientScope) -> ClientRecord | None:
+        """Return the record of a scope, or None."""
+        return next((record for record in self.records if record.scope == scope), None)
+
+
+@frozen
+class ClientCounts:
+    """What a client's accounts have met lately.
+
+    Attributes:
+        rejected: number of accounts, besides the one that is asked for, whose credential the provider has rejected.
+        elsewhere: how many of these belong to other tenants than that account.
+        succeeded: number of access tokens that the client has got.
+    """
+
+    rejected: int = 0
+    elsewhere: int = 0
+    succeeded: int = 0
+
+
+@frozen
+class ClientDecision(Generic[R_co]):
+    """What becomes of the record of a client.
+
+    Attributes:
+        record: the new record; None: there is no record any more.
+        result: what the caller learns.
+        events: the audit events that are stored with the change.
+    """
+
+    record: ClientRecord | None
+    result: R_co
+    events: tuple[AuditEvent, ...] = ()

@@ -20,12 +20,17 @@ class Condemned:
         since: the earliest time of the condemnation, UTC.
         until: the latest time of the condemnation, UTC; None: the store's time.
         tenant_id: the tenant; None: all tenants.
+        client: only credentials that `ClientStates.count` would count for this client; empty: for a scope without a
+            client. None: the credentials of all clients.
+        stored_since: only values that were stored at this time or later; None: all values.
     """
 
     provider: str
     since: datetime
     until: datetime | None = None
     tenant_id: str | None = None
+    client: bytes | None = None
+    stored_since: datetime | None = None
 
 
 @frozen

@@ -22,6 +22,9 @@ MARK_SIZE = 2 * _HALF_MARK
 MOST_ACCOUNTS = 10
 """Largest allowed value of `ClientRules.accounts`."""
 
+MOST_COUNTED = 1000
+"""Largest number to which rejections, the present one included, and successes are counted."""
+
 _REPEATED = 3
 """Number of probe intervals that an account waits if it was refused lately, so that other accounts probe first."""
 

@@ -13,6 +13,7 @@ from vault_adapters import Account
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_domain.entities.clients import ClientScope
 from vault_domain.rules.clients import ClientRules
+from vault_domain.transitions.clients import refused
 
 
 def test_secrets_are_long_and_differ(bare):
@@ -123,9 +124,11 @@ def test_health_shows_the_incidents(token_vault):
 
     async def pause():
         async with open_sqlite_store(str(token_vault.folder / "vault.db"), migrate=False, clock=None) as store:
-            for number in range(3):
-                scope = ClientScope("google", None, "invalid_client")
-                await store.clients.refuse(scope, Account("t1", "google", f"{number}"), ClientRules())
+            scope = ClientScope("google", None, "invalid_client")
+            account, one = Account("t1", "google"), ClientRules(accounts=1)
+            await store.clients.change(
+                scope, lambda _, now: refused(None, now, scope, account, one, succeeded=False, is_sole=True)
+            )
 
     asyncio.run(pause())
     done = token_vault("health", "--json")

@@ -41,11 +41,10 @@ PLAIN = load_statements("vault")
 ON_CITUS = load_statements("vault", distributed=True)
 
 COSTS = {
-    # These ask every node, because no tenant is named. None of these statements is on the path of a request. The counts
-    # of rejections and successes, and take_back_rejections, ask every node too, but join tables by the tenant.
+    # These ask every node, because no tenant is named. None of these statements is on the path of a request.
     ANY_TENANT: """
-        adopt_audit_events count_data_keys count_data_keys_to_rotate count_other_tenants
-        count_health count_resurrected_data_keys count_wraps destroy_emptied_data_keys find_condemned
+        adopt_audit_events count_data_keys count_data_keys_to_rotate
+        count_health count_resurrected_data_keys count_wraps destroy_emptied_data_keys
         find_data_keys_to_rotate find_data_keys_without_wrap find_tenant_of_data_key
         count_all_accounts count_kept_answers list_kept_answers
         find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
@@ -57,7 +56,7 @@ COSTS = {
         add_wraps create_data_keys delete_account_tokens delete_provider_tokens delete_token delete_wraps
         destroy_emptied_data_keys destroy_tenant_data_keys fail_account import_tokens invalidate_token note_ending
         note_rejection replace_token report_token reseal_tokens reserve_due_accounts revive_credentials
-        store_new_token take_back_rejections""",
+        store_new_token""",
     LATERAL: "find_data_keys_with_wrap",
     OUTER: "get_tokens get_versions",
     # These run lock one row that nobody else locks.

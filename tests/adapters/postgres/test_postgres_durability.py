@@ -12,11 +12,9 @@ from tests.support.postgres import start_postgres
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
 from vault_domain.entities.attempt import Attempt
-from vault_domain.entities.clients import ClientScope
+from vault_domain.entities.clients import ClientDecision, ClientRecord, ClientScope
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, TokenRef
-from vault_domain.ports.client_ledger import Verdict
-from vault_domain.rules.clients import ClientRules
 
 
 async def attempt_of(store):
@@ -54,10 +52,9 @@ async def erase(store, attempt):
     await store.eraser.erase("acme", actor=None)
 
 
-async def condemn(store, attempt):
-    scope = ClientScope("google", b"", "mass_rejection")
-    change = await store.clients.condemn(attempt, "invalid_grant", scope, ClientRules(), actor=None)
-    assert change.result is Verdict.CONDEMNED
+async def pause(store, attempt):
+    scope = ClientScope("google", None, "mass_rejection")
+    await store.clients.change(scope, lambda _, now: ClientDecision(ClientRecord(scope, now, now, (b"1234",)), None))
 
 
 async def report(store, attempt):
@@ -72,7 +69,7 @@ async def erase_by_trigger(store, attempt):
     await store.tokens._database.transact(lambda transaction: transaction.run_script("DELETE FROM public.tenants"))
 
 
-WORKS = (claim, renew, commit, reject, condemn, mark_invalid, report, erase, erase_by_trigger)
+WORKS = (claim, renew, commit, reject, pause, mark_invalid, report, erase, erase_by_trigger)
 DURABLE = {work.__name__: work for work in WORKS}
 WAYS = {"plain": "", "in a transaction": "&options=-cdefault_transaction_isolation%3Dserializable"}
 

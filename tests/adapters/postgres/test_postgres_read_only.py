@@ -7,8 +7,7 @@ from tests.support.postgres_standby import start_failover_pair
 
 from vault_adapters import Account, StorageError, TokenSet, VaultConfig, open_vault
 from vault_adapters.stores.postgres.store import open_postgres_store
-from vault_domain.entities.clients import INVALID_CLIENT, ClientScope
-from vault_domain.rules.clients import ClientRules
+from vault_domain.entities.clients import INVALID_CLIENT, ClientDecision, ClientRecord, ClientScope
 
 SECRET = "an encryption secret of the tests, long enough"
 ACCOUNT = Account("t1", "google", "ann")
@@ -21,10 +20,10 @@ def config(url):
 
 async def pause_client(url):
     async with open_postgres_store(url, migrate=False) as store:
-        for number in range(100):
-            scope, account = ClientScope("google", None, INVALID_CLIENT), Account("t1", "google", str(number))
-            if (await store.clients.refuse(scope, account, ClientRules())).result.opened_at is not None:
-                return
+        scope = ClientScope("google", None, INVALID_CLIENT)
+        await store.clients.change(
+            scope, lambda _, now: ClientDecision(ClientRecord(scope, now, now, (b"1234",), now, now), None)
+        )
 
 
 async def test_a_standby_reports_what_it_answers_and_logs_that_it_is_one(caplog):

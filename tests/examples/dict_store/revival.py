@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from attrs import evolve
+from tests.examples.dict_store.clients import is_of_client, stored_at_least
 from tests.examples.dict_store.tokens import token_event
 
 from vault_domain.entities.audit import AuditAction
@@ -20,7 +21,7 @@ class DictRevivalRepository:
     async def revive(self, condemned, *, after, limit, spread, dry_run, actor):
         def work(transaction):
             infos = [row.info for row in transaction.tables.tokens.values()]
-            found = sorted((info for info in infos if _is_condemned(info, condemned, transaction.now)), key=_place)
+            found = sorted((info for info in infos if _is_condemned(transaction, info, condemned)), key=_place)
             page = [info for info in found if after is None or _place(info) > after][:limit]
             wanted = [info for info in page if not info.is_expired(transaction.now)]
             events = ()
@@ -35,12 +36,16 @@ class DictRevivalRepository:
         return await self._database.transact(work, self._clock)
 
 
-def _is_condemned(info, condemned, now):
+def _is_condemned(transaction, info, condemned):
+    client = condemned.client
     if info.key.provider != condemned.provider or condemned.tenant_id not in (None, info.key.tenant_id):
         return False
     if info.status is not TokenStatus.INVALID or info.rejected_at is None:
         return False
-    return condemned.since <= info.rejected_at <= (condemned.until or now)
+    if client is not None and not is_of_client(transaction.tables, info, client, {None, client}):
+        return False
+    is_within = condemned.since <= info.rejected_at <= (condemned.until or transaction.now)
+    return is_within and stored_at_least(info, condemned.stored_since)
 
 
 def _place(info):

@@ -6,7 +6,7 @@ from attrs import define
 from tests.examples.dict_store.account_states import DictAccountStates
 from tests.examples.dict_store.accounts import DictAccountRepository
 from tests.examples.dict_store.audit import DictAuditLog
-from tests.examples.dict_store.clients import DictClientLedger
+from tests.examples.dict_store.clients import DictClientStates
 from tests.examples.dict_store.database import DictDatabase
 from tests.examples.dict_store.erasing import DictTenantEraser
 from tests.examples.dict_store.importing import DictImportRepository
@@ -51,7 +51,7 @@ async def open_dict_store(database: DictDatabase, clock):
         DictTenantEraser,
         DictImportRepository,
         DictRevivalRepository,
-        DictClientLedger,
+        DictClientStates,
         DictStateLedger,
         DictUnreadAnswers,
     )

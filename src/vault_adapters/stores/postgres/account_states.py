@@ -91,7 +91,7 @@ class PostgresAccountStates:
         row = after.row or before.row  # a row that is to be deleted is locked and compared too
         parameters = {
             **_row_parameters(after.account, row or AccountRow()),
-            **_event_parameters(decision.events),
+            **event_parameters(decision.events),
             "kinds": Texts([kind.value for kind in versions]),
             "versions": [int8(version) for version in versions.values()],
             "version": None if row_version is None else int8(row_version),
@@ -250,13 +250,14 @@ def _token_parameters(changed: Sequence[StoredToken], before: AccountState) -> d
     }
 
 
-def _event_parameters(events: Sequence[AuditEvent]) -> dict[str, Any]:
+def event_parameters(events: Sequence[AuditEvent]) -> dict[str, Any]:
+    """Return the parameters of `{{events}}` in statements."""
     rows = [
         (
-            event.tenant_id,
+            event.tenant_id or "",
             event.action.value,
             event.occurred_at,
-            None if event.account is None else event.account.provider,
+            event.provider if event.account is None else event.account.provider,
             None if event.account is None else event.account.identifier or "",
             None if event.kind is None else event.kind.value,
             None if event.generation is None else int8(event.generation),

@@ -41,15 +41,13 @@ HELD: Mapping[str, tuple[str, ...]] = {
 ALONE = frozenset({"store_token"})
 """The statements that are a transaction of their own: one call of a function, which reads the clock itself."""
 
-UNHELD = frozenset(
-    {"record_uses", "note_ending", "prune_audit_events", "take_back_rejections", "destroy_emptied_data_keys"}
-)
+UNHELD = frozenset({"record_uses", "note_ending", "prune_audit_events", "destroy_emptied_data_keys"})
 """The statements whose row locks are removed, without another statement that takes these locks first.
 
 Between the search for rows and the change of them, another process may change the rows. So these statements check the
 rows again in each change. Only the following changes are made without this check, by the primary keys of the rows that
-the search found: `prune_audit_events` deletes events, `take_back_rejections` makes accounts due, `record_uses` stores
-uses, and `destroy_emptied_data_keys` deletes wraps and clears `emptied_at`.
+the search found: `prune_audit_events` deletes events, `record_uses` stores uses, and `destroy_emptied_data_keys`
+deletes wraps and clears `emptied_at`.
 """
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,8 @@ from vault_domain.entities.account import stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.change import Change
 from vault_domain.ports.revival import Condemned, Place, Revived, Spread
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @frozen
@@ -101,6 +103,8 @@ def _selection(condemned: Condemned, after: Place | None, limit: int) -> dict[st
         "since": rejected_at,
         "until": condemned.until,
         "tenant_id": condemned.tenant_id,
+        "client": condemned.client,
+        "stored_since": condemned.stored_since or _EPOCH,
         "after_rejected_at": rejected_at,
         "after_tenant_id": tenant_id,
         "after_kind": kind,

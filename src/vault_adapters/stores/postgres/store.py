@@ -17,7 +17,7 @@ from vault_adapters.stores.postgres.audit_partitions import make_partitions
 from vault_adapters.stores.postgres.citus import is_distributed
 from vault_adapters.stores.postgres.citus_refreshes import CitusRefreshLedger
 from vault_adapters.stores.postgres.citus_statements import held_statements
-from vault_adapters.stores.postgres.clients import PostgresClientLedger
+from vault_adapters.stores.postgres.clients import PostgresClientStates
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.homes import PostgresHomeLedger
@@ -56,7 +56,7 @@ class PostgresStore:
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
     revivals: PostgresRevivalRepository
-    clients: PostgresClientLedger
+    clients: PostgresClientStates
     states: PostgresStateLedger
     homes: PostgresHomeLedger
     unread: PostgresUnreadAnswers
@@ -145,7 +145,7 @@ async def open_postgres_store(
             PostgresTenantEraser(database, queries),
             PostgresImportRepository(database, queries),
             PostgresRevivalRepository(database, queries),
-            PostgresClientLedger(database, queries),
+            PostgresClientStates(database, queries),
             PostgresStateLedger(database, queries),
             PostgresHomeLedger(database, queries, schema),
             PostgresUnreadAnswers(database, queries),

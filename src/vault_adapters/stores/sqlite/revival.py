@@ -91,6 +91,8 @@ def _selection(condemned: Condemned, after: Place | None, limit: int, now: datet
         "since": rejected_at,
         "until": to_micros(condemned.until or now),
         "tenant_id": condemned.tenant_id,
+        "client": condemned.client,
+        "stored_since": to_micros(condemned.stored_since) or 0,
         "after_rejected_at": rejected_at,
         "after_tenant_id": tenant_id,
         "after_kind": kind,

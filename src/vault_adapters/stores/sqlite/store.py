@@ -13,7 +13,7 @@ from vault_adapters.stores.sqlite.account_states import SqliteAccountStates
 from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
-from vault_adapters.stores.sqlite.clients import SqliteClientLedger
+from vault_adapters.stores.sqlite.clients import SqliteClientStates
 from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, MEMORY, SqliteDatabase
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.homes import SqliteHomeLedger
@@ -44,7 +44,7 @@ class SqliteStore:
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
     revivals: SqliteRevivalRepository
-    clients: SqliteClientLedger
+    clients: SqliteClientStates
     states: SqliteStateLedger
     homes: SqliteHomeLedger
     unread: SqliteUnreadAnswers
@@ -98,7 +98,7 @@ async def open_sqlite_store(
             SqliteTenantEraser(database, queries),
             SqliteImportRepository(database, queries),
             SqliteRevivalRepository(database, queries),
-            SqliteClientLedger(database, queries),
+            SqliteClientStates(database, queries),
             SqliteStateLedger(database, queries),
             SqliteHomeLedger(database, queries, path),
             SqliteUnreadAnswers(database, queries),

@@ -20,7 +20,7 @@ import pytest
 _MODULES = (
     *("access", "across", "audit", "bulk", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
     *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "idle_schedule", "importing"),
-    *("isolation", "keys", "client_tenants", "restores"),
+    *("isolation", "keys", "restores"),
     *("late_answers", "listings"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
     *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "unread", "uses", "values"),
@@ -35,7 +35,6 @@ from vault_adapters.testing.contract.audit import AuditCases  # noqa: E402
 from vault_adapters.testing.contract.bulk import BulkCases  # noqa: E402
 from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
 from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
-from vault_adapters.testing.contract.client_tenants import ClientTenantCases  # noqa: E402
 from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
 from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
@@ -119,7 +118,6 @@ class StoreContract(
     CallerCases,
     LateAnswerCases,
     ClientCases,
-    ClientTenantCases,
     RestoreCases,
     NeighbourCases,
     StateCases,
@@ -139,7 +137,7 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
     *(IdleScheduleCases, ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases),
     *(ExhaustionCases, RevivalCases),
-    *(ClientCases, ClientTenantCases, RestoreCases),
+    *(ClientCases, RestoreCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
     *(UnreadCases, ConcurrencyCases, SharingCases, MigrationCases),
 )

@@ -1,9 +1,9 @@
-"""How a store counts refusals of a client, paces the client's requests, and decides whether to condemn a credential."""
+"""How a store keeps the records of clients, counts what clients have met, and paces the clients' requests."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from attrs import evolve
@@ -11,106 +11,151 @@ from attrs import evolve
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ContractFixtures, events_of
-from vault_adapters.testing.contract.refreshing import LEASE, MINUTE, SECOND, answer, claimed, due_at, state_of
+from vault_adapters.testing.contract.refreshing import MINUTE, SECOND, answer, state_of, token_set, unclaimed
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
-from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.clients import (
+    CLIENT_MISMATCH,
+    CLIENT_REASONS,
+    INVALID_CLIENT,
+    ClientCounts,
+    ClientDecision,
+    ClientRecord,
+    ClientScope,
+)
 from vault_domain.entities.request_limit import RequestLimit
-from vault_domain.entities.token import TokenInfo, TokenStatus
+from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.client_ledger import Verdict
-from vault_domain.rules.clients import ClientRules, mark_of
+from vault_domain.rules.clients import at_endpoint
 
 CLIENT, OTHER = b"a" * 16, b"b" * 16
-RULES = ClientRules()
-REFUSED = ClientScope("google", CLIENT, INVALID_CLIENT)
-REJECTED = ClientScope("google", CLIENT, MASS_REJECTION)
-ANN, BOB, CEM, DOT = (Account("t1", "google", name) for name in ("ann", "bob", "cem", "dot"))
+HERE, THERE = (at_endpoint(CLIENT, f"https://{name}.example.com/token") for name in ("here", "there"))
+SCOPE = ClientScope("google", CLIENT, INVALID_CLIENT)
+ANN, BOB, CEM, DOT = (Account("t1", "google", name) for name in ("anna", "bob", "cem", "dot"))
+EVE = Account("t2", "google", "eve")
 
 
 class ClientCases(ContractFixtures, given=("stored_account",)):
-    """`ClientLedger`: refusals count across all processes, and nothing is condemned while a whole fleet is rejected."""
+    """`ClientStates`: records change by decisions, one after another; rejections and successes are counted."""
 
-    async def test_three_accounts_pause_their_client(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
-        began = clock.now()
-        for account in (ANN, ANN, BOB):
-            change = await store.clients.refuse(REFUSED, account, RULES)
-            assert (change.result.opened_at, list(change.events)) == (None, [])
-            clock.advance(MINUTE)
-        change = await store.clients.refuse(REFUSED, CEM, RULES)
+    async def test_a_record_is_what_was_decided(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
         now = clock.now()
-        marks = tuple(mark_of(account) for account in (ANN, BOB, CEM))
-        expected = ClientRecord(REFUSED, began, now, marks, now, now)
-        assert change.result == expected
-        assert await store.clients.records("google") == ([expected], now)
-        [event] = change.events
-        assert event == AuditEvent(AuditAction.CLIENT_PAUSED, now, code=INVALID_CLIENT, provider="google")
-        assert await bare_client_events(vault) == [event]
+        counting = ClientRecord(SCOPE, now, now + SECOND, (b"1234",))
+        event = AuditEvent(AuditAction.CLIENT_PAUSED, now, code=INVALID_CLIENT, provider="google")
+        paused = evolve(counting, marks=(b"1234", b"5678"), opened_at=now - SECOND, probe_at=now - MINUTE)
+        assert await put(store, None, counting) == (None, now)
+        assert await put(store, counting, paused, event) == (counting, now)
+        assert await put(store, paused, paused) == (paused, now)
+        clock.advance(SECOND)
+        stored = await store.clients.records("google")
+        assert (stored.records, stored.now, stored.restored_at) == ([paused], clock.now(), None)
+        assert await client_events(vault) == [event]
 
-    async def test_a_paused_client_is_paused_once(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
-        paused = await pause(store)
-        clock.advance(MINUTE)
-        change = await store.clients.refuse(REFUSED, DOT, RULES)
-        marks = tuple(mark_of(account) for account in (BOB, CEM, DOT))
-        assert change.result == evolve(paused, refused_at=clock.now(), marks=marks)
-        assert list(change.events) == []
+    async def test_a_record_that_was_dropped_is_none(self, store: Store, clock: ManualClock) -> None:
+        record = ClientRecord(SCOPE, clock.now(), clock.now(), (b"1234",), clock.now(), clock.now())
+        await put(store, None, None)
+        await put(store, None, record)
+        await put(store, record, None)
+        assert (await store.clients.records()).records == []
+        await put(store, None, record)
+        assert (await store.clients.records()).records == [record]
+
+    async def test_records_are_kept_apart(self, store: Store, clock: ManualClock) -> None:
+        scopes = [
+            *(evolve(SCOPE, reason=reason) for reason in CLIENT_REASONS),
+            evolve(SCOPE, client=None),
+            evolve(SCOPE, client=OTHER),
+            evolve(SCOPE, provider="google2"),
+        ]
+        records = [
+            ClientRecord(scope, clock.now(), clock.now(), (bytes([number] * 4),)) for number, scope in enumerate(scopes)
+        ]
+        for record in records:
+            await put(store, None, record)
+        assert set((await store.clients.records()).records) == set(records)
+        assert set((await store.clients.records("google")).records) == set(records[:-1])
+        await put(store, records[0], None)
+        assert set((await store.clients.records()).records) == set(records[1:])
+
+    async def test_a_decision_that_fails_changes_nothing(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        event = AuditEvent(AuditAction.CLIENT_PAUSED, clock.now(), code=INVALID_CLIENT, provider="google")
+        record = ClientRecord(SCOPE, clock.now(), clock.now(), (b"1234",))
+        with pytest.raises(ValueError, match=r"a mark is bytes"):
+            await store.clients.change(SCOPE, _failing)
+        await put(store, None, record, event)
         assert len(await client_events(vault)) == 1
 
-    async def test_a_success_between_begins_the_count_again(self, store: Store, clock: ManualClock) -> None:
-        for account in (ANN, BOB):
-            await store.clients.refuse(REFUSED, account, RULES)
-        clock.advance(SECOND)
-        await connect(store, DOT, refreshed=True)
-        change = await store.clients.refuse(REFUSED, CEM, RULES)
-        assert change.result == ClientRecord(REFUSED, clock.now(), clock.now(), (mark_of(CEM),))
+    async def test_of_many_changes_at_the_same_time_none_is_lost(self, store: Store) -> None:
+        async def add() -> None:
+            await store.clients.change(SCOPE, _one_more)
 
-    @pytest.mark.parametrize("client", [OTHER, None])
-    async def test_a_success_of_another_client_is_none(
-        self, store: Store, clock: ManualClock, client: bytes | None
+        await asyncio.gather(*(add() for _ in range(50)))
+        [record] = (await store.clients.records()).records
+        assert int.from_bytes(record.marks[0], "big") == 50
+
+    async def test_rejections_of_the_client_or_of_an_unknown_one_count(
+        self, vault: TokenVault, store: Store, clock: ManualClock
     ) -> None:
-        await store.clients.refuse(REFUSED, ANN, RULES)
-        clock.advance(SECOND)
-        await connect(store, DOT, client=client, refreshed=True)
-        await store.clients.refuse(REFUSED, BOB, RULES)
-        assert (await store.clients.refuse(REFUSED, CEM, RULES)).result.opened_at == clock.now()
+        began = clock.now()
+        for account, client in ((ANN, CLIENT), (BOB, None), (CEM, OTHER), (EVE, CLIENT)):
+            await connect(vault, store, account, client=client)
+            await reject(store, account)
+        await connect(vault, store, Account("t1", "google2"))
+        await reject(store, Account("t1", "google2"))
+        await connect(vault, store, Account("t1", "google", "marked"))
+        await vault.mark_token_invalid(await credential_of(store, Account("t1", "google", "marked")), "revoked")
+        before = began - SECOND
+        assert await counts(store, DOT, before) == ClientCounts(3, 1, 0)
+        assert await counts(store, ANN, before) == ClientCounts(2, 1, 0)  # the own account is not counted
+        assert await counts(store, EVE, before) == ClientCounts(2, 2, 0)
+        assert await counts(store, DOT, before, client=OTHER) == ClientCounts(2, 0, 0)
+        assert await counts(store, DOT, before, client=None) == ClientCounts(4, 1, 0)
+        assert await counts(store, DOT, before, limit=2) in (ClientCounts(2, 0, 0), ClientCounts(2, 1, 0))
+        assert await counts(store, DOT, began) == ClientCounts()  # only what came after this time
+        await store.tokens.delete(EVE.key(TokenKind.REFRESH_TOKEN), actor=None)
+        assert await counts(store, DOT, before) == ClientCounts(2, 0, 0)
 
-    async def test_a_client_without_a_name_has_all_successes(self, store: Store, clock: ManualClock) -> None:
-        scope = evolve(REFUSED, client=None)
-        await store.clients.refuse(scope, ANN, RULES)
-        clock.advance(SECOND)
-        await connect(store, DOT, refreshed=True)
-        assert (await store.clients.refuse(scope, BOB, RULES)).result.marks == (mark_of(BOB),)
-
-    async def test_a_success_is_none_for_a_mismatch(self, store: Store, clock: ManualClock) -> None:
-        scope = evolve(REFUSED, reason=CLIENT_MISMATCH)
-        await store.clients.refuse(scope, ANN, RULES)
-        clock.advance(SECOND)
-        await connect(store, DOT, refreshed=True)
-        assert (await store.clients.refuse(scope, BOB, RULES)).result.marks == (mark_of(ANN), mark_of(BOB))
-
-    async def test_scopes_are_counted_apart(self, store: Store) -> None:
-        others = [
-            evolve(REFUSED, provider="google2"),
-            evolve(REFUSED, client=None),
-            evolve(REFUSED, client=OTHER),
-            evolve(REFUSED, reason=CLIENT_MISMATCH),
-        ]
-        for scope in others:
-            for account in (ANN, BOB):
-                await store.clients.refuse(scope, account, RULES)
-        assert (await store.clients.refuse(REFUSED, CEM, RULES)).result.opened_at is None
-        every, _ = await store.clients.records()
-        assert {record.scope for record in every} == {REFUSED, *others}
-        at_google, _ = await store.clients.records("google")
-        assert {record.scope for record in at_google} == {REFUSED, *others[1:]}
-
-    async def test_one_process_takes_a_probe(self, store: Store, clock: ManualClock) -> None:
-        paused = await pause(store)
+    async def test_rejections_of_values_that_were_stored_before_a_time_do_not_count(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        began = clock.now()
+        await connect(vault, store, ANN)
+        await connect(vault, store, BOB)
         clock.advance(MINUTE)
-        assert await store.clients.take_probe(REFUSED, paused.probe_at)
-        assert not await store.clients.take_probe(REFUSED, paused.probe_at)
-        [record], _ = await store.clients.records("google")
-        assert record == evolve(paused, probe_at=clock.now())
+        await connect(vault, store, BOB)  # of the two values, the later one counts
+        for account in (ANN, BOB):
+            await reject(store, account)
+        assert (await counts(store, DOT, began, stored_since=began)).rejected == 2
+        assert (await counts(store, DOT, began, stored_since=clock.now())).rejected == 1
+        assert (await counts(store, DOT, began, stored_since=clock.now() + SECOND)).rejected == 0
+
+    async def test_successes_of_the_client_count(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
+        began = clock.now()
+        clock.advance(SECOND)
+        for account, client in ((ANN, CLIENT), (BOB, None), (CEM, OTHER), (EVE, CLIENT)):
+            await connect(vault, store, account, client=client, refreshed=True)
+        await connect(vault, store, Account("t1", "google2"), refreshed=True)
+        await connect(vault, store, DOT)
+        assert await counts(store, ANN, began) == ClientCounts(0, 0, 2)
+        assert await counts(store, ANN, began, client=None) == ClientCounts(0, 0, 4)
+        assert await counts(store, ANN, began, limit=1) == ClientCounts(0, 0, 1)
+        assert await counts(store, ANN, clock.now()) == ClientCounts()
+
+    async def test_each_token_endpoint_is_counted_apart(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        began = clock.now() - SECOND
+        for account, endpoint in ((ANN, HERE), (BOB, THERE), (CEM, None)):
+            await connect(vault, store, account)
+            await reject(store, account, endpoint)
+            await connect(vault, store, evolve(account, tenant_id="t2"))
+            await claim(store, evolve(account, tenant_id="t2"), endpoint)
+            await connect(vault, store, evolve(account, tenant_id="t2"), refreshed=True)
+        for client in (HERE, THERE, CLIENT, None):
+            assert await counts(store, DOT, began, client=client) == ClientCounts(1, 0, 1)
 
     async def test_turns_are_shared_and_limited(self, store: Store, clock: ManualClock) -> None:
         limit = RequestLimit(8, timedelta(minutes=10))
@@ -143,189 +188,66 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         assert await turn("t2", timedelta(microseconds=1)) == one
         assert await turn("t3") == one  # t2's turn would have come too late, so none was reserved
 
-    async def test_what_is_not_paused_has_no_probe(self, store: Store) -> None:
-        assert not await store.clients.take_probe(REFUSED, None)
-        await store.clients.refuse(REFUSED, ANN, RULES)
-        assert not await store.clients.take_probe(REFUSED, None)
 
-    async def test_a_pause_ends_once(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
-        await pause(store)
-        clock.advance(MINUTE)
-        change = await store.clients.close(REFUSED)
-        event = AuditEvent(AuditAction.CLIENT_RESUMED, clock.now(), code=INVALID_CLIENT, provider="google")
-        assert (change.result, list(change.events)) == (True, [event])
-        change = await store.clients.close(REFUSED)
-        assert (change.result, list(change.events)) == (False, [])
-        assert (await store.clients.records("google"))[0] == []
-        assert [each.action for each in await client_events(vault)] == [
-            AuditAction.CLIENT_PAUSED,
-            AuditAction.CLIENT_RESUMED,
-        ]
+async def put(
+    store: Store, expected: ClientRecord | None, new: ClientRecord | None, *events: AuditEvent
+) -> tuple[ClientRecord | None, datetime]:
+    """Put a record in place of the expected one; return what was loaded."""
+    scope = next((record.scope for record in (expected, new) if record is not None), SCOPE)
 
-    async def test_a_count_ends_in_silence(self, vault: TokenVault, store: Store) -> None:
-        await store.clients.refuse(REFUSED, ANN, RULES)
-        change = await store.clients.close(REFUSED)
-        assert (change.result, list(change.events)) == (False, [])
-        assert (await store.clients.records())[0] == []
-        assert await client_events(vault) == []
+    def decide(record: ClientRecord | None, now: datetime) -> ClientDecision[tuple[ClientRecord | None, datetime]]:
+        return ClientDecision(new, (record, now), events)
 
-    async def test_few_rejections_condemn(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
-        fleet = await connect_fleet(store)
-        for account in fleet[:4]:
-            assert await condemn(store, account) is Verdict.CONDEMNED
-            info = await credential_of(store, account)
-            assert (info.status, info.error_code) == (TokenStatus.INVALID, "invalid_grant")
-            assert info.rejected_at == clock.now()
-            assert (await state_of(store, account)).lease_until is None
-        events = [each for each in await events_of(vault) if each.action is AuditAction.TOKEN_INVALIDATED]
-        assert [(each.account, each.code) for each in events] == [(account, "invalid_grant") for account in fleet[:4]]
-        assert (await store.clients.records())[0] == []
-
-    async def test_many_rejections_spare_the_fleet(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
-        fleet = await connect_fleet(store)
-        before = [await credential_of(store, account) for account in fleet]
-        for account in fleet[:4]:
-            await condemn(store, account)
-        clock.advance(MINUTE)
-        attempt = await claimed(store, fleet[4])
-        change = await store.clients.condemn(attempt, "invalid_grant", REJECTED, RULES, actor="me")
-        now = clock.now()
-        assert change.result is Verdict.SPARED
-        assert list(change.events[-1:]) == await bare_client_events(vault)
-        assert change.events[-1].code == MASS_REJECTION
-        [record], _ = await store.clients.records("google")
-        assert record == ClientRecord(REJECTED, now, now, (mark_of(fleet[4]),), now, now)
-        taken_back = [evolve(info, updated_at=now) for info in before[:4]]
-        assert [await credential_of(store, account) for account in fleet[:4]] == taken_back
-        assert await credential_of(store, fleet[4]) == before[4]
-        assert (await state_of(store, fleet[4])).leased_until(now) == now + LEASE  # `condemn` does not end the lease
-        assert [await due_at(store, account) for account in fleet[:1]] == [now]
-
-    async def test_one_event_reports_each_credential_that_is_valid_again(
-        self, vault: TokenVault, store: Store, clock: ManualClock
-    ) -> None:
-        fleet = await connect_fleet(store)
-        for account in fleet[:4]:
-            await condemn(store, account)
-        clock.advance(MINUTE)
-        attempt = await claimed(store, fleet[4])
-        change = await store.clients.condemn(attempt, "invalid_grant", REJECTED, RULES, actor="me")
-        revived = [each for each in change.events if each.action is AuditAction.ACCOUNT_REVIVED]
-        stored = [each for each in await events_of(vault) if each.action is AuditAction.ACCOUNT_REVIVED]
-        for events in (revived, stored):
-            assert {(each.account, each.occurred_at, each.actor, each.code) for each in events} == {
-                (account, clock.now(), "me", "invalid_grant") for account in fleet[:4]
-            }
-            assert len(events) == 4
-        assert {each.kind for each in stored} == {(await credential_of(store, fleet[0])).key.kind}
-
-    async def test_while_a_fleet_is_spared_nothing_is_condemned(
-        self, vault: TokenVault, store: Store, clock: ManualClock
-    ) -> None:
-        fleet = await connect_fleet(store)
-        for account in fleet[:5]:
-            await condemn(store, account)
-        clock.advance(RULES.longest - SECOND)
-        assert await condemn(store, fleet[5]) is Verdict.SPARED
-        [record], _ = await store.clients.records("google")
-        assert record.refused_at == clock.now()
-        assert record.marks == (mark_of(fleet[4]), mark_of(fleet[5]))
-        assert len(await client_events(vault)) == 1
-        clock.advance(SECOND)
-        assert await condemn(store, fleet[6]) is Verdict.CONDEMNED
-        assert (await credential_of(store, fleet[6])).status is TokenStatus.INVALID
-        [later], _ = await store.clients.records("google")
-        assert later == evolve(record, refused_at=clock.now())
-
-    async def test_half_of_all_attempts_are_no_fleet(self, store: Store) -> None:
-        fleet = await connect_fleet(store)
-        for number in range(5):
-            await connect(store, Account("t1", "google", f"good {number}"), refreshed=True)
-        for account in fleet[:5]:
-            assert await condemn(store, account) is Verdict.CONDEMNED
-        assert await condemn(store, fleet[5]) is Verdict.SPARED
-
-    async def test_successes_of_others_save_no_client(self, store: Store, clock: ManualClock) -> None:
-        fleet = await connect_fleet(store)
-        await connect(store, Account("t1", "google", "long ago"), refreshed=True)
-        clock.advance(RULES.window)
-        for number, client in enumerate((OTHER, None)):
-            await connect(store, Account("t1", "google", f"other {number}"), client=client, refreshed=True)
-        await connect(store, Account("t1", "google2", "elsewhere"), refreshed=True)
-        await connect(store, Account("t1", "google", "not refreshed"))
-        verdicts = [await condemn(store, account) for account in fleet[:5]]
-        assert verdicts == [*[Verdict.CONDEMNED] * 4, Verdict.SPARED]
-
-    async def test_rejections_of_long_ago_or_of_other_clients_are_no_fleet(
-        self, store: Store, clock: ManualClock
-    ) -> None:
-        fleet = await connect_fleet(store)
-        foreign = [Account("t1", "google", "foreign"), Account("t1", "google2", "elsewhere")]
-        await connect(store, foreign[0], client=OTHER)
-        await connect(store, foreign[1])
-        await condemn(store, fleet[0])
-        clock.advance(RULES.window)
-        await condemn(store, foreign[0], evolve(REJECTED, client=OTHER))
-        await condemn(store, foreign[1], evolve(REJECTED, provider="google2"))
-        for account in fleet[1:5]:
-            assert await condemn(store, account) is Verdict.CONDEMNED
-        assert await condemn(store, fleet[5]) is Verdict.SPARED
-        for account in (fleet[0], *foreign):
-            assert (await credential_of(store, account)).status is TokenStatus.INVALID
-        assert (await credential_of(store, fleet[1])).status is TokenStatus.VALID
-
-    async def test_a_credential_without_a_known_client_belongs_to_each(self, store: Store) -> None:
-        fleet = await connect_fleet(store, client=None)
-        verdicts = [await condemn(store, account) for account in fleet[:5]]
-        assert verdicts == [*[Verdict.CONDEMNED] * 4, Verdict.SPARED]
-        assert (await credential_of(store, fleet[0])).status is TokenStatus.VALID
-
-    async def test_the_marks_of_a_host_are_no_rejections(self, vault: TokenVault, store: Store) -> None:
-        fleet = await connect_fleet(store)
-        for account in fleet[:4]:
-            info = await credential_of(store, account)
-            await vault.mark_token_invalid(info, "revoked")
-        for account in fleet[4:8]:
-            assert await condemn(store, account) is Verdict.CONDEMNED
-        assert await condemn(store, fleet[8]) is Verdict.SPARED
-        assert (await credential_of(store, fleet[0])).error_code == "revoked"
-
-    async def test_a_value_that_another_writer_stored_stays(self, store: Store) -> None:
-        fleet = await connect_fleet(store)
-        attempt = await claimed(store, fleet[0])
-        await connect(store, fleet[0])
-        change = await store.clients.condemn(attempt, "invalid_grant", REJECTED, RULES, actor=None)
-        assert (change.result, list(change.events)) == (Verdict.MOVED, [])
-        info = await credential_of(store, fleet[0])
-        assert (info.status, info.rejected_at) == (TokenStatus.VALID, None)
+    decision = await store.clients.change(scope, decide)
+    assert decision.record == new
+    assert decision.result[0] == expected
+    return decision.result
 
 
-async def connect(store: Store, account: Account, *, client: bytes | None = CLIENT, refreshed: bool = False) -> None:
+def _one_more(record: ClientRecord | None, now: datetime) -> ClientDecision[None]:
+    number = 0 if record is None else int.from_bytes(record.marks[0], "big")
+    return ClientDecision(ClientRecord(SCOPE, now, now, ((number + 1).to_bytes(4, "big"),)), None)
+
+
+def _failing(record: ClientRecord | None, now: datetime) -> ClientDecision[None]:
+    raise ValueError("a mark is bytes")
+
+
+async def counts(
+    store: Store,
+    account: Account,
+    after: datetime,
+    *,
+    client: bytes | None = CLIENT,
+    stored_since: datetime | None = None,
+    limit: int = 1000,
+) -> ClientCounts:
+    """Count what a client has met."""
+    scope = evolve(SCOPE, client=client, reason=CLIENT_MISMATCH)
+    return await store.clients.count(scope, account, after=after, stored_since=stored_since, limit=limit)
+
+
+async def connect(
+    vault: TokenVault, store: Store, account: Account, *, client: bytes | None = CLIENT, refreshed: bool = False
+) -> None:
     """Store an account's tokens under a client, as a vault does."""
+    if await store.keys.active_data_key(account.tenant_id) is None:
+        await vault.store_token_set(Account(account.tenant_id, "acme"), token_set())  # makes the tenant's data key
     keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
     writes = [evolve(each, client=client, refreshed=refreshed) for each in await answer(store, keys=keys)]
     await store.accounts.store_set(account, writes, label=None, actor=None)
 
 
-async def connect_fleet(store: Store, client: bytes | None = CLIENT) -> list[Account]:
-    """Store the tokens of ten accounts under a client; return the accounts."""
-    fleet = [Account("t1", "google", f"fleet {number}") for number in range(10)]
-    for account in fleet:
-        await connect(store, account, client=client)
-    return fleet
+async def claim(store: Store, account: Account, endpoint: bytes | None = None) -> Attempt:
+    """Claim an account at a token endpoint."""
+    attempt = evolve(await unclaimed(store, account, MINUTE), endpoint=endpoint)
+    assert await store.refreshes.claim(attempt, (await state_of(store, account)).attempt_id) is not None
+    return attempt
 
 
-async def pause(store: Store) -> ClientRecord:
-    """Let the provider refuse three accounts, which pauses their client; return the record of the pause."""
-    for account in (ANN, BOB):
-        await store.clients.refuse(REFUSED, account, RULES)
-    return (await store.clients.refuse(REFUSED, CEM, RULES)).result
-
-
-async def condemn(store: Store, account: Account, scope: ClientScope = REJECTED) -> Verdict:
-    """Claim an account, and ask the store to condemn its credential."""
-    attempt = await claimed(store, account, timedelta(minutes=1))
-    return (await store.clients.condemn(attempt, "invalid_grant", scope, RULES, actor=None)).result
+async def reject(store: Store, account: Account, endpoint: bytes | None = None) -> None:
+    """Claim an account at a token endpoint, and let the provider reject its credential."""
+    await store.refreshes.reject(await claim(store, account, endpoint), "invalid_grant", actor=None)
 
 
 async def credential_of(store: Store, account: Account) -> TokenInfo:
@@ -336,10 +258,5 @@ async def credential_of(store: Store, account: Account) -> TokenInfo:
 
 
 async def client_events(vault: TokenVault) -> list[AuditEvent]:
-    """Return the stored events about clients."""
-    return [event for event in await events_of(vault) if event.action in CLIENT_ACTIONS]
-
-
-async def bare_client_events(vault: TokenVault) -> list[AuditEvent]:
-    """Return the stored client events, each without its cursor, to compare them with the events of a `Change`."""
-    return [evolve(event, cursor=None) for event in await client_events(vault)]
+    """Return the stored events about clients, each without its cursor."""
+    return [evolve(event, cursor=None) for event in await events_of(vault) if event.action in CLIENT_ACTIONS]

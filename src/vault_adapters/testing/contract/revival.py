@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -10,6 +10,7 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.clients import CLIENT, OTHER, THERE, connect, reject
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, events_of, tokens_of, value_of
 from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, state_of, token_set
 from vault_adapters.testing.contract.sweeps import NOTHING, REFRESHED, RefreshFixtures
@@ -205,6 +206,31 @@ class RevivalCases(RefreshFixtures):
             pages.append(change.result.revived)
             after = change.result.next
         assert [count for count in pages if count] == [2, 2, 1]
+
+    async def test_of_a_client_its_own_and_those_without_a_known_client_come_back(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        begin = clock.now()
+        accounts = {name: Account("t1", PROVIDER, name) for name in ("own", "unknown", "other", "there", "old")}
+        clients = {"own": CLIENT, "unknown": None, "other": OTHER, "there": CLIENT, "old": CLIENT}
+        for name in sorted(accounts, key="old".__ne__):
+            await connect(vault, store, accounts[name], client=clients[name])
+            clock.advance(SECOND)
+        for name, account in accounts.items():
+            await reject(store, account, THERE if name == "there" else None)
+
+        async def revive(client: bytes | None, stored_since: datetime | None = begin + SECOND) -> list[str]:
+            condemned = Condemned(PROVIDER, begin, client=client, stored_since=stored_since)
+            change = await store.revivals.revive(
+                condemned, after=None, limit=9, spread=SPREAD, dry_run=False, actor=None
+            )
+            return sorted(each.account.identifier or "" for each in change.events if each.account is not None)
+
+        assert await revive(CLIENT) == ["own", "unknown"]
+        assert await revive(OTHER) == ["other"]
+        assert await revive(b"") == []
+        assert await revive(None) == ["there"]
+        assert await revive(b"", None) == ["old"]
 
     async def test_revived_accounts_become_due_one_after_the_other_ten_per_second(
         self, vault: TokenVault, store: Store, clock: ManualClock

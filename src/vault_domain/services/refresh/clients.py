@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from attrs import evolve, frozen
 
@@ -16,14 +16,12 @@ from vault_domain.entities.clients import (
     MASS_REJECTION,
     ClientRecord,
     ClientScope,
+    StoredClients,
 )
 from vault_domain.entities.errors import ProviderConfigurationError, StorageError
-from vault_domain.ports.client_ledger import ClientLedger, Verdict
-from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import (
     ClientRules,
-    believing,
     concerns,
     holds_back,
     is_abandoned,
@@ -32,6 +30,7 @@ from vault_domain.rules.clients import (
     may_probe,
 )
 from vault_domain.rules.refresh import Claim
+from vault_domain.services.refresh.client_ledger import ClientLedger, Verdict
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.homes import HomeService
 
@@ -47,13 +46,15 @@ That other client may still use the credential.
 """
 
 
+_NOTHING = StoredClients((), datetime.min.replace(tzinfo=UTC))
+
+
 @frozen
 class _Seen:
-    """The records of one provider, and when they were read: the monotonic time, and the store's time."""
+    """The records of one provider, and the monotonic time when they were read."""
 
-    records: dict[ClientScope, ClientRecord]
-    read_at: float
-    now: datetime
+    stored: StoredClients = _NOTHING
+    read_at: float = -math.inf
 
 
 class ClientGuard:
@@ -67,18 +68,16 @@ class ClientGuard:
     def __init__(
         self,
         ledger: ClientLedger,
-        sink: EventSink,
         tasks: Tasks,
         clients: Clients,
         rules: ClientRules,
-        home: HomeService | None = None,
+        home: HomeService,
     ) -> None:
         self._ledger = ledger
-        self._sink = sink
         self._tasks = tasks
         self.clients = clients
         self._rules = rules
-        self._home = home or HomeService(None, sink)
+        self._home = home
         self._seen: dict[str, _Seen] = {}
 
     async def admit(self, account: Account, claim: Claim) -> None:
@@ -92,10 +91,10 @@ class ClientGuard:
         await self._home.check(account)
         client = self.clients.of(account)
         seen = await self._records(account.provider, claim.now)
-        now = claim.now or seen.now
+        now = claim.now or seen.stored.now
         pauses = [
             record
-            for record in seen.records.values()
+            for record in seen.stored.records
             if concerns(record, claim.client, client, claim.endpoint) and is_paused(record, now, self._rules)
         ]
         held = [record for record in pauses if holds_back(record, account, claim.error_code)]
@@ -121,19 +120,19 @@ class ClientGuard:
         if not self.clients.is_shared(provider):
             return None
         known = self._seen.get(provider)
-        is_open = known is not None and any(record.opened_at is not None for record in known.records.values())
+        is_open = known is not None and any(record.opened_at is not None for record in known.stored.records)
         seen = await self._records(provider, None, fresh=is_open)
         client = self.clients.shared(provider)
         pauses = [
             record
-            for record in seen.records.values()
+            for record in seen.stored.records
             if record.scope.reason != CLIENT_MISMATCH
             and concerns(record, None, client)
-            and is_paused(record, seen.now, self._rules)
+            and is_paused(record, seen.stored.now, self._rules)
         ]
         if not pauses:
             return None
-        return int(all(may_probe(record, None, seen.now, self._rules) for record in pauses))
+        return int(all(may_probe(record, None, seen.stored.now, self._rules) for record in pauses))
 
     async def succeeded(self, attempt: Attempt) -> None:
         """Take note of a success: end all pauses and all counts of refusals that concern the attempt's credential."""
@@ -193,13 +192,13 @@ class ClientGuard:
             await self.refused(attempt, CLIENT_MISMATCH)
             return CLIENT_MISMATCH
         scope = self._scope(attempt, MASS_REJECTION)
-        rules = believing(self._rules) if is_believed else self._rules
-        change = await self._ledger.condemn(attempt, code or "invalid_grant", scope, rules, actor=actor)
-        self._sink.publish(change.events)
-        if change.result is not Verdict.SPARED:
-            return change.result
+        verdict, is_new = await self._ledger.condemn(
+            attempt, code or "invalid_grant", scope, is_believed=is_believed, actor=actor
+        )
+        if verdict is not Verdict.SPARED:
+            return verdict
         self._forget(account.provider)
-        if change.events:
+        if is_new:
             self._report(scope)
         return MASS_REJECTION
 
@@ -209,13 +208,12 @@ class ClientGuard:
 
     async def _count(self, scope: ClientScope, account: Account) -> None:
         try:
-            change = await self._ledger.refuse(scope, account, self._rules)
+            is_new = await self._ledger.refuse(scope, account)
         except StorageError as error:
             _log.warning("the refusal of a client could not be counted (%s)", error.code)
             return
-        self._sink.publish(change.events)
         self._forget(scope.provider)
-        if change.events:
+        if is_new:
             self._report(scope)
 
     def _report(self, scope: ClientScope) -> None:
@@ -228,13 +226,12 @@ class ClientGuard:
 
     async def _close(self, scope: ClientScope) -> None:
         try:
-            change = await self._ledger.close(scope)
+            was_open = await self._ledger.close(scope, self._seen.get(scope.provider, _Seen()).stored)
         except StorageError as error:
             _log.warning("the end of a pause could not be stored (%s)", error.code)
             return
-        self._sink.publish(change.events)
         self._forget(scope.provider)
-        if change.events:
+        if was_open:
             _log.warning("refreshes at %s go on (%s)", scope.provider, scope.reason)
 
     async def _probe(self, record: ClientRecord) -> bool:
@@ -246,11 +243,10 @@ class ClientGuard:
         seen, time = self._seen.get(provider), self._tasks.monotonic()
         if seen is not None and not fresh and time - seen.read_at < _LONGEST_AGE and not _is_old(seen, now):
             return seen
-        records, read_at = await self._ledger.records(provider)
-        seen = _Seen({record.scope: record for record in records}, time, read_at)
+        seen = _Seen(await self._ledger.records(provider), time)
         self._seen[provider] = seen
-        for record in records:
-            if self._is_left(record, read_at):
+        for record in seen.stored.records:
+            if self._is_left(record, seen.stored.now):
                 await self._close(record.scope)
         return seen
 
@@ -263,8 +259,7 @@ class ClientGuard:
         return is_abandoned(record, now, self._rules)
 
     def _known(self, provider: str) -> list[ClientScope]:
-        seen = self._seen.get(provider)
-        return [] if seen is None else list(seen.records)
+        return [record.scope for record in self._seen.get(provider, _Seen()).stored.records]
 
     def forget_all(self) -> None:
         """Let the next attempt or sweep at each provider read the records again."""
@@ -278,4 +273,4 @@ class ClientGuard:
 
 
 def _is_old(seen: _Seen, now: datetime | None) -> bool:
-    return now is not None and abs((now - seen.now).total_seconds()) >= _LONGEST_AGE
+    return now is not None and abs((now - seen.stored.now).total_seconds()) >= _LONGEST_AGE

@@ -25,7 +25,6 @@ from vault_domain.entities.errors import (
     VaultError,
 )
 from vault_domain.entities.refresh_state import RefreshState
-from vault_domain.ports.client_ledger import Verdict
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
@@ -42,6 +41,7 @@ from vault_domain.rules.refusals import (
     refused_for,
     wait_after,
 )
+from vault_domain.services.refresh.client_ledger import Verdict
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.tokens.fault_log import FaultLog
 

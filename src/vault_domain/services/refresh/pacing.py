@@ -8,7 +8,7 @@ from datetime import timedelta
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import RefreshFailedError
 from vault_domain.entities.request_limit import Counted, RequestLimit
-from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.rules.pacing import FREE, LONGEST_WAIT, RATE_LIMITED
@@ -31,9 +31,9 @@ class Pacer:
     """Gives turns for requests to providers that limit the requests of a client."""
 
     def __init__(
-        self, ledger: ClientLedger, tasks: Tasks, clients: Clients, refreshers: Mapping[str, TokenRefresher]
+        self, states: ClientStates, tasks: Tasks, clients: Clients, refreshers: Mapping[str, TokenRefresher]
     ) -> None:
-        self._ledger = ledger
+        self._states = states
         self._tasks = tasks
         self._clients = clients
         self._limits = {
@@ -90,7 +90,7 @@ class Pacer:
         return 0 if self._remembered(provider, self._clients.shared(provider)) > FREE else limit.burst
 
     async def _wait(self, account: Account, client: bytes | None, limit: RequestLimit, ahead: timedelta) -> timedelta:
-        """Ask the store for a turn, unless the answer is known; ``ahead`` as for `ClientLedger.take_turn`."""
+        """Ask the store for a turn, unless the answer is known; ``ahead`` as for `ClientStates.take_turn`."""
         key, own, now = (
             (account.provider, client),
             (account.provider, client, account.tenant_id),
@@ -101,7 +101,7 @@ class Pacer:
             return timedelta(seconds=reserved_at - now)
         if reserved_at is None and ahead <= FREE and (left := self._remembered(*key)) > FREE:
             return left
-        wait = await self._ledger.take_turn(account.provider, client, account.tenant_id, limit, ahead)
+        wait = await self._states.take_turn(account.provider, client, account.tenant_id, limit, ahead)
         at = self._tasks.monotonic() + wait.total_seconds()
         self._reserved = {each: at for each, at in self._reserved.items() if each != own and at > now - _FORGOTTEN}
         if ahead > FREE and wait <= ahead:

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.reports import RestoreReport
-from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.event_sink import EventSink
+from vault_domain.services.refresh.client_ledger import ClientLedger
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.listing import ListingService
@@ -19,8 +20,15 @@ class RestoreService:
     """Takes note that the database is older than the providers."""
 
     def __init__(
-        self, ledger: ClientLedger, sink: EventSink, guard: ClientGuard, sweeping: SweepService, listing: ListingService
+        self,
+        states: ClientStates,
+        ledger: ClientLedger,
+        sink: EventSink,
+        guard: ClientGuard,
+        sweeping: SweepService,
+        listing: ListingService,
     ) -> None:
+        self._states = states
         self._ledger = ledger
         self._sink = sink
         self._guard = guard
@@ -29,8 +37,9 @@ class RestoreService:
 
     async def restored(self, since: datetime | None, *, actor: str | None) -> RestoreReport:
         """Note the restore, refresh the accounts that are due, and list the accounts to connect again."""
-        change = await self._ledger.note_restore(since, actor=actor)
+        change = await self._states.note_restore(since, actor=actor)
         self._sink.publish(change.events)
+        await self._ledger.end_mass_rejections()
         self._guard.forget_all()
         swept = await self._sweeping.sweep(None, None, actor=actor)
         ask = await self._all(ConnectionState.REAUTHORIZATION_REQUIRED)

@@ -8,7 +8,7 @@ from vault_domain.entities.errors import VaultError
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
-from vault_domain.ports.client_ledger import ClientLedger
+from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.ports.unread_answers import UnreadAnswers
 from vault_domain.rules.clients import ClientRules, is_paused
@@ -30,7 +30,7 @@ class HealthService:
         readiness: ReadinessService,
         opener: TokenOpener,
         buffer: timedelta,
-        ledger: ClientLedger,
+        clients: ClientStates,
         unread: UnreadAnswers,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
@@ -40,7 +40,7 @@ class HealthService:
         self._readiness = readiness
         self._opener = opener
         self._buffer = buffer
-        self._ledger = ledger
+        self._clients = clients
         self._unread = unread
         self._suspicion = suspicion
         self._notice = notice
@@ -76,16 +76,16 @@ class HealthService:
     async def _incidents(self) -> tuple[tuple[Incident, ...], datetime | None, Mapping[str, int]]:
         """Return the incidents, the store's time, and the number of kept answers of each provider."""
         try:
-            records, now = await self._ledger.records()
+            clients = await self._clients.records()
             unread = dict(await self._unread.count())
         except VaultError:
             return (), None, {}  # the store failed after the count; report the counts without incidents
         found = [
             Incident(record.scope.provider, record.scope.reason, record.opened_at, record.refused_at)
-            for record in records
-            if record.opened_at is not None and is_paused(record, now, self._rules)
+            for record in clients.records
+            if record.opened_at is not None and is_paused(record, clients.now, self._rules)
         ]
-        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), now, unread
+        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), clients.now, unread
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:

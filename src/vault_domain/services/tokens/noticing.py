@@ -17,7 +17,6 @@ from vault_domain.memory.change_log import scope_of_account
 from vault_domain.memory.rows import RememberedRows
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.change import Change
-from vault_domain.ports.client_ledger import ClientLedger
 from vault_domain.ports.importing import ImportRepository, ImportRun, StoreBatch
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
@@ -34,7 +33,6 @@ class NoticedPorts:
     refreshes: RefreshLedger
     eraser: TenantEraser
     imports: ImportRepository
-    clients: ClientLedger
 
 
 def noticing(
@@ -45,7 +43,6 @@ def noticing(
     refreshes: RefreshLedger,
     eraser: TenantEraser,
     imports: ImportRepository,
-    clients: ClientLedger,
 ) -> NoticedPorts:
     """Wrap the repositories; when a write returns to its caller, ``rows`` has forgotten the old rows."""
     return NoticedPorts(
@@ -54,7 +51,6 @@ def noticing(
         cast("RefreshLedger", _Refreshes(refreshes, rows)),
         cast("TenantEraser", _Eraser(eraser, rows)),
         cast("ImportRepository", _Imports(imports, rows)),
-        cast("ClientLedger", _Clients(clients, rows)),
     )
 
 
@@ -157,14 +153,6 @@ class _Refreshes(_Noticing):
 
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         return await self._rows.write(self._right.reject(attempt, code, actor=actor), keys=[attempt.credential.key])
-
-
-class _Clients(_Noticing):
-    _right: ClientLedger
-
-    async def condemn(self, attempt: Attempt, *args: Any, **kwargs: Any) -> Change[Any]:
-        work = self._right.condemn(attempt, *args, **kwargs)
-        return await self._rows.write(work, keys=[attempt.credential.key])
 
 
 class _Eraser(_Noticing):

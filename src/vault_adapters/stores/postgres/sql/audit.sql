@@ -73,6 +73,10 @@ WHERE %(apart)b::bigint IS NULL OR NOT EXISTS (
 ORDER BY n.ord
 RETURNING action, occurred_at, nullif(tenant_id, '') AS tenant, provider, identifier, kind, generation, actor, code
 
+-- name: append_events
+-- Append events in the transaction of the change that they report.
+INSERT INTO {{schema}}.audit_event ({{event_columns}}) SELECT e.* FROM {{events}} e
+
 -- name: find_old_audit_events
 -- Get the time before which events are deleted.
 SELECT {{now}} - %(older_than)b::bigint::float8 * interval '1 microsecond'

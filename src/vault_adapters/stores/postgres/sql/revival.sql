@@ -1,14 +1,20 @@
 -- name: find_condemned
 -- Find condemned credentials, earliest first, after a position. Return with each credential whether the credential may
--- be revived, and the store's time. The query reads the index token_rejected.
-SELECT rejected_at, tenant_id, kind, identifier, value_id, coalesce(expires_at > {{now}}, true), {{now}}
-FROM {{schema}}.token
-WHERE provider = %(provider)b AND rejected_at >= %(since)b::timestamptz
-    AND rejected_at <= coalesce(%(until)b::timestamptz, {{now}}) AND status = 'invalid'
-    AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
-    AND (rejected_at, tenant_id, identifier, kind)
+-- be revived, and the store's time. The query reads the index token_rejected. The condition on the client is that of
+-- count_client; a client of NULL excludes none.
+SELECT t.rejected_at, t.tenant_id, t.kind, t.identifier, t.value_id, coalesce(t.expires_at > {{now}}, true), {{now}}
+FROM {{schema}}.token t
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
+    AND t.rejected_at <= coalesce(%(until)b::timestamptz, {{now}}) AND t.status = 'invalid'
+    AND (%(tenant_id)b::text IS NULL OR t.tenant_id = %(tenant_id)b)
+    AND (t.created_at >= %(stored_since)b::timestamptz OR t.last_refreshed_at >= %(stored_since)b::timestamptz)
+    AND (%(client)b::bytea IS NULL OR a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
+        AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
+    AND (t.rejected_at, t.tenant_id, t.identifier, t.kind)
         > (%(after_rejected_at)b::timestamptz, %(after_tenant_id)b::text, %(after_identifier)b::text, %(after_kind)b::text)
-ORDER BY rejected_at, tenant_id, identifier, kind
+ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
 LIMIT %(limit)b::bigint
 
 -- name: lock_condemned

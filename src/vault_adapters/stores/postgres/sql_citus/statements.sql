@@ -292,14 +292,6 @@ SELECT least(h.xid, (
             SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())))::text
 FROM (SELECT {{horizon_here}}::text::bigint AS xid) h
 
--- name: lock_client_refusal
--- Lock the row with the refusals of one scope (provider, client and reason) until the transaction ends. If there is no
--- row, insert one with empty `marks`, which name no refused account yet. The time of the latest refusal becomes now.
-INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
-VALUES (%(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}})
-ON CONFLICT (provider, client, reason) DO UPDATE SET refused_at = excluded.refused_at
-RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.opened_at, r.probe_at, {{now}}
-
 -- name: store_token
 -- Call a function that inserts or replaces one value; see citus_functions.sql. The function returns the token without
 -- the time of its last use, or no row if the data key is not active. The statement has a WHERE that is true for every

@@ -1,12 +1,18 @@
 -- name: find_condemned
 -- Find credentials that a refresh has condemned, earliest first, after a position. The query reads the index
--- token_vault_token_rejected.
-SELECT rejected_at, tenant_id, kind, identifier, value_id, expires_at, generation, error_code FROM token_vault_token
-WHERE provider = :provider AND rejected_at BETWEEN :since AND :until AND status = 'invalid'
-    AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
-    AND (rejected_at, tenant_id, identifier, kind)
+-- token_vault_token_rejected. The condition on the client is that of count_client; a client of NULL excludes none.
+SELECT t.rejected_at, t.tenant_id, t.kind, t.identifier, t.value_id, t.expires_at, t.generation, t.error_code
+FROM token_vault_token t
+LEFT JOIN token_vault_account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+WHERE t.provider = :provider AND t.rejected_at BETWEEN :since AND :until AND t.status = 'invalid'
+    AND (:tenant_id IS NULL OR t.tenant_id = :tenant_id)
+    AND (t.created_at >= :stored_since OR t.last_refreshed_at >= :stored_since)
+    AND (:client IS NULL OR a.endpoint = :client
+        OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
+    AND (t.rejected_at, t.tenant_id, t.identifier, t.kind)
         > (:after_rejected_at, :after_tenant_id, :after_identifier, :after_kind)
-ORDER BY rejected_at, tenant_id, identifier, kind
+ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
 LIMIT :limit
 
 -- name: revive_credential
