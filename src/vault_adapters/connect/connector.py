@@ -14,13 +14,15 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[im
 
 from vault_adapters.connect.accounts import account_of, kept_variables
 from vault_adapters.connect.addresses import redirect_uris
+from vault_adapters.connect.arguments import divided, identifier_of, session_text
 from vault_adapters.connect.client import Client, as_clients, provider_unknown
 from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
-from vault_adapters.connect.identity import Answers, Identity, identify
+from vault_adapters.connect.identity import Answers, identify
 from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_named
 from vault_adapters.connect.parameters import Callback, Query, cause_of, is_signed, read_callback
 from vault_adapters.connect.settling import about, settling
+from vault_adapters.connect.several import Connected, others_in, warn_of_rest
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.http import opened
@@ -29,29 +31,21 @@ from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
     IdentityRefusedError,
-    InvalidInputError,
     OtherAccountError,
     StateRefusedError,
 )
 from vault_domain.entities.extra import fitting
 from vault_domain.entities.scrub import scrubbed
-from vault_domain.entities.text import Scopes, as_provider, as_scopes, as_tenant_id, plain_text
+from vault_domain.entities.text import Scopes, as_provider, as_scopes, as_tenant_id
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.services.tokens.states import OpenedState
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
 LIFETIME = timedelta(minutes=10)
 """The time that a user has between `Connector.begin` and `Connector.finish`."""
-
-_OWN = frozenset(
-    {
-        *("client_id", "client_secret", "code_challenge", "code_challenge_method", "nonce", "redirect_uri"),
-        *("request", "request_uri", "response_mode", "response_type", "scope", "state"),
-    }
-)
-_LONGEST = 2048
 
 
 class Connector:
@@ -133,19 +127,32 @@ class Connector:
         client = self._client(owner.provider)
         wanted = as_scopes(scopes) if scopes is not None else client.made_of.scopes
         asked = tuple(dict.fromkeys([*wanted, *client.profile.authorization.scopes]))
-        parameters, variables = _divided(client, extra)
-        again = None if account is None else _identifier_of(account, owner)
+        parameters, variables = divided(client, extra)
+        again = None if account is None else identifier_of(account, owner)
         if account is not None:
             variables = {**await kept_variables(self._keeper, account, client), **variables}
         handshake = Handshake(owner.provider, new_seed(), again, asked, variables)
         sealed = await self._keeper.seal(
-            owner, handshake.encoded(), bound_to=bound_to(_session(session), self._redirect_uri), lifetime=LIFETIME
+            owner, handshake.encoded(), bound_to=bound_to(session_text(session), self._redirect_uri), lifetime=LIFETIME
         )
         return Start(self._authorization_url(client, handshake, sealed, parameters), sealed)
 
     @settling
     async def finish(self, query: Query, *, session: str, provider: str | None = None) -> AccountInfo:
         """Exchange the code of a callback for tokens, and store them; return the account.
+
+        If the answer holds tokens of further accounts, such as Slack's bot and user, these are stored too; see
+        `finish_all`.
+        """
+        infos = await self.finish_all(query, session=session, provider=provider)
+        return infos[0]
+
+    @settling
+    async def finish_all(self, query: Query, *, session: str, provider: str | None = None) -> tuple[AccountInfo, ...]:
+        """Exchange the code of a callback for tokens, and store them; return the account, and further accounts.
+
+        Further accounts are those of the profiles in `AnswerShape.also` that the answer holds tokens for, if this
+        connector has refreshers of these profiles for the same client. A warning tells of tokens that are not stored.
 
         Args:
             query: the callback's query, best as the received string, because a mapping cannot show that a parameter
@@ -171,7 +178,9 @@ class Connector:
         called = None if provider is None else self._client(as_provider(provider)).name
         if not callback.state:
             raise StateRefusedError(reason="unreadable")
-        opened_state = await self._keeper.open(callback.state, bound_to=bound_to(_session(session), self._redirect_uri))
+        opened_state = await self._keeper.open(
+            callback.state, bound_to=bound_to(session_text(session), self._redirect_uri)
+        )
         handshake = decoded(opened_state.content)
         client = self._client(handshake.provider)
         with about(Account(opened_state.tenant_id, client.name)):
@@ -179,19 +188,35 @@ class Connector:
             _check_signature(client, callback)
             handshake = evolve(handshake, variables={**handshake.variables, **client.told(callback.others)})
             async with opened(client.made_of.client) as http:
-                token_set, identity = await self._authorized(client, handshake, callback, http)
-        token_set = _completed(token_set, handshake, identity.kept)
-        account = await account_of(
-            self._keeper, opened_state.tenant_id, client, identity, token_set.extra, handshake.reconnected
-        )
-        if handshake.reconnected not in (None, account.identifier):
-            raise OtherAccountError(account=Account(opened_state.tenant_id, client.name, handshake.reconnected))
-        return await self._keeper.store(account, token_set, identity.label, opened_state)
+                connected = await self._authorized(client, handshake, callback, http)
+        return await self._stored(connected, opened_state, handshake.reconnected)
+
+    async def _stored(
+        self, connected: list[Connected], state: OpenedState, reconnected: str | None
+    ) -> tuple[AccountInfo, ...]:
+        """Store the accounts, the first one last; return them.
+
+        Raises:
+            OtherAccountError: the first is not the account to connect again; nothing is stored.
+        """
+        accounts = []
+        for number, each in enumerate(connected):
+            again = None if number else reconnected
+            accounts.append(
+                await account_of(self._keeper, state.tenant_id, each.client, each.identity, each.token_set.extra, again)
+            )
+            if again not in (None, accounts[-1].identifier):
+                raise OtherAccountError(account=Account(state.tenant_id, each.client.name, again))
+        infos = [
+            await self._keeper.store(account, each.token_set, each.identity.label, state)
+            for account, each in reversed(list(zip(accounts, connected, strict=True)))
+        ]
+        return tuple(reversed(infos))
 
     async def _authorized(
         self, client: Client, handshake: Handshake, callback: Callback, http: HttpClient
-    ) -> tuple[TokenSet, Identity]:
-        """Check a callback, exchange its code, and identify the account of the tokens."""
+    ) -> list[Connected]:
+        """Check a callback, exchange its code, and identify the accounts of the tokens."""
         issuer = await self._issuer(client, handshake, http)
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
@@ -208,9 +233,12 @@ class Connector:
                 access_token=token_set.access_token,
                 client=http,
             )
-        return token_set, await identify(
-            client, Answers(answer, claims, token_set.access_token, handshake.variables, callback.others), http
-        )
+        said = Answers(answer, claims, token_set.access_token, handshake.variables, callback.others)
+        identity = await identify(client, said, http)
+        others = await others_in(client, self._clients.values(), answer, callback.others, http)
+        found = [Connected(client, _completed(token_set, handshake, identity.kept), identity), *others]
+        warn_of_rest(client, answer, [each.token_set for each in found])
+        return found
 
     def _check_address(self, client: Client, called: str | None, callback: Callback) -> None:
         """Refuse an answer that came to the address of another provider (RFC 9700 section 4.4.2).
@@ -250,44 +278,6 @@ class Connector:
         if name is None or not client.uses_openid:
             return None
         return await self._issuers.find(name, http)
-
-
-def _session(session: object) -> str:
-    text = plain_text(session)
-    if text is None or not 1 <= len(text) <= _LONGEST:
-        raise InvalidInputError(f"session must be a text of 1 to {_LONGEST} characters")
-    return text
-
-
-def _identifier_of(account: object, owner: Account) -> str:
-    if not isinstance(account, Account):
-        raise InvalidInputError("account must be an Account")
-    if (account.tenant_id, account.provider) != (owner.tenant_id, owner.provider) or account.identifier is None:
-        raise InvalidInputError("account must be of the same tenant and provider, and have an identifier")
-    return account.identifier
-
-
-def _divided(client: Client, extra: object) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the parameters for the provider, and the values of variables.
-
-    Raises:
-        InvalidInputError: ``extra`` does not map texts to texts, or names a parameter that the connector sets.
-    """
-    given = {} if extra is None else extra
-    items: dict[str, str] = {}
-    if isinstance(given, Mapping):
-        items = {name: text for name, text in given.items() if _is_short(name) and _is_short(text)}
-    if not isinstance(given, Mapping) or len(items) != len(given):
-        raise InvalidInputError(f"extra must map texts to texts of at most {_LONGEST} characters")
-    taken = _OWN | {client.profile.authorization.scopes_parameter}
-    if not taken.isdisjoint(items):
-        raise InvalidInputError(f"extra must not set any of {', '.join(sorted(taken))}")
-    variables = {name: value for name, value in items.items() if name in client.profile.variables}
-    return {name: value for name, value in items.items() if name not in variables}, variables
-
-
-def _is_short(text: object) -> bool:
-    return isinstance(text, str) and len(text) <= _LONGEST
 
 
 def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, callback: Callback) -> None:

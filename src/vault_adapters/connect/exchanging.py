@@ -11,7 +11,7 @@ from vault_adapters.connect.handshake import Handshake
 from vault_adapters.providers.answers import answer_members
 from vault_adapters.providers.assertions import Proof, proof_of
 from vault_adapters.providers.profiles.profile import Profile
-from vault_adapters.providers.shaped_answers import read_shaped, read_token_set
+from vault_adapters.providers.shaped_answers import is_in_place, read_shaped, read_token_set
 from vault_adapters.providers.shaped_requests import signed
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import (
@@ -60,15 +60,17 @@ async def exchanged(
     )
     answer = await send(http, outgoing, proof.deadline)
     found = answer_members(answer.body) if 200 <= answer.status < 300 else None
-    token_set = None if found is None else _token_set(profile, found)
+    token_set = None if found is None else tokens_in(profile, found)
     if found is not None and token_set is not None:
         return token_set, found
     result = read_shaped(answer, profile)
     raise unavailable(UNREADABLE_ANSWER) if isinstance(result, TokenSet) else _refusal(result)
 
 
-def _token_set(profile: Profile, answer: Members) -> TokenSet | None:
-    """Return the tokens of an answer; None if it holds no usable access token."""
+def tokens_in(profile: Profile, answer: Members) -> TokenSet | None:
+    """Return the tokens that an answer holds for a profile; None if it holds no usable access token."""
+    if not is_in_place(profile.answer, answer):
+        return None
     try:
         return read_token_set(profile, answer)
     except InvalidInputError:

@@ -119,6 +119,11 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
+def is_in_place(shape: AnswerShape, answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer holds an access token within one of the objects that may hold the tokens, if any may."""
+    return not shape.within or _place(shape, answer) is not answer
+
+
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:
     """Return the members that are kept with the token, as far as they are texts; see `text_of`."""
     found = {name: member_at(answer, path) for name, path in shape.extra.items()}

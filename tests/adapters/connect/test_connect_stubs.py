@@ -7,10 +7,18 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx2
 import pytest
-from tests.adapters.connect.stubs import Stub, connected, place_of, reached
+from tests.adapters.connect.stubs import CALLBACK, Stub, connected, place_of, reached
 from tests.support.scripted_provider import Answer
 
-from vault_adapters import Account, ConfigurationError, ConnectError, IdentityRefusedError, TokenKind, TokenSet
+from vault_adapters import (
+    Account,
+    ConfigurationError,
+    ConnectError,
+    IdentityRefusedError,
+    OtherAccountError,
+    TokenKind,
+    TokenSet,
+)
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Connector
 from vault_adapters.connect.parameters import is_signed, read_callback
@@ -310,3 +318,99 @@ async def test_a_company_of_pipedrive_is_kept(vault):
     info = await connected(vault, "pipedrive", stub)
     assert await kept(vault, info) == {"api_domain": "https://acme.pipedrive.com", "company_id": "5"}
     assert [place_of(request) for request in stub.requests] == list(stub.answers)
+
+
+BOT = {"access_token": "xoxb-1", "token_type": "bot", "scope": "chat:write", "refresh_token": "xoxe-bot"}
+USER = {
+    "id": "U1",
+    "access_token": "xoxp-1",
+    "token_type": "user",
+    "scope": "search:read",
+    "refresh_token": "xoxe-user",
+}
+TEAM = {"ok": True, "bot_user_id": "B1", "team": {"id": "T1", "name": "Acme"}}
+CONSENT = {"extra": {"user_scope": "search:read"}}
+
+
+async def of_slack(vault, answer, *names, begun=None, ids=(), **options):
+    """Connect at Slack; ``names`` are the profiles that the connector has, the first one's account is asked for."""
+    stub = Stub({"slack.com/api/oauth.v2.access": answer})
+    async with reached(stub) as http:
+        known = {name: refresher(name, dict(ids).get(name, "client"), "secret", client=http) for name in names}
+        connector = Connector(vault, known, redirect_uri=f"{CALLBACK}/{{provider}}")
+        start = await connector.begin("t1", names[0], session="s", **options)
+        query = urlencode({"code": "c", "state": start.state})
+        return await connector.finish_all(query, session="s", provider=names[0])
+
+
+async def values(vault):
+    accounts = [info.account for info in (await vault.list_accounts("t1")).items]
+    kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
+    tokens = {account: [await vault.get_token(account.key(kind)) for kind in kinds] for account in accounts}
+    return {
+        (account.provider, account.identifier): [token.value.reveal() for token in found]
+        for account, found in tokens.items()
+    }
+
+
+BOTH = {("slack", "T1"): ["xoxb-1", "xoxe-bot"], ("slack-user", "T1:U1"): ["xoxp-1", "xoxe-user"]}
+
+
+async def test_slacks_bot_and_user_are_two_accounts_of_one_consent(vault, caplog):
+    infos = await of_slack(vault, {**TEAM, **BOT, "authed_user": USER}, "slack", "slack-user", **CONSENT)
+    assert [info.account.provider for info in infos] == ["slack", "slack-user"]
+    assert [info.scopes for info in infos] == [("chat:write",), ("search:read",)]
+    assert await values(vault) == BOTH
+    assert caplog.text == ""
+    again = await of_slack(
+        vault, {**TEAM, **BOT, "authed_user": USER}, "slack", "slack-user", account=infos[0].account, **CONSENT
+    )
+    assert [info.account for info in again] == [info.account for info in infos]
+
+
+async def test_a_consent_to_one_of_both_is_one_account(vault, caplog):
+    infos = await of_slack(vault, {**TEAM, **BOT, "authed_user": {"id": "U1"}}, "slack", "slack-user")
+    assert [info.account.identifier for info in infos] == ["T1"]
+    infos = await of_slack(vault, {**TEAM, "authed_user": USER}, "slack-user", "slack")
+    assert [info.account.identifier for info in infos] == ["T1:U1"]
+    assert await values(vault) == BOTH
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "ids"), [(("slack",), {}), (("slack", "slack-user"), {"slack-user": "another client"})]
+)
+async def test_a_token_that_is_not_stored_is_said(vault, caplog, names, ids):
+    [info] = await of_slack(vault, {**TEAM, **BOT, "authed_user": USER}, *names, ids=ids, **CONSENT)
+    assert info.account.identifier == "T1"
+    [record] = caplog.records
+    assert (record.levelname, "slack-user" in record.getMessage()) == ("WARNING", True)
+    assert "xox" not in caplog.text
+
+
+async def test_a_bots_token_is_not_taken_for_a_users(vault):
+    with pytest.raises(ConnectError) as caught:
+        await of_slack(vault, {**TEAM, **BOT, "authed_user": {"id": "U1"}}, "slack-user")
+    assert caught.value.code == "provider_unavailable"
+    assert await nothing_stored(vault)
+
+
+@pytest.mark.parametrize(
+    "user", [{**USER, "id": ""}, {**USER, "id": None}, {**USER, "id": "\u202e"}], ids=["empty", "none", "unprintable"]
+)
+async def test_if_one_of_several_accounts_is_not_identified_none_is_stored(vault, user):
+    with pytest.raises(IdentityRefusedError):
+        await of_slack(vault, {**TEAM, **BOT, "authed_user": user}, "slack", "slack-user", **CONSENT)
+    assert await nothing_stored(vault)
+
+
+async def test_if_another_team_is_chosen_no_account_is_stored(vault):
+    with pytest.raises(OtherAccountError):
+        await of_slack(
+            vault,
+            {**TEAM, **BOT, "authed_user": USER},
+            *("slack", "slack-user"),
+            account=Account("t1", "slack", "T2"),
+            **CONSENT,
+        )
+    assert await nothing_stored(vault)

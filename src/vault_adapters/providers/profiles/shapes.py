@@ -80,7 +80,8 @@ class AnswerShape:
 
     Attributes:
         within: nested objects that may hold the tokens (Slack's ``authed_user``). The first one that holds an access
-            token is read, or if none does, the answer itself. All members named below, except those of `extra`, are
+            token is read. If none does, the answer to a refresh is read itself; the answer to the exchange of a code
+            then has no token for this profile. All members named below, except those of `extra`, are
             looked up there.
         access_token: the member that holds the access token.
         refresh_token: the member that holds the refresh token.
@@ -97,9 +98,12 @@ class AnswerShape:
         extra: the members to keep with the access token. It maps the name under which a host finds a member to the
             member's path from the top of the answer (``instance_url = "instance_url"``, ``team_id = "team.id"``).
         token_type: the member that holds the token's type.
+        also: the names of the profiles whose tokens the answer to the exchange of a code may hold as well (Slack's user
+            beside the bot). A `Connector` that has refreshers of these, for the same client, stores them too.
     """
 
     within: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
+    also: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.name)))
     access_token: str = field(default="access_token", metadata=by(checks.member))
     refresh_token: str = field(default="refresh_token", metadata=by(checks.member))
     scope: str = field(default="scope", metadata=by(checks.member))
