@@ -5,12 +5,22 @@ import secrets
 
 import psycopg
 import pytest
+from tests.contract.distributed import CITUS, DistributedSchema
 from tests.support.databases import PostgresSchema, SqliteFile
 from tests.support.prepared_schemas import PreparedSchemas
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock
+
+_CATALOGUE = """
+CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class
+WHERE relkind IN ('r', 'p') AND pg_catalog.obj_description(oid, 'pg_class') IS DISTINCT FROM 'local';
+CREATE FUNCTION pg_catalog.create_reference_table(copied text) RETURNS void LANGUAGE plpgsql AS
+$$BEGIN EXECUTE 'COMMENT ON TABLE ' || copied || ' IS NULL'; END$$;
+CREATE FUNCTION pg_catalog.create_distributed_function(
+    regprocedure, text, colocate_with text, force_delegation boolean) RETURNS void LANGUAGE sql AS '';
+"""
 
 
 def open_sqlite(path):
@@ -98,12 +108,38 @@ def database(request, tmp_path):
         yield PostgresSchema(schemas.url, schema)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def opener(request):
-    """Give, for each kind of database, a function that takes a clock and opens an empty store."""
-    if request.param == "sqlite":
+def opening(request, schemas):
+    """Yield a function that takes a clock and opens an empty store: SQLite, or a schema of the fixture ``schemas``."""
+    if schemas == "sqlite":
         yield open_sqlite(":memory:")
         return
-    schemas = request.getfixturevalue("prepared_schemas")
+    schemas = request.getfixturevalue(schemas)
     with schemas.lend() as schema:
         yield open_postgres(schemas.url, schema)
+
+
+@pytest.fixture(params=["sqlite", "prepared_schemas"], ids=["sqlite", "postgres"])
+def opener(request):
+    """Give, for each kind of database, a function that takes a clock and opens an empty store."""
+    yield from opening(request, request.param)
+
+
+@pytest.fixture(scope="session")
+def seeming_schemas(postgres):
+    """Give schemas on a plain server with a view named like Citus's catalogue: a vault takes them for distributed."""
+    url = postgres.create_database(f"seems_distributed_{secrets.token_hex(4)}")
+    with psycopg.connect(url, autocommit=True, options="-c allow_system_table_mods=on") as connection:
+        connection.execute(_CATALOGUE)
+    schemas = PreparedSchemas(url)
+    yield schemas
+    schemas.close()
+
+
+@pytest.fixture(scope="session")
+def citus_schemas(request):
+    """Give schemas on the cluster that the environment names, or else schemas that seem to be distributed."""
+    if not CITUS:
+        yield request.getfixturevalue("seeming_schemas")
+        return
+    with DistributedSchema() as schema:
+        yield schema

@@ -1,9 +1,10 @@
-"""In both stores, an account is changed whole, by one decision after another."""
+"""In each store, an account is changed whole, by one decision after another."""
 
 import asyncio
 
 import pytest
 from attrs import evolve
+from tests.contract.stores import opening
 
 from vault_adapters import Secret, VaultConfig
 from vault_adapters.composition import open_vault_over
@@ -24,6 +25,11 @@ OTHER = evolve(ACCOUNT, identifier="bob")
 @pytest.fixture
 def clock():
     return ManualClock()
+
+
+@pytest.fixture(params=["sqlite", "prepared_schemas", "citus_schemas"], ids=["sqlite", "postgres", "citus"])
+def opener(request):
+    yield from opening(request, request.param)
 
 
 @pytest.fixture

@@ -6,14 +6,12 @@ is in `test_citus.py`.
 
 import asyncio
 from datetime import timedelta
-from uuid import uuid4
 
 import psycopg
 import pytest
 from attrs import evolve
 from tests.adapters.cli.command import CommandLine
 from tests.contract.stores import check_postgres_idle, open_postgres
-from tests.support.prepared_schemas import PreparedSchemas
 
 from vault_adapters.stores.postgres.citus import FUNCTIONS, functions_sql
 from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
@@ -32,26 +30,6 @@ from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.change import DataKeyInactiveError
 
 WRITER = f"citus_write_token_v{FUNCTIONS_VERSION}"
-
-_CATALOGUE = """
-CREATE VIEW pg_catalog.pg_dist_partition AS SELECT oid AS logicalrelid FROM pg_catalog.pg_class
-WHERE relkind IN ('r', 'p') AND pg_catalog.obj_description(oid, 'pg_class') IS DISTINCT FROM 'local';
-CREATE FUNCTION pg_catalog.create_reference_table(copied text) RETURNS void LANGUAGE plpgsql AS
-$$BEGIN EXECUTE 'COMMENT ON TABLE ' || copied || ' IS NULL'; END$$;
-CREATE FUNCTION pg_catalog.create_distributed_function(
-    regprocedure, text, colocate_with text, force_delegation boolean) RETURNS void LANGUAGE sql AS '';
-"""
-
-
-@pytest.fixture(scope="module")
-def seeming_schemas(postgres):
-    url = postgres.create_database(f"seems_distributed_{uuid4().hex[:8]}")
-    with psycopg.connect(url, autocommit=True, options="-c allow_system_table_mods=on") as connection:
-        connection.execute(_CATALOGUE)
-    schemas = PreparedSchemas(url)
-    yield schemas
-    schemas.close()
-
 
 _WAITING = "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted"
 

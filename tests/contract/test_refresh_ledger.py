@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from attrs import evolve
 
-from vault_adapters import AuditAction, ImportedToken, Secret, TokenKind, TokenSet, VaultConfig
+from vault_adapters import ImportedToken, Secret, TokenKind, TokenSet, VaultConfig
 from vault_adapters.composition import open_vault_over
 from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
@@ -88,18 +88,6 @@ async def test_what_is_known_of_a_credential_that_was_stored_again_is_dropped(st
         lease_until=clock.now() + LEASE,
         sent_at=clock.now(),
     )
-
-
-async def test_an_attempt_that_ended_without_a_trace_is_told_once(store, vault, clock):
-    await vault.store_token_set(ACCOUNT, token_set())
-    await store.refreshes.release(await claimed(store))
-    await claimed(store)
-    events = len((await vault.audit_events()).items)
-    clock.advance(LEASE)
-    await store.refreshes.release(await claimed(store))
-    await claimed(store)
-    told = (await vault.audit_events()).items[events:]
-    assert [(event.action, event.account) for event in told] == [(AuditAction.REFRESH_OUTCOME_UNKNOWN, ACCOUNT)]
 
 
 async def test_a_first_claim_is_due_at_the_end_of_its_lease(store, vault, clock):

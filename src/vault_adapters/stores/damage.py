@@ -64,10 +64,11 @@ class Damage:
             self.rows[kind] = generation if type(generation) is int else None
             return None
 
-    def report(self) -> None:
-        """Log how many rows were noted."""
-        if self.rows:
-            report_rows(Counter({DAMAGED_ROW: len(self.rows)}))
+
+def report_damage(state: AccountState) -> None:
+    """Log how many rows of an account cannot be decoded."""
+    if state.damaged:
+        report_rows(Counter({DAMAGED_ROW: len(state.damaged)}))
 
 
 def gone_kinds(before: AccountState, after: AccountState) -> list[TokenKind]:

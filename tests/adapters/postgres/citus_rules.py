@@ -20,7 +20,7 @@ REFERENCE = frozenset(
 IMMUTABLE = frozenset(
     {
         *("array_agg", "bool_or", "cardinality", "convert_to", "count", "encode", "isfinite", "left", "max", "min"),
-        *("num_nonnulls", "octet_length", "row_number", "sha256", "string_agg", "unnest"),
+        *("hash_record_extended", "num_nonnulls", "octet_length", "row_number", "sha256", "string_agg", "unnest"),
     }
 )
 _DISTRIBUTED = re.compile(rf'(?:FROM|INTO|UPDATE) "\w+"\.(?:{"|".join(sorted(DISTRIBUTED))})\b')
@@ -29,7 +29,7 @@ _PARAMETER = re.compile(r"%\((\w+)\)b")
 TIME = "a function that is not immutable where a statement writes: in its values, ON CONFLICT or RETURNING"
 LOCK = "row locks that do not belong to one tenant, given as a parameter"
 REFERENCE_LOCK = "row locks on a reference table"
-GATHERED = "a CTE that writes: its rows are gathered at the coordinator"
+GATHERED = "a CTE that writes, where the statement or a CTE inserts: the CTE's rows are gathered at the coordinator"
 NO_COLUMNS = "EXISTS over a query without columns"
 ANY_TENANT = "a table whose tenant is neither a parameter nor joined"
 MOVED = "a change of the tenant of a row"
@@ -93,6 +93,8 @@ def broken_rules(sql):
         broken.add(UNSORTED)
     if not _all_pinned(tree):
         broken.add(ANY_TENANT)
+    if _gathers(tree):
+        broken.add(GATHERED)
     if not all(_is_of_one_tenant(query) for query in _queries_of(tree)):
         broken.add(SEVERAL_TENANTS)
     return frozenset(broken)
@@ -124,10 +126,6 @@ class _Rules(Visitor):
     def visit_DeleteStmt(self, _, node):
         if _calls([node.whereClause, _returned(node)]):
             self.broken.add(TIME)
-
-    def visit_CommonTableExpr(self, _, node):
-        if isinstance(node.ctequery, ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt):
-            self.broken.add(GATHERED)
 
     def visit_WithClause(self, _, node):
         if node.recursive:
@@ -188,6 +186,14 @@ class _Calls(Visitor):
 
     def visit_FuncCall(self, _, node):
         self.found |= node.funcname[-1].sval not in IMMUTABLE
+
+
+def _gathers(tree):
+    """Tell whether Citus runs a CTE that writes on its own, instead of sending the statement as a whole to one node."""
+    written = [node.ctequery for node in _Found(tree, ast.CommonTableExpr).nodes]
+    written = [node for node in written if isinstance(node, ast.InsertStmt | ast.UpdateStmt | ast.DeleteStmt)]
+    inserts = any(isinstance(node, ast.InsertStmt) for node in (tree, *written))
+    return bool(written) and (inserts or not all(_is_of_one_tenant(query) for query in _queries_of(tree)))
 
 
 def _calls(parts):

@@ -83,9 +83,13 @@ def state_fragments(row_hash: str) -> dict[str, str]:
             ("%(tenant_id)b", "%(provider)b", "%(identifier)b", *(f"%({name})b::{kind}" for name, kind in _ROW.items()))
         ),
         "row_changes": changes,
+        "row_settings": ", ".join(f"{name} = %({name})b::{kind}" for name, kind in _ROW.items()),
         "written_columns": ", ".join(_TOKEN),
         "written_values": ", ".join(f"%(w_{name})b::{kind}[]" for name, kind in _TOKEN.values()),
         "written_changes": ", ".join(f"{name} = excluded.{name}" for name in written),
+        "written_settings": ", ".join(f"{name} = w.{name}" for name in written),
+        "first_written_values": ", ".join(f"(%(w_{name})b::{kind}[])[1]" for name, kind in _TOKEN.values()),
         "event_columns": ", ".join(_EVENT),
+        "first_event": ", ".join(f"(%(event_{name})b::{kind}[])[1]" for name, kind in _EVENT.items()),
         "events": f"unnest({', '.join(f'%(event_{name})b::{kind}[]' for name, kind in _EVENT.items())})",
     }

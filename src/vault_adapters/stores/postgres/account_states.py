@@ -7,17 +7,16 @@ from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
-from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, sealed_value
+from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, report_damage, sealed_value
 from vault_adapters.stores.postgres.account_columns import EVENT_COLUMNS
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
     account_parameters,
     account_row,
-    account_snapshot,
     micros,
     scopes_text,
     token_info,
@@ -38,7 +37,7 @@ T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_MOST_AGE = timedelta(seconds=1)
+MOST_AGE = timedelta(seconds=1)
 """Longest time between the load and the write, because a lease begins at the time that was loaded.
 
 If it were written much later, it would end too early, and another process might present the same credential while the
@@ -54,6 +53,36 @@ _CHANGED = "22P02"
 """SQLSTATE with which `apply_account` fails if it finds rows that another writer has inserted meanwhile."""
 
 
+@frozen
+class Loaded:
+    """An account as it is stored.
+
+    Attributes:
+        state: the account.
+        now: the store's time.
+        store_since: see `Snapshot`.
+        timeline: see `Snapshot`.
+        turned_at: see `Snapshot`.
+    """
+
+    state: AccountState
+    now: datetime
+    store_since: datetime | None
+    timeline: str | None
+    turned_at: datetime | None
+
+    def snapshot(self) -> Snapshot:
+        """Return the account for a reader.
+
+        Raises:
+            DecryptionError: a row is damaged.
+        """
+        if self.state.damaged:
+            raise refused_account(self.state.account, ValueError())
+        sealed = {kind: token.sealed for kind, token in self.state.tokens.items()}
+        return Snapshot(self.state.record, sealed, self.now, self.store_since, self.timeline, self.turned_at)
+
+
 class PostgresAccountStates:
     """Implements `AccountStates`."""
 
@@ -65,47 +94,45 @@ class PostgresAccountStates:
     async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
         """Load an account, decide, and write the new state if the account is still the one that was loaded."""
         for _ in range(_MOST_TRIES):
-            state, now = await self.load(account)
-            decision = decide(state, now)
-            if decision.state is state or await self.apply(state, decision):
+            decision = await self.try_change(account, decide)
+            if decision is not None:
                 return decision
         raise StorageError("other writers have changed this account all the time", retryable=True, reason=LOCKED)
 
+    async def try_change(self, account: Account, decide: Decide[T]) -> Decision[T] | None:
+        """Do what `change` does; return None and write nothing if another writer has changed the account meanwhile."""
+        state, now = await self.load(account)
+        decision = decide(state, now)
+        return decision if decision.state is state or await self.apply(state, decision) else None
+
     async def load(self, account: Account) -> tuple[AccountState, datetime]:
         """Return the account as it is stored, and the store's time."""
-        parameters = account_parameters(account) | {"now": self._database.now()}
-        return _state(await self._database.fetch(self._queries["load_account"], parameters), account)
+        loaded = await self._load(account)
+        report_damage(loaded.state)
+        return loaded.state, loaded.now
 
     async def apply(self, before: AccountState, decision: Decision[Any]) -> bool:
         """Write the decision in one statement; return False and write nothing if the account is no longer ``before``.
 
         Args:
-            before: what `load` returned. If this was more than `_MOST_AGE` ago, nothing is written either.
+            before: what `load` returned. If this was more than `MOST_AGE` ago, nothing is written either.
             decision: what becomes of it.
 
         Raises:
             DataKeyInactiveError: a new value is sealed under a data key that is not active; nothing was written.
         """
-        after = decision.state
-        row_version, versions, loaded_at = before.version
-        row = after.row or before.row  # a row that is to be deleted is locked and compared too
+        *_, loaded_at = before.version
         parameters = {
-            **_row_parameters(after.account, row or AccountRow()),
+            **state_parameters(before, decision),
             **event_parameters(decision.events),
-            "kinds": Texts([kind.value for kind in versions]),
-            "versions": [int8(version) for version in versions.values()],
-            "version": None if row_version is None else int8(row_version),
-            "latest": loaded_at + _MOST_AGE,
-            "durable": decision.durable,
+            "latest": loaded_at + MOST_AGE,
             "now": self._database.now(),
         }
-        changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
-        gone = gone_kinds(before, after)
+        changed, gone = changed_tokens(before, decision.state), gone_kinds(before, decision.state)
         if not (changed or gone):
             return bool(await self._database.write(self._queries["apply_row"], parameters))
-        parameters |= _token_parameters(changed, before)
-        parameters |= {"gone": Texts([kind.value for kind in gone]), "has_row": row is not None}
-        return await self._apply_account(parameters, empties=bool(gone) and after.is_empty)
+        parameters |= token_parameters(changed, before) | {"gone": Texts([kind.value for kind in gone])}
+        return await self._apply_account(parameters, empties=bool(gone) and decision.state.is_empty)
 
     async def _apply_account(self, parameters: Mapping[str, Any], *, empties: bool) -> bool:
         async def work(transaction: Transaction) -> list[Row]:
@@ -132,10 +159,8 @@ class PostgresAccountStates:
 
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
-        parameters = account_parameters(account) | {"now": self._database.now()}
         asked = self._database.clock_watch.monotonic()
-        rows = await self._database.fetch(self._queries["get_account_values"], parameters)
-        snapshot = account_snapshot(rows, account)
+        snapshot = (await self._load(account)).snapshot()
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
             # `turned_at` may be much later than the snapshot's `now`. Limit it to `now`, because `settled_at` ignores a
@@ -147,6 +172,10 @@ class PostgresAccountStates:
         started = snapshot.store_since
         since = max((at for at in (started, reachable) if at is not None), default=None)
         return evolve(snapshot, store_since=since, clock_since=unset)
+
+    async def _load(self, account: Account) -> Loaded:
+        parameters = account_parameters(account) | {"now": self._database.now()}
+        return loaded_account(await self._database.fetch(self._queries["load_account"], parameters), account)
 
     async def reserve_due(
         self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
@@ -170,17 +199,18 @@ class PostgresAccountStates:
         return due, now
 
 
-def _state(rows: Sequence[Row], account: Account) -> tuple[AccountState, datetime]:
-    """Return the state of an account, and the store's time, from the rows of `load_account`.
+def loaded_account(rows: Sequence[Row], account: Account) -> Loaded:
+    """Return an account from the rows of `load_account`.
 
     Raises:
         DecryptionError: a row belongs to another account, or its kind cannot be read.
     """
-    tokens, versions, row, row_version, now, damage = {}, {}, None, None, None, Damage()
+    tokens, versions, row, row_version, now, about, damage = {}, {}, None, None, None, [], Damage()
     try:
         for each in rows:
             token, key, columns, value, rest = OWNED_VALUE.split(each)
-            now, version, *more, stored_version, has_row = rest
+            now, version, *more, stored_version, has_row = rest[:-3]
+            about = rest[-3:]
             if has_row:
                 row, row_version = damage.read(None, None, account_row, columns, *more), stored_version
             if not is_missing(token):
@@ -193,13 +223,31 @@ def _state(rows: Sequence[Row], account: Account) -> tuple[AccountState, datetim
     except Exception as error:
         refusal = refused_account(account, error)
     else:
-        damage.report()
-        return AccountState(account, tokens, row, damage.rows, (row_version, versions, now)), now
+        return Loaded(AccountState(account, tokens, row, damage.rows, (row_version, versions, now)), now, *about)
     raise refusal
 
 
 def _stored(token: Row, key: TokenKey, value: Row) -> StoredToken:
     return StoredToken(token_info(token, key), sealed_value(*value))
+
+
+def changed_tokens(before: AccountState, after: AccountState) -> list[StoredToken]:
+    """Return the tokens that a decision has put in place."""
+    return [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
+
+
+def state_parameters(before: AccountState, decision: Decision[Any]) -> dict[str, Any]:
+    """Return the loaded versions, and the account's new row, as named parameters."""
+    row_version, versions, _ = before.version
+    row = decision.state.row or before.row  # a row that is to be deleted is locked and compared too
+    return {
+        **_row_parameters(before.account, row or AccountRow()),
+        "has_row": row is not None,
+        "kinds": Texts([kind.value for kind in versions]),
+        "versions": [int8(version) for version in versions.values()],
+        "version": None if row_version is None else int8(row_version),
+        "durable": decision.durable,
+    }
 
 
 def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
@@ -223,7 +271,8 @@ def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
     }
 
 
-def _token_parameters(changed: Sequence[StoredToken], before: AccountState) -> dict[str, Any]:
+def token_parameters(changed: Sequence[StoredToken], before: AccountState) -> dict[str, Any]:
+    """Return tokens that are to be written as arrays, one per column."""
     infos, sealed = [token.info for token in changed], [token.sealed for token in changed]
     new = [token for token in changed if token.info.value_id not in before.value_ids]
     return {

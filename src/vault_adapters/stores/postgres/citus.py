@@ -40,7 +40,7 @@ Citus co-locates tables only if their distribution columns have the same type. I
 TRIGGERS = ("keep_lasting_event_update", "keep_lasting_event_delete")
 """The triggers of the audit log; Citus refuses triggers on tables that it distributes."""
 
-DELEGATED = tuple(f"citus_{name}_v{FUNCTIONS_VERSION}" for name in ("write_token", "write_tokens", "commit"))
+DELEGATED = tuple(f"citus_{name}_v{FUNCTIONS_VERSION}" for name in ("write_token", "write_tokens"))
 """The functions that Citus calls on the node of the tenant that is the function's first argument."""
 
 FUNCTIONS = (f"citus_store_token_v{FUNCTIONS_VERSION}", *DELEGATED)

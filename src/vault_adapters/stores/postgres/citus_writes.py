@@ -16,24 +16,17 @@ from vault_adapters.stores.columns import TOKEN, value_id_of
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import (
-    account_parameters,
     compact,
     has_token,
     stored_info,
-    token_info,
     writes_parameters,
 )
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.taking import taking
 from vault_domain.entities.account import TokenKey
-from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome
-from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import TokenWrite
-from vault_domain.ports.change import Change
 from vault_domain.ports.late_writes import LateWrites
-from vault_domain.rules.schedule import accounts_due, due_at_of
-from vault_domain.transitions.attempts import stored_access
-from vault_domain.transitions.events import recovered_event, refreshed_event
+from vault_domain.rules.schedule import accounts_due
 
 
 async def store_each(
@@ -134,61 +127,6 @@ async def _append_events(
         "codes": [None] * len(keys),
     }
     await transaction.execute(queries["append_audit_events"], parameters | {"now": transaction.now})
-
-
-async def commit_answer(
-    transaction: Transaction, queries: Queries, attempt: Attempt, writes: Sequence[TokenWrite], actor: str | None
-) -> Change[Commit] | None:
-    """Commit a provider's answer if everything is as the attempt left it; see `RefreshLedger.commit`.
-
-    Return None if something is different, or if the answer has a value for which no token was stored when the attempt
-    began. Then nothing was changed, and the caller has to find out what is different.
-    """
-    seen = {each.key.kind: each for each in (attempt.credential, attempt.access) if each is not None}
-    data_keys = {write.sealed.data_key_id for write in writes}
-    if attempt.access is None or len(data_keys) != 1 or not {write.key.kind for write in writes} <= seen.keys():
-        return None
-    now = _time(transaction)
-    columns = writes_parameters(writes)
-    ends = [_expiry(write, now) for write in writes]
-    leading = [(write, end) for write, end in zip(writes, ends, strict=True) if write.lead is not None]
-    parameters = account_parameters(attempt.account) | {
-        "attempt_id": attempt.attempt_id,
-        "seen_kinds": [kind.value for kind in seen],
-        "seen_value_ids": [each.value_id for each in seen.values()],
-        "data_key_id": data_keys.pop(),
-        "due_at": due_at_of(*leading[0], now) if leading else now,  # as `committed_schedule` does
-        "now": now,
-        "lock_timeout": transaction.lock_timeout,
-    }
-    names = ("kinds", "value_ids", "blobs", "extras", "lifetimes", "scopes", "clients")
-    parameters |= compact({"expires_at": ends, **{name: columns[name] for name in names}})
-    rows = await transaction.fetch_unprepared(queries["commit_answer"], parameters)
-    if not rows:
-        return None
-    stored = {value_id_of(token): tuple(token) for *token, _ in rows}
-    pairs = zip(writes, columns["value_ids"], strict=True)
-    written = [(write, token_info(stored[value_id], write.key)) for write, value_id in pairs]
-    events = [refreshed_event(attempt, [info for _, info in written], now, actor)]
-    if any(had_failed for *_, had_failed in rows):  # each row tells whether the attempt ends a run of failures
-        events.append(recovered_event(attempt, now, actor))
-    await append_refresh_events(transaction, queries, events)
-    return Change(Commit(CommitOutcome.WRITTEN, stored_access(written)), tuple(events))
-
-
-async def append_refresh_events(transaction: Transaction, queries: Queries, events: Iterable[AuditEvent]) -> None:
-    """Append events about the refresh of an account; call this when the account's rows are locked."""
-    for event in events:
-        assert event.account is not None  # noqa: S101 - a refresh concerns an account
-        about = {
-            "action": event.action.value,
-            "kind": None if event.kind is None else event.kind.value,
-            "generation": int8(event.generation),
-            "credential_generation": int8(event.credential_generation),
-            "actor": event.actor,
-            "now": transaction.now,
-        }
-        await transaction.execute(queries["append_refresh_event"], account_parameters(event.account) | about)
 
 
 def _expiry(write: TokenWrite, now: datetime) -> datetime | None:

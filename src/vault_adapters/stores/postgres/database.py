@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -49,6 +50,7 @@ class Transaction:
         self._held = held
         self.is_distributed = held is not None
         self.now = now
+        self.begun = 0.0  # monotonic time in seconds, before the time `now` was read
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a statement; return the number of changed rows."""
@@ -130,6 +132,7 @@ class Transaction:
         Raises:
             psycopg.errors.ReadOnlySqlTransaction: the server is a standby; this method has closed the connection.
         """
+        self.begun = time.monotonic()
         try:
             if self._held is None or self.now is not None:
                 await self.run_script(self._limits.begin)

@@ -4,16 +4,14 @@ from datetime import timedelta
 
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import int8
-from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rows import account_parameters, key_parameters, micros
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.rows import key_parameters, micros
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKind, stored_key
-from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, TokenRef
 from vault_domain.ports.change import Change
-from vault_domain.transitions.events import required_event
 
 
 async def mark_invalid(
@@ -68,23 +66,3 @@ async def note_ending(
         key = stored_key(tenant_id, provider, TokenKind.REFRESH_TOKEN, identifier)
         events.append(token_event(AuditAction.REFRESH_TOKEN_EXPIRING, key, generation, occurred_at, actor))
     return Change(len(rows), tuple(events))
-
-
-async def reject_attempt(
-    transaction: Transaction, queries: Queries, attempt: Attempt, code: str, actor: str | None
-) -> Change[bool]:
-    """Mark an attempt's credential invalid and end the attempt; see `RefreshLedger.reject`."""
-    credential = attempt.credential
-    value = {"value_id": credential.value_id, "error_code": code}
-    parameters = key_parameters(credential.key) | value | {"actor": actor, "now": transaction.now}
-    rows = await transaction.fetch(queries["invalidate_token"], parameters)
-    own = account_parameters(attempt.account) | {"attempt_id": attempt.attempt_id, "now": transaction.now}
-    await transaction.execute(queries["release_account"], own)
-    if rows:
-        await transaction.execute(queries["note_rejection"], parameters)
-        action = AuditAction.TOKEN_INVALIDATED
-        [(occurred_at, generation)] = rows
-        event = token_event(action, credential.key, generation, occurred_at, actor, code)
-        return Change(result=True, events=(event, required_event(attempt, code, occurred_at, actor)))
-    [(is_invalid,)] = await transaction.fetch(queries["is_invalid"], parameters)
-    return Change(result=bool(is_invalid))

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID, uuid4
 
-from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, RowLayout, is_missing
+from vault_adapters.stores.columns import LISTED, OWNED, STORED, is_missing
 from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
@@ -20,13 +20,11 @@ from vault_domain.entities.token import (
     DAMAGED_ROW,
     WRONG_ROW,
     DamagedToken,
-    SealedToken,
     StoredToken,
     TokenInfo,
     TokenStatus,
     TokenWrite,
 )
-from vault_domain.ports.refresh_ledger import Snapshot
 
 MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in TokenStatus}
@@ -146,41 +144,19 @@ def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord
     Raises:
         DecryptionError: a row is damaged or belongs to another account.
     """
-    found = _usable(OWNED, rows, account)
-    return found.record, found.now
-
-
-def account_snapshot(rows: Sequence[Row], account: Account) -> Snapshot:
-    """Return the account with its sealed values, from the rows of its tokens.
-
-    Raises:
-        DecryptionError: a row is damaged or belongs to another account.
-    """
-    return _usable(OWNED_VALUE, rows, account)
-
-
-def _usable(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
     try:
-        return _decoded(layout, rows, account)
+        tokens, state, now = {}, None, None
+        for row in rows:
+            token, key, state, (now,) = OWNED.split(row)
+            if not is_missing(token):
+                own = own_key(key, account)
+                tokens[own.kind] = token_info(token, own)
+        assert state is not None  # noqa: S101 - the query returns at least one row
+        assert now is not None  # noqa: S101 - every row holds the time
+        return _record(account, tokens, state) if tokens else None, now
     except Exception as error:
         refusal = refused_account(account, error)
     raise refusal
-
-
-def _decoded(layout: RowLayout, rows: Sequence[Row], account: Account) -> Snapshot:
-    """Return the snapshot of an account from its tokens' rows; it has sealed values if the layout has them."""
-    tokens: dict[TokenKind, TokenInfo] = {}
-    sealed: dict[TokenKind, SealedToken] = {}
-    state, now, about = None, None, []
-    for row in rows:
-        token, key, state, *values, (now, *about) = layout.split(row)
-        if not is_missing(token):
-            own = own_key(key, account)
-            tokens[own.kind] = token_info(token, own)
-            sealed.update((own.kind, sealed_value(*value)) for value in values)
-    assert state is not None  # noqa: S101 - the query returns at least one row
-    assert now is not None  # noqa: S101 - every row holds the time
-    return Snapshot(_record(account, tokens, state) if tokens else None, sealed, now, *about)
 
 
 def time_of(rows: Sequence[Row]) -> datetime:

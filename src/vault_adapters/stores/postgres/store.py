@@ -15,8 +15,8 @@ from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.audit_partitions import make_partitions
 from vault_adapters.stores.postgres.citus import is_distributed
-from vault_adapters.stores.postgres.citus_refreshes import CitusRefreshLedger
 from vault_adapters.stores.postgres.citus_statements import held_statements
+from vault_adapters.stores.postgres.citus_states import CitusAccountStates
 from vault_adapters.stores.postgres.clients import PostgresClientStates
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
@@ -130,8 +130,7 @@ async def open_postgres_store(
         await timelines.current()  # a new database's first timeline is noted before it can change
         tokens = PostgresTokenRepository(database, queries, waking)
         keys = PostgresKeyRepository(database, queries)
-        states = PostgresAccountStates(database, queries, timelines)
-        refreshes = CitusRefreshLedger(database, queries, states) if distributed else AttemptLedger(states)
+        states = (CitusAccountStates if distributed else PostgresAccountStates)(database, queries, timelines)
         watch = DeafWatch if distributed else NotificationWatch
         stack.push_async_callback(keys.close)
         stack.push_async_callback(tokens.close)
@@ -140,7 +139,7 @@ async def open_postgres_store(
             PostgresAccountRepository(database, queries),
             keys,
             PostgresAuditLog(database, queries, schema, timelines),
-            refreshes,
+            AttemptLedger(states),
             PostgresKeyRotation(database, queries),
             PostgresTenantEraser(database, queries),
             PostgresImportRepository(database, queries),

@@ -8,7 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
-from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, sealed_value, sound
+from vault_adapters.stores.damage import (
+    Damage,
+    gone_kinds,
+    own_key,
+    refused_account,
+    report_damage,
+    sealed_value,
+    sound,
+)
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
@@ -128,8 +136,9 @@ def _state(rows: Sequence[Row], account: Account) -> AccountState:
     except Exception as error:
         refusal = refused_account(account, error)
     else:
-        damage.report()
-        return AccountState(account, tokens, row, damage.rows)
+        state = AccountState(account, tokens, row, damage.rows)
+        report_damage(state)
+        return state
     raise refusal
 
 

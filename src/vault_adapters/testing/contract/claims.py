@@ -31,6 +31,7 @@ from vault_adapters.testing.contract.refreshing import (
     unclaimed,
 )
 from vault_domain.entities.attempt import Failure
+from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import TokenRef
 from vault_domain.facade.vault import TokenVault
@@ -133,6 +134,18 @@ class ClaimCases(ContractFixtures, given=("stored_account",)):
         state = await state_of(store)
         # The end of the latest lease that ran out, and the start of the first attempt with an unknown outcome.
         assert (state.unknown_since, state.sent_at) == (start + 5 * MINUTE + LEASE, start)
+
+    async def test_an_attempt_that_ended_without_a_trace_is_told_once(
+        self, store: Store, vault: TokenVault, clock: ManualClock
+    ) -> None:
+        await store.refreshes.release(await claimed(store))
+        await claimed(store)
+        events = await events_of(vault)
+        clock.advance(LEASE)
+        await store.refreshes.release(await claimed(store))
+        await claimed(store)
+        told = (await events_of(vault))[len(events) :]
+        assert [(event.action, event.account) for event in told] == [(AuditAction.REFRESH_OUTCOME_UNKNOWN, ACCOUNT)]
 
     @pytest.mark.parametrize("is_claimed", [False, True])
     @pytest.mark.parametrize("back", [3 * MINUTE, 2 * HOUR + 3 * MINUTE, HOUR, 3 * HOUR])

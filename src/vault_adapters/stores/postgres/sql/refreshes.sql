@@ -1,17 +1,18 @@
--- name: get_account_values
--- Get an account's tokens with their sealed values, each with the account's label and refresh state. Every row also
--- holds the time, the start of the server, its timeline, and when a vault first met this timeline; an account without
--- tokens gives one row that holds nothing else. The start is NULL if a clock replaces the database's time.
+-- name: load_account
+-- Get an account whole: a row for each token; an account without tokens gives one row. The versions are hashes of the
+-- stored columns, so that a row that anybody has changed has another version. Every row also holds the time, the start
+-- of the server (NULL if a clock replaces the database's time), its timeline, and when a vault first met this timeline.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
+    {{token_hash}}, a.committed_attempt_id, a.endpoint, a.due_at, {{account_hash}}, a.tenant_id IS NOT NULL,
     CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END,
     {{timeline}}, (SELECT l.met_at FROM {{schema}}.timeline l WHERE l.timeline = {{timeline}})
 FROM (SELECT) one
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
 LEFT JOIN {{schema}}.token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-LEFT JOIN {{schema}}.account a
-    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first. Each account becomes due again when the time `hold` has passed.
@@ -39,12 +40,6 @@ UPDATE {{schema}}.account SET due_at = {{now}}
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
     AND (due_at IS NULL OR due_at > {{now}})
 
--- name: release_account
--- End the attempt's own lease and make the account due now; failures and unknown outcome stay.
-UPDATE {{schema}}.account SET lease_until = NULL, due_at = {{now}}
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-    AND attempt_id = %(attempt_id)b::uuid
-
 -- name: make_commit_durable
 -- Make this transaction's commit durable; see `_DURABLE` in statements.py.
 SELECT {{durable}}
@@ -55,15 +50,3 @@ SELECT data_key_id FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
 ORDER BY data_key_id
 FOR SHARE
-
--- name: note_rejection
--- Record the time at which a refresh condemned a credential, and append the event reauthorization_required. If a host
--- itself marks a credential invalid, no time is recorded.
-WITH noted AS (
-    UPDATE {{schema}}.token SET rejected_at = updated_at
-    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-        AND value_id = %(value_id)b
-    RETURNING tenant_id, provider, identifier, updated_at)
-INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, actor, code)
-SELECT tenant_id, 'reauthorization_required', updated_at, provider, identifier, %(actor)b::text, %(error_code)b::text
-FROM noted

@@ -1,0 +1,134 @@
+"""Implements `AccountStates` on tables that Citus distributes: a change is one transaction on the tenant's node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from vault_adapters.stores.damage import gone_kinds, report_damage
+from vault_adapters.stores.postgres.account_states import (
+    MOST_AGE,
+    Loaded,
+    PostgresAccountStates,
+    changed_tokens,
+    event_parameters,
+    loaded_account,
+    state_parameters,
+    token_parameters,
+)
+from vault_adapters.stores.postgres.cursors import Texts, int8
+from vault_adapters.stores.postgres.database import Transaction
+from vault_adapters.stores.postgres.rows import account_parameters
+from vault_domain.entities.account import Account
+from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.token import StoredToken
+from vault_domain.ports.account_states import Decide
+from vault_domain.ports.change import DataKeyInactiveError
+
+T = TypeVar("T")
+
+_MOST_REMEMBERED = 1000
+
+
+class _ChangedError(Exception):
+    """Another writer has changed the account meanwhile; nothing of the transaction may be committed."""
+
+
+class CitusAccountStates(PostgresAccountStates):
+    """Implements `AccountStates`.
+
+    Each statement goes from the vault's node to the tenant's node as text, and is planned on both. So a change begins
+    with what this process has read of the account last, even if that was long ago: the write compares it with what is
+    stored. The time comes from the beginning of the transaction.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._last_read: dict[Account, AccountState] = {}
+
+    async def try_change(self, account: Account, decide: Decide[T]) -> Decision[T] | None:
+        """Do what `change` does; return None and write nothing if another writer has changed the account meanwhile."""
+        try:
+            return await self._database.transact(lambda transaction: self._change(transaction, account, decide))
+        except _ChangedError:
+            return None
+
+    async def _load(self, account: Account) -> Loaded:
+        loaded = await super()._load(account)
+        self._last_read[account] = loaded.state
+        if len(self._last_read) > _MOST_REMEMBERED:
+            del self._last_read[next(iter(self._last_read))]
+        return loaded
+
+    async def _change(self, transaction: Transaction, account: Account, decide: Decide[T]) -> Decision[T]:
+        now = transaction.now
+        assert now is not None  # noqa: S101 - on Citus, a transaction reads the time when it begins
+        state = self._last_read.pop(account, None)
+        decision = None if state is None else decide(state, now)
+        # Only a write shows whether the state is still the stored one.
+        if state is None or decision is None or decision.state is state:
+            parameters = account_parameters(account) | {"now": now}
+            rows = await transaction.fetch(self._queries["load_account"], parameters)
+            state = loaded_account(rows, account).state
+            report_damage(state)
+            decision = decide(state, now)
+        if decision.state is not state:
+            await self._write(transaction, state, decision)
+            if time.monotonic() - transaction.begun > MOST_AGE.total_seconds():
+                raise _ChangedError
+        return decision
+
+    async def _write(self, transaction: Transaction, before: AccountState, decision: Decision[Any]) -> None:
+        after, parameters = decision.state, state_parameters(before, decision)
+        changed, gone = changed_tokens(before, after), gone_kinds(before, after)
+        if changed or gone or parameters["version"] is None:
+            parameters["gone"] = Texts([kind.value for kind in gone])
+            await self._write_account(transaction, before, changed, parameters)
+        else:
+            _require(await transaction.fetch(self._queries["apply_row"], parameters))
+        if gone and after.is_empty:
+            # The account's row is locked now. A writer that held it before may have stored a token. Then the row stays.
+            await transaction.execute(self._queries["delete_orphaned_account"], parameters)
+        # Rows of the account are locked now, so the events get a place after those of all earlier writers.
+        for event in decision.events:
+            await transaction.execute(self._queries["append_event"], event_parameters([event]))
+
+    async def _write_account(
+        self, transaction: Transaction, before: AccountState, changed: Sequence[StoredToken], parameters: dict[str, Any]
+    ) -> None:
+        _, versions, _ = before.version
+        new = [token for token in changed if token.key.kind not in versions]
+        every, rest = token_parameters(changed, before), [token for token in changed if token not in new]
+        if new:
+            # An insertion is no part of `apply_account`, because Citus would then not send this statement as a whole.
+            keys = {"tenant_id": before.account.tenant_id, "data_key_ids": every["key_ids"]}
+            is_active = len(await transaction.fetch(self._queries["lock_data_keys"], keys)) == len(every["key_ids"])
+            parameters |= await self._insert(transaction, before, new if is_active else [], parameters)
+        parameters |= token_parameters(rest, before) | {"key_ids": every["key_ids"]}
+        [(same, active, is_written)] = await transaction.fetch(self._queries["apply_account"], parameters)
+        # The conflict first: of an erased tenant the data key is gone too, but there is nothing left to seal anew.
+        _require(same)
+        if not active:
+            raise DataKeyInactiveError
+        if parameters["has_row"] and parameters["version"] is None:
+            is_written = await transaction.fetch(self._queries["insert_row"], parameters)
+        _require(is_written or not parameters["has_row"])
+
+    async def _insert(
+        self, transaction: Transaction, before: AccountState, new: Sequence[StoredToken], parameters: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Insert tokens of kinds that were absent; return the loaded versions with those of these tokens."""
+        kinds, versions = list(parameters["kinds"]), list(parameters["versions"])
+        for token in new:
+            own = parameters | token_parameters([token], before)
+            rows = await transaction.fetch(self._queries["insert_token"], own)
+            _require(rows)
+            kinds.append(token.key.kind.value)
+            versions += [int8(version) for (version,) in rows]
+        return {"kinds": Texts(kinds), "versions": versions}
+
+
+def _require(is_unchanged: object) -> None:
+    if not is_unchanged:
+        raise _ChangedError

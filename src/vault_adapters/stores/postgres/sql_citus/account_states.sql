@@ -1,0 +1,82 @@
+-- The writes of `CitusAccountStates`. A statement whose CTEs update goes to the tenant's node as a whole, as long as
+-- none of them inserts. Only there can it make its transaction's commit durable.
+
+-- name: apply_row
+-- Put an account's row in place of the one that was loaded, if its tokens are as loaded too. No token is written, so
+-- none is locked. Returns a row if the account's row was written.
+WITH seen AS MATERIALIZED (
+    SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0 AS same,
+        CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable
+    FROM {{schema}}.token t
+    LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
+        ON e.kind = t.kind::text AND e.version = {{token_hash}}
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b),
+written AS (
+    UPDATE {{schema}}.account a SET {{row_settings}}
+    FROM seen
+    WHERE seen.same AND a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+        AND {{account_hash}} = %(version)b::int8
+    RETURNING true AS is_written)
+SELECT is_written FROM written
+
+-- name: apply_account
+-- Put one account, tokens included, in place of the one that was loaded. Other statements insert rows that were absent.
+-- Data keys are locked first, then tokens, then the account's row. The last column tells whether this row was written.
+-- The version is a column of a CTE, because Citus goes wrong where the planner sees a comparison with NULL.
+WITH guarded AS MATERIALIZED (
+    SELECT data_key_id FROM {{schema}}.data_key
+    WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(key_ids)b::bytea[]) AND state = 'active'
+    ORDER BY data_key_id
+    FOR SHARE),
+locked AS MATERIALIZED (
+    SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+        AND (SELECT count(*) FROM guarded) >= 0
+    ORDER BY t.kind
+    FOR UPDATE),
+verdict AS MATERIALIZED (
+    SELECT (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[]) AS active,
+        (SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0
+            FROM locked l
+            LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
+                ON e.kind = l.kind::text AND e.version = l.version) AS same,
+        CASE WHEN %(has_row)b::boolean THEN %(version)b::int8 END AS version,
+        CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
+stored AS (
+    UPDATE {{schema}}.token t SET {{written_settings}}
+    FROM verdict v, unnest({{written_values}}) w ({{written_columns}})
+    WHERE v.active AND v.same AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
+        AND t.identifier = %(identifier)b AND t.kind = w.kind
+    RETURNING t.kind),
+deleted AS (
+    DELETE FROM {{schema}}.token t
+    USING verdict v
+    WHERE v.active AND v.same AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
+        AND t.identifier = %(identifier)b AND t.kind = ANY (%(gone)b::text[])
+    RETURNING t.kind),
+written AS (
+    UPDATE {{schema}}.account a SET {{row_settings}}
+    FROM verdict v
+    WHERE v.active AND v.same AND (SELECT count(*) FROM stored) >= 0
+        AND a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+        AND {{account_hash}} = v.version
+    RETURNING a.provider)
+SELECT v.same, v.active, (SELECT count(*) FROM written) > 0 FROM verdict v
+
+-- name: insert_token
+-- Insert a token where none was, and return its version; no row: another writer was faster.
+INSERT INTO {{schema}}.token AS t (tenant_id, provider, identifier, {{written_columns}})
+VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, {{first_written_values}})
+ON CONFLICT (tenant_id, provider, identifier, kind) DO NOTHING
+RETURNING {{token_hash}}
+
+-- name: insert_row
+-- Insert the row of an account that had none; no row: another writer was faster.
+INSERT INTO {{schema}}.account ({{row_columns}})
+VALUES ({{row_values}})
+ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
+RETURNING true
+
+-- name: append_event
+-- Append one event. It comes from parameters; see append_audit_events.
+INSERT INTO {{schema}}.audit_event ({{event_columns}}) VALUES ({{first_event}})
