@@ -17,11 +17,12 @@ def home_of(places: Any, deployment: Any) -> Home:
     return Home(tuple(names), deployment if isinstance(deployment, str) else None)
 
 
-def home_columns(home: Home, instead: Home | None = None) -> dict[str, Any]:
-    """Return the parameters of a statement that records a home in place of another one."""
+def home_columns(home: Home, instead: Home | None = None, *, anyway: bool = False) -> dict[str, Any]:
+    """Return the parameters of the statement that records a home in place of another one, or of any (``anyway``)."""
     return {
         "places": _text(home),
         "deployment": home.deployment,
+        "anyway": anyway,
         "instead_places": None if instead is None else _text(instead),
         "instead_deployment": None if instead is None else instead.deployment,
     }

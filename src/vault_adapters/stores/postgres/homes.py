@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from vault_adapters.stores.home_rows import home_columns, home_of
+from vault_adapters.stores.postgres.account_states import event_parameters
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -45,16 +45,13 @@ class PostgresHomeLedger:
 
     async def adopt(self, home: Home, *, actor: str | None) -> Change[None]:
         """Record a home in place of any other, and append the event."""
-        action = AuditAction.VAULT_ADOPTED
 
         async def work(transaction: Transaction) -> AuditEvent:
-            now = {"now": transaction.now}
-            columns = home_columns(home)
-            parameters = {name: columns[name] for name in ("places", "deployment")}
-            await transaction.fetch(self._queries["adopt_home"], parameters | now)
-            told: dict[str, Any] = {"tenant_id": None, "action": action.value, "actor": actor, "code": None}
-            [(occurred_at,)] = await transaction.fetch(self._queries["append_key_event"], told | now)
-            return AuditEvent(action, occurred_at, actor=actor)
+            parameters = home_columns(home, anyway=True) | {"now": transaction.now}
+            [(now,)] = await transaction.fetch(self._queries["record_home"], parameters)
+            event = AuditEvent(AuditAction.VAULT_ADOPTED, now, actor=actor)
+            await transaction.execute(self._queries["append_events"], event_parameters([event]))
+            return event
 
         return Change(None, (await self._database.transact(work),))
 

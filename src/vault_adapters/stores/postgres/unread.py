@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from vault_adapters.stores.postgres.account_states import event_parameters
 from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import stored_account
 from vault_domain.entities.attempt import Attempt
-from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.unread_answers import KeptAnswer
@@ -35,8 +35,6 @@ class PostgresUnreadAnswers:
             "data_key_id": sealed.data_key_id,
             "data_key_ids": [sealed.data_key_id],
             "blob": sealed.blob,
-            "actor": actor,
-            "code": UNREADABLE_ANSWER,
         }
 
         async def work(transaction: Transaction) -> Change[bool]:
@@ -44,13 +42,13 @@ class PostgresUnreadAnswers:
             await transaction.fetch(self._queries["make_commit_durable"])
             if not await transaction.fetch(self._queries["lock_data_keys"], own):
                 raise DataKeyInactiveError
-            before = await transaction.fetch(self._queries["find_kept_answer"], own)
-            if not await transaction.execute(self._queries["keep_answer"], own):
-                return Change(result=False)
-            if before == [(attempt.attempt_id,)]:
-                return Change(result=True)
-            [(now,)] = await transaction.fetch(self._queries["tell_kept_answer"], own)
-            return Change(result=True, events=(kept_event(attempt, now, actor),))
+            before: dict[UUID, datetime] = dict(await transaction.fetch(self._queries["find_kept_answer"], own))
+            since = before.get(attempt.attempt_id)  # an answer of the same attempt is replaced without an event
+            stored = await transaction.fetch(self._queries["keep_answer"], own | {"kept_at": since})
+            events = tuple(kept_event(attempt, kept_at, actor) for (kept_at,) in stored if since is None)
+            if events:
+                await transaction.execute(self._queries["append_events"], event_parameters(events))
+            return Change(bool(stored), events)
 
         return await self._database.transact(work)
 

@@ -48,8 +48,8 @@ class SqliteHomeLedger:
         """Record a home in place of any other, and append the event."""
 
         async def work(transaction: Transaction) -> AuditEvent:
-            parameters = home_columns(home) | {"now": to_micros(transaction.now)}
-            await transaction.execute(self._queries["adopt_home"], parameters)
+            parameters = home_columns(home, anyway=True) | {"now": to_micros(transaction.now)}
+            await transaction.execute(self._queries["record_home"], parameters)
             event = AuditEvent(AuditAction.VAULT_ADOPTED, transaction.now, actor=actor)
             await append_events(transaction, self._queries, [event])
             return event

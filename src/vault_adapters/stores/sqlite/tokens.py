@@ -1,7 +1,7 @@
 """The token table on SQLite."""
 
 import json
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -305,13 +305,18 @@ async def schedule_accounts(
 async def require_active_data_keys(
     transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite | ImportedWrite | StoredToken]
 ) -> None:
-    """Check that all of these values are sealed under active data keys.
+    """Check that all of these values are sealed under active data keys; see `require_active`."""
+    await require_active(transaction, queries, [(write.key.tenant_id, write.sealed.data_key_id) for write in writes])
+
+
+async def require_active(transaction: Transaction, queries: Queries, data_keys: Iterable[tuple[str, bytes]]) -> None:
+    """Check that data keys, each named by its tenant and its id, are active.
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
     """
-    data_keys = {(write.key.tenant_id, write.sealed.data_key_id.hex().upper()) for write in writes}
-    guard = {"data_keys": json.dumps(sorted(data_keys))}
+    named = {(tenant_id, key_id.hex().upper()) for tenant_id, key_id in data_keys}
+    guard = {"data_keys": json.dumps(sorted(named))}
     [(inactive,)] = await transaction.fetch(queries["count_inactive_data_keys"], guard)
     if inactive:
         raise DataKeyInactiveError

@@ -9,10 +9,11 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import account_parameters, to_micros
+from vault_adapters.stores.sqlite.tokens import require_active
 from vault_domain.entities.account import stored_account
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.token import SealedToken
-from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.change import Change
 from vault_domain.ports.unread_answers import KeptAnswer
 from vault_domain.transitions.events import kept_event
 
@@ -37,18 +38,15 @@ class SqliteUnreadAnswers:
                 "value_id": attempt.credential.value_id.bytes,
                 "data_key_id": sealed.data_key_id,
                 "blob": sealed.blob,
-                "now": to_micros(transaction.now),
             }
-            if not await transaction.fetch(self._queries["find_active_data_key"], parameters):
-                raise DataKeyInactiveError
-            before = await transaction.fetch(self._queries["find_kept_answer"], parameters)
-            if not await transaction.execute(self._queries["keep_answer"], parameters):
-                return Change(result=False)
-            if before == [(attempt.attempt_id.bytes,)]:
-                return Change(result=True)
-            event = kept_event(attempt, transaction.now, actor)
-            await append_events(transaction, self._queries, [event])
-            return Change(result=True, events=(event,))
+            await require_active(transaction, self._queries, [(attempt.account.tenant_id, sealed.data_key_id)])
+            before: dict[bytes, int] = dict(await transaction.fetch(self._queries["find_kept_answer"], parameters))
+            since = before.get(attempt.attempt_id.bytes)  # an answer of the same attempt is replaced without an event
+            kept_at = {"kept_at": to_micros(transaction.now) if since is None else since}
+            is_kept = await transaction.execute(self._queries["keep_answer"], parameters | kept_at) > 0
+            events = (kept_event(attempt, transaction.now, actor),) if is_kept and since is None else ()
+            await append_events(transaction, self._queries, events)
+            return Change(is_kept, events)
 
         return await self._database.transact(work)
 

@@ -1,26 +1,21 @@
 -- name: find_kept_answer
--- Find the attempt whose answer is kept for an account.
-SELECT attempt_id FROM {{schema}}.unread_answer
+-- Find the attempt whose answer is kept for an account, and since when.
+SELECT attempt_id, kept_at FROM {{schema}}.unread_answer
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
 
 -- name: keep_answer
 -- Keep an answer in place of an earlier one of its account, if the credential is still stored.
 INSERT INTO {{schema}}.unread_answer AS u (
     tenant_id, provider, identifier, attempt_id, data_key_id, blob, kept_at)
-SELECT t.tenant_id, t.provider, t.identifier, %(attempt_id)b::uuid, %(data_key_id)b::bytea, %(blob)b::bytea, {{now}}
+SELECT t.tenant_id, t.provider, t.identifier, %(attempt_id)b::uuid, %(data_key_id)b::bytea, %(blob)b::bytea,
+    coalesce(%(kept_at)b::timestamptz, {{now}})
 FROM {{schema}}.token t
 JOIN {{schema}}.account a ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
     AND t.kind = %(kind)b AND t.value_id = %(value_id)b::uuid
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
-    kept_at = CASE WHEN u.attempt_id = excluded.attempt_id THEN u.kept_at ELSE excluded.kept_at END,
-    attempt_id = excluded.attempt_id, data_key_id = excluded.data_key_id, blob = excluded.blob
-
--- name: tell_kept_answer
--- Append the event of an answer that is kept.
-INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, actor, code)
-VALUES (%(tenant_id)b, 'answer_kept', {{now}}, %(provider)b, %(identifier)b, %(actor)b::text, %(code)b::text)
-RETURNING occurred_at
+    attempt_id = excluded.attempt_id, data_key_id = excluded.data_key_id, blob = excluded.blob, kept_at = excluded.kept_at
+RETURNING u.kept_at
 
 -- name: list_kept_answers
 -- List kept answers after a position, oldest first.
