@@ -142,7 +142,8 @@ class ClientLedger:
         record = stored.of(scope)
         judged = after_restore(rules, attempt.stored_at, stored.restored_at)
         is_open = record is not None and record.opened_at is not None
-        mass = not is_open and await self._is_mass(scope, attempt.account, judged, stored)
+        may_be_mass = not is_open and judged.fleet <= MOST_COUNTED
+        mass = may_be_mass and await self._is_mass(scope, attempt.account, judged, stored)
         if record is None and not mass:
             return None
         decision = await self._states.change(
@@ -152,16 +153,13 @@ class ClientLedger:
         return None if decision.result is None else _Pause(decision.result, is_new, stored.restored_at)
 
     async def _is_mass(self, scope: ClientScope, account: Account, rules: ClientRules, stored: StoredClients) -> bool:
-        counts = await self._states.count(
-            scope,
-            account,
-            after=stored.now - rules.window,
-            stored_since=stored.restored_at,
-            limit=MOST_COUNTED,
-        )
-        rejected = min(counts.rejected + 1, MOST_COUNTED)
-        if not is_mass(rejected, counts.succeeded, rules, is_one_tenants=False):
+        after, since = stored.now - rules.window, stored.restored_at
+        # Rejections are few as a rule, so count only as many as it takes to know this.
+        few = await self._states.count(scope, account, after=after, stored_since=since, limit=rules.fleet - 1)
+        if few.rejected + 1 < rules.fleet:
             return False
+        counts = await self._states.count(scope, account, after=after, stored_since=since, limit=MOST_COUNTED)
+        rejected = min(counts.rejected + 1, MOST_COUNTED)
         is_one_tenants = not counts.elsewhere and not await self._is_sole(account.tenant_id)
         return is_mass(rejected, counts.succeeded, rules, is_one_tenants=is_one_tenants)
 
