@@ -18,6 +18,7 @@ from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.providers.http import bound_refreshers
+from vault_adapters.providers.static_keys import packaged_keys
 from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.forks import OwnStack, refuse_in_children
 from vault_adapters.runtime.journal import FileJournal, NoJournal
@@ -158,7 +159,7 @@ async def _run(
         cipher = AesGcmCipher(keyring, sink)
         home = HomeService(homes, sink, config.deployment)
         await home.settle()
-        bound = await bound_refreshers(refreshers or {}, http_client, stack)
+        bound = {**packaged_keys(), **await bound_refreshers(refreshers or {}, http_client, stack)}
         timing = RefreshTiming(
             config.refresh_deadline,
             config.quiescence,

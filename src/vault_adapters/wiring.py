@@ -23,6 +23,7 @@ from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.api_keys import ApiKeys
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.client_ledger import ClientLedger
 from vault_domain.services.refresh.clients import ClientGuard
@@ -88,6 +89,8 @@ def vault_services(
     home: HomeService,
 ) -> VaultServices:
     """Return the use cases of a vault."""
+    static = {name: each for name, each in refreshers.items() if getattr(each, "is_static", False) is True}
+    named, refreshers = refreshers, {name: each for name, each in refreshers.items() if name not in static}
     policy = policy_of(refreshers, config.refresh_buffer, config.tuning.reconnect_notice)
     window = ConfirmationWindow(config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within)
     rules = provider_rules(refreshers, timing)
@@ -134,7 +137,8 @@ def vault_services(
         importing=ImportService(store.imports, cipher, sink, tasks, policy, store.tokens.get_many),
         reviving=reviving,
         restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
-        hosts=ApiHosts(refreshers, tasks),
+        hosts=ApiHosts(named, tasks),
+        api_keys=ApiKeys(tokens, tasks, static),
         states=StateService(cipher, store.states),
         measuring=measures(CensusService(store.accounts, listing, health, rules)),
     )

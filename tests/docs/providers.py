@@ -3,20 +3,31 @@
 from pathlib import Path
 
 from vault_adapters.providers.profiles import Profile, packaged_profile, profiles
-from vault_adapters.providers.profiles.shown import duration, errors, facts, limits, revocation, rotation, unverified
+from vault_adapters.providers.profiles.shown import (
+    connects,
+    duration,
+    errors,
+    facts,
+    limits,
+    revocation,
+    rotation,
+    unverified,
+)
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "providers.md"
 
 _INTRODUCTION = """# Providers
 
 `refresher(name, client_id, client_secret)` makes a refresher for each of these providers from the provider's profile, a
-file of the package. This page is written from the profiles. `token-vault providers NAME` shows one of them.
+file of the package. API keys that do not expire need none. This page is written from the profiles. `token-vault
+providers NAME` shows one of them.
 
 Each section lists the provider's own pages from which the facts come, and the day on which they were checked. A fact
 that these pages do not state is marked *unverified*: it comes from another source, or it is a careful value, which is
 safe whatever the provider does. In the column *source*, *pages* stands for the section's pages. A [profile of your
 own](../how-to/write-a-profile.md) can replace any profile.
 
+- *connects* says whether a [`Connector`](../how-to/connect-accounts.md) can connect accounts.
 - *rotation* says what a refresh does to the old tokens. With `strict`, a used refresh token does not work any more;
   with `grace`, it works for the stated time longer; with `non-rotating`, it stays. An access token works until it
   expires, unless the column says that a refresh ends the old one.
@@ -37,6 +48,7 @@ knows whether the credential was spent.
 _COLUMNS = (
     "name",
     "title",
+    "connects",
     "rotation",
     "access token",
     "idle life",
@@ -54,6 +66,7 @@ def page():
         (
             f"[{each.name}](#{each.name})",
             each.title,
+            connects(each),
             rotation(each),
             duration(each.answer.default_lifetime),
             duration(each.rotation.idle),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from vault_adapters.providers.profiles import Profile, packaged_profile, profiles
+from vault_adapters.providers.static_keys import packaged_keys
 from vault_domain import TokenRefresher
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.rotation_policy import RevocationScope, RotationKind
@@ -26,7 +27,7 @@ def facts_reader(refreshers: Mapping[str, TokenRefresher] | None) -> Callable[[s
     def read(provider: str) -> ProviderFacts:
         if refreshers is None:
             return _of_profile(packaged_profile(provider)) if provider in profiles() else ProviderFacts()
-        refresher = refreshers.get(provider)
+        refresher = refreshers.get(provider) or packaged_keys().get(provider)
         return ProviderFacts(has_refresher=False) if refresher is None else _of_refresher(refresher)
 
     return read

@@ -50,7 +50,7 @@ class SyncAccessTokens(Protocol):
 # header, so a token cannot end the header's value or begin another value.
 _SENDABLE = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~/:]+=*\Z")
 
-_PROOF_TYPES = frozenset({"dpop", "pop", "mac"})
+PROOF_TYPES = frozenset({"dpop", "pop", "mac"})
 """Types of tokens that are sent with a proof that the sender holds a key; as bearer tokens they do not work."""
 
 
@@ -74,7 +74,7 @@ def check_sendable(token: Token, credentials: Secret | None) -> Secret:
             header carries, and ``token_needs_proof`` if the token
             is bound to a key, as with DPoP (RFC 9449).
     """
-    if token.token_type.lower() in _PROOF_TYPES:
+    if token.token_type.lower() in PROOF_TYPES:
         raise VaultError(
             "the provider issued an access token that needs a proof of possession (such as DPoP), so it was not sent as"
             " a bearer token",

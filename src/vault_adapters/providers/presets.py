@@ -1,8 +1,7 @@
 """Ready-made refreshers for some providers; `refresher` makes one for any provider whose profile has a token endpoint.
 
-The providers ``voicenter``, ``icount`` and ``clerk`` need no refresher, because their API keys do not expire. Store
-such a key as `TokenKind.API_KEY` and read it with ``get_token``. If the provider withdraws the key, call
-``mark_token_invalid``.
+Providers such as ``stripe`` and ``clerk`` need no refresher, because their API keys do not expire. Store such a key as
+`TokenKind.API_KEY`; `ensure_access_token` and the HTTP clients then use it.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from vault_adapters.providers.profiles import Profile, as_profile
 from vault_adapters.providers.shaped_answers import read_shaped
 from vault_adapters.providers.shaped_requests import keyed, members_of, signed
 from vault_adapters.providers.signing_key import SigningKey
+from vault_adapters.providers.static_keys import StaticKeys
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import (
@@ -241,10 +242,11 @@ def refresher(
     account_variables: AccountVariables | None = None,
     client: HttpClient | None = None,
     **variables: str,
-) -> ProfileRefresher | ProfileKeyRefresher:
+) -> ProfileRefresher | ProfileKeyRefresher | StaticKeys:
     """Return a refresher for a provider that has a profile; `profiles` lists the package's profiles.
 
-    The refresher takes the facts, such as the rotation policy and the lifetimes, from the profile.
+    The refresher takes the facts, such as the rotation policy and the lifetimes, from the profile. If the provider's
+    API keys do not expire, the result refreshes nothing, and tells where the keys may be sent.
 
     Args:
         name_or_profile: the name of one of the package's profiles, a `Profile` (see `load_profile`), or the path of a
@@ -266,19 +268,19 @@ def refresher(
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
 
     Raises:
-        ConfigurationError: there is no such profile, the profile's file has a mistake, the provider's API keys do not
-            expire, the profile has no such variable, or the provider's clients need a ``signing_key``.
+        ConfigurationError: there is no such profile, the profile's file has a mistake, the profile has no such
+            variable, or the provider's clients need a ``signing_key``.
         InvalidInputError: an argument is not valid; the message does not repeat it.
     """
     profile = as_profile(name_or_profile)
     check_variables(profile, variables)
-    if profile.token_url is None:
-        raise ConfigurationError(f"{profile.name}: its API keys do not expire, so it needs no refresher")
-    own_keys = profile.request.grant in ("client_credentials", "api_key")
+    own_keys = profile.request.grant in ("client_credentials", "api_key", "none")
     if own_keys and (client_id is not None or client_secret is not None):
         raise InvalidInputError("each account stores an API key of its own; pass neither client_id nor client_secret")
     if own_keys and signing_key is not None:
         raise InvalidInputError("each account stores an API key of its own; pass no signing_key")
+    if profile.token_url is None:
+        return StaticKeys(profile, variables, account_variables)
     is_public = client_secret is None and not own_keys
     by_key: AuthMethod | None = None if signing_key is None else "private_key_jwt"
     method = auth_method or by_key or _method(profile, is_public=is_public)

@@ -260,6 +260,8 @@ class TokenVault:
     ) -> Token:
         """Return an access token that may be used now; refresh it first if it is due.
 
+        If the provider's API keys do not expire (Stripe), the result is the account's API key, if there is one.
+
         Args:
             account: the account of the token.
             timeout: longest time that this caller waits, as a timedelta or in seconds; a running refresh goes on.
@@ -280,6 +282,8 @@ class TokenVault:
         seconds = read.as_seconds(timeout, "timeout")
         known, anew = read.as_account(account), read.as_flag(fresh, "fresh")
         token = None if anew else self._services.refreshing.at_hand(known)
+        if token is None and self._services.api_keys.serves(known):
+            token = await self._services.api_keys.find(known, seconds, fresh=anew)
         return self._noted(
             token or await self._services.rejections.ensure(known, seconds, actor=self._actor, fresh=anew)
         )

@@ -72,6 +72,8 @@ class TokenRefresher(Protocol):
     # - `request_limit`: a `RequestLimit`; all processes together send no more token requests than it allows.
     # - `concurrency`: the largest number of requests that one process has open at the provider.
     # - `api_header`: the `ApiHeader` in which API requests carry the token; without it, `Authorization: Bearer`.
+    # - `is_static`: True if the provider's API keys do not expire. `ensure_access_token` returns an account's API key,
+    #   and nothing is refreshed.
     # Further optional attributes, each a timedelta or None:
     # - `default_lifetime`: the lifetime of access tokens whose expiry the provider does not tell.
     # - `idle_lifetime`: the time after which a refresh token lapses if it is not used. Sweeps refresh it before then.

@@ -8,6 +8,7 @@ from vault_domain.services.keys.master_keys import RewrappingService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.refresh.access import RefreshService
+from vault_domain.services.refresh.api_keys import ApiKeys
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.refresh.restoring import RestoreService
@@ -58,4 +59,5 @@ class VaultServices:
     restoring: RestoreService
     states: StateService
     hosts: ApiHosts
+    api_keys: ApiKeys
     measuring: MeasuringService

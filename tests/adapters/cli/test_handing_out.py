@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 from tests.support.scripted_provider import error_answer, scripted_provider, token_answer
 
-from vault_adapters import Account, TokenSet, VaultConfig, open_vault
+from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultConfig, open_vault
 
 MODULE = """
 from vault_adapters.providers import OAuth2Refresher
@@ -34,6 +34,7 @@ def test_a_token_is_printed_with_all_that_belongs_to_it(token_vault):
     assert (done.code, done.stderr) == (0, "")
     assert json.loads(done.out) == {
         "access_token": "a1",
+        "headers": {},
         "expires_at": "2040-01-31T12:00:00.000000Z",
         "token_type": "DPoP",
         "extra": extra,
@@ -41,6 +42,7 @@ def test_a_token_is_printed_with_all_that_belongs_to_it(token_vault):
     stored(token_vault, TokenSet("a2"), None)
     assert json.loads(token_vault("token", "t1", "acme", "--reveal").out) == {
         "access_token": "a2",
+        "headers": {"Authorization": "Bearer a2"},
         "expires_at": None,
         "token_type": "Bearer",
         "extra": {},
@@ -55,7 +57,7 @@ def test_a_token_that_a_header_cannot_carry_is_refused(token_vault):
         stored(token_vault, TokenSet(text, extra={"kept": "as it is"}))
         done = token_vault("token", "t1", "acme", "--identifier", "ann")
         assert (done.code, done.out) == (1, "")
-        assert "the access token is empty or holds characters that a bearer token cannot have" in done.stderr
+        assert "the token is empty, holds characters that a bearer token cannot have" in done.stderr
         assert text not in done.stderr
 
 
@@ -113,3 +115,22 @@ def test_of_many_identifiers_ten_are_listed(token_vault):
     done = token_vault("token", "t1", "acme")
     assert "user-09, ..." in done.stderr
     assert "user-10" not in done.stderr
+
+
+def test_an_api_key_that_does_not_expire_is_printed_with_its_header(token_vault):
+    for provider, key, headers in (
+        ("stripe", Secret("sk_test_1"), {"Authorization": "Bearer sk_test_1"}),
+        ("anthropic", Secret("sk-ant-1"), {"x-api-key": "sk-ant-1"}),
+        ("twilio", Secret.from_fields(sid="SK1", secret="s"), {"Authorization": "Basic U0sxOnM="}),
+    ):
+        stored_key = Account("t1", provider).key(TokenKind.API_KEY)
+
+        async def store(where=stored_key, value=key):
+            async with open_vault(VaultConfig.from_env(token_vault.variables)) as vault:
+                await vault.store_token(where, value)
+
+        anyio.run(store)
+        done = token_vault("token", "t1", provider)
+        assert (done.code, done.stderr) == (0, "")
+        assert json.loads(done.out)["headers"] == headers
+        assert token_vault("doctor").code == 0

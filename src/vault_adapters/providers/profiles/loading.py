@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
 
@@ -19,12 +20,18 @@ _LARGEST = 256 * 1024
 _MOST_DOTS = 100
 """Largest number of dots in a line. The time to read a dotted key grows with the square of the number of its parts."""
 
+_SUFFIX = ".toml"
 _FILES = "vault_adapters.providers.profiles"
 
 
 def profiles() -> list[str]:
     """Return the names of the package's profiles, sorted."""
     return sorted(_packaged())
+
+
+def static_profiles() -> list[str]:
+    """Return the names of the package's profiles of API keys that do not expire, sorted."""
+    return sorted(_names_of_keys())
 
 
 @scrubbed
@@ -100,7 +107,15 @@ def _packaged() -> dict[str, bytes]:
     return dict(_contents())
 
 
+@cache
+def _names_of_keys() -> frozenset[str]:
+    return frozenset(file.name.removesuffix(_SUFFIX) for file in _in_folder("files", "keys"))
+
+
 def _contents() -> Iterator[tuple[str, bytes]]:
-    for file in files(_FILES).joinpath("files").iterdir():
-        if file.name.endswith(".toml"):
-            yield file.name.removesuffix(".toml"), file.read_bytes()
+    for file in (*_in_folder("files"), *_in_folder("files", "keys")):
+        yield file.name.removesuffix(_SUFFIX), file.read_bytes()
+
+
+def _in_folder(*path: str) -> list[Traversable]:
+    return [file for file in files(_FILES).joinpath(*path).iterdir() if file.name.endswith(_SUFFIX)]

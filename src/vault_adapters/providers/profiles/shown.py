@@ -130,6 +130,11 @@ def rotation(profile: Profile) -> str:
     return f"{kind}; the old access token ends" if facts.old_token_dies else kind
 
 
+def connects(profile: Profile) -> str:
+    """Return whether a `Connector` can connect accounts at the provider."""
+    return "yes" if profile.authorization_url and profile.token_url and profile.identifier else "-"
+
+
 def limits(profile: Profile) -> str:
     """Return how many token requests the provider accepts, in a few words."""
     found = profile.limits

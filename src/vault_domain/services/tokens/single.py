@@ -211,13 +211,18 @@ class TokenService:
 
     async def get_refresh(self, account: Account) -> Token | None:
         """Return the refresh token if it may be used now, else None."""
-        key = account.key(TokenKind.REFRESH_TOKEN)
+        return (await self.find_usable(account.key(TokenKind.REFRESH_TOKEN)))[0]
+
+    async def find_usable(self, key: TokenKey, *, fresh: bool = False) -> tuple[Token | None, TokenInfo | None]:
+        """Return a token if it may be used now, else None; and the metadata of what is stored, or None."""
+        seen: list[TokenInfo | None] = []
 
         def allows(reading: Reading) -> bool:
             info = self._info(key, reading)
+            seen.append(info)
             return info is not None and is_usable(info, reading.now)
 
-        return await self.get(key, allows)
+        return await self.get(key, allows, fresh=fresh), seen[-1]
 
     async def hand_out(self, key: TokenKey, row: StoredToken | DamagedToken, now: datetime) -> Token:
         """Decrypt the row that was read at ``now`` for this key, and record the token's use."""

@@ -7,7 +7,7 @@ from re import _constants as regex  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 
 FILES = Path(__file__).parents[4] / "src/vault_adapters/providers/profiles/files"
-TABLES = {path.stem: tomllib.loads(path.read_text()) for path in sorted(FILES.glob("*.toml"))}
+TABLES = {path.stem: tomllib.loads(path.read_text()) for path in sorted(FILES.rglob("*.toml"))}
 
 
 def grant(table):

@@ -10,14 +10,13 @@ from urllib.parse import parse_qsl
 
 import httpx2
 import pytest
-from tests.adapters.providers.asking import ACCOUNT, failure, refreshed, revocation_of
+from tests.adapters.providers.asking import ACCOUNT, failure, refreshed, request_for, revocation_of
 from tests.adapters.providers.profiles.files import TABLES, filled, grant, placed, sample, values
 
 from vault_adapters.providers import profiles, refresher
-from vault_adapters.providers.profiles.loading import packaged_profile
+from vault_adapters.providers.profiles.loading import packaged_profile, static_profiles
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.errors import (
-    ConfigurationError,
     InvalidInputError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -246,10 +245,18 @@ async def test_a_revocation(name):
     assert ("token_type_hint" in body_of(request)) == facts.get("hint", True)
 
 
-@pytest.mark.parametrize("name", [each for each, table in TABLES.items() if grant(table) == "none"])
-def test_a_provider_whose_keys_do_not_expire_has_no_refresher(name):
-    with pytest.raises(ConfigurationError, match="needs no refresher"):
-        refresher(name)
+STATIC = [each for each, table in TABLES.items() if grant(table) == "none"]
+
+
+@pytest.mark.parametrize("name", STATIC)
+async def test_a_provider_whose_keys_do_not_expire_refreshes_nothing(name):
+    made, table = refresher(name), TABLES[name]
+    with pytest.raises(ProviderConfigurationError, match="do not expire"):
+        await made.refresh(request_for(made, "key"))
+    assert await made.hosts_of(ACCOUNT, {}) == tuple(table["api_hosts"])
+    with pytest.raises(InvalidInputError):
+        refresher(name, *CLIENT)
+    assert static_profiles() == sorted(STATIC)
 
 
 @pytest.mark.parametrize(

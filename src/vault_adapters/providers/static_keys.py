@@ -1,0 +1,65 @@
+"""`StaticKeys`: says where API keys that do not expire may be sent, and in which header. Nothing refreshes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from vault_adapters.providers.account_variables import AccountVariables, hosts_for
+from vault_adapters.providers.profiles.loading import as_profile, static_profiles
+from vault_adapters.providers.profiles.profile import Profile
+from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.api_header import ApiHeader
+from vault_domain.entities.errors import ProviderConfigurationError
+from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
+
+
+@frozen(eq=False)
+class StaticKeys:
+    """The API keys of a provider that do not expire, as the provider's profile describes them; made by `refresher`.
+
+    Attributes:
+        source: the provider's profile, or the name of one of the package's profiles, which is read when it is needed.
+        fixed: values of the profile's variables; all accounts share these values.
+        finder: the host's callable that returns an account's values of the profile's variables; None: there is none.
+    """
+
+    source: Profile | str
+    fixed: Mapping[str, str] = field(factory=dict, repr=False)
+    finder: AccountVariables | None = field(default=None, repr=False)
+
+    is_static = True
+    spends = TokenKind.API_KEY
+    rotation = Rotation.non_rotating()
+
+    @property
+    def profile(self) -> Profile:
+        """The provider's profile."""
+        return as_profile(self.source)
+
+    @property
+    def api_header(self) -> ApiHeader:
+        """The header in which API requests carry the API key."""
+        return self.profile.api.value
+
+    async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the hosts to which an account's API key may be sent; see `HostNamer`."""
+        return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
+    async def refresh(self, request: RefreshRequest) -> TokenSet:
+        """Raise an error, because nothing can be refreshed.
+
+        Raises:
+            ProviderConfigurationError: always.
+        """
+        raise ProviderConfigurationError(
+            "API keys of this provider do not expire, so nothing is refreshed", account=request.account, refused=False
+        )
+
+
+def packaged_keys() -> dict[str, TokenRefresher]:
+    """Return the static API keys that the package has profiles of, by provider; no file is read yet."""
+    return {name: StaticKeys(name) for name in static_profiles()}
