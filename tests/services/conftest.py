@@ -85,7 +85,7 @@ class Cases:
         self.counting = ClientLedger(
             *(noticed.clients, ledger, RevivalService(noticed.revivals, sink), noticed.accounts, sink, ClientRules())
         )
-        guard = ClientGuard(self.counting, tasks, clients, ClientRules(), HomeService(None, sink))
+        guard = self.guard = ClientGuard(self.counting, tasks, clients, ClientRules(), HomeService(None, sink))
         failures = FailureRecorder(ledger, sink, tasks, guard)
         pacer = Pacer(noticed.clients, tasks, clients, self.refreshers)
         runner = AttemptRunner(

@@ -176,6 +176,16 @@ async def test_rejections_that_did_not_see_each_other_are_taken_back(cases, flee
     assert [event.code for event in cases.sink.events if event.action is AuditAction.CLIENT_PAUSED] == [MASS_REJECTION]
 
 
+async def test_a_process_marks_no_more_than_it_takes_to_see_a_mass_rejection(cases, fleet):
+    attempts = [await claim(cases.store, account) for account in fleet]
+    judged = [cases.guard.condemn(attempt, "invalid_grant", actor=None) for attempt in attempts]
+    verdicts = await asyncio.gather(*judged)
+    assert (verdicts.count(CONDEMNED), verdicts.count(MASS_REJECTION)) == (4, 6)
+    marked = [event.account for event in cases.sink.events if event.action is AuditAction.TOKEN_INVALIDATED]
+    assert len(marked) == 4
+    assert await statuses(cases, *fleet) == {TokenStatus.VALID}
+
+
 @pytest.mark.parametrize("who", ["the next rejection", "the end of the pause"])
 async def test_what_a_process_that_died_left_condemned_is_taken_back(cases, fleet, who):
     class Dying(Obstructed):

@@ -30,6 +30,7 @@ from vault_domain.rules.clients import (
     may_probe,
 )
 from vault_domain.rules.refresh import Claim
+from vault_domain.rules.shares import next_member
 from vault_domain.services.refresh.client_ledger import ClientLedger, Verdict
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.homes import HomeService
@@ -192,8 +193,13 @@ class ClientGuard:
             await self.refused(attempt, CLIENT_MISMATCH)
             return CLIENT_MISMATCH
         scope = self._scope(attempt, MASS_REJECTION)
-        verdict, is_new = await self._ledger.condemn(
-            attempt, code or "invalid_grant", scope, is_believed=is_believed, actor=actor
+        # One after another, so that this process marks no more credentials than it takes to see a mass rejection.
+        verdict, is_new = await self._tasks.in_turn(
+            ("client", scope),
+            account.tenant_id,
+            lambda: self._ledger.condemn(attempt, code or "invalid_grant", scope, is_believed=is_believed, actor=actor),
+            most=1,
+            choose=next_member,
         )
         if verdict is not Verdict.SPARED:
             return verdict
