@@ -163,6 +163,7 @@ def test_a_pause_that_nobody_uses_is_over():
     assert not is_abandoned(paused, NOW + RULES.window, RULES)
     assert is_abandoned(paused, NOW + RULES.window + SECOND, RULES)
     assert not is_abandoned(refuse(None, ANN), NOW + RULES.longest, RULES)
+    assert is_abandoned(refuse(None, ANN), NOW + RULES.longest + SECOND, RULES)
     slow = ClientRules(probe_interval=timedelta(hours=1))
     assert not is_abandoned(paused, NOW + timedelta(hours=10), slow)
 

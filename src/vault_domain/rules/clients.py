@@ -232,5 +232,9 @@ def after_restore(rules: ClientRules, stored_at: datetime | None, restored_at: d
 
 
 def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
-    """Return whether the last refusal of a paused client is so long ago that the client is no longer in use."""
-    return record.opened_at is not None and now - record.refused_at > max(rules.window, 10 * rules.probe_interval)
+    """Return whether the last refusal of a client is so long ago that the client is no longer in use.
+
+    A paused client is probed, so its refusals are frequent; one that is not paused is asked again within hours.
+    """
+    paused = max(rules.window, 10 * rules.probe_interval)
+    return now - record.refused_at > (rules.longest if record.opened_at is None else paused)

@@ -60,16 +60,19 @@ async def eventually(condition, seconds=120.0):
 def account_state(config):
     """Return the refresh state of all accounts, read directly from the database."""
     columns = "attempt_id, lease_until, sent_at, failures, next_attempt_at, unknown_since, error_code"
+    return [dict(zip(columns.split(", "), row, strict=True)) for row in rows_of(config, "account", columns)]
+
+
+def rows_of(config, table, columns):
+    """Return the rows of a table, read directly from the database."""
     if config.database_url.reveal().startswith("sqlite"):
         connection = sqlite3.connect(config.database_url.reveal().removeprefix("sqlite:///"))
         try:
-            rows = connection.execute(f"SELECT {columns} FROM token_vault_account").fetchall()
+            return connection.execute(f"SELECT {columns} FROM token_vault_{table}").fetchall()
         finally:
             connection.close()
-    else:
-        with psycopg.connect(config.database_url.reveal()) as connection:
-            rows = connection.execute(f"SELECT {columns} FROM {config.postgres_schema}.account").fetchall()
-    return [dict(zip(columns.split(", "), row, strict=True)) for row in rows]
+    with psycopg.connect(config.database_url.reveal()) as connection:
+        return connection.execute(f"SELECT {columns} FROM {config.postgres_schema}.{table}").fetchall()
 
 
 class Gate:

@@ -1,7 +1,7 @@
 """A pause concerns one token endpoint, and no tenant alone can open one that concerns others."""
 
 import pytest
-from tests.adapters.refresh.refresh_kit import HOUR, failure, is_connected
+from tests.adapters.refresh.refresh_kit import HOUR, failure, is_connected, rows_of
 from tests.support.scripted_provider import error_answer, token_answer
 
 from vault_adapters import (
@@ -89,6 +89,26 @@ async def test_an_instance_that_refuses_the_client_stops_no_other_instance(opene
         if code == "invalid_client"
         else (ProviderConfigurationError, "mass_rejection")
     )
+
+
+async def test_the_counts_of_endpoints_that_nobody_uses_are_forgotten(opened, config, clock, provider, instances):
+    """Otherwise, each read of the records would take longer with every former customer's instance."""
+    acme, connect = instances
+    provider.answer_always(
+        lambda request: token_answer("new") if request.path.startswith("/good/") else error_answer("invalid_client")
+    )
+    vault = await opened(acme)
+    for account, letter in zip(ATTACKERS, "abcdefgh", strict=True):
+        await connect(vault, account, f"bad{letter}")
+    await connect(vault, VICTIMS[0], "good")
+    await all_fail(vault, ATTACKERS)
+    await vault.erase_tenant("t1")
+    for days, left in ((3, 8), (2, 0)):
+        clock.advance(days * 24 * HOUR)
+        other = await opened(acme)  # it has not read the records within the last five seconds
+        await other.refresh_account(VICTIMS[0])
+        # A row without marks stands for no record, and is not read.
+        assert len([marks for (marks,) in rows_of(config, "client_refusal", "marks") if marks]) == left
 
 
 async def test_the_refusals_of_one_tenant_pause_no_shared_endpoint(opened, clock, provider):

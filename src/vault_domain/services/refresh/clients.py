@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from attrs import evolve, frozen
 
@@ -39,6 +40,9 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_AGE = 5.0
 """Seconds for which a process relies on the records that it read."""
+
+_MOST_CLOSED = 100
+"""Largest number of left records that are closed after a read, because a caller waits meanwhile."""
 
 _SAYS_NOTHING_ELSEWHERE = frozenset({None, "invalid_grant", "unauthorized_client"})
 """Codes that do not condemn a credential of another client than the configured one.
@@ -251,13 +255,13 @@ class ClientGuard:
             return seen
         seen = _Seen(await self._ledger.records(provider), time)
         self._seen[provider] = seen
-        for record in seen.stored.records:
-            if self._is_left(record, seen.stored.now):
-                await self._close(record.scope)
+        left = (record for record in seen.stored.records if self._is_left(record, seen.stored.now))
+        for record in islice(left, _MOST_CLOSED):
+            await self._close(record.scope)
         return seen
 
     def _is_left(self, record: ClientRecord, now: datetime) -> bool:
-        """Return whether a pause's client is neither configured nor in use any more; such a pause is over."""
+        """Return whether a record's client is neither configured nor in use any more, such as a former customer's."""
         if not self.clients.is_shared(record.scope.provider) or record.scope.client == self.clients.shared(
             record.scope.provider
         ):
