@@ -13,6 +13,8 @@ MODULES = [
     ("vault_adapters.clients.aiohttp", "aiohttp", "aiohttp"),
     ("vault_adapters.connect", "authlib", "connect"),
     ("vault_adapters.connect", "joserfc", "connect"),
+    ("vault_adapters.web", "starlette", "web"),
+    ("vault_adapters.web", "jinja2", "web"),
 ]
 
 
