@@ -29,7 +29,7 @@ from vault_domain.services.refresh.client_ledger import ClientLedger
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.failures import FailureRecorder
 from vault_domain.services.refresh.pacing import Pacer
-from vault_domain.services.refresh.provider_rules import policy_of, provider_rules
+from vault_domain.services.refresh.provider_rules import policy_of, provider_rules, without_static
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.refresh.restoring import RestoreService
@@ -89,8 +89,7 @@ def vault_services(
     home: HomeService,
 ) -> VaultServices:
     """Return the use cases of a vault."""
-    static = {name: each for name, each in refreshers.items() if getattr(each, "is_static", False) is True}
-    named, refreshers = refreshers, {name: each for name, each in refreshers.items() if name not in static}
+    named, refreshers = refreshers, without_static(refreshers)
     policy = policy_of(refreshers, config.refresh_buffer, config.tuning.reconnect_notice)
     window = ConfirmationWindow(config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within)
     rules = provider_rules(refreshers, timing)
@@ -102,13 +101,13 @@ def vault_services(
     guard = ClientGuard(counting, tasks, clients, config.tuning.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)
     pacer = Pacer(store.clients, tasks, clients, refreshers)
-    unread = UnreadKeeper(store.unread, keeper, tasks, refreshers)
     runner = AttemptRunner(
         *(ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers),
-        *(unread, most, observed),
+        *(UnreadKeeper(store.unread, keeper, tasks, refreshers), most, observed),
     )
     readiness = ReadinessService(store.tokens, cipher, tasks, journal, home)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts, home)
+    of_accounts = (store.accounts, store.audit, cipher, sink, revoker, policy, spends, clients)
     rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, refreshers)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, rereader, observed)
@@ -121,9 +120,7 @@ def vault_services(
         tokens=tokens,
         auditing=auditing,
         waker=waker,
-        accounts=AccountService(
-            store.accounts, store.audit, cipher, sink, revoker, policy, spends, clients, store.tokens.get_many
-        ),
+        accounts=AccountService(*of_accounts, store.tokens.get_many),
         listing=listing,
         readiness=readiness,
         homes=home,
@@ -138,7 +135,7 @@ def vault_services(
         reviving=reviving,
         restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
         hosts=ApiHosts(named, tasks),
-        api_keys=ApiKeys(tokens, tasks, static),
+        api_keys=ApiKeys(tokens, tasks, set(named) - set(refreshers)),
         states=StateService(cipher, store.states),
         measuring=measures(CensusService(store.accounts, listing, health, rules)),
     )

@@ -9,6 +9,7 @@ would apply to token requests too.
 from vault_adapters.providers import presets
 from vault_adapters.providers.client_credentials import ClientCredentialsRefresher
 from vault_adapters.providers.custom import CustomRefresher
+from vault_adapters.providers.discovery import openid
 from vault_adapters.providers.github_app import GitHubAppRefresher
 from vault_adapters.providers.greeninvoice import GreenInvoiceRefresher
 from vault_adapters.providers.jwt_bearer import JwtBearerRefresher
@@ -28,6 +29,7 @@ __all__ = [
     "OAuth2Refresher",
     "SigningKey",
     "load_profile",
+    "openid",
     "presets",
     "profiles",
     "refresher",

@@ -10,7 +10,7 @@ from tests.support.openid_peer import openid_peer
 
 from vault_adapters import AuthorizationRefusedError, IdentityRefusedError, TokenKind
 from vault_adapters.connect import Connector
-from vault_adapters.providers import SigningKey, refresher
+from vault_adapters.providers import SigningKey, openid, refresher
 from vault_adapters.providers.profiles import Profile
 from vault_adapters.providers.profiles.facts import AuthorizationFacts, Place
 from vault_adapters.testing import memory_vault
@@ -69,6 +69,17 @@ async def test_a_certified_provider(client):
         await vault.refresh_account(info.account)
         after = await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))
         assert before.value != after.value
+
+
+async def test_a_certified_provider_by_its_issuer_alone(peer):
+    made = openid(peer.issuer, peer.client_id, peer.client_secret)
+    async with memory_vault(refreshers={"peer": made}) as vault:
+        connector = Connector(vault, {"peer": made}, redirect_uri=REDIRECT_URI)
+        info = await connector.finish(await callback_of(connector, "ann"), session="session")
+        assert (info.account.identifier, info.label, info.state.value) == ("ann", "ann@example.com", "connected")
+        before = await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))
+        await vault.refresh_account(info.account)
+        assert before.value != (await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))).value
 
 
 async def test_a_client_that_signs_connects_and_refreshes_at_a_certified_provider(peer, profile):

@@ -43,7 +43,7 @@ server.listen(0, '127.0.0.1', () => {
     const { params } = await provider.interactionDetails(request, response);
     const result = params.login_hint === 'deny'
       ? { error: 'access_denied', error_description: 'the user refused' }
-      : { login: { accountId: params.login_hint } };
+      : { login: { accountId: params.login_hint }, consent: {} };
     return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
   });
   console.log(JSON.stringify({ issuer, ...client, signing_client_id: signing.client_id }));

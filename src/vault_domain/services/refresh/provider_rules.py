@@ -26,6 +26,11 @@ def provider_rules(refreshers: Mapping[str, TokenRefresher], timing: RefreshTimi
     return {name: _rule(refresher, timing) for name, refresher in refreshers.items()}
 
 
+def without_static(refreshers: Mapping[str, TokenRefresher]) -> dict[str, TokenRefresher]:
+    """Return the refreshers without those of providers whose API keys do not expire, because nothing is refreshed."""
+    return {name: each for name, each in refreshers.items() if getattr(each, "is_static", False) is not True}
+
+
 def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notice: timedelta) -> RefreshPolicy:
     """Return the policy: the configured times, and what the refreshers tell about lifetimes and credentials.
 
