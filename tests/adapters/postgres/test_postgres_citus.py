@@ -76,7 +76,7 @@ def test_statements_that_cost_more_are_known():
 
 REQUESTED = """
     get_token_alone get_last_use get_token get_tokens load_account get_account get_active_data_keys get_data_keys
-    store_token store_tokens append_audit_events end_backoff label_account
+    store_token store_tokens append_events end_backoff label_account
     apply_row apply_account insert_token insert_row append_event lock_data_keys
     lock_account invalidate_token report_token is_invalid get_status
     delete_token delete_account_tokens delete_orphaned_account wake_account"""
@@ -118,8 +118,8 @@ def test_locks_that_a_statement_lost_are_taken_or_not_needed():
         for name in PLAIN
         if name in ON_CITUS and {LOCK, REFERENCE_LOCK} & broken_rules(PLAIN[name]) - broken_rules(ON_CITUS[name])
     }
-    # reserve_due_accounts compares the due time instead; the function that store_tokens calls takes the locks.
-    assert lost <= HELD.keys() | UNHELD | {"reserve_due_accounts", "store_tokens"}
+    # The function that store_tokens calls takes the locks.
+    assert lost <= HELD.keys() | UNHELD | {"store_tokens"}
 
 
 def test_statements_before_another_run_tenant_by_tenant():

@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import compress
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vault_adapters.stores.columns import sought_parameters
 from vault_adapters.stores.damage import WrongRowError, sound, sound_page
+from vault_adapters.stores.postgres.account_states import event_parameters
 from vault_adapters.stores.postgres.audit_partitions import drop_partitions, make_partitions
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -144,33 +144,26 @@ class PostgresAuditLog:
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:
         """Append events that belong to no mutation; return the events that were appended."""
-        parameters: dict[str, Any] = {
-            "tenant_ids": [each.event.tenant_id or "" for each in noticed],
-            "actions": [each.event.action.value for each in noticed],
-            "ages": [each.age // _MICROSECOND for each in noticed],
-            "providers": [each.event.account.provider if each.event.account else None for each in noticed],
-            "identifiers": [_identifier_of(each.event) for each in noticed],
-            "kinds": [each.event.kind.value if each.event.kind else None for each in noticed],
-            "generations": [each.event.generation for each in noticed],
-            "actors": [each.event.actor for each in noticed],
-            "codes": [each.event.code for each in noticed],
-            "apart": None if apart is None else micros(apart),
-        }
 
-        async def work(transaction: Transaction) -> list[Row]:
-            sent = parameters | {"now": transaction.now}
+        async def work(transaction: Transaction) -> list[AuditEvent]:
+            told: set[Row] = set()
             if apart is not None:  # without the lock, two processes might both find no equal event and append theirs
                 await transaction.fetch(_LOCK)
-                if self._database.is_distributed:
-                    sent = _untold(sent, await transaction.fetch(self._queries["find_told_failures"], sent))
-            return await transaction.fetch(self._queries["append_audit_events"], sent)
+                tenants = sorted({each.event.tenant_id or "" for each in noticed})
+                recent = {"tenant_ids": tenants, "apart": micros(apart), "now": transaction.now}
+                told.update(await transaction.fetch(self._queries["find_told_failures"], recent))
+            [(now,)] = await transaction.fetch(self._queries["get_time_ago"], {"age": int8(0), "now": transaction.now})
+            events = [evolve(each.event, occurred_at=now - each.age) for each in noticed]
+            events = [event for event in events if _failure_of(event) not in told]
+            await transaction.execute(self._queries["append_events"], event_parameters(events))
+            return events
 
-        return Change(None, [_stored_event(row) for row in await self._database.transact(work)])
+        return Change(None, await self._database.transact(work))
 
     async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
         """Drop the partitions whose events are all old, and delete the other old events in batches."""
-        parameters = {"older_than": micros(older_than), "now": self._database.now()}
-        [(before,)] = await self._database.fetch(self._queries["find_old_audit_events"], parameters)
+        parameters = {"age": micros(older_than), "now": self._database.now()}
+        [(before,)] = await self._database.fetch(self._queries["get_time_ago"], parameters)
         await make_partitions(self._database, self._schema)
         pruned = await drop_partitions(self._database, self._schema, before)
         batch = {"before": before, "limit": int8(_PRUNED_AT_ONCE)}
@@ -195,7 +188,6 @@ class PostgresAuditLog:
         )
 
 
-_MICROSECOND = timedelta(microseconds=1)
 _PLACES = 2**48
 """A cursor's first number is the timeline times `_PLACES`, plus the place."""
 
@@ -204,26 +196,11 @@ _PRUNED_AT_ONCE = 10_000
 _LOCK = "SELECT pg_catalog.pg_advisory_xact_lock(7220213406120954)"
 
 
-_TOLD = ("tenant_ids", "providers", "identifiers", "kinds", "generations", "codes")
-
-
-def _untold(parameters: dict[str, Any], told: Sequence[Row]) -> dict[str, Any]:
-    """Return the parameters without the events that are stored already.
-
-    Args:
-        parameters: the events as arrays, one per column.
-        told: the stored events, as rows of the columns `_TOLD`.
-    """
-    known = set(told)
-    kept = [event not in known for event in zip(*(parameters[name] for name in _TOLD), strict=True)]
-    return {
-        name: list(compress(values, kept)) if isinstance(values, list) else values
-        for name, values in parameters.items()
-    }
-
-
-def _identifier_of(event: AuditEvent) -> str | None:
-    return None if event.account is None else event.account.identifier or ""
+def _failure_of(event: AuditEvent) -> Row:
+    """Return what `find_told_failures` returns of an event."""
+    account = event.account
+    place = (None, None) if account is None else (account.provider, account.identifier or "")
+    return (event.tenant_id or "", *place, event.kind and event.kind.value, event.generation, event.code)
 
 
 def _stored_event(row: Sequence[Any], **beside: Any) -> AuditEvent:

@@ -13,6 +13,8 @@ from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.columns import TOKEN, value_id_of
+from vault_adapters.stores.postgres.account_states import event_parameters
+from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import (
@@ -24,6 +26,7 @@ from vault_adapters.stores.postgres.rows import (
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.taking import taking
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.rules.schedule import accounts_due
@@ -114,19 +117,9 @@ async def _append_events(
     transaction: Transaction, queries: Queries, stored: Sequence[tuple[TokenKey, Row]], common: Mapping[str, Any]
 ) -> None:
     """Append the events only now, when the rows are locked; see `citus_store_token` in ``citus_functions.sql``."""
-    keys = [key for key, _ in stored]
-    parameters = {
-        "tenant_ids": [key.tenant_id for key in keys],
-        "actions": [common["action"]] * len(keys),
-        "ages": [int8(0)] * len(keys),
-        "providers": [key.provider for key in keys],
-        "identifiers": [key.identifier or "" for key in keys],
-        "kinds": [key.kind.value for key in keys],
-        "generations": [int8(stored_info(row, key).generation) for key, row in stored],
-        "actors": [common["actor"]] * len(keys),
-        "codes": [None] * len(keys),
-    }
-    await transaction.execute(queries["append_audit_events"], parameters | {"now": transaction.now})
+    action, now = AuditAction(common["action"]), _time(transaction)
+    events = [token_event(action, key, stored_info(row, key).generation, now, common["actor"]) for key, row in stored]
+    await transaction.execute(queries["append_events"], event_parameters(events))
 
 
 def _expiry(write: TokenWrite, now: datetime) -> datetime | None:

@@ -53,33 +53,23 @@ WHERE (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b::text)
 ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 
--- name: append_audit_events
--- Append events that belong to no mutation; return them. With `apart`, skip an event if an equal event occurred in the
--- last `apart` microseconds. Callers give `apart` only if all events are failed decryptions. The search for equal
--- events uses the partial index of failed decryptions.
-INSERT INTO {{schema}}.audit_event (
-    tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
-SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
-    n.generation, n.actor, n.code
-FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(providers)b::text[],
-    %(identifiers)b::text[], %(kinds)b::text[], %(generations)b::bigint[], %(actors)b::text[], %(codes)b::text[])
-    WITH ORDINALITY n (tenant_id, action, age, provider, identifier, kind, generation, actor, code, ord)
-WHERE %(apart)b::bigint IS NULL OR NOT EXISTS (
-    SELECT 1 FROM {{schema}}.audit_event e
-    WHERE e.action = 'decryption_failed' AND e.tenant_id = n.tenant_id
-        AND e.occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
-        AND e.provider = n.provider AND e.identifier = n.identifier AND e.kind = n.kind
-        AND e.generation IS NOT DISTINCT FROM n.generation AND e.code IS NOT DISTINCT FROM n.code)
-ORDER BY n.ord
-RETURNING action, occurred_at, nullif(tenant_id, '') AS tenant, provider, identifier, kind, generation, actor, code
+-- name: find_told_failures
+-- Find the events about failed decryptions that were appended lately for some tenants, so that no second event about
+-- the same failure is appended. The query uses the partial index of failed decryptions.
+SELECT DISTINCT tenant_id, provider, identifier, kind, generation, code
+FROM {{schema}}.audit_event
+WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
+    AND occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
 
 -- name: append_events
--- Append events in the transaction of the change that they report.
+-- Append events, in the transaction of the change that they report if there is one. They come from parameters and not
+-- from a table. So Citus computes each event's place in the audit log (xid, seq) on the node that runs this statement,
+-- and not on the tenants' nodes.
 INSERT INTO {{schema}}.audit_event ({{event_columns}}) SELECT e.* FROM {{events}} e
 
--- name: find_old_audit_events
--- Get the time before which events are deleted.
-SELECT {{now}} - %(older_than)b::bigint::float8 * interval '1 microsecond'
+-- name: get_time_ago
+-- Get the time that was some microseconds ago.
+SELECT {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
 
 -- name: prune_audit_events
 -- Delete events from before a given time, up to a limit; lasting events stay. Rows that another transaction, such as an

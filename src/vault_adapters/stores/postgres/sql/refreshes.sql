@@ -16,9 +16,11 @@ LEFT JOIN {{schema}}.token_use u
 
 -- name: reserve_due_accounts
 -- Take due accounts of a provider, earliest first. Each account becomes due again when the time `hold` has passed.
--- Accounts that are locked now are skipped. The first row holds only the time; the accounts follow in any order.
+-- Accounts that are locked now are skipped; on Citus, two processes may pick the same account, so that the later one
+-- finds that due_at has changed, and leaves the account out. The first row holds only the time, and whether any account
+-- was picked; the accounts follow in any order.
 WITH clock AS MATERIALIZED (SELECT {{now}} AS now),
-picked AS (
+picked AS MATERIALIZED (
     SELECT tenant_id, identifier, due_at FROM {{schema}}.account
     WHERE provider = %(provider)b AND due_at >= %(since)b::timestamptz
         AND due_at <= coalesce(%(until)b::timestamptz, {{now}})
@@ -26,11 +28,12 @@ picked AS (
     LIMIT %(limit)b::bigint
     FOR UPDATE SKIP LOCKED),
 taken AS (
-    UPDATE {{schema}}.account a SET due_at = c.now + %(hold)b::bigint::float8 * interval '1 microsecond'
-    FROM picked p, clock c
+    UPDATE {{schema}}.account a SET due_at = {{now}} + %(hold)b::bigint::float8 * interval '1 microsecond'
+    FROM picked p
     WHERE a.tenant_id = p.tenant_id AND a.provider = %(provider)b AND a.identifier = p.identifier
+        AND a.due_at = p.due_at
     RETURNING a.tenant_id, a.identifier, p.due_at)
-SELECT NULL, NULL, now FROM clock
+SELECT NULL, CASE WHEN EXISTS (SELECT 1 FROM picked) THEN 'picked' END, now FROM clock
 UNION ALL
 SELECT tenant_id, identifier, due_at FROM taken
 

@@ -6,28 +6,6 @@
 -- shard. Then it merges the rows of all shards, and applies the order and the limit to them again.
 SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDER BY tenant_id LIMIT %(limit)b::bigint
 
--- name: append_audit_events
--- Append events that belong to no mutation; return them. The events come from parameters and not from a table. So Citus
--- computes each event's place in the audit log (xid, seq) on the node that runs this statement, and not on the tenants'
--- nodes.
-INSERT INTO {{schema}}.audit_event (
-    tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
-SELECT n.tenant_id, n.action, {{now}} - n.age::float8 * interval '1 microsecond', n.provider, n.identifier, n.kind,
-    n.generation, n.actor, n.code
-FROM unnest(%(tenant_ids)b::text[], %(actions)b::text[], %(ages)b::bigint[], %(providers)b::text[],
-    %(identifiers)b::text[], %(kinds)b::text[], %(generations)b::bigint[], %(actors)b::text[], %(codes)b::text[])
-    WITH ORDINALITY n (tenant_id, action, age, provider, identifier, kind, generation, actor, code, ord)
-ORDER BY n.ord
-RETURNING action, occurred_at, nullif(tenant_id, '') AS tenant, provider, identifier, kind, generation, actor, code
-
--- name: find_told_failures
--- Find the events about failed decryptions that were appended lately for some tenants, so that no second event about
--- the same failure is appended.
-SELECT DISTINCT tenant_id, provider, identifier, kind, generation, code
-FROM {{schema}}.audit_event
-WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
-    AND occurred_at > {{now}} - %(apart)b::bigint::float8 * interval '1 microsecond'
-
 -- name: find_rows_to_reseal
 -- After a position, find tokens under decrypt_only data keys. Citus limits and merges the rows as in list_tenants.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
@@ -157,27 +135,6 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.confirmed,
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id)
 FROM page d
 ORDER BY d.tenant_id, d.data_key_id
-
--- name: reserve_due_accounts
--- Take due accounts of a provider, earliest first. Locked rows are not skipped. If two processes pick the same account,
--- the later one finds that due_at has changed, and leaves the account out. The first row tells whether any was picked.
-WITH clock AS MATERIALIZED (SELECT %(now)b::timestamptz AS now),
-picked AS MATERIALIZED (
-    SELECT tenant_id, identifier, due_at FROM {{schema}}.account
-    WHERE provider = %(provider)b AND due_at >= %(since)b::timestamptz
-        AND due_at <= coalesce(%(until)b::timestamptz, %(now)b::timestamptz)
-    ORDER BY due_at
-    LIMIT %(limit)b::bigint),
-taken AS (
-    UPDATE {{schema}}.account a SET
-        due_at = %(now)b::timestamptz + %(hold)b::bigint::float8 * interval '1 microsecond'
-    FROM picked p
-    WHERE a.tenant_id = p.tenant_id AND a.provider = %(provider)b AND a.identifier = p.identifier
-        AND a.due_at = p.due_at
-    RETURNING a.tenant_id, a.identifier, p.due_at)
-SELECT NULL, CASE WHEN EXISTS (SELECT 1 FROM picked) THEN 'picked' END, now FROM clock
-UNION ALL
-SELECT tenant_id, identifier, due_at FROM taken
 
 -- name: revive_accounts
 -- Clear the backoff, the unknown outcome and the refusals of accounts, which hold_accounts has locked.
