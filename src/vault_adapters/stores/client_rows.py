@@ -1,7 +1,7 @@
 """Converts the records of refused OAuth clients, and the turns of clients, to and from columns of both stores.
 
 A `ClientScope` without a client has an empty value in the column ``client``. A `ClientRecord` has a mark for each
-account that was refused last; one column holds all marks, joined. A row without marks stands for no record.
+account that was refused last; one column holds all marks, joined.
 """
 
 from collections.abc import Sequence
@@ -23,15 +23,14 @@ def scope_columns(scope: ClientScope) -> dict[str, Any]:
     return {"provider": scope.provider, "client": scope.client or b"", "reason": scope.reason}
 
 
-def record_columns(record: ClientRecord | None, scope: ClientScope, now: datetime) -> dict[str, Any]:
-    """Return the parameters that store a record; None: a row that names no refused account."""
-    stored = record or ClientRecord(scope, now, now)
-    return scope_columns(scope) | {
-        "marks": b"".join(stored.marks),
-        "since": stored.since,
-        "refused_at": stored.refused_at,
-        "opened_at": stored.opened_at,
-        "probe_at": stored.probe_at,
+def record_columns(record: ClientRecord) -> dict[str, Any]:
+    """Return the parameters that store a record."""
+    return scope_columns(record.scope) | {
+        "marks": b"".join(record.marks),
+        "since": record.since,
+        "refused_at": record.refused_at,
+        "opened_at": record.opened_at,
+        "probe_at": record.probe_at,
     }
 
 

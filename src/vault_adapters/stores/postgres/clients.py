@@ -56,8 +56,10 @@ class PostgresClientStates:
             found = sound([tuple(row)], lambda columns: client_record(*columns))
             record = found[0] if found and found[0].marks else None
             decision = decide(record, now)
-            if decision.record != record:
-                await transaction.execute(self._queries["put_client"], record_columns(decision.record, scope, now))
+            if decision.record is None:
+                await transaction.execute(self._queries["delete_client"], scope_columns(scope))
+            elif decision.record != record:
+                await transaction.execute(self._queries["put_client"], record_columns(decision.record))
             if decision.events:
                 await transaction.execute(self._queries["append_events"], event_parameters(decision.events))
             return decision

@@ -49,8 +49,10 @@ class SqliteClientStates:
             rows = await transaction.fetch(self._queries["get_client"], scope_columns(scope))
             record = next(iter(_records(rows)), None)
             decision = decide(record, transaction.now)
-            if decision.record != record:
-                columns = record_columns(decision.record, scope, transaction.now)
+            if decision.record is None:
+                await transaction.execute(self._queries["delete_client"], scope_columns(scope))
+            elif decision.record != record:
+                columns = record_columns(decision.record)
                 times = {name: to_micros(each) for name, each in columns.items() if isinstance(each, datetime)}
                 await transaction.execute(self._queries["put_client"], columns | times)
             await append_events(transaction, self._queries, decision.events)
@@ -110,4 +112,4 @@ def _records(rows: list[Row]) -> list[ClientRecord]:
             raise ValueError
         return client_record(provider, client, reason, marks, since, refused_at, opened_at, probe_at)
 
-    return [record for record in sound(rows, decode) if record.marks]
+    return sound(rows, decode)

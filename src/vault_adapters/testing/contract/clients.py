@@ -57,6 +57,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         await put(store, None, None)
         await put(store, None, record)
         await put(store, record, None)
+        await put(store, None, None)
         assert (await store.clients.records()).records == []
         await put(store, None, record)
         assert (await store.clients.records()).records == [record]

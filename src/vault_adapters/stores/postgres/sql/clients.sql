@@ -1,6 +1,7 @@
 -- name: list_clients
 -- List the records of refused clients at a provider, or at all providers. One further row holds only the latest time at
--- which a backup went into use (NULL: never), and the present time. A row with empty marks stands for no record.
+-- which a backup went into use (NULL: never), and the present time. Rows with empty marks, of earlier releases, stand for
+-- no record.
 SELECT NULL AS provider, NULL AS client, NULL AS reason, NULL AS marks, NULL::timestamptz AS since,
     NULL::timestamptz AS refused_at, NULL::timestamptz AS opened_at,
     (SELECT max(restored_at) FROM {{schema}}.restoration) AS probe_at, {{now}} AS now
@@ -22,6 +23,10 @@ UPDATE {{schema}}.client_refusal SET
     marks = %(marks)b::bytea, since = %(since)b::timestamptz, refused_at = %(refused_at)b::timestamptz,
     opened_at = %(opened_at)b::timestamptz, probe_at = %(probe_at)b::timestamptz
 WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
+
+-- name: delete_client
+-- Delete the record of one scope.
+DELETE FROM {{schema}}.client_refusal WHERE provider = %(provider)b AND client = %(client)b AND reason = %(reason)b
 
 -- name: count_client
 -- Count, each up to a limit: the credentials of a client that the provider rejected after a time, without those of one

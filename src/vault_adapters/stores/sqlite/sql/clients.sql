@@ -1,6 +1,6 @@
 -- name: list_clients
 -- List the records of refused clients at a provider, or at all providers. One further row holds only the latest time at
--- which a backup went into use; NULL: never. A row with empty marks stands for no record.
+-- which a backup went into use; NULL: never.
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, (SELECT max(restored_at) FROM token_vault_restoration)
 UNION ALL
 SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
@@ -18,6 +18,10 @@ VALUES (:provider, :client, :reason, :marks, :since, :refused_at, :opened_at, :p
 ON CONFLICT (provider, client, reason) DO UPDATE SET
     marks = excluded.marks, since = excluded.since, refused_at = excluded.refused_at,
     opened_at = excluded.opened_at, probe_at = excluded.probe_at
+
+-- name: delete_client
+-- Delete the record of one scope.
+DELETE FROM token_vault_client_refusal WHERE provider = :provider AND client = :client AND reason = :reason
 
 -- name: count_client
 -- Count, each up to a limit: the credentials of a client that the provider rejected after a time, without those of one
