@@ -64,7 +64,7 @@ async def exchanged(
     if found is not None and token_set is not None:
         return token_set, found
     result = read_shaped(answer, profile)
-    raise unavailable(UNREADABLE_ANSWER) if isinstance(result, TokenSet) else _refusal(result)
+    raise unavailable(UNREADABLE_ANSWER) if isinstance(result, TokenSet) else refused(result)
 
 
 def tokens_in(profile: Profile, answer: Members) -> TokenSet | None:
@@ -77,7 +77,7 @@ def tokens_in(profile: Profile, answer: Members) -> TokenSet | None:
         return None
 
 
-def _refusal(error: VaultError) -> VaultError:
+def refused(error: VaultError) -> VaultError:
     """Return the error of the exchange; ``error`` is the error that the same answer would mean for a refresh."""
     if isinstance(error, ReauthorizationRequiredError):
         return AuthorizationRefusedError(reason=error.reason)

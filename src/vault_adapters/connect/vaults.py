@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -30,11 +30,22 @@ class Keeper(Protocol):
     async def open(self, state: str, *, bound_to: str) -> OpenedState:
         """See `VaultStates.open`."""
 
-    async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
+    async def store(
+        self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState | None
+    ) -> AccountInfo:
         """See `TokenVault.store_token_set`."""
 
     async def token(self, key: TokenKey) -> Token | None:
         """See `TokenVault.get_token`."""
+
+    async def keep(self, key: TokenKey, value: Secret, expires_at: datetime | None) -> None:
+        """See `TokenVault.store_token`."""
+
+    async def forget(self, key: TokenKey) -> None:
+        """See `TokenVault.delete_token`."""
+
+    async def account(self, account: Account) -> AccountInfo | None:
+        """See `TokenVault.get_account`."""
 
 
 def keeper_of(vault: object) -> Keeper:
@@ -56,8 +67,17 @@ class _Direct:
         self.seal = vault.states.seal
         self.open = vault.states.open
         self.token = vault.get_token
+        self.account = vault.get_account
 
-    async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
+    async def keep(self, key: TokenKey, value: Secret, expires_at: datetime | None) -> None:
+        await self._vault.store_token(key, value, expires_at=expires_at)
+
+    async def forget(self, key: TokenKey) -> None:
+        await self._vault.delete_token(key)
+
+    async def store(
+        self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState | None
+    ) -> AccountInfo:
         return await self._vault.store_token_set(account, token_set, label=label, state=state)
 
 
@@ -73,11 +93,22 @@ class _OnThreads:
     async def open(self, state: str, *, bound_to: str) -> OpenedState:
         return await _on_thread(self._vault.states.open, state, bound_to=bound_to)
 
-    async def store(self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState) -> AccountInfo:
+    async def store(
+        self, account: Account, token_set: TokenSet, label: str | None, state: OpenedState | None
+    ) -> AccountInfo:
         return await _on_thread(self._vault.store_token_set, account, token_set, label=label, state=state)
 
     async def token(self, key: TokenKey) -> Token | None:
         return await _on_thread(self._vault.get_token, key)
+
+    async def keep(self, key: TokenKey, value: Secret, expires_at: datetime | None) -> None:
+        await _on_thread(self._vault.store_token, key, value, expires_at=expires_at)
+
+    async def forget(self, key: TokenKey) -> None:
+        await _on_thread(self._vault.delete_token, key)
+
+    async def account(self, account: Account) -> AccountInfo | None:
+        return await _on_thread(self._vault.get_account, account)
 
 
 async def _on_thread(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:

@@ -33,6 +33,23 @@ def as_endpoint(value: object, name: str) -> str:
     return text
 
 
+def as_chosen_endpoint(value: object, name: str, *, private: bool) -> str:
+    """Check a URL that somebody else has chosen, and return it; see `as_endpoint`.
+
+    Args:
+        value: the URL.
+        name: its name, for the error.
+        private: whether it may be on loopback by http.
+
+    Raises:
+        InvalidInputError: the URL is not valid; the message does not repeat it.
+    """
+    text = as_endpoint(value, name)
+    if not private and urlsplit(text).scheme != "https":
+        raise InvalidInputError(f"{name} must use https")
+    return text
+
+
 def as_token_url(value: str) -> str:
     """Check a token endpoint's URL and return it."""
     return as_endpoint(value, "token_url")

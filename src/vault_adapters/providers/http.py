@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, runti
 
 from attrs import field, frozen
 
+from vault_adapters.providers.addresses import PrivateAddressError, refuse_private_host, refuse_private_peer
 from vault_adapters.providers.body import Body
 from vault_adapters.providers.descriptions import describe
 from vault_adapters.providers.quiet import quiet_exchange
 from vault_adapters.providers.reasons import cause_of_failure
 from vault_adapters.runtime.time_limit import OVERSLEPT, Beat, TimeLimit
 from vault_domain.entities.account import Account
+from vault_domain.entities.causes import PRIVATE_ADDRESS
 from vault_domain.entities.errors import ConfigurationError, RefreshFailedError, VaultError
 from vault_domain.ports.token_refresher import TokenRefresher
 
@@ -57,6 +59,8 @@ class Outgoing:
     content: bytes = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     method: str = "POST"
+    public: bool = False
+    """Whether the request must not go to a private address (`addresses`), because somebody else chose its URL."""
 
 
 @frozen
@@ -97,7 +101,7 @@ async def exchange(
             time, so its answer is awaited until ``deadline``.
     """
     send_seconds = min(send_deadline or deadline, deadline).total_seconds()
-    progress = _Progress(traced=client is None, seconds=send_seconds)
+    progress = _Progress(traced=client is None, seconds=send_seconds, public=outgoing.public)
     beat = Beat(send_seconds, progress.may_have_left)
     limit = TimeLimit(deadline.total_seconds(), lambda: progress.sending, beat=beat)
     failure: RefreshFailedError | ConfigurationError | None = None
@@ -105,9 +109,13 @@ async def exchange(
     try:
         with quiet_exchange():
             async with limit:
+                if outgoing.public:
+                    await refuse_private_host(outgoing.url)
                 await _exchange(client, outgoing, send_seconds, progress)
     except ConfigurationError as error:
         failure = error.with_traceback(None)
+    except PrivateAddressError:
+        failure = RefreshFailedError("the address is a private one", reason=PRIVATE_ADDRESS)
     except Exception as error:  # catch every error, because it may refer to the request, which holds credentials
         what = "it did not answer in time" if limit.is_over else type(error).__name__
         failure = progress.failed(what, error, not_sent=not _NOT_SENT.isdisjoint(_names(error)))
@@ -139,8 +147,9 @@ def settle(outcome: T | VaultError, account: Account) -> T:
 class _Progress:
     """The progress of an exchange; httpcore's trace shows whether any part of the request may have been sent."""
 
-    def __init__(self, *, traced: bool, seconds: float) -> None:
+    def __init__(self, *, traced: bool, seconds: float, public: bool) -> None:
         self.traced = traced
+        self._public = public
         self._send_by = asyncio.get_running_loop().time() + seconds
         self.sending = False
         self.answer: Incoming | None = None
@@ -166,6 +175,9 @@ class _Progress:
 
     async def trace(self, event: str, info: Mapping[str, Any]) -> None:
         self.traced = True
+        if self._public and event == "connection.connect_tcp.complete":
+            # The name may lead elsewhere than a moment ago; nothing has been sent on this connection yet.
+            await refuse_private_peer(info["return_value"])
         if not self.sending and event.endswith("send_request_headers.started") and not _is_for_a_proxy(info):
             # A process that was suspended may get here before its timers run. The lease may be over by then.
             if asyncio.get_running_loop().time() > self._send_by:

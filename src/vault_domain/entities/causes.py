@@ -23,6 +23,7 @@ CLOSED = "closed"
 HTTP_404 = "http_404"
 REDIRECT = "redirect"
 UNREADABLE_ANSWER = "unreadable_answer"
+PRIVATE_ADDRESS = "private_address"
 
 OUTCOME_UNKNOWN = "outcome_unknown"
 """Nobody knows whether the provider has consumed the credential."""
@@ -52,7 +53,7 @@ ACCESS_TOKEN_TOO_LONG = "access_token_too_long"
 ACCOUNT_CAUSES = frozenset({LOGIN_RESTRICTED, SUSPENDED, ACCESS_TOKEN_TOO_LONG})
 """The causes of a failed refresh that concern one account rather than its provider."""
 
-_OF_A_PROVIDER = frozenset({HTTP_404, REDIRECT, UNREADABLE_ANSWER, CLOCK_SKEW, DPOP_REQUIRED})
+_OF_A_PROVIDER = frozenset({HTTP_404, REDIRECT, UNREADABLE_ANSWER, PRIVATE_ADDRESS, CLOCK_SKEW, DPOP_REQUIRED})
 
 PROVIDER_CAUSES = _OF_ANY_CONNECTION | ACCOUNT_CAUSES | _OF_A_PROVIDER
 """The causes of a failed refresh, in addition to the registered OAuth error codes."""

@@ -1,0 +1,101 @@
+"""A client for the conformance suite of the Model Context Protocol: connects through the vault, then calls the server.
+
+The suite starts it with the server's URL, and names the scenario in MCP_CONFORMANCE_SCENARIO.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import warnings
+
+import httpx2
+
+from vault_adapters.clients.httpx2 import VaultAuth
+from vault_adapters.connect.mcp import IdentityProvider, McpConnector, McpRefresher, McpServiceRefresher
+from vault_adapters.testing import memory_vault
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+
+_TENANT, _SESSION = "tenant-1", "browser-session"
+_REFRESHERS = {
+    "mcp": McpRefresher(private_addresses=True),
+    "mcp_service": McpServiceRefresher(private_addresses=True),
+}
+_MOST_STEPS_UP = 3
+_METADATA_URL = "https://conformance-test.local/client-metadata.json"
+
+
+async def main(server_url: str) -> None:
+    """Connect, list the tools and call each; ask for further scopes when the server wants them."""
+    context = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT", "{}"))
+    async with memory_vault(refreshers=_REFRESHERS) as vault:
+        connector = McpConnector(
+            vault,
+            client_name="conformance",
+            redirect_uri="http://localhost:3000/callback",
+            client_metadata_url=_METADATA_URL,
+            private_addresses=True,
+            clients={server_url: (context["client_id"], context["client_secret"])}
+            if "client_secret" in context
+            else None,
+        )
+        if "client-credentials" in os.environ["MCP_CONFORMANCE_SCENARIO"]:
+            credentials = {"client_secret": context.get("client_secret"), "private_key": context.get("private_key_pem")}
+            account = await connector.connect_service(
+                _TENANT, server_url, client_id=context["client_id"], **credentials
+            )
+            await _use(vault, account, server_url)
+            return
+        if "idp_id_token" in context:
+            provider = IdentityProvider(context["idp_token_endpoint"], context["idp_client_id"])
+            info = await connector.connect_by_identity(
+                _TENANT, server_url, id_token=context["idp_id_token"], provider=provider
+            )
+            await _use(vault, info.account, server_url)
+            return
+        account, challenge = None, None
+        for _ in range(1 + _MOST_STEPS_UP):
+            account = await _connect(connector, server_url, account, challenge)
+            challenge = await _use(vault, account, server_url)
+            if challenge is None:
+                return
+        raise SystemExit("the server wants further scopes again and again")
+
+
+def _clients(server_url, client_id=None, client_secret=None, **_):
+    return {server_url: (client_id, client_secret)} if client_secret is not None else None
+
+
+async def _connect(connector, server_url, account, challenge):
+    start = await connector.begin(_TENANT, server_url, session=_SESSION, account=account, challenge=challenge)
+    async with httpx2.AsyncClient() as browser:
+        answer = await browser.get(start.url)
+    query = httpx2.URL(answer.headers["location"]).query.decode()
+    return (await connector.finish(query, session=_SESSION)).account
+
+
+async def _use(vault, account, server_url):
+    """Call the server; return its challenge if it wants further scopes."""
+    challenges = []
+
+    async def note(response):
+        if response.status_code == 403:
+            challenges.append(response.headers.get("www-authenticate", ""))
+
+    http = httpx2.AsyncClient(auth=VaultAuth(vault, account), event_hooks={"response": [note]}, timeout=20)
+    try:
+        async with http, Client(streamable_http_client(server_url, http_client=http)) as client:
+            for tool in (await client.list_tools()).tools:
+                await client.call_tool(tool.name, {})
+    except Exception:
+        if not challenges:
+            raise
+    return challenges[-1] if challenges else None
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

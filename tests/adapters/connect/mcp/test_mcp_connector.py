@@ -1,0 +1,277 @@
+"""Accounts at MCP servers: connecting, refreshing, further scopes, and servers that are hostile."""
+
+import importlib.util
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio
+import httpx2
+import pytest
+from mcp_stub import mcp_stub
+from tests.support.answers import Answer, redirect_answer
+
+from vault_adapters import (
+    Account,
+    ConfigurationError,
+    ConnectError,
+    ConnectionState,
+    IdentityRefusedError,
+    InvalidInputError,
+    RefreshRequest,
+    Secret,
+    StateRefusedError,
+    TokenKind,
+    VaultConfig,
+    open_sync_vault,
+)
+from vault_adapters.clients.httpx2 import VaultAuth
+from vault_adapters.connect import Start
+from vault_adapters.connect.mcp import McpConnector, McpRefresher
+from vault_adapters.providers.addresses import is_public
+from vault_adapters.testing import ManualClock, memory_vault
+
+REDIRECT_URI = "http://127.0.0.1:9/callback"
+REFRESHERS = {"mcp": McpRefresher(private_addresses=True)}
+
+
+@pytest.fixture
+def stub():
+    with mcp_stub() as running:
+        yield running
+
+
+@pytest.fixture
+def clock():
+    return ManualClock(datetime.now(UTC))
+
+
+@pytest.fixture
+async def vault(clock):
+    async with memory_vault(refreshers=REFRESHERS, clock=clock) as opened:
+        yield opened
+
+
+@pytest.fixture
+def connector(vault):
+    return connector_of(vault)
+
+
+def connector_of(vault, **options):
+    options = {"private_addresses": True, **options}
+    return McpConnector(vault, client_name="Example", redirect_uri=REDIRECT_URI, **options)
+
+
+async def callback(start):
+    async with httpx2.AsyncClient(trust_env=False) as browser:
+        answer = await browser.get(start.url)
+    return urlsplit(answer.headers["location"]).query
+
+
+async def connected(connector, stub, tenant="t1", **options):
+    start = await connector.begin(tenant, stub.url, session="s", **options)
+    return await connector.finish(await callback(start), session="s")
+
+
+async def test_an_account_is_connected_called_and_refreshed(vault, connector, stub, clock):
+    info = await connected(connector, stub)
+    assert info.account == Account("t1", "mcp", stub.url)
+    assert info.state is ConnectionState.CONNECTED
+    assert info.scopes == ("tools:read",)
+    async with httpx2.AsyncClient(auth=VaultAuth(vault, info.account), trust_env=False) as api:
+        assert (await api.post(stub.url)).status_code == 200
+        clock.advance(timedelta(minutes=5))
+        stub.access.clear()  # the server ends all access tokens: the client reports it, and the vault refreshes
+        assert (await api.post(stub.url)).status_code == 200
+    assert (stub.refreshes, stub.lost) == (1, 0)
+    await vault.refresh_account(info.account)
+    assert (await vault.delete_account(info.account, revoke=True)).revoked is True
+    assert stub.families == {}
+
+
+async def test_a_tenant_registers_once_and_each_tenant_for_itself(vault, connector, stub):
+    for tenant in ("t1", "t1", "t2"):
+        await connected(connector, stub, tenant)
+    assert sorted(stub.clients) == ["client-1", "client-8"]
+    kept = await vault.get_token(Account("t2", "mcp_client", stub.base).key(TokenKind.API_KEY))
+    assert kept.value.reveal_fields()["client_id"] == "client-8"
+
+
+async def test_a_server_that_has_forgotten_the_client_gets_a_new_one(vault, connector, stub):
+    info = await connected(connector, stub)
+    stub.clients.clear()
+    with pytest.raises(Exception, match="invalid_client"):
+        await vault.refresh_account(info.account)
+    lost = await vault.get_account(info.account)
+    assert (lost.state, lost.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "invalid_client")
+    again = await connected(connector, stub, account=info.account)
+    assert again.state is ConnectionState.CONNECTED
+    await vault.refresh_account(info.account)
+
+
+async def test_a_client_that_was_forgotten_between_consent_and_callback_is_not_used_again(vault, connector, stub):
+    start = await connector.begin("t1", stub.url, session="s")
+    query = await callback(start)
+    stub.clients.clear()
+    with pytest.raises(Exception, match="invalid_client"):
+        await connector.finish(query, session="s")
+    assert (await connected(connector, stub)).state is ConnectionState.CONNECTED
+
+
+async def test_further_scopes_are_asked_for_together_with_those_that_it_has(vault, connector, stub):
+    info = await connected(connector, stub)
+    stub.scopes = ("tools:read", "tools:write")
+    async with httpx2.AsyncClient(auth=VaultAuth(vault, info.account), trust_env=False) as api:
+        refused = await api.post(stub.url)
+        assert refused.status_code == 403
+        challenge = refused.headers["www-authenticate"]
+        more = await connected(connector, stub, account=info.account, challenge=challenge)
+        assert more.scopes == ("tools:read", "tools:write")
+        assert (await api.post(stub.url)).status_code == 200
+
+
+async def test_a_client_that_was_registered_by_hand_is_used(vault, stub):
+    stub.clients["by-hand"] = "its-secret"
+    for place in (stub.url, stub.base):
+        await connected(connector_of(vault, clients={place: ("by-hand", "its-secret")}), stub)
+    assert sorted(stub.clients) == ["by-hand"]
+
+
+def test_a_sync_vault_is_served_too(stub, tmp_path):
+    config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret="s" * 8 + "0123456789abcdefghijklmno")
+    with open_sync_vault(config, refreshers=REFRESHERS) as vault:
+        info = anyio.run(connected, connector_of(vault), stub)
+        assert info.state is ConnectionState.CONNECTED
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "error", "reason"),
+    [
+        ("resource", {"resource": "https://elsewhere.example/mcp"}, IdentityRefusedError, "resource"),
+        ("resource", {"resource": None}, IdentityRefusedError, "resource"),
+        ("resource", {"authorization_servers": ["ftp://a"]}, ConnectError, "unreadable_answer"),
+        ("server", {"issuer": "https://elsewhere.example"}, IdentityRefusedError, "iss"),
+        ("server", {"code_challenge_methods_supported": ["plain"]}, ConnectError, "invalid_request"),
+        ("server", {"token_endpoint": "javascript:alert(1)"}, ConnectError, "unreadable_answer"),
+        ("server", {"token_endpoint": None}, ConnectError, "unreadable_answer"),
+        ("server", redirect_answer("http://127.0.0.1:9/"), ConnectError, "unreadable_answer"),
+        ("register", Answer(status=201, body=b"<html>welcome</html>"), ConnectError, "unreadable_answer"),
+        ("register", {"client_id": None}, ConnectError, "unreadable_answer"),
+        ("register", {"token_endpoint_auth_method": "private_key_jwt"}, ConnectError, "unreadable_answer"),
+        ("register", Answer(status=201, body=b'{"client_id": "' + b"x" * 300_000 + b'"}'), ConnectError, None),
+    ],
+)
+async def test_documents_that_lie_are_refused_and_nothing_is_stored(
+    vault, connector, stub, path, change, error, reason
+):
+    stub.changes[path] = change
+    with pytest.raises(error) as caught:
+        await connector.begin("t1", stub.url, session="s")
+    assert reason in (None, caught.value.reason)
+    assert "elsewhere" not in str(caught.value)
+    assert [page async for page in vault.iter_accounts()] == []
+
+
+async def test_a_server_without_registration_names_what_to_configure(vault, connector, stub):
+    stub.changes["server"] = {"registration_endpoint": None}
+    with pytest.raises(ConfigurationError, match="registers no clients") as caught:
+        await connector.begin("t1", stub.url, session="s")
+    assert caught.value.code == "client_unknown"
+
+
+async def test_a_callback_of_another_issuer_is_refused(vault, connector, stub):
+    start = await connector.begin("t1", stub.url, session="s")
+    stub.changes["iss"] = "https://elsewhere.example"
+    with pytest.raises(IdentityRefusedError):
+        await connector.finish(await callback(start), session="s")
+    assert not [each for each in stub.server.requests if each.path == "/token"]
+
+
+async def test_a_callback_belongs_to_its_session_and_opens_once(vault, connector, stub):
+    start = await connector.begin("t1", stub.url, session="s")
+    query = await callback(start)
+    with pytest.raises(StateRefusedError):
+        await connector.finish(query, session="another")
+    await connector.finish(query, session="s")
+    with pytest.raises(StateRefusedError):
+        await connector.finish(query, session="s")
+    assert dict(parse_qsl(query))["code"] not in repr(start)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/mcp", "https://user:pw@example.com/mcp", "file:///etc/passwd", "", 5]
+)
+async def test_a_server_url_must_be_https(vault, url):
+    with pytest.raises(InvalidInputError) as caught:
+        await connector_of(vault, private_addresses=False).begin("t1", url, session="s")
+    assert "example" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "127.0.0.1", "[::1]", "169.254.169.254", "10.0.0.8", "[::ffff:10.0.0.8]"]
+)
+async def test_a_private_address_is_not_asked(vault, host):
+    with pytest.raises(ConnectError) as caught:
+        await connector_of(vault, private_addresses=False).begin("t1", f"https://{host}/mcp", session="s")
+    assert caught.value.reason == "private_address"
+
+
+async def test_a_name_that_leads_elsewhere_when_it_is_connected_to_gets_no_request(vault, stub, monkeypatch):
+    """The name has a public address when it is looked up first, and leads to loopback then (DNS rebinding)."""
+
+    async def public(_url):
+        return None
+
+    monkeypatch.setattr("vault_adapters.providers.http.refuse_private_host", public)
+    strict = connector_of(vault, private_addresses=False)
+    before = len(stub.server.requests)
+    with pytest.raises(ConnectError) as caught:
+        await strict.begin("t1", stub.url.replace("http:", "https:"), session="s")
+    assert caught.value.reason == "private_address"
+    assert len(stub.server.requests) == before
+
+
+async def test_a_refresh_does_not_go_to_a_private_address(connector, stub, vault):
+    info = await connected(connector, stub)
+    token = await vault.get_token(info.account.key(TokenKind.ACCESS_TOKEN))
+    assert token.extra["mcp_token_url"].startswith("http://127.0.0.1")
+    before = stub.refreshes
+    strict = McpRefresher()
+    with pytest.raises(Exception, match="https"):
+        await strict.refresh(_request(info.account, token))
+    assert stub.refreshes == before
+
+
+def _request(account, token):
+    return RefreshRequest(
+        account, Secret("refresh-1"), TokenKind.REFRESH_TOKEN, (), timedelta(seconds=5), extra=token.extra
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("8.8.8.8", True),
+        ("2606:4700::1111", True),
+        ("::ffff:8.8.8.8", True),
+        ("::ffff:127.0.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("fe80::1%eth0", False),
+        ("localhost", False),
+    ],
+)
+def test_which_addresses_are_public(address, expected):
+    assert is_public(address) is expected
+
+
+async def test_the_recipe_of_the_guide_connects(vault, stub, monkeypatch):
+    path = Path(__file__).parents[4] / "docs/how-to/recipes/mcp_agent.py"
+    recipe = importlib.util.module_from_spec(importlib.util.spec_from_file_location("mcp_agent", path))
+    recipe.__spec__.loader.exec_module(recipe)
+    monkeypatch.setattr(recipe, "connector_of", connector_of)
+    url = await recipe.begin(vault, "t1", stub.url, "s")
+    assert await recipe.callback(vault, await callback(Start(url, "")), "s") == Account("t1", "mcp", stub.url)
