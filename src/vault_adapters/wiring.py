@@ -95,7 +95,7 @@ def vault_services(
     rules = provider_rules(refreshers, timing)
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients, most = store.refreshes, Clients(refreshers), config.tuning.provider_concurrency
-    tokens = TokenService(store.tokens, cipher, sink, opener, uses, policy, reader, clients)
+    tokens = TokenService(store.tokens, store.changes, cipher, sink, opener, uses, policy, reader, clients)
     reviving = RevivalService(store.revivals, sink)
     counting = ClientLedger(store.clients, ledger, reviving, store.accounts, sink, config.tuning.client_rules)
     guard = ClientGuard(counting, tasks, clients, config.tuning.client_rules, home)
@@ -107,7 +107,7 @@ def vault_services(
     )
     readiness = ReadinessService(store.tokens, cipher, tasks, journal, home)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts, home)
-    of_accounts = (store.accounts, store.audit, cipher, sink, revoker, policy, spends, clients)
+    of_accounts = (store.accounts, store.changes, store.audit, cipher, sink, revoker, policy, spends, clients)
     rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, refreshers)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, rereader, observed)

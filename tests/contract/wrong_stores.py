@@ -51,26 +51,30 @@ METHODS = {
         "get_many": TokenCases,
         "store": TokenCases,
         "store_many": BulkCases,
-        "mark_invalid": TokenCases,
-        "delete": TokenCases,
         "delete_provider": TokenCases,
         "find_expiring": ListingCases,
         "list_tenant": ListingCases,
         "record_uses": UseCases,
         "count_health": ListingCases,
         "ping": TokenCases,
-        "report_rejected": RejectionCases,
-        "note_ending": EndingCases,
+        "find_ending": EndingCases,
     },
     "accounts": {
         "get": TokenSetCases,
         "list_tenant": ListingCases,
-        "store_set": TokenSetCases,
-        "delete": TokenSetCases,
         "has_sibling": NeighbourCases,
         "list_all": AcrossCases,
         "list_tenants": AcrossCases,
         "count_all": AcrossCases,
+    },
+    "changes": {
+        "store_expecting": TokenCases,
+        "store_set": TokenSetCases,
+        "mark_invalid": TokenCases,
+        "report_rejected": RejectionCases,
+        "tell_end": EndingCases,
+        "delete_token": TokenCases,
+        "delete_account": TokenSetCases,
     },
     "keys": dict.fromkeys(
         [
@@ -244,30 +248,9 @@ async def reschedule_is_forgotten(store, account, judge):
     judge(*await store.accounts.get(account))
 
 
-async def store_ignores_the_expected_generation(store, writes, *, actor, expected_generation=None):
-    return await store.tokens.store(writes, actor=actor)
-
-
-async def mark_hits_a_newer_value(store, ref, error_code, *, actor):
-    row = (await store.tokens.get(ref.key)).row
-    return await store.tokens.mark_invalid(ref if row is None else TokenRef.of(row.info), error_code, actor=actor)
-
-
 async def renew_ignores_which_attempt_is_the_latest(store, attempt, lease):
     record, _ = await store.accounts.get(attempt.account)
     return await store.refreshes.renew(evolve(attempt, attempt_id=record.refresh.attempt_id), lease)
-
-
-async def delete_leaves_the_account(store, key, *, actor):
-    kept = store.tokens._database.tables.accounts.get(key.account)
-    change = await store.tokens.delete(key, actor=actor)
-
-    def put_back(transaction):
-        if kept is not None:
-            transaction.tables.accounts[key.account] = kept
-
-    await store.tokens._database.transact(put_back, store.tokens._clock)
-    return change
 
 
 async def first_data_key_is_replaced(store, record):
@@ -377,9 +360,6 @@ MISTAKES = {
     reschedule_is_forgotten: ("refreshes", "reschedule", SweepCases),
     many_come_back_in_the_order_of_their_keys: ("tokens", "store_many", BulkCases),
     many_are_stored_one_by_one: ("tokens", "store_many", BulkCases),
-    store_ignores_the_expected_generation: ("tokens", "store", TokenCases),
-    mark_hits_a_newer_value: ("tokens", "mark_invalid", TokenCases),
-    delete_leaves_the_account: ("tokens", "delete", TokenSetCases),
     first_data_key_is_replaced: ("keys", "create_data_key", KeyTableCases),
     master_keys_are_loaded_before_the_transaction: ("keys", "change_master_keys", KeyTableCases),
     get_ignores_case: ("tokens", "get", IsolationCases),

@@ -1,4 +1,4 @@
-"""Any sequence of facts about a refresh keeps the invariants of an account."""
+"""Any sequence of facts about an account keeps its invariants."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -14,12 +14,25 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.attempt import Attempt, CommitOutcome, Failure
 from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.token import SealedToken, StoredToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.suspicion import ConfirmationWindow, Report
+from vault_domain.entities.token import MarkOutcome, SealedToken, StoredToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.rules.schedule import due_at_of
 from vault_domain.transitions import attempts
-from vault_domain.transitions.values import rescheduled, written
+from vault_domain.transitions.values import (
+    deleted,
+    end_told,
+    marked,
+    reported,
+    rescheduled,
+    stored,
+    stored_set,
+    written,
+)
 
 ACCOUNT = Account("t1", "google", "ann")
 LEASE = timedelta(seconds=20)
+WINDOW = ConfirmationWindow(timedelta(seconds=10), timedelta(seconds=60))
 START = datetime(2030, 1, 1, tzinfo=UTC)
 KINDS = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
 
@@ -30,14 +43,16 @@ failures = st.builds(
 kinds = st.sampled_from([KINDS, KINDS[:1], KINDS[1:]])
 
 
-class Refreshes(RuleBasedStateMachine):
-    """One account whose refreshes end in any way, at any time, in any order."""
+class Accounts(RuleBasedStateMachine):
+    """One account to which anything happens, at any time, in any order."""
 
     def __init__(self):
         super().__init__()
         self.now, self.number = START, 0
         self.state = written(AccountState(ACCOUNT), START, self.writes(KINDS))[0]
         self.attempts, self.committed, self.events = [], {}, []
+        self.invalidated = []  # value ids
+        self.told = set()  # value ids of refresh tokens of which an event has told that they expire soon
         self.rotated = set()  # value ids of credentials that a committed answer has replaced
 
     def new_id(self):
@@ -59,6 +74,11 @@ class Refreshes(RuleBasedStateMachine):
             assert decision.events == ()
         self.state = decision.state
         self.events += decision.events
+        self.invalidated += [
+            self.state.tokens[event.kind].info.value_id
+            for event in decision.events
+            if event.action is AuditAction.TOKEN_INVALIDATED
+        ]
         return decision.result
 
     def some(self, data):
@@ -68,10 +88,86 @@ class Refreshes(RuleBasedStateMachine):
     def time_passes(self, passed):
         self.now += passed
 
-    @rule(chosen=kinds)
-    def the_host_stores(self, chosen):
-        self.state, _ = written(self.state, self.now, self.writes(chosen))
+    @rule(chosen=kinds, lead=st.none() | seconds, due_in=st.none() | seconds)
+    def the_host_stores(self, chosen, lead, due_in):
+        before = self.state.row
+        writes = self.writes(chosen, lead=lead if TokenKind.ACCESS_TOKEN in chosen else None, due_in=due_in)
+        infos = self.take(stored(self.state, self.now, writes, None))
+        dues = [due_at_of(write, info.expires_at, self.now) for write, info in zip(writes, infos, strict=True)]
+        asked = [due for due in dues if due is not None]
+        if asked:
+            assert self.state.row.due_at <= asked[0]  # an access token comes first, and decides alone
+        elif before is not None:
+            assert self.state.row.due_at <= self.now
+        if before is not None and before.due_at is not None:
+            assert self.state.row.due_at <= before.due_at
 
+    @rule(chosen=kinds, expected=st.integers(0, 3))
+    def the_host_stores_over_a_generation(self, chosen, expected):
+        before, kind = self.state, chosen[0]
+        try:
+            self.take(stored(before, self.now, self.writes([kind]), None, expected))
+        except GenerationConflictError:
+            assert before.generation(kind) != expected
+        else:
+            assert (before.generation(kind), self.state.generation(kind)) == (expected, expected + 1)
+
+    @rule(chosen=kinds, label=st.none() | st.just("Ida"))
+    def a_user_consents(self, chosen, label):
+        before = self.state.refresh
+        old = None if self.state.row is None else self.state.row.label
+        record, now = self.take(stored_set(self.state, self.now, self.writes(chosen), label, None))
+        assert (record, now) == (self.state.record, self.now)
+        assert record.label == label or (label is None and record.label == old)
+        assert record.refresh == (before.settled(keep_lease=before.leased_until(now) is not None))
+
+    @precondition(lambda self: self.state.tokens)
+    @rule(data=st.data(), is_stale=st.booleans(), confirms=st.none() | st.just(WINDOW))
+    def a_value_is_marked_or_reported(self, data, is_stale, confirms):
+        token = self.state.tokens[data.draw(st.sampled_from(sorted(self.state.tokens)))]
+        ref, row = TokenRef.of(token.info), self.state.row
+        if is_stale:
+            ref = evolve(ref, value_id=UUID(int=0))
+        if confirms is None:
+            outcome = self.take(marked(self.state, self.now, ref, "x", None))
+        else:
+            outcome = self.take(reported(self.state, self.now, ref, "x", WINDOW, None))
+        new = self.state.tokens[token.key.kind]
+        if is_stale:
+            assert (outcome, new) == (MarkOutcome.STALE, token)
+        elif token.info.status is TokenStatus.INVALID:
+            assert (outcome, new) == (MarkOutcome.ALREADY_INVALID, token)
+        elif confirms is not None and WINDOW.judge(token.info.suspect_since, self.now) is not Report.CONFIRMED:
+            assert (outcome, new.info.status) == (MarkOutcome.SUSPECTED, token.info.status)
+            is_early = WINDOW.judge(token.info.suspect_since, self.now) is Report.EARLY
+            assert new.info.suspect_since == (token.info.suspect_since if is_early else self.now)
+        else:
+            assert (outcome, new.info.status) == (MarkOutcome.APPLIED, TokenStatus.INVALID)
+            if token.key.kind is TokenKind.ACCESS_TOKEN:
+                assert self.state.row.due_at <= self.now
+            else:
+                assert self.state.row == row
+
+    @rule(chosen=kinds)
+    def tokens_are_deleted(self, chosen):
+        before = self.state
+        gone = [kind for kind in chosen if kind in before.tokens]
+        assert self.take(deleted(before, self.now, chosen, None)) == len(gone)
+        assert self.state.tokens.keys() == before.tokens.keys() - set(chosen)
+        assert self.state.tokens or not gone or self.state.row is None
+        if self.state.row is not None and TokenKind.ACCESS_TOKEN in gone:
+            assert self.state.row.due_at <= self.now
+
+    @rule()
+    def a_sweep_tells_the_end(self):
+        token = self.state.tokens.get(TokenKind.REFRESH_TOKEN)
+        if self.take(end_told(self.state, self.now, timedelta(seconds=20), None)):
+            assert timedelta(0) < token.info.expires_at - self.now <= timedelta(seconds=20)
+            assert token.info.value_id not in self.told
+            self.told.add(token.info.value_id)
+            assert not self.take(end_told(self.state, self.now, timedelta(seconds=20), None))
+
+    @precondition(lambda self: len(self.state.tokens) == len(KINDS))
     @rule(knows_latest=st.booleans(), is_old=st.booleans(), data=st.data())
     def claim(self, knows_latest, is_old, data):
         tokens = {kind: TokenRef.of(token.info) for kind, token in self.state.tokens.items()}
@@ -115,7 +211,7 @@ class Refreshes(RuleBasedStateMachine):
     def fail(self, data, failure):
         attempt, known = self.some(data), self.state.refresh
         self.take(attempts.failed(self.state, self.now, attempt, failure, None))
-        if known.attempt_id == attempt.attempt_id:
+        if self.state.row is not None and known.attempt_id == attempt.attempt_id:
             assert self.state.refresh.failures == known.failures + 1
             assert self.state.row.due_at <= self.now + failure.retry_in
         else:
@@ -125,8 +221,8 @@ class Refreshes(RuleBasedStateMachine):
     @rule(data=st.data(), chosen=kinds, keeps=st.booleans())
     def commit(self, data, chosen, keeps):
         attempt, before = self.some(data), self.state
-        again = before.row.committed_attempt_id == attempt.attempt_id
-        own = before.refresh.attempt_id == attempt.attempt_id
+        again = before.row is not None and before.row.committed_attempt_id == attempt.attempt_id
+        own = before.row is not None and before.refresh.attempt_id == attempt.attempt_id
         writes = self.writes(chosen, refreshed=True, keeps_mark=keeps)
         commit = self.take(attempts.answered(before, self.now, attempt, writes, None))
         if again:
@@ -166,18 +262,15 @@ class Refreshes(RuleBasedStateMachine):
 
     @invariant()
     def each_value_is_invalidated_once(self):
-        told = [
-            (event.kind, event.generation) for event in self.events if event.action is AuditAction.TOKEN_INVALIDATED
-        ]
-        assert len(told) == len(set(told))
+        assert len(self.invalidated) == len(set(self.invalidated))
 
 
-Refreshes.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
-TestRefreshes = Refreshes.TestCase
+Accounts.TestCase.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestAccounts = Accounts.TestCase
 
 
 def prepared():
-    machine = Refreshes()
+    machine = Accounts()
     tokens = {kind: TokenRef.of(token.info) for kind, token in machine.state.tokens.items()}
     attempt = Attempt(ACCOUNT, machine.new_id(), tokens[KINDS[1]], tokens[KINDS[0]], START, LEASE)
     return machine, attempt
@@ -212,3 +305,17 @@ def test_only_the_time_of_the_last_use_does_not_count():
     assert not machine.state.is_same_as(machine.state.with_row(label="Ann"))
     resealed = StoredToken(token.info, SealedToken(b"n" * 16, b"sealed"))
     assert not machine.state.is_same_as(machine.state.with_token(resealed))
+
+
+def test_the_end_of_a_refresh_token_is_told_once():
+    machine, _ = prepared()
+    machine.now += timedelta(seconds=45)
+    machine.a_sweep_tells_the_end()
+    assert [event.action for event in machine.events] == [AuditAction.REFRESH_TOKEN_EXPIRING]
+
+
+def test_an_early_second_report_changes_nothing():
+    machine, attempt = prepared()
+    first = reported(machine.state, START, attempt.credential, "x", WINDOW, None).state
+    second = reported(first, START + timedelta(seconds=1), attempt.credential, "x", WINDOW, None)
+    assert (second.state, second.result, second.events) == (first, MarkOutcome.SUSPECTED, ())

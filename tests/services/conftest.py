@@ -78,7 +78,9 @@ class Cases:
         noticed = self.noticed = noticed_store(store, self.rows)
         ledger = noticed.refreshes
         self.reader = RowReader(noticed.tokens, self.rows, self.held, tasks, observed.reads)
-        self.tokens = TokenService(noticed.tokens, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
+        self.tokens = TokenService(
+            noticed.tokens, noticed.changes, cipher, sink, opener, self.uses, POLICY, self.reader, clients
+        )
         self.keeper = AnswerKeeper(
             ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.unread, observed
         )
@@ -106,7 +108,8 @@ class Cases:
         self.rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, self.refreshers)
         revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
         self.accounts = AccountService(
-            noticed.accounts, noticed.audit, cipher, sink, revoker, POLICY, {}, clients, noticed.tokens.get_many
+            *(noticed.accounts, noticed.changes, noticed.audit, cipher, sink, revoker, POLICY, {}, clients),
+            noticed.tokens.get_many,
         )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(

@@ -43,7 +43,7 @@ async def fail_to_report(cases, failing):
     return token
 
 
-@pytest.mark.parametrize(("name", "method"), [("refreshes", "read"), ("tokens", "mark_invalid")])
+@pytest.mark.parametrize(("name", "method"), [("refreshes", "read"), ("changes", "mark_invalid")])
 async def test_a_token_whose_report_failed_is_reported_again_before_it_is_returned(served, refresher, name, method):
     cases, failing = cut(served, name, method)
     failing.left = 0
@@ -57,7 +57,7 @@ async def test_a_token_whose_report_failed_is_reported_again_before_it_is_return
 
 
 async def test_while_the_database_takes_no_report_the_token_is_not_returned(served):
-    cases, _ = cut(served, "tokens", "mark_invalid")
+    cases, _ = cut(served, "changes", "mark_invalid")
     token = await ensure(cases)
     for call in (cases.rejections.report(token.info, actor=None), ensure(cases), ensure(cases, 1.0)):
         with pytest.raises(StorageError):
@@ -99,7 +99,7 @@ async def test_a_report_that_the_database_took_is_made_once(served):
 
 async def test_a_caller_waits_for_a_report_no_longer_than_its_timeout(served):
     tasks = AsyncioTasks()
-    cases, failing = cut(served.over(tasks=tasks), "tokens", "mark_invalid")
+    cases, failing = cut(served.over(tasks=tasks), "changes", "mark_invalid")
     failing.left = 0
     await fail_to_report(cases, failing)
 

@@ -330,7 +330,7 @@ async def test_a_later_value_of_this_process_takes_the_place_of_the_earlier_one(
 async def test_a_write_without_a_known_result_keeps_its_row_out_of_the_memory(cases, error):
     """The store may commit it after later reads."""
     await stored(cases)
-    cases.tokens._tokens._right = Failing(cases.store.tokens, "delete", error)
+    cases.tokens._changes._right = Failing(cases.store.changes, "delete_token", error)
     with pytest.raises(type(error)):
         await cases.tokens.delete(ACCESS, actor=None)
     await cases.tokens.get(ACCESS)

@@ -28,6 +28,7 @@ from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.ports.unread_answers import UnreadAnswers
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.observing import ReadCounts
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.reading import RowReader
 
@@ -38,6 +39,7 @@ class NoticedStore:
 
     tokens: TokenRepository
     accounts: AccountRepository
+    changes: AccountChanges
     keys: KeyRepository
     audit: AuditLog
     refreshes: RefreshLedger
@@ -87,6 +89,7 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
         rows,
         tokens=store.tokens,
         accounts=store.accounts,
+        changes=store.changes,
         refreshes=store.refreshes,
         eraser=store.eraser,
         imports=store.imports,
@@ -94,6 +97,7 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
     return NoticedStore(
         tokens=ports.tokens,
         accounts=ports.accounts,
+        changes=ports.changes,
         keys=store.keys,
         audit=store.audit,
         refreshes=ports.refreshes,

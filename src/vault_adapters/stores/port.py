@@ -21,6 +21,7 @@ from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.ports.unread_answers import UnreadAnswers
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 class Store(Protocol):
@@ -33,6 +34,10 @@ class Store(Protocol):
     @property
     def accounts(self) -> AccountRepository:
         """The accounts."""
+
+    @property
+    def changes(self) -> AccountChanges:
+        """The changes of single accounts."""
 
     @property
     def keys(self) -> KeyRepository:

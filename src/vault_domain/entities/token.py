@@ -191,11 +191,13 @@ class StoredToken:
         info: the metadata.
         sealed: the value.
         version: a number by which the store tells whether the row has changed; None if the store gives none.
+        is_end_told: whether an event has told that this refresh token expires soon; `AccountStates` loads it.
     """
 
     info: TokenInfo
     sealed: SealedToken
     version: int | None = field(default=None, eq=False)
+    is_end_told: bool = False
 
     @property
     def key(self) -> TokenKey:

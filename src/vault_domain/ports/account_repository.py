@@ -1,6 +1,5 @@
-"""AccountRepository: reads and changes whole accounts; an account is its tokens and one refresh state."""
+"""AccountRepository: reads whole accounts; an account is its tokens and one refresh state."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -8,12 +7,10 @@ from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import TokenWrite
-from vault_domain.ports.change import Change
 
 
 class AccountRepository(Protocol):
-    """Reads and changes accounts. An account exists while at least one of its tokens is stored."""
+    """Reads accounts. An account exists while at least one of its tokens is stored."""
 
     async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
         """Read an account in one statement; return it with the store's time.
@@ -64,21 +61,3 @@ class AccountRepository(Protocol):
 
         An index finds such a token, so the call is quick. The result tells nothing else about the other tenant.
         """
-
-    async def store_set(
-        self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
-    ) -> Change[tuple[AccountRecord, datetime]]:
-        """Store an account's tokens in one transaction, and end its backoff, unknown outcome and run of refusals.
-
-        Args:
-            account: the account that the tokens belong to.
-            writes: at most one per kind; stored tokens of the other kinds stay as they are.
-            label: replaces the stored label; None keeps it.
-            actor: who stores the tokens, for the audit log.
-
-        Raises:
-            DataKeyInactiveError: a value is sealed under a data key that is not active.
-        """
-
-    async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens, label and refresh state atomically; return the number of deleted tokens."""

@@ -9,11 +9,10 @@ from attrs import frozen
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
-from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
+from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import (
     RECONNECT_NOTICE,
     DamagedToken,
-    MarkOutcome,
     StoredToken,
     TokenInfo,
     TokenRef,
@@ -80,21 +79,18 @@ class TokenRepository(Protocol):
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these distinct keys, and the store's time; without keys, only the time."""
 
-    async def store(
-        self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
-    ) -> Change[list[TokenInfo]]:
+    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none, in the order given; their status becomes VALID.
 
-        A value that replaces another sets `last_refreshed_at`, as a refresh does.
+        This equals the transition `vault_domain.transitions.values.stored`, without a read before the write. A value
+        that replaces another sets `last_refreshed_at`, as a refresh does.
 
         Args:
             writes: each key at most once; all are refreshes, or none is.
             actor: who stores them, for the audit log.
-            expected_generation: the generation that the store must hold already (0: no token); for a single write only.
 
         Raises:
             DataKeyInactiveError: a value is sealed under a data key that is not active.
-            GenerationConflictError: another generation is stored.
         """
 
     async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
@@ -111,46 +107,16 @@ class TokenRepository(Protocol):
             DataKeyInactiveError: a value's data key is not active; nothing was written.
         """
 
-    async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Mark exactly this value invalid.
+    async def find_ending(self, notice: timedelta, *, limit: int, after: Cursor | None) -> list[TokenInfo]:
+        """Find refresh tokens that expire soon (`transitions.values.is_ending`) and of which no event has told this.
 
-        Change nothing and return STALE if the value was replaced or deleted, or ALREADY_INVALID if it is invalid.
-
-        If the value is an access token, its account becomes due now, so that a sweep refreshes the account.
-        """
-
-    async def report_rejected(
-        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
-    ) -> Change[MarkOutcome]:
-        """Record that a resource rejected exactly this value, which no refresh can replace.
-
-        `ConfirmationWindow.judge` says what the report means:
-
-        - A first report sets `suspect_since` and writes the event ``token_suspected``; the status stays, and the
-          result is SUSPECTED.
-        - An early report changes nothing; the result is SUSPECTED too.
-        - A confirming report does what `mark_invalid` does.
-
-        Each report takes effect only while exactly this value is stored and not invalid.
-        """
-
-    async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the event ``refresh_token_expiring`` for refresh tokens that expire soon, once for each stored value.
-
-        A token expires soon if it is not invalid, has not expired, and expires within ``notice``, or within half of its
-        lifetime if that is less.
+        They are sorted by (expires_at, tenant_id, id).
 
         Args:
             notice: time before the expiry.
-            limit: largest number of tokens; the tokens that expire first are taken.
-            actor: who runs the sweep, for the audit log.
-
-        Returns:
-            The number of tokens that expire soon and had no such event, at most ``limit``.
+            limit: largest number of tokens.
+            after: find the tokens after this position.
         """
-
-    async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         """Delete a tenant's tokens, labels and refresh states at a provider; return the number of deleted tokens."""

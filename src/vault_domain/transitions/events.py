@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from vault_domain.entities.account import TokenKind
+from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.causes import OUTCOME_UNKNOWN, UNREADABLE_ANSWER
@@ -16,14 +16,25 @@ def token_event(
     action: AuditAction, info: TokenInfo, now: datetime, actor: str | None, code: str | None = None
 ) -> AuditEvent:
     """Return an event about one token."""
-    key = info.key
+    return key_event(action, info.key, info.generation, now, actor, code)
+
+
+def key_event(
+    action: AuditAction,
+    key: TokenKey,
+    generation: int | None,
+    now: datetime,
+    actor: str | None,
+    code: str | None = None,
+) -> AuditEvent:
+    """Return an event about the token under a key; ``generation``: None if it cannot be read."""
     return AuditEvent(
         action,
         now,
         tenant_id=key.tenant_id,
         account=key.account,
         kind=key.kind,
-        generation=info.generation,
+        generation=generation,
         actor=actor,
         code=code,
     )

@@ -1,15 +1,114 @@
-"""What becomes of an account when a value is stored or becomes invalid, or when a sweep has checked it."""
+"""What becomes of an account when values are stored, marked, reported or deleted, or when a sweep has checked it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.token import StoredToken, TokenInfo, TokenStatus, TokenWrite
-from vault_domain.transitions.events import token_event
+from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.imported import ImportedWrite
+from vault_domain.entities.lifetime import capped
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.suspicion import ConfirmationWindow, Report
+from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
+from vault_domain.rules.schedule import accounts_due
+from vault_domain.transitions.events import key_event, token_event
+
+
+def stored(
+    state: AccountState,
+    now: datetime,
+    writes: Sequence[TokenWrite],
+    actor: str | None,
+    expected_generation: int | None = None,
+) -> Decision[list[TokenInfo]]:
+    """Insert or replace values.
+
+    Raises:
+        GenerationConflictError: the key of the only write holds another generation than the expected one.
+    """
+    if expected_generation is not None and state.generation(writes[0].key.kind) != expected_generation:
+        raise GenerationConflictError(account=state.account)
+    new, infos = written(state, now, writes)
+    actions = (AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED for write in writes)
+    events = tuple(token_event(action, info, now, actor) for action, info in zip(actions, infos, strict=True))
+    return Decision(scheduled(new, now, list(zip(writes, infos, strict=True))), infos, events)
+
+
+def stored_set(
+    state: AccountState, now: datetime, writes: Sequence[TokenWrite], label: str | None, actor: str | None
+) -> Decision[tuple[AccountRecord, datetime]]:
+    """Store what a user's consent gave: values and label. Failures, refusals and an unknown outcome are over.
+
+    Raises:
+        DecryptionError: a row that stays is damaged.
+    """
+    decision = stored(state, now, writes, actor)
+    new = decision.state if label is None else decision.state.with_row(label=label)
+    new = cleared(new.require_intact(), now)
+    record = new.record
+    assert record is not None  # noqa: S101 - its tokens were just written
+    return Decision(new, (record, now), decision.events)
+
+
+def marked(state: AccountState, now: datetime, ref: TokenRef, code: str, actor: str | None) -> Decision[MarkOutcome]:
+    """Mark exactly this value invalid."""
+    token = state.holds(ref)
+    if token is None or token.info.status is TokenStatus.INVALID:
+        return Decision(state, MarkOutcome.STALE if token is None else MarkOutcome.ALREADY_INVALID)
+    new, event = invalidated(state, token, now, code, actor)
+    return Decision(new, MarkOutcome.APPLIED, (event,), durable=True)
+
+
+def reported(
+    state: AccountState, now: datetime, ref: TokenRef, code: str, window: ConfirmationWindow, actor: str | None
+) -> Decision[MarkOutcome]:
+    """Note that a resource rejected this value: the first report makes it suspect, a confirming report invalid."""
+    token = state.holds(ref)
+    if token is None or token.info.status is TokenStatus.INVALID:
+        return marked(state, now, ref, code, actor)
+    report = window.judge(token.info.suspect_since, now)
+    if report is Report.CONFIRMED:
+        return marked(state, now, ref, code, actor)
+    if report is Report.EARLY:
+        return Decision(state, MarkOutcome.SUSPECTED)
+    event = token_event(AuditAction.TOKEN_SUSPECTED, token.info, now, actor, code)
+    return Decision(state.with_token(token, suspect_since=now), MarkOutcome.SUSPECTED, (event,), durable=True)
+
+
+def deleted(state: AccountState, now: datetime, kinds: Iterable[TokenKind], actor: str | None) -> Decision[int]:
+    """Delete tokens; with the last one, everything else that is stored of the account is deleted too."""
+    given = set(kinds)
+    gone = [kind for kind in TokenKind if kind in given and (kind in state.tokens or kind in state.damaged)]
+    if not gone:
+        return Decision(state, 0)
+    new = state.without(gone)
+    if TokenKind.ACCESS_TOKEN in gone and new.row is not None:
+        new = new.due_by(now)
+    action = AuditAction.TOKEN_DELETED
+    events = (key_event(action, state.account.key(kind), state.generation(kind) or None, now, actor) for kind in gone)
+    return Decision(new, len(gone), tuple(events))
+
+
+def end_told(state: AccountState, now: datetime, notice: timedelta, actor: str | None) -> Decision[bool]:
+    """Tell once of a refresh token that it expires soon."""
+    token = state.tokens.get(TokenKind.REFRESH_TOKEN)
+    if token is None or token.is_end_told or not is_ending(token.info, now, notice):
+        return Decision(state, result=False)
+    event = token_event(AuditAction.REFRESH_TOKEN_EXPIRING, token.info, now, actor)
+    return Decision(state.with_tokens(evolve(token, is_end_told=True)), True, (event,))
+
+
+def is_ending(info: TokenInfo, now: datetime, notice: timedelta) -> bool:
+    """Return whether a refresh token that still works expires within ``notice``, or half of its lifetime if shorter."""
+    if info.expires_at is None or info.status is TokenStatus.INVALID:
+        return False
+    return timedelta(0) < info.expires_at - now <= capped(notice, info.lifetime)
 
 
 def rescheduled(state: AccountState, due_at: datetime | None) -> Decision[None]:
@@ -20,9 +119,27 @@ def rescheduled(state: AccountState, due_at: datetime | None) -> Decision[None]:
 def written(state: AccountState, now: datetime, writes: Sequence[TokenWrite]) -> tuple[AccountState, list[TokenInfo]]:
     """Put values in place, without events and without a schedule; each write must name its value."""
     infos = [_info(state, now, write) for write in writes]
-    return state.with_tokens(
-        *(StoredToken(info, write.sealed) for write, info in zip(writes, infos, strict=True))
-    ), infos
+    tokens = [StoredToken(info, write.sealed) for write, info in zip(writes, infos, strict=True)]
+    return state.with_tokens(*tokens), infos
+
+
+def scheduled(
+    state: AccountState, now: datetime, values: Sequence[tuple[TokenWrite | ImportedWrite, TokenInfo]]
+) -> AccountState:
+    """Make the account due no later than its new values require.
+
+    If no value requires a time, an account that has a row is due now.
+    """
+    due = accounts_due(((write, info.expires_at) for write, info in values), now)
+    asked = due.get(state.account)
+    return state if not values or (asked is None and state.row is None) else state.due_by(asked or now)
+
+
+def cleared(state: AccountState, now: datetime) -> AccountState:
+    """End backoff, unknown outcome and run of refusals; a running attempt keeps its lease."""
+    if state.row is None:
+        return state
+    return state.with_row(refresh=state.refresh.settled(keep_lease=state.refresh.leased_until(now) is not None))
 
 
 def invalidated(

@@ -51,7 +51,7 @@ async def test_events_of_a_key_that_is_deleted_and_stored_again_are_listed_in_or
 
     async def deleter():
         for _ in range(WRITES):
-            await store.tokens.delete(ACCESS, actor=None)
+            await store.changes.delete_token(ACCESS, actor=None)
 
     turns = [work() for work in (writer, writer, writer, deleter, deleter, deleter)]
     writers = asyncio.gather(*turns)

@@ -159,7 +159,7 @@ async def test_a_grant_is_missing(own_url, caplog):
             connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO vault_reader")
         async with open_postgres_store(as_user(own_url, "vault_reader"), migrate=False, schema=SCHEMA) as reader:
             assert (await reader.tokens.get(ACCESS)).row is not None
-            error = await failing(reader.tokens.delete(ACCESS, actor=None))
+            error = await failing(reader.changes.delete_token(ACCESS, actor=None))
             told(error, caplog, "permission_denied", ":5432/causes_")
             assert not error.retryable
 

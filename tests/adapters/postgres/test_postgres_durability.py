@@ -45,7 +45,8 @@ async def reject(store, attempt):
 
 
 async def mark_invalid(store, attempt):
-    await store.tokens.mark_invalid((await store.accounts.get(ACCOUNT))[0].tokens[REFRESH.kind], "x", actor=None)
+    record, _ = await store.accounts.get(ACCOUNT)
+    await store.changes.mark_invalid(TokenRef.of(record.tokens[REFRESH.kind]), "x", actor=None)
 
 
 async def erase(store, attempt):
@@ -61,7 +62,7 @@ async def report(store, attempt):
     # Suspect the token without a report, which would be durable too.
     await store.tokens._database.write("UPDATE token_vault.token SET suspect_since = now() RETURNING 1", {})
     ref, window = attempt.credential, ConfirmationWindow(timedelta(0), timedelta(minutes=1))
-    change = await store.tokens.report_rejected(ref, "invalid_token", window=window, actor=None)
+    change = await store.changes.report_rejected(ref, "invalid_token", window=window, actor=None)
     assert change.result is MarkOutcome.APPLIED
 
 
@@ -101,7 +102,7 @@ async def prepared(store, url):
         host.execute("CREATE TABLE public.tenants (id text PRIMARY KEY)")
         host.execute("INSERT INTO public.tenants VALUES ('acme')")
         host.execute(tenants_trigger_sql("token_vault", "public.tenants", "id"))
-    await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None)
+    await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None)
     return await attempt_of(store)
 
 

@@ -101,7 +101,7 @@ async def test_a_frozen_server_holds_nobody_and_is_used_again_at_once(server, ow
         works = [
             lambda: store.tokens.get(ACCESS),
             lambda: store.tokens.store([write()], actor=None),
-            lambda: store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None),
+            lambda: store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None),
             store.tokens.ping,
         ]
         started = (await store.refreshes.read(ACCOUNT)).store_since
@@ -183,7 +183,7 @@ async def test_a_lock_that_nobody_releases_is_not_waited_for(store, url, raw, wo
     await store.tokens.store([write()], actor=None)
     works = {
         "single": lambda each: each.tokens.store([write()], actor=None),
-        "transaction": lambda each: each.tokens.delete(ACCESS, actor=None),
+        "transaction": lambda each: each.changes.delete_token(ACCESS, actor=None),
         "erasure": lambda each: each.eraser.erase("acme", actor=None),
     }
     await raw.execute("BEGIN")
@@ -219,7 +219,7 @@ async def test_a_holder_that_was_stopped_loses_its_locks(store, url):
 
 async def test_a_claim_that_waited_longer_than_its_caller_is_released(store, url, raw):
     await prepare(store)
-    await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+    await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
     attempt = await unclaimed_of(store)
     await raw.execute("BEGIN")
     await raw.execute(f"SELECT FROM {SCHEMA}.account FOR UPDATE")
@@ -278,7 +278,7 @@ async def test_a_standby_is_left_for_the_primary():
         async with open_postgres_store(server.url, migrate=False, pool_size=1) as store:
             for work in (
                 lambda: store.tokens.store([write()], actor=None),
-                lambda: store.tokens.delete(ACCESS, actor=None),
+                lambda: store.changes.store_set(ACCOUNT, [write()], label=None, actor=None),
             ):
                 assert await refused(store.tokens.ping) == ["read_only"]
                 await store.tokens.get(ACCESS)

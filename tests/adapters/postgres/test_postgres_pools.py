@@ -37,7 +37,7 @@ async def use(store):
     """Go once through reads, single writes, transactions and lists."""
     await prepare(store)
     await store.tokens.store([write(scopes=("a", "b"))], actor="user:1")
-    await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+    await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
     assert (await store.tokens.get(ACCESS)).row.info.generation == 2
     readings = await asyncio.gather(*(store.tokens.get(key) for key in (ACCESS, REFRESH, ACCESS)))
     assert [reading.row.info.generation for reading in readings] == [2, 1, 2]
@@ -46,7 +46,7 @@ async def use(store):
     assert (await store.accounts.get(ACCOUNT))[0].label == "Ann"
     assert len(await store.audit.page(None, limit=10, after=None)) == 3
     with pytest.raises(DataKeyInactiveError):
-        await store.accounts.store_set(ACCOUNT, [write(key_id=b"z" * 16), write(REFRESH)], label="Bea", actor=None)
+        await store.changes.store_set(ACCOUNT, [write(key_id=b"z" * 16), write(REFRESH)], label="Bea", actor=None)
     assert (await store.accounts.get(ACCOUNT))[0].label == "Ann"
 
 
@@ -127,7 +127,7 @@ async def test_connections_that_a_hosts_pool_hands_out_inside_a_transaction_go_b
             works = [
                 lambda: over_pool.tokens.get(ACCESS),
                 lambda: over_pool.tokens.store([write()], actor=None),
-                lambda: over_pool.accounts.store_set(ACCOUNT, [write()], label=None, actor=None),
+                lambda: over_pool.changes.store_set(ACCOUNT, [write()], label=None, actor=None),
                 lambda: over_pool.audit.page(None, limit=10, after=None),
             ]
             for work in works:
@@ -170,7 +170,7 @@ async def test_through_a_pooler_that_knows_no_prepared_statements(postgres, url)
                     assert reading.row.info.generation == number + 1
 
             await asyncio.gather(*map(turn, keys))
-            await store.accounts.delete(keys[0].account, actor=None)
+            await store.changes.delete_account(keys[0].account, actor=None)
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchall() == [(0,)]
 
@@ -290,11 +290,11 @@ async def test_where_the_event_cannot_be_written_nothing_is(store, execute):
     for attempt in (
         lambda: store.tokens.store([write()], actor=None),
         lambda: store.tokens.store([write(), write(REFRESH)], actor=None),
-        lambda: store.tokens.store([write()], actor=None, expected_generation=0),
-        lambda: store.tokens.store([write(REFRESH)], actor=None, expected_generation=1),
-        lambda: store.accounts.store_set(ACCOUNT, [write()], label="Ann", actor=None),
-        lambda: store.tokens.delete(REFRESH, actor=None),
-        lambda: store.accounts.delete(ACCOUNT, actor=None),
+        lambda: store.changes.store_expecting(write(), 0, actor=None),
+        lambda: store.changes.store_expecting(write(REFRESH), 1, actor=None),
+        lambda: store.changes.store_set(ACCOUNT, [write()], label="Ann", actor=None),
+        lambda: store.changes.delete_token(REFRESH, actor=None),
+        lambda: store.changes.delete_account(ACCOUNT, actor=None),
         lambda: store.tokens.delete_provider("acme", "google", actor=None),
     ):
         with pytest.raises(StorageError):
@@ -312,7 +312,7 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
         callers = [
             asyncio.create_task(store.tokens.store([write()], actor=None)),
             asyncio.create_task(store.tokens.store([write(other), write(REFRESH)], actor=None)),
-            asyncio.create_task(store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="x", actor=None)),
+            asyncio.create_task(store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="x", actor=None)),
             asyncio.ensure_future(store.tokens.get(ACCESS)),
             asyncio.create_task(store.audit.page(None, limit=9, after=None)),
         ]

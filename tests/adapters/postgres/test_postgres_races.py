@@ -56,7 +56,7 @@ async def introduce(url, number):
 async def store_expecting(url, generation):
     async with opened(url) as store:
         try:
-            await store.tokens.store([write()], actor=None, expected_generation=generation)
+            await store.changes.store_expecting(write(), generation, actor=None)
         except GenerationConflictError:
             return "conflict"
         return "stored"
@@ -120,9 +120,9 @@ async def test_bulk_writers_of_the_same_keys_do_not_deadlock(url, store, execute
 async def test_an_expected_generation_is_not_met_by_a_row_that_is_gone(store):
     await prepare(store)
     await store.tokens.store([write()], actor=None)
-    await store.tokens.delete(ACCESS, actor=None)
+    await store.changes.delete_token(ACCESS, actor=None)
     with pytest.raises(GenerationConflictError):
-        await store.tokens.store([write()], actor=None, expected_generation=1)
+        await store.changes.store_expecting(write(), 1, actor=None)
     assert (await store.tokens.get(ACCESS)).row is None
 
 
@@ -179,7 +179,7 @@ async def test_a_mark_that_waited_does_not_hit_the_newer_value(store, raw):
     [info] = (await store.tokens.store([write()], actor=None)).result
     async with raw.transaction():
         await raw.execute(f"UPDATE {SCHEMA}.token SET generation = generation + 1, value_id = gen_random_uuid()")
-        marking = asyncio.create_task(store.tokens.mark_invalid(TokenRef.of(info), "dead", actor=None))
+        marking = asyncio.create_task(store.changes.mark_invalid(TokenRef.of(info), "dead", actor=None))
         await asyncio.sleep(0.2)
         assert not marking.done()
     assert (await marking).result is MarkOutcome.STALE
@@ -189,8 +189,10 @@ async def test_a_mark_that_waited_does_not_hit_the_newer_value(store, raw):
 async def test_the_last_two_tokens_deleted_at_once_take_the_account_along(store, execute):
     await prepare(store)
     for _ in range(30):
-        await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
-        await asyncio.gather(store.tokens.delete(ACCESS, actor=None), store.tokens.delete(REFRESH, actor=None))
+        await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+        await asyncio.gather(
+            store.changes.delete_token(ACCESS, actor=None), store.changes.delete_token(REFRESH, actor=None)
+        )
         assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
 
 
@@ -199,14 +201,14 @@ async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute)
 
     async def turn(number):
         if number % 3 == 0:
-            await store.accounts.delete(ACCOUNT, actor=None)
+            await store.changes.delete_account(ACCOUNT, actor=None)
         elif number % 3 == 1:
-            await store.accounts.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+            await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
         else:
             await store.tokens.delete_provider("acme", "google", actor=None)
 
     await asyncio.gather(*map(turn, range(90)))
-    await store.accounts.delete(ACCOUNT, actor=None)
+    await store.changes.delete_account(ACCOUNT, actor=None)
     assert execute(f"SELECT count(*) FROM {SCHEMA}.token") == [(0,)]
     assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
 
@@ -253,7 +255,7 @@ async def test_a_sweep_passes_over_an_account_that_another_sweep_is_taking(store
     other = Account("acme", "google", "bob")
     for account in (ACCOUNT, other):
         keys = account.key(TokenKind.ACCESS_TOKEN), account.key(TokenKind.REFRESH_TOKEN)
-        await store.accounts.store_set(account, [write(key) for key in keys], label="it has a row", actor=None)
+        await store.changes.store_set(account, [write(key) for key in keys], label="it has a row", actor=None)
     await raw.execute(f"UPDATE {SCHEMA}.account SET due_at = now() - interval '1 s'")
     async with raw.transaction():
         await raw.execute(f"SELECT FROM {SCHEMA}.account WHERE identifier = 'bob' FOR UPDATE")
@@ -312,11 +314,11 @@ async def test_an_erasure_and_deletions_do_not_wait_for_each_other(store):
         key_id = turn.to_bytes(16, "big")
         await store.keys.create_data_key(data_key(key_id=key_id))
         writes = [write(key_id=key_id), write(REFRESH, key_id=key_id)]
-        await store.accounts.store_set(ACCOUNT, writes, label="Ann", actor=None)
+        await store.changes.store_set(ACCOUNT, writes, label="Ann", actor=None)
         await asyncio.gather(
-            store.tokens.delete(REFRESH, actor=None),
+            store.changes.delete_token(REFRESH, actor=None),
             store.eraser.erase("acme", actor=None),
-            store.accounts.delete(ACCOUNT, actor=None),
+            store.changes.delete_account(ACCOUNT, actor=None),
         )
 
 

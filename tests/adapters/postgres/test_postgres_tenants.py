@@ -33,7 +33,7 @@ async def fill(store, tenant_ids):
     await prepare(store, *map(str, tenant_ids))
     for tenant_id in tenant_ids:
         account = key(tenant_id).account
-        await store.accounts.store_set(account, [write(key(tenant_id))], label="Ann", actor="user:1")
+        await store.changes.store_set(account, [write(key(tenant_id))], label="Ann", actor="user:1")
 
 
 def make_table(execute, column_type, tenant_ids, table="public.tenants"):

@@ -112,7 +112,7 @@ async def test_reads_that_share_queries_each_get_their_own_row(stored, unknown):
     await stored.tokens.store([write(key, f"{n}".encode()) for n, key in enumerate([REFRESH, *keys])], actor=None)
     known = {key: (await stored.tokens.get(key)).row for key in (ACCESS, REFRESH, keys[0])}
     await stored.tokens.store([write(REFRESH, b"changed")], actor=None)
-    await stored.tokens.delete(keys[0], actor=None)
+    await stored.changes.delete_token(keys[0], actor=None)
     asked = [ACCESS, REFRESH, ACCESS, keys[0]]
     if unknown:
         absent = Account("acme", "google", "absent").key(TokenKind.ACCESS_TOKEN)

@@ -1,16 +1,11 @@
 """Accounts."""
 
-from datetime import timedelta
 from functools import lru_cache
-
-from attrs import evolve
-from tests.examples.dict_store.tokens import delete_tokens, write_tokens
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.ports.change import Change
 
 _NO_ROW = AccountRow()
 
@@ -60,41 +55,6 @@ class DictAccountRepository:
             (key.provider, key.identifier) == place and key.tenant_id != account.tenant_id and key.kind in kinds
             for key in self._database.tables.tokens
         )
-
-    async def store_set(self, account, writes, *, label, actor):
-        def work(transaction):
-            written = write_tokens(transaction, writes, actor)
-            tables = transaction.tables
-            if label is not None:
-                tables.accounts[account] = evolve(tables.accounts.get(account, AccountRow()), label=label)
-            if account in tables.accounts:
-                old = tables.accounts[account].refresh
-                running = old.leased_until(transaction.now) is not None
-                refresh = evolve(
-                    old,
-                    failures=0,
-                    next_attempt_at=None,
-                    unknown_since=None,
-                    error_code=None,
-                    refused_since=None,
-                    refused_for=timedelta(0),
-                    lease_until=old.lease_until if running else None,
-                )
-                transaction.change_account(account, refresh=refresh)
-            return Change((account_record(tables, account), transaction.now), written.events)
-
-        return await self._database.transact(work, self._clock)
-
-    async def delete(self, account, *, actor):
-        def work(transaction):
-            events = delete_tokens(transaction, keys_of(transaction.tables, account), actor)
-            return Change(len(events), events)
-
-        return await self._database.transact(work, self._clock)
-
-
-def keys_of(tables, account):
-    return [key for key in _all_keys(account) if key in tables.tokens]
 
 
 def rows_of(tables, account):

@@ -1,6 +1,7 @@
 """The store as a whole."""
 
 from contextlib import asynccontextmanager
+from uuid import uuid4
 
 from attrs import define
 from tests.examples.dict_store.account_states import DictAccountStates
@@ -18,6 +19,7 @@ from tests.examples.dict_store.tokens import DictTokenRepository
 from tests.examples.dict_store.unread import DictUnreadAnswers
 
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 @define
@@ -26,6 +28,7 @@ class DictStore:
 
     tokens: object
     accounts: object
+    changes: object
     keys: object
     audit: object
     refreshes: object
@@ -44,6 +47,7 @@ async def open_dict_store(database: DictDatabase, clock):
     kinds = (
         DictTokenRepository,
         DictAccountRepository,
+        lambda *given: AccountChanges(DictAccountStates(*given), uuid4),
         DictKeyRepository,
         DictAuditLog,
         lambda *given: AttemptLedger(DictAccountStates(*given)),

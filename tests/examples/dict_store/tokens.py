@@ -9,15 +9,14 @@ from attrs import evolve
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.key_records import DataKeyState
-from vault_domain.entities.lifetime import capped
 from vault_domain.entities.reports import HealthCount
-from vault_domain.entities.suspicion import MOST_CONFIRMATION, Report
-from vault_domain.entities.token import RECONNECT_NOTICE, MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus
+from vault_domain.entities.suspicion import MOST_CONFIRMATION
+from vault_domain.entities.token import RECONNECT_NOTICE, StoredToken, TokenInfo, TokenStatus
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.token_repository import MOST_COUNTED, Reading
 from vault_domain.rules.schedule import accounts_due
+from vault_domain.transitions.values import is_ending
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,74 +34,11 @@ class DictTokenRepository:
         tokens = self._database.tables.tokens
         return [tokens[key] for key in keys if key in tokens], self._clock.now()
 
-    async def store(self, writes, *, actor, expected_generation=None):
-        def work(transaction):
-            if expected_generation is not None:
-                stored = transaction.tables.tokens.get(writes[0].key)
-                if (0 if stored is None else stored.info.generation) != expected_generation:
-                    raise GenerationConflictError(account=writes[0].key.account)
-            return write_tokens(transaction, writes, actor)
-
-        return await self._database.transact(work, self._clock)
+    async def store(self, writes, *, actor):
+        return await self._database.transact(lambda transaction: write_tokens(transaction, writes, actor), self._clock)
 
     async def store_many(self, writes, *, actor):
         return await self.store(writes.take(range(len(writes.keys))), actor=actor)
-
-    async def mark_invalid(self, ref, error_code, *, actor):
-        def work(transaction):
-            stored = transaction.tables.tokens.get(ref.key)
-            if stored is None or TokenRef.of(stored.info) != ref:
-                return Change(MarkOutcome.STALE)
-            if stored.info.status is TokenStatus.INVALID:
-                return Change(MarkOutcome.ALREADY_INVALID)
-            return Change(MarkOutcome.APPLIED, invalidate(transaction, stored, error_code, actor))
-
-        return await self._database.transact(work, self._clock)
-
-    async def report_rejected(self, ref, error_code, *, window, actor):
-        def work(transaction):
-            stored = transaction.tables.tokens.get(ref.key)
-            if stored is None or TokenRef.of(stored.info) != ref:
-                return Change(MarkOutcome.STALE)
-            if stored.info.status is TokenStatus.INVALID:
-                return Change(MarkOutcome.ALREADY_INVALID)
-            report = window.judge(stored.info.suspect_since, transaction.now)
-            if report is Report.CONFIRMED:
-                return Change(MarkOutcome.APPLIED, invalidate(transaction, stored, error_code, actor))
-            events = () if report is Report.EARLY else _suspect(transaction, stored, error_code, actor)
-            return Change(MarkOutcome.SUSPECTED, events)
-
-        return await self._database.transact(work, self._clock)
-
-    async def note_ending(self, notice, *, limit, actor):
-        def work(transaction):
-            tables, now = transaction.tables, transaction.now
-            ending = [
-                info
-                for info in self._infos()
-                if info.key.kind is TokenKind.REFRESH_TOKEN
-                and info.expires_at is not None
-                and info.status is not TokenStatus.INVALID
-                and timedelta(0) < info.expires_at - now <= capped(notice, info.lifetime)
-                and info.value_id not in tables.noted
-            ]
-            noted = sorted(ending, key=lambda info: info.expires_at)[:limit]
-            tables.noted.update(info.value_id for info in noted)
-            action = AuditAction.REFRESH_TOKEN_EXPIRING
-            events = tuple(token_event(action, info, transaction, actor) for info in noted)
-            transaction.append(events)
-            return Change(len(noted), events)
-
-        return await self._database.transact(work, self._clock)
-
-    async def delete(self, key, *, actor):
-        def work(transaction):
-            events = delete_tokens(transaction, [key], actor)
-            if events and key.kind is TokenKind.ACCESS_TOKEN and key.account in transaction.tables.accounts:
-                _make_due(transaction, key.account, transaction.now)
-            return Change(bool(events), events)
-
-        return await self._database.transact(work, self._clock)
 
     async def delete_provider(self, tenant_id, provider, *, actor):
         def work(transaction):
@@ -123,6 +59,18 @@ class DictTokenRepository:
             and info.expires_at <= until
             and provider in (None, info.key.provider)
             and (after is None or _by_expiry(info) > after)
+        ]
+        return sorted(found, key=_by_expiry)[:limit]
+
+    async def find_ending(self, notice, *, limit, after):
+        now = self._clock.now()
+        found = [
+            row.info
+            for row in self._database.tables.tokens.values()
+            if row.key.kind is TokenKind.REFRESH_TOKEN
+            and not row.is_end_told
+            and is_ending(row.info, now, notice)
+            and (after is None or _by_expiry(row.info) > after)
         ]
         return sorted(found, key=_by_expiry)[:limit]
 
@@ -241,24 +189,6 @@ def _make_due(transaction, account, due_at):
     row = transaction.tables.accounts.get(account) or AccountRow()
     if row.due_at is None or row.due_at > due_at:
         transaction.tables.accounts[account] = evolve(row, due_at=due_at)
-
-
-def _suspect(transaction, stored, error_code, actor):
-    info = evolve(stored.info, suspect_since=transaction.now)
-    transaction.tables.tokens[info.key] = evolve(stored, info=info)
-    events = (token_event(AuditAction.TOKEN_SUSPECTED, info, transaction, actor, error_code),)
-    transaction.append(events)
-    return events
-
-
-def invalidate(transaction, stored, error_code, actor):
-    info = evolve(stored.info, status=TokenStatus.INVALID, error_code=error_code, updated_at=transaction.now)
-    transaction.tables.tokens[info.key] = evolve(stored, info=info)
-    if info.key.kind is TokenKind.ACCESS_TOKEN:
-        _make_due(transaction, info.key.account, transaction.now)
-    events = (token_event(AuditAction.TOKEN_INVALIDATED, info, transaction, actor, error_code),)
-    transaction.append(events)
-    return events
 
 
 def delete_tokens(transaction, keys, actor):

@@ -41,6 +41,7 @@ _TOKEN = {
     "client": ("clients", "bytea"),
     "suspect_since": ("suspect_since", "timestamptz"),
     "rejected_at": ("rejected_at", "timestamptz"),
+    "noted_value_id": ("noted_value_ids", "uuid"),
 }
 """The columns of a token besides its account, each with its parameter and its type."""
 
@@ -76,7 +77,7 @@ def state_fragments(row_hash: str) -> dict[str, str]:
     changes = ", ".join(f"{name} = excluded.{name}" for name in _ROW)
     written = [name for name in _TOKEN if name != "kind"]
     return {
-        "token_hash": row_hash.format(columns=", ".join((*TOKEN_ALONE, "t.data_key_id"))),
+        "token_hash": row_hash.format(columns=", ".join((*TOKEN_ALONE, "t.data_key_id", "t.noted_value_id"))),
         "account_hash": row_hash.format(columns=", ".join(f"a.{name}" for name in _ROW)),
         "row_columns": ", ".join(("tenant_id", "provider", "identifier", *_ROW)),
         "row_values": ", ".join(

@@ -209,14 +209,14 @@ def loaded_account(rows: Sequence[Row], account: Account) -> Loaded:
     try:
         for each in rows:
             token, key, columns, value, rest = OWNED_VALUE.split(each)
-            now, version, *more, stored_version, has_row = rest[:-3]
+            now, version, *more, stored_version, is_end_told, has_row = rest[:-3]
             about = rest[-3:]
             if has_row:
                 row, row_version = damage.read(None, None, account_row, columns, *more), stored_version
             if not is_missing(token):
                 own = own_key(key, account)
                 versions[own.kind] = version
-                stored = damage.read(own.kind, generation_of(token), _stored, token, own, value)
+                stored = damage.read(own.kind, generation_of(token), _stored, token, own, value, is_end_told)
                 if stored is not None:
                     tokens[own.kind] = stored
         assert now is not None  # noqa: S101 - the query returns at least one row, and every row holds the time
@@ -227,8 +227,8 @@ def loaded_account(rows: Sequence[Row], account: Account) -> Loaded:
     raise refusal
 
 
-def _stored(token: Row, key: TokenKey, value: Row) -> StoredToken:
-    return StoredToken(token_info(token, key), sealed_value(*value))
+def _stored(token: Row, key: TokenKey, value: Row, is_end_told: bool | None) -> StoredToken:
+    return StoredToken(token_info(token, key), sealed_value(*value), is_end_told=bool(is_end_told))
 
 
 def changed_tokens(before: AccountState, after: AccountState) -> list[StoredToken]:
@@ -296,6 +296,7 @@ def token_parameters(changed: Sequence[StoredToken], before: AccountState) -> di
         "w_clients": [info.client for info in infos],
         "w_suspect_since": [info.suspect_since for info in infos],
         "w_rejected_at": [info.rejected_at for info in infos],
+        "w_noted_value_ids": [token.info.value_id if token.is_end_told else None for token in changed],
     }
 
 

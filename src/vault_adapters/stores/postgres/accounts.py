@@ -7,9 +7,8 @@ from typing import Any
 
 from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of, owner_of
 from vault_adapters.stores.damage import sound_page
-from vault_adapters.stores.postgres.audit import deletion_events
 from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.rows import (
     account_parameters,
     account_record,
@@ -18,14 +17,11 @@ from vault_adapters.stores.postgres.rows import (
     time_of,
 )
 from vault_adapters.stores.postgres.statements import planned_once
-from vault_adapters.stores.postgres.writing import write_tokens
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import TokenWrite
-from vault_domain.ports.change import Change
 
 
 class PostgresAccountRepository:
@@ -106,36 +102,3 @@ class PostgresAccountRepository:
         """Return whether another tenant has an access or refresh token under the same provider and identifier."""
         [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
         return bool(found)
-
-    async def store_set(
-        self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
-    ) -> Change[tuple[AccountRecord, datetime]]:
-        """Store an account's tokens in one transaction and end its backoff and unknown outcome."""
-
-        async def work(transaction: Transaction) -> Change[tuple[AccountRecord, datetime]]:
-            parameters = account_parameters(account) | {"now": transaction.now}
-            written = await write_tokens(transaction, self._queries, writes, actor)
-            if label is None:
-                await transaction.execute(self._queries["end_backoff"], parameters)
-            else:
-                await transaction.execute(self._queries["label_account"], parameters | {"label": label})
-            rows = await transaction.fetch(self._queries["get_account"], parameters)
-            record, now = account_record(rows, account)
-            assert record is not None  # noqa: S101 - its tokens were just written
-            return Change((record, now), written.events)
-
-        return await self._database.transact(work)
-
-    async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens, label and refresh state in one transaction."""
-
-        async def work(transaction: Transaction) -> Change[int]:
-            place = account_parameters(account)
-            parameters = place | {"actor": actor, "now": transaction.now}
-            rows = await transaction.fetch(self._queries["delete_account_tokens"], parameters)
-            if rows:
-                await transaction.execute(self._queries["lock_account"], place)
-                await transaction.execute(self._queries["delete_orphaned_account"], place)
-            return Change(len(rows), deletion_events(rows, account.tenant_id, account.provider, actor))
-
-        return await self._database.transact(work)

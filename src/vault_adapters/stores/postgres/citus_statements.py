@@ -41,9 +41,7 @@ HELD: Mapping[str, tuple[str, ...]] = {
 ALONE = frozenset({"store_token"})
 """The statements that are a transaction of their own: one call of a function, which reads the clock itself."""
 
-UNHELD = frozenset(
-    {"reserve_due_accounts", "record_uses", "note_ending", "prune_audit_events", "destroy_emptied_data_keys"}
-)
+UNHELD = frozenset({"reserve_due_accounts", "record_uses", "prune_audit_events", "destroy_emptied_data_keys"})
 """The statements whose row locks are removed, without another statement that takes these locks first.
 
 Between the search for rows and the change of them, another process may change the rows. So these statements check the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from vault_adapters.stores.damage import gone_kinds, report_damage
@@ -22,6 +23,7 @@ from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import account_parameters
 from vault_domain.entities.account import Account
 from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.errors import VaultError
 from vault_domain.entities.token import StoredToken
 from vault_domain.ports.account_states import Decide
 from vault_domain.ports.change import DataKeyInactiveError
@@ -64,8 +66,10 @@ class CitusAccountStates(PostgresAccountStates):
     async def _change(self, transaction: Transaction, account: Account, decide: Decide[T]) -> Decision[T]:
         now = transaction.now
         assert now is not None  # noqa: S101 - on Citus, a transaction reads the time when it begins
-        state = self._last_read.pop(account, None)
-        decision = None if state is None else decide(state, now)
+        state, decision = self._last_read.pop(account, None), None
+        if state is not None:
+            with suppress(VaultError):  # an old state may be refused, and the stored one not
+                decision = decide(state, now)
         # Only a write shows whether the state is still the stored one.
         if state is None or decision is None or decision.state is state:
             parameters = account_parameters(account) | {"now": now}

@@ -12,14 +12,13 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from vault_adapters.stores.columns import TOKEN, value_id_of
+from vault_adapters.stores.columns import value_id_of
 from vault_adapters.stores.postgres.account_states import event_parameters
 from vault_adapters.stores.postgres.audit import token_event
-from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import (
     compact,
-    has_token,
     stored_info,
     writes_parameters,
 )
@@ -60,32 +59,6 @@ async def store_each(
             yield at, rows
         if common["action"] is not None:
             await _append_events(transaction, queries, stored, common)
-
-
-async def store_expecting(
-    transaction: Transaction,
-    queries: Queries,
-    write: TokenWrite,
-    expected_generation: int,
-    action: str | None,
-    actor: str | None,
-) -> Row:
-    """Do what the statements `store_new_token` and `replace_token` do on a plain server, and return their row.
-
-    Args:
-        transaction, queries: run the statements.
-        write: the value.
-        expected_generation: the generation that the key must hold; 0: nothing.
-        action, actor: of the event; no event is appended if ``action`` is None.
-    """
-    parameters = _store_parameters(transaction, write.key.tenant_id, [write], refreshed=write.refreshed)
-    parameters["expected_generation"] = int8(expected_generation)
-    rows = await transaction.fetch_unprepared(queries["store_tokens"], parameters)
-    if not rows:
-        return (*(None for _ in TOKEN), False)
-    if action is not None and has_token(rows[0]):
-        await _append_events(transaction, queries, [(write.key, rows[0])], {"action": action, "actor": actor})
-    return (*rows[0], True)
 
 
 def _store_parameters(

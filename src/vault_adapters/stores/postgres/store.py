@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
+from uuid import uuid4
 
 from attrs import frozen
 
@@ -41,6 +42,7 @@ from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 @frozen
@@ -49,6 +51,7 @@ class PostgresStore:
 
     tokens: PostgresTokenRepository
     accounts: PostgresAccountRepository
+    changes: AccountChanges
     keys: PostgresKeyRepository
     audit: PostgresAuditLog
     refreshes: RefreshLedger
@@ -137,6 +140,7 @@ async def open_postgres_store(
         yield PostgresStore(
             tokens,
             PostgresAccountRepository(database, queries),
+            AccountChanges(states, uuid4),
             keys,
             PostgresAuditLog(database, queries, schema, timelines),
             AttemptLedger(states),

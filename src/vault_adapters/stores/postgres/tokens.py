@@ -12,18 +12,13 @@ from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.audit import deletion_events
-from vault_adapters.stores.postgres.citus_writes import store_expecting
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
-from vault_adapters.stores.postgres.marks import mark_invalid, note_ending, report_rejected
 from vault_adapters.stores.postgres.probing import probe
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
-    account_parameters,
-    has_token,
     key_columns,
-    key_parameters,
     keys_parameters,
     listed_info,
     micros,
@@ -43,15 +38,14 @@ from vault_adapters.stores.postgres.writing import (
     write_tokens,
 )
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import TokenKey, TokenKind
-from vault_domain.entities.errors import GenerationConflictError, StorageError
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
-from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
+from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import (
     RECONNECT_NOTICE,
     DamagedToken,
-    MarkOutcome,
     StoredToken,
     TokenInfo,
     TokenRef,
@@ -113,12 +107,10 @@ class PostgresTokenRepository:
         found, now = await self._database.read(lambda reader: self._token_reads.read_many(reader, keys, now))
         return [token for token in found if token is not None], now
 
-    async def store(
-        self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
-    ) -> Change[list[TokenInfo]]:
+    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none."""
         if len(writes) == 1:
-            return await self._store_one(writes[0], actor, expected_generation)
+            return await self._store_one(writes[0], actor)
         pace = Pace.QUICK if len(writes) <= ROWS_PER_STATEMENT else Pace.BULK
         return await self._database.transact(
             lambda transaction: write_tokens(transaction, self._queries, writes, actor), pace=pace
@@ -129,36 +121,6 @@ class PostgresTokenRepository:
         return await self._database.transact(
             lambda transaction: write_late(transaction, self._queries, writes, actor), pace=Pace.BULK
         )
-
-    async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Mark exactly this value invalid."""
-        return await mark_invalid(self._database, self._queries, ref, error_code, actor)
-
-    async def report_rejected(
-        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
-    ) -> Change[MarkOutcome]:
-        """Record that a resource rejected exactly this value."""
-        return await report_rejected(self._database, self._queries, ref, error_code, window, actor)
-
-    async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the event ``refresh_token_expiring`` once for each stored refresh token that expires soon."""
-        return await note_ending(self._database, self._queries, notice, limit, actor)
-
-    async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
-
-        async def work(transaction: Transaction) -> Change[bool]:
-            parameters = key_parameters(key) | {"actor": actor, "now": transaction.now}
-            rows = await transaction.fetch(self._queries["delete_token"], parameters)
-            if rows:
-                account = account_parameters(key.account)
-                await transaction.execute(self._queries["lock_account"], account)
-                await transaction.execute(self._queries["delete_orphaned_account"], account)
-            if rows and key.kind is TokenKind.ACCESS_TOKEN:
-                await transaction.execute(self._queries["wake_account"], account | {"now": transaction.now})
-            return Change(bool(rows), deletion_events(rows, key.tenant_id, key.provider, actor))
-
-        return await self._database.transact(work)
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         """Delete all tokens, labels and refresh states of a tenant at a provider."""
@@ -177,17 +139,12 @@ class PostgresTokenRepository:
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
         """Find access tokens of status VALID that expire within ``within`` or have expired."""
-        expires_at, tenant_id, id_hex = after or (-1, "", "")
-        first = _EPOCH + min(max(int(expires_at), -1), _LAST_MICROS) * MICROSECOND
-        parameters = {"now": self._database.now(), "within": micros(within), "provider": provider}
+        parameters = {"within": micros(within), "provider": provider}
+        return await self._by_expiry("find_expiring_tokens", parameters, limit, after)
 
-        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            page = dict(zip(("after_expires_at", "after_tenant_id", "after_id"), position, strict=True))
-            query = self._queries["find_expiring_tokens"]
-            return await self._database.fetch(query, parameters | page | {"limit": int8(wanted)})
-
-        start = (first, tenant_id, _uuid(str(id_hex)))
-        return await sound_page(fetch, lambda row: listed_info(row, None, provider), place_by_expiry, start, limit)
+    async def find_ending(self, notice: timedelta, *, limit: int, after: Cursor | None) -> list[TokenInfo]:
+        """Find refresh tokens that expire soon and of which no event has told this."""
+        return await self._by_expiry("find_ending_tokens", {"notice": micros(notice), "provider": None}, limit, after)
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
@@ -232,12 +189,23 @@ class PostgresTokenRepository:
         """Return normally if the database answers, takes writes, and has the schema."""
         await probe(self._database, self._queries)
 
-    async def _store_one(
-        self, write: TokenWrite, actor: str | None, expected_generation: int | None
-    ) -> Change[list[TokenInfo]]:
-        if expected_generation is not None:
-            row = await self._store_expecting(write, actor, expected_generation)
-        elif self._database.is_distributed:
+    async def _by_expiry(
+        self, name: str, parameters: dict[str, Any], limit: int, after: Cursor | None
+    ) -> list[TokenInfo]:
+        """Return a page of the tokens that a query finds, sorted by (expires_at, tenant_id, id)."""
+        expires_at, tenant_id, id_hex = after or (-1, "", "")
+        first = _EPOCH + min(max(int(expires_at), -1), _LAST_MICROS) * MICROSECOND
+        common = parameters | {"now": self._database.now()}
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("after_expires_at", "after_tenant_id", "after_id"), position, strict=True))
+            return await self._database.fetch(self._queries[name], common | page | {"limit": int8(wanted)})
+
+        start, provider = (first, tenant_id, _uuid(str(id_hex))), parameters["provider"]
+        return await sound_page(fetch, lambda row: listed_info(row, None, provider), place_by_expiry, start, limit)
+
+    async def _store_one(self, write: TokenWrite, actor: str | None) -> Change[list[TokenInfo]]:
+        if self._database.is_distributed:
             row = await self._store_any(write, actor)
         else:
             row = await self._stores.store(write, actor)
@@ -263,25 +231,6 @@ class PostgresTokenRepository:
         """Return `queries` if a due time follows from the value, else `waking`; see the class."""
         is_scheduled = write.lead is not None and (write.expires_at is not None or write.lifetime is not None)
         return self._queries if is_scheduled or write.due_in is not None else self._waking
-
-    async def _store_expecting(self, write: TokenWrite, actor: str | None, expected_generation: int) -> Row | None:
-        if self._database.is_distributed:
-            action = ACTIONS[write.refreshed].value
-            row = await self._database.transact(
-                lambda transaction: store_expecting(
-                    transaction, self._queries, write, expected_generation, action, actor
-                )
-            )
-        else:
-            query = self._storing(write)["replace_token" if expected_generation else "store_new_token"]
-            parameters = self._parameters(write, actor) | {"expected_generation": int8(expected_generation)}
-            [row] = await self._database.write(query, parameters)
-        if has_token(row):
-            return row
-        *_, is_key_active = row
-        if is_key_active:
-            raise GenerationConflictError(account=write.key.account)
-        return None
 
     async def _record(self, uses: Mapping[TokenKey, tuple[UUID, datetime]]) -> None:
         parameters = keys_parameters(uses) | {

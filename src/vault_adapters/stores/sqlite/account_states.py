@@ -125,12 +125,12 @@ def _state(rows: Sequence[Row], account: Account) -> AccountState:
     tokens, row, damage = {}, None, Damage()
     try:
         for each in rows:
-            token, key, columns, value, (*more, has_row) = OWNED_VALUE.split(each)
+            token, key, columns, value, (*more, is_end_told, has_row) = OWNED_VALUE.split(each)
             if has_row:
                 row = damage.read(None, None, account_row, columns, *more)
             if not is_missing(token):
                 own = own_key(key, account)
-                stored = damage.read(own.kind, generation_of(token), _stored, token, own, value)
+                stored = damage.read(own.kind, generation_of(token), _stored, token, own, value, is_end_told)
                 if stored is not None:
                     tokens[own.kind] = stored
     except Exception as error:
@@ -142,8 +142,8 @@ def _state(rows: Sequence[Row], account: Account) -> AccountState:
     raise refusal
 
 
-def _stored(token: Row, key: TokenKey, value: Row) -> StoredToken:
-    return StoredToken(token_info(token, key), sealed_value(*value))
+def _stored(token: Row, key: TokenKey, value: Row, is_end_told: object) -> StoredToken:
+    return StoredToken(token_info(token, key), sealed_value(*value), is_end_told=bool(is_end_told))
 
 
 def _token_parameters(token: StoredToken) -> dict[str, Any]:
@@ -167,6 +167,7 @@ def _token_parameters(token: StoredToken) -> dict[str, Any]:
         "client": info.client,
         "suspect_since": to_micros(info.suspect_since),
         "rejected_at": to_micros(info.rejected_at),
+        "noted_value_id": info.value_id.bytes if token.is_end_told else None,
     }
 
 

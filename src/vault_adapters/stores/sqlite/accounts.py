@@ -8,16 +8,12 @@ from typing import Any
 from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of, owner_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.audit import append_events
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
 from vault_adapters.stores.sqlite.rows import account_parameters, account_record, listed_account, to_micros, to_time
-from vault_adapters.stores.sqlite.tokens import deletion_events, write_tokens
 from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import TokenWrite
-from vault_domain.ports.change import Change
 
 
 class SqliteAccountRepository:
@@ -91,35 +87,3 @@ class SqliteAccountRepository:
         """Return whether another tenant has an access or refresh token under the same provider and identifier."""
         [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
         return bool(found)
-
-    async def store_set(
-        self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
-    ) -> Change[tuple[AccountRecord, datetime]]:
-        """Store an account's tokens in one transaction and end its backoff and unknown outcome."""
-
-        async def work(transaction: Transaction) -> Change[tuple[AccountRecord, datetime]]:
-            parameters = account_parameters(account)
-            written = await write_tokens(transaction, self._queries, writes, actor)
-            if label is not None:
-                await transaction.execute(self._queries["label_account"], parameters | {"label": label})
-            await transaction.execute(self._queries["end_backoff"], parameters | {"now": to_micros(transaction.now)})
-            record = account_record(await transaction.fetch(self._queries["get_account"], parameters), account)
-            assert record is not None  # noqa: S101 - its tokens were just written
-            return Change((record, transaction.now), written.events)
-
-        return await self._database.transact(work)
-
-    async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        """Delete an account's tokens, label and refresh state in one transaction."""
-
-        async def work(transaction: Transaction) -> Change[int]:
-            parameters = account_parameters(account)
-            # Read only what the events need, so that an account with a damaged row can be deleted too.
-            rows = await transaction.fetch(self._queries["list_account_generations"], parameters)
-            await transaction.execute(self._queries["delete_account_tokens"], parameters)
-            await transaction.execute(self._queries["delete_orphaned_account"], parameters)
-            events = deletion_events(rows, account.tenant_id, account.provider, transaction, actor)
-            await append_events(transaction, self._queries, events)
-            return Change(len(events), tuple(events))
-
-        return await self._database.transact(work)

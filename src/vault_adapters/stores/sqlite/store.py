@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 from attrs import frozen
 
@@ -29,6 +30,7 @@ from vault_adapters.stores.sqlite.unread import SqliteUnreadAnswers
 from vault_adapters.stores.sqlite.watching import watching
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 @frozen
@@ -37,6 +39,7 @@ class SqliteStore:
 
     tokens: SqliteTokenRepository
     accounts: SqliteAccountRepository
+    changes: AccountChanges
     keys: SqliteKeyRepository
     audit: SqliteAuditLog
     refreshes: AttemptLedger
@@ -86,14 +89,15 @@ async def open_sqlite_store(
         stack.push_async_callback(database.close)
         await prepare_schema(database, migrate=migrate)
         queries = load_statements(versioned=path != MEMORY)
-        tokens = SqliteTokenRepository(database, queries)
+        tokens, states = SqliteTokenRepository(database, queries), SqliteAccountStates(database, queries)
         stack.push_async_callback(tokens.close)
         yield SqliteStore(
             tokens,
             SqliteAccountRepository(database, queries),
+            AccountChanges(states, uuid4),
             SqliteKeyRepository(database, queries),
             SqliteAuditLog(database, queries),
-            AttemptLedger(SqliteAccountStates(database, queries)),
+            AttemptLedger(states),
             SqliteKeyRotation(database, queries),
             SqliteTenantEraser(database, queries),
             SqliteImportRepository(database, queries),

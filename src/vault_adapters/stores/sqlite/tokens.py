@@ -16,7 +16,6 @@ from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events, token_event
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.marks import mark_invalid, note_ending, report_rejected, token_state
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     key_parameters,
@@ -28,17 +27,16 @@ from vault_adapters.stores.sqlite.rows import (
 )
 from vault_adapters.stores.sqlite.token_reads import TokenReads
 from vault_adapters.stores.taking import taken
-from vault_domain.entities.account import TokenKey, TokenKind, stored_key
+from vault_domain.entities.account import TokenKey, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import GenerationConflictError, SchemaOutdatedError, StorageError
+from vault_domain.entities.errors import SchemaOutdatedError, StorageError
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.reports import HealthCount
-from vault_domain.entities.suspicion import MOST_CONFIRMATION, ConfirmationWindow
+from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import (
     RECONNECT_NOTICE,
     DamagedToken,
-    MarkOutcome,
     StoredToken,
     TokenInfo,
     TokenRef,
@@ -76,59 +74,15 @@ class SqliteTokenRepository:
         """Return the tokens stored under these keys, and the store's time."""
         return [token for token in await self._rows.get_many(keys) if token is not None], self._database.now()
 
-    async def store(
-        self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
-    ) -> Change[list[TokenInfo]]:
+    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none."""
-
-        async def work(transaction: Transaction) -> Change[list[TokenInfo]]:
-            if expected_generation is not None:
-                await self._expect(transaction, writes[0].key, expected_generation)
-            return await write_tokens(transaction, self._queries, writes, actor)
-
-        return await self._database.transact(work)
+        return await self._database.transact(
+            lambda transaction: write_tokens(transaction, self._queries, writes, actor)
+        )
 
     async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         """Insert or replace many tokens, all or none."""
         return await self.store(await taken(writes), actor=actor)
-
-    async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        """Mark exactly this value invalid."""
-        return await self._database.transact(
-            lambda transaction: mark_invalid(transaction, self._queries, ref, error_code, actor)
-        )
-
-    async def report_rejected(
-        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
-    ) -> Change[MarkOutcome]:
-        """Record that a resource rejected exactly this value."""
-        return await self._database.transact(
-            lambda transaction: report_rejected(transaction, self._queries, ref, error_code, window, actor)
-        )
-
-    async def note_ending(self, notice: timedelta, *, limit: int, actor: str | None) -> Change[int]:
-        """Write the event ``refresh_token_expiring`` once for each stored refresh token that expires soon."""
-        return await self._database.transact(
-            lambda transaction: note_ending(transaction, self._queries, notice, limit, actor)
-        )
-
-    async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
-
-        async def work(transaction: Transaction) -> Change[bool]:
-            state = await token_state(transaction, self._queries, key)
-            if state is None:
-                return Change(result=False)
-            await transaction.execute(self._queries["delete_token"], key_parameters(key))
-            account = account_parameters(key.account)
-            await transaction.execute(self._queries["delete_orphaned_account"], account)
-            if key.kind is TokenKind.ACCESS_TOKEN:
-                await transaction.execute(self._queries["wake_account"], account | {"now": to_micros(transaction.now)})
-            event = token_event(AuditAction.TOKEN_DELETED, key, state.generation, transaction, actor)
-            await append_events(transaction, self._queries, [event])
-            return Change(result=True, events=(event,))
-
-        return await self._database.transact(work)
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         """Delete all tokens, labels and refresh states of a tenant at a provider."""
@@ -148,16 +102,13 @@ class SqliteTokenRepository:
         self, within: timedelta, *, provider: str | None, limit: int, after: Cursor | None
     ) -> list[TokenInfo]:
         """Find access tokens of status VALID that expire within ``within`` or have expired."""
-        expires_at, tenant_id, id_hex = after or (-1, "", "")
         parameters = {"until": to_micros(self._database.now() + within), "provider": provider}
+        return await self._by_expiry("find_expiring_tokens", parameters, limit, after)
 
-        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            page = dict(zip(("after_expires_at", "after_tenant_id", "after_id"), position, strict=True))
-            query = self._queries["find_expiring_tokens"]
-            return await self._database.fetch(query, parameters | page | {"limit": wanted})
-
-        start = (expires_at, tenant_id, _bytes(str(id_hex)))
-        return await sound_page(fetch, lambda row: listed_info(row, None, provider), place_by_expiry, start, limit)
+    async def find_ending(self, notice: timedelta, *, limit: int, after: Cursor | None) -> list[TokenInfo]:
+        """Find refresh tokens that expire soon and of which no event has told this."""
+        parameters = {"now": to_micros(self._database.now()), "notice": notice // _MICROSECOND, "provider": None}
+        return await self._by_expiry("find_ending_tokens", parameters, limit, after)
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
@@ -215,10 +166,18 @@ class SqliteTokenRepository:
         if applied < _KNOWN:
             raise SchemaOutdatedError
 
-    async def _expect(self, transaction: Transaction, key: TokenKey, generation: int) -> None:
-        state = await token_state(transaction, self._queries, key)
-        if (0 if state is None else state.generation) != generation:
-            raise GenerationConflictError(account=key.account)
+    async def _by_expiry(
+        self, name: str, parameters: dict[str, Any], limit: int, after: Cursor | None
+    ) -> list[TokenInfo]:
+        """Return a page of the tokens that a query finds, sorted by (expires_at, tenant_id, id)."""
+        expires_at, tenant_id, id_hex = after or (-1, "", "")
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("after_expires_at", "after_tenant_id", "after_id"), position, strict=True))
+            return await self._database.fetch(self._queries[name], parameters | page | {"limit": wanted})
+
+        start, provider = (expires_at, tenant_id, _bytes(str(id_hex))), parameters["provider"]
+        return await sound_page(fetch, lambda row: listed_info(row, None, provider), place_by_expiry, start, limit)
 
 
 def deletion_events(

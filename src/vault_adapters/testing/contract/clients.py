@@ -116,7 +116,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         assert await counts(store, DOT, before, client=None) == ClientCounts(4, 1, 0)
         assert await counts(store, DOT, before, limit=2) in (ClientCounts(2, 0, 0), ClientCounts(2, 1, 0))
         assert await counts(store, DOT, began) == ClientCounts()  # only what came after this time
-        await store.tokens.delete(EVE.key(TokenKind.REFRESH_TOKEN), actor=None)
+        await store.changes.delete_token(EVE.key(TokenKind.REFRESH_TOKEN), actor=None)
         assert await counts(store, DOT, before) == ClientCounts(2, 0, 0)
 
     async def test_rejections_of_values_that_were_stored_before_a_time_do_not_count(
@@ -236,7 +236,7 @@ async def connect(
         await vault.store_token_set(Account(account.tenant_id, "acme"), token_set())  # makes the tenant's data key
     keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
     writes = [evolve(each, client=client, refreshed=refreshed) for each in await answer(store, keys=keys)]
-    await store.accounts.store_set(account, writes, label=None, actor=None)
+    await store.changes.store_set(account, writes, label=None, actor=None)
 
 
 async def claim(store: Store, account: Account, endpoint: bytes | None = None) -> Attempt:

@@ -19,16 +19,18 @@ NOTICE = 10 * DAY
 
 
 class EndingCases(ContractFixtures):
-    """`TokenRepository.note_ending`, and `count_health` with a reconnect notice."""
+    """`TokenRepository.find_ending`, `AccountChanges.tell_end`, and `count_health` with a reconnect notice."""
 
     async def ending(self, store: Store, limit: int = 10) -> list[str | None]:
-        """Call `note_ending`; return the identifiers of the accounts whose refresh token it reports."""
-        change = await store.tokens.note_ending(NOTICE, limit=limit, actor="sweep")
-        assert change.result == len(change.events)
-        assert {(event.action.value, event.kind, event.actor) for event in change.events} <= {
-            ("refresh_token_expiring", REFRESH.kind, "sweep")
-        }
-        return [event.account.identifier for event in change.events if event.account is not None]
+        """Find a page of refresh tokens that expire soon, and tell of each; return the accounts' identifiers."""
+        found = await store.tokens.find_ending(NOTICE, limit=limit, after=None)
+        for info in found:
+            change = await store.changes.tell_end(info.key.account, NOTICE, actor="sweep")
+            [event] = change.events
+            assert (event.action.value, event.kind, event.actor) == ("refresh_token_expiring", REFRESH.kind, "sweep")
+            again = await store.changes.tell_end(info.key.account, NOTICE, actor="sweep")
+            assert (change.result, again.result, again.events) == (True, False, ())
+        return [info.key.identifier for info in found]
 
     async def connect(self, vault: TokenVault, ends: datetime | None, *, name: str | None = ACCOUNT.identifier) -> None:
         """Store a token set whose refresh token expires at ``ends``, or never if ``ends`` is None."""
@@ -87,7 +89,7 @@ class EndingCases(ContractFixtures):
     ) -> None:
         await self.connect(vault, clock.now() + DAY)
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error here
-            await store.tokens.note_ending(NOTICE, limit=1, actor=UNWRITABLE)
+            await store.changes.tell_end(ACCOUNT, NOTICE, actor=UNWRITABLE)
         assert await self.ending(store) == [ACCOUNT.identifier]
 
     @pytest.mark.parametrize(("left", "expected"), [(NOTICE, "expiring"), (NOTICE + STEP, "fresh")])

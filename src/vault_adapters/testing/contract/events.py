@@ -109,11 +109,11 @@ class EventCases(ContractFixtures):
         writes = [TokenWrite(ACCESS, row.sealed), TokenWrite(key("new"), row.sealed)]
         mutations: dict[str, Callable[[], Awaitable[object]]] = {
             "store": lambda: store.tokens.store(writes, actor=UNWRITABLE),
-            "store_set": lambda: store.accounts.store_set(ACCOUNT, writes[:1], label="after", actor=UNWRITABLE),
-            "mark_invalid": lambda: store.tokens.mark_invalid(TokenRef.of(row.info), "x", actor=UNWRITABLE),
-            "delete": lambda: store.tokens.delete(ACCESS, actor=UNWRITABLE),
+            "store_set": lambda: store.changes.store_set(ACCOUNT, writes[:1], label="after", actor=UNWRITABLE),
+            "mark_invalid": lambda: store.changes.mark_invalid(TokenRef.of(row.info), "x", actor=UNWRITABLE),
+            "delete": lambda: store.changes.delete_token(ACCESS, actor=UNWRITABLE),
             "delete_provider": lambda: store.tokens.delete_provider("t1", "google", actor=UNWRITABLE),
-            "account": lambda: store.accounts.delete(ACCOUNT, actor=UNWRITABLE),
+            "account": lambda: store.changes.delete_account(ACCOUNT, actor=UNWRITABLE),
         }
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await mutations[mutation]()

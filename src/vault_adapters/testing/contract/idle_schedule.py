@@ -46,7 +46,7 @@ class IdleScheduleCases(ContractFixtures, given=("data_key",)):
         if how == "many":
             await store.tokens.store(writes, actor=None)
         elif how == "store_set":
-            await store.accounts.store_set(ACCOUNT, writes, label=None, actor=None)
+            await store.changes.store_set(ACCOUNT, writes, label=None, actor=None)
         else:
             end = clock.now() + 2 * HOUR
             imported = [
@@ -66,11 +66,11 @@ class IdleScheduleCases(ContractFixtures, given=("data_key",)):
         await write_value(store, "store", REFRESH)
         due = None if had is None else clock.now() + had
         await store.refreshes.reschedule(ACCOUNT, lambda record, now: due)
-        await store.tokens.delete(gone, actor=None)
+        await store.changes.delete_token(gone, actor=None)
         is_later = due is None or due > clock.now()
         assert await due_at(store) == (clock.now() if gone == ACCESS and is_later else due)
 
     async def test_the_deletion_of_an_access_token_schedules_no_account_without_a_row(self, store: Store) -> None:
         await write_value(store, "store", lifetime=None)
-        await store.tokens.delete(ACCESS, actor=None)
+        await store.changes.delete_token(ACCESS, actor=None)
         assert await due_at(store) is None

@@ -128,7 +128,7 @@ class IsolationCases(ContractFixtures):
         with pytest.raises(DataKeyInactiveError):
             await store.tokens.store([TokenWrite(stranger, row.sealed)], actor=None)
         with pytest.raises(DataKeyInactiveError):
-            await store.accounts.store_set(stranger.account, [TokenWrite(stranger, row.sealed)], label=None, actor=None)
+            await store.changes.store_set(stranger.account, [TokenWrite(stranger, row.sealed)], label=None, actor=None)
         token = await vault.get_token(stranger)
         assert token is not None
         assert (token.value.reveal(), token.info.generation) == ("theirs", 1)

@@ -26,7 +26,7 @@ class RefusalCases(ContractFixtures):
         [access, _] = (await store.tokens.store(writes, actor=None)).result
         assert access.client == CLIENT
         await self.check_clients(store, CLIENT)
-        await store.tokens.store([evolve(writes[0], client=OTHER)], actor=None, expected_generation=access.generation)
+        await store.changes.store_expecting(evolve(writes[0], client=OTHER), access.generation, actor=None)
         await store.tokens.store([evolve(writes[1], client=None)], actor=None)
         record, _ = await store.accounts.get(ACCOUNT)
         assert record is not None
@@ -40,7 +40,7 @@ class RefusalCases(ContractFixtures):
         await store.refreshes.commit(attempt, writes, actor=None)
         await self.check_clients(store, CLIENT)
         others = [evolve(write, client=OTHER, value_id=None) for write in writes]
-        await store.accounts.store_set(ACCOUNT, others, label=None, actor=None)
+        await store.changes.store_set(ACCOUNT, others, label=None, actor=None)
         await self.check_clients(store, OTHER)
 
     async def check_clients(self, store: Store, expected: bytes) -> None:

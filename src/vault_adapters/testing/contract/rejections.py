@@ -10,7 +10,6 @@ from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.failures import UNWRITABLE
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
-from vault_adapters.testing.contract.refreshing import token_set
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenRef, TokenStatus
@@ -23,7 +22,7 @@ WINDOW = ConfirmationWindow(LEAST, MOST)
 
 
 class RejectionCases(ContractFixtures):
-    """`TokenRepository.report_rejected`, and whether an account is due after `mark_invalid`."""
+    """`AccountChanges.report_rejected`, and whether an account is due after `mark_invalid`."""
 
     async def stored_key(self, vault: TokenVault) -> Token:
         """Store an API key and return it."""
@@ -35,7 +34,7 @@ class RejectionCases(ContractFixtures):
     async def report(self, store: Store, token: Token) -> Change[MarkOutcome]:
         """Report that a resource rejected a token."""
         ref = TokenRef.of(token.info)
-        return await store.tokens.report_rejected(ref, "invalid_token", window=WINDOW, actor="me")
+        return await store.changes.report_rejected(ref, "invalid_token", window=WINDOW, actor="me")
 
     async def test_a_first_report_makes_a_value_suspect(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -56,55 +55,12 @@ class RejectionCases(ContractFixtures):
         assert found.info.suspect_since == clock.now()
         assert (found.info.status, found.info.updated_at) == (TokenStatus.VALID, token.info.updated_at)
 
-    @pytest.mark.parametrize(
-        ("pause", "expected"),
-        [
-            (LEAST - STEP, MarkOutcome.SUSPECTED),
-            (LEAST, MarkOutcome.APPLIED),
-            (MOST, MarkOutcome.APPLIED),
-            (MOST + STEP, MarkOutcome.SUSPECTED),
-            (-STEP, MarkOutcome.SUSPECTED),
-        ],
-    )
-    async def test_a_second_report_counts_within_the_window(
-        self, vault: TokenVault, store: Store, clock: ManualClock, pause: timedelta, expected: MarkOutcome
-    ) -> None:
-        token = await self.stored_key(vault)
-        first = clock.now()
-        await self.report(store, token)
-        clock.advance(pause)
-        change = await self.report(store, token)
-        assert change.result is expected
-        found = await vault.get_token(KEY)
-        assert found is not None
-        is_early = timedelta(0) < pause < LEAST
-        assert [event.action.value for event in change.events] == (
-            [] if is_early else ["token_invalidated" if expected is MarkOutcome.APPLIED else "token_suspected"]
-        )
-        assert found.info.status is (TokenStatus.INVALID if expected is MarkOutcome.APPLIED else TokenStatus.VALID)
-        is_first_again = not is_early and expected is MarkOutcome.SUSPECTED
-        assert found.info.suspect_since == (clock.now() if is_first_again else first)
-
-    async def test_a_report_names_one_value(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
-        token = await self.stored_key(vault)
-        await self.report(store, token)
-        await vault.store_token(KEY, "another key")
-        clock.advance(LEAST)
-        assert (await self.report(store, token)).result is MarkOutcome.STALE
-        found = await vault.get_token(KEY)
-        assert found is not None
-        assert (found.info.status, found.info.suspect_since) == (TokenStatus.VALID, None)
-        await vault.mark_token_invalid(found, "revoked")
-        assert (await self.report(store, found)).result is MarkOutcome.ALREADY_INVALID
-        await vault.delete_token(KEY)
-        assert (await self.report(store, found)).result is MarkOutcome.STALE
-
     async def test_a_report_whose_event_cannot_be_written_changes_nothing(
         self, vault: TokenVault, store: Store
     ) -> None:
         token = await self.stored_key(vault)
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error here
-            await store.tokens.report_rejected(
+            await store.changes.report_rejected(
                 TokenRef.of(token.info), "invalid_token", window=WINDOW, actor=UNWRITABLE
             )
         assert await vault.get_token(KEY) == token
@@ -132,15 +88,8 @@ class RejectionCases(ContractFixtures):
             clock.advance(LEAST)
             await self.report(store, token)
         else:
-            await store.tokens.mark_invalid(TokenRef.of(token.info), "revoked", actor=None)
+            await store.changes.mark_invalid(TokenRef.of(token.info), "revoked", actor=None)
         assert await self.due(store) == [clock.now()]
-
-    async def test_an_invalid_refresh_token_makes_nothing_due(self, vault: TokenVault, store: Store) -> None:
-        await vault.store_token_set(ACCOUNT, token_set())
-        token = await vault.get_token(REFRESH)
-        assert token is not None
-        await store.tokens.mark_invalid(TokenRef.of(token.info), "revoked", actor=None)
-        assert await self.due(store) == []
 
     async def due(self, store: Store) -> list[object]:
         """Return the `due_at` of each due account."""

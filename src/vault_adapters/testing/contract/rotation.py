@@ -55,9 +55,9 @@ class DataKeyCases(ContractFixtures):
             await store.tokens.store([TokenWrite(REFRESH, old.sealed), TokenWrite(OTHER, old.sealed)], actor=None)
         for held, generation in ((REFRESH, 0), (ACCESS, 1)):
             with pytest.raises(DataKeyInactiveError):
-                await store.tokens.store([TokenWrite(held, old.sealed)], actor=None, expected_generation=generation)
+                await store.changes.store_expecting(TokenWrite(held, old.sealed), generation, actor=None)
         with pytest.raises(DataKeyInactiveError):
-            await store.accounts.store_set(ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None)
+            await store.changes.store_set(ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None)
         assert await value_of(vault, ACCESS) == "a"
         assert await value_of(vault, REFRESH) is None
         assert (await tokens_of(vault))[ACCESS].generation == 1

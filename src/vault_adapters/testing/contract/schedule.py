@@ -48,12 +48,12 @@ async def write_value(
     elif how == "expected":
         row = (await store.tokens.get(key)).row
         generation = 0 if row is None else row.info.generation
-        await store.tokens.store([write], actor=None, expected_generation=generation)
+        await store.changes.store_expecting(write, generation, actor=None)
     elif how == "many":
         others = [evolve(write, key=evolve(key, identifier=f"other {number}"), value_id=None) for number in range(20)]
         await store.tokens.store([*others, write], actor=None)
     elif how == "store_set":
-        await store.accounts.store_set(ACCOUNT, [write], label=None, actor=None)
+        await store.changes.store_set(ACCOUNT, [write], label=None, actor=None)
     else:
         now = (await store.tokens.get(key)).now
         token = ImportedToken(key, Secret("v"), expires_at=None if lifetime is None else now + lifetime)
@@ -117,7 +117,7 @@ class ScheduleCases(ContractFixtures, given=("data_key",)):
         self, store: Store, clock: ManualClock, how: str
     ) -> None:
         await write_value(store, "store", lifetime=HOUR)
-        await store.tokens.delete(ACCESS, actor=None)
+        await store.changes.delete_token(ACCESS, actor=None)
         await store.refreshes.reschedule(ACCOUNT, lambda record, now: now + HOUR - LEAD)
         await write_value(store, how, lifetime=2 * HOUR)
         assert await due_at(store) == clock.now() + HOUR - LEAD

@@ -162,7 +162,7 @@ class TokenSetCases(ContractFixtures):
                 for write in good
             ]
             with pytest.raises(DataKeyInactiveError):
-                await store.accounts.store_set(ACCOUNT, bad, label="after", actor=None)
+                await store.changes.store_set(ACCOUNT, bad, label="after", actor=None)
             with pytest.raises(DataKeyInactiveError):
                 await store.tokens.store(bad, actor=None)
         info = await vault.get_account(ACCOUNT)

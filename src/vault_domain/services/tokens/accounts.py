@@ -16,6 +16,7 @@ from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.draft_times import Look
 from vault_domain.services.tokens.opening import checked_record
@@ -38,6 +39,7 @@ class AccountService:
     def __init__(
         self,
         accounts: AccountRepository,
+        changes: AccountChanges,
         audit: AuditLog,
         cipher: Cipher,
         sink: EventSink,
@@ -48,6 +50,7 @@ class AccountService:
         look: Look,
     ) -> None:
         self._accounts = accounts
+        self._changes = changes
         self._audit = audit
         self._cipher = cipher
         self._sink = sink
@@ -80,7 +83,7 @@ class AccountService:
                 self._sink,
                 self._policy,
                 self._clients.sign(drafts_of(account, token_set)),
-                lambda writes: self._accounts.store_set(account, writes, label=label, actor=actor),
+                lambda writes: self._changes.store_set(account, writes, label=label, actor=actor),
                 self._look,
                 begun_under=None if state is None else (state.tenant_id, state.data_key_id),
             )
@@ -101,7 +104,7 @@ class AccountService:
         revoked = await self._revoker.revoke(account) if revoke and reason is None else None
         if revoked is not None or reason is not None:
             await self._record_revocation(account, None if revoked else reason or NOT_CONFIRMED, actor)
-        change = await self._accounts.delete(account, actor=actor)
+        change = await self._changes.delete_account(account, actor=actor)
         self._sink.publish(change.events)
         return AccountDeletion(change.result, revoked, reason)
 

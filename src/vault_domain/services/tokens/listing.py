@@ -49,7 +49,7 @@ class ListingService:
         """Return access tokens of status VALID that expire within the given time or have already expired."""
         position = decode_cursor(after, int, str, str)
         rows = await self._tokens.find_expiring(within, provider=provider, limit=limit + 1, after=position)
-        return make_page(rows, limit, _by_expiry)
+        return make_page(rows, limit, place_by_expiry)
 
     async def tokens(self, tenant_id: str, *, provider: str | None, limit: int, after: str | None) -> Page[TokenInfo]:
         """Return a tenant's tokens, sorted by provider, identifier and kind."""
@@ -145,7 +145,8 @@ def _of_event(event: AuditEvent) -> tuple[int, int]:
     return int(first), int(second)
 
 
-def _by_expiry(info: TokenInfo) -> Cursor:
+def place_by_expiry(info: TokenInfo) -> Cursor:
+    """Return a token's position in a list that is sorted by expiry."""
     # Every row of this listing has an expiry. Microseconds keep the cursor exact.
     micros = 0 if info.expires_at is None else round(info.expires_at.timestamp() * 1_000_000)
     return (micros, info.key.tenant_id, info.id.hex)

@@ -22,6 +22,7 @@ from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tenant_eraser import Erased, TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 @frozen
@@ -30,6 +31,7 @@ class NoticedPorts:
 
     tokens: TokenRepository
     accounts: AccountRepository
+    changes: AccountChanges
     refreshes: RefreshLedger
     eraser: TenantEraser
     imports: ImportRepository
@@ -40,6 +42,7 @@ def noticing(
     *,
     tokens: TokenRepository,
     accounts: AccountRepository,
+    changes: AccountChanges,
     refreshes: RefreshLedger,
     eraser: TenantEraser,
     imports: ImportRepository,
@@ -48,6 +51,7 @@ def noticing(
     return NoticedPorts(
         cast("TokenRepository", _Tokens(tokens, rows)),
         cast("AccountRepository", _Accounts(accounts, rows)),
+        cast("AccountChanges", _Changes(changes, rows)),
         cast("RefreshLedger", _Refreshes(refreshes, rows)),
         cast("TenantEraser", _Eraser(eraser, rows)),
         cast("ImportRepository", _Imports(imports, rows)),
@@ -80,29 +84,15 @@ class _Tokens(_Noticing):
             self._rows.saw(key, answers.get(key), now, ticket)
         return found, now
 
-    async def store(
-        self, writes: Sequence[TokenWrite], *, actor: str | None, expected_generation: int | None = None
-    ) -> Change[list[TokenInfo]]:
+    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         return await self._rows.write(
-            self._right.store(writes, actor=actor, expected_generation=expected_generation),
+            self._right.store(writes, actor=actor),
             keys=[write.key for write in writes],
             stored=lambda infos: _rows_of(zip(writes, infos, strict=True)),
         )
 
     async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         return await self._rows.write(self._right.store_many(writes, actor=actor), keys=writes.keys)
-
-    async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
-        return await self._rows.write(self._right.mark_invalid(ref, error_code, actor=actor), keys=[ref.key])
-
-    async def report_rejected(
-        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
-    ) -> Change[MarkOutcome]:
-        work = self._right.report_rejected(ref, error_code, window=window, actor=actor)
-        return await self._rows.write(work, keys=[ref.key])
-
-    async def delete(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        return await self._rows.write(self._right.delete(key, actor=actor), keys=[key])
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         work = self._right.delete_provider(tenant_id, provider, actor=actor)
@@ -117,6 +107,19 @@ class _Accounts(_Noticing):
         self._rows.learn(access_key(account), None if found is None else found.tokens)
         return found, now
 
+
+class _Changes(_Noticing):
+    _right: AccountChanges
+
+    async def store_expecting(
+        self, write: TokenWrite, expected_generation: int, *, actor: str | None
+    ) -> Change[list[TokenInfo]]:
+        return await self._rows.write(
+            self._right.store_expecting(write, expected_generation, actor=actor),
+            keys=[write.key],
+            stored=lambda infos: _rows_of((write, info) for info in infos),
+        )
+
     async def store_set(
         self, account: Account, writes: Sequence[TokenWrite], *, label: str | None, actor: str | None
     ) -> Change[Any]:
@@ -130,8 +133,20 @@ class _Accounts(_Noticing):
             stored=stored,
         )
 
-    async def delete(self, account: Account, *, actor: str | None) -> Change[int]:
-        work = self._right.delete(account, actor=actor)
+    async def mark_invalid(self, ref: TokenRef, error_code: str, *, actor: str | None) -> Change[MarkOutcome]:
+        return await self._rows.write(self._right.mark_invalid(ref, error_code, actor=actor), keys=[ref.key])
+
+    async def report_rejected(
+        self, ref: TokenRef, error_code: str, *, window: ConfirmationWindow, actor: str | None
+    ) -> Change[MarkOutcome]:
+        work = self._right.report_rejected(ref, error_code, window=window, actor=actor)
+        return await self._rows.write(work, keys=[ref.key])
+
+    async def delete_token(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
+        return await self._rows.write(self._right.delete_token(key, actor=actor), keys=[key])
+
+    async def delete_account(self, account: Account, *, actor: str | None) -> Change[int]:
+        work = self._right.delete_account(account, actor=actor)
         return await self._rows.write(work, scopes=[scope_of_account(account)])
 
 

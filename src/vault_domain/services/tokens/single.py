@@ -1,6 +1,7 @@
 """Stores, reads, invalidates and deletes single tokens."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -16,15 +17,19 @@ from vault_domain.entities.token import (
     TokenDraft,
     TokenInfo,
     TokenRef,
+    TokenWrite,
     UsableToken,
 )
 from vault_domain.memory.change_log import scope_of_access, scope_of_key
 from vault_domain.memory.row import RememberedRow
+from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.listing import place_by_expiry
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
@@ -37,7 +42,7 @@ _FEW = 1000
 """Number of values up to which all are sealed before the store gets them, because they go in one statement."""
 
 _ENDING_AT_ONCE = 100
-"""Largest number of events ``refresh_token_expiring`` that one transaction writes."""
+"""Largest number of tokens on a page of refresh tokens that expire soon."""
 
 
 @frozen
@@ -61,6 +66,7 @@ class TokenService:
     def __init__(
         self,
         tokens: TokenRepository,
+        changes: AccountChanges,
         cipher: Cipher,
         sink: EventSink,
         opener: TokenOpener,
@@ -70,6 +76,7 @@ class TokenService:
         clients: Clients,
     ) -> None:
         self._tokens = tokens
+        self._changes = changes
         self._cipher = cipher
         self._sink = sink
         self._opener = opener
@@ -89,11 +96,14 @@ class TokenService:
             return await write_many_sealed(
                 *common, lambda writes: self._tokens.store_many(writes, actor=actor), self._tokens.get_many
             )
-        return await write_sealed(
-            *common,
-            lambda writes: self._tokens.store(writes, actor=actor, expected_generation=expected_generation),
-            self._tokens.get_many,
-        )
+
+        async def write(writes: Sequence[TokenWrite]) -> Change[list[TokenInfo]]:
+            if expected_generation is None:
+                return await self._tokens.store(writes, actor=actor)
+            [only] = writes
+            return await self._changes.store_expecting(only, expected_generation, actor=actor)
+
+        return await write_sealed(*common, write, self._tokens.get_many)
 
     def at_hand(self, key: TokenKey) -> Token | None:
         """Return what `get` returns if that needs no waiting; None: call `get`."""
@@ -256,32 +266,37 @@ class TokenService:
 
     async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
         """Mark invalid exactly the value that ``info`` describes."""
-        change = await self._tokens.mark_invalid(TokenRef.of(info), error_code, actor=actor)
+        change = await self._changes.mark_invalid(TokenRef.of(info), error_code, actor=actor)
         self._sink.publish(change.events)
         return change.result
 
     async def report_rejected(
         self, info: TokenInfo, error_code: str, *, window: ConfirmationWindow, actor: str | None
     ) -> MarkOutcome:
-        """Record that a resource rejected exactly the value that ``info`` describes; see `TokenRepository`."""
-        change = await self._tokens.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
+        """Record that a resource rejected exactly the value that ``info`` describes; see `AccountChanges`."""
+        change = await self._changes.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
         self._sink.publish(change.events)
         return change.result
 
     async def note_ending(self, should_stop: Callable[[], bool], *, actor: str | None) -> None:
-        """Write and publish the event of each refresh token that expires soon, in batches until none is left.
+        """Write and publish the event of each refresh token that expires soon, page by page.
 
-        If ``should_stop`` returns True, no further batch begins.
+        If ``should_stop`` returns True, no further page begins.
         """
-        noted = _ENDING_AT_ONCE
-        while noted == _ENDING_AT_ONCE and not should_stop():
-            change = await self._tokens.note_ending(self._policy.notice, limit=_ENDING_AT_ONCE, actor=actor)
-            self._sink.publish(change.events)
-            noted = change.result
+        notice, after = self._policy.notice, None
+        while not should_stop():
+            ending = await self._tokens.find_ending(notice, limit=_ENDING_AT_ONCE, after=after)
+            for info in ending:
+                with suppress(DecryptionError):  # another row of the account cannot be used; the store has logged it
+                    change = await self._changes.tell_end(info.key.account, notice, actor=actor)
+                    self._sink.publish(change.events)
+            if len(ending) < _ENDING_AT_ONCE:
+                return
+            after = place_by_expiry(ending[-1])
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> bool:
         """Delete one token; return whether it existed."""
-        change = await self._tokens.delete(key, actor=actor)
+        change = await self._changes.delete_token(key, actor=actor)
         self._sink.publish(change.events)
         return change.result
 

@@ -137,29 +137,6 @@ SELECT k.provider, k.accounts, coalesce(w.due, 0), w.earliest, {{now}}
 FROM known k
 LEFT JOIN waiting w ON w.provider = k.provider
 
--- name: label_account
--- Set an account's label and clear its backoff, unknown outcome and run of refusals; a running attempt keeps its lease.
-INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, label)
-VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, %(label)b)
-ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
-    label = excluded.label, failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = {{running_lease}}
-
--- name: end_backoff
--- Clear an account's backoff, unknown outcome and run of refusals without changing its label; see label_account.
-UPDATE {{schema}}.account a SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = {{running_lease}}
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-
--- name: lock_account
--- Lock an account, because two transactions may each delete one of its last two tokens at the same time. With the lock,
--- the later transaction sees that no token is left. All transactions lock data keys first, then tokens in the order of
--- their keys, then accounts. The query selects a column, because `fetch` leaves out rows that have no columns.
-SELECT true FROM {{schema}}.account
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-FOR UPDATE
-
 -- name: delete_orphaned_account
 -- Delete the row of an account that has no token left.
 DELETE FROM {{schema}}.account a

@@ -3,7 +3,8 @@
 -- stored columns, so that a row that anybody has changed has another version. Every row also holds the time, the start
 -- of the server (NULL if a clock replaces the database's time), its timeline, and when a vault first met this timeline.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
-    {{token_hash}}, a.committed_attempt_id, a.endpoint, a.due_at, {{account_hash}}, a.tenant_id IS NOT NULL,
+    {{token_hash}}, a.committed_attempt_id, a.endpoint, a.due_at, {{account_hash}}, t.noted_value_id = t.value_id,
+    a.tenant_id IS NOT NULL,
     CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END,
     {{timeline}}, (SELECT l.met_at FROM {{schema}}.timeline l WHERE l.timeline = {{timeline}})
 FROM (SELECT) one
@@ -36,12 +37,6 @@ taken AS (
 SELECT NULL, CASE WHEN EXISTS (SELECT 1 FROM picked) THEN 'picked' END, now FROM clock
 UNION ALL
 SELECT tenant_id, identifier, due_at FROM taken
-
--- name: wake_account
--- Make an existing account due now, because its access token was deleted.
-UPDATE {{schema}}.account SET due_at = {{now}}
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-    AND (due_at IS NULL OR due_at > {{now}})
 
 -- name: make_commit_durable
 -- Make this transaction's commit durable; see `_DURABLE` in statements.py.

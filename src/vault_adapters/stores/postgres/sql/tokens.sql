@@ -65,64 +65,6 @@ SELECT {{token_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
--- name: store_new_token
--- Store one value under a key that must hold nothing; see store_token. The statement returns one row: the stored token,
--- and whether the data key was active. If the action is NULL, no event is appended.
-WITH guarded AS (
-    SELECT {{now}} AS now
-    FROM {{schema}}.data_key
-    WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
-    FOR SHARE),
-stored AS (
-    INSERT INTO {{schema}}.token AS t (
-        tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
-        scopes, generation, last_refreshed_at, created_at, updated_at, client)
-    SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
-        %(extra)b::bytea, 'valid',
-        coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
-        %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now, %(client)b::bytea
-    FROM guarded g
-    ON CONFLICT (tenant_id, provider, kind, identifier) DO NOTHING
-    RETURNING *, {{told_value}}),
-{{scheduled}},
-audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored
-    WHERE %(action)b::text IS NOT NULL)
-SELECT {{token_columns}}, EXISTS (SELECT 1 FROM guarded)
-FROM (SELECT NULL::timestamptz AS last_used_at) u
-LEFT JOIN stored t ON true
-
--- name: replace_token
--- Store one value under a key that must hold a given generation; see store_token.
-WITH guarded AS (
-    SELECT {{now}} AS now, coalesce(
-        %(expires_at)b::timestamptz, {{now}} + %(lifetime)b::bigint::float8 * interval '1 microsecond') AS expires_at
-    FROM {{schema}}.data_key
-    WHERE tenant_id = %(tenant_id)b AND data_key_id = %(data_key_id)b AND state = 'active'
-    FOR SHARE),
-stored AS (
-    UPDATE {{schema}}.token t SET
-        value_id = %(value_id)b, data_key_id = %(data_key_id)b, blob = %(blob)b, extra = %(extra)b::bytea,
-        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = %(client)b::bytea,
-        expires_at = g.expires_at,
-        lifetime = %(lifetime)b::bigint, scopes = coalesce(%(scopes)b::text, t.scopes),
-        generation = t.generation + 1,
-        last_refreshed_at = g.now, updated_at = g.now
-    FROM guarded g
-    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
-        AND t.identifier = %(identifier)b AND t.generation = %(expected_generation)b::bigint
-    RETURNING t.*, {{told_value}}),
-{{scheduled}},
-audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
-SELECT {{token_columns}}, EXISTS (SELECT 1 FROM guarded)
-FROM (SELECT) one
-LEFT JOIN stored t ON true
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-
 -- name: store_tokens
 -- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are neither
 -- stored nor returned. If the action is NULL, no event is appended. If scheduling is false, no due time is set; then the
@@ -188,131 +130,6 @@ WITH timed AS (
         s (tenant_id, provider, identifier, expires_at, lifetime, lead, due_in, is_replaced))
 {{schedule_timed}}
 
--- name: invalidate_token
--- Make one value invalid and append the event; compare-and-set on the value's id. An invalid access token makes its
--- account due now, so that a sweep refreshes the account.
-WITH marked AS (
-    UPDATE {{schema}}.token t SET
-        status = 'invalid', error_code = %(error_code)b,
-        updated_at = {{now}}
-    FROM (SELECT {{durable}} AS durable) d
-    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-        AND value_id = %(value_id)b AND status <> 'invalid'
-    RETURNING t.*, {{told_change}}),
-woken AS (
-    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT tenant_id, provider, identifier, updated_at FROM marked WHERE kind = 'access_token'
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
-        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (
-        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
-    SELECT tenant_id, 'token_invalidated', updated_at, provider, identifier, kind, generation, %(actor)b::text, error_code
-    FROM marked)
-SELECT updated_at, generation FROM marked
-
--- name: report_token
--- Record that a resource rejected one value, and append the event; compare-and-set on the value's id. A first report
--- sets suspect_since, and so does a report that comes too late to confirm the first. A report that confirms the first
--- makes the value invalid, as invalidate_token does. A report that comes too early to confirm the first changes nothing
--- and returns no row. The last column tells whether the value is invalid.
-WITH reported AS (
-    UPDATE {{schema}}.token t SET
-        suspect_since = CASE WHEN c.now - t.suspect_since BETWEEN interval '0' AND c.most THEN t.suspect_since ELSE c.now END,
-        status = CASE WHEN c.now - t.suspect_since BETWEEN c.least AND c.most THEN 'invalid' ELSE t.status END,
-        error_code = CASE
-            WHEN c.now - t.suspect_since BETWEEN c.least AND c.most THEN %(error_code)b::text ELSE t.error_code END,
-        updated_at = CASE WHEN c.now - t.suspect_since BETWEEN c.least AND c.most THEN c.now ELSE t.updated_at END
-    FROM (
-        SELECT {{now}} AS now, %(least)b::bigint::float8 * interval '1 microsecond' AS least,
-            %(most)b::bigint::float8 * interval '1 microsecond' AS most, {{durable}} AS durable) c
-    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.kind = %(kind)b
-        AND t.identifier = %(identifier)b AND t.value_id = %(value_id)b AND t.status <> 'invalid'
-        AND (t.suspect_since IS NULL OR NOT c.now - t.suspect_since BETWEEN interval '0' AND c.most
-            OR c.now - t.suspect_since >= c.least)
-    RETURNING t.*, c.now, {{told_change}}),
-woken AS (
-    INSERT INTO {{schema}}.account AS a (tenant_id, provider, identifier, due_at)
-    SELECT tenant_id, provider, identifier, now FROM reported WHERE kind = 'access_token' AND status = 'invalid'
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
-        WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (
-        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code)
-    SELECT tenant_id, CASE WHEN status = 'invalid' THEN 'token_invalidated' ELSE 'token_suspected' END, now, provider,
-        identifier, kind, generation, %(actor)b::text, %(error_code)b::text
-    FROM reported)
-SELECT now, generation, status = 'invalid' FROM reported
-
--- name: get_status
--- Get the status of exactly this value.
-SELECT status FROM {{schema}}.token
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-    AND value_id = %(value_id)b
-
--- name: is_invalid
--- Tell whether exactly this value is stored and invalid.
-SELECT EXISTS (
-    SELECT 1 FROM {{schema}}.token
-    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-        AND value_id = %(value_id)b AND status = 'invalid')
-
--- name: note_ending
--- Append an event for each refresh token that expires soon. A value gets only one event, because noted_value_id records
--- that the value has had one. Rows that are locked are skipped. The query reads the index token_ending.
-WITH picked AS (
-    SELECT t.tenant_id, t.provider, t.kind, t.identifier, c.now
-    FROM {{schema}}.token t, (SELECT {{now}} AS now, %(notice)b::bigint AS notice) c
-    WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id IS DISTINCT FROM t.value_id
-        AND t.expires_at > c.now AND t.expires_at <= c.now + c.notice::float8 * interval '1 microsecond'
-        AND t.expires_at - c.now <= least(c.notice, t.lifetime / 2)::float8 * interval '1 microsecond'
-        AND t.status <> 'invalid'
-    ORDER BY t.expires_at
-    LIMIT %(limit)b::bigint
-    FOR UPDATE OF t SKIP LOCKED),
-noted AS (
-    UPDATE {{schema}}.token t SET noted_value_id = t.value_id
-    FROM picked p
-    WHERE t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.kind = p.kind AND t.identifier = p.identifier
-        AND t.noted_value_id IS DISTINCT FROM t.value_id
-    RETURNING t.tenant_id, t.provider, t.identifier, t.kind, t.generation, p.now),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, 'refresh_token_expiring', now, provider, identifier, kind, generation, %(actor)b::text FROM noted)
-SELECT tenant_id, provider, identifier, generation, now FROM noted
-
--- name: delete_token
--- Delete one token and append the event.
-WITH gone AS (
-    DELETE FROM {{schema}}.token t
-    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND kind = %(kind)b AND identifier = %(identifier)b
-    RETURNING t.*, {{told_change}}),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
-        kind, generation, %(actor)b::text
-    FROM gone)
-SELECT kind, identifier, generation, {{now}} FROM gone
-
--- name: delete_account_tokens
--- Delete an account's tokens, locked in the order of their keys, and append the events.
-WITH doomed AS (
-    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
-    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
-    ORDER BY kind
-    FOR UPDATE),
-gone AS (
-    DELETE FROM {{schema}}.token t USING doomed d
-    WHERE t.tenant_id = %(tenant_id)b AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
-    RETURNING t.*, {{told_change}}),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
-        kind, generation, %(actor)b::text
-    FROM gone
-    ORDER BY kind)
-SELECT kind, identifier, generation, {{now}} FROM gone ORDER BY kind
-
 -- name: delete_provider_tokens
 -- Delete all of a tenant's tokens at a provider; see delete_account_tokens.
 WITH doomed AS (
@@ -345,6 +162,21 @@ WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NUL
     AND (t.expires_at, t.tenant_id, t.id)
         > (%(after_expires_at)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
     AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
+ORDER BY t.expires_at, t.tenant_id, t.id
+LIMIT %(limit)b::bigint
+
+-- name: find_ending_tokens
+-- Find refresh tokens that expire soon and of which no event has told this, earliest first, after a position. The query
+-- reads the index token_ending.
+SELECT {{token_columns}}, {{key_columns}}
+FROM {{schema}}.token t
+LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id IS DISTINCT FROM t.value_id
+    AND t.expires_at > {{now}} AND t.expires_at <= {{now}} + %(notice)b::bigint::float8 * interval '1 microsecond'
+    AND t.expires_at - {{now}} <= least(%(notice)b::bigint, t.lifetime / 2)::float8 * interval '1 microsecond'
+    AND t.status <> 'invalid'
+    AND (t.expires_at, t.tenant_id, t.id)
+        > (%(after_expires_at)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
 ORDER BY t.expires_at, t.tenant_id, t.id
 LIMIT %(limit)b::bigint
 

@@ -1,7 +1,7 @@
 -- name: load_account
 -- Get an account whole: a row for each token; an account without tokens gives one row.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}},
-    a.committed_attempt_id, a.endpoint, a.due_at, a.tenant_id IS NOT NULL
+    a.committed_attempt_id, a.endpoint, a.due_at, t.noted_value_id IS t.value_id, a.tenant_id IS NOT NULL
 FROM (SELECT 1) one
 LEFT JOIN token_vault_account a
     ON a.tenant_id = :tenant_id AND a.provider = :provider AND a.identifier = :identifier
@@ -14,18 +14,20 @@ LEFT JOIN token_vault_token_use u
 -- Put a token in place of the one that is stored under its key, if any.
 INSERT INTO token_vault_token (
     tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at,
-    lifetime, scopes, generation, last_refreshed_at, created_at, updated_at, client, suspect_since, rejected_at)
+    lifetime, scopes, generation, last_refreshed_at, created_at, updated_at, client, suspect_since, rejected_at,
+    noted_value_id)
 VALUES (
     :tenant_id, :provider, :kind, :identifier, :id, :value_id, :data_key_id, :blob, :extra, :status, :error_code,
     :expires_at, :lifetime, :scopes, :generation, :last_refreshed_at, :created_at, :updated_at, :client,
-    :suspect_since, :rejected_at)
+    :suspect_since, :rejected_at, :noted_value_id)
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
     id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob,
     extra = excluded.extra, status = excluded.status, error_code = excluded.error_code,
     expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = excluded.scopes,
     generation = excluded.generation, last_refreshed_at = excluded.last_refreshed_at,
     created_at = excluded.created_at, updated_at = excluded.updated_at, client = excluded.client,
-    suspect_since = excluded.suspect_since, rejected_at = excluded.rejected_at
+    suspect_since = excluded.suspect_since, rejected_at = excluded.rejected_at,
+    noted_value_id = excluded.noted_value_id
 
 -- name: put_account
 -- Put an account's row in place of the one that is stored, if any.

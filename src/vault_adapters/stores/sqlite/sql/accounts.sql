@@ -134,38 +134,6 @@ LEFT JOIN (
     WHERE due_at <= :now
     GROUP BY provider) w USING (provider)
 
--- name: label_account
--- Set an account's label.
-INSERT INTO token_vault_account (tenant_id, provider, identifier, label)
-VALUES (:tenant_id, :provider, :identifier, :label)
-ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET label = excluded.label
-
--- name: end_backoff
--- Clear an account's backoff, unknown outcome and run of refusals; a running attempt keeps its lease.
-UPDATE token_vault_account AS a SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = {{running_lease}}
-WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
-
--- name: list_account_generations
--- List kind, identifier and generation of an account's tokens, for the events of their deletion.
-SELECT kind, identifier, generation FROM token_vault_token
-WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
-
--- name: delete_account_tokens
--- Delete an account's tokens.
-DELETE FROM token_vault_token
-WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
-
--- name: delete_orphaned_account
--- Delete the row of an account that has no token left.
-DELETE FROM token_vault_account
-WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
-    AND NOT EXISTS (
-        SELECT 1 FROM token_vault_token t
-        WHERE t.tenant_id = token_vault_account.tenant_id AND t.provider = token_vault_account.provider
-            AND t.identifier = token_vault_account.identifier)
-
 -- name: delete_provider_accounts
 -- Delete a tenant's accounts at a provider.
 DELETE FROM token_vault_account WHERE tenant_id = :tenant_id AND provider = :provider

@@ -20,11 +20,6 @@ LEFT JOIN token_vault_token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 ORDER BY k.key
 
--- name: get_token_state
--- Get the columns of one token that a mutation compares before it writes.
-SELECT value_id, generation, status, suspect_since FROM token_vault_token
-WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-
 -- name: list_provider_generations
 -- List kind, identifier and generation of a tenant's tokens at a provider, for the events of their deletion.
 SELECT kind, identifier, generation FROM token_vault_token
@@ -57,38 +52,10 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
     generation = token_vault_token.generation + 1,
     last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
 
--- name: invalidate_token
--- Make one value invalid; compare-and-set on the value's id.
-UPDATE token_vault_token SET status = 'invalid', error_code = :error_code, updated_at = :now
-WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-    AND value_id = :value_id
-
--- name: find_ending
--- Find refresh tokens that expire soon and for which no event of their coming expiry was appended yet, earliest first.
--- The query reads the index token_vault_token_ending.
-SELECT tenant_id, provider, identifier, generation FROM token_vault_token
-WHERE kind = 'refresh_token' AND expires_at IS NOT NULL AND noted_value_id IS NOT value_id
-    AND expires_at > :now AND expires_at <= :now + :notice
-    AND expires_at - :now <= min(:notice, coalesce(lifetime / 2, :notice)) AND status != 'invalid'
-ORDER BY expires_at
-LIMIT :limit
-
--- name: note_ending
--- Record that the event about a refresh token's coming expiry was appended.
-UPDATE token_vault_token SET noted_value_id = value_id
-WHERE tenant_id = :tenant_id AND provider = :provider AND kind = 'refresh_token' AND identifier = :identifier
-
--- name: suspect_value
--- Note the first report that a resource rejected one value.
-UPDATE token_vault_token SET suspect_since = :now
-WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-    AND value_id = :value_id
-
 -- name: delete_token
 -- Delete one token.
 DELETE FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
-
 
 -- name: delete_provider_tokens
 -- Delete a tenant's tokens at a provider.
@@ -104,6 +71,19 @@ WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NUL
     AND t.expires_at <= :until
     AND (t.expires_at, t.tenant_id, t.id) > (:after_expires_at, :after_tenant_id, :after_id)
     AND (:provider IS NULL OR t.provider = :provider)
+ORDER BY t.expires_at, t.tenant_id, t.id
+LIMIT :limit
+
+-- name: find_ending_tokens
+-- Find refresh tokens that expire soon and of which no event has told this, earliest first, after a position. The query
+-- reads the index token_vault_token_ending.
+SELECT {{token_columns}}, {{key_columns}}
+FROM token_vault_token t
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id IS NOT t.value_id
+    AND t.expires_at > :now AND t.expires_at <= :now + :notice
+    AND t.expires_at - :now <= min(:notice, coalesce(t.lifetime / 2, :notice)) AND t.status != 'invalid'
+    AND (t.expires_at, t.tenant_id, t.id) > (:after_expires_at, :after_tenant_id, :after_id)
 ORDER BY t.expires_at, t.tenant_id, t.id
 LIMIT :limit
 
