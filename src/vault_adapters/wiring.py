@@ -96,7 +96,7 @@ def vault_services(
     spends = {name: rule.spends for name, rule in rules.items()}
     ledger, clients, most = store.refreshes, Clients(refreshers), config.tuning.provider_concurrency
     tokens = TokenService(store.tokens, store.changes, cipher, sink, opener, uses, policy, reader, clients)
-    reviving = RevivalService(store.revivals, sink)
+    reviving = RevivalService(store.tokens, store.changes, sink)
     counting = ClientLedger(store.clients, ledger, reviving, store.accounts, sink, config.tuning.client_rules)
     guard = ClientGuard(counting, tasks, clients, config.tuning.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)

@@ -58,6 +58,7 @@ METHODS = {
         "count_health": ListingCases,
         "ping": TokenCases,
         "find_ending": EndingCases,
+        "find_condemned": RevivalCases,
     },
     "accounts": {
         "get": TokenSetCases,
@@ -75,6 +76,7 @@ METHODS = {
         "tell_end": EndingCases,
         "delete_token": TokenCases,
         "delete_account": TokenSetCases,
+        "revive": RevivalCases,
     },
     "keys": dict.fromkeys(
         [
@@ -99,7 +101,6 @@ METHODS = {
         "reject": FailureCases,
         "commit": CommitCases,
     },
-    "revivals": {"revive": RevivalCases},
     "key_rotation": {
         "key_counts": KeyTableCases,
         "count_data_keys_to_rotate": DataKeyCases,

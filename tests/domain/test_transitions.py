@@ -25,6 +25,7 @@ from vault_domain.transitions.values import (
     marked,
     reported,
     rescheduled,
+    revived,
     stored,
     stored_set,
     written,
@@ -157,6 +158,24 @@ class Accounts(RuleBasedStateMachine):
         assert self.state.tokens or not gone or self.state.row is None
         if self.state.row is not None and TokenKind.ACCESS_TOKEN in gone:
             assert self.state.row.due_at <= self.now
+
+    @precondition(lambda self: TokenKind.REFRESH_TOKEN in self.state.tokens)
+    @rule(due_in=seconds, is_stale=st.booleans())
+    def an_operator_revives(self, due_in, is_stale):
+        before = self.state
+        token = before.tokens[TokenKind.REFRESH_TOKEN]
+        ref = evolve(TokenRef.of(token.info), value_id=UUID(int=0)) if is_stale else TokenRef.of(token.info)
+        is_condemned = token.info.status is TokenStatus.INVALID and token.info.rejected_at is not None
+        is_expired = token.info.expires_at <= self.now
+        assert self.take(revived(before, self.now, ref, due_in, None)) is (
+            is_condemned and not is_expired and not is_stale
+        )
+        if self.state is not before:
+            self.invalidated.remove(token.info.value_id)
+            keep_lease = before.refresh.leased_until(self.now) is not None
+            assert self.state.tokens[TokenKind.REFRESH_TOKEN].info.status is TokenStatus.VALID
+            assert self.state.refresh == before.refresh.settled(keep_lease=keep_lease)
+            assert self.state.row is None or self.state.row.due_at == self.now + due_in
 
     @rule()
     def a_sweep_tells_the_end(self):

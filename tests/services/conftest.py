@@ -85,7 +85,14 @@ class Cases:
             ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.unread, observed
         )
         self.counting = ClientLedger(
-            *(noticed.clients, ledger, RevivalService(noticed.revivals, sink), noticed.accounts, sink, ClientRules())
+            *(
+                noticed.clients,
+                ledger,
+                RevivalService(noticed.tokens, noticed.changes, sink),
+                noticed.accounts,
+                sink,
+                ClientRules(),
+            )
         )
         guard = self.guard = ClientGuard(self.counting, tasks, clients, ClientRules(), HomeService(None, sink))
         failures = FailureRecorder(ledger, sink, tasks, guard)

@@ -193,11 +193,11 @@ async def test_what_a_process_that_died_left_condemned_is_taken_back(cases, flee
             raise StorageError
 
     await condemn_all(cases, *fleet[:4])
-    revivals = cases.store.revivals
-    cases.store.revivals = Dying(revivals, "revive")
+    changes = cases.store.changes
+    cases.store.changes = Dying(changes, "revive")
     with pytest.raises(StorageError):
         await condemn(cases.over(), fleet[4])
-    cases.store.revivals = revivals
+    cases.store.changes = changes
     assert await statuses(cases, *fleet[:4]) == {TokenStatus.INVALID}
     cases.clock.advance(2 * RULES.window)
     if who == "the next rejection":

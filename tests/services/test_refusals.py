@@ -19,7 +19,7 @@ from vault_adapters import (
     TokenStatus,
     VaultError,
 )
-from vault_domain.ports.revival import Condemned
+from vault_domain.ports.token_repository import Condemned
 from vault_domain.rules.refusals import LONGEST_BACKOFF
 from vault_domain.services.tokens.revival import RevivalService
 
@@ -116,7 +116,7 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
     while (await ask(cases)).reason != "exhausted":
         cases.clock.advance(DAY)
     calls = provider.calls
-    report = await RevivalService(cases.store.revivals, cases.sink).revive(
+    report = await RevivalService(cases.noticed.tokens, cases.noticed.changes, cases.sink).revive(
         Condemned("google", begin), dry_run=False, progress=None, actor=None
     )
     assert report.revived == 1
@@ -192,7 +192,7 @@ async def test_pages_share_one_schedule(cases, refresher):
     begin = cases.clock.now()
     assert (await cases.sweeping.sweep(None, None, actor=None)).reauthorization_required == len(accounts)
     seen = []
-    await RevivalService(cases.store.revivals, cases.sink, per_transaction=3).revive(
+    await RevivalService(cases.noticed.tokens, cases.noticed.changes, cases.sink, per_page=3).revive(
         Condemned("google", begin), dry_run=False, progress=seen.append, actor=None
     )
     assert [report.revived for report in seen] == [3, 4]

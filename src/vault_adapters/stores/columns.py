@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.audit_log import Sought
 
 Columns = tuple[str, ...]
@@ -133,6 +134,7 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 
 _LAST_USE = TOKEN.index("u.last_used_at")
 _VALUE_ID = TOKEN.index("t.value_id")
+_REJECTED_AT = TOKEN.index("t.rejected_at")
 _GENERATION = TOKEN.index("t.generation")
 
 
@@ -189,6 +191,17 @@ def place_by_expiry(row: Sequence[Any]) -> tuple[Any, ...]:
     """Return the position of a row in the list of expiring tokens."""
     (id_, _, _, expires_at, *_), (tenant_id, *_), _ = LISTED.split(row)
     return expires_at, tenant_id, id_
+
+
+def place_by_rejection(row: Sequence[Any]) -> tuple[Any, ...]:
+    """Return the position of a row in the list of condemned credentials."""
+    token, (tenant_id, _, kind, identifier), _ = LISTED.split(row)
+    return token[_REJECTED_AT], tenant_id, identifier, kind
+
+
+def place_of_rejected(info: TokenInfo) -> tuple[Any, ...]:
+    """Return the position of a credential in the list of condemned credentials."""
+    return info.rejected_at, info.key.tenant_id, info.key.identifier or "", info.key.kind.value
 
 
 def place_by_key(row: Sequence[Any]) -> tuple[Any, ...]:

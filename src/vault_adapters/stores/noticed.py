@@ -20,7 +20,6 @@ from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.ports.revival import RevivalRepository
 from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.tenant_eraser import TenantEraser
@@ -46,7 +45,6 @@ class NoticedStore:
     key_rotation: KeyRotationRepository
     eraser: TenantEraser
     imports: ImportRepository
-    revivals: RevivalRepository
     clients: ClientStates
     states: StateLedger
     unread: UnreadAnswers
@@ -104,7 +102,6 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
         key_rotation=store.key_rotation,
         eraser=ports.eraser,
         imports=ports.imports,
-        revivals=store.revivals,
         clients=store.clients,
         states=store.states,
         unread=store.unread,

@@ -16,7 +16,6 @@ from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.key_repository import KeyRepository
 from vault_domain.ports.key_rotation import KeyRotationRepository
 from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.ports.revival import RevivalRepository
 from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tenant_eraser import TenantEraser
 from vault_domain.ports.token_repository import TokenRepository
@@ -62,10 +61,6 @@ class Store(Protocol):
     @property
     def imports(self) -> ImportRepository:
         """The import of tokens of another system."""
-
-    @property
-    def revivals(self) -> RevivalRepository:
-        """The revival of condemned credentials."""
 
     @property
     def clients(self) -> ClientStates:

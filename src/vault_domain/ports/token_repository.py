@@ -52,6 +52,30 @@ class Reading:
         return cls(None, now, answer) if isinstance(answer, DamagedToken) else cls(answer, now)
 
 
+@frozen
+class Condemned:
+    """Selects credentials that a refresh has condemned: their status is INVALID, and they have a `rejected_at`.
+
+    A credential that a host has marked invalid has no `rejected_at`.
+
+    Attributes:
+        provider: the provider's name.
+        since: the earliest time of the condemnation, UTC.
+        until: the latest time of the condemnation, UTC; None: the present time.
+        tenant_id: the tenant; None: all tenants.
+        client: only credentials that `ClientStates.count` would count for this client; empty: for a scope without a
+            client. None: the credentials of all clients.
+        stored_since: only values that were stored at this time or later; None: all values.
+    """
+
+    provider: str
+    since: datetime
+    until: datetime | None = None
+    tenant_id: str | None = None
+    client: bytes | None = None
+    stored_since: datetime | None = None
+
+
 class TokenRepository(Protocol):
     """Stores and finds sealed tokens.
 
@@ -127,6 +151,15 @@ class TokenRepository(Protocol):
         """Find access tokens of status VALID that expire within ``within`` or have expired.
 
         They are sorted by (expires_at, tenant_id, id).
+        """
+
+    async def find_condemned(self, condemned: Condemned, *, limit: int, after: TokenInfo | None) -> list[TokenInfo]:
+        """Find condemned credentials, sorted by (rejected_at, tenant_id, identifier, kind); the kind comes last.
+
+        Args:
+            condemned: which credentials; its `until` is given.
+            limit: largest number of credentials.
+            after: find the credentials after this one in the order; it need not be condemned any more.
         """
 
     async def list_tenant(

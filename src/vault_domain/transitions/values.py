@@ -1,4 +1,4 @@
-"""What becomes of an account when values are stored, marked, reported or deleted, or when a sweep has checked it."""
+"""What becomes of an account when values are stored, marked, deleted or revived, or when a sweep has checked it."""
 
 from __future__ import annotations
 
@@ -93,6 +93,23 @@ def deleted(state: AccountState, now: datetime, kinds: Iterable[TokenKind], acto
     action = AuditAction.TOKEN_DELETED
     events = (key_event(action, state.account.key(kind), state.generation(kind) or None, now, actor) for kind in gone)
     return Decision(new, len(gone), tuple(events))
+
+
+def revived(state: AccountState, now: datetime, ref: TokenRef, due_in: timedelta, actor: str | None) -> Decision[bool]:
+    """Make a credential valid again that a refresh has condemned, unless it has expired.
+
+    Failures, refusals and an unknown outcome are over. The account is due after ``due_in``.
+    """
+    token = state.holds(ref)
+    if token is None or token.info.status is not TokenStatus.INVALID or token.info.rejected_at is None:
+        return Decision(state, result=False)
+    if token.info.expires_at is not None and token.info.expires_at <= now:
+        return Decision(state, result=False)
+    event = token_event(AuditAction.ACCOUNT_REVIVED, token.info, now, actor, token.info.error_code)
+    new = state.with_token(token, status=TokenStatus.VALID, error_code=None, rejected_at=None, updated_at=now)
+    if new.row is not None:
+        new = cleared(new, now).with_row(due_at=now + due_in)
+    return Decision(new, True, (event,))
 
 
 def end_told(state: AccountState, now: datetime, notice: timedelta, actor: str | None) -> Decision[bool]:

@@ -329,7 +329,14 @@ async def test_rejections_at_the_same_moment_see_each_other(url):
         accounts = [Account("acme", "google", f"user-{number}") for number in range(8)]
         attempts = [await claimed(store, account) for account in accounts]
         ledger = ClientLedger(
-            *(store.clients, store.refreshes, RevivalService(store.revivals, sink), store.accounts, sink, ClientRules())
+            *(
+                store.clients,
+                store.refreshes,
+                RevivalService(store.tokens, store.changes, sink),
+                store.accounts,
+                sink,
+                ClientRules(),
+            )
         )
         judged = [ledger.condemn(each, "invalid_grant", scope, is_believed=False, actor=None) for each in attempts]
         verdicts = [verdict for verdict, _ in await asyncio.gather(*judged)]

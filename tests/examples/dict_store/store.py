@@ -13,7 +13,6 @@ from tests.examples.dict_store.erasing import DictTenantEraser
 from tests.examples.dict_store.importing import DictImportRepository
 from tests.examples.dict_store.key_rotation import DictKeyRotation
 from tests.examples.dict_store.keys import DictKeyRepository
-from tests.examples.dict_store.revival import DictRevivalRepository
 from tests.examples.dict_store.states import DictStateLedger
 from tests.examples.dict_store.tokens import DictTokenRepository
 from tests.examples.dict_store.unread import DictUnreadAnswers
@@ -35,7 +34,6 @@ class DictStore:
     key_rotation: object
     eraser: object
     imports: object
-    revivals: object
     clients: object
     states: object
     unread: object
@@ -54,7 +52,6 @@ async def open_dict_store(database: DictDatabase, clock):
         DictKeyRotation,
         DictTenantEraser,
         DictImportRepository,
-        DictRevivalRepository,
         DictClientStates,
         DictStateLedger,
         DictUnreadAnswers,

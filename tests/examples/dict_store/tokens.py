@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from attrs import evolve
+from tests.examples.dict_store.clients import is_of_client, stored_at_least
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountRow
@@ -73,6 +74,24 @@ class DictTokenRepository:
             and (after is None or _by_expiry(row.info) > after)
         ]
         return sorted(found, key=_by_expiry)[:limit]
+
+    async def find_condemned(self, condemned, *, limit, after):
+        found = [
+            info
+            for info in self._infos()
+            if info.key.provider == condemned.provider
+            and condemned.tenant_id in (None, info.key.tenant_id)
+            and info.status is TokenStatus.INVALID
+            and info.rejected_at is not None
+            and condemned.since <= info.rejected_at <= condemned.until
+            and (condemned.client is None or self._is_of_client(info, condemned.client))
+            and stored_at_least(info, condemned.stored_since)
+            and (after is None or _by_rejection(info) > _by_rejection(after))
+        ]
+        return sorted(found, key=_by_rejection)[:limit]
+
+    def _is_of_client(self, info, client):
+        return is_of_client(self._database.tables, info, client, {None, client})
 
     async def list_tenant(self, tenant_id, *, provider, limit, after):
         found = [
@@ -219,6 +238,10 @@ def token_event(action, info, transaction, actor, code=None):
 
 def by_key(key):
     return (key.provider, key.identifier or "", key.kind.value)
+
+
+def _by_rejection(info):
+    return (info.rejected_at, info.key.tenant_id, info.key.identifier or "", info.key.kind.value)
 
 
 def _by_expiry(info):

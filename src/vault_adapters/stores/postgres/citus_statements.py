@@ -29,8 +29,6 @@ older functions.
 HELD: Mapping[str, tuple[str, ...]] = {
     "import_tokens": ("hold_data_keys", "hold_tokens"),
     "reseal_tokens": ("hold_data_keys", "hold_tokens"),
-    "lock_condemned": ("hold_condemned",),
-    "revive_accounts": ("hold_accounts",),
     "create_data_keys": ("hold_master_keys",),
     "add_wraps": ("hold_lasting_data_keys", "hold_master_keys"),
     "delete_wraps": ("hold_lasting_data_keys", "hold_master_keys"),

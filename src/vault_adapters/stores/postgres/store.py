@@ -28,7 +28,6 @@ from vault_adapters.stores.postgres.keys import PostgresKeyRepository
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.listening import DeafWatch, NotificationWatch, listening
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
-from vault_adapters.stores.postgres.revival import PostgresRevivalRepository
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
 from vault_adapters.stores.postgres.states import PostgresStateLedger
@@ -58,7 +57,6 @@ class PostgresStore:
     key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
-    revivals: PostgresRevivalRepository
     clients: PostgresClientStates
     states: PostgresStateLedger
     homes: PostgresHomeLedger
@@ -147,7 +145,6 @@ async def open_postgres_store(
             PostgresKeyRotation(database, queries),
             PostgresTenantEraser(database, queries),
             PostgresImportRepository(database, queries),
-            PostgresRevivalRepository(database, queries),
             PostgresClientStates(database, queries),
             PostgresStateLedger(database, queries),
             PostgresHomeLedger(database, queries, schema),

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.batching import Asked, ReadBatcher
-from vault_adapters.stores.columns import place_by_expiry, place_by_key
+from vault_adapters.stores.columns import place_by_expiry, place_by_key, place_by_rejection, place_of_rejected
 from vault_adapters.stores.counting import health_counts, sampled_percent
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres import citus_tokens
@@ -53,7 +53,7 @@ from vault_domain.entities.token import (
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
-from vault_domain.ports.token_repository import MOST_COUNTED, Reading
+from vault_domain.ports.token_repository import MOST_COUNTED, Condemned, Reading
 
 _FOREIGN_KEY_VIOLATION = "23503"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -145,6 +145,28 @@ class PostgresTokenRepository:
     async def find_ending(self, notice: timedelta, *, limit: int, after: Cursor | None) -> list[TokenInfo]:
         """Find refresh tokens that expire soon and of which no event has told this."""
         return await self._by_expiry("find_ending_tokens", {"notice": micros(notice), "provider": None}, limit, after)
+
+    async def find_condemned(self, condemned: Condemned, *, limit: int, after: TokenInfo | None) -> list[TokenInfo]:
+        """Find condemned credentials."""
+        provider = condemned.provider
+        parameters = {
+            "provider": provider,
+            "tenant_id": condemned.tenant_id,
+            "until": condemned.until,
+            "client": condemned.client,
+            "stored_since": condemned.stored_since or _EPOCH,
+        }
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("since", "after_tenant_id", "after_identifier", "after_kind"), position, strict=True))
+            query = self._queries["find_condemned_tokens"]
+            return await self._database.fetch(query, parameters | page | {"limit": int8(wanted)})
+
+        def decode(row: Row) -> TokenInfo:
+            return listed_info(row, condemned.tenant_id, provider)
+
+        start = (condemned.since, "", "", "") if after is None else place_of_rejected(after)
+        return await sound_page(fetch, decode, place_by_rejection, start, limit)
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None

@@ -21,7 +21,6 @@ from vault_adapters.stores.sqlite.homes import SqliteHomeLedger
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
 from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
-from vault_adapters.stores.sqlite.revival import SqliteRevivalRepository
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.states import SqliteStateLedger
@@ -46,7 +45,6 @@ class SqliteStore:
     key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
-    revivals: SqliteRevivalRepository
     clients: SqliteClientStates
     states: SqliteStateLedger
     homes: SqliteHomeLedger
@@ -101,7 +99,6 @@ async def open_sqlite_store(
             SqliteKeyRotation(database, queries),
             SqliteTenantEraser(database, queries),
             SqliteImportRepository(database, queries),
-            SqliteRevivalRepository(database, queries),
             SqliteClientStates(database, queries),
             SqliteStateLedger(database, queries),
             SqliteHomeLedger(database, queries, path),

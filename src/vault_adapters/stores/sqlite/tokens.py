@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import Any
 
 from vault_adapters.stores.batching import Asked, ReadBatcher
-from vault_adapters.stores.columns import place_by_expiry, place_by_key
+from vault_adapters.stores.columns import place_by_expiry, place_by_key, place_by_rejection, place_of_rejected
 from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.migrations import load_migrations
@@ -44,7 +44,7 @@ from vault_domain.entities.token import (
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
-from vault_domain.ports.token_repository import MOST_COUNTED, Reading
+from vault_domain.ports.token_repository import MOST_COUNTED, Condemned, Reading
 from vault_domain.rules.schedule import accounts_due
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
@@ -109,6 +109,29 @@ class SqliteTokenRepository:
         """Find refresh tokens that expire soon and of which no event has told this."""
         parameters = {"now": to_micros(self._database.now()), "notice": notice // _MICROSECOND, "provider": None}
         return await self._by_expiry("find_ending_tokens", parameters, limit, after)
+
+    async def find_condemned(self, condemned: Condemned, *, limit: int, after: TokenInfo | None) -> list[TokenInfo]:
+        """Find condemned credentials."""
+        provider = condemned.provider
+        parameters = {
+            "provider": provider,
+            "tenant_id": condemned.tenant_id,
+            "until": to_micros(condemned.until),
+            "client": condemned.client,
+            "stored_since": to_micros(condemned.stored_since) or 0,
+        }
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            page = dict(zip(("since", "after_tenant_id", "after_identifier", "after_kind"), position, strict=True))
+            query = self._queries["find_condemned_tokens"]
+            return await self._database.fetch(query, parameters | page | {"limit": wanted})
+
+        def decode(row: Row) -> TokenInfo:
+            return listed_info(row, condemned.tenant_id, provider)
+
+        moment, *rest = (condemned.since, "", "", "") if after is None else place_of_rejected(after)
+        start = (to_micros(moment), *rest)
+        return await sound_page(fetch, decode, place_by_rejection, start, limit)
 
     async def list_tenant(
         self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None

@@ -21,13 +21,12 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import ReauthorizationRequiredError
 from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.reports import RevivalReport
-from vault_domain.entities.token import TokenInfo, TokenStatus
+from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.revival import Condemned, Place, Spread
+from vault_domain.ports.token_repository import Condemned
 
 PROVIDER = ACCOUNT.provider
 NONE, ONE = RevivalReport(), RevivalReport(revived=1)
-SPREAD = Spread(MINUTE, SECOND)
 
 
 class RevivalCases(RefreshFixtures):
@@ -189,23 +188,23 @@ class RevivalCases(RefreshFixtures):
         assert await _info(vault) == before
         assert await events_of(vault) == events
 
-    @pytest.mark.parametrize("dry_run", [False, True])
+    @pytest.mark.parametrize("revives", [False, True])
     async def test_pages_cover_all_condemned_credentials_once(
-        self, vault: TokenVault, store: Store, clock: ManualClock, *, dry_run: bool
+        self, vault: TokenVault, store: Store, clock: ManualClock, *, revives: bool
     ) -> None:
         for number in range(5):
             await self.check_condemned(vault, store, Account("t1", PROVIDER, str(number)))
             clock.advance(SECOND if number != 2 else timedelta(0))  # two accounts are condemned at the same time
-        condemned = Condemned(PROVIDER, clock.now() - HOUR)
-        pages: list[int] = []
-        after: Place | None = None
-        while not pages or after is not None:
-            change = await store.revivals.revive(
-                condemned, after=after, limit=2, spread=SPREAD, dry_run=dry_run, actor=None
-            )
-            pages.append(change.result.revived)
-            after = change.result.next
-        assert [count for count in pages if count] == [2, 2, 1]
+        condemned = Condemned(PROVIDER, clock.now() - HOUR, clock.now())
+        pages: list[list[TokenInfo]] = []
+        while not pages or pages[-1]:
+            last = pages[-1][-1] if pages else None
+            pages.append(await store.tokens.find_condemned(condemned, limit=2, after=last))
+            for info in pages[-1] if revives else ():
+                assert (await store.changes.revive(TokenRef.of(info), MINUTE, actor=None)).result
+        assert [len(page) for page in pages] == [2, 2, 1, 0]
+        names = [info.key.identifier for page in pages for info in page]
+        assert sorted(map(str, names)) == ["0", "1", "2", "3", "4"]
 
     async def test_of_a_client_its_own_and_those_without_a_known_client_come_back(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -220,11 +219,11 @@ class RevivalCases(RefreshFixtures):
             await reject(store, account, THERE if name == "there" else None)
 
         async def revive(client: bytes | None, stored_since: datetime | None = begin + SECOND) -> list[str]:
-            condemned = Condemned(PROVIDER, begin, client=client, stored_since=stored_since)
-            change = await store.revivals.revive(
-                condemned, after=None, limit=9, spread=SPREAD, dry_run=False, actor=None
-            )
-            return sorted(each.account.identifier or "" for each in change.events if each.account is not None)
+            condemned = Condemned(PROVIDER, begin, clock.now(), client=client, stored_since=stored_since)
+            found = await store.tokens.find_condemned(condemned, limit=9, after=None)
+            for info in found:
+                await store.changes.revive(TokenRef.of(info), MINUTE, actor=None)
+            return sorted(info.key.identifier or "" for info in found)
 
         assert await revive(CLIENT) == ["own", "unknown"]
         assert await revive(OTHER) == ["other"]

@@ -16,7 +16,7 @@ from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.ports.revival import Condemned
+from vault_domain.ports.token_repository import Condemned
 from vault_domain.rules.clients import MOST_COUNTED, ClientRules, after_restore, believing, is_mass
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.transitions import clients

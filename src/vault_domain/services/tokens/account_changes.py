@@ -107,6 +107,22 @@ class AccountChanges:
         """
         return await self._change(account, lambda state, now: values.end_told(state, now, notice, actor))
 
+    async def revive(self, ref: TokenRef, due_in: timedelta, *, actor: str | None) -> Change[bool]:
+        """Make exactly this credential valid again if a refresh has condemned it, and it has not expired.
+
+        The event ``account_revived`` has the credential's former error code as `AuditEvent.code`. A lease that runs
+        stays. An account without a label, a refresh state and a schedule gets no due time.
+
+        Args:
+            ref: the credential.
+            due_in: time after which the account becomes due.
+            actor: who revives it, for the audit log.
+
+        Returns:
+            False if the credential cannot be revived, because it has expired, or another writer has changed it.
+        """
+        return await self._change(ref.key.account, lambda state, now: values.revived(state, now, ref, due_in, actor))
+
     async def delete_token(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
         change = await self.delete_account(key.account, kinds=[key.kind], actor=actor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from attrs import frozen
@@ -141,6 +141,9 @@ class _Changes(_Noticing):
     ) -> Change[MarkOutcome]:
         work = self._right.report_rejected(ref, error_code, window=window, actor=actor)
         return await self._rows.write(work, keys=[ref.key])
+
+    async def revive(self, ref: TokenRef, due_in: timedelta, *, actor: str | None) -> Change[bool]:
+        return await self._rows.write(self._right.revive(ref, due_in, actor=actor), keys=[ref.key])
 
     async def delete_token(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         return await self._rows.write(self._right.delete_token(key, actor=actor), keys=[key])

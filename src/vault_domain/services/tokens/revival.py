@@ -5,14 +5,16 @@ from datetime import timedelta
 
 from attrs import evolve
 
+from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.reports import RevivalReport
+from vault_domain.entities.token import TokenInfo, TokenRef
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.revival import Condemned, RevivalRepository, Spread
+from vault_domain.ports.token_repository import Condemned, TokenRepository
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 Progress = Callable[[RevivalReport], object]
 
-_PER_TRANSACTION = 500
-"""Small enough that a transaction takes a fraction of a second."""
+_PER_PAGE = 500
 
 _INTERVAL = timedelta(seconds=0.1)
 """Time between the due times of two revived accounts, so that sweeps do not flood the provider."""
@@ -22,22 +24,24 @@ class RevivalService:
     """Revives condemned credentials. The facade has validated the arguments of `revive`.
 
     Args:
-        revivals: the store's condemned credentials.
+        tokens: finds condemned credentials.
+        changes: revives them.
         sink: receives the audit events.
-        per_transaction: largest number of credentials in one transaction.
+        per_page: largest number of credentials that are found at once.
     """
 
     def __init__(
-        self, revivals: RevivalRepository, sink: EventSink, *, per_transaction: int = _PER_TRANSACTION
+        self, tokens: TokenRepository, changes: AccountChanges, sink: EventSink, *, per_page: int = _PER_PAGE
     ) -> None:
-        self._revivals = revivals
+        self._tokens = tokens
+        self._changes = changes
         self._sink = sink
-        self._per_transaction = per_transaction
+        self._per_page = per_page
 
     async def revive(
         self, condemned: Condemned, *, dry_run: bool, progress: Progress | None, actor: str | None
     ) -> RevivalReport:
-        """Revive all condemned credentials that ``condemned`` selects, page by page; return the counts.
+        """Revive all condemned credentials that ``condemned`` selects, one by one; return the counts.
 
         Args:
             condemned: which credentials to revive.
@@ -45,22 +49,30 @@ class RevivalService:
             progress: called with the counts so far after each page.
             actor: who revives them, for the audit log.
         """
+        _, now = await self._tokens.get_many([])
+        # The credentials come in the order of their condemnation. Without this limit, a revived account that is
+        # condemned again would come again, and would be revived again and again.
+        condemned = evolve(condemned, until=condemned.until or now)
         report, after = RevivalReport(), None
         while True:
-            # The first due time of a page is the time of its own transaction, plus one interval for each account that
-            # earlier pages have revived. So the accounts of the page become due after those of earlier pages.
-            spread = Spread(report.revived * _INTERVAL, _INTERVAL)
-            change = await self._revivals.revive(
-                condemned, after=after, limit=self._per_transaction, spread=spread, dry_run=dry_run, actor=actor
-            )
-            self._sink.publish(change.events)
-            page = change.result
-            report = RevivalReport(report.revived + page.revived, report.skipped + page.skipped)
+            page = await self._tokens.find_condemned(condemned, limit=self._per_page, after=after)
+            for info in page:
+                if dry_run:
+                    is_revived = info.expires_at is None or info.expires_at > now
+                else:
+                    # The accounts become due one after the other.
+                    is_revived = await self._revive(info, report.revived * _INTERVAL, actor)
+                report = RevivalReport(report.revived + is_revived, report.skipped + (not is_revived))
             if progress is not None:
                 progress(report)
-            after = page.next
-            if after is None:
+            if len(page) < self._per_page:
                 return report
-            # Pages are ordered by the time of condemnation. Without `until`, a revived account that is condemned again
-            # would be on a later page, and would be revived again and again.
-            condemned = evolve(condemned, until=condemned.until or page.now)
+            after = page[-1]
+
+    async def _revive(self, info: TokenInfo, due_in: timedelta, actor: str | None) -> bool:
+        try:
+            change = await self._changes.revive(TokenRef.of(info), due_in, actor=actor)
+        except DecryptionError:  # another row of the account cannot be used; the store has logged it
+            return False
+        self._sink.publish(change.events)
+        return change.result

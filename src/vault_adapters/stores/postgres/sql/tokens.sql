@@ -180,6 +180,25 @@ WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id
 ORDER BY t.expires_at, t.tenant_id, t.id
 LIMIT %(limit)b::bigint
 
+-- name: find_condemned_tokens
+-- Find credentials that a refresh has condemned, earliest first, after a position. The query reads the index
+-- token_rejected. The condition on the client is that of count_client; a client of NULL excludes none.
+SELECT {{token_columns}}, {{key_columns}}
+FROM {{schema}}.token t
+LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
+    AND t.rejected_at <= %(until)b::timestamptz AND t.status = 'invalid'
+    AND (%(tenant_id)b::text IS NULL OR t.tenant_id = %(tenant_id)b)
+    AND (t.created_at >= %(stored_since)b::timestamptz OR t.last_refreshed_at >= %(stored_since)b::timestamptz)
+    AND (%(client)b::bytea IS NULL OR a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
+        AND (octet_length(%(client)b::bytea) = 0 OR t.client IS NULL OR t.client = %(client)b::bytea))
+    AND (t.rejected_at, t.tenant_id, t.identifier, t.kind)
+        > (%(since)b::timestamptz, %(after_tenant_id)b::text, %(after_identifier)b::text, %(after_kind)b::text)
+ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
+LIMIT %(limit)b::bigint
+
 -- name: list_tokens
 -- List a tenant's tokens after a position.
 SELECT {{token_columns}}, {{key_columns}}

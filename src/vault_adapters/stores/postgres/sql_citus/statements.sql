@@ -55,14 +55,6 @@ WHERE t.tenant_id = %(tenant_id)b
 ORDER BY t.provider, t.identifier, t.kind
 FOR UPDATE
 
--- name: hold_condemned
--- Lock some of a tenant's credentials at a provider in the order of their keys, until the transaction ends.
-SELECT true FROM {{schema}}.token t
-WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
-    AND (t.kind, t.identifier) IN (SELECT * FROM unnest(%(kinds)b::text[], %(identifiers)b::text[]))
-ORDER BY t.identifier, t.kind
-FOR UPDATE
-
 -- name: hold_accounts
 -- Lock some of a tenant's accounts at a provider in the order of their keys, until the transaction ends.
 SELECT true FROM {{schema}}.account
@@ -135,19 +127,6 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.confirmed,
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id)
 FROM page d
 ORDER BY d.tenant_id, d.data_key_id
-
--- name: revive_accounts
--- Clear the backoff, the unknown outcome and the refusals of accounts, which hold_accounts has locked.
-WITH held AS MATERIALIZED (
-    SELECT k.tenant_id, k.identifier,
-        %(now)b::timestamptz + k.delay::float8 * interval '1 microsecond' AS due_at
-    FROM unnest(%(tenant_ids)b::text[], %(identifiers)b::text[], %(delays)b::bigint[]) k (tenant_id, identifier, delay))
-UPDATE {{schema}}.account a SET
-    failures = 0, next_attempt_at = NULL, unknown_since = NULL, error_code = NULL, refused_since = NULL, refused_for = 0,
-    lease_until = {{running_lease}},
-    due_at = h.due_at
-FROM held h
-WHERE a.tenant_id = h.tenant_id AND a.provider = %(provider)b AND a.identifier = h.identifier
 
 -- name: get_horizon
 -- Get the transaction horizon: the number of the oldest transaction that may still add events. The statement runs on

@@ -87,6 +87,24 @@ WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id
 ORDER BY t.expires_at, t.tenant_id, t.id
 LIMIT :limit
 
+-- name: find_condemned_tokens
+-- Find credentials that a refresh has condemned, earliest first, after a position. The query reads the index
+-- token_vault_token_rejected. The condition on the client is that of count_client; a client of NULL excludes none.
+SELECT {{token_columns}}, {{key_columns}}
+FROM token_vault_token t
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN token_vault_account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+WHERE t.provider = :provider AND t.rejected_at BETWEEN :since AND :until AND t.status = 'invalid'
+    AND (:tenant_id IS NULL OR t.tenant_id = :tenant_id)
+    AND (t.created_at >= :stored_since OR t.last_refreshed_at >= :stored_since)
+    AND (:client IS NULL OR a.endpoint = :client
+        OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client IS NULL OR t.client = :client))
+    AND (t.rejected_at, t.tenant_id, t.identifier, t.kind)
+        > (:since, :after_tenant_id, :after_identifier, :after_kind)
+ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
+LIMIT :limit
+
 -- name: list_tokens
 -- List a tenant's tokens after a position.
 SELECT {{token_columns}}, {{key_columns}}
