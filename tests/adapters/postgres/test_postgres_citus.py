@@ -49,14 +49,12 @@ COSTS = {
         count_all_accounts count_kept_answers list_kept_answers
         find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
-        list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied note_ending prune_audit_events
+        list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied prune_audit_events
         reserve_due_accounts wake_spared_accounts""",
     # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
-        add_wraps create_data_keys delete_account_tokens delete_provider_tokens delete_token delete_wraps
-        destroy_emptied_data_keys destroy_tenant_data_keys import_tokens invalidate_token note_ending
-        replace_token report_token reseal_tokens reserve_due_accounts revive_credentials
-        store_new_token""",
+        add_wraps create_data_keys delete_provider_tokens delete_wraps destroy_emptied_data_keys
+        destroy_tenant_data_keys import_tokens reseal_tokens reserve_due_accounts""",
     LATERAL: "find_data_keys_with_wrap",
     OUTER: "get_tokens get_versions",
     # These run lock one row that nobody else locks.
@@ -76,10 +74,9 @@ def test_statements_that_cost_more_are_known():
 
 REQUESTED = """
     get_token_alone get_last_use get_token get_tokens load_account get_account get_active_data_keys get_data_keys
-    store_token store_tokens append_events end_backoff label_account
+    store_token store_tokens append_events
     apply_row apply_account insert_token insert_row append_event lock_data_keys
-    lock_account invalidate_token report_token is_invalid get_status
-    delete_token delete_account_tokens delete_orphaned_account wake_account"""
+    delete_orphaned_account"""
 """The statements that a request for one tenant runs."""
 
 
@@ -97,8 +94,8 @@ def test_a_join_by_the_tenant_of_other_rows_asks_every_node():
 def test_each_rule_finds_what_a_plain_server_allows():
     """Each rule describes a difference between Citus and a plain server, so statements for a plain server break it."""
     found = {rule: {name for name in PLAIN if rule in broken_rules(PLAIN[name])} for rule in REFUSED}
-    assert {"store_tokens", "import_tokens", "lock_condemned", "record_uses", "note_ending"} <= found[LOCK]
-    assert {"apply_account", "store_token", "invalidate_token"} <= found[TIME]
+    assert {"store_tokens", "import_tokens", "record_uses"} <= found[LOCK]
+    assert {"apply_account", "store_token"} <= found[TIME]
     assert found[MOVED] == {"empty_tenant_audit_events"}
     assert found[RECURSIVE] == {"list_tenants"}
     assert found[HAVING] == {"import_tokens"}

@@ -2,9 +2,10 @@
 
 from attrs import evolve
 from tests.examples.dict_store.accounts import account_record, rows_of
-from tests.examples.dict_store.tokens import require_active_data_keys
 
 from vault_domain.entities.account_state import AccountState
+from vault_domain.entities.key_records import DataKeyState
+from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.refresh_ledger import DueAccount, Snapshot
 
 
@@ -53,6 +54,25 @@ def change_state(transaction, account, decide):
     return decision
 
 
+def change_each(transaction, writes, decide):
+    """Decide for each account of these writes about its own writes; return the results in the order of the writes."""
+    accounts, results, events = {}, {}, []
+    for write in writes:
+        accounts.setdefault(write.key.account, []).append(write)
+    for account, own in accounts.items():
+        decision = change_state(transaction, account, lambda state, now, own=own: decide(state, now, own))
+        results |= zip((write.key for write in own), decision.result, strict=True)
+        events += decision.events
+    return Change([results[write.key] for write in writes], tuple(events))
+
+
+def require_active_data_keys(transaction, writes):
+    for write in writes:
+        record = transaction.tables.data_keys.get((write.key.tenant_id, write.sealed.data_key_id))
+        if record is None or record.state is not DataKeyState.ACTIVE:
+            raise DataKeyInactiveError
+
+
 def _put(transaction, before, after, events):
     """Write what differs between two states of an account, and append the events."""
     tables = transaction.tables
@@ -64,9 +84,11 @@ def _put(transaction, before, after, events):
         tables.accounts.pop(after.account, None)
         tables.unread.pop(after.account, None)
     for token in changed:
-        used = tables.tokens.get(token.key)  # uses are recorded apart from the states
-        last_used_at = token.info.last_used_at if used is None else used.info.last_used_at
-        tables.tokens[token.key] = evolve(token, info=evolve(token.info, last_used_at=last_used_at))
+        there = tables.tokens.get(token.key)
+        if there is not None and there.info.id == token.info.id:  # uses are recorded apart from the states
+            tables.tokens[token.key] = evolve(token, info=evolve(token.info, last_used_at=there.info.last_used_at))
+        else:
+            tables.tokens[token.key] = token
     if after.row is not None:
         tables.accounts[after.account] = after.row
     transaction.append(events)

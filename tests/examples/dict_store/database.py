@@ -15,7 +15,6 @@ class Tables:
     master_keys: dict = field(factory=dict)  # MasterKeyRecord by id
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
-    imported: dict = field(factory=dict)  # (source, token id) by TokenKey
     clients: dict = field(factory=dict)  # ClientRecord by ClientScope
     turns: dict = field(factory=dict)  # Turns by provider and client
     restorations: set = field(factory=set)  # times at which a backup went into use

@@ -10,7 +10,6 @@ from vault_adapters.stores.postgres.schema import quoted
 from vault_adapters.stores.postgres.timelines import TIMELINE
 from vault_adapters.stores.postgres.versions import NO_VERSION, VERSION
 from vault_adapters.stores.queries import Queries, load_queries
-from vault_domain.entities.refresh_state import LONGEST_LEASE
 
 _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
 """The store's time: the time of the store's own clock if it has one, else the database's time.
@@ -18,12 +17,6 @@ _NOW = "coalesce(%(now)b::timestamptz, statement_timestamp())"
 The database's time comes from a function that is not volatile. A volatile function, such as ``clock_timestamp``, would
 prevent the use of indexes.
 """
-
-_LONGEST_LEASE = f"interval '{LONGEST_LEASE.total_seconds():g} seconds'"
-
-_RUNNING_LEASE = f"""CASE
-        WHEN a.lease_until > {_NOW} AND a.lease_until - {_NOW} <= {_LONGEST_LEASE} THEN a.lease_until END"""
-"""The lease of the account ``a`` if it runs, else NULL; see `RefreshState.leased_until`."""
 
 _DURABLE = """CASE
         WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')
@@ -292,8 +285,6 @@ def load_statements(
         "confirmed_data_key": _CONFIRMED_DATA_KEY,
         "confirmed_master_key": _CONFIRMED_MASTER_KEY,
         "durable": _DURABLE,
-        "longest_lease": _LONGEST_LEASE,
-        "running_lease": _RUNNING_LEASE,
         "timeline": timeline,
         "token_version": NO_VERSION if distributed else version,
         "horizon": _HORIZON,

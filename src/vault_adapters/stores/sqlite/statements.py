@@ -1,11 +1,9 @@
 """Loads the store's statements and fills in the SQL that several of them share."""
 
-from datetime import timedelta
 from functools import cache
 
 from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB, MOST_EXTRA
 from vault_adapters.stores.queries import Queries, load_queries
-from vault_domain.entities.refresh_state import LONGEST_LEASE
 
 # A damaged row may hold a text in place of a sealed value. The cast reads it as bytes.
 _VALUE_COLUMNS = (
@@ -18,12 +16,6 @@ _LEASE_TIMES = {"a.lease_until", "a.sent_at", "a.next_attempt_at", "a.unknown_si
 _STEP = "vault_clock_step(a.boot_id, a.clock_offset)"
 """Microseconds by which the machine's clock was set forward since the times of the account ``a`` were written; negative
 if the clock was set back."""
-
-_LONGEST_LEASE = str(LONGEST_LEASE // timedelta(microseconds=1))
-
-_RUNNING_LEASE = f"""CASE
-        WHEN a.lease_until + {_STEP} BETWEEN :now + 1 AND :now + {_LONGEST_LEASE} THEN a.lease_until END"""
-"""The lease of the account ``a`` if it runs, else NULL; see `RefreshState.leased_until`."""
 
 _CONFIRMED_DATA_KEY = """(
     SELECT CASE WHEN max(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END
@@ -96,8 +88,6 @@ def load_statements(*, versioned: bool = True) -> Queries:
         value_columns=_VALUE_COLUMNS,
         account_columns=", ".join(f"{name} + {_STEP}" if name in _LEASE_TIMES else name for name in ACCOUNT),
         step=_STEP,
-        longest_lease=_LONGEST_LEASE,
-        running_lease=_RUNNING_LEASE,
         after_account=_AFTER_ACCOUNT,
         tokens_of_page=_TOKENS_OF_PAGE,
         usable_wrap=_USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),

@@ -21,7 +21,7 @@ _MODULES = (
     *("access", "across", "audit", "bulk", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
     *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "idle_schedule", "importing"),
     *("isolation", "keys", "restores"),
-    *("late_answers", "listings"),
+    *("late_answers", "listings", "master_keys"),
     *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
     *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "unread", "uses", "values"),
 )

@@ -55,13 +55,6 @@ WHERE t.tenant_id = %(tenant_id)b
 ORDER BY t.provider, t.identifier, t.kind
 FOR UPDATE
 
--- name: hold_accounts
--- Lock some of a tenant's accounts at a provider in the order of their keys, until the transaction ends.
-SELECT true FROM {{schema}}.account
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = ANY (%(identifiers)b::text[])
-ORDER BY identifier
-FOR UPDATE
-
 -- name: hold_master_keys
 -- Keep the master keys' states unchanged until the transaction ends. Of the vault's statements, only lock_master_keys
 -- conflicts with this lock. This statement locks the table instead of its rows, because Citus would lock rows of a

@@ -1,0 +1,89 @@
+"""What becomes of an account when tokens of another system are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.imported import ImportedWrite, ImportOutcome
+from vault_domain.entities.token import StoredToken, TokenInfo
+from vault_domain.transitions.events import token_event
+from vault_domain.transitions.values import scheduled
+
+Named = tuple[ImportedWrite, UUID]
+"""A write, and the id that the token and its value get if they are stored."""
+
+
+def imported(
+    state: AccountState,
+    now: datetime,
+    writes: Sequence[Named],
+    own: Container[UUID],
+    actor: str | None,
+    *,
+    overwrite: bool,
+) -> Decision[list[ImportOutcome]]:
+    """Store values under keys that hold nothing, and later values of this import; see `ImportRun.prepare`.
+
+    Args:
+        state: the account.
+        now: the store's time.
+        writes: the values, each of another kind.
+        own: the ids of tokens that this import recognizes as its own.
+        actor: who imports.
+        overwrite: whether to replace what other writers stored.
+    """
+    outcomes, stored, events = [], [], []
+    for write, token_id in writes:
+        outcome, is_stored = _outcome(state, now, write, own, overwrite=overwrite)
+        outcomes.append(outcome)
+        if is_stored:
+            info = _info(state, now, write, token_id, own)
+            stored.append((write, info))
+            code = None if outcome is ImportOutcome.IMPORTED else "replaced"
+            events.append(token_event(AuditAction.TOKEN_IMPORTED, info, now, actor, code))
+    if not stored:
+        return Decision(state, outcomes)
+    new = state.with_tokens(*(StoredToken(info, write.sealed) for write, info in stored))
+    return Decision(scheduled(new, now, stored), outcomes, tuple(events))
+
+
+def _outcome(
+    state: AccountState, now: datetime, write: ImportedWrite, own: Container[UUID], *, overwrite: bool
+) -> tuple[ImportOutcome, bool]:
+    kind = write.key.kind
+    there = state.tokens.get(kind)
+    if there is None and kind not in state.damaged:
+        return ImportOutcome.IMPORTED, True
+    if there is not None and there.info.id in own:
+        # A write without `updated_at`, or with one in the future, does not count as later than the stored row.
+        is_later = write.updated_at is not None and there.info.updated_at < write.updated_at < now
+        return ImportOutcome.SKIPPED, there.info.generation == 1 and is_later
+    return (ImportOutcome.REPLACED, True) if overwrite else (ImportOutcome.SKIPPED, False)
+
+
+def _info(state: AccountState, now: datetime, write: ImportedWrite, token_id: UUID, own: Container[UUID]) -> TokenInfo:
+    def past(moment: datetime | None) -> datetime:
+        return now if moment is None else min(moment, now)
+
+    there, refreshed_at = state.tokens.get(write.key.kind), write.last_refreshed_at
+    if refreshed_at is None and (there is not None or write.key.kind in state.damaged):
+        refreshed_at = there.info.last_refreshed_at if there is not None and there.info.id in own else now
+    return TokenInfo(
+        id=token_id,
+        key=write.key,
+        status=write.status,
+        error_code=write.error_code,
+        expires_at=write.expires_at,
+        scopes=write.scopes,
+        generation=1,
+        last_used_at=None if write.last_used_at is None else past(write.last_used_at),
+        last_refreshed_at=None if refreshed_at is None else past(refreshed_at),
+        lifetime=None,
+        created_at=past(write.created_at),
+        updated_at=past(write.updated_at),
+        value_id=token_id,
+    )
