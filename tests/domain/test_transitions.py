@@ -338,3 +338,9 @@ def test_an_early_second_report_changes_nothing():
     first = reported(machine.state, START, attempt.credential, "x", WINDOW, None).state
     second = reported(first, START + timedelta(seconds=1), attempt.credential, "x", WINDOW, None)
     assert (second.state, second.result, second.events) == (first, MarkOutcome.SUSPECTED, ())
+
+
+def test_a_mark_of_the_host_is_not_revived():
+    machine, attempt = prepared()
+    state = marked(machine.state, START, attempt.credential, "x", None).state
+    assert revived(state, START, attempt.credential, LEASE, None).state is state
