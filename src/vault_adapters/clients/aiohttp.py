@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vault_adapters.clients.access import misuse, value_of
 from vault_adapters.clients.bearer_flow import awaitable
+from vault_adapters.clients.challenges import asking, refuse_asking, refuse_forbidden
 from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, Place
 
@@ -56,6 +57,8 @@ class VaultAuth:
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 
+    - `ConsentRequiredError` if the API asks the user for more: with the status 403 for scopes (RFC 6750), or with 401,
+      also after a refresh, for claims (Microsoft) or for a new sign-in (RFC 9470);
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
       the token is bound to a key, as with DPoP;
@@ -96,15 +99,18 @@ class VaultAuth:
             self._hosts.check(_place(request), self._account)  # before the vault is asked for a token
         token = await awaitable(self._vault.ensure_access_token(self._account))
         response = await self._send(request, handler, token)
-        if self._rejected(response):
-            try:
-                fresh = await awaitable(self._vault.report_rejected(token))
-            except BaseException:
-                response.close()  # no caller gets the response, so nobody else releases its connection
-                raise
-            if isinstance(request.body, (bytes, BytesPayload)):
-                response.release()
-                response = await self._send(request, handler, fresh)
+        try:
+            refuse_forbidden(response.status, _challenges(response), self._account)
+            if self._rejected(response):
+                with asking(_challenges(response), self._account):
+                    fresh = await awaitable(self._vault.report_rejected(token))
+                if isinstance(request.body, (bytes, BytesPayload)):
+                    response.release()
+                    response = await self._send(request, handler, fresh)
+                    refuse_asking(response.status, _challenges(response), self._account)
+        except BaseException:
+            response.close()  # no caller gets the response, so nobody else releases its connection
+            raise
         origin = request.url.origin()
         self._forsake(request, frozenset(url for url in _targets(response) if _origin(url) != origin))
         return response
@@ -159,6 +165,10 @@ def _origin(url: URL) -> URL | None:
         return url.origin()
     except ValueError:
         return None
+
+
+def _challenges(response: aiohttp.ClientResponse) -> list[str]:
+    return list(response.headers.getall("WWW-Authenticate", ()))
 
 
 def _place(request: aiohttp.ClientRequest) -> Place:

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from vault_adapters.clients.access import value_of
+from vault_adapters.clients.challenges import asking, refuse_asking, refuse_forbidden
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
@@ -58,11 +59,16 @@ class BearerFlow(Generic[Request, Response]):
         await self._check_told(request, token)
         header = await awaitable(self._vault.api_header(token))
         response = yield _signed(request, token, header)
+        if _sent(response, token, header):
+            refuse_forbidden(response.status_code, _challenges(response), self._account)
         if self._refused(response, token, header):
-            fresh = await awaitable(self._vault.report_rejected(token))
+            with asking(_challenges(response), self._account):
+                fresh = await awaitable(self._vault.report_rejected(token))
             if self._replayable(request):
                 await self._check_told(request, fresh)
-                yield _signed(request, fresh, header)
+                response = yield _signed(request, fresh, header)
+                if _sent(response, fresh, header):
+                    refuse_asking(response.status_code, _challenges(response), self._account)
 
     def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
         """Authenticate a request of a sync client."""
@@ -71,11 +77,16 @@ class BearerFlow(Generic[Request, Response]):
         self._check_told_now(request, token)
         header = _immediate(self._vault.api_header(token))
         response = yield _signed(request, token, header)
+        if _sent(response, token, header):
+            refuse_forbidden(response.status_code, _challenges(response), self._account)
         if self._refused(response, token, header):
-            fresh = _immediate(self._vault.report_rejected(token))
+            with asking(_challenges(response), self._account):
+                fresh = _immediate(self._vault.report_rejected(token))
             if self._replayable(request):
                 self._check_told_now(request, fresh)
-                yield _signed(request, fresh, header)
+                response = yield _signed(request, fresh, header)
+                if _sent(response, fresh, header):
+                    refuse_asking(response.status_code, _challenges(response), self._account)
 
     def _check_named(self, request: Request) -> None:
         """Check the request's host before the vault is asked for a token; do nothing if the caller named no hosts."""
@@ -92,10 +103,17 @@ class BearerFlow(Generic[Request, Response]):
             self._hosts.check(self._place_of(request), self._account, _immediate(self._vault.api_hosts(token)))
 
     def _refused(self, response: Response, token: Token, header: ApiHeader) -> bool:
-        # A request that was redirected to another origin lacks the token's header, so its response says nothing about
-        # the token.
-        sent = response.request.headers.get(header.name) == value_of(header, token)
-        return sent and self._rejected(response)
+        return _sent(response, token, header) and self._rejected(response)
+
+
+def _sent(response: Any, token: Token, header: ApiHeader) -> bool:
+    # A request that was redirected to another origin lacks the token's header, so its response says nothing about the
+    # token.
+    return bool(response.request.headers.get(header.name) == value_of(header, token))
+
+
+def _challenges(response: Any) -> list[str]:
+    return list(response.headers.get_list("WWW-Authenticate"))
 
 
 def _is_unauthorized(response: Any) -> bool:

@@ -44,6 +44,8 @@ class VaultAuth(BearerFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 
+    - `ConsentRequiredError` if the API asks the user for more: with the status 403 for scopes (RFC 6750), or with 401,
+      also after a refresh, for claims (Microsoft) or for a new sign-in (RFC 9470);
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
       the token is bound to a key, as with DPoP;

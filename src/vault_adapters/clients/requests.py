@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from vault_adapters.clients.access import misuse, value_of
+from vault_adapters.clients.challenges import asking, refuse_asking, refuse_forbidden
 from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, place_of
 
@@ -47,6 +48,8 @@ class VaultAuth(AuthBase):
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 
+    - `ConsentRequiredError` if the API asks the user for more: with the status 403 for scopes (RFC 6750), or with 401,
+      also after a refresh, for claims (Microsoft) or for a new sign-in (RFC 9470);
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
       the token is bound to a key, as with DPoP.
@@ -91,21 +94,34 @@ class VaultAuth(AuthBase):
         # token, so its response does not reject the token.
         sent = response.request.headers.get(header.name) == value_of(header, token)
         _forget(header, response.request)
-        if not sent or not self._rejected(response):
-            return response
         try:
-            fresh = self._vault.report_rejected(token)
+            if sent:
+                refuse_forbidden(response.status_code, _challenges(response), self._account)
+            if not sent or not self._rejected(response):
+                return response
+            with asking(_challenges(response), self._account):
+                fresh = self._vault.report_rejected(token)
             self._check_told(place_of(response.request.url or ""), fresh)
         except BaseException:
             response.close()  # no caller gets the response, so nobody else releases its connection
             raise
         if not isinstance(response.request.body, str | bytes | None):
             return response
-        return _sent_again(response, fresh, header, settings)
+        again = _sent_again(response, fresh, header, settings)
+        try:
+            refuse_asking(again.status_code, _challenges(again), self._account)
+        except BaseException:
+            again.close()
+            raise
+        return again
 
     def _check_told(self, place: Place | None, token: Token) -> None:
         if self._hosts.named is None:
             self._hosts.check(place, self._account, self._vault.api_hosts(token))
+
+
+def _challenges(response: requests.Response) -> list[str]:
+    return [response.headers.get("WWW-Authenticate", "")]
 
 
 def _forget(header: ApiHeader, request: requests.PreparedRequest) -> None:

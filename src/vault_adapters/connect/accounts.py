@@ -20,6 +20,21 @@ async def kept_variables(keeper: Keeper, account: Account, client: Client) -> di
     return client.own(await _kept(keeper, account) or {}) if client.profile.variables else {}
 
 
+async def granted_scopes(keeper: Keeper, account: Account | None) -> tuple[str, ...]:
+    """Return the scopes of an account's access token; none if it has no token that can be read.
+
+    Raises:
+        KeyUnavailableError, StorageError: they cannot be read now.
+    """
+    if account is None:
+        return ()
+    try:
+        token = await keeper.token(account.key(TokenKind.ACCESS_TOKEN))
+    except DecryptionError:
+        return ()
+    return () if token is None else token.info.scopes
+
+
 async def account_of(
     keeper: Keeper,
     tenant_id: str,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from vault_adapters.connect.client import Client
 from vault_domain.entities.account import Account
-from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.text import plain_text
+from vault_domain.entities.errors import ConsentRequiredError, InvalidInputError
+from vault_domain.entities.text import as_scopes, plain_text
 
 _OWN = frozenset(
     {
@@ -16,6 +16,7 @@ _OWN = frozenset(
     }
 )
 _LONGEST = 2048
+_CHALLENGING = frozenset({"acr_values", "claims", "max_age"})
 
 
 def session_text(session: object) -> str:
@@ -41,6 +42,22 @@ def identifier_of(account: object, owner: Account) -> str:
     if (account.tenant_id, account.provider) != (owner.tenant_id, owner.provider) or account.identifier is None:
         raise InvalidInputError("account must be of the same tenant and provider, and have an identifier")
     return account.identifier
+
+
+def challenged(challenge: object, account: Account | None) -> tuple[Account | None, tuple[str, ...], dict[str, str]]:
+    """Return the account to connect again, the missing scopes, and the further parameters of a challenge.
+
+    Raises:
+        InvalidInputError: it is no `ConsentRequiredError`, or holds scopes or parameters that cannot be asked for.
+    """
+    if not isinstance(challenge, ConsentRequiredError):
+        raise InvalidInputError("challenge must be a ConsentRequiredError")
+    items = challenge.parameters.items()
+    if not all(name in _CHALLENGING and _is_short(text) for name, text in items):
+        raise InvalidInputError(f"the parameters of challenge must be among {', '.join(sorted(_CHALLENGING))}")
+    own = challenge.account
+    found = own if account is None and own is not None and own.identifier is not None else account
+    return found, as_scopes(challenge.scopes), dict(items)
 
 
 def divided(client: Client, extra: object) -> tuple[dict[str, str], dict[str, str]]:

@@ -12,9 +12,9 @@ from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[import-untyped]
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
 
-from vault_adapters.connect.accounts import account_of, kept_variables
+from vault_adapters.connect.accounts import account_of, granted_scopes, kept_variables
 from vault_adapters.connect.addresses import redirect_uris
-from vault_adapters.connect.arguments import divided, identifier_of, session_text
+from vault_adapters.connect.arguments import challenged, divided, identifier_of, session_text
 from vault_adapters.connect.client import Client, as_clients, provider_unknown
 from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
@@ -30,6 +30,7 @@ from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
+    ConsentRequiredError,
     IdentityRefusedError,
     OtherAccountError,
     StateRefusedError,
@@ -102,6 +103,7 @@ class Connector:
         scopes: Scopes | None = None,
         account: Account | None = None,
         extra: Mapping[str, str] | None = None,
+        challenge: ConsentRequiredError | None = None,
     ) -> Start:
         """Return the address to send the user to, and the state in this address.
 
@@ -117,6 +119,8 @@ class Connector:
             extra: further parameters for the provider (``{"login_hint": "ann@example.com"}``), and the values of the
                 profile's variables (``{"subdomain": "acme"}``). An account whose values differ from those that all
                 accounts share has them in its identifier, because another instance may use the same identifiers.
+            challenge: what an API or the provider asks the user for. Its account is connected again, unless ``account``
+                is given; the scopes that it was granted before are asked for too.
 
         Raises:
             InvalidInputError: an argument is not valid; the message does not repeat it.
@@ -126,8 +130,12 @@ class Connector:
         owner = Account(as_tenant_id(tenant_id), as_provider(provider))
         client = self._client(owner.provider)
         wanted = as_scopes(scopes) if scopes is not None else client.made_of.scopes
-        asked = tuple(dict.fromkeys([*wanted, *client.profile.authorization.scopes]))
         parameters, variables = divided(client, extra)
+        if challenge is not None:
+            account, missing, more = challenged(challenge, account)
+            wanted = (*wanted, *await granted_scopes(self._keeper, account), *missing)
+            parameters = {**more, **parameters}
+        asked = tuple(dict.fromkeys([*wanted, *client.profile.authorization.scopes]))
         again = None if account is None else identifier_of(account, owner)
         if account is not None:
             variables = {**await kept_variables(self._keeper, account, client), **variables}

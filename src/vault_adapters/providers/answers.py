@@ -17,7 +17,14 @@ from vault_adapters.providers.expiry import retry_after
 from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.oauth_errors import CONDEMNS_GRANT, error_code, refusal
 from vault_domain.entities import causes
-from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, RefreshFailedError, VaultError
+from vault_domain.entities.errors import (
+    ConsentRequiredError,
+    InvalidInputError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    RefreshFailedError,
+    VaultError,
+)
 from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import limited_expiry
 from vault_domain.entities.secret import Secret, is_too_long
@@ -30,6 +37,8 @@ Dialect: TypeAlias = Callable[[int, Members | None], Members | None]
 
 _MOST_DIGITS = 100
 _MOST_MEMBERS = 100
+
+_CLAIMS = re.compile(r"\{[\x20-\x7e]{1,2046}\}\Z")
 
 _FORM = re.compile(rb"[\w.%+-]+=[!#-%'-;=?-z|~]*(?:&[\w.%+-]+=[!#-%'-;=?-z|~]*)*")
 """A form-encoded body: names and values without spaces, quotes, braces and angle brackets, so no JSON and no page."""
@@ -115,7 +124,12 @@ def _refused(answer: Incoming, members: Members | None, condemns: frozenset[str]
         return ProviderConfigurationError("the token endpoint does not exist (404)", reason=causes.HTTP_404)
     if members is None and answer.status >= 400:  # no OAuth server refuses without JSON; the URL may be wrong
         return ProviderConfigurationError("the provider's refusal cannot be read", reason=causes.UNREADABLE_ANSWER)
-    return refusal(code, retry_after(answer.headers, answer.received_at), condemns)
+    error = refusal(code, retry_after(answer.headers, answer.received_at), condemns)
+    claims = members.get("claims") if members is not None else None
+    # Microsoft says what its user must prove. So the host can ask for just that.
+    if isinstance(error, ReauthorizationRequiredError) and isinstance(claims, str) and _CLAIMS.match(claims):
+        return ConsentRequiredError(parameters={"claims": claims}, reason=error.reason)
+    return error
 
 
 def _with_expiry(tokens: TokenSet, received_at: datetime, default_lifetime: timedelta | None) -> TokenSet:

@@ -64,6 +64,7 @@ def read_shaped(
             kept.update(extras_of(profile.answer, members or {}))
             return shaped
         code = _meaning(profile.errors, status, members)
+        shaped |= {"claims": members["claims"]} if members is not None and "claims" in members else {}
         if code is not None:
             return {**shaped, "error": code}
         if members is None:

@@ -5,7 +5,7 @@ The message, arguments and cause of an error never hold a value that was passed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar
 
@@ -106,6 +106,34 @@ class ReauthorizationRequiredError(VaultError):
 
     default_code = "reauthorization_required"
     default_message = "the account must be connected again by its user"
+
+
+class ConsentRequiredError(ReauthorizationRequiredError):
+    """An API or the provider asks for more than the user has granted; pass this error to `Connector.begin`.
+
+    ``reason`` is ``insufficient_scope``, ``insufficient_claims``, ``insufficient_user_authentication``, or the
+    provider's error code.
+
+    Attributes:
+        scopes: the scopes that are missing; empty if the API names none.
+        parameters: what to add to the request for authorization: ``claims`` (JSON), ``acr_values``, ``max_age``.
+    """
+
+    default_code = "consent_required"
+    default_message = "the user must grant more than before: pass this error to Connector.begin as challenge"
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        scopes: Sequence[str] = (),
+        parameters: Mapping[str, str] | None = None,
+        account: Account | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__(message, account=account, reason=reason)
+        self.scopes = tuple(scopes)
+        self.parameters = dict(parameters or {})
 
 
 class RefreshFailedError(VaultError):

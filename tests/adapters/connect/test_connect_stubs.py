@@ -3,7 +3,8 @@
 import hashlib
 import hmac
 import json
-from urllib.parse import urlencode, urlsplit
+from datetime import timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
@@ -14,8 +15,11 @@ from vault_adapters import (
     Account,
     ConfigurationError,
     ConnectError,
+    ConsentRequiredError,
     IdentityRefusedError,
+    InvalidInputError,
     OtherAccountError,
+    ReauthorizationRequiredError,
     TokenKind,
     TokenSet,
 )
@@ -23,6 +27,7 @@ from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Connector
 from vault_adapters.connect.parameters import is_signed, read_callback
 from vault_adapters.providers import refresher
+from vault_adapters.providers.profiles import packaged_profile
 from vault_adapters.testing import memory_vault
 from vault_adapters.testing.openid import LoopbackOpenIdProvider
 from vault_domain.entities.secret import Secret
@@ -414,3 +419,66 @@ async def test_if_another_team_is_chosen_no_account_is_stored(vault):
             **CONSENT,
         )
     assert await nothing_stored(vault)
+
+
+CHALLENGE = ConsentRequiredError(
+    scopes=("Mail.Send",), parameters={"claims": '{"id_token": {}}'}, account=Account("t1", "microsoft", "ana")
+)
+
+
+async def asked(vault, challenge, **options):
+    """Begin at Microsoft; return the parameters of the request for authorization."""
+    known = {"microsoft": refresher("microsoft", "client", "secret", scopes=["User.Read"])}
+    connector = Connector(vault, known, redirect_uri=CALLBACK)
+    start = await connector.begin("t1", "microsoft", session="s", challenge=challenge, **options)
+    return dict(parse_qsl(urlsplit(start.url).query))
+
+
+async def test_a_challenge_asks_for_what_was_granted_and_what_is_missing(vault):
+    await vault.store_token_set(CHALLENGE.account, TokenSet("a", "r", scopes=("Calendars.Read", "User.Read")))
+    sent = await asked(vault, CHALLENGE)
+    own = packaged_profile("microsoft").authorization.scopes
+    assert sent["scope"].split() == list(dict.fromkeys(["User.Read", "Calendars.Read", "Mail.Send", *own]))
+    assert sent["claims"] == '{"id_token": {}}'
+    assert (await asked(vault, None))["scope"].split() == ["User.Read", *own]
+    new = ConsentRequiredError(scopes=("Mail.Send",))  # as a host makes it that has kept the scopes only
+    assert "Mail.Send" in (await asked(vault, new, scopes=["Files.Read"]))["scope"].split()
+    assert (await asked(vault, CHALLENGE, extra={"claims": "{}"}))["claims"] == "{}"
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        "Mail.Send",
+        ReauthorizationRequiredError(),
+        ConsentRequiredError(parameters={"redirect_uri": "https://evil.example"}),
+        ConsentRequiredError(parameters={"claims": "a" * 3000}),
+        ConsentRequiredError(parameters={"claims": 7}),
+        ConsentRequiredError(scopes=("two scopes",)),
+        ConsentRequiredError(scopes=("evil\n",)),
+        ConsentRequiredError(account=Account("t2", "microsoft", "ana")),
+        ConsentRequiredError(account=Account("t1", "google", "ana")),
+    ],
+)
+async def test_a_challenge_that_cannot_be_asked_is_refused(vault, challenge):
+    with pytest.raises(InvalidInputError) as caught:
+        await asked(vault, challenge)
+    assert "evil" not in str(caught.value)
+
+
+async def test_what_microsoft_asks_for_at_a_refresh_reaches_the_host(clock):
+    claims = '{"access_token":{"polids":{"essential":true,"values":["9ab03e19"]}}}'
+    refused = Answer(status=400, json={"error": "interaction_required", "claims": claims})
+    place = "login.microsoftonline.com/common/oauth2/v2.0/token"
+    async with reached(Stub({place: lambda _: refused})) as http:
+        known = {"microsoft": refresher("microsoft", "client", "secret", client=http)}
+        async with memory_vault(clock=clock, refreshers=known) as vault:
+            account = Account("t1", "microsoft", "ana")
+            await vault.store_token_set(account, TokenSet("a", "r", expires_in=60))
+            clock.advance(timedelta(hours=1))
+            with pytest.raises(ConsentRequiredError) as caught:
+                await vault.ensure_access_token(account)
+            assert (caught.value.parameters, caught.value.account) == ({"claims": claims}, account)
+            assert caught.value.reason == "interaction_required"
+            with pytest.raises(ReauthorizationRequiredError):
+                await vault.ensure_access_token(account)

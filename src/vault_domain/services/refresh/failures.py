@@ -18,6 +18,7 @@ from vault_domain.entities.causes import (
 )
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.errors import (
+    ConsentRequiredError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
@@ -126,7 +127,7 @@ class FailureRecorder:
         account, reason = attempt.account, registered_code(error.reason) or provider_cause(error.reason)
         self._note(account.provider, error, reason)
         if isinstance(error, ReauthorizationRequiredError):
-            return await self._condemn(attempt, registered_code(reason), state, actor)
+            return await self._condemn(attempt, registered_code(reason), state, actor, error)
         if reason == ACCESS_TOKEN_TOO_LONG:
             # The next answer would be too long as well, and cost another refresh token.
             change = await self._ledger.reject(attempt, reason, actor=actor)
@@ -173,7 +174,12 @@ class FailureRecorder:
         raise ProviderConfigurationError(account=attempt.account, reason=reason)
 
     async def _condemn(
-        self, attempt: Attempt, reason: str | None, state: RefreshState, actor: str | None
+        self,
+        attempt: Attempt,
+        reason: str | None,
+        state: RefreshState,
+        actor: str | None,
+        said: ReauthorizationRequiredError | None = None,
     ) -> NothingSent:
         """Condemn the credential and raise the error, unless another writer replaced or deleted the credential.
 
@@ -188,6 +194,10 @@ class FailureRecorder:
         verdict = await self._guard.condemn(attempt, reason, actor=actor, is_believed=is_exhausted(run, longest))
         if verdict is Verdict.MOVED:
             return NothingSent()
+        if isinstance(verdict, Verdict) and isinstance(said, ConsentRequiredError):
+            raise ConsentRequiredError(
+                scopes=said.scopes, parameters=said.parameters, account=attempt.account, reason=reason
+            )
         if isinstance(verdict, Verdict):
             raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
         is_spared = verdict == MASS_REJECTION and reason != EXHAUSTED

@@ -1,0 +1,139 @@
+"""APIs that ask the user for more: for scopes (RFC 6750), claims (Microsoft), or a new sign-in (RFC 9470)."""
+
+import base64
+import json
+
+import aiohttp
+import httpx
+import httpx2
+import pytest
+import requests
+from tests.adapters.clients.small_vault import ACCOUNT, LOOPBACK, AsyncListedVault
+from tests.support.scripted_provider import Answer, redirect_answer, scripted_provider
+
+from vault_adapters import ConsentRequiredError, ReauthorizationRequiredError
+from vault_adapters.clients.aiohttp import VaultAuth as AiohttpVaultAuth
+from vault_adapters.clients.challenges import asked_for
+from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
+from vault_adapters.clients.httpx2 import VaultAuth as Httpx2VaultAuth
+from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
+
+CLAIMS = json.dumps({"access_token": {"nbf": {"essential": True, "value": "1604106651"}}})
+ENCODED = base64.b64encode(CLAIMS.encode()).decode()
+SCOPE = 'Bearer realm="api", error="insufficient_scope", error_description="evil", scope="mail.send files.read"'
+ENTRA = f'Bearer realm="", authorization_uri="https://login", error="insufficient_claims", claims="{ENCODED}"'
+STEP_UP = 'Bearer error="insufficient_user_authentication", acr_values="gold mfa", max_age=5'
+
+
+def ask_httpx(library, auth):
+    async def ask(vault, url):
+        async with library.AsyncClient(auth=auth(vault, ACCOUNT, hosts=LOOPBACK), follow_redirects=True) as client:
+            return (await client.get(url)).status_code
+
+    return ask
+
+
+async def ask_aiohttp(vault, url):
+    middleware = AiohttpVaultAuth(vault, ACCOUNT, hosts=LOOPBACK)
+    async with aiohttp.ClientSession(middlewares=[middleware]) as session, session.get(url) as response:
+        return response.status
+
+
+async def ask_requests(vault, url):
+    with requests.Session() as session:
+        session.trust_env = False
+        return session.get(url, auth=RequestsVaultAuth(vault.blocking, ACCOUNT, hosts=LOOPBACK)).status_code
+
+
+ASKING = {
+    "httpx": ask_httpx(httpx, HttpxVaultAuth),
+    "httpx2": ask_httpx(httpx2, Httpx2VaultAuth),
+    "requests": ask_requests,
+    "aiohttp": ask_aiohttp,
+}
+
+
+@pytest.fixture(params=ASKING)
+def ask(request):
+    return ASKING[request.param]
+
+
+def refusing(status, challenge):
+    return Answer(status=status, headers={"WWW-Authenticate": challenge})
+
+
+async def test_missing_scopes_are_an_error_at_once(ask):
+    vault = AsyncListedVault("good", "new")
+    with scripted_provider(refusing(403, SCOPE)) as api, pytest.raises(ConsentRequiredError) as caught:
+        await ask(vault, api.resource_url)
+    error = caught.value
+    assert (error.scopes, error.parameters) == (("mail.send", "files.read"), {})
+    assert (error.account, error.reason, error.code) == (ACCOUNT, "insufficient_scope", "consent_required")
+    assert "evil" not in str(error)
+    assert vault.reported == []  # the token works, so nobody must connect again
+
+
+@pytest.mark.parametrize(
+    ("challenge", "parameters"), [(ENTRA, {"claims": CLAIMS}), (STEP_UP, {"acr_values": "gold mfa", "max_age": "5"})]
+)
+async def test_a_claims_challenge_is_an_error_if_a_new_token_does_not_help(ask, challenge, parameters):
+    vault = AsyncListedVault("old", "new")
+    with scripted_provider(refusing(401, challenge)) as api, pytest.raises(ConsentRequiredError) as caught:
+        await ask(vault, api.resource_url)
+    assert (caught.value.parameters, caught.value.scopes) == (parameters, ())
+    assert vault.reported == ["old"]
+    assert len(api.requests) == 2
+
+
+async def test_a_new_token_that_helps_is_enough(ask):
+    answers = iter([refusing(401, ENTRA), Answer(json={})])
+    with scripted_provider(lambda _: next(answers)) as api:
+        assert await ask(AsyncListedVault("old", "new"), api.resource_url) == 200
+
+
+async def test_if_no_refresh_succeeds_the_error_says_what_the_api_asks_for(ask):
+    with scripted_provider(refusing(401, ENTRA)) as api, pytest.raises(ConsentRequiredError) as caught:
+        await ask(AsyncListedVault("only"), api.resource_url)
+    assert caught.value.parameters == {"claims": CLAIMS}
+    assert isinstance(caught.value, ReauthorizationRequiredError)
+
+
+async def test_a_host_that_did_not_get_the_token_asks_for_nothing(ask):
+    with (
+        scripted_provider(refusing(403, SCOPE)) as other,
+        scripted_provider(redirect_answer(other.resource_url)) as api,
+    ):
+        assert await ask(AsyncListedVault("good"), api.resource_url) == 403
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        "",
+        "Bearer",
+        'Bearer error="invalid_token"',
+        'Bearer error="insufficient_scope"',
+        'Bearer error="insufficient_scope", scope="a\\"b"',
+        'Bearer error="insufficient_scope", scope="é"',
+        'Bearer error="insufficient_claims", claims="%%%"',
+        f'Bearer error="insufficient_claims", claims="{base64.b64encode(b"[1]").decode()}"',
+        f'Bearer error="insufficient_claims", claims="{base64.b64encode(b"[" * 5000).decode()}"',
+        f'Bearer error="insufficient_scope", scope="{"a " * 5000}b"',
+        'Bearer error="insufficient_scope", scope="' + "a" * 300 + '"',
+        'Basic realm="x"',
+    ],
+)
+async def test_a_challenge_that_asks_for_nothing_is_no_error(challenge):
+    assert asked_for([challenge], ACCOUNT) is None
+
+
+def test_several_challenges_in_any_order():
+    for values in ([ENTRA, "Basic"], ["Basic", ENTRA], [f'Basic realm="x", {ENTRA}']):
+        assert asked_for(values, ACCOUNT).parameters == {"claims": CLAIMS}
+    unpadded = ENTRA.replace(ENCODED, ENCODED.rstrip("="))
+    assert asked_for([unpadded], ACCOUNT).parameters == {"claims": CLAIMS}
+
+
+async def test_an_answer_without_a_challenge_reaches_the_caller(ask):
+    with scripted_provider(Answer(status=403)) as api:
+        assert await ask(AsyncListedVault("good"), api.resource_url) == 403
