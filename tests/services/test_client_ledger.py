@@ -9,6 +9,8 @@ from tests.services.fakes import Obstructed
 
 from vault_adapters import Account, AuditAction, StorageError, TokenKind, TokenStatus
 from vault_adapters.testing.contract.clients import CLIENT, HERE, OTHER, THERE, claim, connect, credential_of
+from vault_adapters.testing.contract.refreshing import state_of
+from vault_domain.entities.attempt import Failure
 from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION, ClientScope
 from vault_domain.rules.clients import ClientRules, mark_of
 from vault_domain.services.refresh.client_ledger import Verdict
@@ -184,6 +186,17 @@ async def test_a_process_marks_no_more_than_it_takes_to_see_a_mass_rejection(cas
     marked = [event.account for event in cases.sink.events if event.action is AuditAction.TOKEN_INVALIDATED]
     assert len(marked) == 4
     assert await statuses(cases, *fleet) == {TokenStatus.VALID}
+
+
+async def test_a_run_of_rejections_goes_on_though_the_credential_is_taken_back(cases, fleet):
+    attempt = await claim(cases.store, fleet[0])
+    failure = Failure(MASS_REJECTION, MINUTE, unknown=False, refused=True)
+    await cases.store.refreshes.fail(attempt, failure)
+    before = await state_of(cases.store, fleet[0])
+    await condemn_all(cases, *fleet[:5])
+    after = await state_of(cases.store, fleet[0])
+    assert after.refused_since == before.refused_since is not None
+    assert (after.failures, after.error_code) == (1, MASS_REJECTION)
 
 
 @pytest.mark.parametrize("who", ["the next rejection", "the end of the pause"])

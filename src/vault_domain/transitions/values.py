@@ -95,10 +95,12 @@ def deleted(state: AccountState, now: datetime, kinds: Iterable[TokenKind], acto
     return Decision(new, len(gone), tuple(events))
 
 
-def revived(state: AccountState, now: datetime, ref: TokenRef, due_in: timedelta, actor: str | None) -> Decision[bool]:
+def revived(
+    state: AccountState, now: datetime, ref: TokenRef, due_in: timedelta, actor: str | None, *, anew: bool = True
+) -> Decision[bool]:
     """Make a credential valid again that a refresh has condemned, unless it has expired.
 
-    Failures, refusals and an unknown outcome are over. The account is due after ``due_in``.
+    The account is due after ``due_in``. With ``anew``, failures, refusals and an unknown outcome are over.
     """
     token = state.holds(ref)
     if token is None or token.info.status is not TokenStatus.INVALID or token.info.rejected_at is None:
@@ -108,7 +110,7 @@ def revived(state: AccountState, now: datetime, ref: TokenRef, due_in: timedelta
     event = token_event(AuditAction.ACCOUNT_REVIVED, token.info, now, actor, token.info.error_code)
     new = state.with_token(token, status=TokenStatus.VALID, error_code=None, rejected_at=None, updated_at=now)
     if new.row is not None:
-        new = cleared(new, now).with_row(due_at=now + due_in)
+        new = (cleared(new, now) if anew else new).with_row(due_at=now + due_in)
     return Decision(new, True, (event,))
 
 

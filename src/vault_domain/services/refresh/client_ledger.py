@@ -166,7 +166,10 @@ class ClientLedger:
     async def _take_back(
         self, record: ClientRecord, stored_since: datetime | None, until: datetime | None, *, actor: str | None
     ) -> None:
-        """Make valid again what was rejected since shortly before a pause, and let these accounts be due now."""
+        """Make valid again what was rejected since shortly before a pause, and let these accounts be due.
+
+        Their runs of rejections go on, so that grants that have ended are condemned at last.
+        """
         assert record.opened_at is not None  # noqa: S101 - callers have checked it
         condemned = Condemned(
             record.scope.provider,
@@ -175,7 +178,7 @@ class ClientLedger:
             client=record.scope.client or b"",
             stored_since=stored_since,
         )
-        await self._reviving.revive(condemned, dry_run=False, progress=None, actor=actor)
+        await self._reviving.revive(condemned, anew=False, actor=actor)
 
     async def _is_sole(self, tenant_id: str) -> bool:
         """Return whether no tenant but this one has tokens."""

@@ -107,7 +107,7 @@ class AccountChanges:
         """
         return await self._change(account, lambda state, now: values.end_told(state, now, notice, actor))
 
-    async def revive(self, ref: TokenRef, due_in: timedelta, *, actor: str | None) -> Change[bool]:
+    async def revive(self, ref: TokenRef, due_in: timedelta, *, anew: bool = True, actor: str | None) -> Change[bool]:
         """Make exactly this credential valid again if a refresh has condemned it, and it has not expired.
 
         The event ``account_revived`` has the credential's former error code as `AuditEvent.code`. A lease that runs
@@ -116,12 +116,15 @@ class AccountChanges:
         Args:
             ref: the credential.
             due_in: time after which the account becomes due.
+            anew: whether the account's failures and its run of refusals are forgotten too.
             actor: who revives it, for the audit log.
 
         Returns:
             False if the credential cannot be revived, because it has expired, or another writer has changed it.
         """
-        return await self._change(ref.key.account, lambda state, now: values.revived(state, now, ref, due_in, actor))
+        return await self._change(
+            ref.key.account, lambda state, now: values.revived(state, now, ref, due_in, actor, anew=anew)
+        )
 
     async def delete_token(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""

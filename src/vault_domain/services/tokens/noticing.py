@@ -142,8 +142,8 @@ class _Changes(_Noticing):
         work = self._right.report_rejected(ref, error_code, window=window, actor=actor)
         return await self._rows.write(work, keys=[ref.key])
 
-    async def revive(self, ref: TokenRef, due_in: timedelta, *, actor: str | None) -> Change[bool]:
-        return await self._rows.write(self._right.revive(ref, due_in, actor=actor), keys=[ref.key])
+    async def revive(self, ref: TokenRef, due_in: timedelta, *, anew: bool = True, actor: str | None) -> Change[bool]:
+        return await self._rows.write(self._right.revive(ref, due_in, anew=anew, actor=actor), keys=[ref.key])
 
     async def delete_token(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
         return await self._rows.write(self._right.delete_token(key, actor=actor), keys=[key])

@@ -39,7 +39,13 @@ class RevivalService:
         self._per_page = per_page
 
     async def revive(
-        self, condemned: Condemned, *, dry_run: bool, progress: Progress | None, actor: str | None
+        self,
+        condemned: Condemned,
+        *,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        anew: bool = True,
+        actor: str | None,
     ) -> RevivalReport:
         """Revive all condemned credentials that ``condemned`` selects, one by one; return the counts.
 
@@ -47,6 +53,7 @@ class RevivalService:
             condemned: which credentials to revive.
             dry_run: only count.
             progress: called with the counts so far after each page.
+            anew: whether failures and runs of refusals of the accounts are forgotten too.
             actor: who revives them, for the audit log.
         """
         _, now = await self._tokens.get_many([])
@@ -61,7 +68,7 @@ class RevivalService:
                     is_revived = info.expires_at is None or info.expires_at > now
                 else:
                     # The accounts become due one after the other.
-                    is_revived = await self._revive(info, report.revived * _INTERVAL, actor)
+                    is_revived = await self._revive(info, report.revived * _INTERVAL, anew, actor)
                 report = RevivalReport(report.revived + is_revived, report.skipped + (not is_revived))
             if progress is not None:
                 progress(report)
@@ -69,9 +76,9 @@ class RevivalService:
                 return report
             after = page[-1]
 
-    async def _revive(self, info: TokenInfo, due_in: timedelta, actor: str | None) -> bool:
+    async def _revive(self, info: TokenInfo, due_in: timedelta, anew: bool, actor: str | None) -> bool:
         try:
-            change = await self._changes.revive(TokenRef.of(info), due_in, actor=actor)
+            change = await self._changes.revive(TokenRef.of(info), due_in, anew=anew, actor=actor)
         except DecryptionError:  # another row of the account cannot be used; the store has logged it
             return False
         self._sink.publish(change.events)
