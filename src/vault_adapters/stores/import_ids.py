@@ -57,8 +57,8 @@ class ImportIds:
         parts = (int.from_bytes(drawn[start : start + _DRAWN]) for start in range(0, len(drawn), _DRAWN))
         return [self._id(random & _RANDOM_A, random >> 12 & _RANDOM_B) for random in parts]
 
-    def __contains__(self, id_: UUID) -> bool:
-        return self.first <= id_ <= self.last
+    def __contains__(self, id_: object) -> bool:
+        return isinstance(id_, UUID) and self.first <= id_ <= self.last
 
     def _id(self, a: int, b: int) -> UUID:
         return UUID(int=int.from_bytes(self._tag) << 80 | (_VERSION | a) << 64 | _VARIANT | b)

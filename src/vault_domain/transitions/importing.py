@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
+
+from attrs import frozen
 
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.audit import AuditAction
@@ -12,6 +14,25 @@ from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.entities.token import StoredToken, TokenInfo
 from vault_domain.transitions.events import token_event
 from vault_domain.transitions.values import scheduled
+
+
+@frozen
+class Held:
+    """What an import looks at of the token that a key holds.
+
+    Attributes:
+        id: the token's id.
+        generation: the generation of its value.
+        updated_at: time of its last change, UTC.
+    """
+
+    id: UUID
+    generation: int
+    updated_at: datetime
+
+
+DAMAGED = Held(UUID(int=0), 0, datetime.max.replace(tzinfo=UTC))
+"""Stands for a row that cannot be read; it counts as one that another writer has stored."""
 
 Named = tuple[ImportedWrite, UUID]
 """A write, and the id that the token and its value get if they are stored."""
@@ -38,7 +59,7 @@ def imported(
     """
     outcomes, stored, events = [], [], []
     for write, token_id in writes:
-        outcome, is_stored = _outcome(state, now, write, own, overwrite=overwrite)
+        outcome, is_stored = outcome_of(write, _held(state, write), now, own, overwrite=overwrite)
         outcomes.append(outcome)
         if is_stored:
             info = _info(state, now, write, token_id, own)
@@ -51,18 +72,24 @@ def imported(
     return Decision(scheduled(new, now, stored), outcomes, tuple(events))
 
 
-def _outcome(
-    state: AccountState, now: datetime, write: ImportedWrite, own: Container[UUID], *, overwrite: bool
+def outcome_of(
+    write: ImportedWrite, held: Held | None, now: datetime, own: Container[UUID], *, overwrite: bool
 ) -> tuple[ImportOutcome, bool]:
-    kind = write.key.kind
-    there = state.tokens.get(kind)
-    if there is None and kind not in state.damaged:
+    """Return the outcome of a write, and whether it is stored; ``held``: what its key holds, or None."""
+    if held is None:
         return ImportOutcome.IMPORTED, True
-    if there is not None and there.info.id in own:
+    if held.id in own:
         # A write without `updated_at`, or with one in the future, does not count as later than the stored row.
-        is_later = write.updated_at is not None and there.info.updated_at < write.updated_at < now
-        return ImportOutcome.SKIPPED, there.info.generation == 1 and is_later
+        is_later = write.updated_at is not None and held.updated_at < write.updated_at < now
+        return ImportOutcome.SKIPPED, held.generation == 1 and is_later
     return (ImportOutcome.REPLACED, True) if overwrite else (ImportOutcome.SKIPPED, False)
+
+
+def _held(state: AccountState, write: ImportedWrite) -> Held | None:
+    token = state.tokens.get(write.key.kind)
+    if token is None:
+        return DAMAGED if write.key.kind in state.damaged else None
+    return Held(token.info.id, token.info.generation, token.info.updated_at)
 
 
 def _info(state: AccountState, now: datetime, write: ImportedWrite, token_id: UUID, own: Container[UUID]) -> TokenInfo:

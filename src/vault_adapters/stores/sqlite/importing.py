@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
-
-from attrs import frozen
 
 from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.stores.queries import Queries
@@ -25,17 +24,10 @@ from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change
 from vault_domain.ports.importing import StoreBatch
 from vault_domain.ports.late_writes import LateWrites
+from vault_domain.transitions.importing import DAMAGED, Held, outcome_of
 
 _ID_SIZE = 16
-
-
-@frozen
-class _State:
-    """The stored row under an imported key; ``updated_at`` is in microseconds since 1970."""
-
-    id: UUID
-    generation: int
-    updated_at: int
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqliteImportRepository:
@@ -52,7 +44,7 @@ class SqliteImportRepository:
     async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
         """Return the subset of these keys that hold a token."""
         rows = await self._database.fetch(self._queries["get_import_state"], {"keys": keys_parameter(keys)})
-        return set(_states(rows))
+        return set(_held(rows))
 
 
 class SqliteImportRun:
@@ -71,33 +63,18 @@ class SqliteImportRun:
             await require_active_data_keys(transaction, self._queries, batch)
             state = {"keys": keys_parameter(writes.keys)}
             rows = await transaction.fetch(self._queries["get_import_state"], state)
-            decided = self._decide(batch, _states(rows), transaction.now, overwrite=overwrite)
-            stored = [write for write, is_stored, _ in decided if is_stored]
-            replaced = {write.key for write, _, outcome in decided if outcome is ImportOutcome.REPLACED}
+            held, now = _held(rows), transaction.now
+            outcomes = [outcome_of(write, held.get(write.key), now, self._ids, overwrite=overwrite) for write in batch]
+            decided = [(write, *outcome) for write, outcome in zip(batch, outcomes, strict=True)]
+            stored = [write for write, _, is_stored in decided if is_stored]
+            replaced = {write.key for write, outcome, _ in decided if outcome is ImportOutcome.REPLACED}
             await self._store(stored, replaced, transaction)
-            new = {write.key for write, _, outcome in decided if outcome is ImportOutcome.IMPORTED}
+            new = {write.key for write, outcome, _ in decided if outcome is ImportOutcome.IMPORTED}
             events = tuple(_event(write, transaction, actor, is_new=write.key in new) for write in stored)
             await append_events(transaction, self._queries, events)
-            return Change([outcome for _, _, outcome in decided], events)
+            return Change([outcome for _, outcome, _ in decided], events)
 
         return partial(self._database.transact, work)
-
-    def _decide(
-        self, writes: Sequence[ImportedWrite], there: Mapping[TokenKey, _State], now: datetime, *, overwrite: bool
-    ) -> list[tuple[ImportedWrite, bool, ImportOutcome]]:
-        """Return for each write whether to store it, and its outcome."""
-        decided = []
-        for write in writes:
-            state = there.get(write.key)
-            if state is None:
-                decided.append((write, True, ImportOutcome.IMPORTED))
-            elif state.id in self._ids:
-                # A write without `updated_at`, or with one in the future, does not count as later than the stored row.
-                is_later = state.generation == 1 and state.updated_at < _past(write.updated_at, now) < _past(now, now)
-                decided.append((write, is_later, ImportOutcome.SKIPPED))
-            else:
-                decided.append((write, overwrite, ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED))
-        return decided
 
     async def _store(
         self, writes: Sequence[ImportedWrite], replaced: AbstractSet[TokenKey], transaction: Transaction
@@ -118,15 +95,15 @@ class SqliteImportRun:
         await transaction.execute_many(self._queries["record_use"], uses)
 
 
-def _states(rows: Sequence[Row]) -> dict[TokenKey, _State]:
-    return {stored_key(*key): _state(id_, generation, updated_at) for *key, id_, generation, updated_at in rows}
+def _held(rows: Sequence[Row]) -> dict[TokenKey, Held]:
+    return {stored_key(*key): _token(id_, generation, updated_at) for *key, id_, generation, updated_at in rows}
 
 
-def _state(id_: object, generation: object, updated_at: object) -> _State:
-    """Return a row's state; a damaged row counts as a row that this import did not store."""
+def _token(id_: object, generation: object, updated_at: object) -> Held:
     if type(id_) is bytes and len(id_) == _ID_SIZE and type(generation) is int and type(updated_at) is int:
-        return _State(UUID(bytes=id_), generation, updated_at)
-    return _State(UUID(int=0), 0, 0)
+        with suppress(OverflowError):
+            return Held(UUID(bytes=id_), generation, _EPOCH + timedelta(microseconds=updated_at))
+    return DAMAGED
 
 
 def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any]:
