@@ -1,10 +1,14 @@
 """All fuzz targets."""
 
 from tests.fuzz.reading.callbacks import CALLBACKS
+from tests.fuzz.reading.challenges import CHALLENGES
 from tests.fuzz.reading.cursors import CURSORS
+from tests.fuzz.reading.discovery import DISCOVERY
 from tests.fuzz.reading.dumps import DUMPS
 from tests.fuzz.reading.envelope import ENVELOPE
 from tests.fuzz.reading.journal import JOURNAL
 from tests.fuzz.reading.providers import PROVIDERS
 
-TARGETS = {target.name: target for target in (CALLBACKS, CURSORS, DUMPS, ENVELOPE, JOURNAL, PROVIDERS)}
+TARGETS = {
+    target.name: target for target in (CALLBACKS, CHALLENGES, CURSORS, DISCOVERY, DUMPS, ENVELOPE, JOURNAL, PROVIDERS)
+}

@@ -65,7 +65,9 @@ def records():
             kept.append(record)
 
     handler = Keeper()
-    names = [*logging.root.manager.loggerDict, "httpx", "httpx2"]
+    # A host that sets the level of the logger for descriptions itself asks for what the provider says.
+    asked = {"vault_adapters.providers.descriptions"}
+    names = {*logging.root.manager.loggerDict, "httpx", "httpx2"} - asked
     loggers = [logging.root, *(logging.getLogger(name) for name in names)]
     before = [(logger, logger.level) for logger in loggers]
     logging.root.addHandler(handler)
