@@ -61,9 +61,9 @@ def key_services(
 ) -> KeyServices:
     """Return the use cases about keys."""
     return KeyServices(
-        rotating=RotationService(store.keys, store.key_rotation, keyring, cipher, sink, tasks, master_keys),
-        resealing=ResealingService(store.key_rotation, cipher, sink, tasks),
-        rewrapping=RewrappingService(store.keys, store.key_rotation, keyring, sink, tasks, master_keys),
+        rotating=RotationService(store.keys, keyring, cipher, sink, tasks, master_keys),
+        resealing=ResealingService(store.keys, cipher, sink, tasks),
+        rewrapping=RewrappingService(store.keys, keyring, sink, tasks, master_keys),
     )
 
 

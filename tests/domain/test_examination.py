@@ -19,10 +19,10 @@ from vault_domain.entities.clients import CLIENT_REASONS, MASS_REJECTION
 from vault_domain.entities.findings import FindingCode, Severity
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import NO_VALUE
-from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY
 from vault_domain.rules.advice import ADVICE
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.examination import LARGE_LOG, ProviderFacts, SetUp, clock_skew, setup_findings
+from vault_domain.rules.key_states import RETIRED_MASTER_KEY
 from vault_domain.services.tokens.examination import MOST_EXAMPLES, Examination
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

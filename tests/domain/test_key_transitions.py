@@ -1,4 +1,4 @@
-"""What becomes of master keys, without a store."""
+"""What becomes of master keys and data keys, without a store."""
 
 from datetime import UTC, datetime
 from itertools import product
@@ -7,10 +7,22 @@ import pytest
 from attrs import evolve
 
 from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_decisions import MasterKeySet
-from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
-from vault_domain.rules.key_states import MASTER_KEY_MOVES
-from vault_domain.transitions.keys import activated, introduced, introduced_first, retired
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
+from vault_domain.rules.key_states import DATA_KEY_MOVES, MASTER_KEY_MOVES, confirmed_data_key, confirmed_master_key
+from vault_domain.transitions.keys import (
+    activated,
+    created,
+    destroyed,
+    emptied,
+    introduced,
+    introduced_first,
+    replaced,
+    retired,
+    unwrapped,
+    wrapped,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EARLIER = datetime(2025, 1, 1, tzinfo=UTC)
@@ -108,3 +120,114 @@ def test_no_decision_makes_a_change_that_the_rules_do_not_list():
         ):
             seen |= {(state, states(decision)[key_id]) for key_id, state in before.items()}
     assert {move for move in seen if move[0] is not move[1]} == MASTER_KEY_MOVES
+
+
+DATA = DataKeyRecord("t1", b"d" * 16, DataKeyState.ACTIVE, (DataKeyWrap(ONE, b"one"), DataKeyWrap(TWO, b"two")))
+DECRYPT_ONLY = evolve(DATA, state=DataKeyState.DECRYPT_ONLY)
+EMPTIED = evolve(DECRYPT_ONLY, emptied_at=EARLIER)
+DESTROYED = evolve(EMPTIED, state=DataKeyState.DESTROYED, wraps=())
+FRESH = DataKeyRecord("t1", NEW, DataKeyState.ACTIVE, DATA.wraps)
+SET_BACK = MasterKeyRecord(ONE, "local", state=ACTIVE, confirmed=UNWRAP_ONLY)
+
+
+def test_a_new_data_key_is_wrapped_under_the_active_master_key_alone():
+    masters = master_keys(UNWRAP_ONLY, ACTIVE).records
+    assert created(masters, evolve(DESTROYED, wraps=DATA.wraps)) == evolve(
+        EMPTIED, state=DataKeyState.ACTIVE, wraps=DATA.wraps[1:]
+    )
+
+
+@pytest.mark.parametrize("masters", [(), master_keys(UNWRAP_ONLY, RETIRED).records, (SET_BACK,)])
+def test_a_new_data_key_needs_a_wrap_under_the_active_master_key(masters):
+    with pytest.raises(KeyUnavailableError) as caught:
+        created(masters, DATA)
+    assert caught.value.reason == "retired_master_key"
+
+
+def test_a_rotation_leaves_the_old_data_key_for_opening():
+    decision = replaced(DATA, NOW, DATA.key_id, FRESH, "me")
+    assert decision.state == DECRYPT_ONLY
+    assert told(decision) == [
+        (AuditAction.DATA_KEY_REPLACED, DATA.key_id.hex(), "me", NOW),
+        (AuditAction.DATA_KEY_ROTATED, NEW.hex(), "me", NOW),
+    ]
+    assert {event.tenant_id for event in decision.events} == {"t1"}
+
+
+@pytest.mark.parametrize("stored", [FRESH, DECRYPT_ONLY, EMPTIED, DESTROYED])
+def test_only_the_active_data_key_is_replaced(stored):
+    decision = replaced(stored, NOW, DATA.key_id, FRESH, None)
+    assert (decision.state is stored, decision.events) == (True, ())
+
+
+@pytest.mark.parametrize("stored", [DATA, DECRYPT_ONLY, EMPTIED, DESTROYED])
+@pytest.mark.parametrize("is_used", [True, False])
+def test_only_a_data_key_that_nobody_uses_is_emptied_and_once(stored, is_used):
+    decision = emptied(stored, NOW, is_used)
+    if stored is DECRYPT_ONLY and not is_used:
+        assert decision.state == evolve(stored, emptied_at=NOW)
+    else:
+        assert decision.state is stored
+    assert decision.events == ()
+
+
+@pytest.mark.parametrize("stored", [DATA, DECRYPT_ONLY, EMPTIED, DESTROYED])
+def test_only_an_emptied_data_key_is_destroyed(stored):
+    decision = destroyed(stored, NOW, False, "me")
+    if stored is EMPTIED:
+        assert decision.state == DESTROYED
+        assert told(decision) == [(AuditAction.DATA_KEY_DESTROYED, DATA.key_id.hex(), "me", NOW)]
+        assert decision.events[0].tenant_id == "t1"
+    else:
+        assert (decision.state is stored, decision.events) == (True, ())
+
+
+def test_a_data_key_that_a_restored_token_uses_is_not_destroyed():
+    decision = destroyed(EMPTIED, NOW, True, None)
+    assert (decision.state, decision.events) == (DECRYPT_ONLY, ())
+
+
+@pytest.mark.parametrize("stored", [DATA, DECRYPT_ONLY])
+def test_a_missing_wrap_is_added_under_the_active_master_key_alone(stored):
+    one, two = DATA.wraps
+    bare = evolve(stored, wraps=(one,))
+    masters = master_keys(UNWRAP_ONLY, ACTIVE).records
+    assert wrapped(masters, bare, two) == stored
+    assert wrapped(masters, stored, evolve(two, wrapped=b"other")) is stored
+    assert wrapped(master_keys(ACTIVE, UNWRAP_ONLY).records, bare, two) is bare
+    assert wrapped(masters, DESTROYED, two) is DESTROYED
+
+
+def test_a_wrap_is_deleted_only_if_the_kept_one_is_stored_under_the_active_master_key():
+    one, two = DATA.wraps
+    masters = master_keys(UNWRAP_ONLY, ACTIVE).records
+    assert unwrapped(masters, DATA, ONE, two) == evolve(DATA, wraps=(two,))
+    assert unwrapped(masters, DATA, ONE, evolve(two, wrapped=b"other")) is DATA
+    assert unwrapped(masters, DATA, TWO, two) is DATA
+    assert unwrapped(masters, DATA, NEW, two) is DATA
+    assert unwrapped(masters, DATA, TWO, one) is DATA
+
+
+def test_data_keys_move_as_the_rules_list_and_a_destroyed_one_never():
+    moves = set()
+    for stored in (DATA, DECRYPT_ONLY, EMPTIED, DESTROYED):
+        decisions = [replaced(stored, NOW, stored.key_id, FRESH, None)]
+        decisions += [emptied(stored, NOW, used) for used in (True, False)]
+        decisions += [destroyed(stored, NOW, used, None) for used in (True, False)]
+        moves |= {(stored.state, decision.state.state) for decision in decisions}
+    moves = {move for move in moves if move[0] is not move[1]}
+    assert moves == DATA_KEY_MOVES - {(DataKeyState.ACTIVE, DataKeyState.DESTROYED)}  # that is an erasure
+
+
+def test_the_log_confirms_what_became_of_keys():
+    assert confirmed_data_key(None) is None
+    assert confirmed_data_key("data_key_replaced") is DataKeyState.DECRYPT_ONLY
+    assert confirmed_data_key("data_key_destroyed") is DataKeyState.DESTROYED
+    assert confirmed_master_key(ONE, None, None) is None
+    assert confirmed_master_key(ONE, "master_key_introduced", None) is UNWRAP_ONLY
+    assert confirmed_master_key(ONE, "master_key_activated", ONE.hex()) is ACTIVE
+    assert confirmed_master_key(ONE, "master_key_activated", TWO.hex()) is UNWRAP_ONLY
+    assert confirmed_master_key(ONE, None, TWO.hex()) is UNWRAP_ONLY
+    assert confirmed_master_key(ONE, "master_key_retired", TWO.hex()) is RETIRED
+    assert confirmed_master_key(ONE, "master_key_retired", ONE.hex()) is RETIRED
+    assert confirmed_master_key(ONE, "master_key_introduced", ONE.hex()) is ACTIVE

@@ -127,8 +127,8 @@ class Cases:
         )
         self.erasing = ErasureService(noticed.eraser, cipher, sink, tasks, remembered=0.0)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
-        self.rotating = RotationService(store.keys, store.key_rotation, cipher, cipher, sink, tasks, master_keys)
-        self.resealing = ResealingService(store.key_rotation, cipher, sink, tasks)
+        self.rotating = RotationService(store.keys, cipher, cipher, sink, tasks, master_keys)
+        self.resealing = ResealingService(store.keys, cipher, sink, tasks)
 
     def over(self, **changes):
         """Return a copy of the use cases with some fakes replaced."""

@@ -29,7 +29,7 @@ async def rotate(cases):
     """Rotate the tenant's data key as another process does, so that this cipher still holds the old one as active."""
     active = await cases.store.keys.active_data_key("t1")
     record = await cases.cipher.make_data_key("t1")
-    await cases.store.key_rotation.replace_active_data_key(active.key_id, record, actor=None)
+    await cases.store.keys.replace_active_data_key(active.key_id, record, actor=None)
 
 
 class Watched:

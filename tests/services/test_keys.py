@@ -76,8 +76,8 @@ async def test_a_value_that_does_not_open_is_reported_and_left(cases):
 async def test_a_page_is_sealed_anew_where_the_key_changes_meanwhile(cases):
     await cases.connect()
     await cases.rotating.rotate("t1", actor=None)
-    rotation = Failing(cases.store.key_rotation, "reseal", DataKeyInactiveError(), times=3)
-    cases = cases.over(store=evolve(cases.store, key_rotation=rotation))
+    rotation = Failing(cases.store.keys, "reseal", DataKeyInactiveError(), times=3)
+    cases = cases.over(store=evolve(cases.store, keys=rotation))
     assert (await cases.resealing.reencrypt(None, None, actor=None)).reencrypted == 2
     rotation.left = 10**9
     await cases.rotating.rotate("t1", actor=None)
@@ -102,8 +102,8 @@ class Erased(Obstructed):
 async def test_values_whose_tenant_was_erased_meanwhile_are_counted_as_overtaken(cases):
     await cases.connect()
     await cases.rotating.rotate("t1", actor=None)
-    rotation, told = Erased(cases.store.key_rotation, cases), []
-    resealing = cases.over(store=evolve(cases.store, key_rotation=rotation)).resealing
+    rotation, told = Erased(cases.store.keys, cases), []
+    resealing = cases.over(store=evolve(cases.store, keys=rotation)).resealing
     report = await resealing.reencrypt(None, lambda *counts: told.append(counts), actor=None)
     assert (report.reencrypted, report.overtaken, report.remaining, report.unreadable) == (0, 2, 0, ())
     assert told[-1] == (2, 2)

@@ -41,7 +41,7 @@ async def test_nothing_stored_is_nothing_read(cases):
 
 async def test_a_value_is_sealed_anew_where_the_data_key_was_rotated_meanwhile(cases):
     await stored(cases)
-    await cases.store.key_rotation.replace_active_data_key(
+    await cases.store.keys.replace_active_data_key(
         (await cases.store.keys.active_data_key("t1")).key_id, await cases.cipher.make_data_key("t1"), actor=None
     )
     await stored(cases, REFRESH, "r")  # the cipher still has the old data key

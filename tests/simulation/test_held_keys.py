@@ -5,7 +5,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
-from tests.examples.dict_store.keys import DictKeyRepository
+from tests.examples.dict_store.keys import DictKeys
 from tests.services.fakes import MASTER_KEY
 from tests.simulation.database import Server
 from tests.simulation.fakes import START, SimulatedCipher
@@ -19,7 +19,7 @@ KEY = Account("tenant", "provider").key(TokenKind.ACCESS_TOKEN)
 TTL = DEFAULT_TTL.total_seconds()
 
 
-class Keys(DictKeyRepository):
+class Keys(DictKeys):
     """The tables of keys in a database that may be away."""
 
     is_away = False

@@ -13,7 +13,7 @@ from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecr
 from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import DAMAGED_ROW
-from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.keys import Keys
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected_master_key
 from vault_domain.transitions.keys import introduced, introduced_first
@@ -33,7 +33,7 @@ _ATTEMPTS = 10
 
 
 async def open_master_keys(
-    repository: KeyRepository,
+    repository: Keys,
     *,
     secret: Secret | None = None,
     previous_secret: Secret | None = None,
@@ -69,7 +69,7 @@ async def open_master_keys(
     return await open_with_sources(repository, sources)
 
 
-async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterKeySource]) -> MasterKeys:
+async def open_with_sources(repository: Keys, sources: Sequence[MasterKeySource]) -> MasterKeys:
     """Open the master keys as `open_master_keys` does; the first source is the configured master key."""
     current, *previous = [_Candidate(source) for source in sources]
     records = await repository.master_keys()
@@ -87,9 +87,7 @@ async def open_with_sources(repository: KeyRepository, sources: Sequence[MasterK
     raise ConfigurationError("other processes keep introducing master keys", code="master_key_conflict", retryable=True)
 
 
-async def _introduce(
-    repository: KeyRepository, record: MasterKeyRecord, known: frozenset[bytes]
-) -> list[MasterKeyRecord]:
+async def _introduce(repository: Keys, record: MasterKeyRecord, known: frozenset[bytes]) -> list[MasterKeyRecord]:
     change = await repository.change_master_keys(lambda keys, now: introduced(keys, now, record, known))
     return change.result
 

@@ -16,10 +16,15 @@ from vault_adapters.runtime.flights import Flights
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.key_rotation import RETIRED_MASTER_KEY, no_active_master_key
+from vault_domain.ports.keys import Keys
 from vault_domain.ports.master_key import MasterKey, MasterKeys
-from vault_domain.rules.key_states import RESURRECTED_KEY, RESURRECTED_MASTER_KEY, is_resurrected_master_key
+from vault_domain.rules.key_states import (
+    RESURRECTED_KEY,
+    RESURRECTED_MASTER_KEY,
+    RETIRED_MASTER_KEY,
+    is_resurrected_master_key,
+    no_active_master_key,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +64,7 @@ class Keyring:
 
     def __init__(
         self,
-        repository: KeyRepository,
+        repository: Keys,
         master_keys: MasterKeys,
         *,
         ttl: timedelta = DEFAULT_TTL,

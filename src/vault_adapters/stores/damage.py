@@ -13,7 +13,8 @@ from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
-from vault_domain.ports.key_rotation import SealedRow
+from vault_domain.ports.keys import SealedRow
+from vault_domain.rules.key_states import confirmed_data_key, confirmed_master_key
 
 _log = logging.getLogger(__name__)
 
@@ -114,10 +115,12 @@ def data_key_of_row(
     key_id: bytes,
     state: str,
     emptied_at: datetime | None,
-    confirmed: str | None,
+    action: str | None,
     wraps: Iterable[tuple[object, object]],
 ) -> DataKeyRecord:
     """Return a data key from its columns. Unusable wraps are left out, so that the other wraps still work.
+
+    See `confirmed_data_key` for ``action``.
 
     Raises:
         ValueError: a column of the data key itself is damaged.
@@ -129,8 +132,7 @@ def data_key_of_row(
         for master_key_id, wrapped in wraps
         if type(master_key_id) is bytes and type(wrapped) is bytes and len(wrapped) <= MOST_WRAP
     )
-    confirmed_state = None if confirmed is None else DataKeyState(confirmed)
-    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), usable, emptied_at, confirmed_state)
+    return DataKeyRecord(tenant_id, key_id, DataKeyState(state), usable, emptied_at, confirmed_data_key(action))
 
 
 def master_key_of_row(
@@ -141,15 +143,16 @@ def master_key_of_row(
     check_value: bytes,
     state: str,
     created_at: datetime | None,
-    confirmed: str | None,
+    action: str | None,
+    activated: str | None,
 ) -> MasterKeyRecord:
-    """Return a master key from its columns.
+    """Return a master key from its columns; see `confirmed_master_key` for the last two.
 
     Raises:
         ValueError: a state is not one of `MasterKeyState`.
     """
-    confirmed_state = None if confirmed is None else MasterKeyState(confirmed)
-    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at, confirmed_state)
+    confirmed = confirmed_master_key(key_id, action, activated)
+    return MasterKeyRecord(key_id, provider, uri, kdf, check_value, MasterKeyState(state), created_at, confirmed)
 
 
 def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:

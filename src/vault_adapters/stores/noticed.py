@@ -17,8 +17,7 @@ from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.importing import ImportRepository
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.key_rotation import KeyRotationRepository
+from vault_domain.ports.keys import Keys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tasks import Tasks
@@ -39,10 +38,9 @@ class NoticedStore:
     tokens: TokenRepository
     accounts: AccountRepository
     changes: AccountChanges
-    keys: KeyRepository
+    keys: Keys
     audit: AuditLog
     refreshes: RefreshLedger
-    key_rotation: KeyRotationRepository
     eraser: TenantEraser
     imports: ImportRepository
     clients: ClientStates
@@ -99,7 +97,6 @@ def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
         keys=store.keys,
         audit=store.audit,
         refreshes=ports.refreshes,
-        key_rotation=store.key_rotation,
         eraser=ports.eraser,
         imports=ports.imports,
         clients=store.clients,

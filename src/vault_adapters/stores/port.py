@@ -13,8 +13,7 @@ from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.home_ledger import HomeLedger
 from vault_domain.ports.importing import ImportRepository
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.key_rotation import KeyRotationRepository
+from vault_domain.ports.keys import Keys
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.state_ledger import StateLedger
 from vault_domain.ports.tenant_eraser import TenantEraser
@@ -39,7 +38,7 @@ class Store(Protocol):
         """The changes of single accounts."""
 
     @property
-    def keys(self) -> KeyRepository:
+    def keys(self) -> Keys:
         """The master keys and data keys."""
 
     @property
@@ -49,10 +48,6 @@ class Store(Protocol):
     @property
     def refreshes(self) -> RefreshLedger:
         """The refresh state of accounts."""
-
-    @property
-    def key_rotation(self) -> KeyRotationRepository:
-        """The rotation of master keys and data keys."""
 
     @property
     def eraser(self) -> TenantEraser:

@@ -4,7 +4,12 @@ Whoever can write to the database can set a state back, and can restore the matc
 these rules compare the state of a key with the state that the audit log confirms.
 """
 
+from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+
+RETIRED_MASTER_KEY = "retired_master_key"
+"""Reason: a new data key was wrapped under a master key that a rotation has replaced, so it was not stored."""
 
 RESURRECTED_KEY = "resurrected_key"
 """Reason: the data key's state was set back, although the audit log says that the key was replaced or destroyed."""
@@ -60,3 +65,42 @@ def is_resurrected_master_key(key: MasterKeyRecord) -> bool:
     if key.confirmed is MasterKeyState.RETIRED:
         return key.state is not MasterKeyState.RETIRED
     return key.confirmed is MasterKeyState.UNWRAP_ONLY and key.state is MasterKeyState.ACTIVE
+
+
+def may_wrap(key: MasterKeyRecord) -> bool:
+    """Return whether a wrap may be stored under a master key."""
+    return key.state is MasterKeyState.ACTIVE and not is_resurrected_master_key(key)
+
+
+def no_active_master_key() -> KeyUnavailableError:
+    """Return the error for a new data key that the active master key does not wrap."""
+    return KeyUnavailableError("the master key is no longer active", reason=RETIRED_MASTER_KEY)
+
+
+def confirmed_data_key(action: str | None) -> DataKeyState | None:
+    """Return the state of a data key that the audit log confirms; None if it was neither replaced nor destroyed.
+
+    Args:
+        action: of the events of its tenant whose `code` is the id of the data key: DATA_KEY_DESTROYED if there is one,
+            else DATA_KEY_REPLACED if there is one, else None.
+    """
+    if action is None:
+        return None
+    is_end = action == AuditAction.DATA_KEY_DESTROYED
+    return DataKeyState.DESTROYED if is_end else DataKeyState.DECRYPT_ONLY
+
+
+def confirmed_master_key(key_id: bytes, action: str | None, activated: str | None) -> MasterKeyState | None:
+    """Return the state of a master key that the audit log confirms; None if it has no event that concerns the key.
+
+    Args:
+        key_id: its id.
+        action: the action of the last event about this key, or None.
+        activated: the `code` of the last event MASTER_KEY_ACTIVATED of any key, or None. It confirms that the others
+            are not active, because only one master key is.
+    """
+    if action == AuditAction.MASTER_KEY_RETIRED:
+        return MasterKeyState.RETIRED
+    if activated == key_id.hex():
+        return MasterKeyState.ACTIVE
+    return None if action is None and activated is None else MasterKeyState.UNWRAP_ONLY

@@ -1,7 +1,11 @@
-"""What becomes of master keys: the only place that decides the changes of `vault_domain.rules.key_states`."""
+"""What becomes of master keys and data keys; only an erasure destroys data keys without it.
+
+The changes of states are those that `vault_domain.rules.key_states` lists.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
@@ -9,7 +13,14 @@ from attrs import evolve
 
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
-from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import (
+    DataKeyRecord,
+    DataKeyState,
+    DataKeyWrap,
+    MasterKeyRecord,
+    MasterKeyState,
+)
+from vault_domain.rules.key_states import may_wrap, no_active_master_key
 
 
 def introduced_first(keys: MasterKeySet, now: datetime, record: MasterKeyRecord) -> KeyDecision[MasterKeySet]:
@@ -64,5 +75,72 @@ def retired(keys: MasterKeySet, now: datetime, key_id: bytes, actor: str | None)
     return KeyDecision(changed, (_event(AuditAction.MASTER_KEY_RETIRED, now, actor, key_id),))
 
 
-def _event(action: AuditAction, now: datetime, actor: str | None, key_id: bytes) -> AuditEvent:
-    return AuditEvent(action, now, actor=actor, code=key_id.hex())
+def created(masters: Iterable[MasterKeyRecord], record: DataKeyRecord) -> DataKeyRecord:
+    """Return a new data key as it is stored: active, and wrapped under the active master key alone.
+
+    Raises:
+        KeyUnavailableError: no such wrap was given, because a rotation has made another master key active.
+    """
+    wraps = tuple(wrap for wrap in record.wraps if _may_wrap(masters, wrap))
+    if not wraps:
+        raise no_active_master_key()
+    return evolve(record, state=DataKeyState.ACTIVE, wraps=wraps)
+
+
+def replaced(
+    active: DataKeyRecord, now: datetime, key_id: bytes, new: DataKeyRecord, actor: str | None
+) -> KeyDecision[DataKeyRecord]:
+    """Let a new data key take the place of the one with this id, if it is still active; it only decrypts then."""
+    if active.key_id != key_id or active.state is not DataKeyState.ACTIVE:
+        return KeyDecision(active)
+    events = (
+        _event(AuditAction.DATA_KEY_REPLACED, now, actor, key_id, active.tenant_id),
+        _event(AuditAction.DATA_KEY_ROTATED, now, actor, new.key_id, active.tenant_id),
+    )
+    return KeyDecision(evolve(active, state=DataKeyState.DECRYPT_ONLY), events)
+
+
+def emptied(record: DataKeyRecord, now: datetime, is_used: bool) -> KeyDecision[DataKeyRecord]:
+    """Note that no token uses a data key that only decrypts. No new token can use it; a time noted before stays."""
+    if record.state is not DataKeyState.DECRYPT_ONLY or record.emptied_at is not None or is_used:
+        return KeyDecision(record)
+    return KeyDecision(evolve(record, emptied_at=now))
+
+
+def destroyed(record: DataKeyRecord, now: datetime, is_used: bool, actor: str | None) -> KeyDecision[DataKeyRecord]:
+    """Destroy an emptied data key. If a token uses it again, because a backup restored the token's row, it stays."""
+    if record.state is not DataKeyState.DECRYPT_ONLY or record.emptied_at is None:
+        return KeyDecision(record)
+    if is_used:
+        return KeyDecision(evolve(record, emptied_at=None))
+    event = _event(AuditAction.DATA_KEY_DESTROYED, now, actor, record.key_id, record.tenant_id)
+    return KeyDecision(evolve(record, state=DataKeyState.DESTROYED, wraps=()), (event,))
+
+
+def wrapped(masters: Iterable[MasterKeyRecord], record: DataKeyRecord, wrap: DataKeyWrap) -> DataKeyRecord:
+    """Add a missing wrap under the active master key; a destroyed data key takes none."""
+    if record.state is DataKeyState.DESTROYED or not _may_wrap(masters, wrap):
+        return record
+    if any(other.master_key_id == wrap.master_key_id for other in record.wraps):
+        return record
+    return evolve(record, wraps=(*record.wraps, wrap))
+
+
+def unwrapped(
+    masters: Iterable[MasterKeyRecord], record: DataKeyRecord, master_key_id: bytes, kept: DataKeyWrap
+) -> DataKeyRecord:
+    """Delete the wrap under a master key, as long as another one is stored, under the active master key."""
+    if kept.master_key_id == master_key_id or kept not in record.wraps or not _may_wrap(masters, kept):
+        return record
+    left = tuple(wrap for wrap in record.wraps if wrap.master_key_id != master_key_id)
+    return record if len(left) == len(record.wraps) else evolve(record, wraps=left)
+
+
+def _may_wrap(masters: Iterable[MasterKeyRecord], wrap: DataKeyWrap) -> bool:
+    return any(key.key_id == wrap.master_key_id and may_wrap(key) for key in masters)
+
+
+def _event(
+    action: AuditAction, now: datetime, actor: str | None, key_id: bytes, tenant_id: str | None = None
+) -> AuditEvent:
+    return AuditEvent(action, now, tenant_id=tenant_id, actor=actor, code=key_id.hex())

@@ -8,7 +8,7 @@ from attrs import evolve
 from vault_domain.entities.key_decisions import MasterKeySet
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.change import Change
-from vault_domain.ports.key_rotation import no_active_master_key
+from vault_domain.rules.key_states import no_active_master_key
 
 
 class MemoryKeyRepository:

@@ -14,7 +14,6 @@ from tests.adapters.postgres.citus_rules import (
     ELSEWHERE,
     GATHERED,
     HAVING,
-    LATERAL,
     LOCK,
     MOVED,
     NO_COLUMNS,
@@ -43,21 +42,20 @@ ON_CITUS = load_statements("vault", distributed=True)
 COSTS = {
     # These ask every node, because no tenant is named. None of these statements is on the path of a request.
     ANY_TENANT: """
-        adopt_audit_events count_data_keys count_data_keys_to_rotate
-        count_health count_resurrected_data_keys count_wraps destroy_emptied_data_keys
-        find_data_keys_to_rotate find_data_keys_without_wrap find_tenant_of_data_key
+        adopt_audit_events count_data_keys
+        count_health count_wraps
+        find_tenant_of_data_key list_data_keys
         count_all_accounts count_kept_answers list_kept_answers
         find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
-        list_doubtful_accounts list_tenants list_troubled_accounts mark_emptied prune_audit_events
+        list_doubtful_accounts list_tenants list_troubled_accounts prune_audit_events
         reserve_due_accounts wake_spared_accounts""",
     # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
-        add_wraps create_data_keys delete_provider_tokens delete_wraps destroy_emptied_data_keys
+        change_wraps create_data_keys delete_provider_tokens put_data_keys
         destroy_tenant_data_keys import_tokens reseal_tokens reserve_due_accounts""",
-    LATERAL: "find_data_keys_with_wrap",
     OUTER: "get_tokens get_versions",
-    # These run lock one row that nobody else locks.
+    # This locks one row that nobody else locks.
     REFERENCE_LOCK: "use_state",
 }
 

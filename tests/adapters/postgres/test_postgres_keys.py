@@ -1,4 +1,4 @@
-"""A master key does not change while a data key is wrapped under it, and nobody wraps under one that changes."""
+"""Changes of keys at the same moment: nobody wraps under a master key that changes, and what is destroyed stays so."""
 
 import asyncio
 
@@ -8,6 +8,9 @@ from tests.adapters.postgres.samples import MASTER_KEY, SCHEMA, data_key, prepar
 
 from vault_adapters.testing.contract.master_keys import activate, introduce, retire
 from vault_domain.entities.errors import KeyUnavailableError
+from vault_domain.entities.key_records import DataKeyState
+from vault_domain.ports.keys import DataKeyQuery
+from vault_domain.transitions.keys import emptied
 
 NEXT = evolve(MASTER_KEY, key_id=b"n" * 16)
 ALIEN = f"INSERT INTO {SCHEMA}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped) VALUES (%s, %s, %s, %s)"
@@ -34,7 +37,7 @@ async def test_a_new_data_key_waits_for_whoever_replaces_its_master_key_and_is_r
         if creates:
             storing = store.keys.create_data_key(new)
         else:
-            storing = store.key_rotation.replace_active_data_key(b"d" * 16, new, actor=None)
+            storing = store.keys.replace_active_data_key(b"d" * 16, new, actor=None)
         waiting = asyncio.create_task(storing)
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -58,3 +61,32 @@ async def test_data_keys_and_changes_of_master_keys_do_not_wait_for_each_other_i
         )
         assert {type(each) for each in stored} <= {type(records[0]), KeyUnavailableError}
         active, other = other, active
+
+
+async def test_a_data_key_that_is_destroyed_meanwhile_stays_destroyed(store, raw):
+    await prepare(store)
+    await store.keys.replace_active_data_key(b"d" * 16, data_key(key_id=b"e" * 16), actor=None)
+    async with raw.transaction():
+        await raw.execute(f"UPDATE {SCHEMA}.data_key SET state = 'destroyed' WHERE data_key_id = %s", [b"d" * 16])
+        to_empty = DataKeyQuery(state=DataKeyState.DECRYPT_ONLY, is_emptied=False)
+        changing = asyncio.create_task(store.keys.change_data_keys(to_empty, emptied))
+        await asyncio.sleep(0.2)
+        assert not changing.done()
+    assert (await changing).result == 0
+    record = await store.keys.data_key("acme", b"d" * 16)
+    assert (record.state, record.emptied_at) == (DataKeyState.DESTROYED, None)
+
+
+async def test_a_rotation_that_an_erasure_overtakes_stores_nothing(store, raw):
+    await prepare(store)
+    async with raw.transaction():
+        await raw.execute(f"UPDATE {SCHEMA}.data_key SET state = 'destroyed'")
+        rotating = store.keys.replace_active_data_key(b"d" * 16, data_key(key_id=b"e" * 16), actor=None)
+        waiting = asyncio.create_task(rotating)
+        await asyncio.sleep(0.2)
+        assert not waiting.done()
+    change = await waiting
+    assert (change.result, tuple(change.events)) == (None, ())
+    assert await store.keys.data_key("acme", b"e" * 16) is None
+    assert (await store.keys.data_key("acme", b"d" * 16)).state is DataKeyState.DESTROYED
+    assert await store.audit.page(None, limit=9, after=None) == []

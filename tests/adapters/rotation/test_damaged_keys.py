@@ -47,7 +47,7 @@ async def test_a_damaged_data_key_is_not_destroyed_and_the_others_are(place, dam
     if not (place.is_sqlite or isinstance(damaged, bytes)):
         pytest.skip("a column of Postgres refuses a value of another type")
     for store in "postgres", "sqlite":
-        monkeypatch.setattr(f"vault_adapters.stores.{store}.key_rotation.DESTROYED_AT_ONCE", 1)
+        monkeypatch.setattr(f"vault_adapters.stores.{store}.keys.CHANGED_AT_ONCE", 1)
     clock = ManualClock()
     async with place.vault(clock=clock) as vault:
         await vault.store_tokens([(key, "value") for key in KEYS])

@@ -122,7 +122,7 @@ async def test_what_overtook_a_run_and_was_rotated_away_again_is_brought_over_by
     """After a run read its rows, a value is replaced and the data key rotated. The run re-encrypts this value too."""
     async with open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None) as store:
         gated = GatedStore(store)
-        gated.key_rotation = overtaken = Overtaken(store.key_rotation)
+        gated.keys = overtaken = Overtaken(store.keys)
         async with open_vault_over(gated, place.config()) as vault, place.vault() as beside:
             account = await connect(vault, "t1")
 

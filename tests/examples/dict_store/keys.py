@@ -1,17 +1,21 @@
 """Master keys and data keys."""
 
+from collections import Counter
+
 from attrs import evolve
+from tests.examples.dict_store.tokens import by_key
 
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.key_decisions import MasterKeySet
-from vault_domain.entities.key_records import DataKeyState, MasterKeyState
-from vault_domain.ports.change import Change
-from vault_domain.ports.key_rotation import no_active_master_key
-from vault_domain.rules.key_states import is_resurrected_master_key
+from vault_domain.entities.key_records import DataKeyState
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.keys import DataKeyQuery, KeyCounts, SealedRow
+from vault_domain.rules.key_states import confirmed_data_key, confirmed_master_key, is_resurrected
+from vault_domain.transitions import keys as transitions
 
 
-class DictKeyRepository:
-    """Implements `KeyRepository`."""
+class DictKeys:
+    """Implements `Keys`."""
 
     def __init__(self, database, clock):
         self._database, self._clock = database, clock
@@ -41,11 +45,123 @@ class DictKeyRepository:
 
     async def create_data_key(self, record):
         def work(transaction):
-            if active_data_key(transaction.tables, record.tenant_id) is None:
-                insert_data_key(transaction, record)
-            return active_data_key(transaction.tables, record.tenant_id)
+            return active_data_key(transaction.tables, record.tenant_id) or insert_data_key(transaction, record)
 
         return await self._database.transact(work, self._clock)
+
+    async def replace_active_data_key(self, replaced, record, *, actor):
+        def work(transaction):
+            active = active_data_key(transaction.tables, record.tenant_id)
+            decision = active and transitions.replaced(active, transaction.now, replaced, record, actor)
+            if active is None or decision.state is active:
+                return Change(active)
+            put(transaction.tables, decision.state)
+            transaction.append(decision.events)
+            return Change(insert_data_key(transaction, record), decision.events)
+
+        return await self._database.transact(work, self._clock)
+
+    async def data_keys(self, query, after, limit):
+        tables = self._database.tables
+        places = [place for place in self._places(query) if after is None or place > after]
+        return [confirmed(tables, tables.data_keys[place]) for place in places[:limit]]
+
+    async def change_data_keys(self, query, decide):
+        def work(transaction):
+            tables, events, count = transaction.tables, [], 0
+            used = set(map(_place, tables.tokens.values()))
+            for place in self._places(query):
+                record = tables.data_keys[place]
+                decision = decide(record, transaction.now, place in used)
+                count += decision.state is not record
+                put(tables, decision.state)
+                events += decision.events
+            transaction.append(events)
+            return Change(count, tuple(events))
+
+        return await self._database.transact(work, self._clock)
+
+    async def key_counts(self, tenant_id=None):
+        tables = self._database.tables
+        records = [record for record in tables.data_keys.values() if tenant_id in (None, record.tenant_id)]
+        states = Counter(record.state for record in records)
+        return KeyCounts(
+            wraps=dict(Counter(wrap.master_key_id for record in records for wrap in record.wraps)),
+            active=states[DataKeyState.ACTIVE],
+            decrypt_only=states[DataKeyState.DECRYPT_ONLY],
+            destroyed=states[DataKeyState.DESTROYED],
+            tokens_to_reseal=self._count_tokens(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY, is_emptied=False)),
+            resurrected=sum(is_resurrected(confirmed(tables, record)) for record in records),
+        )
+
+    async def count_to_rotate(self, min_age, tenant_id=None, *, with_tokens=False):
+        old = DataKeyQuery(tenant_id, DataKeyState.ACTIVE, min_age)
+        return len(self._places(old)), self._count_tokens(old) if with_tokens else 0
+
+    async def rows_to_reseal(self, tenant_id, after, limit):
+        old = set(self._places(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY)))
+        rows = [
+            SealedRow(key, stored.sealed)
+            for key, stored in self._database.tables.tokens.items()
+            if _place(stored) in old and (after is None or _order(key) > _order(after))
+        ]
+        return sorted(rows, key=lambda row: _order(row.key))[:limit]
+
+    async def reseal(self, rows):
+        def work(transaction):
+            tables, written = transaction.tables, 0
+            for row in rows:
+                record = tables.data_keys.get((row.key.tenant_id, row.after.data_key_id))
+                if record is None or record.state is not DataKeyState.ACTIVE:
+                    raise DataKeyInactiveError
+                stored = tables.tokens.get(row.key)
+                if stored is not None and stored.sealed == row.before:
+                    tables.tokens[row.key] = evolve(stored, sealed=row.after)
+                    written += 1
+            return written
+
+        return await self._database.transact(work, self._clock)
+
+    async def change_wraps(self, wraps, *, replaced=None):
+        def work(transaction):
+            tables, changed = transaction.tables, 0
+            masters = master_keys(tables)
+            for placed in wraps:
+                record = tables.data_keys.get((placed.tenant_id, placed.data_key_id))
+                if record is None:
+                    continue
+                if replaced is None:
+                    new = transitions.wrapped(masters, record, placed.wrap)
+                else:
+                    new = transitions.unwrapped(masters, record, replaced, placed.wrap)
+                changed += new is not record
+                put(tables, new)
+            return changed
+
+        return await self._database.transact(work, self._clock)
+
+    def _places(self, query):
+        """Return the places of the data keys that a query selects, sorted."""
+        tables, now = self._database.tables, self._clock.now()
+
+        def is_wanted(record):
+            wrapped_by = {wrap.master_key_id for wrap in record.wraps}
+            age = now - tables.data_key_times[record.tenant_id, record.key_id]
+            return (
+                (record.state is query.state if query.state else record.state is not DataKeyState.DESTROYED)
+                and query.tenant_id in (None, record.tenant_id)
+                and (query.min_age is None or age >= query.min_age)
+                and (query.min_empty is None or (record.emptied_at and now - record.emptied_at >= query.min_empty))
+                and query.is_emptied in (None, record.emptied_at is not None)
+                and (query.wrapped_by is None or query.wrapped_by in wrapped_by)
+                and (query.not_wrapped_by is None or query.not_wrapped_by not in wrapped_by)
+            )
+
+        return sorted(place for place, record in tables.data_keys.items() if is_wanted(record))
+
+    def _count_tokens(self, query):
+        places = set(self._places(query))
+        return sum(_place(stored) in places for stored in self._database.tables.tokens.values())
 
 
 def active_data_key(tables, tenant_id):
@@ -57,52 +173,40 @@ def active_data_key(tables, tenant_id):
 
 def confirmed(tables, record):
     """Return a data key with the state that the audit log confirms."""
-    code = record.key_id.hex()
-    events = {(event.action, event.tenant_id) for event in tables.events if event is not None and event.code == code}
-    if not events and record.confirmed is None:
-        return record
-    states = {
-        AuditAction.DATA_KEY_DESTROYED: DataKeyState.DESTROYED,
-        AuditAction.DATA_KEY_REPLACED: DataKeyState.DECRYPT_ONLY,
-    }
-    found = (state for action, state in states.items() if (action, record.tenant_id) in events)
-    return evolve(record, confirmed=next(found, None))
+    about = (record.tenant_id, record.key_id.hex())
+    actions = {event.action for event in tables.events if event is not None and (event.tenant_id, event.code) == about}
+    confirming = sorted(actions & {AuditAction.DATA_KEY_DESTROYED, AuditAction.DATA_KEY_REPLACED})
+    return evolve(record, confirmed=confirmed_data_key(confirming[0] if confirming else None))
 
 
 def master_keys(tables):
     """Return all master keys, each with the state that the audit log confirms."""
-    events = [
-        (event.action, event.code)
-        for event in tables.events
-        if event is not None and event.action.startswith("master_key")
-    ]
-    activated = [code for action, code in events if action is AuditAction.MASTER_KEY_ACTIVATED]
+    events = [event for event in tables.events if event is not None and event.action.startswith("master_key")]
+    last = {event.code: event.action for event in events}
+    activated = [event.code for event in events if event.action is AuditAction.MASTER_KEY_ACTIVATED]
     return [
-        evolve(key, confirmed=_confirmed(key.key_id.hex(), events, activated)) for key in tables.master_keys.values()
+        evolve(
+            key, confirmed=confirmed_master_key(key.key_id, last.get(key.key_id.hex()), next(reversed(activated), None))
+        )
+        for key in tables.master_keys.values()
     ]
-
-
-def _confirmed(code, events, activated):
-    own = [action for action, named in events if named == code]
-    if own and own[-1] is AuditAction.MASTER_KEY_RETIRED:
-        return MasterKeyState.RETIRED
-    if activated and activated[-1] == code:
-        return MasterKeyState.ACTIVE
-    return MasterKeyState.UNWRAP_ONLY if own or activated else None
 
 
 def insert_data_key(transaction, record):
-    """Store an active data key with its wrap under the active master key."""
-    wraps = tuple(wrap for wrap in record.wraps if is_active(transaction.tables, wrap.master_key_id))
-    if not wraps:
-        raise no_active_master_key()
-    place = (record.tenant_id, record.key_id)
-    transaction.tables.data_keys[place] = evolve(record, state=DataKeyState.ACTIVE, wraps=wraps)
-    transaction.tables.data_key_times[place] = transaction.now
+    """Store an active data key with its wrap under the active master key; return it as it is stored."""
+    new = transitions.created(master_keys(transaction.tables), record)
+    put(transaction.tables, new)
+    transaction.tables.data_key_times[new.tenant_id, new.key_id] = transaction.now
+    return new
 
 
-def is_active(tables, master_key_id):
-    return any(
-        key.key_id == master_key_id and key.state is MasterKeyState.ACTIVE and not is_resurrected_master_key(key)
-        for key in master_keys(tables)
-    )
+def put(tables, record):
+    tables.data_keys[record.tenant_id, record.key_id] = record
+
+
+def _place(stored):
+    return (stored.info.key.tenant_id, stored.sealed.data_key_id)
+
+
+def _order(key):
+    return (key.tenant_id, *by_key(key))

@@ -11,8 +11,7 @@ from tests.examples.dict_store.clients import DictClientStates
 from tests.examples.dict_store.database import DictDatabase
 from tests.examples.dict_store.erasing import DictTenantEraser
 from tests.examples.dict_store.importing import DictImportRepository
-from tests.examples.dict_store.key_rotation import DictKeyRotation
-from tests.examples.dict_store.keys import DictKeyRepository
+from tests.examples.dict_store.keys import DictKeys
 from tests.examples.dict_store.states import DictStateLedger
 from tests.examples.dict_store.tokens import DictTokenRepository
 from tests.examples.dict_store.unread import DictUnreadAnswers
@@ -31,7 +30,6 @@ class DictStore:
     keys: object
     audit: object
     refreshes: object
-    key_rotation: object
     eraser: object
     imports: object
     clients: object
@@ -46,10 +44,9 @@ async def open_dict_store(database: DictDatabase, clock):
         DictTokenRepository,
         DictAccountRepository,
         lambda *given: AccountChanges(DictAccountStates(*given), uuid4),
-        DictKeyRepository,
+        DictKeys,
         DictAuditLog,
         lambda *given: AttemptLedger(DictAccountStates(*given)),
-        DictKeyRotation,
         DictTenantEraser,
         DictImportRepository,
         DictClientStates,

@@ -188,6 +188,21 @@ class PostgresAuditLog:
         )
 
 
+async def append_key_event(
+    transaction: Transaction,
+    queries: Queries,
+    action: AuditAction,
+    actor: str | None,
+    *,
+    tenant_id: str | None = None,
+    code: str | None = None,
+) -> AuditEvent:
+    """Append an event about a key or a tenant in the transaction of the change; return the event."""
+    parameters = {"tenant_id": tenant_id, "action": action.value, "actor": actor, "code": code, "now": transaction.now}
+    [(now,)] = await transaction.fetch(queries["append_key_event"], parameters)
+    return AuditEvent(action, now, tenant_id=tenant_id, actor=actor, code=code)
+
+
 _PLACES = 2**48
 """A cursor's first number is the timeline times `_PLACES`, plus the place."""
 

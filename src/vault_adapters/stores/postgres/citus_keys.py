@@ -8,7 +8,7 @@ from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.readers import Reader
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.errors import StorageError
-from vault_domain.ports.key_rotation import DataKeyPosition
+from vault_domain.ports.keys import DataKeyPosition
 
 
 class DataKeyReads:

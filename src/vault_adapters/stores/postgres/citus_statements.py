@@ -29,9 +29,8 @@ older functions.
 HELD: Mapping[str, tuple[str, ...]] = {
     "import_tokens": ("hold_data_keys", "hold_tokens"),
     "reseal_tokens": ("hold_data_keys", "hold_tokens"),
-    "create_data_keys": ("hold_master_keys",),
-    "add_wraps": ("hold_lasting_data_keys", "hold_master_keys"),
-    "delete_wraps": ("hold_lasting_data_keys", "hold_master_keys"),
+    "share_active_master_key": ("hold_master_keys",),
+    "change_wraps": ("hold_lasting_data_keys",),
     "empty_tenant_audit_events": ("copy_tenant_audit_events",),
 }
 """For a statement, the statements that run before it in the same transaction."""
@@ -39,13 +38,12 @@ HELD: Mapping[str, tuple[str, ...]] = {
 ALONE = frozenset({"store_token"})
 """The statements that are a transaction of their own: one call of a function, which reads the clock itself."""
 
-UNHELD = frozenset({"reserve_due_accounts", "record_uses", "prune_audit_events", "destroy_emptied_data_keys"})
+UNHELD = frozenset({"reserve_due_accounts", "record_uses", "prune_audit_events", "put_data_keys"})
 """The statements whose row locks are removed, without another statement that takes these locks first.
 
 Between the search for rows and the change of them, another process may change the rows. So these statements check the
 rows again in each change. Only the following changes are made without this check, by the primary keys of the rows that
-the search found: `prune_audit_events` deletes events, `record_uses` stores uses, and `destroy_emptied_data_keys`
-deletes wraps and clears `emptied_at`.
+the search found: `prune_audit_events` deletes events, `record_uses` stores uses, and `put_data_keys` deletes wraps.
 """
 
 _ROW_LOCK = re.compile(r"\n\s*FOR (?:KEY SHARE|SHARE|UPDATE)(?: OF \w+)?(?: SKIP LOCKED)?(?=[,)\s]|\Z)")
@@ -57,7 +55,7 @@ _UNTOLD = "NULL::boolean AS told"
 
 _USABLE = """
     SELECT m.master_key_id FROM {{schema}}.master_key m
-    WHERE m.state <> 'retired' AND coalesce({{confirmed_master_key}}, m.state) <> 'retired'"""
+    WHERE m.state <> 'retired' AND coalesce({{last_event}}, '') <> 'master_key_retired'"""
 
 _TIMED_IMPORTS = """timed s
     LEFT JOIN {{schema}}.account k
@@ -77,15 +75,15 @@ _STORED = {
 """The SQL for each column of a stored token: a column that `citus_store_token` returns, a parameter or a constant."""
 
 
-def distributed_fragments(horizon: str, confirmed_master_key: str, confirmed_data_key: str) -> dict[str, str]:
+def distributed_fragments(horizon: str, last_event: str, data_key_event: str) -> dict[str, str]:
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
         horizon: the plain server's expression for the number of the oldest transaction that may still add events; a
             page of the audit log ends before this transaction. The node that gives the events their places in
             the log evaluates the expression.
-        confirmed_master_key: the plain server's expression for the confirmed state of a master key.
-        confirmed_data_key: the plain server's expression for the confirmed state of a data key.
+        last_event: the plain server's expression for the last event about a master key.
+        data_key_event: the plain server's expression for the event that confirms a state of a data key.
     """
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
@@ -96,10 +94,8 @@ def distributed_fragments(horizon: str, confirmed_master_key: str, confirmed_dat
         "at_locked_place": " AND ".join(
             f"t.{name} = l.{name}" for name in ("tenant_id", "provider", "kind", "identifier")
         ),
-        "usable_master_keys": _USABLE.replace("{{confirmed_master_key}}", confirmed_master_key),
-        "confirmed_own_data_key": confirmed_data_key.replace(
-            "e.tenant_id = d.tenant_id", "e.tenant_id = %(tenant_id)b"
-        ),
+        "usable_master_keys": _USABLE.replace("{{last_event}}", last_event),
+        "own_data_key_event": data_key_event.replace("e.tenant_id = d.tenant_id", "e.tenant_id = %(tenant_id)b"),
         "stored_columns": ", ".join(_STORED[name] for name in TOKEN_ALONE),
         "token_columns_alone": ", ".join((*TOKEN_ALONE, *VALUE)),
         "horizon_here": horizon,

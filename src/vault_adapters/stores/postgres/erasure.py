@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
+from vault_adapters.stores.postgres.audit import append_key_event
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.key_rotation import append_key_event
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.audit import AuditAction, AuditEvent

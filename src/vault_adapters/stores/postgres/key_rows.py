@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from vault_adapters.stores.damage import data_key_of_row, master_key_of_row
-from vault_adapters.stores.postgres.cursors import Row
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
-from vault_domain.ports.key_rotation import DataKeyPosition
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.rows import keys_parameters, micros
+from vault_domain.entities.key_decisions import KeyDecision
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
+from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, PlacedWrap, Resealed
+
+DataKeyChange = tuple[DataKeyRecord, KeyDecision[DataKeyRecord]]
+"""A data key as it was read, and the decision about it."""
+
+_LASTING = [state.value for state in DataKeyState if state is not DataKeyState.DESTROYED]
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
     """Return the data key of a row, which holds the ids of the master keys in one array and the wraps in another."""
-    tenant_id, key_id, state, emptied_at, confirmed, master_key_ids, wraps = row
+    tenant_id, key_id, state, emptied_at, action, master_key_ids, wraps, *_ = row
     pairs = zip(master_key_ids or (), wraps or (), strict=True)
-    return data_key_of_row(tenant_id, key_id, state, emptied_at, confirmed, pairs)
+    return data_key_of_row(tenant_id, key_id, state, emptied_at, action, pairs)
+
+
+def data_key_use(row: Row) -> tuple[DataKeyRecord, datetime, bool]:
+    """Return the data key of a row of `list_data_keys`, the time, and whether a token uses the key."""
+    *_, is_used, now = row
+    return data_key_record(row), now, is_used
 
 
 def data_key_position(row: Row) -> DataKeyPosition:
@@ -29,6 +43,19 @@ def master_key_record(row: Row) -> MasterKeyRecord:
     return master_key_of_row(*row)
 
 
+def master_key_parameters(record: MasterKeyRecord) -> dict[str, Any]:
+    """Return the parameters of `put_master_key`."""
+    return {
+        "master_key_id": record.key_id,
+        "provider": record.provider,
+        "uri": record.uri,
+        "kdf": record.kdf,
+        "check_value": record.check_value,
+        "state": record.state.value,
+        "created_at": record.created_at,
+    }
+
+
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
     """Return the parameters of `create_data_keys`: new data keys and their wraps as arrays, sorted by tenant."""
     ordered = sorted(records, key=lambda record: record.tenant_id)
@@ -40,4 +67,61 @@ def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
         "wrap_data_key_ids": [record.key_id for record, _ in wraps],
         "master_key_ids": [wrap.master_key_id for _, wrap in wraps],
         "wraps": [wrap.wrapped for _, wrap in wraps],
+    }
+
+
+def query_parameters(query: DataKeyQuery, after: DataKeyPosition, limit: int) -> dict[str, Any]:
+    """Return the parameters of `list_data_keys`, except for the time and for whether uses are asked for."""
+    after_tenant_id, after_data_key_id = after
+    return {
+        "after_tenant_id": after_tenant_id,
+        "after_data_key_id": after_data_key_id,
+        "tenant_id": query.tenant_id,
+        "states": _LASTING if query.state is None else [query.state.value],
+        "age": None if query.min_age is None else micros(query.min_age),
+        "empty_age": None if query.min_empty is None else micros(query.min_empty),
+        "is_emptied": query.is_emptied,
+        # With NULL, Citus would see a join that has no condition on the tenant.
+        "master_key_id": query.wrapped_by or query.not_wrapped_by or b"",
+        "is_wrapped": None if query.wrapped_by == query.not_wrapped_by else query.wrapped_by is not None,
+        "limit": int8(limit),
+    }
+
+
+def changes_parameters(changes: Sequence[DataKeyChange]) -> dict[str, Any]:
+    """Return the parameters of `put_data_keys`: data keys as they were and as they become, and the events."""
+    told = [(record, event) for record, decision in changes for event in decision.events]
+    return {
+        "tenant_ids": [record.tenant_id for record, _ in changes],
+        "data_key_ids": [record.key_id for record, _ in changes],
+        "old_states": [record.state.value for record, _ in changes],
+        "old_emptied_at": [record.emptied_at for record, _ in changes],
+        "states": [decision.state.state.value for _, decision in changes],
+        "emptied_at": [decision.state.emptied_at for _, decision in changes],
+        "event_tenant_ids": [record.tenant_id for record, _ in told],
+        "event_data_key_ids": [record.key_id for record, _ in told],
+        "event_actions": [event.action.value for _, event in told],
+        "event_times": [event.occurred_at for _, event in told],
+        "event_actors": [event.actor for _, event in told],
+        "event_codes": [event.code for _, event in told],
+    }
+
+
+def wraps_parameters(wraps: Sequence[PlacedWrap]) -> dict[str, Any]:
+    """Return the parameters of `change_wraps`, except for the master keys."""
+    return {
+        "tenant_ids": [placed.tenant_id for placed in wraps],
+        "data_key_ids": [placed.data_key_id for placed in wraps],
+        "wraps": [placed.wrap.wrapped for placed in wraps],
+    }
+
+
+def reseal_parameters(rows: Sequence[Resealed]) -> dict[str, Any]:
+    """Return the parameters of `reseal_tokens`."""
+    return keys_parameters(row.key for row in rows) | {
+        "before_data_key_ids": [row.before.data_key_id for row in rows],
+        "before_blobs": [row.before.blob for row in rows],
+        "data_key_ids": [row.after.data_key_id for row in rows],
+        "blobs": [row.after.blob for row in rows],
+        "extras": [row.after.extra for row in rows],
     }

@@ -1,33 +1,66 @@
-"""Stores master keys and data keys on Postgres."""
+"""Implements `Keys` on Postgres."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
-from vault_adapters.stores.damage import sound
+from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
+from vault_adapters.stores.key_counting import counted
+from vault_adapters.stores.postgres.audit import append_key_event
 from vault_adapters.stores.postgres.citus_keys import DataKeyReads
+from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.key_rotation import append_key_event, is_wrapped_by
-from vault_adapters.stores.postgres.key_rows import data_key_record, data_keys_parameters, master_key_record
+from vault_adapters.stores.postgres.key_rows import (
+    DataKeyChange,
+    changes_parameters,
+    data_key_position,
+    data_key_record,
+    data_key_use,
+    data_keys_parameters,
+    master_key_parameters,
+    master_key_record,
+    query_parameters,
+    reseal_parameters,
+    wraps_parameters,
+)
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.readers import Reader
+from vault_adapters.stores.postgres.rows import key_columns, micros
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.errors import StorageError
-from vault_domain.entities.key_decisions import MasterKeySet
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
-from vault_domain.ports.change import Change
-from vault_domain.ports.key_repository import DecideMasterKeys
-from vault_domain.ports.key_rotation import DataKeyPosition, no_active_master_key
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.keys import (
+    DataKeyPosition,
+    DataKeyQuery,
+    DecideDataKey,
+    DecideMasterKeys,
+    KeyCounts,
+    PlacedWrap,
+    Resealed,
+    SealedRow,
+)
+from vault_domain.rules.key_states import may_wrap, no_active_master_key
+from vault_domain.transitions.keys import created
+from vault_domain.transitions.keys import replaced as replaced_data_key
 
-# Creating a data key takes a further round only if an erasure destroyed the new data key before it was read.
+CHANGED_AT_ONCE = 1000
+"""Largest number of data keys to change in one transaction."""
+
+_START: DataKeyPosition = ("", b"")
+
+# A data key is created or replaced in a further round only if another transaction has changed the tenant's data keys.
 _ROUNDS = 8
 
 
-class PostgresKeyRepository:
-    """Implements `KeyRepository`."""
+class PostgresKeys:
+    """Implements `Keys`."""
 
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
@@ -49,17 +82,18 @@ class PostgresKeyRepository:
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             await transaction.execute(self._queries["lock_master_keys"])
             # Only these statements see what was committed while the one above waited.
-            before, now = await self._load(transaction)
+            before, now = await self._load_master_keys(transaction)
             decision = decide(before, now)
             if decision.state is before:
                 return Change(list(before.records))
             # There is only one active master key at any time, so the one that was active is written first.
             changed = [record for record in decision.state.records if record is not before.get(record.key_id)]
             for record in sorted(changed, key=lambda record: record.state is MasterKeyState.ACTIVE):
-                await transaction.execute(self._queries["put_master_key"], _parameters(record))
+                await transaction.execute(self._queries["put_master_key"], master_key_parameters(record))
             for event in decision.events:
                 await append_key_event(transaction, self._queries, event.action, event.actor, code=event.code)
-            return Change(await self._all(transaction), decision.events)
+            rows = await transaction.fetch(self._queries["list_master_keys"])
+            return Change(sound(rows, master_key_record), decision.events)
 
         return await self._database.transact(work, pace=Pace.BULK)
 
@@ -74,15 +108,100 @@ class PostgresKeyRepository:
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
         for _ in range(_ROUNDS):
-            usable = await self._creations.get(record)
-            # The insert in `_create` has waited for other transactions that create a data key of this tenant. So the
-            # data key of one of them, or the new one, is committed.
+            new, is_stored = await self._creations.get(record)
+            if new is not None and is_stored:
+                return new
+            # The insert has waited for other transactions that create a data key of this tenant. So the data key of one
+            # of them is committed, unless an erasure has destroyed it since.
             active = await self.active_data_key(record.tenant_id)
             if active is not None:
                 return active
-            if not usable:
+            if new is None:
                 raise no_active_master_key()
-        raise StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
+        raise _busy()
+
+    async def replace_active_data_key(
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+    ) -> Change[DataKeyRecord | None]:
+        """Store a new active data key and make the replaced one decrypt_only."""
+        for _ in range(_ROUNDS):
+            active = await self.active_data_key(record.tenant_id)
+            if active is None or active.key_id != replaced:
+                return Change(active)
+            change = await self._replace(active, record, actor)
+            if change is not None:
+                return change
+        raise _busy()
+
+    async def data_keys(self, query: DataKeyQuery, after: DataKeyPosition | None, limit: int) -> list[DataKeyRecord]:
+        """Return a page of data keys, sorted by tenant and id."""
+
+        async def fetch(position: DataKeyPosition, wanted: int) -> list[Row]:
+            return await self._page(query, position, wanted, with_use=False)
+
+        return await sound_page(fetch, data_key_record, data_key_position, after or _START, limit)
+
+    async def change_data_keys(self, query: DataKeyQuery, decide: DecideDataKey) -> Change[int]:
+        """Decide about each data key of a query, page by page, and write those that differ."""
+        events: list[AuditEvent] = []
+        count, after, is_end = 0, _START, False
+        while not is_end:
+            rows = await self._page(query, after, CHANGED_AT_ONCE, with_use=True)
+            decisions = [(record, decide(record, now, is_used)) for record, now, is_used in sound(rows, data_key_use)]
+            changes = [each for each in decisions if each[0] is not each[1].state]
+            for decision in await self._write(changes) if changes else ():
+                count += 1
+                events += decision.events
+            is_end = len(rows) < CHANGED_AT_ONCE
+            after = after if is_end else data_key_position(rows[-1])
+        return Change(count, tuple(events))
+
+    async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
+        """Count the keys of all tenants or of one."""
+        tenant = {"tenant_id": tenant_id}
+        groups = await self._database.fetch(self._queries["count_data_keys"], tenant, pace=Pace.BULK)
+        wraps = await self._database.fetch(self._queries["count_wraps"], tenant, pace=Pace.BULK)
+        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id, with_tokens=True)
+        return counted(groups, wraps, tokens)
+
+    async def count_to_rotate(
+        self, min_age: timedelta, tenant_id: str | None = None, *, with_tokens: bool = False
+    ) -> tuple[int, int]:
+        """Count the active data keys that are at least ``min_age`` old, and if wanted the tokens under them."""
+        return await self._count(DataKeyState.ACTIVE, min_age, tenant_id, with_tokens=with_tokens)
+
+    async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
+        """Return tokens under decrypt_only data keys, sorted by token key."""
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            names = ("after_tenant_id", "after_provider", "after_identifier", "after_kind")
+            parameters = dict(zip(names, position, strict=True)) | {"tenant_id": tenant_id, "limit": int8(wanted)}
+            return await self._database.fetch(self._queries["find_rows_to_reseal"], parameters, pace=Pace.BULK)
+
+        start = (tenant_id or "", "", "", "") if after is None else key_columns(after)
+        return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
+
+    async def reseal(self, rows: Sequence[Resealed]) -> int:
+        """For each of ``rows``: if the stored value is still exactly ``before``, replace it with ``after``."""
+        parameters = reseal_parameters(rows)
+        [(guarded, resealed)] = await self._database.write(self._queries["reseal_tokens"], parameters, pace=Pace.BULK)
+        if guarded < len(rows):
+            raise DataKeyInactiveError
+        return int(resealed)
+
+    async def change_wraps(self, wraps: Sequence[PlacedWrap], *, replaced: bytes | None = None) -> int:
+        """Store missing wraps under the active master key, or delete those that they replace."""
+
+        async def work(transaction: Transaction) -> int:
+            changed = 0
+            for master, _ in await self._held_master_keys(transaction):
+                own = [placed for placed in wraps if placed.wrap.master_key_id == master.key_id != replaced]
+                parameters = wraps_parameters(own) | {"master_key_id": master.key_id, "replaced": replaced}
+                [(count,)] = await transaction.fetch(self._queries["change_wraps"], parameters)
+                changed += int(count)
+            return changed
+
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def close(self) -> None:
         """Wait until no read and no creation is running."""
@@ -98,26 +217,81 @@ class PostgresKeyRepository:
         found = {record.tenant_id: record for record in sound(rows, data_key_record)}
         return [found.get(tenant_id) for tenant_id in tenant_ids]
 
-    async def _read_by_id(self, reader: Reader, positions: Sequence[DataKeyPosition]) -> list[DataKeyRecord | None]:
-        wanted = list(set(positions))
+    async def _read_by_id(self, reader: Reader, places: Sequence[DataKeyPosition]) -> list[DataKeyRecord | None]:
+        wanted = list(set(places))
         if self._database.is_distributed:
             rows = await self._distributed.by_id(reader, wanted)
         else:
-            parameters = {
-                "tenant_ids": [tenant_id for tenant_id, _ in wanted],
-                "data_key_ids": [key_id for _, key_id in wanted],
-            }
+            parameters = {"tenant_ids": [place[0] for place in wanted], "data_key_ids": [place[1] for place in wanted]}
             rows = await reader.fetch(self._queries["get_data_keys"], parameters)
         found = {(record.tenant_id, record.key_id): record for record in sound(rows, data_key_record)}
-        return [found.get(position) for position in positions]
+        return [found.get(place) for place in places]
 
-    async def _create(self, records: Sequence[DataKeyRecord]) -> list[bool]:
-        """Store new data keys in one transaction; return for each data key whether the active master key wraps it."""
-        parameters = data_keys_parameters(records) | {"now": self._database.now()}
-        active = await self._database.write(self._queries["create_data_keys"], parameters)
-        return [is_wrapped_by(record, active) for record in records]
+    async def _create(self, records: Sequence[DataKeyRecord]) -> list[tuple[DataKeyRecord | None, bool]]:
+        """Store new data keys in one transaction; return each as it is stored, and whether it is stored.
 
-    async def _load(self, transaction: Transaction) -> tuple[MasterKeySet, datetime]:
+        Instead of a data key that the active master key does not wrap, return None.
+        """
+
+        async def work(transaction: Transaction) -> list[tuple[DataKeyRecord | None, bool]]:
+            masters = [master for master, _ in await self._held_master_keys(transaction)]
+            usable = [_usable(masters, record) for record in records]
+            stored = data_keys_parameters([record for record in usable if record is not None])
+            rows = await transaction.fetch(self._queries["create_data_keys"], stored | {"now": transaction.now})
+            places = set(rows)
+            return [(each, each is not None and (each.tenant_id, each.key_id) in places) for each in usable]
+
+        return await self._database.transact(work)
+
+    async def _replace(
+        self, active: DataKeyRecord, record: DataKeyRecord, actor: str | None
+    ) -> Change[DataKeyRecord | None] | None:
+        """Put a new data key in place of the active one; return None if another transaction was faster."""
+
+        async def work(transaction: Transaction) -> Change[DataKeyRecord | None] | None:
+            masters = await self._held_master_keys(transaction)
+            new = created((master for master, _ in masters), record)
+            [(_, now)] = masters
+            decision = replaced_data_key(active, now, active.key_id, new, actor)
+            parameters = changes_parameters([(active, decision)])
+            if not await transaction.fetch(self._queries["put_data_keys"], parameters):
+                return None
+            stored = data_keys_parameters([new]) | {"now": transaction.now}
+            await transaction.fetch(self._queries["create_data_keys"], stored)
+            return Change(new, decision.events)
+
+        return await self._database.transact(work, pace=Pace.BULK)
+
+    async def _page(self, query: DataKeyQuery, after: DataKeyPosition, limit: int, *, with_use: bool) -> list[Row]:
+        parameters = query_parameters(query, after, limit) | {"with_use": with_use, "now": self._database.now()}
+        return await self._database.fetch(self._queries["list_data_keys"], parameters, pace=Pace.BULK)
+
+    async def _write(self, changes: Sequence[DataKeyChange]) -> list[KeyDecision[DataKeyRecord]]:
+        """Write data keys that nobody has changed meanwhile; return the decisions about these."""
+        parameters = changes_parameters(changes)
+        places = set(await self._database.write(self._queries["put_data_keys"], parameters, pace=Pace.BULK))
+        return [decision for record, decision in changes if (record.tenant_id, record.key_id) in places]
+
+    async def _count(
+        self, state: DataKeyState, age: timedelta, tenant_id: str | None, *, with_tokens: bool
+    ) -> tuple[int, int]:
+        parameters = {
+            "state": state.value,
+            "age": micros(age),
+            "tenant_id": tenant_id,
+            "with_tokens": with_tokens,
+            "now": self._database.now(),
+        }
+        [(data_keys, tokens)] = await self._database.fetch(self._queries["count_tokens"], parameters, pace=Pace.BULK)
+        return int(data_keys), int(tokens)
+
+    async def _held_master_keys(self, transaction: Transaction) -> list[tuple[MasterKeyRecord, datetime]]:
+        """Keep the active master key active until the commit; return it and the time, unless it may not wrap."""
+        rows = await transaction.fetch(self._queries["share_active_master_key"], {"now": transaction.now})
+        held = sound(rows, lambda row: (master_key_record(row[:-1]), row[-1]))
+        return [(master, now) for master, now in held if may_wrap(master)]
+
+    async def _load_master_keys(self, transaction: Transaction) -> tuple[MasterKeySet, datetime]:
         rows = await transaction.fetch(self._queries["list_master_keys"])
         [(has_data, now)] = await transaction.fetch(self._queries["has_data"], {"now": transaction.now})
         wraps = await transaction.fetch(self._queries["count_wraps"], {"tenant_id": None}) if rows else []
@@ -125,17 +299,13 @@ class PostgresKeyRepository:
         is_new = not (rows or has_data)  # a damaged row counts
         return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new), now
 
-    async def _all(self, transaction: Transaction) -> list[MasterKeyRecord]:
-        return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
+
+def _busy() -> StorageError:
+    return StorageError("the tenant's data key kept changing; nothing was written", retryable=True)
 
 
-def _parameters(record: MasterKeyRecord) -> dict[str, Any]:
-    return {
-        "master_key_id": record.key_id,
-        "provider": record.provider,
-        "uri": record.uri,
-        "kdf": record.kdf,
-        "check_value": record.check_value,
-        "state": record.state.value,
-        "created_at": record.created_at,
-    }
+def _usable(masters: Sequence[MasterKeyRecord], record: DataKeyRecord) -> DataKeyRecord | None:
+    try:
+        return created(masters, record)
+    except KeyUnavailableError:
+        return None

@@ -131,37 +131,33 @@ not reached the position's transaction number yet, or because an event under tra
 position.
 """
 
-_CONFIRMED_DATA_KEY = """(
-    SELECT CASE WHEN bool_or(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END
-    FROM {{schema}}.audit_event e
+_DATA_KEY_EVENT = """(
+    SELECT min(e.action) FROM {{schema}}.audit_event e
     WHERE e.tenant_id = d.tenant_id AND e.code = encode(d.data_key_id, 'hex')
         AND e.action IN ('data_key_replaced', 'data_key_destroyed'))"""
-"""The state that the audit log confirms for the data key ``d``; NULL if it was neither replaced nor destroyed."""
+"""The action that confirms a state of the data key ``d``: data_key_destroyed before data_key_replaced, or NULL."""
 
-_CONFIRMED_MASTER_KEY = """(
-    SELECT CASE
-        WHEN l.own = 'master_key_retired' THEN 'retired'
-        WHEN l.activated = encode(m.master_key_id, 'hex') THEN 'active'
-        WHEN coalesce(l.own, l.activated) IS NOT NULL THEN 'unwrap_only' END
-    FROM (SELECT
-        (SELECT e.action FROM {{schema}}.audit_event e
-        WHERE e.tenant_id = '' AND e.code = encode(m.master_key_id, 'hex')
-            AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
-        ORDER BY e.seq DESC LIMIT 1) AS own,
-        (SELECT e.code FROM {{schema}}.audit_event e
-        WHERE e.tenant_id = '' AND e.action = 'master_key_activated'
-        ORDER BY e.seq DESC LIMIT 1) AS activated) l)"""
-"""The state that the audit log confirms for the master key ``m``, by the last event of ``m`` and the last activation of
-any master key; NULL if the log confirms none.
+_LAST_EVENT = """(
+    SELECT e.action FROM {{schema}}.audit_event e
+    WHERE e.tenant_id = '' AND e.code = encode(m.master_key_id, 'hex')
+        AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
+    ORDER BY e.seq DESC LIMIT 1)"""
+"""The action of the last event about the master key ``m``.
 
 The order of ``seq`` is the order in which these events were committed, because each transaction that appends one holds
 the lock on the table of master keys, so only one such transaction runs at a time.
 """
 
+_LAST_ACTIVATED = """(
+    SELECT e.code FROM {{schema}}.audit_event e
+    WHERE e.tenant_id = '' AND e.action = 'master_key_activated'
+    ORDER BY e.seq DESC LIMIT 1)"""
+"""The id, in hex, of the master key that was activated last."""
+
 _USABLE_WRAP = """EXISTS (
         SELECT 1 FROM {{schema}}.master_key m
         WHERE m.master_key_id = w.master_key_id AND m.state <> 'retired'
-            AND coalesce({{confirmed_master_key}}, m.state) <> 'retired')"""
+            AND coalesce({{last_event}}, '') <> 'master_key_retired')"""
 """Whether the wrap ``w`` is under a master key that was not retired.
 
 Processes that opened the vault before the retirement still have the retired master key. Without this condition,
@@ -281,9 +277,10 @@ def load_statements(
         "account_exists": _ACCOUNT_EXISTS,
         "locked_place": "t.ctid AS place",
         "at_locked_place": "t.ctid = l.place",
-        "usable_wrap": _USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
-        "confirmed_data_key": _CONFIRMED_DATA_KEY,
-        "confirmed_master_key": _CONFIRMED_MASTER_KEY,
+        "usable_wrap": _USABLE_WRAP.replace("{{last_event}}", _LAST_EVENT),
+        "data_key_event": _DATA_KEY_EVENT,
+        "last_event": _LAST_EVENT,
+        "last_activated": _LAST_ACTIVATED,
         "durable": _DURABLE,
         "timeline": timeline,
         "token_version": NO_VERSION if distributed else version,
@@ -296,7 +293,7 @@ def load_statements(
         **state_fragments(row_hash),
     }
     if distributed:
-        shared |= distributed_fragments(shared["horizon"], shared["confirmed_master_key"], _CONFIRMED_DATA_KEY)
+        shared |= distributed_fragments(shared["horizon"], _LAST_EVENT, _DATA_KEY_EVENT)
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     queries = load_queries(
         "vault_adapters.stores.postgres",

@@ -23,8 +23,7 @@ from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.homes import PostgresHomeLedger
 from vault_adapters.stores.postgres.importing import PostgresImportRepository
-from vault_adapters.stores.postgres.key_rotation import PostgresKeyRotation
-from vault_adapters.stores.postgres.keys import PostgresKeyRepository
+from vault_adapters.stores.postgres.keys import PostgresKeys
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.listening import DeafWatch, NotificationWatch, listening
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
@@ -51,10 +50,9 @@ class PostgresStore:
     tokens: PostgresTokenRepository
     accounts: PostgresAccountRepository
     changes: AccountChanges
-    keys: PostgresKeyRepository
+    keys: PostgresKeys
     audit: PostgresAuditLog
     refreshes: RefreshLedger
-    key_rotation: PostgresKeyRotation
     eraser: PostgresTenantEraser
     imports: PostgresImportRepository
     clients: PostgresClientStates
@@ -130,7 +128,7 @@ async def open_postgres_store(
         timelines = Timelines(database, queries)
         await timelines.current()  # a new database's first timeline is noted before it can change
         tokens = PostgresTokenRepository(database, queries, waking)
-        keys = PostgresKeyRepository(database, queries)
+        keys = PostgresKeys(database, queries)
         states = (CitusAccountStates if distributed else PostgresAccountStates)(database, queries, timelines)
         watch = DeafWatch if distributed else NotificationWatch
         stack.push_async_callback(keys.close)
@@ -142,7 +140,6 @@ async def open_postgres_store(
             keys,
             PostgresAuditLog(database, queries, schema, timelines),
             AttemptLedger(states),
-            PostgresKeyRotation(database, queries),
             PostgresTenantEraser(database, queries),
             PostgresImportRepository(database, queries),
             PostgresClientStates(database, queries),

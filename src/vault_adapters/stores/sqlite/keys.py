@@ -1,22 +1,51 @@
-"""Stores master keys and data keys on SQLite."""
+"""Implements `Keys` on SQLite."""
 
+import json
 from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
-from vault_adapters.stores.damage import data_key_of_row, master_key_of_row, sound
+from vault_adapters.stores.damage import (
+    data_key_of_row,
+    master_key_of_row,
+    place_of_key,
+    row_to_reseal,
+    sound,
+    sound_page,
+)
+from vault_adapters.stores.key_counting import counted
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import to_micros, to_time
-from vault_domain.entities.key_decisions import MasterKeySet
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord, MasterKeyState
-from vault_domain.ports.change import Change
-from vault_domain.ports.key_repository import DecideMasterKeys
-from vault_domain.ports.key_rotation import no_active_master_key
+from vault_adapters.stores.sqlite.rows import key_parameters, to_micros, to_time
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.keys import (
+    DataKeyPosition,
+    DataKeyQuery,
+    DecideDataKey,
+    DecideMasterKeys,
+    KeyCounts,
+    PlacedWrap,
+    Resealed,
+    SealedRow,
+)
+from vault_domain.rules.key_states import may_wrap
+from vault_domain.transitions.keys import created
+from vault_domain.transitions.keys import replaced as replaced_data_key
+
+CHANGED_AT_ONCE = 1000
+"""Largest number of data keys to change in one transaction."""
+
+_START: DataKeyPosition = ("", b"")
 
 
-class SqliteKeyRepository:
-    """Implements `KeyRepository`."""
+class SqliteKeys:
+    """Implements `Keys`."""
 
     def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
         self._database = database
@@ -46,26 +75,197 @@ class SqliteKeyRepository:
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
         """Return the tenant's active data key, or None."""
-        query = self._queries["get_active_data_key"]
-        return data_key_record(await self._database.fetch(query, {"tenant_id": tenant_id}))
+        parameters = {"tenant_id": tenant_id, "data_key_id": None}
+        return data_key_record(await self._database.fetch(self._queries["get_data_key"], parameters))
 
     async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
         """Return one data key of this tenant."""
-        query = self._queries["get_data_key"]
-        return data_key_record(await self._database.fetch(query, {"tenant_id": tenant_id, "data_key_id": key_id}))
+        parameters = {"tenant_id": tenant_id, "data_key_id": key_id}
+        return data_key_record(await self._database.fetch(self._queries["get_data_key"], parameters))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
 
         async def work(transaction: Transaction) -> DataKeyRecord:
-            query, parameters = self._queries["get_active_data_key"], {"tenant_id": record.tenant_id}
-            active = data_key_record(await transaction.fetch(query, parameters))
-            if active is None:
-                await insert_data_key(transaction, self._queries, record)
-                active = data_key_record(await transaction.fetch(query, parameters))
-            return active or record
+            active = await self._active(transaction, record.tenant_id)
+            return active or await self._insert(transaction, record)
 
         return await self._database.transact(work)
+
+    async def replace_active_data_key(
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+    ) -> Change[DataKeyRecord | None]:
+        """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key."""
+
+        async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
+            active = await self._active(transaction, record.tenant_id)
+            if active is None:
+                return Change(None)
+            decision = replaced_data_key(active, transaction.now, replaced, record, actor)
+            if decision.state is active:
+                return Change(active)
+            await self._put(transaction, [decision.state], decision.events)
+            return Change(await self._insert(transaction, record), decision.events)
+
+        return await self._database.transact(work)
+
+    async def data_keys(self, query: DataKeyQuery, after: DataKeyPosition | None, limit: int) -> list[DataKeyRecord]:
+        """Return a page of data keys, sorted by tenant and id."""
+
+        async def fetch(position: DataKeyPosition, wanted: int) -> list[list[Row]]:
+            parameters = self._query_parameters(query, position, wanted) | {"with_use": False}
+            return _grouped(await self._database.fetch(self._queries["list_data_keys"], parameters))
+
+        return await sound_page(fetch, data_key_of_rows, lambda rows: _position(rows[0]), after or _START, limit)
+
+    async def change_data_keys(self, query: DataKeyQuery, decide: DecideDataKey) -> Change[int]:
+        """Decide about each data key of a query, page by page, and write those that differ."""
+        events: list[AuditEvent] = []
+        count, after = 0, _START
+
+        async def change_page(transaction: Transaction) -> tuple[list[list[Row]], list[KeyDecision[DataKeyRecord]]]:
+            parameters = self._query_parameters(query, after, CHANGED_AT_ONCE) | {"with_use": True}
+            page = _grouped(await transaction.fetch(self._queries["list_data_keys"], parameters))
+            found = sound(page, _use_of_rows)
+            decisions = [(record, decide(record, transaction.now, is_used)) for record, is_used in found]
+            changed = [decision for record, decision in decisions if decision.state is not record]
+            told = [event for decision in changed for event in decision.events]
+            await self._put(transaction, [decision.state for decision in changed], told)
+            return page, changed
+
+        is_end = False
+        while not is_end:
+            page, changed = await self._database.transact(change_page)
+            count += len(changed)
+            events += [event for decision in changed for event in decision.events]
+            is_end = len(page) < CHANGED_AT_ONCE
+            after = after if is_end else _position(page[-1][0])
+        return Change(count, tuple(events))
+
+    async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
+        """Count the keys of all tenants or of one."""
+        tenant = {"tenant_id": tenant_id}
+        groups = await self._database.fetch(self._queries["count_data_keys"], tenant)
+        wraps = await self._database.fetch(self._queries["count_wraps"], tenant)
+        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id, with_tokens=True)
+        return counted(groups, wraps, tokens)
+
+    async def count_to_rotate(
+        self, min_age: timedelta, tenant_id: str | None = None, *, with_tokens: bool = False
+    ) -> tuple[int, int]:
+        """Count the active data keys that are at least ``min_age`` old, and if wanted the tokens under them."""
+        return await self._count(DataKeyState.ACTIVE, min_age, tenant_id, with_tokens=with_tokens)
+
+    async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
+        """Return tokens under decrypt_only data keys, sorted by token key."""
+
+        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
+            names = ("after_tenant_id", "after_provider", "after_identifier", "after_kind")
+            last = b"" if tenant_id is None else tenant_id
+            parameters = dict(zip(names, position, strict=True)) | {"last_tenant_id": last, "limit": wanted}
+            return await self._database.fetch(self._queries["find_rows_to_reseal"], parameters)
+
+        start = (tenant_id or "", "", "", "")
+        if after is not None:
+            start = (after.tenant_id, after.provider, after.identifier or "", after.kind.value)
+        return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
+
+    async def reseal(self, rows: Sequence[Resealed]) -> int:
+        """For each of ``rows``: if the stored value is still exactly ``before``, replace it with ``after``."""
+        data_keys = {(row.key.tenant_id, row.after.data_key_id.hex().upper()) for row in rows}
+        guard = {"data_keys": json.dumps(sorted(data_keys))}
+        parameters = [
+            {
+                **key_parameters(row.key),
+                "data_key_id": row.after.data_key_id,
+                "blob": row.after.blob,
+                "extra": row.after.extra,
+                "before_data_key_id": row.before.data_key_id,
+                "before": row.before.blob,
+            }
+            for row in rows
+        ]
+
+        async def work(transaction: Transaction) -> int:
+            [(inactive,)] = await transaction.fetch(self._queries["count_inactive_data_keys"], guard)
+            if inactive:
+                raise DataKeyInactiveError
+            return await transaction.execute_many(self._queries["reseal_token"], parameters)
+
+        return await self._database.transact(work)
+
+    async def change_wraps(self, wraps: Sequence[PlacedWrap], *, replaced: bytes | None = None) -> int:
+        """Store missing wraps under the active master key, or delete those that they replace."""
+        query = self._queries["add_wrap" if replaced is None else "delete_wraps"]
+
+        async def work(transaction: Transaction) -> int:
+            usable = {master.key_id for master in await self._masters(transaction) if may_wrap(master)} - {replaced}
+            own = [placed for placed in wraps if placed.wrap.master_key_id in usable]
+            parameters = [_wrap_parameters(placed) | {"replaced": replaced} for placed in own]
+            return await transaction.execute_many(query, parameters)
+
+        return await self._database.transact(work)
+
+    async def _active(self, transaction: Transaction, tenant_id: str) -> DataKeyRecord | None:
+        parameters = {"tenant_id": tenant_id, "data_key_id": None}
+        return data_key_record(await transaction.fetch(self._queries["get_data_key"], parameters))
+
+    async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> DataKeyRecord:
+        new = created(await self._masters(transaction), record)
+        place = {"tenant_id": new.tenant_id, "data_key_id": new.key_id, "now": to_micros(transaction.now)}
+        await transaction.execute(self._queries["insert_data_key"], place)
+        wraps = [place | {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in new.wraps]
+        await transaction.execute_many(self._queries["add_wrap"], wraps)
+        return new
+
+    async def _put(
+        self, transaction: Transaction, records: Sequence[DataKeyRecord], events: Sequence[AuditEvent]
+    ) -> None:
+        """Store data keys, delete the wraps of destroyed ones, and append events."""
+        rows = [
+            {
+                "tenant_id": record.tenant_id,
+                "data_key_id": record.key_id,
+                "state": record.state.value,
+                "emptied_at": to_micros(record.emptied_at),
+            }
+            for record in records
+        ]
+        await transaction.execute_many(self._queries["put_data_key"], rows)
+        no_wrap = {"replaced": None, "master_key_id": None, "wrapped": None}
+        ended = [row | no_wrap for row in rows if row["state"] == DataKeyState.DESTROYED]
+        await transaction.execute_many(self._queries["delete_wraps"], ended)
+        await append_events(transaction, self._queries, events)
+
+    async def _count(
+        self, state: DataKeyState, age: timedelta, tenant_id: str | None, *, with_tokens: bool
+    ) -> tuple[int, int]:
+        parameters = {"state": state.value, "tenant_id": tenant_id, "with_tokens": with_tokens} | self._until(age)
+        [(data_keys, tokens)] = await self._database.fetch(self._queries["count_tokens"], parameters)
+        return int(data_keys), int(tokens)
+
+    def _until(self, age: timedelta | None) -> dict[str, Any]:
+        return {"created_until": None if age is None else to_micros(self._database.now() - age)}
+
+    def _query_parameters(self, query: DataKeyQuery, after: DataKeyPosition, limit: int) -> dict[str, Any]:
+        after_tenant_id, after_data_key_id = after
+        empty_for = query.min_empty
+        return {
+            **self._until(query.min_age),
+            "after_tenant_id": after_tenant_id,
+            "after_data_key_id": after_data_key_id,
+            "tenant_id": query.tenant_id,
+            "state": (query.state or DataKeyState.ACTIVE).value,
+            "other_state": (query.state or DataKeyState.DECRYPT_ONLY).value,
+            "emptied_until": None if empty_for is None else to_micros(self._database.now() - empty_for),
+            "is_emptied": query.is_emptied,
+            "master_key_id": query.wrapped_by or query.not_wrapped_by,
+            "is_wrapped": None if query.wrapped_by == query.not_wrapped_by else query.wrapped_by is not None,
+            "limit": limit,
+        }
+
+    async def _masters(self, transaction: Transaction) -> list[MasterKeyRecord]:
+        return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
 
     async def _load(self, transaction: Transaction) -> MasterKeySet:
         rows = await transaction.fetch(self._queries["list_master_keys"])
@@ -74,24 +274,6 @@ class SqliteKeyRepository:
         in_use = frozenset(key_id for key_id, _ in wraps)
         is_new = not (rows or has_data)  # a damaged row counts
         return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new)
-
-
-async def insert_data_key(transaction: Transaction, queries: Queries, record: DataKeyRecord) -> None:
-    """Store an active data key with its wrap under the active master key; leave out all other wraps.
-
-    Raises:
-        KeyUnavailableError: the active master key does not wrap the data key.
-    """
-    active = {key_id for (key_id,) in await transaction.fetch(queries["find_active_master_key"])}
-    wraps = [wrap for wrap in record.wraps if wrap.master_key_id in active]
-    if not wraps:
-        raise no_active_master_key()
-    parameters = {"tenant_id": record.tenant_id, "data_key_id": record.key_id, "now": to_micros(transaction.now)}
-    await transaction.execute(queries["insert_data_key"], parameters)
-    await transaction.execute_many(
-        queries["insert_data_key_wrap"],
-        [{**parameters, "master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in wraps],
-    )
 
 
 def _parameters(record: MasterKeyRecord) -> dict[str, Any]:
@@ -106,16 +288,19 @@ def _parameters(record: MasterKeyRecord) -> dict[str, Any]:
     }
 
 
+def _wrap_parameters(placed: PlacedWrap) -> dict[str, Any]:
+    return {
+        "tenant_id": placed.tenant_id,
+        "data_key_id": placed.data_key_id,
+        "master_key_id": placed.wrap.master_key_id,
+        "wrapped": placed.wrap.wrapped,
+    }
+
+
 def master_key_record(row: Row) -> MasterKeyRecord:
     """Return the master key of a row."""
-    key_id, provider, uri, kdf, check_value, state, created_at, confirmed = row
-    return master_key_of_row(key_id, provider, uri, kdf, check_value, state, to_time(created_at), confirmed)
-
-
-def data_key_position(row: Row) -> tuple[str, bytes]:
-    """Return the tenant and the id of the data key that a row belongs to."""
-    tenant_id, key_id, *_ = row
-    return tenant_id, key_id
+    key_id, provider, uri, kdf, check_value, state, created_at, action, activated = row
+    return master_key_of_row(key_id, provider, uri, kdf, check_value, state, to_time(created_at), action, activated)
 
 
 def data_key_record(rows: Sequence[Row]) -> DataKeyRecord | None:
@@ -129,6 +314,20 @@ def data_key_of_rows(rows: Sequence[Row]) -> DataKeyRecord:
     Raises:
         Exception: the rows are damaged.
     """
-    [(tenant_id, key_id, state, emptied_at, confirmed, *_), *_] = rows
+    [(tenant_id, key_id, state, emptied_at, action, *_), *_] = rows
     wraps = [(master_key_id, wrapped) for *_, master_key_id, wrapped in rows]
-    return data_key_of_row(tenant_id, key_id, state, to_time(emptied_at), confirmed, wraps)
+    return data_key_of_row(tenant_id, key_id, state, to_time(emptied_at), action, wraps)
+
+
+def _use_of_rows(rows: Sequence[Row]) -> tuple[DataKeyRecord, bool]:
+    [(*_, is_used, _, _), *_] = rows
+    return data_key_of_rows(rows), bool(is_used)
+
+
+def _position(row: Row) -> DataKeyPosition:
+    tenant_id, key_id, *_ = row
+    return tenant_id, key_id
+
+
+def _grouped(rows: Sequence[Row]) -> list[list[Row]]:
+    return [list(group) for _, group in groupby(rows, key=_position)]

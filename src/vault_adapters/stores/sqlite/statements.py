@@ -17,29 +17,25 @@ _STEP = "vault_clock_step(a.boot_id, a.clock_offset)"
 """Microseconds by which the machine's clock was set forward since the times of the account ``a`` were written; negative
 if the clock was set back."""
 
-_CONFIRMED_DATA_KEY = """(
-    SELECT CASE WHEN max(e.action = 'data_key_destroyed') THEN 'destroyed' WHEN count(*) > 0 THEN 'decrypt_only' END
-    FROM token_vault_audit_event e
+_DATA_KEY_EVENT = """(
+    SELECT min(e.action) FROM token_vault_audit_event e
     WHERE e.tenant_id = d.tenant_id AND e.code = lower(hex(d.data_key_id))
         AND e.action IN ('data_key_replaced', 'data_key_destroyed'))"""
-"""The latest state that the audit log confirms for the data key ``d``; NULL if it confirms none."""
+"""The action that confirms a state of the data key ``d``: data_key_destroyed before data_key_replaced, or NULL."""
 
-_CONFIRMED_MASTER_KEY = """(
-    SELECT CASE
-        WHEN l.own = 'master_key_retired' THEN 'retired'
-        WHEN l.activated = lower(hex(m.master_key_id)) THEN 'active'
-        WHEN coalesce(l.own, l.activated) IS NOT NULL THEN 'unwrap_only' END
-    FROM (SELECT
-        (SELECT e.action FROM token_vault_audit_event e
-        WHERE e.tenant_id IS NULL AND e.code = lower(hex(m.master_key_id))
-            AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
-        ORDER BY e.seq DESC LIMIT 1) AS own,
-        (SELECT e.code FROM token_vault_audit_event e
-        WHERE e.tenant_id IS NULL AND e.action = 'master_key_activated'
-            AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
-        ORDER BY +e.seq DESC LIMIT 1) AS activated) l)"""
-"""The state that the audit log confirms for the master key ``m``, by the last event of ``m`` and the last activation of
-any master key; NULL if the log confirms none.
+_LAST_EVENT = """(
+    SELECT e.action FROM token_vault_audit_event e
+    WHERE e.tenant_id IS NULL AND e.code = lower(hex(m.master_key_id))
+        AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
+    ORDER BY e.seq DESC LIMIT 1)"""
+"""The action of the last event about the master key ``m``."""
+
+_LAST_ACTIVATED = """(
+    SELECT e.code FROM token_vault_audit_event e
+    WHERE e.tenant_id IS NULL AND e.action = 'master_key_activated'
+        AND e.action IN ('master_key_introduced', 'master_key_activated', 'master_key_retired')
+    ORDER BY +e.seq DESC LIMIT 1)"""
+"""The id, in hex, of the master key that was activated last.
 
 The plus sign before ``e.seq`` keeps SQLite from reading the whole log in the order of ``seq``.
 """
@@ -47,7 +43,7 @@ The plus sign before ``e.seq`` keeps SQLite from reading the whole log in the or
 _USABLE_WRAP = """EXISTS (
         SELECT 1 FROM token_vault_master_key m
         WHERE m.master_key_id = w.master_key_id AND m.state != 'retired'
-            AND coalesce({{confirmed_master_key}}, m.state) != 'retired')"""
+            AND coalesce({{last_event}}, '') != 'master_key_retired')"""
 """Whether the wrap ``w`` is under a master key that was not retired.
 
 Processes that opened the vault before the retirement still have the retired master key. Without this condition,
@@ -90,7 +86,8 @@ def load_statements(*, versioned: bool = True) -> Queries:
         step=_STEP,
         after_account=_AFTER_ACCOUNT,
         tokens_of_page=_TOKENS_OF_PAGE,
-        usable_wrap=_USABLE_WRAP.replace("{{confirmed_master_key}}", _CONFIRMED_MASTER_KEY),
-        confirmed_data_key=_CONFIRMED_DATA_KEY,
-        confirmed_master_key=_CONFIRMED_MASTER_KEY,
+        usable_wrap=_USABLE_WRAP.replace("{{last_event}}", _LAST_EVENT),
+        data_key_event=_DATA_KEY_EVENT,
+        last_event=_LAST_EVENT,
+        last_activated=_LAST_ACTIVATED,
     )

@@ -19,8 +19,7 @@ from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, MEMORY, Sqlit
 from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.homes import SqliteHomeLedger
 from vault_adapters.stores.sqlite.importing import SqliteImportRepository
-from vault_adapters.stores.sqlite.key_rotation import SqliteKeyRotation
-from vault_adapters.stores.sqlite.keys import SqliteKeyRepository
+from vault_adapters.stores.sqlite.keys import SqliteKeys
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
 from vault_adapters.stores.sqlite.states import SqliteStateLedger
@@ -39,10 +38,9 @@ class SqliteStore:
     tokens: SqliteTokenRepository
     accounts: SqliteAccountRepository
     changes: AccountChanges
-    keys: SqliteKeyRepository
+    keys: SqliteKeys
     audit: SqliteAuditLog
     refreshes: AttemptLedger
-    key_rotation: SqliteKeyRotation
     eraser: SqliteTenantEraser
     imports: SqliteImportRepository
     clients: SqliteClientStates
@@ -93,10 +91,9 @@ async def open_sqlite_store(
             tokens,
             SqliteAccountRepository(database, queries),
             AccountChanges(states, uuid4),
-            SqliteKeyRepository(database, queries),
+            SqliteKeys(database, queries),
             SqliteAuditLog(database, queries),
             AttemptLedger(states),
-            SqliteKeyRotation(database, queries),
             SqliteTenantEraser(database, queries),
             SqliteImportRepository(database, queries),
             SqliteClientStates(database, queries),

@@ -24,8 +24,11 @@ from vault_domain.entities.key_records import (
     MasterKeyRecord,
     MasterKeyState,
 )
-from vault_domain.ports.key_rotation import KeyCounts, PlacedWrap
+from vault_domain.ports.keys import DataKeyQuery, KeyCounts, PlacedWrap
 from vault_domain.rules.key_states import DATA_KEY_MOVES, MASTER_KEY_MOVES, is_resurrected_master_key
+from vault_domain.transitions.keys import destroyed, emptied
+
+TO_EMPTY = DataKeyQuery(state=DataKeyState.DECRYPT_ONLY, is_emptied=False)
 
 SEED = 7
 """With this seed, `test_states_move_only_as_the_rules_allow` makes every change of state that the rules allow."""
@@ -74,16 +77,17 @@ async def _change_a_state(
         case 3:
             await store.eraser.erase("t1", actor=None)
         case 4:
-            await store.key_rotation.mark_emptied(None)
+            await store.keys.change_data_keys(TO_EMPTY, emptied)
             clock.advance(timedelta(days=1))
-            await store.key_rotation.destroy_emptied(None, timedelta(days=1), actor=None)
+            long_empty = DataKeyQuery(state=DataKeyState.DECRYPT_ONLY, min_empty=timedelta(days=1))
+            await store.keys.change_data_keys(long_empty, partial(destroyed, actor=None))
         case 5:
             await store.keys.create_data_key(record)
         case _:
             active = await store.keys.active_data_key("t1")
             if active is not None and chance.random() < 0.7:
                 replaced = active.key_id
-            await store.key_rotation.replace_active_data_key(replaced, record, actor=None)
+            await store.keys.replace_active_data_key(replaced, record, actor=None)
 
 
 async def _states(store: Store, number: int) -> dict[object, object]:
@@ -96,13 +100,13 @@ async def _states(store: Store, number: int) -> dict[object, object]:
 
 
 class KeyTableCases(ContractFixtures):
-    """`KeyRepository`, and the methods of `KeyRotationRepository` for the states and the wraps of keys."""
+    """`Keys`, and the methods of `Keys` for the states and the wraps of keys."""
 
     async def test_an_empty_database_has_no_keys(self, store: Store) -> None:
         assert await store.keys.master_keys() == []
         assert await store.keys.active_data_key("t1") is None
         assert await store.keys.data_key("t1", bytes(16)) is None
-        assert await store.key_rotation.key_counts() == KeyCounts({}, 0, 0, 0, 0)
+        assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 0, 0)
         assert await _events(store) == []
 
     async def test_the_first_master_key_is_stored_as_active(self, store: Store, clock: ManualClock) -> None:
@@ -162,7 +166,7 @@ class KeyTableCases(ContractFixtures):
         record = data_key(1, one, two)
         assert await store.keys.create_data_key(record) == evolve(record, wraps=record.wraps[:1])
         await activate(store.keys, two.key_id, one.key_id)
-        assert await store.key_rotation.add_wraps([PlacedWrap("t1", record.key_id, record.wraps[1])]) == 1
+        assert await store.keys.change_wraps([PlacedWrap("t1", record.key_id, record.wraps[1])]) == 1
         for found in (
             await store.keys.active_data_key("t1"),
             await store.keys.data_key("t1", record.key_id),
@@ -172,8 +176,8 @@ class KeyTableCases(ContractFixtures):
             assert evolve(found, wraps=record.wraps) == record
         assert await store.keys.data_key("t2", record.key_id) is None
         assert await store.keys.active_data_key("t2") is None
-        assert await store.key_rotation.key_counts() == KeyCounts({one.key_id: 1, two.key_id: 1}, 1, 0, 0, 0)
-        assert await store.key_rotation.key_counts("t2") == KeyCounts({}, 0, 0, 0, 0)
+        assert await store.keys.key_counts() == KeyCounts({one.key_id: 1, two.key_id: 1}, 1, 0, 0, 0)
+        assert await store.keys.key_counts("t2") == KeyCounts({}, 0, 0, 0, 0)
 
     async def test_of_several_first_data_keys_one_wins(self, store: Store) -> None:
         await _introduce(store, master_key(1))
@@ -183,23 +187,20 @@ class KeyTableCases(ContractFixtures):
         kept = [record for record in records if await store.keys.data_key("t1", record.key_id)]
         assert [record.key_id for record in kept] == [found[0].key_id]
 
-    @pytest.mark.parametrize("retired", [False, True])
-    async def test_only_the_active_master_key_wraps(self, store: Store, retired: bool) -> None:
+    async def test_only_the_active_master_key_wraps(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)
-        if retired:
-            await retire(store.keys, two.key_id)
         stored = await store.keys.create_data_key(data_key(1, one, two))
         assert [wrap.master_key_id for wrap in stored.wraps] == [one.key_id]
         with pytest.raises(KeyUnavailableError) as caught:
             await store.keys.create_data_key(data_key(2, two, tenant_id="t2"))
         assert caught.value.reason == "retired_master_key"
         with pytest.raises(KeyUnavailableError):
-            await store.key_rotation.replace_active_data_key(stored.key_id, data_key(3, two), actor=None)
+            await store.keys.replace_active_data_key(stored.key_id, data_key(3, two), actor=None)
         assert await store.keys.active_data_key("t1") == stored
         assert await store.keys.active_data_key("t2") is None
         late = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"late"))
-        assert await store.key_rotation.add_wraps([late]) == 0
+        assert await store.keys.change_wraps([late]) == 0
         assert await store.keys.active_data_key("t1") == stored
 
     async def test_after_an_activation_the_new_master_key_wraps(self, store: Store) -> None:
@@ -214,9 +215,9 @@ class KeyTableCases(ContractFixtures):
         assert after is not None
         assert (after.key_id, [wrap.master_key_id for wrap in after.wraps]) == (bytes([3]) * 16, [two.key_id])
         with pytest.raises(KeyUnavailableError):
-            await store.key_rotation.replace_active_data_key(before.key_id, data_key(4, one), actor=None)
+            await store.keys.replace_active_data_key(before.key_id, data_key(4, one), actor=None)
         late = PlacedWrap("t2", after.key_id, DataKeyWrap(one.key_id, b"late"))
-        assert await store.key_rotation.add_wraps([late]) == 0
+        assert await store.keys.change_wraps([late]) == 0
         assert await store.keys.active_data_key("t1") == before
         assert await store.keys.active_data_key("t2") == after
 
@@ -229,7 +230,7 @@ class KeyTableCases(ContractFixtures):
 
         assert (await store.keys.create_data_key(data_key(1, master_key(1)))).confirmed is None
         replacing = data_key(2, master_key(1))
-        change = await store.key_rotation.replace_active_data_key(bytes([1]) * 16, replacing, actor=None)
+        change = await store.keys.replace_active_data_key(bytes([1]) * 16, replacing, actor=None)
         assert change.result == replacing
         assert await read() == [DataKeyState.DECRYPT_ONLY, None]
         await store.eraser.erase("t1", actor=None)
@@ -242,7 +243,7 @@ class KeyTableCases(ContractFixtures):
         # The events of ``t1`` do not concern another tenant's data key with the same id.
         other = await store.keys.create_data_key(data_key(1, master_key(1), tenant_id="t2"))
         assert other.confirmed is None
-        assert (await store.key_rotation.key_counts()).resurrected == 0
+        assert (await store.keys.key_counts()).resurrected == 0
 
     async def test_the_audit_log_confirms_what_became_of_a_master_key(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
@@ -292,15 +293,15 @@ class KeyTableCases(ContractFixtures):
         for number, tenant_id in enumerate(tenants):
             await store.keys.create_data_key(data_key(number, one, tenant_id=tenant_id))
         pages = [
-            partial(store.key_rotation.data_keys_with_wrap, one.key_id),
-            partial(store.key_rotation.data_keys_without_wrap, two.key_id),
+            partial(store.keys.data_keys, DataKeyQuery(wrapped_by=one.key_id)),
+            partial(store.keys.data_keys, DataKeyQuery(not_wrapped_by=two.key_id)),
         ]
         for page in pages:
             first = await page(None, 2)
             rest = await page((first[-1].tenant_id, first[-1].key_id), 100)
             assert [record.tenant_id for record in (*first, *rest)] == sorted(tenants)
-        assert await store.key_rotation.data_keys_with_wrap(two.key_id, None, 100) == []
-        assert await store.key_rotation.data_keys_without_wrap(one.key_id, None, 100) == []
+        assert await store.keys.data_keys(DataKeyQuery(wrapped_by=two.key_id), None, 100) == []
+        assert await store.keys.data_keys(DataKeyQuery(not_wrapped_by=one.key_id), None, 100) == []
 
     async def test_a_destroyed_data_key_takes_no_wrap(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
@@ -308,11 +309,11 @@ class KeyTableCases(ContractFixtures):
         stored = await store.keys.create_data_key(data_key(1, one))
         await activate(store.keys, two.key_id, one.key_id)
         wrap = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"second"))
-        assert await store.key_rotation.add_wraps([wrap]) == 1
+        assert await store.keys.change_wraps([wrap]) == 1
         await store.eraser.erase("t1", actor=None)
-        assert await store.key_rotation.add_wraps([wrap]) == 0
+        assert await store.keys.change_wraps([wrap]) == 0
         record = await store.keys.data_key("t1", stored.key_id)
         assert record == DataKeyRecord("t1", stored.key_id, DataKeyState.DESTROYED, confirmed=DataKeyState.DESTROYED)
-        assert await store.key_rotation.data_keys_without_wrap(one.key_id, None, 100) == []
-        assert await store.key_rotation.key_counts() == KeyCounts({}, 0, 0, 1, 0)
+        assert await store.keys.data_keys(DataKeyQuery(not_wrapped_by=one.key_id), None, 100) == []
+        assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 1, 0)
         assert await store.eraser.purge() in (True, False, None)

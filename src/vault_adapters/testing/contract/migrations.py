@@ -105,5 +105,5 @@ async def _contents(store: Store, vault: TokenVault) -> list[object]:
     tokens = {**await tokens_of(vault), **await tokens_of(vault, "t2")}
     values, _ = await store.tokens.get_many(sorted(tokens, key=repr))
     accounts = [await vault.get_account(account) for account in (ACCOUNT, FRESH, ENDLESS)]
-    keys = [await store.keys.master_keys(), await store.key_rotation.key_counts()]
+    keys = [await store.keys.master_keys(), await store.keys.key_counts()]
     return [tokens, values, accounts, await state_of(store), await events_of(vault), keys]

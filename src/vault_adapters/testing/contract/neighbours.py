@@ -134,7 +134,7 @@ class NeighbourCases(ContractFixtures):
             account = Account(tenant, "google", "ann")
             await vault.store_token_set(account, TokenSet("a", "r"))
             await vault.keys.rotate_data_key(tenant)
-            rows = await store.key_rotation.rows_to_reseal(tenant, None, 10)
+            rows = await store.keys.rows_to_reseal(tenant, None, 10)
             await vault.store_token_set(account, TokenSet("b", "s"))  # now no value is under the old data key
             assert len(rows) == 2
         assert (await vault.keys.reencrypt("t1")).emptied == 1

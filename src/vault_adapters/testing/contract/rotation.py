@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 import pytest
@@ -25,12 +26,12 @@ from vault_adapters.testing.contract.master_keys import activate, retire
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import KeyUnavailableError, WrongEncryptionSecretError
-from vault_domain.entities.key_records import DataKeyWrap, MasterKeyState
+from vault_domain.entities.key_records import DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.key_rotation import PlacedWrap, Resealed
+from vault_domain.ports.keys import DataKeyQuery, PlacedWrap, Resealed
 
 NEXT_SECRET = SECRET[::-1]
 BOTH = evolve(CONFIG, encryption_secret=NEXT_SECRET, previous_encryption_secret=SECRET)
@@ -40,13 +41,13 @@ DAY = timedelta(days=1)
 
 
 class DataKeyCases(ContractFixtures):
-    """`KeyRotationRepository`: data keys, and the values that they encrypt."""
+    """`Keys`: data keys, and the values that they encrypt."""
 
     async def test_a_rotated_key_opens_and_no_longer_seals(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         report = await vault.with_actor("me").keys.rotate_data_key("t1")
         assert (report.rotated, report.tokens_to_reencrypt) == (True, 1)
-        [old] = await store.key_rotation.rows_to_reseal(None, None, 10)
+        [old] = await store.keys.rows_to_reseal(None, None, 10)
         assert old.key == ACCESS
         assert report.data_key_id not in (None, old.sealed.data_key_id.hex())
         with pytest.raises(DataKeyInactiveError):
@@ -75,21 +76,23 @@ class DataKeyCases(ContractFixtures):
             await vault.keys.rotate_data_key("t1")
             keys = [key(f"{number:04d}") for number in range(2100)]
             await behind.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
-            assert [row.key for row in await store.key_rotation.rows_to_reseal(None, None, 10)] == [ACCESS, REFRESH]
+            assert [row.key for row in await store.keys.rows_to_reseal(None, None, 10)] == [ACCESS, REFRESH]
             assert await value_of(vault, keys[-1]) == "v"
             assert len(await tokens_of(vault)) == 2102
         assert len(await events_of(vault, "t1")) == 1 + 1 + 2 + 2100
 
-    async def test_of_two_rotations_one_wins(self, vault: TokenVault, store: Store) -> None:
+    async def test_of_two_rotations_at_once_one_wins(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "a")
-        before = await store.keys.active_data_key("t1")
-        assert before is not None
-        await vault.keys.rotate_data_key("t1")
+        before = await store.keys.active_data_key("t1") or pytest.fail("no active data key")
+        records = [evolve(before, key_id=bytes([number]) * 16) for number in range(8)]
+        changes = await asyncio.gather(
+            *(store.keys.replace_active_data_key(before.key_id, record, actor=None) for record in records)
+        )
         active = await store.keys.active_data_key("t1")
-        late = evolve(before, key_id=b"l" * 16)
-        change = await store.key_rotation.replace_active_data_key(before.key_id, late, actor=None)
-        assert (change.result, tuple(change.events)) == (active, ())
-        assert await store.keys.data_key("t1", late.key_id) is None
+        assert [change.result for change in changes] == [active] * 8
+        assert sorted(len(change.events) for change in changes) == [*[0] * 7, 2]
+        stored = [await store.keys.data_key("t1", record.key_id) for record in records]
+        assert [record for record in stored if record is not None] == [active]
 
     async def test_values_are_brought_over_and_nothing_else_changes(
         self, vault: TokenVault, clock: ManualClock
@@ -111,35 +114,35 @@ class DataKeyCases(ContractFixtures):
         keys = [key(f"{number}", kind) for number in range(3) for kind in sorted(TokenKind)]
         await vault.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
         await vault.keys.rotate_data_keys()
-        first = await store.key_rotation.rows_to_reseal(None, None, 5)
-        rest = await store.key_rotation.rows_to_reseal(None, first[-1].key, 100)
+        first = await store.keys.rows_to_reseal(None, None, 5)
+        rest = await store.keys.rows_to_reseal(None, first[-1].key, 100)
         assert [row.key for row in (*first, *rest)] == [*keys, OTHER]
-        assert [row.key for row in await store.key_rotation.rows_to_reseal("t2", None, 100)] == [OTHER]
+        assert [row.key for row in await store.keys.rows_to_reseal("t2", None, 100)] == [OTHER]
 
     async def test_a_value_that_is_no_longer_there_is_not_replaced(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (REFRESH, "r")])
         await vault.keys.rotate_data_key("t1")
-        access, refresh = await store.key_rotation.rows_to_reseal("t1", None, 10)
+        access, refresh = await store.keys.rows_to_reseal("t1", None, 10)
         await vault.store_token(ACCESS, "newer")
         await vault.keys.reencrypt()
-        assert await store.key_rotation.rows_to_reseal("t1", None, 10) == []
+        assert await store.keys.rows_to_reseal("t1", None, 10) == []
         active = (await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id
         stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
-        assert await store.key_rotation.reseal(stale) == 0
+        assert await store.keys.reseal(stale) == 0
         # Now `before` has the stored value's data key, and differs from the stored value only in its ciphertext.
         rewritten = [evolve(row, before=evolve(row.before, data_key_id=active)) for row in stale]
-        assert await store.key_rotation.reseal(rewritten) == 0
+        assert await store.keys.reseal(rewritten) == 0
         assert (await value_of(vault, ACCESS), await value_of(vault, REFRESH)) == ("newer", "r")
 
     async def test_nothing_is_sealed_anew_under_a_key_that_is_not_active(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         await vault.keys.rotate_data_keys()
-        one, other = await store.key_rotation.rows_to_reseal(None, None, 10)
+        one, other = await store.keys.rows_to_reseal(None, None, 10)
         active = (await store.keys.active_data_key("t2") or pytest.fail("no active data key")).key_id
         good = Resealed(other.key, other.sealed, evolve(other.sealed, data_key_id=active))
         with pytest.raises(DataKeyInactiveError):
-            await store.key_rotation.reseal([Resealed(one.key, one.sealed, one.sealed), good])
-        assert await store.key_rotation.rows_to_reseal(None, None, 10) == [one, other]
+            await store.keys.reseal([Resealed(one.key, one.sealed, one.sealed), good])
+        assert await store.keys.rows_to_reseal(None, None, 10) == [one, other]
 
     async def test_an_old_key_is_destroyed_a_day_after_it_was_emptied(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -167,12 +170,13 @@ class DataKeyCases(ContractFixtures):
         assert await tenants_to_rotate(store, DAY, "", 10) == ["a", "c"]
         assert await tenants_to_rotate(store, DAY, "a", 10) == ["c"]
         assert await tenants_to_rotate(store, timedelta(0), "", 2) == ["a", "b"]
-        assert await store.key_rotation.count_data_keys_to_rotate(DAY) == 2
-        assert await store.key_rotation.count_data_keys_to_rotate(2 * DAY) == 0
+        assert await store.keys.count_to_rotate(DAY) == (2, 0)
+        assert await store.keys.count_to_rotate(2 * DAY) == (0, 0)
         await vault.store_token(TokenKey("c", "p", TokenKind.WEBHOOK_SECRET), "v")
-        counts = [await store.key_rotation.count_tokens_to_rotate(DAY, tenant) for tenant in (None, "a", "b", "c")]
-        assert counts == [3, 1, 0, 2]
-        assert await store.key_rotation.count_tokens_to_rotate(2 * DAY) == 0
+        tenants = (None, "a", "b", "c")
+        counts = [await store.keys.count_to_rotate(DAY, tenant, with_tokens=True) for tenant in tenants]
+        assert counts == [(2, 3), (1, 1), (0, 0), (1, 2)]
+        assert await store.keys.count_to_rotate(2 * DAY, with_tokens=True) == (0, 0)
         assert (await vault.keys.rotate_data_keys(older_than=DAY)).rotated == 2
 
     async def test_a_dry_run_counts_what_there_will_be_to_encrypt_again(self, vault: TokenVault) -> None:
@@ -225,7 +229,7 @@ class DataKeyCases(ContractFixtures):
 
 
 class MasterKeyCases(ContractFixtures):
-    """`KeyRotationRepository`: master keys and their wraps."""
+    """`Keys`: master keys and their wraps."""
 
     async def test_a_rotation_step_by_step(self, store: Store) -> None:
         async with self.vault_over(store) as vault:
@@ -235,14 +239,18 @@ class MasterKeyCases(ContractFixtures):
             states = {record.key_id: record.state for record in await store.keys.master_keys()}
             assert sorted(states.values()) == [MasterKeyState.ACTIVE, MasterKeyState.UNWRAP_ONLY]
             [new] = set(states) - {old.key_id}
-            assert [record.tenant_id for record in await store.key_rotation.data_keys_without_wrap(new, None, 9)] == [
+            assert [
+                record.tenant_id for record in await store.keys.data_keys(DataKeyQuery(not_wrapped_by=new), None, 9)
+            ] == [
                 "t1",
                 "t2",
             ]
             report = await vault.keys.rotate_master_key()
             assert (report.activated, report.wrapped, report.unwrapped, report.retired) == (True, 2, 2, 1)
-            assert await store.key_rotation.data_keys_with_wrap(old.key_id, None, 9) == []
-            assert [record.tenant_id for record in await store.key_rotation.data_keys_with_wrap(new, None, 1)] == ["t1"]
+            assert await store.keys.data_keys(DataKeyQuery(wrapped_by=old.key_id), None, 9) == []
+            assert [
+                record.tenant_id for record in await store.keys.data_keys(DataKeyQuery(wrapped_by=new), None, 1)
+            ] == ["t1"]
         async with self.vault_over(store, ONLY_NEXT) as vault:
             assert (await value_of(vault, ACCESS), await value_of(vault, OTHER)) == ("a", "o")
             actions = [event.action for event in await events_of(vault)]
@@ -273,19 +281,19 @@ class MasterKeyCases(ContractFixtures):
             theirs = await store.keys.active_data_key("t2") or pytest.fail("no active data key")
             [mine] = theirs.wraps
             swapped = PlacedWrap("t2", theirs.key_id, mine)
-            # `delete_wraps` gets the master key whose wraps are deleted, and the wraps to keep.
-            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0  # the new master key wraps nothing
+            # `change_wraps` gets the wraps to keep, and the master key whose wraps are deleted.
+            assert await store.keys.change_wraps([swapped], replaced=new) == 0  # the new master key wraps nothing
             kept = DataKeyWrap(new, mine.wrapped)
             placed = PlacedWrap("t2", theirs.key_id, kept)
-            assert await store.key_rotation.add_wraps([placed]) == 0  # the new master key is not active yet
+            assert await store.keys.change_wraps([placed]) == 0  # the new master key is not active yet
             await activate(store.keys, new, old)
-            assert await store.key_rotation.add_wraps([placed]) == 1
+            assert await store.keys.change_wraps([placed]) == 1
             # The wrap to keep is under the old master key, which is not active now.
-            assert await store.key_rotation.delete_wraps(new, [swapped]) == 0
+            assert await store.keys.change_wraps([swapped], replaced=new) == 0
             forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + bytes([kept.wrapped[-1] ^ 1])))
-            assert await store.key_rotation.delete_wraps(old, [forged]) == 0  # the wrap to keep is not stored
-            assert await store.key_rotation.delete_wraps(old, [placed]) == 1
-            assert await store.key_rotation.add_wraps([placed]) == 0  # this wrap is stored already
+            assert await store.keys.change_wraps([forged], replaced=old) == 0  # the wrap to keep is not stored
+            assert await store.keys.change_wraps([placed], replaced=old) == 1
+            assert await store.keys.change_wraps([placed]) == 0  # this wrap is stored already
             assert await value_of(vault, OTHER) == "o"
 
     async def test_nobody_makes_a_data_key_under_a_retired_master_key(self, store: Store) -> None:
@@ -310,9 +318,8 @@ async def master_key_ids(store: Store) -> tuple[bytes, bytes]:
 
 async def tenants_to_rotate(store: Store, age: timedelta, after: str, limit: int) -> list[str]:
     """Return the tenants whose data key is to be rotated; check that each listed data key is the active one."""
-    places = await store.key_rotation.data_keys_to_rotate(age, after, limit)
-    for tenant_id, key_id in places:
-        active = await store.keys.active_data_key(tenant_id)
-        assert active is not None
-        assert active.key_id == key_id
-    return [tenant_id for tenant_id, _ in places]
+    old = DataKeyQuery(state=DataKeyState.ACTIVE, min_age=age)
+    records = await store.keys.data_keys(old, (after, b"\xff" * 16), limit)
+    for record in records:
+        assert record == await store.keys.active_data_key(record.tenant_id)
+    return [record.tenant_id for record in records]

@@ -4,14 +4,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
 from vault_domain.entities.key_reports import DataKeyRotation, DataKeyRotations, KeyStatus, MasterKeyStatus
 from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.data_key_wrapper import DataKeyWrapper
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.key_rotation import KeyCounts, KeyRotationRepository
+from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, KeyCounts, Keys
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.key_states import is_resurrected_master_key
@@ -19,6 +18,8 @@ from vault_domain.rules.key_states import is_resurrected_master_key
 Progress = Callable[[int, int], object]
 """Called after each page with the number of finished tenants and the number of tenants due for a new data key."""
 
+_START: DataKeyPosition = ("", b"")
+_LAST_ID = b"\xff" * 16
 _PAGE = 200
 _AT_ONCE = 8
 
@@ -28,8 +29,7 @@ class RotationService:
 
     def __init__(
         self,
-        keys: KeyRepository,
-        rotation: KeyRotationRepository,
+        keys: Keys,
         wrapper: DataKeyWrapper,
         cipher: Cipher,
         sink: EventSink,
@@ -37,7 +37,6 @@ class RotationService:
         master_keys: MasterKeys,
     ) -> None:
         self._keys = keys
-        self._rotation = rotation
         self._wrapper = wrapper
         self._cipher = cipher
         self._sink = sink
@@ -46,7 +45,7 @@ class RotationService:
 
     async def status(self, tenant_id: str | None) -> KeyStatus:
         """Return the status of all keys, or of one tenant's keys."""
-        counts = await self._rotation.key_counts(tenant_id)
+        counts = await self._keys.key_counts(tenant_id)
         records = await self._keys.master_keys()
         return KeyStatus(
             master_keys=tuple(self._describe(record, counts) for record in records),
@@ -70,7 +69,7 @@ class RotationService:
                 tokens_to_reencrypt=0 if before is None else await self._count_tokens(timedelta(0), tenant_id),
             )
         active, rotated = (None, False) if before is None else await self._flip(tenant_id, before.key_id, actor)
-        counts = None if active is None else await self._rotation.key_counts(tenant_id)
+        counts = None if active is None else await self._keys.key_counts(tenant_id)
         return DataKeyRotation(
             rotated=rotated,
             data_key_id=None if active is None else active.key_id.hex(),
@@ -81,17 +80,18 @@ class RotationService:
         self, older_than: timedelta, progress: Progress | None, *, dry_run: bool, actor: str | None
     ) -> DataKeyRotations:
         """Give a new active data key to each tenant whose active data key is at least ``older_than`` old."""
-        total = await self._rotation.count_data_keys_to_rotate(older_than)
+        total = (await self._keys.count_to_rotate(older_than))[0]
         outcomes: list[bool] = []
 
         async def flip(tenant_id: str, key_id: bytes) -> None:
             _, rotated = await self._flip(tenant_id, key_id, actor)
             outcomes.append(rotated)
 
-        after = ""
-        while not dry_run and (places := await self._rotation.data_keys_to_rotate(older_than, after, _PAGE)):
-            after = places[-1][0]
-            await self._tasks.run_all([("flip", partial(flip, *place)) for place in places], _AT_ONCE)
+        old, after = DataKeyQuery(state=DataKeyState.ACTIVE, min_age=older_than), _START
+        while not dry_run and (records := await self._keys.data_keys(old, after, _PAGE)):
+            after = records[-1].tenant_id, _LAST_ID  # leaves out the tenant's new data key
+            jobs = [("flip", partial(flip, record.tenant_id, record.key_id)) for record in records]
+            await self._tasks.run_all(jobs, _AT_ONCE)
             if progress is not None:
                 progress(len(outcomes), max(len(outcomes), total))
         return DataKeyRotations(
@@ -100,19 +100,20 @@ class RotationService:
             overtaken=len(outcomes) - sum(outcomes),
             tokens_to_reencrypt=await self._count_tokens(older_than, None)
             if dry_run
-            else (await self._rotation.key_counts()).tokens_to_reseal,
+            else (await self._keys.key_counts()).tokens_to_reseal,
         )
 
     async def _count_tokens(self, older_than: timedelta, tenant_id: str | None) -> int:
         """Count the tokens that would have to be encrypted again after a rotation."""
-        counts = await self._rotation.key_counts(tenant_id)
-        return counts.tokens_to_reseal + await self._rotation.count_tokens_to_rotate(older_than, tenant_id)
+        counts = await self._keys.key_counts(tenant_id)
+        _, tokens = await self._keys.count_to_rotate(older_than, tenant_id, with_tokens=True)
+        return counts.tokens_to_reseal + tokens
 
     async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
         """Replace a data key if it is active; return the tenant's active data key or None, and whether it is new."""
 
         async def store(record: DataKeyRecord) -> Change[DataKeyRecord | None]:
-            return await self._rotation.replace_active_data_key(replaced, record, actor=actor)
+            return await self._keys.replace_active_data_key(replaced, record, actor=actor)
 
         change = await self._wrapper.store_new_data_key(tenant_id, store)
         self._cipher.forget_active([tenant_id])

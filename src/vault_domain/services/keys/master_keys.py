@@ -12,8 +12,7 @@ from vault_domain.entities.key_reports import MasterKeyRotation, UnreadableKey
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.data_key_wrapper import DataKeyWrapper
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.key_repository import KeyRepository
-from vault_domain.ports.key_rotation import DataKeyPosition, KeyRotationRepository, PlacedWrap
+from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, Keys, PlacedWrap
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.key_states import is_resurrected_master_key
@@ -26,7 +25,6 @@ _AT_ONCE = 10
 # is needed only if data keys without this wrap appeared meanwhile, for example from a restored backup.
 _ROUNDS = 8
 
-_Page = Callable[[DataKeyPosition | None], Awaitable[list[DataKeyRecord]]]
 _Visit = Callable[[DataKeyRecord], Awaitable[PlacedWrap | None]]
 
 
@@ -67,15 +65,13 @@ class RewrappingService:
 
     def __init__(
         self,
-        keys: KeyRepository,
-        rotation: KeyRotationRepository,
+        keys: Keys,
         wrapper: DataKeyWrapper,
         sink: EventSink,
         tasks: Tasks,
         master_keys: MasterKeys,
     ) -> None:
         self._keys = keys
-        self._rotation = rotation
         self._wrapper = wrapper
         self._sink = sink
         self._tasks = tasks
@@ -126,7 +122,7 @@ class RewrappingService:
 
     async def _count_wraps(self) -> int:
         """Return the number of wraps to add plus the number of wraps to delete afterwards."""
-        counts = await self._rotation.key_counts()
+        counts = await self._keys.key_counts()
         missing = counts.active + counts.decrypt_only - counts.wraps.get(self._target, 0)
         return max(missing, 0) + sum(counts.wraps.get(key_id, 0) for key_id in await self._previous())
 
@@ -153,10 +149,8 @@ class RewrappingService:
             mine = await self._wrapper.make_missing_wrap(record)
             return None if mine is None else PlacedWrap(record.tenant_id, record.key_id, mine)
 
-        async for wraps in self._walk(
-            lambda after: self._rotation.data_keys_without_wrap(self._target, after, _PAGE), visit, run
-        ):
-            run.wrapped += await self._rotation.add_wraps(wraps)
+        async for wraps in self._walk(DataKeyQuery(not_wrapped_by=self._target), visit, run):
+            run.wrapped += await self._keys.change_wraps(wraps)
 
     async def _delete_wraps(self, master_key_id: bytes, run: _Run) -> None:
         """Delete each wrap under a previous master key.
@@ -172,10 +166,8 @@ class RewrappingService:
                 raise UnreadableError("wraps_differ")
             return PlacedWrap(record.tenant_id, record.key_id, mine)
 
-        async for kept in self._walk(
-            lambda after: self._rotation.data_keys_with_wrap(master_key_id, after, _PAGE), visit, run
-        ):
-            run.unwrapped += await self._rotation.delete_wraps(master_key_id, kept)
+        async for kept in self._walk(DataKeyQuery(wrapped_by=master_key_id), visit, run):
+            run.unwrapped += await self._keys.change_wraps(kept, replaced=master_key_id)
 
     async def _retire(self, key_id: bytes, run: _Run, actor: str | None) -> None:
         change = await self._keys.change_master_keys(lambda keys, now: retired(keys, now, key_id, actor))
@@ -183,10 +175,10 @@ class RewrappingService:
         run.retired += len(change.events)
         run.in_use += (key_id, MasterKeyState.RETIRED) not in {(each.key_id, each.state) for each in change.result}
 
-    async def _walk(self, fetch: _Page, visit: _Visit, run: _Run) -> AsyncIterator[list[PlacedWrap]]:
+    async def _walk(self, query: DataKeyQuery, visit: _Visit, run: _Run) -> AsyncIterator[list[PlacedWrap]]:
         """Visit data keys page by page, several at once, because each may need a call to a key service."""
         after: DataKeyPosition | None = None
-        while records := await fetch(after):
+        while records := await self._keys.data_keys(query, after, _PAGE):
             after = _place(records[-1])
             found = await self._visit_page(records, visit, run)
             if found:

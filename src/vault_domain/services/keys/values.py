@@ -10,13 +10,15 @@ from attrs import define, field
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import StorageError
+from vault_domain.entities.key_records import DataKeyState
 from vault_domain.entities.key_reports import MOST_NAMED, Reencryption, UnreadableKey
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import DESTROYED_KEY, NO_ACTIVE_KEY, Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.key_rotation import KeyRotationRepository, Resealed, SealedRow
+from vault_domain.ports.keys import DataKeyQuery, Keys, Resealed, SealedRow
 from vault_domain.ports.tasks import Tasks
+from vault_domain.transitions.keys import destroyed, emptied
 
 _log = logging.getLogger(__name__)
 
@@ -78,8 +80,8 @@ class _Run:
 class ResealingService:
     """Re-encrypts values. The stored values are the only record of progress, so a killed run is just started again."""
 
-    def __init__(self, rotation: KeyRotationRepository, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
-        self._rotation = rotation
+    def __init__(self, keys: Keys, cipher: Cipher, sink: EventSink, tasks: Tasks) -> None:
+        self._keys = keys
         self._cipher = cipher
         self._sink = sink
         self._tasks = tasks
@@ -94,8 +96,8 @@ class ResealingService:
         # Destroy first. If a data key that was to be destroyed has tokens again, for example after a backup was
         # restored in part, this step clears the key's `emptied_at` instead. If this step came after the passes, they
         # would skip these tokens on Postgres, where a pass looks only for tokens under data keys without `emptied_at`.
-        destroyed = await self._destroy(tenant_id, DESTROY_AFTER, actor)
-        counts = await self._rotation.key_counts(tenant_id)
+        ended = await self._destroy(tenant_id, DESTROY_AFTER, actor)
+        counts = await self._keys.key_counts(tenant_id)
         run = _Run(counts.tokens_to_reseal, progress)
         for _ in range(_PASSES):
             overtaken = run.overtaken
@@ -103,24 +105,28 @@ class ResealingService:
             await self._run_pass(tenant_id, run)
             if run.overtaken == overtaken:
                 break
-        emptied = await self._rotation.mark_emptied(tenant_id)
+        to_empty = DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY, is_emptied=False)
+        newly_emptied = (await self._keys.change_data_keys(to_empty, emptied)).result
         if at_once:
-            destroyed += await self._destroy(tenant_id, timedelta(0), actor)
-        counts = await self._rotation.key_counts(tenant_id)
+            ended += await self._destroy(tenant_id, timedelta(0), actor)
+        counts = await self._keys.key_counts(tenant_id)
         return Reencryption(
             reencrypted=run.resealed,
             overtaken=run.overtaken,
-            emptied=emptied,
-            destroyed=destroyed,
+            emptied=newly_emptied,
+            destroyed=ended,
             remaining=counts.tokens_to_reseal,
             unreadable=_describe(run.unreadable),
             unreadable_tokens=tuple(run.unreadable_tokens),
         )
 
     async def _destroy(self, tenant_id: str | None, age: timedelta, actor: str | None) -> int:
-        change = await self._rotation.destroy_emptied(tenant_id, age, actor=actor)
+        long_empty = DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY, min_empty=age)
+        change = await self._keys.change_data_keys(
+            long_empty, lambda record, now, is_used: destroyed(record, now, is_used, actor)
+        )
         self._sink.publish(change.events)
-        return change.result
+        return len(change.events)
 
     async def _run_pass(self, tenant_id: str | None, run: _Run) -> None:
         """Re-encrypt each value of an old data key once; write a page while reading and sealing the next one."""
@@ -134,7 +140,7 @@ class ResealingService:
             page = following
 
     async def _read(self, page: _Page, tenant_id: str | None, after: TokenKey | None) -> None:
-        page.rows = await self._rotation.rows_to_reseal(tenant_id, after, _PAGE)
+        page.rows = await self._keys.rows_to_reseal(tenant_id, after, _PAGE)
         page.is_end = not page.rows
         page.last = page.rows[-1].key if page.rows else None
         await self._seal(page)
@@ -154,7 +160,7 @@ class ResealingService:
     async def _write(self, page: _Page, run: _Run) -> None:
         for _ in range(_ROUNDS):
             try:
-                written = await self._rotation.reseal(page.resealed) if page.resealed else 0
+                written = await self._keys.reseal(page.resealed) if page.resealed else 0
             except DataKeyInactiveError:
                 self._cipher.forget_active({row.key.tenant_id for row in page.rows})
                 await self._seal(page)

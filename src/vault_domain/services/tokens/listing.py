@@ -12,7 +12,7 @@ from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog, Sought
-from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.keys import Keys
 from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.rules.connection import describe_account
 from vault_domain.services.tokens.vault_seal import VaultSeal
@@ -35,7 +35,7 @@ class ListingService:
         accounts: AccountRepository,
         audit: AuditLog,
         spends: Mapping[str, TokenKind],
-        keys: KeyRepository,
+        keys: Keys,
     ) -> None:
         self._tokens = tokens
         self._accounts = accounts

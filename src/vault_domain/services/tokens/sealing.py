@@ -11,7 +11,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.key_rotation import DataKeyPosition
+from vault_domain.ports.keys import DataKeyPosition
 from vault_domain.ports.late_writes import LateWrites, W
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.schedule import lead, longest_wait

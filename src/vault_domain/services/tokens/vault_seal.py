@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 from vault_domain.entities.cursor_seal import CursorSeal
 from vault_domain.entities.key_records import MasterKeyRecord
-from vault_domain.ports.key_repository import KeyRepository
+from vault_domain.ports.keys import Keys
 
 
 class VaultSeal:
     """Gives the seal of a vault; every process that opens the vault gets the same one."""
 
-    def __init__(self, keys: KeyRepository) -> None:
+    def __init__(self, keys: Keys) -> None:
         self._keys = keys
         self._seal: CursorSeal | None = None
 

@@ -84,3 +84,10 @@ WITH doomed AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED)
 DELETE FROM {{schema}}.audit_event e USING doomed d
 WHERE e.tenant_id = d.tenant_id AND e.xid = d.xid AND e.seq = d.seq AND e.occurred_at = d.occurred_at
+
+-- name: append_key_event
+-- Append an event about a key or a tenant in the transaction of the change; return its time.
+INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
+VALUES (coalesce(%(tenant_id)b::text, ''), %(action)b::text, {{now}},
+    %(actor)b::text, %(code)b::text)
+RETURNING occurred_at

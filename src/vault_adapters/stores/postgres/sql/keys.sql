@@ -1,8 +1,16 @@
 -- name: list_master_keys
--- List all master key records.
-SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{confirmed_master_key}}
+-- List all master key records, each with the last event about it, and with the last activation of any master key.
+SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{last_event}}, {{last_activated}}
 FROM {{schema}}.master_key m
 ORDER BY m.created_at, m.master_key_id
+
+-- name: share_active_master_key
+-- Get the active master key and the time, and keep it active until the transaction ends.
+SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{last_event}}, {{last_activated}},
+    {{now}}
+FROM {{schema}}.master_key m
+WHERE m.state = 'active'
+FOR SHARE OF m
 
 -- name: lock_master_keys
 -- Until this transaction ends, no other transaction can change a master key, or store a wrap under one, because that
@@ -21,7 +29,7 @@ ON CONFLICT (master_key_id) DO UPDATE SET state = excluded.state
 
 -- name: get_active_data_keys
 -- Get the active data keys of the given tenants, each with its wraps. Wraps under retired master keys are left out.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}}, w.master_key_ids, w.wraps
 FROM pg_catalog.unnest(%(tenant_ids)b::text[]) k (tenant_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
 LEFT JOIN LATERAL (
@@ -31,7 +39,7 @@ LEFT JOIN LATERAL (
 
 -- name: get_data_keys
 -- Get the given data keys of the given tenants, each with its wraps. Wraps under retired master keys are left out.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}}, w.master_key_ids, w.wraps
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}}, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
 JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
 LEFT JOIN LATERAL (
@@ -39,30 +47,205 @@ LEFT JOIN LATERAL (
     FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
 
+-- name: list_data_keys
+-- List data keys after a position, each with its wraps, with whether a token uses it, if that is asked for, and with the
+-- time. Wraps under retired master keys are left out, unless data keys are asked for that a master key wraps.
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}}, w.master_key_ids, w.wraps,
+    %(with_use)b::bool AND EXISTS (
+        SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id),
+    {{now}}
+FROM (
+    SELECT k.*
+    FROM {{schema}}.data_key k
+    LEFT JOIN {{schema}}.data_key_wrap o
+        ON o.tenant_id = k.tenant_id AND o.data_key_id = k.data_key_id AND o.master_key_id = %(master_key_id)b::bytea
+    WHERE (k.tenant_id, k.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
+        AND (%(tenant_id)b::text IS NULL OR k.tenant_id = %(tenant_id)b) AND k.state = ANY (%(states)b::text[])
+        AND (%(age)b::bigint IS NULL
+            OR k.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond')
+        AND (%(empty_age)b::bigint IS NULL
+            OR k.emptied_at <= {{now}} - %(empty_age)b::bigint::float8 * interval '1 microsecond')
+        AND (%(is_emptied)b::bool IS NULL OR %(is_emptied)b::bool = (k.emptied_at IS NOT NULL))
+        AND (%(is_wrapped)b::bool IS NULL OR %(is_wrapped)b::bool = (o.master_key_id IS NOT NULL))
+    ORDER BY k.tenant_id, k.data_key_id
+    LIMIT %(limit)b::bigint) d
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
+    FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND (%(is_wrapped)b::bool OR {{usable_wrap}})) w ON true
+ORDER BY d.tenant_id, d.data_key_id
+
 -- name: create_data_keys
--- Store active data keys for tenants that have none, in the given order. Each data key is stored with its wrap
--- under the active master key and no other wrap. FOR SHARE keeps this master key active until the commit. A master key
--- that is active although the audit log says otherwise does not count. The statement returns the id of the active
--- master key, or no row if none of the given wraps is under it.
-WITH live AS (
-    SELECT m.master_key_id FROM {{schema}}.master_key m
-    WHERE m.master_key_id = ANY (%(master_key_ids)b::bytea[]) AND m.state = 'active'
-        AND coalesce({{confirmed_master_key}}, 'active') = 'active'
-    FOR SHARE OF m),
-lasting AS (
-    SELECT w.*
-    FROM unnest(%(wrap_tenant_ids)b::text[], %(wrap_data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[]) w (
-        tenant_id, data_key_id, master_key_id, wrapped)
-    JOIN live USING (master_key_id)),
-created AS (
+-- Store active data keys for tenants that have none, in the given order, each with its wraps.
+-- share_active_master_key has locked their master key. The statement returns the data keys that were stored.
+WITH created AS (
     INSERT INTO {{schema}}.data_key (tenant_id, data_key_id, state, created_at)
     SELECT s.tenant_id, s.data_key_id, 'active', {{now}}
     FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) WITH ORDINALITY s (tenant_id, data_key_id, ord)
-    WHERE EXISTS (SELECT 1 FROM lasting l WHERE l.tenant_id = s.tenant_id AND l.data_key_id = s.data_key_id)
     ORDER BY s.ord
     ON CONFLICT (tenant_id) WHERE state = 'active' DO NOTHING
     RETURNING tenant_id, data_key_id),
 wrapped AS (
     INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
-    SELECT l.tenant_id, l.data_key_id, l.master_key_id, l.wrapped FROM lasting l JOIN created USING (tenant_id, data_key_id))
-SELECT master_key_id FROM live
+    SELECT w.tenant_id, w.data_key_id, w.master_key_id, w.wrapped
+    FROM unnest(%(wrap_tenant_ids)b::text[], %(wrap_data_key_ids)b::bytea[], %(master_key_ids)b::bytea[], %(wraps)b::bytea[]) w (
+        tenant_id, data_key_id, master_key_id, wrapped)
+    JOIN created USING (tenant_id, data_key_id))
+SELECT tenant_id, data_key_id FROM created
+
+-- name: put_data_keys
+-- Store what was decided about data keys, each if it still is as it was read, and append the events of those that were
+-- stored. Wraps of destroyed data keys are deleted. The statement waits for transactions that store values under these
+-- data keys, because they lock the keys FOR SHARE. It returns the data keys that were stored.
+WITH held AS (
+    SELECT s.*
+    FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(old_states)b::text[], %(old_emptied_at)b::timestamptz[],
+            %(states)b::text[], %(emptied_at)b::timestamptz[])
+        WITH ORDINALITY s (tenant_id, data_key_id, old_state, old_emptied_at, state, emptied_at, ord)
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = s.old_state
+    ORDER BY s.ord
+    FOR UPDATE OF d),
+stored AS (
+    UPDATE {{schema}}.data_key d SET state = h.state, emptied_at = h.emptied_at
+    FROM held h
+    WHERE d.tenant_id = h.tenant_id AND d.data_key_id = h.data_key_id AND d.state = h.old_state
+        AND d.emptied_at IS NOT DISTINCT FROM h.old_emptied_at
+    RETURNING d.tenant_id, d.data_key_id, d.state),
+unwrapped AS (
+    DELETE FROM {{schema}}.data_key_wrap w USING stored s
+    WHERE w.tenant_id = s.tenant_id AND w.data_key_id = s.data_key_id AND s.state = 'destroyed'),
+told AS (
+    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
+    SELECT e.tenant_id, e.action, e.occurred_at, e.actor, e.code
+    FROM unnest(%(event_tenant_ids)b::text[], %(event_data_key_ids)b::bytea[], %(event_actions)b::text[],
+            %(event_times)b::timestamptz[], %(event_actors)b::text[], %(event_codes)b::text[])
+        WITH ORDINALITY e (tenant_id, data_key_id, action, occurred_at, actor, code, ord)
+    JOIN stored USING (tenant_id, data_key_id)
+    ORDER BY e.ord)
+SELECT tenant_id, data_key_id FROM stored
+
+-- name: count_data_keys
+-- Count data keys by state, and by the event that confirms a state.
+SELECT k.state, k.action, count(*)
+FROM (
+    SELECT d.state, {{data_key_event}} AS action
+    FROM {{schema}}.data_key d
+    WHERE d.state <> 'destroyed' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)) k
+GROUP BY k.state, k.action
+UNION ALL
+SELECT 'destroyed', NULL, count(*) FROM {{schema}}.data_key d
+WHERE d.state = 'destroyed' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+
+-- name: count_wraps
+-- Count the data keys that each master key wraps.
+SELECT master_key_id, count(*) FROM {{schema}}.data_key_wrap
+WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
+GROUP BY master_key_id
+
+-- name: count_tokens
+-- Count data keys of a state and of at least the given age, and if that is asked for the tokens under them. Emptied data
+-- keys are skipped, because each of them would make the query read all tokens of its tenant again.
+SELECT count(*), (
+    SELECT count(*)
+    FROM {{schema}}.data_key d
+    JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
+    WHERE %(with_tokens)b::bool AND d.state = %(state)b::text AND d.emptied_at IS NULL
+        AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+        AND d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond')
+FROM {{schema}}.data_key k
+WHERE k.state = %(state)b::text AND k.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR k.tenant_id = %(tenant_id)b)
+    AND k.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
+
+-- name: find_rows_to_reseal
+-- After a position, find tokens under decrypt_only data keys, of all tenants or of one. It reads tenant by tenant, each
+-- by the primary key, because one join with a sort would read all remaining tokens for every page. The lateral join
+-- keeps the order of the tenants.
+SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
+FROM (
+    SELECT tenant_id, pg_catalog.array_agg(data_key_id) AS data_key_ids FROM {{schema}}.data_key
+    WHERE state = 'decrypt_only' AND emptied_at IS NULL AND tenant_id >= %(after_tenant_id)b::text
+        AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
+    GROUP BY tenant_id
+    ORDER BY tenant_id) d
+CROSS JOIN LATERAL (
+    SELECT * FROM {{schema}}.token
+    WHERE tenant_id = d.tenant_id AND data_key_id = ANY (d.data_key_ids)
+        AND (tenant_id, provider, identifier, kind)
+            > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_identifier)b::text, %(after_kind)b::text)
+    ORDER BY provider, identifier, kind
+    LIMIT %(limit)b::bigint) t
+LIMIT %(limit)b::bigint
+
+-- name: reseal_tokens
+-- Replace each sealed value, if its row still holds exactly the value that was opened; the rest of the row stays. The
+-- statement writes nothing unless every new value's data key is active, and keeps these keys active until the commit.
+-- It locks rows in the order of the token keys, because two batches could deadlock otherwise. Then it finds each locked
+-- row by its place in the table; on Citus, by its key. By its place, it does not find a row that another transaction
+-- changed while this statement waited for the row's lock, and this row stays as it is. The statement returns one row: the
+-- number of new values whose data key is active, and the number of written values.
+WITH guarded AS (
+    SELECT s.*
+    FROM unnest(
+        %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[],
+        %(before_data_key_ids)b::bytea[], %(before_blobs)b::bytea[], %(data_key_ids)b::bytea[], %(blobs)b::bytea[],
+        %(extras)b::bytea[])
+        WITH ORDINALITY s (
+            tenant_id, provider, kind, identifier, before_data_key_id, before_blob, data_key_id, blob, extra, ord)
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
+    ORDER BY s.ord
+    FOR SHARE OF d),
+locked AS (
+    SELECT {{locked_place}}, g.data_key_id, g.blob, g.extra
+    FROM guarded g
+    JOIN {{schema}}.token t
+        ON t.tenant_id = g.tenant_id AND t.provider = g.provider AND t.kind = g.kind AND t.identifier = g.identifier
+        AND t.data_key_id = g.before_data_key_id AND t.blob = g.before_blob
+    WHERE (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(blobs)b::bytea[])
+    ORDER BY g.ord
+    FOR UPDATE OF t),
+resealed AS (
+    UPDATE {{schema}}.token t SET data_key_id = l.data_key_id, blob = l.blob, extra = l.extra
+    FROM locked l
+    WHERE {{at_locked_place}}
+    RETURNING 1)
+SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
+
+-- name: change_wraps
+-- Store missing wraps of data keys under a master key. Or delete the wraps of these data keys under the master key that
+-- was replaced, each if the given wrap of its data key is stored unchanged. Destroyed data keys are left out.
+-- share_active_master_key has locked the master key of the given wraps. The statement locks the data keys first, to
+-- avoid a deadlock with an erasure.
+WITH held AS (
+    SELECT s.*
+    FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[], %(wraps)b::bytea[])
+        WITH ORDINALITY s (tenant_id, data_key_id, wrapped, ord)
+    JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state <> 'destroyed'
+    ORDER BY s.ord
+    FOR SHARE OF d),
+added AS (
+    INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
+    SELECT h.tenant_id, h.data_key_id, %(master_key_id)b::bytea, h.wrapped
+    FROM held h
+    WHERE %(replaced)b::bytea IS NULL
+    ORDER BY h.ord
+    ON CONFLICT (tenant_id, data_key_id, master_key_id) DO NOTHING
+    RETURNING 1),
+kept AS (
+    SELECT w.tenant_id, w.data_key_id
+    FROM held h
+    JOIN {{schema}}.data_key_wrap w
+        ON w.tenant_id = h.tenant_id AND w.data_key_id = h.data_key_id AND w.master_key_id = %(master_key_id)b::bytea
+        AND w.wrapped = h.wrapped
+    ORDER BY h.ord
+    FOR SHARE OF w),
+doomed AS (
+    SELECT w.tenant_id, w.data_key_id
+    FROM kept k
+    JOIN {{schema}}.data_key_wrap w ON w.tenant_id = k.tenant_id AND w.data_key_id = k.data_key_id AND w.master_key_id = %(replaced)b::bytea
+    ORDER BY w.tenant_id, w.data_key_id
+    FOR UPDATE OF w),
+deleted AS (
+    DELETE FROM {{schema}}.data_key_wrap w USING doomed d
+    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND w.master_key_id = %(replaced)b::bytea
+    RETURNING 1)
+SELECT (SELECT count(*) FROM added) + (SELECT count(*) FROM deleted)

@@ -11,7 +11,7 @@ SELECT DISTINCT tenant_id FROM {{schema}}.token WHERE tenant_id > %(after)b ORDE
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM {{schema}}.token t
 JOIN {{schema}}.data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id
-WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL
+WHERE d.state = 'decrypt_only' AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR t.tenant_id = %(tenant_id)b)
     AND (t.tenant_id, t.provider, t.identifier, t.kind)
         > (%(after_tenant_id)b::text, %(after_provider)b::text, %(after_identifier)b::text, %(after_kind)b::text)
 ORDER BY t.tenant_id, t.provider, t.identifier, t.kind
@@ -56,7 +56,7 @@ ORDER BY t.provider, t.identifier, t.kind
 FOR UPDATE
 
 -- name: hold_master_keys
--- Keep the master keys' states unchanged until the transaction ends. Of the vault's statements, only lock_master_keys
+-- Keep the master keys unchanged until the transaction ends. Of the vault's statements, only lock_master_keys
 -- conflicts with this lock. This statement locks the table instead of its rows, because Citus would lock rows of a
 -- reference table on every node, and two transactions could then deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
@@ -71,7 +71,7 @@ SELECT master_key_id FROM {{schema}}.master_key WHERE state <> 'retired'
 
 -- name: get_active_data_keys
 -- Get the active data key of one tenant, with its wraps under usable master keys; see `DataKeyReads`.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_own_data_key}},
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{own_data_key_event}},
     (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
         AND w.master_key_id = ANY (%(master_key_ids)b::bytea[])),
@@ -83,7 +83,7 @@ WHERE d.tenant_id = %(tenant_id)b AND d.state = 'active'
 
 -- name: get_data_keys
 -- Get the given data keys of one tenant, with their wraps under usable master keys; see `DataKeyReads`.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_own_data_key}},
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{own_data_key_event}},
     (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
         AND w.master_key_id = ANY (%(master_key_ids)b::bytea[])),
@@ -93,31 +93,39 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_own_data_k
 FROM {{schema}}.data_key d
 WHERE d.tenant_id = %(tenant_id)b AND d.data_key_id = ANY (%(data_key_ids)b::bytea[])
 
--- name: find_data_keys_without_wrap
--- After a position, find data keys that have no wrap under a given master key; audit events tell which master keys
--- are usable. These events belong to no tenant and are on another node, and Citus cannot join tables that are not on
--- one node. So a CTE finds the usable master keys first.
+-- name: list_data_keys
+-- List data keys as on a plain server. Audit events tell which master keys are usable. These events belong to no tenant
+-- and are on another node, and Citus cannot join tables that are not on one node. So a CTE finds the usable master keys
+-- first.
 WITH usable AS MATERIALIZED ({{usable_master_keys}}),
 page AS MATERIALIZED (
-    SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{confirmed_data_key}} AS confirmed
+    SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}} AS action,
+        %(with_use)b::bool AND EXISTS (
+            SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS is_used
     FROM {{schema}}.data_key d
-    WHERE d.state <> 'destroyed'
-        AND (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
-        AND NOT EXISTS (
-            SELECT 1 FROM {{schema}}.data_key_wrap o
-            WHERE o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b)
+    LEFT JOIN {{schema}}.data_key_wrap o
+        ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b::bytea
+    WHERE (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
+        AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b) AND d.state = ANY (%(states)b::text[])
+        AND (%(age)b::bigint IS NULL
+            OR d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond')
+        AND (%(empty_age)b::bigint IS NULL
+            OR d.emptied_at <= {{now}} - %(empty_age)b::bigint::float8 * interval '1 microsecond')
+        AND (%(is_emptied)b::bool IS NULL OR %(is_emptied)b::bool = (d.emptied_at IS NOT NULL))
+        AND (%(is_wrapped)b::bool IS NULL OR %(is_wrapped)b::bool = (o.master_key_id IS NOT NULL))
     ORDER BY d.tenant_id, d.data_key_id
     LIMIT %(limit)b::bigint),
 wraps AS MATERIALIZED (
     SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
     FROM {{schema}}.data_key_wrap w
     WHERE (w.tenant_id, w.data_key_id) IN (SELECT tenant_id, data_key_id FROM page)
-        AND w.master_key_id IN (SELECT master_key_id FROM usable))
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.confirmed,
+        AND (%(is_wrapped)b::bool OR w.master_key_id IN (SELECT master_key_id FROM usable)))
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.action,
     (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM wraps w
     WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id),
     (SELECT pg_catalog.array_agg(w.wrapped ORDER BY w.master_key_id) FROM wraps w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id)
+    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id),
+    d.is_used, {{now}}
 FROM page d
 ORDER BY d.tenant_id, d.data_key_id
 
