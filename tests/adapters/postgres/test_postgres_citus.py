@@ -42,7 +42,7 @@ ON_CITUS = load_statements("vault", distributed=True)
 COSTS = {
     # These ask every node, because no tenant is named. None of these statements is on the path of a request.
     ANY_TENANT: """
-        adopt_audit_events count_data_keys
+        adopt_audit_events count_data_keys count_tokens
         count_health count_wraps
         find_tenant_of_data_key list_data_keys
         count_all_accounts count_kept_answers list_kept_answers

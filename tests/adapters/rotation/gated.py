@@ -65,7 +65,7 @@ class GatedStore:
     def __init__(self, store):
         self.passed = 0
         self.gate = Gate()
-        names = "tokens accounts keys audit refreshes eraser imports clients states unread"
+        names = "tokens accounts changes keys audit refreshes eraser imports clients states unread"
         for name in names.split():
             setattr(self, name, GatedPort(getattr(store, name), self))
 

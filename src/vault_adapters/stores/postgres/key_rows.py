@@ -43,6 +43,12 @@ def master_key_record(row: Row) -> MasterKeyRecord:
     return master_key_of_row(*row)
 
 
+def master_key_and_time(row: Row) -> tuple[MasterKeyRecord, datetime]:
+    """Return the master key of a row of `share_active_master_key`, and the time."""
+    *columns, now = row
+    return master_key_of_row(*columns), now
+
+
 def master_key_parameters(record: MasterKeyRecord) -> dict[str, Any]:
     """Return the parameters of `put_master_key`."""
     return {

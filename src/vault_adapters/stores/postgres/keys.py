@@ -20,6 +20,7 @@ from vault_adapters.stores.postgres.key_rows import (
     data_key_record,
     data_key_use,
     data_keys_parameters,
+    master_key_and_time,
     master_key_parameters,
     master_key_record,
     query_parameters,
@@ -282,13 +283,15 @@ class PostgresKeys:
             "with_tokens": with_tokens,
             "now": self._database.now(),
         }
-        [(data_keys, tokens)] = await self._database.fetch(self._queries["count_tokens"], parameters, pace=Pace.BULK)
-        return int(data_keys), int(tokens)
+        counts: dict[str, int] = dict(
+            await self._database.fetch(self._queries["count_tokens"], parameters, pace=Pace.BULK)
+        )
+        return counts["data_keys"], counts["tokens"]
 
     async def _held_master_keys(self, transaction: Transaction) -> list[tuple[MasterKeyRecord, datetime]]:
         """Keep the active master key active until the commit; return it and the time, unless it may not wrap."""
         rows = await transaction.fetch(self._queries["share_active_master_key"], {"now": transaction.now})
-        held = sound(rows, lambda row: (master_key_record(row[:-1]), row[-1]))
+        held = sound(rows, master_key_and_time)
         return [(master, now) for master, now in held if may_wrap(master)]
 
     async def _load_master_keys(self, transaction: Transaction) -> tuple[MasterKeySet, datetime]:

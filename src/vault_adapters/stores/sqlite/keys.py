@@ -233,7 +233,7 @@ class SqliteKeys:
         ]
         await transaction.execute_many(self._queries["put_data_key"], rows)
         no_wrap = {"replaced": None, "master_key_id": None, "wrapped": None}
-        ended = [row | no_wrap for row in rows if row["state"] == DataKeyState.DESTROYED]
+        ended = [each | no_wrap for each in rows if each["state"] == DataKeyState.DESTROYED]
         await transaction.execute_many(self._queries["delete_wraps"], ended)
         await append_events(transaction, self._queries, events)
 

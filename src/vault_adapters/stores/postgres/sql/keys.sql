@@ -145,16 +145,16 @@ GROUP BY master_key_id
 -- name: count_tokens
 -- Count data keys of a state and of at least the given age, and if that is asked for the tokens under them. Emptied data
 -- keys are skipped, because each of them would make the query read all tokens of its tenant again.
-SELECT count(*), (
-    SELECT count(*)
-    FROM {{schema}}.data_key d
-    JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
-    WHERE %(with_tokens)b::bool AND d.state = %(state)b::text AND d.emptied_at IS NULL
-        AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
-        AND d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond')
-FROM {{schema}}.data_key k
-WHERE k.state = %(state)b::text AND k.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR k.tenant_id = %(tenant_id)b)
-    AND k.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
+SELECT 'data_keys', count(*) FROM {{schema}}.data_key d
+WHERE d.state = %(state)b::text AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+    AND d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
+UNION ALL
+SELECT 'tokens', count(*)
+FROM {{schema}}.data_key d
+JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
+WHERE %(with_tokens)b::bool
+    AND d.state = %(state)b::text AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+    AND d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
 
 -- name: find_rows_to_reseal
 -- After a position, find tokens under decrypt_only data keys, of all tenants or of one. It reads tenant by tenant, each
