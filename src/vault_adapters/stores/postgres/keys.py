@@ -280,7 +280,7 @@ class PostgresKeys:
             "state": state.value,
             "age": micros(age),
             "tenant_id": tenant_id,
-            "with_tokens": with_tokens,
+            "token_state": state.value if with_tokens else "",  # no data key has the state ""
             "now": self._database.now(),
         }
         counts: dict[str, int] = dict(

@@ -152,8 +152,8 @@ UNION ALL
 SELECT 'tokens', count(*)
 FROM {{schema}}.data_key d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
-WHERE %(with_tokens)b::bool
-    AND d.state = %(state)b::text AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+WHERE d.state = %(token_state)b::text AND d.emptied_at IS NULL
+    AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
     AND d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
 
 -- name: find_rows_to_reseal
