@@ -12,6 +12,7 @@ from vault_adapters.connect.asking import Members, ask_further, carrying, get_js
 from vault_adapters.connect.client import Client
 from vault_adapters.providers.members import member_at, text_of
 from vault_adapters.providers.profiles.facts import Place
+from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import MAX_NAME_LENGTH, as_identifier
@@ -88,15 +89,17 @@ async def _sources(client: Client, said: Answers, http: HttpClient) -> dict[str,
         "variable": client.values(said.variables),
     }
     used = {place.source for place in profile.places}
-    headers = carrying(profile.api.value, said.access_token) if {"userinfo", "further"} & used else {}
     if "userinfo" in used:
-        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", headers)
+        # OpenID Connect Core 1.0 section 5.3.1: a bearer token, whatever the provider's other APIs take.
+        bearer = carrying(ApiHeader(), said.access_token)
+        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", bearer)
         # OpenID Connect Core 1.0 section 5.3.2: the sub of userinfo must be the sub of the id_token.
         if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
         sources["userinfo"] = userinfo
     if "further" in used and profile.further is not None:
         url = profile.filled(profile.further.url, client.values(said.variables))
+        headers = carrying(profile.api.value, said.access_token)
         sources["further"] = await ask_further(http, url, profile.further.body, headers)
     return sources
 

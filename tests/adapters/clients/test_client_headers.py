@@ -50,7 +50,14 @@ async def ask_requests(vault, url, headers):
         return session.post(url, auth=auth, data=b"body", headers=headers).status_code
 
 
+async def ask_blocking(vault, url, headers):
+    auth = Httpx2VaultAuth(vault.blocking, ACCOUNT, hosts=LOOPBACK)
+    with httpx2.Client(auth=auth, follow_redirects=True, trust_env=False) as client:
+        return client.post(url, content=b"body", headers=headers).status_code
+
+
 ASKING = {
+    "httpx2-blocking": ask_blocking,
     "httpx": ask_httpx(httpx, HttpxVaultAuth),
     "httpx2": ask_httpx(httpx2, Httpx2VaultAuth),
     "requests": ask_requests,

@@ -213,6 +213,7 @@ async def test_zohos_code_is_exchanged_at_the_users_data_centre(vault):
     info = await connected(vault, "zoho", stub, {"accounts-server": "https://accounts.zoho.eu", "location": "eu"})
     assert info.account.identifier == "accounts.zoho.eu:7"
     assert stub.places == list(ZOHO)
+    assert stub.requests[1].headers["authorization"] == "Bearer access-1"  # userinfo is no API of the profile's
 
 
 @pytest.mark.parametrize(
