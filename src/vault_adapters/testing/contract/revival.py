@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -12,14 +11,13 @@ from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.clients import CLIENT, OTHER, THERE, connect, reject
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, events_of, tokens_of, value_of
-from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, state_of, token_set
+from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, token_set
 from vault_adapters.testing.contract.sweeps import NOTHING, REFRESHED, RefreshFixtures
 from vault_adapters.testing.refresher import ScriptedRefresher
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.attempt import Failure
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import ReauthorizationRequiredError
-from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.facade.vault import TokenVault
@@ -103,26 +101,6 @@ class RevivalCases(RefreshFixtures):
         failure = Failure("server_error", MINUTE, unknown=True, refused=True)
         await store.refreshes.fail(await claimed(store, account), failure)
         await store.refreshes.reject(await claimed(store, account), "invalid_grant", actor=None)
-
-    async def test_what_is_known_of_earlier_failures_is_cleared(self, vault: TokenVault, store: Store) -> None:
-        await self.check_condemned(vault, store)
-        before = await state_of(store)
-        assert before.failures == 1
-        await vault.revive_accounts(provider=PROVIDER, since=(await _info(vault)).updated_at)
-        after = evolve(before, failures=0, next_attempt_at=None, unknown_since=None, error_code=None)
-        assert await state_of(store) == evolve(after, refused_since=None, refused_for=timedelta(0), lease_until=None)
-
-    @pytest.mark.parametrize("back", [timedelta(0), LONGEST_LEASE])
-    async def test_a_lease_ends_unless_it_runs(
-        self, vault: TokenVault, store: Store, clock: ManualClock, back: timedelta
-    ) -> None:
-        await vault.store_token_set(ACCOUNT, token_set())
-        attempt, begin = await claimed(store), clock.now()
-        await store.refreshes.reject(evolve(attempt, attempt_id=uuid4()), "invalid_grant", actor=None)
-        clock.set(begin - back)
-        assert await vault.revive_accounts(provider=PROVIDER, since=begin, until=begin) == ONE
-        lease_until = (await state_of(store)).lease_until
-        assert lease_until == (None if back else attempt.claimed_at + attempt.lease)
 
     async def test_the_window_includes_its_ends_and_nothing_outside(
         self, vault: TokenVault, store: Store, clock: ManualClock

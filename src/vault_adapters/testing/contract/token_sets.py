@@ -22,7 +22,6 @@ from vault_adapters.testing.contract.fixtures import (
 from vault_domain.entities.account import Account, ConnectionState, TokenKind
 from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.refresh_state import LONGEST_LEASE
 from vault_domain.entities.token import SealedToken, TokenRef, TokenStatus, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
@@ -107,48 +106,6 @@ class TokenSetCases(ContractFixtures):
         await vault.mark_token_invalid(usable.token, "invalid_token")
         assert (await vault.store_token_set(ACCOUNT, TokenSet("a2"))).state is ConnectionState.CONNECTED
         assert (await tokens_of(vault))[ACCESS].error_code is None
-
-    @pytest.mark.parametrize("label", [None, "Ann"])
-    @pytest.mark.parametrize("unknown", [False, True])
-    async def test_a_set_ends_backoff_and_unknown_outcome(
-        self, store: Store, vault: TokenVault, clock: ManualClock, unknown: bool, label: str | None
-    ) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR))
-        await store.refreshes.fail(await _attempt(store), Failure("temporarily_unavailable", HOUR, unknown))
-        info = await vault.get_account(ACCOUNT)
-        assert info is not None
-        assert (info.state, info.reason) == (ConnectionState.RETRYING, "temporarily_unavailable")
-        assert info.next_attempt_at == clock.now() + HOUR
-        # A token set without a refresh token ends the backoff too, although the stored refresh token stays.
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
-        assert (info.state, info.reason, info.next_attempt_at) == (ConnectionState.CONNECTED, None, None)
-        assert await vault.get_account(ACCOUNT) == info
-
-    @pytest.mark.parametrize("label", [None, "Ann"])
-    async def test_an_attempt_under_way_keeps_its_lease(
-        self, store: Store, vault: TokenVault, clock: ManualClock, label: str | None
-    ) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR), label="before")
-        attempt = await _attempt(store)
-        for passed in (timedelta(0), attempt.lease):  # during the lease, and at its end
-            clock.advance(passed)
-            await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
-            record, _ = await store.accounts.get(ACCOUNT)
-            assert record is not None
-            assert record.label == (label or "before")
-            assert record.refresh.lease_until == (None if passed else attempt.claimed_at + attempt.lease)
-
-    @pytest.mark.parametrize("label", [None, "Ann"])
-    async def test_a_lease_from_before_the_clock_was_set_back_ends(
-        self, store: Store, vault: TokenVault, clock: ManualClock, label: str | None
-    ) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=HOUR), label="before")
-        attempt = await _attempt(store)
-        clock.set(clock.now() - LONGEST_LEASE)
-        await vault.store_token_set(ACCOUNT, TokenSet("a2"), label=label)
-        record, _ = await store.accounts.get(ACCOUNT)
-        assert record is not None
-        assert (record.refresh.attempt_id, record.refresh.lease_until) == (attempt.attempt_id, None)
 
     async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")

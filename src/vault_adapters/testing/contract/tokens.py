@@ -199,26 +199,6 @@ class TokenCases(ContractFixtures):
         assert len({first.value_id, again.value_id, anew.value_id}) == 3
         assert (await tokens_of(vault))[ACCESS].value_id == anew.value_id
 
-    async def test_a_mark_does_not_hit_another_value_of_the_same_generation(self, vault: TokenVault) -> None:
-        """A generation can occur twice.
-
-        A failover may lose a commit. Or a caller gets a token before the token is committed, and another writer commits
-        first.
-        """
-        stored = await vault.store_token(ACCESS, "v1")
-        lost = evolve(stored, value_id=uuid4())
-        assert await vault.mark_token_invalid(lost, "invalid_token") is MarkOutcome.STALE
-        assert (await tokens_of(vault))[ACCESS] == stored
-
-    async def test_a_mark_on_a_deleted_value_is_stale(self, vault: TokenVault) -> None:
-        first = await vault.store_token(ACCESS, "v1")
-        await vault.delete_token(ACCESS)
-        assert await vault.mark_token_invalid(first, "invalid_token") is MarkOutcome.STALE
-        again = await vault.store_token(ACCESS, "v2")
-        assert again.generation == first.generation
-        assert await vault.mark_token_invalid(first, "invalid_token") is MarkOutcome.STALE
-        assert (await tokens_of(vault))[ACCESS].status is TokenStatus.VALID
-
     async def test_deleting_a_provider_leaves_the_others(self, vault: TokenVault) -> None:
         others = [key("a", provider="googl"), key("a", provider="google2"), TokenKey("t2", "google", "api_key", "a")]
         mine = [key("a"), key("b"), key("a", TokenKind.REFRESH_TOKEN), key(None, TokenKind.API_KEY)]
