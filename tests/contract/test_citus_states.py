@@ -21,6 +21,7 @@ from vault_adapters.testing.contract.refreshing import answer, claimed, token_se
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.transitions.values import written
 
 CONFIG = VaultConfig(encryption_secret=Secret("account-states-" + "0" * 40), scrypt_log2_n=14)
@@ -128,6 +129,15 @@ async def test_what_was_absent_must_still_be_absent(store, vault, how):
     assert [state.row is None for state in seen] == [True, False]
     assert await stored(store, nobody) == decision.state
     assert decision.state.tokens[REFRESH.kind].info.generation == (2 if how == "values" else 1)
+
+
+async def test_a_new_account_needs_an_active_data_key(store, vault):
+    nobody = evolve(ACCOUNT, identifier="new")
+    writes = [evolve(write, key=nobody.key(write.key.kind)) for write in await answer(store)]
+    await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
+    with pytest.raises(DataKeyInactiveError):
+        await changed(store, lambda state, now: Decision(HOW["values"](state, now, writes), None), nobody)
+    assert (await stored(store, nobody)).is_empty
 
 
 async def test_a_row_that_another_writer_has_inserted_is_not_written_over(store, vault, opener, clock):

@@ -73,7 +73,7 @@ def test_statements_that_cost_more_are_known():
 REQUESTED = """
     get_token_alone get_last_use get_token get_tokens load_account get_account get_active_data_keys get_data_keys
     store_token store_tokens append_events
-    apply_row apply_account insert_token insert_row append_event lock_data_keys
+    apply_row apply_account insert_tokens insert_row insert_events lock_data_keys
     delete_orphaned_account"""
 """The statements that a request for one tenant runs."""
 

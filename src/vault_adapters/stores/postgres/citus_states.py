@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +32,8 @@ from vault_domain.ports.change import DataKeyInactiveError
 T = TypeVar("T")
 
 _MOST_REMEMBERED = 1000
+
+_ROW = re.compile(r"^VALUES (.*)$", re.MULTILINE)
 
 
 class _ChangedError(Exception):
@@ -94,9 +97,10 @@ class CitusAccountStates(PostgresAccountStates):
         if gone and after.is_empty:
             # The account's row is locked now. A writer that held it before may have stored a token. Then the row stays.
             await transaction.execute(self._queries["delete_orphaned_account"], parameters)
-        # Rows of the account are locked now, so the events get a place after those of all earlier writers.
-        for event in decision.events:
-            await transaction.execute(self._queries["append_event"], event_parameters([event]))
+        if decision.events:
+            # Rows of the account are locked now, so the events get a place after those of all earlier writers.
+            sql = _of_rows(self._queries["insert_events"], len(decision.events))
+            await transaction.execute(sql, event_parameters(decision.events))
 
     async def _write_account(
         self, transaction: Transaction, before: AccountState, changed: Sequence[StoredToken], parameters: dict[str, Any]
@@ -104,33 +108,44 @@ class CitusAccountStates(PostgresAccountStates):
         _, versions, _ = before.version
         new = [token for token in changed if token.key.kind not in versions]
         every, rest = token_parameters(changed, before), [token for token in changed if token not in new]
+        same, active, is_written = True, True, False
         if new:
             # An insertion is no part of `apply_account`, because Citus would then not send this statement as a whole.
             keys = {"tenant_id": before.account.tenant_id, "data_key_ids": every["key_ids"]}
-            is_active = len(await transaction.fetch(self._queries["lock_data_keys"], keys)) == len(every["key_ids"])
-            parameters |= await self._insert(transaction, before, new if is_active else [], parameters)
-        parameters |= token_parameters(rest, before) | {"key_ids": every["key_ids"]}
-        [(same, active, is_written)] = await transaction.fetch(self._queries["apply_account"], parameters)
+            active = len(await transaction.fetch(self._queries["lock_data_keys"], keys)) == len(every["key_ids"])
+            parameters |= await self._insert(transaction, before, new if active else [], parameters)
+        is_first = bool(new) and not versions and parameters["version"] is None  # there is nothing to compare
+        if not is_first or parameters["durable"]:
+            parameters |= token_parameters(rest, before) | {"key_ids": every["key_ids"]}
+            [(same, active, is_written)] = await transaction.fetch(self._queries["apply_account"], parameters)
         # The conflict first: of an erased tenant the data key is gone too, but there is nothing left to seal anew.
         _require(same)
         if not active:
             raise DataKeyInactiveError
         if parameters["has_row"] and parameters["version"] is None:
-            is_written = await transaction.fetch(self._queries["insert_row"], parameters)
+            is_written = bool(await transaction.fetch(self._queries["insert_row"], parameters))
         _require(is_written or not parameters["has_row"])
 
     async def _insert(
         self, transaction: Transaction, before: AccountState, new: Sequence[StoredToken], parameters: dict[str, Any]
     ) -> dict[str, Any]:
         """Insert tokens of kinds that were absent; return the loaded versions with those of these tokens."""
-        kinds, versions = list(parameters["kinds"]), list(parameters["versions"])
-        for token in new:
-            own = parameters | token_parameters([token], before)
-            rows = await transaction.fetch(self._queries["insert_token"], own)
-            _require(rows)
-            kinds.append(token.key.kind.value)
-            versions += [int8(version) for (version,) in rows]
-        return {"kinds": Texts(kinds), "versions": versions}
+        if not new:
+            return {}
+        sql = _of_rows(self._queries["insert_tokens"], len(new))
+        rows = await transaction.fetch(sql, parameters | token_parameters(new, before))
+        _require(len(rows) == len(new))
+        kinds, versions = zip(*rows, strict=True)
+        return {
+            "kinds": Texts([*parameters["kinds"], *kinds]),
+            "versions": [*parameters["versions"], *map(int8, versions)],
+        }
+
+
+def _of_rows(sql: str, count: int) -> str:
+    """Return an INSERT of several rows; ``sql`` inserts one row, whose columns are the first items of arrays."""
+    [row] = _ROW.findall(sql)
+    return sql.replace(row, ", ".join(row.replace("[])[1]", f"[])[{number}]") for number in range(1, count + 1)))
 
 
 def _require(is_unchanged: object) -> None:

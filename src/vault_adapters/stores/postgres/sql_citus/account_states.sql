@@ -63,12 +63,13 @@ written AS (
     RETURNING a.provider)
 SELECT v.same, v.active, (SELECT count(*) FROM written) > 0 FROM verdict v
 
--- name: insert_token
--- Insert a token where none was, and return its version; no row: another writer was faster.
+-- name: insert_tokens
+-- Insert tokens where none were, and return their kinds and versions; one that is missing: another writer was faster.
+-- See `_of_rows` in citus_states.py.
 INSERT INTO {{schema}}.token AS t (tenant_id, provider, identifier, {{written_columns}})
 VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, {{first_written_values}})
 ON CONFLICT (tenant_id, provider, identifier, kind) DO NOTHING
-RETURNING {{token_hash}}
+RETURNING t.kind, {{token_hash}}
 
 -- name: insert_row
 -- Insert the row of an account that had none; no row: another writer was faster.
@@ -77,6 +78,7 @@ VALUES ({{row_values}})
 ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
 RETURNING true
 
--- name: append_event
--- Append one event; this is quicker than append_events, for which Citus copies rows.
-INSERT INTO {{schema}}.audit_event ({{event_columns}}) VALUES ({{first_event}})
+-- name: insert_events
+-- Append events; see insert_tokens. This is quicker than append_events, for which Citus copies rows.
+INSERT INTO {{schema}}.audit_event ({{event_columns}})
+VALUES ({{first_event}})
