@@ -126,6 +126,7 @@ def right_value(name: str) -> Any:
         "read_answer": dict,
         "requests": 1,
         "response": {"access_token": CANARY},
+        "issuer": "https://provider.invalid",
         "rows": [ImportedToken(KEY, CANARY)],
         "seconds": 1.0,
         "since": datetime(2030, 1, 1, tzinfo=UTC),

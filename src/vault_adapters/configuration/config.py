@@ -139,7 +139,8 @@ class VaultConfig:
         pool_size: largest number of connections to Postgres.
         prepared_statements: False for a pooler in transaction mode that does not support them.
         postgres_schema: the schema that holds the vault's tables.
-        scrypt_log2_n: cost of deriving a new local master key, 14 to 18; existing keys keep their cost.
+        scrypt_log2_n: cost of deriving a new local master key, 14 to 18; 14 if the secret was made by
+            `generate_encryption_secret`. Existing keys keep their cost.
         storage_timeout: longest time to wait for Postgres's answer to one statement, and for a free connection; on
             SQLite, longest time to wait for other transactions, and for a query. From half a second to five minutes. On
             Postgres, imports, key rotations, erasures and migrations have longer limits.

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from vault_adapters.configuration.validation import DAY, ZERO, duration, whole
 from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.rules.clients import MOST_ACCOUNTS, MOST_COUNTED, ClientRules
@@ -16,6 +17,7 @@ from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 from vault_domain.rules.turns import DEFAULT_HOLD
 
 
+@scrubbed_class
 @frozen(kw_only=True)
 class Tuning:
     """Numbers that few hosts have a reason to change.

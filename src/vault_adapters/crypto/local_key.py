@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from contextlib import suppress
 from attrs import frozen
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose, Uncopied, encode_context
-from vault_adapters.crypto.scrypt_parameters import ScryptParameters
+from vault_adapters.crypto.scrypt_parameters import MIN_LOG2_N, ScryptParameters
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.key_records import MasterKeyRecord
 from vault_domain.entities.secret import Secret, as_secret
@@ -25,9 +26,27 @@ MIN_SECRET_LENGTH = 32
 _ROOT_SIZE = 64
 
 
+_GENERATED = re.compile(r"tvs1_([A-Za-z0-9_-]{43})([0-9a-f]{8})\Z")
+
+
 def generate_encryption_secret() -> str:
-    """Return a new encryption secret: 43 characters of URL-safe base64, 256 random bits."""
-    return secrets.token_urlsafe(32)
+    """Return a new encryption secret: 256 random bits, in a form by which the vault knows that they are random.
+
+    Such a secret cannot be guessed, so a new local master key is derived from it at the lowest cost: ``tvs1_``, 43
+    characters of URL-safe base64, and a check sum of 8 hexadecimal digits.
+    """
+    text = secrets.token_urlsafe(32)
+    return f"tvs1_{text}{_check_sum(text)}"
+
+
+def _is_generated(secret: Secret) -> bool:
+    found = _GENERATED.match(secret.reveal())
+    return found is not None and _check_sum(found[1]) == found[2]
+
+
+def _check_sum(text: str) -> str:
+    # It tells a generated secret from one that somebody has made up in its form; it hides nothing.
+    return hashlib.sha256(f"token-vault secret {text}".encode()).hexdigest()[:8]
 
 
 def as_encryption_secret(value: Secret | str) -> Secret:
@@ -98,16 +117,17 @@ class LocalMasterKey(Uncopied):
 
 
 async def new_record(secret: Secret, log2_n: int = DEFAULT_LOG2_N) -> tuple[MasterKeyRecord, LocalMasterKey]:
-    """Return a new record with a random salt, and its key. This takes about 0.3 s of one core.
+    """Return a new record with a random salt, and its key. This takes about 0.3 s of one core at the default cost.
 
     Args:
         secret: from `as_encryption_secret`.
-        log2_n: scrypt's cost, 14 to 18.
+        log2_n: scrypt's cost, 14 to 18; a secret of `generate_encryption_secret` gets the lowest.
 
     Raises:
         ConfigurationError: the cost is out of range, or the memory does not suffice for scrypt.
     """
-    parameters = ScryptParameters(log2_n, os.urandom(KEY_SIZE))
+    cost = min(log2_n, MIN_LOG2_N) if _is_generated(secret) else log2_n
+    parameters = ScryptParameters(cost, os.urandom(KEY_SIZE))
     derived = await _derive(secret, parameters)
     record = MasterKeyRecord(derived.key.key_id, PROVIDER, kdf=parameters.to_json(), check_value=derived.check_value)
     return record, derived.key

@@ -19,7 +19,7 @@ from vault_domain.transitions.clients import refused
 def test_secrets_are_long_and_differ(bare):
     first, second = bare("generate-secret").out, bare("generate-secret").out
     assert first != second
-    assert len(first) == 44
+    assert len(first) == 57
     assert first.endswith("\n")
 
 

@@ -185,7 +185,24 @@ class TestSecretRules:
     def test_a_generated_one(self):
         generated = {generate_encryption_secret() for _ in range(50)}
         assert len(generated) == 50
-        assert all(as_encryption_secret(text) and len(text) == 43 for text in generated)
+        assert all(as_encryption_secret(text) and len(text) == 56 for text in generated)
+
+
+@pytest.mark.real_scrypt
+@pytest.mark.parametrize(
+    ("secret", "cost"),
+    [
+        (generate_encryption_secret(), 14),
+        (generate_encryption_secret()[:-1] + "x", 15),
+        ("tvs1_" + "password" * 5 + "abc" + "01234567", 15),
+        (generate_encryption_secret() + "\n", 15),
+        ("0123456789abcdef0123456789abcdef", 15),
+    ],
+)
+async def test_only_a_secret_that_proves_its_randomness_is_derived_at_the_lowest_cost(secret, cost):
+    record, key = await new_record(Secret(secret), 15)
+    assert ScryptParameters.from_json(record.kdf).log2_n == cost
+    assert (await open_record(record, Secret(secret))).key_id == key.key_id
 
 
 async def test_scrypt_leaves_the_event_loop_alone():

@@ -27,8 +27,8 @@ def add_to(app: App) -> None:
 def generate_secret() -> None:
     """Print a new encryption secret.
 
-    It has 43 characters with 256 random bits. Keep it apart from the database, because both together decrypt every
-    token.
+    It has 256 random bits, and a form by which the vault knows this, so that opening a vault takes less time. Keep it
+    apart from the database, because both together decrypt every token.
     """
     sys.stdout.write(generate_encryption_secret() + "\n")
 

@@ -8,8 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 import anyio
 import httpx2
 import pytest
-from mcp_stub import mcp_stub
 from tests.support.answers import Answer, redirect_answer
+from tests.support.mcp_stub import mcp_stub
 
 from vault_adapters import (
     Account,

@@ -2,7 +2,9 @@
 
 import hashlib
 import itertools
+import json
 import threading
+import time
 from base64 import urlsafe_b64encode
 from contextlib import contextmanager
 from urllib.parse import urlencode
@@ -19,8 +21,8 @@ class McpStub:
     def __init__(self, scopes=("tools:read",), lifetime=3600, accepts=lambda token: True):
         self.scopes, self.lifetime, self.accepts = scopes, lifetime, accepts
         self.base, self.changes = "", {}
-        self.clients, self.codes, self.families, self.access = {}, {}, {}, {}
-        self.lost, self.refreshes = 0, 0
+        self.clients, self.codes, self.families, self.access, self.issued = {}, {}, {}, {}, {}
+        self.lost, self.refreshes, self.codes_given = 0, 0, []
         self._numbers, self._lock = itertools.count(1), threading.Lock()
 
     @property
@@ -38,7 +40,7 @@ class McpStub:
 
     def _mcp(self, request):
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token not in self.access:
+        if token not in self.access or time.monotonic() - self.issued[token] > self.lifetime:
             where = f'Bearer resource_metadata="{self.base}/.well-known/oauth-protected-resource/mcp"'
             return Answer(status=401, headers={"WWW-Authenticate": where})
         missing = set(self.scopes) - set(self.access[token].split())
@@ -67,6 +69,8 @@ class McpStub:
         number = next(self._numbers)
         self.clients[f"client-{number}"] = f"secret-{number}"
         members = {"client_id": f"client-{number}", "client_secret": f"secret-{number}", "client_secret_expires_at": 0}
+        asked = json.loads(request.body)
+        members |= {name: asked[name] for name in ("redirect_uris", "token_endpoint_auth_method")}
         return self._document("register", members)
 
     def _authorize(self, request):
@@ -74,6 +78,7 @@ class McpStub:
         assert asked["resource"] == self.url
         code = f"code-{next(self._numbers)}"
         self.codes[code] = asked
+        self.codes_given.append(code)
         iss = self.changes.get("iss", self.base)
         answer = {"code": code, "state": asked["state"], "iss": iss}
         return redirect_answer(f"{asked['redirect_uri']}?{urlencode(answer)}")
@@ -99,6 +104,7 @@ class McpStub:
         number = next(self._numbers)
         self.families[f"refresh-{number}"] = (family, scope)
         self.access[f"access-{number}"] = scope
+        self.issued[f"access-{number}"] = time.monotonic()
         tokens = {"access_token": f"access-{number}", "refresh_token": f"refresh-{number}", "expires_in": self.lifetime}
         return Answer(json={**tokens, "token_type": "Bearer"})
 
