@@ -7,9 +7,11 @@ import base64
 from attrs import frozen
 
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret
 
 
+@scrubbed_class
 @frozen
 class ApiHeader:
     """The header in which API requests carry an access token or an API key.
