@@ -21,6 +21,7 @@ from vault_adapters.testing.contract.refreshing import answer, claimed, token_se
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.transitions.values import written
 
@@ -199,3 +200,14 @@ async def test_few_reads_are_remembered(store, vault, monkeypatch):
     for name in "abc":
         await store.refreshes.read(evolve(ACCOUNT, identifier=name))
     assert [account.identifier for account in store.refreshes._states._last_read] == ["b", "c"]
+
+
+async def test_a_refusal_of_what_was_read_long_ago_is_no_answer(store, vault):
+    [write] = await answer(store, keys=[ACCESS])
+    await store.refreshes.read(ACCOUNT)
+    await vault.store_token(ACCESS, "other")
+    [info] = (await store.changes.store_expecting(write, 2, actor=None)).result
+    assert info.generation == 3
+    await store.refreshes.read(ACCOUNT)
+    with pytest.raises(GenerationConflictError):
+        await store.changes.store_expecting(write, 2, actor=None)
