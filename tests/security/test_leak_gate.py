@@ -80,7 +80,7 @@ CANNOT_RAISE = {
 # These functions may raise, but they take no text from a host, only times, clients, and values that the vault itself
 # passes. Other tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
-    "SigningKey.jwt",
+    *("SigningKey.jwt", "ApiHeader.credentials_of"),
     *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run", "EventFeed"),
     *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh", "aiohttp.VaultAuth.__call__"),
     *(

@@ -7,11 +7,10 @@ import base64
 from attrs import frozen
 
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.scrub import scrubbed_class
+from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.secret import Secret
 
 
-@scrubbed_class
 @frozen
 class ApiHeader:
     """The header in which API requests carry an access token or an API key.
@@ -27,6 +26,7 @@ class ApiHeader:
     scheme: str = "Bearer"
     fields: tuple[str, str] | None = None
 
+    @scrubbed
     def credentials_of(self, value: Secret) -> Secret | None:
         """Return what follows the scheme; None if the value lacks a field."""
         if self.fields is None:
@@ -39,6 +39,7 @@ class ApiHeader:
         is_usable = bool(user and password) and ":" not in user
         return Secret(base64.b64encode(f"{user}:{password}".encode()).decode()) if is_usable else None
 
+    @scrubbed
     def over(self, credentials: Secret) -> str:
         """Return the header's value with these credentials."""
         return f"{self.scheme} {credentials.reveal()}" if self.scheme else credentials.reveal()
