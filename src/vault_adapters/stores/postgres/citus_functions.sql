@@ -92,13 +92,11 @@ $token_vault_body$;
 
 -- Stores values of one tenant on the node of the tenant, in the given order, and makes their accounts due. It returns
 -- the stored tokens, or no row if a data key is not active. An account without a due time becomes due now if it exists.
--- With an expected generation, there is one value, and it is stored only if its key holds this generation (0: nothing);
--- otherwise the function returns a row of NULLs.
 CREATE OR REPLACE FUNCTION {{schema}}.citus_write_tokens_v{{functions_version}}(
     given_tenant_id text, given_providers text[], given_kinds text[], given_identifiers text[], given_value_ids uuid[],
     given_data_key_ids bytea[], given_blobs bytea[], given_extras bytea[], given_expires_at timestamptz[],
     given_lifetimes bigint[], given_scopes text[], given_clients bytea[], given_refreshed boolean,
-    given_expected_generation bigint, given_account_providers text[], given_account_identifiers text[], given_due_at timestamptz[],
+    given_account_providers text[], given_account_identifiers text[], given_due_at timestamptz[],
     given_now timestamptz, given_lock_timeout text)
 RETURNS TABLE (
     stored_id uuid, stored_status text, stored_error_code text, stored_expires_at timestamptz, stored_scopes text,
@@ -125,16 +123,6 @@ BEGIN
             given_blobs, given_extras, given_expires_at, given_lifetimes, given_scopes, given_clients)
             v (provider, kind, identifier, value_id, data_key_id, blob, extra, expires_at, lifetime, scopes, client)
     LOOP
-        IF given_expected_generation > 0 THEN
-            PERFORM true FROM {{schema}}.token
-            WHERE tenant_id = given_tenant_id AND provider = one.provider AND kind = one.kind
-                AND identifier = one.identifier AND generation = given_expected_generation
-            FOR UPDATE;
-            IF NOT FOUND THEN
-                RETURN NEXT;
-                RETURN;
-            END IF;
-        END IF;
         INSERT INTO {{schema}}.token AS t (
             tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
             scopes, generation, last_refreshed_at, created_at, updated_at, client)
@@ -147,7 +135,6 @@ BEGIN
             client = excluded.client, expires_at = excluded.expires_at, lifetime = excluded.lifetime,
             scopes = coalesce(excluded.scopes, t.scopes), generation = t.generation + 1,
             last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
-            WHERE given_expected_generation IS DISTINCT FROM 0
         RETURNING t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, t.last_refreshed_at,
             t.lifetime, t.created_at, t.updated_at, t.value_id, t.client, t.suspect_since, t.rejected_at
         INTO stored_id, stored_status, stored_error_code, stored_expires_at, stored_scopes,
@@ -157,9 +144,6 @@ BEGIN
         WHERE tenant_id = given_tenant_id AND provider = one.provider AND kind = one.kind
             AND identifier = one.identifier;
         RETURN NEXT;
-        IF stored_id IS NULL THEN
-            RETURN;
-        END IF;
     END LOOP;
     FOR one IN
         SELECT * FROM unnest(given_account_providers, given_account_identifiers, given_due_at)

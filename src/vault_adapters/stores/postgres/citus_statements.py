@@ -19,7 +19,7 @@ from typing import Any
 from vault_adapters.stores.columns import TOKEN_ALONE, VALUE
 from vault_adapters.stores.queries import Queries
 
-FUNCTIONS_VERSION = 3
+FUNCTIONS_VERSION = 4
 """Version of the functions in ``citus_functions.sql``; their names end with it. Increase it with each change to them.
 
 A release that changes the functions creates them under new names. The processes of an older release go on with the

@@ -1,4 +1,4 @@
-"""Stores values and commits provider's answers on tables that Citus distributes, by functions on the tenant's node.
+"""Stores values on tables that Citus distributes, by functions on the node of their tenant.
 
 A statement over the rows of another query, such as ``unnest``, would make Citus ask every shard of every node. These
 functions name one tenant, so Citus calls them on the tenant's node; see ``citus_functions.sql``.
@@ -80,7 +80,6 @@ def _store_parameters(
     ) | {
         "tenant_id": tenant_id,
         "refreshed": refreshed,
-        "expected_generation": None,
         "now": now,
         "lock_timeout": transaction.lock_timeout,
     }

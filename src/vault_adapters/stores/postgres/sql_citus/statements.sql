@@ -191,5 +191,5 @@ SELECT * FROM {{schema}}.citus_write_tokens_v{{functions_version}}(
     %(tenant_id)b::text, %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[],
     %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(extras)b::bytea[], %(expires_at)b::timestamptz[],
     %(lifetimes)b::bigint[], %(scopes)b::text[], %(clients)b::bytea[], %(refreshed)b::boolean,
-    %(expected_generation)b::bigint, %(account_providers)b::text[], %(account_identifiers)b::text[], %(due_at)b::timestamptz[],
+    %(account_providers)b::text[], %(account_identifiers)b::text[], %(due_at)b::timestamptz[],
     %(now)b::timestamptz, %(lock_timeout)b::text)
