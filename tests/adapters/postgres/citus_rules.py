@@ -38,12 +38,14 @@ OUTER = "an outer join whose first side is no table"
 RECURSIVE = "a recursive query"
 HAVING = "a subquery over a distributed table in HAVING"
 
+USING = "a join with USING inside another join: Citus sends names of columns that do not exist"
+
 SEVERAL_TENANTS = "a table that is not tied to one tenant, given as a parameter"
 """Citus then asks every shard. Unlike `ANY_TENANT`, a join by the tenant of other rows does not suffice."""
 
 ELSEWHERE = "an event from rows of a distributed table: the rows' node would compute the event's place"
 
-REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE, HAVING})
+REFUSED = frozenset({TIME, LOCK, NO_COLUMNS, MOVED, RECURSIVE, HAVING, USING})
 """The rules whose breach Citus refuses."""
 
 UNSORTED = "a page without an order: the nodes' rows come in any order"
@@ -155,6 +157,8 @@ class _Rules(Visitor):
             self.broken.add(LATERAL)
 
     def visit_JoinExpr(self, _, node):
+        if any(isinstance(side, ast.JoinExpr) and side.usingClause for side in (node.larg, node.rarg)):
+            self.broken.add(USING)
         if node.jointype.name == "JOIN_LEFT" and _Tables(node.rarg).distributed:
             first = node
             while isinstance(first, ast.JoinExpr):

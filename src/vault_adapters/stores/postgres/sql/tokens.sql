@@ -185,7 +185,8 @@ LIMIT %(limit)b::bigint
 -- token_rejected. The condition on the client is that of count_client; a client of NULL excludes none.
 SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
-LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
