@@ -1,4 +1,7 @@
-"""The example store, SQLite and Postgres answer any sequence of facts about accounts in the same way."""
+"""The example store, SQLite, Postgres and distributed tables answer any sequence of facts about accounts alike.
+
+Without a cluster, the server of the distributed tables is a plain one; see `test_citus_statements.py`.
+"""
 
 import random
 from contextlib import AsyncExitStack
@@ -64,7 +67,7 @@ class Lockstep:
                 SealedToken(b"", f"value {self.draw.random()}".encode()),
                 lifetime=self.maybe(lambda: timedelta(seconds=60)),
                 scopes=self.draw.choice([None, (), ("a", "b")]),
-                lead=self.maybe(self.seconds) if kind is TokenKind.ACCESS_TOKEN else None,
+                lead=self.seconds() if kind is TokenKind.ACCESS_TOKEN else None,
                 due_in=self.maybe(self.seconds),
                 value_id=self.new_id(),
                 **more,
@@ -227,14 +230,15 @@ def plain(answer):
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_all_stores_agree(seed, prepared_schemas):
+async def test_all_stores_agree(seed, prepared_schemas, citus_schemas):
     clock = ManualClock()
     async with AsyncExitStack() as stack:
-        schema = stack.enter_context(prepared_schemas.lend())
+        schema, distributed = (stack.enter_context(each.lend()) for each in (prepared_schemas, citus_schemas))
         openings = [
             open_dict_store(DictDatabase(), clock),
             open_sqlite(":memory:")(clock),
             open_postgres(prepared_schemas.url, schema)(clock),
+            open_postgres(citus_schemas.url, distributed)(clock),
         ]
         stores = [await stack.enter_async_context(opening) for opening in openings]
         data_keys = []
