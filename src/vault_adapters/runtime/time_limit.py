@@ -13,8 +13,8 @@ from attrs import frozen
 OVERSLEPT = 0.1
 """A timer that is late by more seconds than this shows that the process was suspended or its event loop blocked."""
 
-_MORE = 0.5
-"""Seconds for which an ``async with`` block may go on after a late timer.
+MORE = 0.5
+"""Seconds for which a wait may go on after a late timer.
 
 Reading an answer that has already arrived takes milliseconds.
 """
@@ -117,7 +117,7 @@ class TimeLimit:
     def _ring(self) -> None:
         if self._loop.time() - self.due > OVERSLEPT and (self.inner is not None or self._may_get_answer()):
             ahead = 0.0 if self.inner is None else max(0.0, self.due - self.inner.due)
-            self._timer = self._loop.call_later(_MORE + ahead, self._end)
+            self._timer = self._loop.call_later(MORE + ahead, self._end)
         else:
             self._end()
 

@@ -198,6 +198,7 @@ class TestSecretRules:
         (generate_encryption_secret() + "\n", 15),
         ("0123456789abcdef0123456789abcdef", 15),
     ],
+    ids=["generated", "changed", "made up", "with a line end", "another form"],
 )
 async def test_only_a_secret_that_proves_its_randomness_is_derived_at_the_lowest_cost(secret, cost):
     record, key = await new_record(Secret(secret), 15)

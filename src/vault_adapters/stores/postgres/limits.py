@@ -15,20 +15,16 @@ import psycopg
 from attrs import frozen
 from psycopg.pq import TransactionStatus
 
+from vault_adapters.runtime.time_limit import MORE, OVERSLEPT
 from vault_adapters.stores.postgres.cursors import Connection
 
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = timedelta(seconds=5)
 
-_LATE_SECONDS = 0.5
-"""A timer that is late by more than this shows that this process was frozen. Answers may have arrived meanwhile."""
-
-_GRACE_SECONDS = 1.0
-"""Extra time to read what arrived while this process was frozen."""
-
-_MOST_GRACES = 3
-"""A statement gets the extra time at most this often, so that it ends even if the event loop is always late."""
+_MOST_GRACES = 5
+"""A statement gets more time after a late timer at most this often, so that it ends even if the event loop is always
+late."""
 
 _KEPT_SECONDS = 60.0
 """If the limit of a statement is at most this many seconds, the connection's next statement takes over the timer.
@@ -161,9 +157,9 @@ class _Watch:
         if self._connection is None:
             return
         late = self.loop.time() - self._due
-        if late > _LATE_SECONDS and self._graces < _MOST_GRACES:
+        if late > OVERSLEPT and self._graces < _MOST_GRACES:
             self._graces += 1
-            self._due = self.loop.time() + _GRACE_SECONDS
+            self._due = self.loop.time() + MORE
         elif late >= 0:
             self.is_over = True
             _hang_up(self._connection)
