@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from attrs import evolve
-from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped]
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[import-untyped]
-from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
 
 from vault_adapters.connect.accounts import account_of, granted_scopes, kept_variables
 from vault_adapters.connect.addresses import redirect_uris
 from vault_adapters.connect.arguments import challenged, divided, identifier_of, session_text
+from vault_adapters.connect.authorization import authorization_url
 from vault_adapters.connect.client import Client, as_clients, provider_unknown
 from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
@@ -124,6 +122,8 @@ class Connector:
 
         Raises:
             InvalidInputError: an argument is not valid; the message does not repeat it.
+            AuthorizationRefusedError, ProviderConfigurationError: the provider refuses the pushed request (RFC 9126).
+            ConnectError: it gives no usable answer to the pushed request (``provider_unavailable``).
             KeyUnavailableError, StorageError: the state cannot be sealed now.
             DecryptionError: the tenant's data key cannot be used.
         """
@@ -143,7 +143,9 @@ class Connector:
         sealed = await self._keeper.seal(
             owner, handshake.encoded(), bound_to=bound_to(session_text(session), self._redirect_uri), lifetime=LIFETIME
         )
-        return Start(self._authorization_url(client, handshake, sealed, parameters), sealed)
+        with about(owner):
+            back = self._redirect_uris[client.name]
+            return Start(await authorization_url(client, handshake, sealed, back, parameters), sealed)
 
     @settling
     async def finish(self, query: Query, *, session: str, provider: str | None = None) -> AccountInfo:
@@ -265,21 +267,6 @@ class Connector:
         if client is None:
             raise provider_unknown(self.providers)
         return client
-
-    def _authorization_url(self, client: Client, handshake: Handshake, state: str, extra: Mapping[str, str]) -> str:
-        facts = client.profile.authorization
-        parameters = {**client.profile.parameters(facts.parameters, client.values(handshake.variables)), **extra}
-        if handshake.scopes:
-            parameters[facts.scopes_parameter] = facts.scope_separator.join(handshake.scopes)
-        if facts.pkce != "unsupported":
-            parameters["code_challenge"] = create_s256_code_challenge(handshake.verifier)
-            parameters["code_challenge_method"] = "S256"
-        if client.uses_openid and facts.nonce:
-            parameters["nonce"] = handshake.nonce
-        base = client.url("authorization_url", handshake.variables) or ""
-        back = self._redirect_uris[client.name]
-        url = prepare_grant_uri(base, client.made_of.client_id, "code", redirect_uri=back, state=state)
-        return str(add_params_to_uri(url, list(parameters.items())))
 
     async def _issuer(self, client: Client, handshake: Handshake, http: HttpClient) -> Issuer | None:
         name = client.url("issuer", handshake.variables)

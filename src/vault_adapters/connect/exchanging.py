@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from vault_adapters.connect.asking import DEADLINE, Members, send, unavailable
+from vault_adapters.connect.asking import Members, unavailable
 from vault_adapters.connect.client import Client
 from vault_adapters.connect.handshake import Handshake
+from vault_adapters.connect.posting import post
 from vault_adapters.providers.answers import answer_members
-from vault_adapters.providers.assertions import Proof, proof_of
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.shaped_answers import is_in_place, read_shaped, read_token_set
-from vault_adapters.providers.shaped_requests import signed
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
@@ -26,8 +24,6 @@ from vault_domain.entities.token_set import TokenSet
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
 
-_log = logging.getLogger(__name__)
-
 
 async def exchanged(
     client: Client, handshake: Handshake, code: str, redirect_uri: str, http: HttpClient | None
@@ -40,25 +36,13 @@ async def exchanged(
         ConnectError: the provider gave no usable answer, or the request could not be signed. In both cases, the error's
             code is ``provider_unavailable``.
     """
-    profile, made_of, values = client.profile, client.made_of, client.values(handshake.variables)
+    profile, values = client.profile, client.values(handshake.variables)
     token_url = client.url("token_url", handshake.variables) or ""
     members = profile.parameters(profile.authorization.exchange, values)
     members |= {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
     if profile.authorization.pkce != "unsupported":
         members["code_verifier"] = handshake.verifier
-    proof = await proof_of(made_of.signing_key, made_of.client_id, made_of.audience or token_url, DEADLINE)
-    if not isinstance(proof, Proof):
-        _log.warning("a code was not exchanged at %s: %s", client.name, proof)
-        raise unavailable()
-    outgoing = signed(
-        profile,
-        token_url,
-        {**members, **proof.members},
-        client_id=made_of.client_id,
-        client_secret=made_of.client_secret,
-        auth_method=made_of.auth_method,
-    )
-    answer = await send(http, outgoing, proof.deadline)
+    answer = await post(client, token_url, members, handshake.variables, http, shaped=True)
     found = answer_members(answer.body) if 200 <= answer.status < 300 else None
     token_set = None if found is None else tokens_in(profile, found)
     if found is not None and token_set is not None:

@@ -21,7 +21,7 @@ Query: TypeAlias = str | Mapping[str, str] | Iterable[tuple[str, str]]
 """A query string, a mapping of texts, or pairs of texts. A mapping cannot show that a parameter came twice."""
 
 _OF_REQUESTS = frozenset({"invalid_request", "unauthorized_client"})
-_PUSHED = re.compile(r"pushed authori[sz]ation|\bPAR\b|request_uri")
+_PUSHED = re.compile(r"(?i:pushed authori[sz]ation)|\bPAR\b|request_uri")
 _READ = frozenset({"code", "state", "error", "iss"})
 _MOST_PARAMETERS = 100
 _LONGEST = 64 * 1024

@@ -129,6 +129,12 @@ def _profile(issuer: str, document: Document, api_hosts: Collection[str]) -> Pro
         unverified=["rotation"],  # type: ignore[arg-type]
         token_url=_endpoint(issuer, document, "token_endpoint", needed=True),
         authorization_url=_endpoint(issuer, document, "authorization_endpoint", needed=True),
+        pushed_authorization_url=_endpoint(
+            issuer,
+            document,
+            "pushed_authorization_request_endpoint",
+            needed=document.get("require_pushed_authorization_requests") is True,
+        ),
         userinfo_url=userinfo,
         revocation_url=_endpoint(issuer, document, "revocation_endpoint"),
         issuer=issuer,

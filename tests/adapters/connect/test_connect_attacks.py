@@ -545,6 +545,7 @@ async def test_a_provider_that_wants_a_proof(vault, browser):
     ("error", "text", "reason"),
     [
         ("invalid_request", "Pushed Authorization Request is required: pushed authorization", "par_required"),
+        ("invalid_request", "Pushed Authorization Request must be used", "par_required"),
         ("unauthorized_client", "the client must use PAR", "par_required"),
         ("invalid_request", "redirect_uri is missing", "invalid_request"),
         ("access_denied", "PAR", "access_denied"),

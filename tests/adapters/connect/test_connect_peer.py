@@ -1,9 +1,11 @@
 """Connecting and refreshing at a certified OpenID provider that others wrote."""
 
 from datetime import date
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
+from attrs import evolve
 from joserfc.jwk import ECKey
 from tests.adapters.connect.browser import REDIRECT_URI
 from tests.support.openid_peer import openid_peer
@@ -104,3 +106,21 @@ async def test_what_a_certified_provider_refuses(client):
         with pytest.raises(IdentityRefusedError) as caught:
             await connector.finish(query.replace("iss=", "was="), session="session")
         assert caught.value.reason == "iss"
+
+
+async def test_a_certified_provider_that_requires_pushed_requests(peer, profile):
+    """RFC 9126: what the browser carries is only a reference, and a client that does not push is told so."""
+    unpushed = refresher(profile, peer.pushing_client_id, peer.client_secret)
+    pushed = evolve(profile, pushed_authorization_url=f"{peer.issuer}/request")
+    client = refresher(pushed, peer.pushing_client_id, peer.client_secret)
+    async with memory_vault(refreshers={"peer": client}) as vault:
+        connector = Connector(vault, {"peer": unpushed}, redirect_uri=REDIRECT_URI)
+        with pytest.raises(AuthorizationRefusedError) as caught:
+            await connector.finish(await callback_of(connector, "ann"), session="session")
+        assert caught.value.reason == "par_required"
+        connector = Connector(vault, {"peer": client}, redirect_uri=REDIRECT_URI)
+        start = await connector.begin("t1", "peer", session="session")
+        assert dict(parse_qsl(urlsplit(start.url).query)).keys() == {"client_id", "request_uri"}
+        info = await connector.finish(await callback_of(connector, "ann"), session="session")
+        assert (info.account.identifier, info.state.value) == ("ann", "connected")
+        await vault.refresh_account(info.account)

@@ -166,3 +166,17 @@ def test_an_issuer_that_is_no_url_is_refused(issuer):
     with pytest.raises(InvalidInputError) as caught:
         openid(issuer, "client", "secret")
     assert "example" not in str(caught.value)
+
+
+def test_requests_are_pushed_where_the_provider_says(corp):
+    assert openid(corp.issuer, "client", "secret").profile.pushed_authorization_url is None
+    discovery._known.clear()
+    corp.members.update(pushed_authorization_request_endpoint=f"{corp.issuer}/par")
+    assert openid(corp.issuer, "client", "secret").profile.pushed_authorization_url == f"{corp.issuer}/par"
+
+
+def test_a_provider_that_requires_pushed_requests_and_does_not_say_where_is_refused(corp):
+    corp.members.update(require_pushed_authorization_requests=True)
+    with pytest.raises(ConfigurationError, match="pushed_authorization_request_endpoint") as caught:
+        openid(corp.issuer, "client", "secret")
+    assert caught.value.code == "discovery_failed"

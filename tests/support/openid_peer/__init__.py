@@ -25,11 +25,14 @@ class Peer:
     client_id: str
     client_secret: str
     signing_client_id: str
+    secret_signing_client_id: str
+    signing_secret: str
+    pushing_client_id: str
 
 
 @contextmanager
 def openid_peer(redirect_uri, public_jwk):
-    """Run the provider with a client that has a secret, and another that signs with the key of ``public_jwk``."""
+    """Run the provider with clients of several kinds; one signs with the key of ``public_jwk``."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")

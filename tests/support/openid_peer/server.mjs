@@ -1,4 +1,5 @@
-// oidc-provider with a client that has a secret, and one that signs with a key; whoever `login_hint` names signs in and agrees, and `deny` refuses.
+// oidc-provider with a client that has a secret, one that signs with a key, one that must sign with its secret, and one
+// that must push its requests; whoever `login_hint` names signs in and agrees, and `deny` refuses.
 import http from 'node:http';
 import { randomBytes } from 'node:crypto';
 import Provider from 'oidc-provider';
@@ -9,18 +10,32 @@ const signing = {
   token_endpoint_auth_method: 'private_key_jwt',
   jwks: { keys: [JSON.parse(process.argv[3])] },
 };
+const secretSigning = {
+  client_id: 'peer-secret-signing-client',
+  client_secret: randomBytes(32).toString('base64url'),
+  token_endpoint_auth_method: 'client_secret_jwt',
+};
+const pushing = {
+  client_id: 'peer-pushing-client',
+  client_secret: client.client_secret,
+  require_pushed_authorization_requests: true,
+};
 const server = http.createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
-    clients: [client, signing].map((each) => ({
+    clients: [client, signing, secretSigning, pushing].map((each) => ({
       ...each,
       redirect_uris: [process.argv[2]],
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
     })),
     pkce: { required: () => true },
-    features: { devInteractions: { enabled: false } },
+    features: {
+      devInteractions: { enabled: false },
+      pushedAuthorizationRequests: { enabled: true },
+      revocation: { enabled: true },
+    },
     claims: { openid: ['sub'], email: ['email'] },
     scopes: ['openid', 'email', 'offline_access'],
     issueRefreshToken: async () => true,
@@ -46,5 +61,12 @@ server.listen(0, '127.0.0.1', () => {
       : { login: { accountId: params.login_hint }, consent: {} };
     return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
   });
-  console.log(JSON.stringify({ issuer, ...client, signing_client_id: signing.client_id }));
+  console.log(JSON.stringify({
+    issuer,
+    ...client,
+    signing_client_id: signing.client_id,
+    secret_signing_client_id: secretSigning.client_id,
+    signing_secret: secretSigning.client_secret,
+    pushing_client_id: pushing.client_id,
+  }));
 });

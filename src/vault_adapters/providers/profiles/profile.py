@@ -43,6 +43,7 @@ _ARGUMENTS = {
     "account_variables",
     "client",
 }
+_URLS = ("token_url", "revocation_url", "authorization_url", "pushed_authorization_url", "userinfo_url", "issuer")
 _ABOUT_FILE = {"name", "title", "docs", "checked", "unverified", "sources", "quirks", "variables"}
 
 
@@ -71,6 +72,8 @@ class Profile:
         token_url: the token endpoint; None if `request.grant` is ``none``.
         revocation_url: the revocation endpoint (RFC 7009), or None.
         authorization_url: the authorization endpoint, or None.
+        pushed_authorization_url: the endpoint for pushed authorization requests (RFC 9126), or None. If there is one, a
+            `Connector` sends each authorization request there, whether or not the provider requires it.
         userinfo_url: the endpoint that describes the user whose access token is sent to it, or None.
         issuer: the issuer's URL in OpenID Connect, or None.
         client_auth: the methods by which a client may authenticate, as RFC 7591 section 2 and OpenID Connect Core
@@ -99,6 +102,7 @@ class Profile:
     token_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     revocation_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     authorization_url: str | None = field(default=None, metadata=by(checks.optional(url)))
+    pushed_authorization_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     userinfo_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     issuer: str | None = field(default=None, metadata=by(checks.optional(url)))
     client_auth: tuple[str, ...] = field(
@@ -192,7 +196,7 @@ class Profile:
         return self.sources.get(fact) or self.sources.get(fact.partition(".")[0]) or self.docs
 
     def _templates(self) -> Iterator[tuple[str, str]]:
-        for key in ("token_url", "revocation_url", "authorization_url", "userinfo_url", "issuer"):
+        for key in _URLS:
             if getattr(self, key) is not None:
                 yield key, getattr(self, key)
         if self.further is not None:

@@ -1,0 +1,58 @@
+"""Sends requests that the client authenticates, each as at the token endpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vault_adapters.connect.asking import DEADLINE, send, unavailable
+from vault_adapters.connect.client import Client
+from vault_adapters.providers.assertions import Proof, proof_of
+from vault_adapters.providers.http import Incoming
+from vault_adapters.providers.shaped_requests import signed
+
+if TYPE_CHECKING:
+    from vault_adapters.providers.http import HttpClient
+
+_log = logging.getLogger(__name__)
+
+
+async def post(
+    client: Client,
+    url: str,
+    members: Mapping[str, str],
+    variables: Mapping[str, str],
+    http: HttpClient | None,
+    *,
+    shaped: bool,
+) -> Incoming:
+    """Send an authenticated POST once, and return the answer.
+
+    Args:
+        client: the provider, and the host's client there.
+        url: the endpoint.
+        members: the members of the request, without those that authenticate the client.
+        variables: the values of the account's own variables.
+        http: the HTTP client.
+        shaped: whether the request has the format and headers of the profile's token requests; otherwise it is a form.
+
+    Raises:
+        ConnectError: the provider did not answer, or the request could not be signed (code ``provider_unavailable``).
+        ConfigurationError: httpx2 is not installed.
+    """
+    made_of = client.made_of
+    audience = made_of.audience or client.url("token_url", variables) or ""
+    proof = await proof_of(made_of.signing_key, made_of.client_id, audience, DEADLINE)
+    if not isinstance(proof, Proof):
+        _log.warning("nothing was sent to %s: %s", client.name, proof)
+        raise unavailable()
+    outgoing = signed(
+        client.profile if shaped else None,
+        url,
+        {**members, **proof.members},
+        client_id=made_of.client_id,
+        client_secret=made_of.client_secret,
+        auth_method=made_of.auth_method,
+    )
+    return await send(http, outgoing, proof.deadline)
