@@ -16,12 +16,11 @@ from tests.contract.stores import check_postgres_idle, open_postgres
 from vault_adapters.stores.postgres.citus import FUNCTIONS, functions_sql
 from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.store import open_postgres_store
+from vault_adapters.testing.contract.attempts import AttemptCases
 from vault_adapters.testing.contract.audit import AuditCases
-from vault_adapters.testing.contract.commits import CommitCases
+from vault_adapters.testing.contract.facts import FactCases
 from vault_adapters.testing.contract.fixtures import ACCESS, REFRESH
-from vault_adapters.testing.contract.idle_schedule import IdleScheduleCases
 from vault_adapters.testing.contract.rotation import DataKeyCases
-from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.audit import AuditAction
@@ -49,7 +48,7 @@ async def _open(url, schema, *, migrate):
         pass
 
 
-class TestStatementsForCitus(TokenCases, UseCases, ScheduleCases, IdleScheduleCases, CommitCases):
+class TestStatementsForCitus(TokenCases, UseCases, FactCases, AttemptCases):
     @pytest.fixture
     def lent(self, seeming_schemas):
         with seeming_schemas.lend() as schema:

@@ -11,9 +11,9 @@ from vault_adapters.testing.contract.concurrency import ConcurrencyCases
 from vault_adapters.testing.contract.decryption import DecryptionCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.keys import KeyTableCases
-from vault_adapters.testing.contract.late_answers import LateAnswerCases
 from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.rotation import DataKeyCases
+from vault_adapters.testing.contract.sweeps import SweepCases
 from vault_adapters.testing.contract.tokens import TokenCases
 
 
@@ -39,7 +39,7 @@ class TestSqliteMemory(
     DecryptionCases,
     ConcurrencyCases,
     ReserveCases,
-    LateAnswerCases,
+    SweepCases,
     DataKeyCases,
 ):
     """A database in memory has one connection for reads and writes, and runs the same statements as a file.

@@ -13,28 +13,23 @@ from tests.examples.dict_store.database import DictDatabase
 from tests.examples.dict_store.tokens import by_key
 
 from vault_adapters.testing.contract.across import AcrossCases
+from vault_adapters.testing.contract.attempts import AttemptCases
 from vault_adapters.testing.contract.audit import AuditCases
 from vault_adapters.testing.contract.bulk import BulkCases
-from vault_adapters.testing.contract.claims import ClaimCases
 from vault_adapters.testing.contract.clients import ClientCases
-from vault_adapters.testing.contract.commits import CommitCases
 from vault_adapters.testing.contract.endings import EndingCases
 from vault_adapters.testing.contract.events import EventCases
-from vault_adapters.testing.contract.failures import FailureCases
+from vault_adapters.testing.contract.facts import FactCases
 from vault_adapters.testing.contract.importing import ImportCases
 from vault_adapters.testing.contract.isolation import IsolationCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
 from vault_adapters.testing.contract.neighbours import NeighbourCases
-from vault_adapters.testing.contract.rejections import RejectionCases
-from vault_adapters.testing.contract.renewals import RenewalCases
 from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.restores import RestoreCases
 from vault_adapters.testing.contract.revival import RevivalCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
-from vault_adapters.testing.contract.schedule import ScheduleCases
 from vault_adapters.testing.contract.states import StateCases
-from vault_adapters.testing.contract.sweeps import SweepCases
 from vault_adapters.testing.contract.token_sets import TokenSetCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.unread import UnreadCases
@@ -68,16 +63,11 @@ METHODS = {
         "list_tenants": AcrossCases,
         "count_all": AcrossCases,
     },
-    "changes": {
-        "store_expecting": TokenCases,
-        "store_set": TokenSetCases,
-        "mark_invalid": TokenCases,
-        "report_rejected": RejectionCases,
-        "tell_end": EndingCases,
-        "delete_token": TokenCases,
-        "delete_account": TokenSetCases,
-        "revive": RevivalCases,
-    },
+    "changes": dict.fromkeys(
+        ["store_expecting", "store_set", "mark_invalid", "report_rejected", "tell_end", "delete_account", "revive"],
+        FactCases,
+    )
+    | {"delete_token": TokenCases},
     "keys": {
         "master_keys": KeyTableCases,
         "change_master_keys": KeyTableCases,
@@ -94,18 +84,10 @@ METHODS = {
         "change_wraps": MasterKeyCases,
     },
     "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases},
-    "refreshes": {
-        "read": ClaimCases,
-        "claim": ClaimCases,
-        "renew": RenewalCases,
-        "reserve_due": ReserveCases,
-        "reschedule": ScheduleCases,
-        "release": FailureCases,
-        "withdraw": ClaimCases,
-        "fail": FailureCases,
-        "reject": FailureCases,
-        "commit": CommitCases,
-    },
+    "refreshes": dict.fromkeys(
+        ["read", "claim", "renew", "reschedule", "release", "withdraw", "fail", "reject", "commit"], FactCases
+    )
+    | {"reserve_due": ReserveCases},
     "clients": {
         **dict.fromkeys(["records", "change", "count", "take_turn"], ClientCases),
         "note_restore": RestoreCases,
@@ -336,19 +318,19 @@ MISTAKES = {
     a_change_forgets_what_others_decide_meanwhile: ("clients", "change", ClientCases),
     a_count_knows_no_endpoints: ("clients", "count", ClientCases),
     each_process_has_turns_of_its_own: ("clients", "take_turn", ClientCases),
-    claim_ignores_what_was_seen: ("refreshes", "claim", ClaimCases),
-    claim_ignores_a_running_lease: ("refreshes", "claim", ClaimCases),
-    claim_takes_whatever_credential_is_stored: ("refreshes", "claim", ClaimCases),
-    renew_ignores_which_attempt_is_the_latest: ("refreshes", "renew", RenewalCases),
-    commit_ignores_the_credentials_generation: ("refreshes", "commit", CommitCases),
-    commit_overwrites_the_access_token: ("refreshes", "commit", CommitCases),
-    commit_forgets_what_it_committed: ("refreshes", "commit", CommitCases),
-    fail_ends_whatever_attempt_is_the_latest: ("refreshes", "fail", FailureCases),
-    reject_hits_whatever_credential_is_stored: ("refreshes", "reject", FailureCases),
+    claim_ignores_what_was_seen: ("refreshes", "claim", FactCases),
+    claim_ignores_a_running_lease: ("refreshes", "claim", FactCases),
+    claim_takes_whatever_credential_is_stored: ("refreshes", "claim", FactCases),
+    renew_ignores_which_attempt_is_the_latest: ("refreshes", "renew", FactCases),
+    commit_ignores_the_credentials_generation: ("refreshes", "commit", FactCases),
+    commit_overwrites_the_access_token: ("refreshes", "commit", FactCases),
+    commit_forgets_what_it_committed: ("refreshes", "commit", FactCases),
+    fail_ends_whatever_attempt_is_the_latest: ("refreshes", "fail", FactCases),
+    reject_hits_whatever_credential_is_stored: ("refreshes", "reject", FactCases),
     reserve_gives_the_same_account_twice: ("refreshes", "reserve_due", ReserveCases),
     reserve_takes_any_order: ("refreshes", "reserve_due", ReserveCases),
-    reschedule_looks_first_and_writes_later: ("refreshes", "reschedule", ScheduleCases),
-    reschedule_is_forgotten: ("refreshes", "reschedule", SweepCases),
+    reschedule_looks_first_and_writes_later: ("refreshes", "reschedule", AttemptCases),
+    reschedule_is_forgotten: ("refreshes", "reschedule", FactCases),
     many_come_back_in_the_order_of_their_keys: ("tokens", "store_many", BulkCases),
     many_are_stored_one_by_one: ("tokens", "store_many", BulkCases),
     first_data_key_is_replaced: ("keys", "create_data_key", KeyTableCases),

@@ -18,12 +18,10 @@ order in which a new store makes them pass; the guide "Write a store" has the sa
 import pytest
 
 _MODULES = (
-    *("access", "across", "audit", "bulk", "callers", "claims", "clients", "commits", "concurrency", "decryption"),
-    *("endings", "events", "exhaustion", "extras", "failures", "fixtures", "idle_schedule", "importing"),
-    *("isolation", "keys", "restores"),
-    *("late_answers", "listings", "master_keys"),
-    *("migrations", "neighbours", "refreshing", "refusals", "rejections", "renewals", "reserving", "revival"),
-    *("rotation", "schedule", "sharing", "states", "sweeps", "token_sets", "tokens", "unread", "uses", "values"),
+    *("access", "across", "attempts", "audit", "bulk", "clients", "concurrency", "decryption", "endings"),
+    *("events", "extras", "facts", "fixtures", "importing", "isolation", "keys", "listings", "master_keys"),
+    *("migrations", "neighbours", "refreshing", "reserving", "restores", "revival", "rotation", "sharing", "states"),
+    *("sweeps", "token_sets", "tokens", "unread", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -31,36 +29,27 @@ pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 from vault_adapters.composition import Store  # noqa: E402
 from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
 from vault_adapters.testing.contract.across import AcrossCases  # noqa: E402
+from vault_adapters.testing.contract.attempts import AttemptCases  # noqa: E402
 from vault_adapters.testing.contract.audit import AuditCases  # noqa: E402
 from vault_adapters.testing.contract.bulk import BulkCases  # noqa: E402
-from vault_adapters.testing.contract.callers import CallerCases  # noqa: E402
-from vault_adapters.testing.contract.claims import ClaimCases  # noqa: E402
 from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
-from vault_adapters.testing.contract.commits import CommitCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
 from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
-from vault_adapters.testing.contract.exhaustion import ExhaustionCases  # noqa: E402
 from vault_adapters.testing.contract.extras import ExtraCases, KeptExtraCases  # noqa: E402
-from vault_adapters.testing.contract.failures import FailureCases  # noqa: E402
+from vault_adapters.testing.contract.facts import FactCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
-from vault_adapters.testing.contract.idle_schedule import IdleScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
 from vault_adapters.testing.contract.isolation import IsolationCases  # noqa: E402
 from vault_adapters.testing.contract.keys import KeyTableCases  # noqa: E402
-from vault_adapters.testing.contract.late_answers import LateAnswerCases  # noqa: E402
 from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
-from vault_adapters.testing.contract.refusals import RefusalCases  # noqa: E402
-from vault_adapters.testing.contract.rejections import RejectionCases  # noqa: E402
-from vault_adapters.testing.contract.renewals import RenewalCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
 from vault_adapters.testing.contract.restores import RestoreCases  # noqa: E402
 from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
-from vault_adapters.testing.contract.schedule import ScheduleCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
 from vault_adapters.testing.contract.states import StateCases  # noqa: E402
 from vault_adapters.testing.contract.sweeps import SweepCases  # noqa: E402
@@ -101,22 +90,13 @@ class StoreContract(
     KeyTableCases,
     FacadeContract,
     BulkCases,
-    ClaimCases,
-    FailureCases,
-    CommitCases,
+    FactCases,
+    AttemptCases,
     KeptExtraCases,
-    RefusalCases,
-    ExhaustionCases,
     RevivalCases,
-    RejectionCases,
     EndingCases,
-    ScheduleCases,
-    IdleScheduleCases,
     ReserveCases,
-    RenewalCases,
     SweepCases,
-    CallerCases,
-    LateAnswerCases,
     ClientCases,
     RestoreCases,
     NeighbourCases,
@@ -134,9 +114,7 @@ class SharedStoreContract(StoreContract, SharingCases):
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases, ExtraCases),
     *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases, DecryptionCases),
-    *(ClaimCases, FailureCases, CommitCases, KeptExtraCases, RefusalCases, RejectionCases, EndingCases, ScheduleCases),
-    *(IdleScheduleCases, ReserveCases, RenewalCases, SweepCases, CallerCases, LateAnswerCases),
-    *(ExhaustionCases, RevivalCases),
+    *(FactCases, EndingCases, ReserveCases, AttemptCases, KeptExtraCases, SweepCases, RevivalCases),
     *(ClientCases, RestoreCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
     *(UnreadCases, ConcurrencyCases, SharingCases, MigrationCases),

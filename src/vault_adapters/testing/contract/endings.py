@@ -8,8 +8,7 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.failures import UNWRITABLE
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, UNWRITABLE, ContractFixtures
 from vault_domain.entities.account import Account
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault

@@ -14,11 +14,13 @@ from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     ACCOUNT,
     REFRESH,
+    UNWRITABLE,
     ContractFixtures,
     events_of,
     key,
     tokens_of,
 )
+from vault_adapters.testing.contract.refreshing import answer, claimed, state_of
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, InvalidInputError
@@ -26,8 +28,7 @@ from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
-# A lone surrogate has no UTF-8 encoding, so no store can write an event with this actor.
-UNWRITABLE = "\ud800"
+MUTATIONS = ["store", "store_set", "mark_invalid", "delete", "delete_provider", "account", "commit", "reject"]
 
 
 class EventCases(ContractFixtures):
@@ -98,12 +99,13 @@ class EventCases(ContractFixtures):
             assert await vault.delete_token(ACCESS) is True
             assert len(await events_of(vault)) == 2
 
-    @pytest.mark.parametrize("mutation", ["store", "store_set", "mark_invalid", "delete", "delete_provider", "account"])
+    @pytest.mark.parametrize("mutation", MUTATIONS)
     async def test_without_its_event_a_mutation_does_not_happen(
         self, store: Store, vault: TokenVault, mutation: str
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="before")
-        before, events = await tokens_of(vault), await events_of(vault)
+        attempt, answers = await claimed(store), await answer(store)
+        before, events, state = await tokens_of(vault), await events_of(vault), await state_of(store)
         row = (await store.tokens.get(ACCESS)).row
         assert row is not None
         writes = [TokenWrite(ACCESS, row.sealed), TokenWrite(key("new"), row.sealed)]
@@ -114,11 +116,13 @@ class EventCases(ContractFixtures):
             "delete": lambda: store.changes.delete_token(ACCESS, actor=UNWRITABLE),
             "delete_provider": lambda: store.tokens.delete_provider("t1", "google", actor=UNWRITABLE),
             "account": lambda: store.changes.delete_account(ACCOUNT, actor=UNWRITABLE),
+            "commit": lambda: store.refreshes.commit(attempt, answers, actor=UNWRITABLE),
+            "reject": lambda: store.refreshes.reject(attempt, "invalid_grant", actor=UNWRITABLE),
         }
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await mutations[mutation]()
         assert await tokens_of(vault) == before
-        assert await events_of(vault) == events
+        assert (await events_of(vault), await state_of(store)) == (events, state)
         info = await vault.get_account(ACCOUNT)
         assert info is not None
         assert info.label == "before"

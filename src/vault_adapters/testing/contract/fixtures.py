@@ -29,6 +29,9 @@ ACCOUNT = Account("t1", "google", "ann")
 ACCESS = ACCOUNT.key(TokenKind.ACCESS_TOKEN)
 REFRESH = ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
+UNWRITABLE = "\ud800"
+"""An actor with which no store can write an event, because a lone surrogate has no UTF-8 encoding."""
+
 
 class OpenStore(Protocol):
     """Opens the test's database, which is the same at every call; the store takes all times from the given clock."""

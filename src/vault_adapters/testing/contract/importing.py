@@ -15,6 +15,7 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     CONFIG,
+    UNWRITABLE,
     ContractFixtures,
     events_of,
     import_sealed,
@@ -33,8 +34,6 @@ from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 
 THEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
-# A lone surrogate has no UTF-8 encoding, so no store can write an event with this actor.
-UNWRITABLE = "\ud800"
 
 
 def row(token_key: TokenKey, value: str, day: int | None = None) -> ImportedToken:

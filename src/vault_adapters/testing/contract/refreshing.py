@@ -20,7 +20,7 @@ LEASE = RefreshTiming().lease
 LEAD = 10 * MINUTE
 """The `TokenWrite.lead` of an access token in these cases."""
 
-_LATEST = datetime(9998, 1, 1, tzinfo=UTC)
+LATEST = datetime(9998, 1, 1, tzinfo=UTC)
 
 
 def token_set(number: int = 0, lifetime: timedelta | None = HOUR, *, rotates: bool = True) -> TokenSet:
@@ -51,15 +51,19 @@ async def state_of(store: Store, account: Account = ACCOUNT) -> RefreshState:
     return record.refresh
 
 
-async def due_at(store: Store, account: Account = ACCOUNT) -> datetime | None:
-    """Return an account's `due_at`.
+async def schedule_of(store: Store, provider: str = ACCOUNT.provider) -> dict[Account, datetime]:
+    """Return when the accounts at a provider are due; accounts that are never due are missing."""
+    due, _ = await store.refreshes.reserve_due(provider, hold=timedelta(0), limit=1000, since=None, until=LATEST)
+    found = {each.account: each.due_at for each in due}
+    for account, moment in found.items():  # taking them has made them due now
+        # The default argument binds this round's moment.
+        await store.refreshes.reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
+    return found
 
-    As a side effect, this call sets each `due_at` of the provider's accounts to the current time.
-    """
-    due, _ = await store.refreshes.reserve_due(
-        account.provider, hold=timedelta(0), limit=1000, since=None, until=_LATEST
-    )
-    return next((each.due_at for each in due if each.account == account), None)
+
+async def due_at(store: Store, account: Account = ACCOUNT) -> datetime | None:
+    """Return an account's `due_at`."""
+    return (await schedule_of(store, account.provider)).get(account)
 
 
 async def answer(
