@@ -35,7 +35,7 @@ ACCOUNTS = (ACCOUNT, evolve(ACCOUNT, identifier=None))
 ACCESS, REFRESH = KINDS = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
 LEASE, NOTICE = timedelta(seconds=20), timedelta(seconds=60)
 WINDOW = ConfirmationWindow(timedelta(seconds=10), timedelta(seconds=60))
-SEEDS, STEPS = (18, 54), 200  # enough for each field to be empty at some time, and not empty at another
+SEEDS, STEPS = (25, 34), 200  # enough for each field to be empty at some time, and not empty at another
 
 Fact = tuple[Callable[[Store], Awaitable[Any]], Decide[Any]]
 """Tells a fact to a store, and to a state in memory."""
@@ -113,7 +113,7 @@ class Story:
                 expires_at=self.maybe(lambda: self.clock.now() + self.some_time()),
                 lifetime=self.maybe(lambda: self.some_time() + NOTICE),
                 scopes=self.draw.choice([None, (), ("a", "b")]),
-                lead=self.maybe(self.some_time) if kind is ACCESS else None,
+                lead=self.some_time() if kind is ACCESS else None,
                 due_in=self.maybe(self.some_time),
                 client=self.maybe(lambda: self.draw.randbytes(16)),
                 value_id=self.new_id(),
@@ -283,6 +283,8 @@ class Story:
         """The provider answers."""
         attempt, keeps_mark = self.attempt(account), self.draw.random() < 0.5
         writes = self.writes(account, refreshed=True, keeps_mark=keeps_mark)
+        if self.draw.random() < 0.2:  # an answer from the journal
+            writes = [evolve(write, lead=None) for write in writes]
         return (
             lambda store: store.refreshes.commit(attempt, writes, actor="g"),
             lambda state, now: attempts.answered(state, now, attempt, writes, "g"),
