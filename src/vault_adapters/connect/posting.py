@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vault_adapters.connect.asking import DEADLINE, send, unavailable
 from vault_adapters.connect.client import Client
 from vault_adapters.providers.assertions import Proof, proof_of
+from vault_adapters.providers.client_auth import jwt_key
 from vault_adapters.providers.http import Incoming
 from vault_adapters.providers.shaped_requests import signed
 
@@ -43,7 +44,8 @@ async def post(
     """
     made_of = client.made_of
     audience = made_of.audience or client.url("token_url", variables) or ""
-    proof = await proof_of(made_of.signing_key, made_of.client_id, audience, DEADLINE)
+    key = jwt_key(made_of.auth_method, made_of.client_secret, made_of.signing_key)
+    proof = await proof_of(key, made_of.client_id, audience, DEADLINE)
     if not isinstance(proof, Proof):
         _log.warning("nothing was sent to %s: %s", client.name, proof)
         raise unavailable()

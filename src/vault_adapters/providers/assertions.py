@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from vault_adapters.providers.expiry import clock_skew
 from vault_adapters.providers.http import Incoming
-from vault_adapters.providers.signing_key import SigningKey
+from vault_adapters.providers.signing_key import JwtKey
 from vault_domain.entities.causes import CLOCK_SKEW
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
@@ -83,7 +83,7 @@ class Signed:
 
 
 async def timely(
-    key: SigningKey, claims: Mapping[str, Any], deadline: timedelta, send_deadline: timedelta | None = None
+    key: JwtKey, claims: Mapping[str, Any], deadline: timedelta, send_deadline: timedelta | None = None
 ) -> Signed | RefreshFailedError:
     """Return a signed JWT, or the error to raise if signing fails or takes longer than the request may wait.
 
@@ -111,7 +111,7 @@ class Proof:
     """The proof that authenticates a client in one request.
 
     Attributes:
-        members: members to add to the request; empty for a client with a secret and for a public client.
+        members: members to add to the request; empty for a client that sends its secret and for a public client.
         deadline, send_deadline: the request's deadlines, less the time for signing.
     """
 
@@ -121,13 +121,13 @@ class Proof:
 
 
 async def proof_of(
-    key: SigningKey | None,
+    key: JwtKey | None,
     client_id: str,
     audience: str,
     deadline: timedelta,
     send_deadline: timedelta | None = None,
 ) -> Proof | RefreshFailedError:
-    """Return the proof for ``private_key_jwt`` authentication; without a key, the proof adds nothing to the request.
+    """Return the proof of a client that authenticates with a JWT; without a key, the proof adds nothing to the request.
 
     Every request has a JWT of its own, because a provider accepts each JWT only once.
     """

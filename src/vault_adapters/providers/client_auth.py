@@ -11,11 +11,13 @@ from typing import Literal, TypeAlias, get_args
 from urllib.parse import quote_plus, urlencode
 
 from vault_adapters.providers.http import Outgoing
-from vault_adapters.providers.signing_key import SigningKey
+from vault_adapters.providers.signing_key import ClientSecretKey, JwtKey, SigningKey
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret, as_secret
 
-AuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "private_key_jwt", "none"]
+AuthMethod: TypeAlias = Literal[
+    "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"
+]
 """The authentication methods, as RFC 7591 section 2 and OpenID Connect Core section 9 name them."""
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -91,6 +93,13 @@ def check_client(auth_method: str, client_secret: Secret | None, signing_key: Si
         raise InvalidInputError("client_secret is missing; for a public client, pass auth_method='none'")
 
 
+def jwt_key(auth_method: str, client_secret: Secret | None, signing_key: SigningKey | None) -> JwtKey | None:
+    """Return the key that signs a client's assertions, or None if its method has no assertions."""
+    if auth_method == "client_secret_jwt" and client_secret is not None:
+        return ClientSecretKey(client_secret)
+    return signing_key
+
+
 def plain_form(url: str, form: Mapping[str, str], headers: Mapping[str, str] = _NO_HEADERS) -> Outgoing:
     """Return a POST of a form, without adding the client's authentication."""
     content_type = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -108,8 +117,8 @@ def signed_form(
     """Return an authenticated POST of a form.
 
     With ``client_secret_basic``, id and secret are form-urlencoded before they are joined, as RFC 6749 requires. For a
-    provider that does not decode them, use ``client_secret_post``. With ``private_key_jwt``, the caller has
-    already put the client assertion into the form.
+    provider that does not decode them, use ``client_secret_post``. With ``client_secret_jwt`` and ``private_key_jwt``,
+    the caller has already put the client assertion into the form.
     """
     return plain_form(url, *_authenticated(form, client_id, client_secret, auth_method))
 
@@ -131,6 +140,6 @@ def _authenticated(
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     else:
         fields["client_id"] = client_id
-        if client_secret is not None:
+        if client_secret is not None and auth_method != "client_secret_jwt":  # then it signs, and is not sent
             fields["client_secret"] = client_secret.reveal()
     return fields, headers

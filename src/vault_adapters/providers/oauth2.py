@@ -15,6 +15,7 @@ from vault_adapters.providers.client_auth import (
     as_client_secret,
     as_signing_key,
     check_client,
+    jwt_key,
     signed_form,
 )
 from vault_adapters.providers.endpoint import (
@@ -26,7 +27,7 @@ from vault_adapters.providers.endpoint import (
     shown,
 )
 from vault_adapters.providers.http import Incoming, exchange, settle
-from vault_adapters.providers.signing_key import SigningKey
+from vault_adapters.providers.signing_key import JwtKey, SigningKey
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError, VaultError
 from vault_domain.entities.request_limit import RequestLimit
@@ -84,7 +85,8 @@ class OAuth2Refresher:
         client_id: the client id registered with the provider.
         client_secret: text or `Secret`. None for a public client (``auth_method="none"``) and with a ``signing_key``.
         auth_method: how the client authenticates: ``client_secret_basic`` (the default of RFC 6749),
-            ``client_secret_post``, ``private_key_jwt`` (RFC 7523 section 2.2) or ``none``.
+            ``client_secret_post``, ``client_secret_jwt`` (a JWT under the secret, RFC 7523 section 2.2),
+            ``private_key_jwt`` (a JWT under the client's key) or ``none``.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: ``token_url``. Some providers want the URL of their issuer.
         scopes: the scopes that users are asked for. A refresh does not send them, so that it never asks for more than
@@ -177,7 +179,7 @@ class OAuth2Refresher:
 
     def _judged(self, answer: Incoming, request: RefreshRequest) -> TokenSet | VaultError:
         result = self._read(answer)
-        return result if self.signing_key is None else by_the_clock(result, answer, request.account.provider)
+        return result if self._key is None else by_the_clock(result, answer, request.account.provider)
 
     def _read(self, answer: Incoming) -> TokenSet | VaultError:
         return read_answer(answer)
@@ -196,7 +198,11 @@ class OAuth2Refresher:
         form.clear()  # a cancellation's traceback keeps this frame, so the form must not hold the credential
         return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
 
+    @property
+    def _key(self) -> JwtKey | None:
+        return jwt_key(self.auth_method, self.client_secret, self.signing_key)
+
     async def _proof(self, request: RefreshRequest, token_url: str) -> Proof | VaultError:
-        """Return the client's proof by ``private_key_jwt``, or the error to raise."""
+        """Return the client's proof by a JWT, or the error to raise."""
         audience = self.audience or token_url
-        return await proof_of(self.signing_key, self.client_id, audience, request.deadline, request.send_deadline)
+        return await proof_of(self._key, self.client_id, audience, request.deadline, request.send_deadline)

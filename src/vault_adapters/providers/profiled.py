@@ -18,7 +18,7 @@ from vault_adapters.providers.account_variables import (
     token_url_for,
 )
 from vault_adapters.providers.assertions import Proof
-from vault_adapters.providers.client_auth import AuthMethod, as_auth_method
+from vault_adapters.providers.client_auth import AuthMethod, as_auth_method, as_secret_method
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher
@@ -257,7 +257,7 @@ def refresher(
         scopes: the scopes that a `Connector` asks users for, or that an API key requests. A refresh of a user's grant
             does not send them, so that it never asks for more than the user has granted.
         auth_method: how the client authenticates. None: ``private_key_jwt`` if there is a ``signing_key``, else the
-            first of the profile's methods that fits. ``none`` fits a public client, and a method that sends a secret
+            first of the profile's methods that fits. ``none`` fits a public client, and a method that uses a secret
             fits any other client.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
@@ -285,6 +285,8 @@ def refresher(
     by_key: AuthMethod | None = None if signing_key is None else "private_key_jwt"
     method = auth_method or by_key or _method(profile, is_public=is_public)
     if own_keys:
+        if profile.request.grant == "client_credentials":
+            as_secret_method(method)
         return ProfileKeyRefresher(
             profile=profile, auth_method=method, scopes=scopes, fixed=variables, finder=account_variables, client=client
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import hmac
 import importlib
 import inspect
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import field, frozen
 
@@ -55,7 +57,7 @@ class SigningKey:
     """A private key that signs JWTs; made by `from_pem`, `from_jwk` or `from_signer`.
 
     Algorithms with a shared secret, such as HS256, are refused, because whoever can check such a signature can also
-    make one.
+    make one. The method ``client_secret_jwt`` has `ClientSecretKey` for them.
 
     Attributes:
         algorithm: the name of the signature algorithm (RFC 7518), such as ``RS256`` or ``ES256``.
@@ -158,6 +160,26 @@ class SigningKey:
             return str(jws.serialize_compact(dict(header), _json(claims), key, algorithms=[chosen]))
 
         return cls(chosen, key_id, make)
+
+
+class JwtKey(Protocol):
+    """Signs JWTs: a `SigningKey` or a `ClientSecretKey`."""
+
+    async def jwt(self, claims: Mapping[str, Any]) -> str:
+        """Return a signed JWT with these claims."""
+
+
+@frozen(eq=False)
+class ClientSecretKey:
+    """Signs the JWTs of ``client_secret_jwt`` (OpenID Connect Core section 9): HS256 under the client secret."""
+
+    secret: Secret = field(repr=False)
+
+    async def jwt(self, claims: Mapping[str, Any]) -> str:
+        """Return a signed JWT with these claims."""
+        content = f"{_encoded(_json({'alg': 'HS256', 'typ': 'JWT'}))}.{_encoded(_json(claims))}"
+        signature = hmac.digest(self.secret.reveal().encode(), content.encode(), hashlib.sha256)
+        return f"{content}.{_encoded(signature)}"
 
 
 def _kind(key: Any) -> str | None:

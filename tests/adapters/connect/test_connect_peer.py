@@ -10,7 +10,14 @@ from joserfc.jwk import ECKey
 from tests.adapters.connect.browser import REDIRECT_URI
 from tests.support.openid_peer import openid_peer
 
-from vault_adapters import AuthorizationRefusedError, IdentityRefusedError, TokenKind
+from vault_adapters import (
+    AuthorizationRefusedError,
+    IdentityRefusedError,
+    ProviderConfigurationError,
+    ReauthorizationRequiredError,
+    TokenKind,
+    TokenSet,
+)
 from vault_adapters.connect import Connector
 from vault_adapters.providers import SigningKey, openid, refresher
 from vault_adapters.providers.profiles import Profile
@@ -93,6 +100,37 @@ async def test_a_client_that_signs_connects_and_refreshes_at_a_certified_provide
         info = await connector.finish(await callback_of(connector, "ann"), session="session")
         assert (info.account.identifier, info.state.value) == ("ann", "connected")
         await vault.refresh_account(info.account)
+
+
+async def test_a_client_that_signs_with_its_secret_connects_refreshes_and_revokes(peer, profile):
+    """OpenID Connect Core section 9: ``client_secret_jwt``, which the provider requires of this client."""
+    made = openid(peer.issuer, peer.secret_signing_client_id, peer.signing_secret, auth_method="client_secret_jwt")
+    async with memory_vault(refreshers={"peer": made}) as vault:
+        connector = Connector(vault, {"peer": made}, redirect_uri=REDIRECT_URI)
+        info = await connector.finish(await callback_of(connector, "ann"), session="session")
+        assert (info.account.identifier, info.state.value) == ("ann", "connected")
+        seen = set()
+        for _ in range(3):
+            await vault.refresh_account(info.account)
+            seen.add((await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))).value.reveal())
+        assert len(seen) == 3
+        kept = await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))
+        assert (await vault.delete_account(info.account, revoke=True)).revoked
+        await vault.store_token_set(info.account, TokenSet("old", refresh_token=kept.value, expires_in=0))
+        with pytest.raises(ReauthorizationRequiredError):
+            await vault.refresh_account(info.account)
+
+
+@pytest.mark.parametrize(
+    ("method", "secret"), [("client_secret_basic", None), ("client_secret_post", None), ("client_secret_jwt", "x" * 43)]
+)
+async def test_a_provider_that_wants_a_jwt_under_the_secret_refuses_anything_else(peer, profile, method, secret):
+    made = refresher(profile, peer.secret_signing_client_id, secret or peer.signing_secret, auth_method=method)
+    async with memory_vault() as vault:
+        connector = Connector(vault, {"peer": made}, redirect_uri=REDIRECT_URI)
+        with pytest.raises(ProviderConfigurationError) as caught:
+            await connector.finish(await callback_of(connector, "ann"), session="session")
+        assert caught.value.reason == "invalid_client"
 
 
 async def test_what_a_certified_provider_refuses(client):

@@ -8,6 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -16,7 +17,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from tests.adapters.providers.asking import failure, refreshed
 from tests.security.reporters import reports
-from tests.support.answers import Answer
+from tests.support.answers import Answer, token_answer
 from tests.support.authlib_peer import authlib_peer
 
 from vault_adapters import InvalidInputError, Secret
@@ -175,9 +176,38 @@ def test_a_method_gets_what_it_needs_and_nothing_else():
         {"auth_method": "private_key_jwt", "signing_key": key, "client_secret": "s"},
         {"client_secret": "s", "signing_key": key},
         {"auth_method": "private_key_jwt", "signing_key": "key"},
+        {"auth_method": "client_secret_jwt"},
+        {"auth_method": "client_secret_jwt", "client_secret": "s", "signing_key": key},
     ):
         with pytest.raises(InvalidInputError):
             OAuth2Refresher("https://acme.example/token", "client", **options)
+
+
+async def test_a_secret_signs_and_is_not_sent(provider):
+    provider.answer(token_answer("a1"), token_answer("a2"))
+    secret = "canary-" + "s" * 32
+    client = OAuth2Refresher(provider.token_url, "client", secret, auth_method="client_secret_jwt", audience="acme")
+    await refreshed(client)
+    await refreshed(client)
+    seen = set()
+    for request in provider.requests:
+        form = dict(parse_qsl(request.body.decode()))
+        assert "canary" not in f"{form}{request.headers}"
+        token = jwt.decode(form["client_assertion"], OctKey.import_key(secret), algorithms=["HS256"])
+        assert (token.claims["iss"], token.claims["sub"], token.claims["aud"]) == ("client", "client", "acme")
+        seen.add(token.claims["jti"])
+    assert len(seen) == 2
+
+
+def test_an_accounts_own_client_cannot_sign_with_its_secret(tmp_path):
+    path = tmp_path / "acme.toml"
+    path.write_text(
+        'name = "acme"\ntitle = "Acme"\ndocs = ["https://acme.example/docs"]\nchecked = 2026-11-26\n'
+        'token_url = "https://acme.example/token"\nclient_auth = ["client_secret_jwt"]\n'
+        '[request]\ngrant = "client_credentials"\n'
+    )
+    with pytest.raises(InvalidInputError, match="client_secret_basic or client_secret_post"):
+        refresher(path)
 
 
 @pytest.mark.parametrize("sign", [slowly, lambda content: 1 / 0, lambda content: "text", lambda content: b""])

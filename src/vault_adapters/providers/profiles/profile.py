@@ -25,7 +25,7 @@ from vault_adapters.providers.profiles.facts import (
 from vault_adapters.providers.profiles.shapes import AnswerShape, RequestShape
 from vault_adapters.providers.profiles.templates import Variable, filled, host, names_in, url
 
-CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "none", "private_key_jwt")
+CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "client_secret_jwt", "none", "private_key_jwt")
 _page = checks.matching(
     r"https://[\x21-\x7e]{1,2000}|http://(localhost|127\.0\.0\.1|\[::1\])([:/][\x21-\x7e]{0,2000})?",
     "must be a page's address that begins with https:// (http is for loopback only)",
