@@ -148,6 +148,7 @@ class McpRefresher:
             as_chosen_endpoint(url, "token_url", private=self.private_addresses)
         except InvalidInputError as error:
             return ProviderConfigurationError(str(error), refused=False)
+        form["client_id"] = client.client_id  # servers of the SDK want it with Basic authentication too
         outgoing = signed_form(
             url, form, client_id=client.client_id, client_secret=client.client_secret, auth_method=client.auth_method
         )

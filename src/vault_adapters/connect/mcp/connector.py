@@ -37,6 +37,7 @@ from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo, TokenKind
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
+    ConsentRequiredError,
     IdentityRefusedError,
     InvalidInputError,
     ProviderConfigurationError,
@@ -116,7 +117,7 @@ class McpConnector:
         session: str,
         scopes: Scopes | None = None,
         account: Account | None = None,
-        challenge: str | None = None,
+        challenge: ConsentRequiredError | str | None = None,
     ) -> Start:
         """Return the address to send the user to, and the state in this address.
 
@@ -127,8 +128,8 @@ class McpConnector:
             scopes: the scopes to ask for; None: those that the server names.
             account: the account to connect again, or to get further scopes for: the scopes that it has are asked for
                 too.
-            challenge: the header ``WWW-Authenticate`` of the server's answer that refused a request; None: ask the
-                server.
+            challenge: the error that a `VaultAuth` has raised because the server wants further scopes, or the header
+                ``WWW-Authenticate`` of the answer that refused a request; None: ask the server.
 
         Raises:
             InvalidInputError: an argument is not valid; the message does not repeat it.
@@ -138,10 +139,12 @@ class McpConnector:
             KeyUnavailableError, StorageError: nothing can be sealed or stored now.
         """
         owner = self._account(as_tenant_id(tenant_id), server_url)
+        said = Challenge.of(challenge) if isinstance(challenge, str) else None
+        if isinstance(challenge, ConsentRequiredError):
+            said, account = Challenge(None, challenge.scopes), account or challenge.account
         if account is not None and account != owner:
             raise InvalidInputError("account must be of this tenant and server")
         bound = bound_to(session_text(session), self._redirect_uri)
-        said = None if challenge is None else Challenge.of(str(challenge))
         with about(owner):
             async with self._reach() as reach:
                 found = await discover(owner.identifier or "", reach, said)
@@ -311,6 +314,7 @@ class McpConnector:
             "code": code,
             "redirect_uri": self._redirect_uri,
             "code_verifier": handshake.verifier,
+            "client_id": client.client_id,  # servers of the SDK want it with Basic authentication too
         }
         if handshake.variables["resource"]:
             form["resource"] = handshake.variables["resource"]

@@ -25,7 +25,7 @@ _REFRESHERS = {
     "mcp": McpRefresher(private_addresses=True),
     "mcp_service": McpServiceRefresher(private_addresses=True),
 }
-_MOST_STEPS_UP = 3
+_MOST_STEPS_UP = 2
 _METADATA_URL = "https://conformance-test.local/client-metadata.json"
 
 
