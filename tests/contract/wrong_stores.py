@@ -60,6 +60,7 @@ METHODS = {
         "list_tenant": ListingCases,
         "has_sibling": NeighbourCases,
         "list_all": AcrossCases,
+        "find": AcrossCases,
         "list_tenants": AcrossCases,
         "count_all": AcrossCases,
     },

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.text import MAX_NAME_LENGTH
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.audit_log import Sought
 
@@ -243,6 +244,14 @@ def list_of(state: ConnectionState | None, provider: str | None) -> str:
     """
     anyone = "list_all_accounts" if provider is None else "list_provider_accounts"
     return anyone if state is None else _LISTS.get(state, anyone)
+
+
+def range_of(text: str) -> dict[str, str]:
+    """Return the parameters ``sought`` and ``last``: the first and the last text that begins with ``text``.
+
+    No label or identifier is longer than 255 characters, and no character sorts after U+10FFFF.
+    """
+    return {"sought": text, "last": text + "\U0010ffff" * MAX_NAME_LENGTH}
 
 
 def sought_parameters(sought: Sought) -> dict[str, Any]:

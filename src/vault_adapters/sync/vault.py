@@ -131,6 +131,7 @@ class SyncVault(View[TokenVault]):
     list_tokens = blocking(TokenVault.list_tokens)
     list_tenants = blocking(TokenVault.list_tenants)
     list_accounts = blocking(TokenVault.list_accounts)
+    find = blocking(TokenVault.find)
     audit_events = blocking(TokenVault.audit_events)
     latest_audit_events = blocking(TokenVault.latest_audit_events)
     prune_audit = blocking(TokenVault.prune_audit)

@@ -80,19 +80,22 @@ class Pages:
         )
 
     async def accounts(self, request: Request) -> Response:
-        """List the accounts of one tenant or of all tenants, with filters."""
-        tenant, provider, state, after = _read(request, "tenant", "provider", "state", "after")
+        """List the accounts of one tenant or of all tenants with filters, or those of all tenants that a text names."""
+        text, tenant, provider, state, after = _read(request, "text", "tenant", "provider", "state", "after")
         vault = self.site.vault
 
         async def question() -> Page[AccountInfo]:
+            if text is not None:
+                return await vault.find(text, limit=ROWS, after=after)
             wanted = None if state is None else ConnectionState(state)
             return await vault.list_accounts(tenant, provider=provider, state=wanted, limit=ROWS, after=after)
 
-        answer = await self.site.reader.ask(("accounts", tenant, provider, state, after), question)
+        answer = await self.site.reader.ask(("accounts", text, tenant, provider, state, after), question)
         return await self._list(
             request,
             "accounts.html",
             answer,
+            text=text,
             tenant=tenant,
             provider=provider,
             state=state,

@@ -82,6 +82,14 @@ def as_identifier(value: object) -> str | None:
     return _name(unicodedata.normalize("NFC", text), "identifier")
 
 
+def as_search_text(value: object) -> str:
+    """Return a text to search for, in Unicode NFC, with a to z in place of A to Z, without white space around it."""
+    text = unicodedata.normalize("NFC", _name(value, "text").strip())
+    if not 2 <= len(text) <= MAX_NAME_LENGTH:
+        raise InvalidInputError(f"text must be 2 to {MAX_NAME_LENGTH} characters long, without white space around it")
+    return "".join(char.lower() if char.isascii() else char for char in text)
+
+
 def as_label(value: object, name: str = "label") -> str | None:
     """Return a label or actor of 1 to 255 characters, or None."""
     return None if value is None else _name(value, name)

@@ -15,7 +15,16 @@ from vault_domain.entities.page import Page, walk_pages
 from vault_domain.entities.reports import HealthReport, Readiness, RestoreReport, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
 from vault_domain.entities.secret import Secret, as_value
-from vault_domain.entities.text import Scopes, as_duration, as_error_code, as_label, as_provider, as_tenant_id, as_time
+from vault_domain.entities.text import (
+    Scopes,
+    as_duration,
+    as_error_code,
+    as_label,
+    as_provider,
+    as_search_text,
+    as_tenant_id,
+    as_time,
+)
 from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableToken
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
@@ -421,6 +430,20 @@ class TokenVault:
             return await listing.all_accounts(provider=name, state=wanted, limit=most, after=after)
         tenant = as_tenant_id(tenant_id)
         return await listing.accounts(tenant, provider=name, state=wanted, limit=most, after=after)
+
+    @scrubbed_async
+    async def find(self, text: str, *, limit: int = 100, after: str | None = None) -> Page[AccountInfo]:
+        """Return the accounts of all tenants that a text names, sorted by tenant, provider and identifier.
+
+        A text names an account if the account's label or identifier begins with it, or if it is the whole name of the
+        account's provider. The letters A to Z count as a to z, and every other character, such as ``%``, as itself.
+
+        Args:
+            text: 2 to 255 characters; white space around it is ignored.
+            limit: largest number of accounts, 1 to 10,000.
+            after: the ``next`` of a page of the same search.
+        """
+        return await self._services.listing.find(as_search_text(text), limit=read.as_limit(limit), after=after)
 
     @scrubbed_async
     async def audit_events(

@@ -42,6 +42,18 @@ class AccountRepository(Protocol):
             after: list the accounts after this position.
         """
 
+    async def find(self, text: str, *, limit: int, after: Cursor | None) -> tuple[list[AccountRecord], datetime]:
+        """List all tenants' accounts that a text names, in the order of `list_all`; return them with the store's time.
+
+        An account is named by the beginning of its label or of its identifier, or by its provider's whole name. The
+        letters A to Z count as a to z, and every other character as itself. Accounts with a damaged row are left out.
+
+        Args:
+            text: the text, with a to z in place of A to Z, and in Unicode NFC.
+            limit: see `list_all`.
+            after: list the accounts after this position.
+        """
+
     async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
         """List the tenants that have a token, sorted by their ids, without reading every token.
 

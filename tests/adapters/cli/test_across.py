@@ -30,6 +30,27 @@ def test_all_tenants(filled):
     ]
 
 
+def test_accounts_of_all_tenants_are_found(token_vault):
+    for tenant, name in (("t2", "ana@example.com"), ("t1", "Ana@example.org"), ("t1", "bob@example.com")):
+        assert token_vault("store", tenant, "google", "api_key", "--identifier", name, stdin="v").code == 0
+    assert owners(token_vault("find", "ANA@", "--json")) == ["t1", "t2"]
+    assert token_vault("find", "bob").out.split()[-7:] == [
+        "t1",
+        "google",
+        "bob@example.com",
+        "-",
+        "connected",
+        "-",
+        "-",
+    ]
+    some = token_vault("find", "google", "--limit", "2", "--json")
+    assert (owners(some), "--limit" in some.stderr) == (["t1", "t1"], True)
+    nobody = token_vault("find", "%na")
+    assert (nobody.code, nobody.stdout, "no accounts" in nobody.stderr) == (0, b"", True)
+    short = token_vault("find", "~")
+    assert (short.code, short.stdout, "~" in short.stderr) == (2, b"", False)
+
+
 @pytest.mark.parametrize("command", ["accounts", "export"])
 @pytest.mark.parametrize("arguments", [[], ["t1", "--all"]])
 def test_one_tenant_or_all_must_be_named(filled, command, arguments):

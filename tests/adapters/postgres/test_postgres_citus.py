@@ -46,7 +46,7 @@ COSTS = {
         count_health count_wraps
         find_tenant_of_data_key list_data_keys
         count_all_accounts count_kept_answers list_kept_answers
-        find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
+        find_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts prune_audit_events
         reserve_due_accounts wake_spared_accounts""",

@@ -6,6 +6,7 @@ import re
 import psycopg
 import pytest
 
+from vault_adapters.stores.columns import range_of
 from vault_adapters.stores.postgres.statements import load_statements, planned_once
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import ConnectionState
@@ -19,8 +20,9 @@ SELECT 't' || n / 10, CASE WHEN n % 2000 = 3 THEN 'rare' ELSE 'google' END, k, '
     CASE WHEN n % 1000 = 0 AND k = 'refresh_token' THEN 'invalid' ELSE 'valid' END,
     CASE WHEN k = 'access_token' THEN now() + interval '1 hour' END, 1, now(), now()
 FROM generate_series(1, {ACCOUNTS}) n, unnest(ARRAY['access_token', 'refresh_token']) k;
-INSERT INTO vault.account (tenant_id, provider, identifier, due_at, failures)
-SELECT 't' || n / 10, 'google', 'u' || n, now() + interval '50 minutes', CASE WHEN n % 1000 = 1 THEN 1 ELSE 0 END
+INSERT INTO vault.account (tenant_id, provider, identifier, label, due_at, failures)
+SELECT 't' || n / 10, 'google', 'u' || n, 'User' || n || '@Example.com', now() + interval '50 minutes',
+    CASE WHEN n % 1000 = 1 THEN 1 ELSE 0 END
 FROM generate_series(1, {ACCOUNTS}) n;
 ANALYZE vault.token; ANALYZE vault.account;
 """
@@ -60,11 +62,12 @@ INDEXES = {
     "list_tenants": "token_",
     "list_provider_accounts": "token_provider",
     "list_accounts": "token_pkey",
+    "find_accounts": "account_label token_identifier token_provider",
 }
 
 
 def parameters_of(query):
-    parameters = {**PLACE, "after": "t2", "limit": 21, "tenant_id": "t77"}
+    parameters = {**PLACE, "after": "t2", "limit": 21, "tenant_id": "t77", **range_of("user777")}
     return parameters | ({"provider": "rare"} if query == "list_provider_accounts" else {})
 
 
@@ -72,7 +75,8 @@ def check_plan(found, index):
     [plan] = found if isinstance(found, list) else json.loads(found)
     nodes = list(nodes_of(plan["Plan"]))
     assert "Seq Scan" not in {node["Node Type"] for node in nodes}
-    assert any(node.get("Index Name", "").startswith(index) for node in nodes)
+    read = [node.get("Index Name", "") for node in nodes]
+    assert all(any(name.startswith(wanted) for name in read) for wanted in index.split())
     blocks = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     assert blocks < MOST_BLOCKS, blocks
 
@@ -109,8 +113,10 @@ async def test_pages_of_all_tenants_accounts_are_planned_once(filled):
         for after in places * 4:
             for state, provider in asked:
                 await store.accounts.list_all(provider=provider, state=state, limit=21, after=after)
+            for text in ("user777", "us", "google"):
+                await store.accounts.find(text, limit=21, after=after)
         plans = await store.accounts._database.fetch(KEPT_PLANS, {})
-    assert len(plans) == 4
+    assert len(plans) == 5
     assert all(kept for _, kept in plans), plans
 
 

@@ -55,6 +55,25 @@ async def test_each_page_shows_what_it_is_for(vault, browser):
     assert (await vault.keys.status()).master_keys[0].key_id in keys
 
 
+async def test_accounts_of_all_tenants_are_found_by_a_text(vault, browser):
+    account = Account("zz", "github", "ops@example.com")
+    await sample.fill(vault)
+    await vault.store_token_set(account, TokenSet("a"), label="<b>Owner 1 of Zed")
+    for number in range(60):
+        await vault.store_token_set(Account("many", "google", f"many{number:02}"), TokenSet("a"))
+    found = (await browser.get("/accounts?text=%3CB%3Eowner&tenant=many")).text
+    assert "&lt;b&gt;Owner 1 of Zed" in found
+    assert "many" not in Reader(found).text
+    assert "No account fits" in (await browser.get("/accounts?text=wner")).text
+    refused = await browser.get("/accounts?text=%3C")
+    assert (refused.status_code, "2 to 255 characters" in refused.text) == (400, True)
+    first = (await browser.get("/accounts?text=many")).text
+    onward = re.search('rel="next" href="([^"]+)"', first)[1].replace("&amp;", "&")
+    shown = [set(re.findall(r"· (many\d\d)", Reader(text).text)) for text in (first, (await browser.get(onward)).text)]
+    assert [len(names) for names in shown] == [50, 10]
+    assert len(set.union(*shown)) == 60
+
+
 async def test_the_audit_log_shows_the_latest_first_and_filters(vault, browser):
     account = Account("tenant-1", "google", "owner")
     await vault.store_token_set(account, sample.token_set("a"))

@@ -1,6 +1,7 @@
 """Accounts."""
 
 from functools import lru_cache
+from string import ascii_lowercase, ascii_uppercase
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountRow
@@ -30,6 +31,18 @@ class DictAccountRepository:
     async def list_all(self, *, provider, state, limit, after):
         tables = self._database.tables
         accounts = {key.account for key in tables.tokens if provider in (None, key.provider)}
+        behind = sorted((account for account in accounts if after is None or _owner(account) > after), key=_owner)
+        return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
+
+    async def find(self, text, *, limit, after):
+        tables, upper = self._database.tables, dict(zip(map(ord, ascii_uppercase), ascii_lowercase, strict=True))
+        accounts = {
+            account
+            for account in {key.account for key in tables.tokens}
+            if account.provider == text
+            or (account.identifier or "").translate(upper).startswith(text)
+            or (tables.accounts.get(account, _NO_ROW).label or "").translate(upper).startswith(text)
+        }
         behind = sorted((account for account in accounts if after is None or _owner(account) > after), key=_owner)
         return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
 

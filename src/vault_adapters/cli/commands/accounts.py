@@ -1,8 +1,8 @@
-"""`accounts`, `tenants` and `delete-account`: lists accounts and tenants, and deletes an account."""
+"""`accounts`, `find`, `tenants` and `delete-account`: lists and finds accounts, lists tenants, deletes an account."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -35,6 +35,7 @@ _State = Annotated[
 def add_to(app: App) -> None:
     """Add this module's commands."""
     app.command(accounts)
+    app.command(find)
     app.command(tenants)
     app.command(delete_account)
 
@@ -57,6 +58,29 @@ def accounts(
         return vault.iter_accounts(tenant, provider=provider, state=wanted)
 
     infos = with_vault(lambda vault: gather(listed(vault), limit), VaultConfig.from_env())
+    _show(infos, json=json)
+
+
+def find(
+    text: Annotated[
+        str, Parameter(help="The beginning of a label or an identifier, or a provider's name; 2 characters at least.")
+    ],
+    /,
+    *,
+    limit: Annotated[int, Parameter(help="Largest number of accounts.")] = 100,
+    json: Json = False,
+) -> None:
+    """Find the accounts of all tenants whose label or identifier begins with TEXT, or whose provider is TEXT.
+
+    Upper and lower case of the letters A to Z are alike. Nothing is decrypted.
+    """
+    page = with_vault(lambda vault: vault.find(text, limit=limit), VaultConfig.from_env())
+    _show(page.items, json=json)
+    if page.next is not None:
+        complain("there are more accounts; write more of the text, or pass a larger --limit")
+
+
+def _show(infos: Sequence[AccountInfo], *, json: bool) -> None:
     if json:
         print_json([account_json(info) for info in infos])
     elif not infos:

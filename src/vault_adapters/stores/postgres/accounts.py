@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of, owner_of
+from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of, owner_of, range_of
 from vault_adapters.stores.damage import sound_page
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase
@@ -64,21 +64,29 @@ class PostgresAccountRepository:
         self, *, provider: str | None, state: ConnectionState | None, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
         """List all tenants' accounts, sorted by (tenant_id, provider, identifier)."""
+        return await self._across(list_of(state, provider), {"provider": provider}, limit, after)
+
+    async def find(self, text: str, *, limit: int, after: Cursor | None) -> tuple[list[AccountRecord], datetime]:
+        """List the accounts that a text names, sorted by (tenant_id, provider, identifier)."""
+        return await self._across("find_accounts", {"provider": None, **range_of(text)}, limit, after)
+
+    async def _across(
+        self, query: str, wanted: dict[str, Any], limit: int, after: Cursor | None
+    ) -> tuple[list[AccountRecord], datetime]:
         now = self._database.now()
-        parameters = {"provider": provider, "now": now}
         times: list[datetime] = []
 
-        async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
+        async def fetch(position: Sequence[Any], number: int) -> list[list[Row]]:
             page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True))
-            sql = planned_once(self._queries[list_of(state, provider)], wanted, now)
-            rows = await self._database.fetch(sql, parameters | page)
+            sql = planned_once(self._queries[query], number, now)
+            rows = await self._database.fetch(sql, {**wanted, **page, "now": now})
             times.append(time_of(rows))
             found = sorted(filter(has_token, rows), key=owner_of)
             return [list(group) for _, group in groupby(found, key=owner_of)]
 
         found = await sound_page(
             fetch,
-            lambda rows: listed_account(rows, None, provider),
+            lambda rows: listed_account(rows, None, wanted["provider"]),
             lambda rows: owner_of(rows[-1]),
             after or ("", "", ""),
             limit,

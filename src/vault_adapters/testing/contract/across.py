@@ -108,6 +108,47 @@ class AcrossCases(ContractFixtures):
             for limit in (1, 3, 1000):
                 assert await _walk(vault, limit, provider=name) == expected
 
+    async def test_accounts_are_found_by_label_identifier_and_provider(self, vault: TokenVault) -> None:
+        labels = {
+            Account("t1", "google", "Ana@Example.com"): "50%_off \u00c4nne",
+            Account("t1", "google", "b"): "ANA@example.com",
+            Account("t2", "ana", "50x"): "other \U0010ffff",
+            Account("t2", "anatomy", "c\u00e9"): None,
+            Account("t3", "google"): "Oana",
+        }
+        for account, label in labels.items():
+            await vault.store_token_set(account, TokenSet("a", "r"), label=label)
+        first, second, ana, anatomy, _ = sorted(labels, key=_owner)
+        for text, expected in {
+            "ANA": [first, second, ana],
+            " ana@EXAMPLE.com ": [first, second],
+            "50%": [first],
+            "50%_OFF \u00c4": [first],
+            "50%_off \u00e4": [],
+            "50x": [ana],
+            "other \U0010ffff": [ana],
+            "Ce\u0301": [anatomy],
+            "anatomy": [anatomy],
+            "google": [account for account in sorted(labels, key=_owner) if account.provider == "google"],
+            "' OR 1=1": [],
+        }.items():
+            for limit in (1, 2, 100):
+                found: list[Account] = []
+                after = None
+                while True:
+                    page = await vault.find(text, limit=limit, after=after)
+                    assert len(page.items) <= limit
+                    found += [info.account for info in page.items]
+                    if (after := page.next) is None:
+                        break
+                assert found == expected, text
+        for wrong in ("a", " a ", "", "x" * 256, "a\0b", "\ud800x", None, b"ana"):
+            with pytest.raises(InvalidInputError) as caught:
+                await vault.find(wrong)  # type: ignore[arg-type]
+            assert not isinstance(wrong, str) or len(wrong) < 2 or wrong not in str(caught.value)
+        with pytest.raises(InvalidInputError):
+            await vault.find("ana", after=(await vault.list_tenants(limit=1)).next)
+
     async def test_a_narrowed_list_holds_every_account_of_the_state(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:

@@ -79,6 +79,11 @@ class ListingService:
             position = _by_owner(records[-1])
         return make_page(found, limit, _by_owner)
 
+    async def find(self, text: str, *, limit: int, after: str | None) -> Page[AccountInfo]:
+        """Return the accounts of all tenants that a text names; see `AccountRepository.find`."""
+        records, now = await self._accounts.find(text, limit=limit + 1, after=decode_cursor(after, str, str, str))
+        return make_page(self._described(records, now, None), limit, _by_owner)
+
     async def accounts(
         self,
         tenant_id: str,

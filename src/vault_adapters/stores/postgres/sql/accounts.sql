@@ -110,6 +110,31 @@ WITH page AS MATERIALIZED (
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
 FROM {{tokens_of_page}}
 
+-- name: find_accounts
+-- List all tenants' accounts whose label or identifier begins with a text, or whose provider is this text; see
+-- list_all_accounts. The indexes account_label, token_identifier and token_provider hold these accounts.
+WITH page AS MATERIALIZED (
+    SELECT DISTINCT tenant_id, provider, identifier FROM (
+        SELECT tenant_id, provider, identifier FROM {{schema}}.account
+        WHERE label IS NOT NULL
+            AND lower(label COLLATE "C") BETWEEN (SELECT %(sought)b::text) AND (SELECT %(last)b::text)
+            AND {{after_account}}
+        UNION ALL
+        SELECT tenant_id, provider, identifier FROM {{schema}}.token
+        WHERE identifier <> ''
+            AND lower(identifier COLLATE "C") BETWEEN (SELECT %(sought)b::text) AND (SELECT %(last)b::text)
+            AND {{after_account}}
+        UNION ALL
+        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
+        WHERE provider = (SELECT %(sought)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text)
+            AND {{after_account}}
+        ORDER BY tenant_id, provider, identifier
+        LIMIT %(limit)b::bigint)) d
+    ORDER BY tenant_id, provider, identifier
+    LIMIT %(limit)b::bigint)
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
+FROM {{tokens_of_page}}
+
 -- name: list_tenants
 -- List the ids of tenants that have tokens, after a given id. Each step of the recursion reads one index entry, however
 -- many tokens a tenant has.

@@ -107,6 +107,30 @@ WITH page AS (
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
 FROM {{tokens_of_page}}
 
+-- name: find_accounts
+-- List all tenants' accounts whose label or identifier begins with a text, or whose provider is this text; see
+-- list_all_accounts.
+WITH page AS (
+    SELECT DISTINCT tenant_id, provider, identifier FROM (
+        SELECT tenant_id, provider, identifier FROM token_vault_account INDEXED BY token_vault_account_label
+        WHERE label IS NOT NULL AND lower(label) BETWEEN :sought AND :last
+            AND {{after_account}}
+        UNION ALL
+        SELECT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_identifier
+        WHERE identifier != '' AND lower(identifier) BETWEEN :sought AND :last
+            AND {{after_account}}
+        UNION ALL
+        SELECT * FROM (
+            SELECT DISTINCT tenant_id, provider, identifier FROM token_vault_token INDEXED BY token_vault_token_provider
+            WHERE provider = :sought AND tenant_id >= :after_tenant_id
+                AND {{after_account}}
+            ORDER BY tenant_id, provider, identifier
+            LIMIT :limit))
+    ORDER BY tenant_id, provider, identifier
+    LIMIT :limit)
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
+FROM {{tokens_of_page}}
+
 -- name: list_tenants
 -- List the ids of tenants that have tokens, after a given id. Each step of the recursion reads one index entry, however
 -- many tokens a tenant has.
