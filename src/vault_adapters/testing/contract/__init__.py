@@ -18,7 +18,7 @@ order in which a new store makes them pass; the guide "Write a store" has the sa
 import pytest
 
 _MODULES = (
-    *("access", "across", "attempts", "audit", "bulk", "clients", "concurrency", "decryption", "endings"),
+    *("across", "attempts", "audit", "bulk", "clients", "concurrency", "decryption", "endings"),
     *("events", "extras", "facts", "fixtures", "importing", "isolation", "keys", "listings", "master_keys"),
     *("migrations", "neighbours", "refreshing", "reserving", "restores", "revival", "rotation", "sharing", "states"),
     *("sweeps", "token_sets", "tokens", "unread", "uses", "values"),
@@ -27,7 +27,6 @@ _MODULES = (
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
 
 from vault_adapters.composition import Store  # noqa: E402
-from vault_adapters.testing.contract.access import AccessCases  # noqa: E402
 from vault_adapters.testing.contract.across import AcrossCases  # noqa: E402
 from vault_adapters.testing.contract.attempts import AttemptCases  # noqa: E402
 from vault_adapters.testing.contract.audit import AuditCases  # noqa: E402
@@ -37,7 +36,7 @@ from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa
 from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
 from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
-from vault_adapters.testing.contract.extras import ExtraCases, KeptExtraCases  # noqa: E402
+from vault_adapters.testing.contract.extras import ExtraCases  # noqa: E402
 from vault_adapters.testing.contract.facts import FactCases  # noqa: E402
 from vault_adapters.testing.contract.fixtures import ContractFixtures, OpenStore  # noqa: E402
 from vault_adapters.testing.contract.importing import ImportCases  # noqa: E402
@@ -66,7 +65,6 @@ class FacadeContract(
     TokenCases,
     ValueCases,
     UseCases,
-    AccessCases,
     TokenSetCases,
     ExtraCases,
     ListingCases,
@@ -92,7 +90,6 @@ class StoreContract(
     BulkCases,
     FactCases,
     AttemptCases,
-    KeptExtraCases,
     RevivalCases,
     EndingCases,
     ReserveCases,
@@ -112,9 +109,9 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 
 PARTS: tuple[type[ContractFixtures], ...] = (
-    *(KeyTableCases, TokenCases, ValueCases, UseCases, AccessCases, TokenSetCases, ExtraCases),
+    *(KeyTableCases, TokenCases, ValueCases, UseCases, TokenSetCases, ExtraCases),
     *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases, DecryptionCases),
-    *(FactCases, EndingCases, ReserveCases, AttemptCases, KeptExtraCases, SweepCases, RevivalCases),
+    *(FactCases, EndingCases, ReserveCases, AttemptCases, SweepCases, RevivalCases),
     *(ClientCases, RestoreCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
     *(UnreadCases, ConcurrencyCases, SharingCases, MigrationCases),

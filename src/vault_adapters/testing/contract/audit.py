@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Literal
 
-import pytest
 from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, CONFIG, ContractFixtures, events_of, key
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, events_of, key
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import LASTING_ACTIONS, AuditAction, AuditEvent
-from vault_domain.entities.errors import DecryptionError, InvalidInputError
-from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.audit_log import Noticed
@@ -89,24 +85,6 @@ class AuditCases(ContractFixtures):
         kept = await store.audit.page(None, limit=100, after=None)
         assert {event.action for event in kept} == LASTING_ACTIONS
 
-    @pytest.mark.parametrize("wrong", [timedelta(0), -DAY, DAY - MINUTE, 1, "400d", None])
-    async def test_pruning_needs_an_age_of_a_day_at_least(self, vault: TokenVault, wrong: object) -> None:
-        with pytest.raises(InvalidInputError):
-            await vault.prune_audit(older_than=wrong)  # type: ignore[arg-type]
-
-    async def test_a_sweep_prunes_if_there_is_a_retention(
-        self, store: Store, vault: TokenVault, clock: ManualClock
-    ) -> None:
-        await vault.store_token(ACCESS, "v")
-        clock.advance(2 * DAY)
-        await vault.refresh_due()
-        assert AuditAction.TOKEN_STORED in {event.action for event in await events_of(vault)}
-        async with self.vault_over(store, evolve(CONFIG, audit_retention=DAY)) as other:
-            await other.refresh_due()
-        actions = {event.action for event in await events_of(vault)}
-        assert AuditAction.TOKEN_STORED not in actions
-        assert AuditAction.AUDIT_PRUNED in actions
-
     async def test_a_noted_failure_is_stored_once_an_hour(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
@@ -126,40 +104,3 @@ class AuditCases(ContractFixtures):
         clock.advance(HOUR)
         await store.audit.append([Noticed(failed)], apart=HOUR)
         assert len((await events_of(vault))[known:]) == len(stored) + 1
-
-    async def test_a_value_that_does_not_decrypt_is_told_once(self, store: Store, vault: TokenVault) -> None:
-        await vault.store_token(ACCESS, "v")
-        row = (await store.tokens.get(ACCESS)).row
-        assert row is not None
-        await store.tokens.store([TokenWrite(key("other"), row.sealed)], actor=None)
-        async with self.vault_over(store) as one, self.vault_over(store) as another:
-            for reader in (one, another, one):
-                with pytest.raises(DecryptionError):
-                    await reader.get_token(key("other"))
-        failed = [event for event in await events_of(vault) if event.action is AuditAction.DECRYPTION_FAILED]
-        assert [(event.account, event.generation) for event in failed] == [(key("other").account, 1)]
-
-    @pytest.mark.parametrize(
-        ("wanted", "kinds"), [("all", ["access_token", "refresh_token"]), ("secrets", ["refresh_token"]), (None, [])]
-    )
-    async def test_reads_are_stored_if_the_host_asks_for_it(
-        self, store: Store, vault: TokenVault, wanted: Literal["all", "secrets"] | None, kinds: list[str]
-    ) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
-        known = len(await events_of(vault))
-        told: list[AuditEvent] = []
-        async with self.vault_over(store, evolve(CONFIG, audit_reads=wanted), on_event=told.append) as reader:
-            view = reader.with_actor("user:7", reason="support")
-            for _ in range(3):
-                await view.get_token(ACCESS)
-                await view.get_refresh_token(ACCOUNT)
-                await view.get_tokens([ACCESS])
-                await view.get_access_token(ACCOUNT)
-                await view.ensure_access_token(ACCOUNT)
-        events = (await events_of(vault))[known:]
-        assert {event.action for event in events} <= {AuditAction.TOKEN_READ}
-        assert sorted(told, key=repr) == sorted((evolve(event, cursor=None) for event in events), key=repr)
-        assert sorted(event.kind or "" for event in events) == kinds
-        assert {(event.actor, event.code, event.generation) for event in events} <= {("user:7", "support", 1)}
-        with pytest.raises(InvalidInputError):
-            vault.with_actor("user:7", reason="Because of a ticket")

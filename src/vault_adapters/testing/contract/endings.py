@@ -8,7 +8,7 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, UNWRITABLE, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
 from vault_domain.entities.account import Account
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
@@ -81,14 +81,6 @@ class EndingCases(ContractFixtures):
         clock.advance(DAY - STEP)
         assert await self.ending(store) == []
         clock.advance(STEP)
-        assert await self.ending(store) == [ACCOUNT.identifier]
-
-    async def test_an_end_whose_event_cannot_be_written_is_told_later(
-        self, vault: TokenVault, store: Store, clock: ManualClock
-    ) -> None:
-        await self.connect(vault, clock.now() + DAY)
-        with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error here
-            await store.changes.tell_end(ACCOUNT, NOTICE, actor=UNWRITABLE)
         assert await self.ending(store) == [ACCOUNT.identifier]
 
     @pytest.mark.parametrize(("left", "expected"), [(NOTICE, "expiring"), (NOTICE + STEP, "fresh")])

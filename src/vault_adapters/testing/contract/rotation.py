@@ -25,13 +25,13 @@ from vault_adapters.testing.contract.fixtures import (
 from vault_adapters.testing.contract.master_keys import activate, retire
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.errors import KeyUnavailableError, WrongEncryptionSecretError
-from vault_domain.entities.key_records import DataKeyState, DataKeyWrap, MasterKeyState
+from vault_domain.entities.errors import WrongEncryptionSecretError
+from vault_domain.entities.key_records import DataKeyState, MasterKeyState
 from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.keys import DataKeyQuery, PlacedWrap, Resealed
+from vault_domain.ports.keys import DataKeyQuery, Resealed
 
 NEXT_SECRET = SECRET[::-1]
 BOTH = evolve(CONFIG, encryption_secret=NEXT_SECRET, previous_encryption_secret=SECRET)
@@ -67,19 +67,6 @@ class DataKeyCases(ContractFixtures):
             (AuditAction.DATA_KEY_REPLACED, "me", old.sealed.data_key_id.hex()),
             (AuditAction.DATA_KEY_ROTATED, "me", report.data_key_id),
         ]
-
-    async def test_a_bulk_write_under_a_key_that_was_rotated_meanwhile(self, vault: TokenVault, store: Store) -> None:
-        await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
-        async with self.vault_over(store) as behind:
-            await behind.get_tokens([ACCESS, OTHER])
-            await behind.store_tokens([(REFRESH, "r"), (OTHER, "o")])  # `behind` caches both active data keys
-            await vault.keys.rotate_data_key("t1")
-            keys = [key(f"{number:04d}") for number in range(2100)]
-            await behind.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
-            assert [row.key for row in await store.keys.rows_to_reseal(None, None, 10)] == [ACCESS, REFRESH]
-            assert await value_of(vault, keys[-1]) == "v"
-            assert len(await tokens_of(vault)) == 2102
-        assert len(await events_of(vault, "t1")) == 1 + 1 + 2 + 2100
 
     async def test_of_two_rotations_at_once_one_wins(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "a")
@@ -271,42 +258,6 @@ class MasterKeyCases(ContractFixtures):
             assert tuple((await retire(store.keys, old)).events) == ()
             await activate(store.keys, new, old)
             assert tuple((await retire(store.keys, old)).events) == ()  # it still wraps a data key
-
-    async def test_a_wrap_is_deleted_only_if_the_kept_one_is_stored(self, store: Store) -> None:
-        async with self.vault_over(store) as vault:
-            await vault.store_token(ACCESS, "a")
-        async with self.vault_over(store, BOTH) as vault:
-            old, new = await master_key_ids(store)
-            await vault.store_token(OTHER, "o")
-            theirs = await store.keys.active_data_key("t2") or pytest.fail("no active data key")
-            [mine] = theirs.wraps
-            swapped = PlacedWrap("t2", theirs.key_id, mine)
-            # `change_wraps` gets the wraps to keep, and the master key whose wraps are deleted.
-            assert await store.keys.change_wraps([swapped], replaced=new) == 0  # the new master key wraps nothing
-            kept = DataKeyWrap(new, mine.wrapped)
-            placed = PlacedWrap("t2", theirs.key_id, kept)
-            assert await store.keys.change_wraps([placed]) == 0  # the new master key is not active yet
-            await activate(store.keys, new, old)
-            assert await store.keys.change_wraps([placed]) == 1
-            # The wrap to keep is under the old master key, which is not active now.
-            assert await store.keys.change_wraps([swapped], replaced=new) == 0
-            forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + bytes([kept.wrapped[-1] ^ 1])))
-            assert await store.keys.change_wraps([forged], replaced=old) == 0  # the wrap to keep is not stored
-            assert await store.keys.change_wraps([placed], replaced=old) == 1
-            assert await store.keys.change_wraps([placed]) == 0  # this wrap is stored already
-            assert await value_of(vault, OTHER) == "o"
-
-    async def test_nobody_makes_a_data_key_under_a_retired_master_key(self, store: Store) -> None:
-        async with self.vault_over(store) as behind:
-            await behind.store_token(ACCESS, "a")
-            async with self.vault_over(store, BOTH) as vault:
-                await vault.keys.rotate_master_key()
-            for call in behind.store_token(OTHER, "o"), behind.keys.rotate_data_key("t1"):
-                with pytest.raises(KeyUnavailableError) as caught:
-                    await call
-                assert caught.value.reason == "retired_master_key"
-            assert await store.keys.active_data_key("t2") is None
-            assert await value_of(behind, ACCESS) == "a"
 
 
 async def master_key_ids(store: Store) -> tuple[bytes, bytes]:

@@ -5,14 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-import pytest
-
-from vault_adapters.composition import Store
-from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
-    CONFIG,
     ContractFixtures,
     OpenStore,
     events_of,
@@ -21,8 +16,6 @@ from vault_adapters.testing.contract.fixtures import (
     value_of,
 )
 from vault_domain.entities.account import TokenKey, TokenKind
-from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
-from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
 
 
@@ -88,30 +81,3 @@ class SharingCases(ContractFixtures):
             assert await one.get_access_token(ACCESS.account) is None
             assert await other.delete_token(ACCESS) is True
             assert await one.get_token(ACCESS) is None
-
-    @pytest.mark.parametrize(
-        ("secret", "error"),
-        [
-            ("another encryption secret, long enough", WrongEncryptionSecretError),
-            (CONFIG.encryption_secret.reveal() + " " if CONFIG.encryption_secret else "", WrongEncryptionSecretError),
-            (None, ConfigurationError),
-        ],
-        ids=["wrong", "trailing_space", "missing"],
-    )
-    async def test_a_wrong_secret_is_refused_before_any_write(
-        self, store: Store, vault: TokenVault, secret: str | None, error: type[Exception]
-    ) -> None:
-        await vault.store_token(ACCESS, "v")
-        keys, tokens, events = await store.keys.master_keys(), await tokens_of(vault), await events_of(vault)
-        wrong = VaultConfig(
-            CONFIG.database_url.reveal(),
-            encryption_secret=None if secret is None else Secret(secret),
-            scrypt_log2_n=14,
-        )
-        with pytest.raises(error):
-            async with self.vault_over(store, wrong):
-                pass
-        assert await store.keys.master_keys() == keys
-        assert await tokens_of(vault) == tokens
-        assert await events_of(vault) == events
-        assert await value_of(vault, ACCESS) == "v"

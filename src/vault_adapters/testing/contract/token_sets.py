@@ -19,10 +19,9 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_domain.entities.account import Account, ConnectionState, TokenKind
+from vault_domain.entities.account import ConnectionState, TokenKind
 from vault_domain.entities.attempt import Attempt, Failure
-from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.token import SealedToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
@@ -65,48 +64,6 @@ class TokenSetCases(ContractFixtures):
         assert await value_of(vault, ACCESS) == "a1"
         assert await value_of(vault, REFRESH) == "r1"
 
-    async def test_the_expiry_given_wins_over_the_lifetime(self, vault: TokenVault, clock: ManualClock) -> None:
-        until = clock.now() + timedelta(minutes=59)
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a", expires_at=until, expires_in=3600))
-        assert info.expires_at == until
-        assert (await tokens_of(vault))[ACCESS].lifetime == HOUR
-
-    async def test_a_set_without_refresh_token_label_and_scopes_keeps_the_stored_ones(
-        self, vault: TokenVault, clock: ManualClock
-    ) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1", expires_in=60, scopes=["x"]), label="first")
-        kept = (await tokens_of(vault))[REFRESH]
-        clock.advance(HOUR)
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a2", ""))
-        assert (info.label, info.scopes, info.expires_at) == ("first", ("x",), None)
-        stored = await tokens_of(vault)
-        assert stored[REFRESH] == kept
-        assert (stored[ACCESS].generation, stored[ACCESS].lifetime) == (2, None)
-        assert await value_of(vault, REFRESH) == "r1"
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a3", "r2", scopes=["y"]), label="second")
-        assert (info.label, info.scopes) == ("second", ("y",))
-        assert await value_of(vault, REFRESH) == "r2"
-
-    async def test_a_set_without_refresh_token_leaves_the_stored_one_invalid(self, vault: TokenVault) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"))
-        dead = await vault.get_refresh_token(ACCOUNT)
-        assert dead is not None
-        await vault.mark_token_invalid(dead, "invalid_grant")
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a2"))
-        assert (info.state, info.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "invalid_grant")
-        assert (await tokens_of(vault))[REFRESH].status is TokenStatus.INVALID
-        info = await vault.store_token_set(ACCOUNT, TokenSet("a3", "r2"))
-        assert (info.state, info.reason) == (ConnectionState.CONNECTED, None)
-        assert (await tokens_of(vault))[REFRESH].status is TokenStatus.VALID
-
-    async def test_a_set_replaces_an_invalid_access_token(self, vault: TokenVault) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a1"))
-        usable = await vault.get_access_token(ACCOUNT)
-        assert usable is not None
-        await vault.mark_token_invalid(usable.token, "invalid_token")
-        assert (await vault.store_token_set(ACCOUNT, TokenSet("a2"))).state is ConnectionState.CONNECTED
-        assert (await tokens_of(vault))[ACCESS].error_code is None
-
     async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")
         before, events = await tokens_of(vault), await events_of(vault)
@@ -128,31 +85,6 @@ class TokenSetCases(ContractFixtures):
         assert await tokens_of(vault) == before
         assert await events_of(vault) == events
         assert await value_of(vault, ACCESS) == "a1"
-
-    async def test_only_token_sets_are_taken(self, vault: TokenVault) -> None:
-        with pytest.raises(InvalidInputError):
-            await vault.store_token_set(ACCOUNT, {"access_token": "a"})  # type: ignore[arg-type]
-        assert await vault.get_account(ACCOUNT) is None
-
-    async def test_deleting_an_account_deletes_no_similar_account(self, vault: TokenVault) -> None:
-        others = [
-            Account("t1", "google"),
-            Account("t1", "google", "anna"),
-            Account("t1", "google2", "ann"),
-            Account("t2", "google", "ann"),
-        ]
-        for account in [ACCOUNT, *others]:
-            await vault.store_token_set(account, TokenSet("a", "r"), label="kept")
-        await vault.store_token(ACCOUNT.key(TokenKind.WEBHOOK_SECRET), "w")
-        await vault.store_token(ACCOUNT.key(TokenKind.API_KEY), "k")
-        deletion = await vault.delete_account(ACCOUNT)
-        assert (deletion.deleted, deletion.revoked) == (4, None)
-        assert (await vault.delete_account(ACCOUNT)).deleted == 0
-        assert await vault.get_account(ACCOUNT) is None
-        for account in others:
-            info = await vault.get_account(account)
-            assert info is not None
-            assert info.label == "kept"
 
     @pytest.mark.parametrize("how", ["delete_token", "delete_account", "delete_provider_tokens"])
     async def test_an_account_ends_with_its_last_token(self, store: Store, vault: TokenVault, how: str) -> None:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, tokens_of, value_of
+from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, key, tokens_of, value_of
 from vault_domain.entities.account import TokenKey, TokenKind
-from vault_domain.entities.errors import GenerationConflictError, InvalidInputError
 from vault_domain.entities.lifetime import LONGEST_LIFETIME
-from vault_domain.entities.token import MarkOutcome, StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token import StoredToken, TokenRef, TokenStatus
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.change import Change
 
 HOUR = timedelta(hours=1)
 
@@ -26,13 +23,6 @@ async def _row(store: Store) -> StoredToken:
     row = (await store.tokens.get(ACCESS)).row
     assert row is not None
     return row
-
-
-async def stored_as_expected(store: Store, write: TokenWrite, expected: int | None) -> Change[list[TokenInfo]]:
-    """Store a value without an expectation, or by the transition, which has to give the same result."""
-    if expected is None:
-        return await store.tokens.store([write], actor=None)
-    return await store.changes.store_expecting(write, expected, actor=None)
 
 
 class TokenCases(ContractFixtures):
@@ -110,61 +100,6 @@ class TokenCases(ContractFixtures):
         assert (await vault.store_token(ACCESS, "v", expires_at=moment)).expires_at == stored
         assert (await vault.store_token(ACCESS, "v", expires_at=stored)).expires_at == stored
 
-    async def test_times_without_a_zone_are_refused(self, vault: TokenVault, clock: ManualClock) -> None:
-        naive = clock.now().replace(tzinfo=None)
-        with pytest.raises(InvalidInputError):
-            await vault.store_token(ACCESS, "v", expires_at=naive)
-        with pytest.raises(InvalidInputError):
-            await vault.store_tokens([(key("a"), "v", clock.now()), (key("b"), "v", naive)])
-        assert await tokens_of(vault) == {}
-
-    async def test_expected_generation(self, vault: TokenVault) -> None:
-        with pytest.raises(GenerationConflictError) as caught:
-            await vault.store_token(ACCESS, "x", expected_generation=1)
-        assert caught.value.account == ACCESS.account
-        assert (await vault.store_token(ACCESS, "v1", expected_generation=0)).generation == 1
-        for wrong in (0, 2, 2**63 - 1):
-            with pytest.raises(GenerationConflictError):
-                await vault.store_token(ACCESS, "x", expected_generation=wrong)
-        assert (await vault.store_token(ACCESS, "v2", expected_generation=1)).generation == 2
-        await vault.delete_token(ACCESS)
-        with pytest.raises(GenerationConflictError):
-            await vault.store_token(ACCESS, "x", expected_generation=2)
-        assert await vault.get_token(ACCESS) is None
-        assert len(await events_of(vault)) == 3
-
-    @pytest.mark.parametrize("expected", [None, 1])
-    async def test_a_write_makes_an_invalid_token_valid_and_without_scopes_keeps_the_stored_ones(
-        self, vault: TokenVault, store: Store, expected: int | None
-    ) -> None:
-        await vault.store_token(ACCESS, "v", scopes=("mail", "cal"))
-        token = await vault.get_token(ACCESS)
-        assert token is not None
-        await vault.mark_token_invalid(token, "invalid_token")
-        row = (await store.tokens.get(ACCESS)).row
-        assert row is not None
-        write = TokenWrite(ACCESS, row.sealed, scopes=None, refreshed=True)
-        [info] = (await stored_as_expected(store, write, expected)).result
-        assert (info.status, info.error_code, info.generation) == (TokenStatus.VALID, None, 2)
-        assert (info.scopes, info.last_refreshed_at) == (("mail", "cal"), info.updated_at)
-        assert await tokens_of(vault) == {ACCESS: info}
-        again = evolve(write, scopes=(), refreshed=False)
-        [later] = (await stored_as_expected(store, again, None if expected is None else 2)).result
-        assert (later.scopes, later.last_refreshed_at) == ((), later.updated_at)
-
-    @pytest.mark.parametrize("expected", [None, 1])
-    async def test_a_value_over_another_counts_as_a_refresh(
-        self, vault: TokenVault, clock: ManualClock, expected: int | None
-    ) -> None:
-        first = await vault.store_token(ACCESS, "v1", expected_generation=None if expected is None else 0)
-        assert first.last_refreshed_at is None
-        clock.advance(HOUR)
-        second = await vault.store_token(ACCESS, "v2", expected_generation=expected)
-        assert second.last_refreshed_at == second.updated_at == first.updated_at + HOUR
-        assert await tokens_of(vault) == {ACCESS: second}
-        await vault.delete_token(ACCESS)
-        assert (await vault.store_token(ACCESS, "v3")).last_refreshed_at is None
-
     async def test_of_many_values_those_over_others_count_as_a_refresh(
         self, vault: TokenVault, clock: ManualClock
     ) -> None:
@@ -172,24 +107,6 @@ class TokenCases(ContractFixtures):
         clock.advance(HOUR)
         stored = await vault.store_tokens([(key(number), "w") for number in range(40)])
         assert [info.last_refreshed_at for info in stored] == [clock.now(), None] * 20
-
-    async def test_a_mark_hits_its_own_value_and_no_other(self, vault: TokenVault, clock: ManualClock) -> None:
-        first = await vault.store_token(ACCESS, "v1")
-        second = await vault.store_token(ACCESS, "v2")
-        assert await vault.mark_token_invalid(first, "invalid_token") is MarkOutcome.STALE
-        token = await vault.get_token(ACCESS)
-        assert token is not None
-        assert token.info.status is TokenStatus.VALID
-        clock.advance(HOUR)
-        assert await vault.mark_token_invalid(token, "invalid_token") is MarkOutcome.APPLIED
-        assert await vault.mark_token_invalid(second, "another_code") is MarkOutcome.ALREADY_INVALID
-        # The stored value is invalid now, but these two marks refer to other values.
-        assert await vault.mark_token_invalid(first, "another_code") is MarkOutcome.STALE
-        assert await vault.mark_token_invalid(evolve(second, value_id=uuid4()), "another_code") is MarkOutcome.STALE
-        marked = (await tokens_of(vault))[ACCESS]
-        assert (marked.status, marked.error_code, marked.generation) == (TokenStatus.INVALID, "invalid_token", 2)
-        assert marked.updated_at == clock.now()
-        assert await value_of(vault, ACCESS) == "v2"
 
     async def test_each_stored_value_has_an_id_of_its_own(self, vault: TokenVault) -> None:
         first = await vault.store_token(ACCESS, "v1")
@@ -246,17 +163,3 @@ class TokenCases(ContractFixtures):
         assert {info.generation for info in await vault.store_tokens([(each, "w") for each in keys])} == {2}
         assert await vault.store_tokens([]) == []
         assert await vault.get_tokens([]) == {}
-
-    async def test_many_at_once_are_all_or_nothing(self, vault: TokenVault) -> None:
-        await vault.store_token(key(0), "before")
-        for bad in ["x" * 65_537, "\ud800", 7, ""]:
-            with pytest.raises(InvalidInputError):
-                await vault.store_tokens([(key(0), "after"), (key(1), "after"), (key(2), bad)])  # type: ignore[list-item]
-        assert await value_of(vault, key(0)) == "before"
-        assert len(await tokens_of(vault)) == 1
-
-    async def test_a_key_twice_is_refused(self, vault: TokenVault) -> None:
-        twice = [TokenKey("t1", "google", TokenKind.API_KEY, None), TokenKey("t1", "google", TokenKind.API_KEY, "")]
-        with pytest.raises(InvalidInputError):
-            await vault.store_tokens([(twice[0], "a"), (twice[1], "b")])
-        assert await tokens_of(vault) == {}

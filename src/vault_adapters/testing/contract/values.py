@@ -9,7 +9,6 @@ import pytest
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, tokens_of, value_of
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import MarkOutcome
 from vault_domain.entities.token_set import TokenSet
@@ -60,14 +59,6 @@ class ValueCases(ContractFixtures):
         assert {each: token.value.reveal() for each, token in (await vault.get_tokens([ACCESS])).items()} == {
             ACCESS: text
         }
-
-    async def test_a_value_that_is_empty_or_too_long_or_has_a_lone_surrogate_is_refused(
-        self, vault: TokenVault
-    ) -> None:
-        for text in ("", "a" * 65_537, "\u20ac" * 21_846, "\udc00"):
-            with pytest.raises(InvalidInputError):
-                await vault.store_token(ACCESS, text)
-        assert await tokens_of(vault) == {}
 
     @pytest.mark.parametrize("name", NAMES)
     async def test_names_are_not_interpreted(self, vault: TokenVault, clock: ManualClock, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from tests.services.over_dict import OverDict
 
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
@@ -15,12 +16,7 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
 
-async def _needs_refresh(vault: TokenVault, buffer: timedelta | None = None) -> bool | None:
-    usable = await vault.get_access_token(ACCOUNT, refresh_buffer=buffer)
-    return None if usable is None else usable.needs_refresh
-
-
-class AccessCases(ContractFixtures):
+class TestUsableTokens(OverDict, ContractFixtures):
     """`TokenVault.get_access_token` and `get_refresh_token`."""
 
     async def test_due_and_expired_follow_the_stores_clock(self, vault: TokenVault, clock: ManualClock) -> None:
@@ -70,3 +66,8 @@ class AccessCases(ContractFixtures):
         assert token.value.reveal() == "r"
         clock.advance(SECOND)
         assert await vault.get_refresh_token(ACCOUNT) is None
+
+
+async def _needs_refresh(vault: TokenVault, buffer: timedelta | None = None) -> bool | None:
+    usable = await vault.get_access_token(ACCOUNT, refresh_buffer=buffer)
+    return None if usable is None else usable.needs_refresh

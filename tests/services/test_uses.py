@@ -1,0 +1,58 @@
+"""When uses of tokens are recorded."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.services.over_dict import OverDict
+
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.token import TokenInfo
+
+SECOND = timedelta(seconds=1)
+MINUTE = timedelta(minutes=1)
+
+
+class TestUses(OverDict, ContractFixtures):
+    """The time of a token's last use."""
+
+    async def test_a_use_is_recorded_once_a_minute_and_never_goes_back(self, store: Store, clock: ManualClock) -> None:
+        start = clock.now()
+
+        async def use(*moments: timedelta) -> timedelta | None:
+            async with self.vault_over(store) as vault:
+                for moment in moments:
+                    clock.set(start + moment)
+                    await vault.get_tokens([ACCESS])
+            info = await _info(store, ACCESS)
+            return None if info is None or info.last_used_at is None else info.last_used_at - start
+
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "v")
+        assert await use() is None
+        assert await use(MINUTE, MINUTE + 59 * SECOND) == MINUTE
+        assert await use(5 * MINUTE, 6 * MINUTE) == 6 * MINUTE
+        assert await use(timedelta(0)) == 6 * MINUTE
+
+    async def test_the_use_of_a_deleted_token_is_dropped(self, store: Store, clock: ManualClock) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "v")
+            await vault.get_token(ACCESS)
+            await vault.delete_token(ACCESS)
+        assert await _info(store, ACCESS) is None
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "v")
+            await vault.get_token(ACCESS)
+            await vault.delete_token(ACCESS)
+            await vault.store_token(ACCESS, "w")
+        info = await _info(store, ACCESS)
+        assert info is not None
+        assert info.last_used_at is None
+
+
+async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
+    row = (await store.tokens.get(key)).row
+    return None if row is None else row.info
