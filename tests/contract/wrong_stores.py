@@ -30,7 +30,6 @@ from vault_adapters.testing.contract.restores import RestoreCases
 from vault_adapters.testing.contract.revival import RevivalCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.states import StateCases
-from vault_adapters.testing.contract.token_sets import TokenSetCases
 from vault_adapters.testing.contract.tokens import TokenCases
 from vault_adapters.testing.contract.unread import UnreadCases
 from vault_adapters.testing.contract.uses import UseCases
@@ -56,7 +55,7 @@ METHODS = {
         "find_condemned": RevivalCases,
     },
     "accounts": {
-        "get": TokenSetCases,
+        "get": TokenCases,
         "list_tenant": ListingCases,
         "has_sibling": NeighbourCases,
         "list_all": AcrossCases,

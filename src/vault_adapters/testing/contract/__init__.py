@@ -21,7 +21,7 @@ _MODULES = (
     *("across", "attempts", "audit", "bulk", "clients", "concurrency", "decryption", "endings"),
     *("events", "extras", "facts", "fixtures", "importing", "isolation", "keys", "listings", "master_keys"),
     *("migrations", "neighbours", "refreshing", "reserving", "restores", "revival", "rotation", "sharing", "states"),
-    *("sweeps", "token_sets", "tokens", "unread", "uses", "values"),
+    *("sweeps", "tokens", "unread", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
 pytest.register_assert_rewrite(*(f"{__name__}.{name}" for name in _MODULES))
@@ -52,7 +52,6 @@ from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCase
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
 from vault_adapters.testing.contract.states import StateCases  # noqa: E402
 from vault_adapters.testing.contract.sweeps import SweepCases  # noqa: E402
-from vault_adapters.testing.contract.token_sets import TokenSetCases  # noqa: E402
 from vault_adapters.testing.contract.tokens import TokenCases  # noqa: E402
 from vault_adapters.testing.contract.unread import UnreadCases  # noqa: E402
 from vault_adapters.testing.contract.uses import UseCases  # noqa: E402
@@ -65,7 +64,6 @@ class FacadeContract(
     TokenCases,
     ValueCases,
     UseCases,
-    TokenSetCases,
     ExtraCases,
     ListingCases,
     AcrossCases,
@@ -109,7 +107,7 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 
 PARTS: tuple[type[ContractFixtures], ...] = (
-    *(KeyTableCases, TokenCases, ValueCases, UseCases, TokenSetCases, ExtraCases),
+    *(KeyTableCases, TokenCases, ValueCases, UseCases, ExtraCases),
     *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases, DecryptionCases),
     *(FactCases, EndingCases, ReserveCases, AttemptCases, SweepCases, RevivalCases),
     *(ClientCases, RestoreCases),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-import pytest
-
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import (
@@ -14,13 +12,11 @@ from vault_adapters.testing.contract.fixtures import (
     ACCOUNT,
     REFRESH,
     ContractFixtures,
-    events_of,
     key,
     tokens_of,
     value_of,
 )
-from vault_domain.entities.account import TokenKey, TokenKind
-from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.token import SealedToken, Token, TokenWrite
 from vault_domain.entities.token_set import TokenSet
@@ -40,38 +36,6 @@ async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None
 
 class DecryptionCases(ContractFixtures):
     """Sealed values that were changed or moved to another key."""
-
-    @pytest.mark.parametrize(
-        "target",
-        [
-            TokenKey("t1", "github", TokenKind.ACCESS_TOKEN, "ann"),
-            TokenKey("t1", "google", TokenKind.REFRESH_TOKEN, "ann"),
-            TokenKey("t1", "google", TokenKind.ACCESS_TOKEN, "bob"),
-            TokenKey("t1", "google", TokenKind.ACCESS_TOKEN),
-        ],
-        ids=["provider", "kind", "identifier", "no_identifier"],
-    )
-    async def test_a_moved_value_does_not_open(
-        self, store: Store, vault: TokenVault, happened: list[AuditEvent], target: TokenKey
-    ) -> None:
-        await vault.store_token(ACCESS, "v")
-        await put(store, target, ACCESS)
-        stored = await events_of(vault)
-        with pytest.raises(DecryptionError) as caught:
-            await vault.get_token(target)
-        assert caught.value.keys == (target,)
-        assert caught.value.account == target.account
-        assert caught.value.retryable is False
-        assert await value_of(vault, ACCESS) == "v"
-        told = happened[-1]
-        assert (told.action, told.account, told.kind) == (
-            AuditAction.DECRYPTION_FAILED,
-            target.account,
-            target.kind,
-        )
-        assert told.code is not None
-        assert await events_of(vault) == stored, "a read wrote an event"
-        assert (await vault.health()).failed_reads == 1
 
     async def test_what_decrypts_nothing_goes_on(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=60))

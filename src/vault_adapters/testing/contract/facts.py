@@ -145,10 +145,7 @@ class Story:
     def store_values(self, account: Account) -> Fact:
         """Values are stored."""
         writes = self.writes(account, refreshed=self.draw.random() < 0.3)
-        return (
-            lambda store: store.tokens.store(writes, actor="a"),
-            lambda state, now: values.stored(state, now, writes, "a"),
-        )
+        return told("tokens.store", values.stored, writes, actor="a")
 
     def store_expecting(self, account: Account) -> Fact:
         """A value is stored over a generation."""
@@ -161,41 +158,26 @@ class Story:
     def store_set(self, account: Account) -> Fact:
         """A user's consent is stored."""
         label, writes = self.maybe(lambda: self.draw.choice(["Ann", "Ben"])), self.writes(account)
-        return (
-            lambda store: store.changes.store_set(account, writes, label=label, actor="b"),
-            lambda state, now: values.stored_set(state, now, writes, label, "b"),
-        )
+        return told("changes.store_set", values.stored_set, writes, of=account, label=label, actor="b")
 
     def mark(self, account: Account) -> Fact:
         """A value is marked invalid."""
         ref = self.ref(account)
-        return (
-            lambda store: store.changes.mark_invalid(ref, "marked", actor="c"),
-            lambda state, now: values.marked(state, now, ref, "marked", "c"),
-        )
+        return told("changes.mark_invalid", values.marked, ref, "marked", actor="c")
 
     def report(self, account: Account) -> Fact:
         """A resource has rejected a value."""
         ref = self.ref(account)
-        return (
-            lambda store: store.changes.report_rejected(ref, "reported", window=WINDOW, actor=None),
-            lambda state, now: values.reported(state, now, ref, "reported", WINDOW, None),
-        )
+        return told("changes.report_rejected", values.reported, ref, "reported", window=WINDOW, actor=None)
 
     def revive(self, account: Account) -> Fact:
         """A condemned credential is tried again."""
         ref, due_in, anew = self.ref(account, REFRESH), self.some_time(), self.draw.random() < 0.5
-        return (
-            lambda store: store.changes.revive(ref, due_in, anew=anew, actor="d"),
-            lambda state, now: values.revived(state, now, ref, due_in, "d", anew=anew),
-        )
+        return told("changes.revive", values.revived, ref, due_in, anew=anew, actor="d")
 
     def tell_end(self, account: Account) -> Fact:
         """A sweep tells that a refresh token expires soon."""
-        return (
-            lambda store: store.changes.tell_end(account, NOTICE, actor=None),
-            lambda state, now: values.end_told(state, now, NOTICE, None),
-        )
+        return told("changes.tell_end", values.end_told, NOTICE, of=account, actor=None)
 
     def delete(self, account: Account) -> Fact:
         """Tokens are deleted."""
@@ -231,34 +213,22 @@ class Story:
         ref = self.ref(account, REFRESH)
         attempt = Attempt(account, self.new_id(), ref, access, self.clock.now(), LEASE, endpoint=endpoint)
         self.attempts.append(attempt)
-        return (
-            lambda store: store.refreshes.claim(attempt, seen),
-            lambda state, now: attempts.claimed(state, now, attempt, seen),
-        )
+        return told("refreshes.claim", attempts.claimed, attempt, seen)
 
     def renew(self, account: Account) -> Fact:
         """An attempt lasts longer."""
         attempt = self.attempt(account)
-        return (
-            lambda store: store.refreshes.renew(attempt, LEASE),
-            lambda state, now: attempts.renewed(state, now, attempt, LEASE),
-        )
+        return told("refreshes.renew", attempts.renewed, attempt, LEASE)
 
     def release(self, account: Account) -> Fact:
         """An attempt ends without a request."""
         attempt = self.attempt(account)
-        return (
-            lambda store: store.refreshes.release(attempt),
-            lambda state, now: attempts.released(state, now, attempt),
-        )
+        return told("refreshes.release", attempts.released, attempt)
 
     def withdraw(self, account: Account) -> Fact:
         """An attempt ends of which nobody knows whether it has begun."""
         attempt, seen = self.attempt(account), self.latest(account)
-        return (
-            lambda store: store.refreshes.withdraw(attempt, seen),
-            lambda state, now: attempts.withdrawn(state, now, attempt, seen),
-        )
+        return told("refreshes.withdraw", attempts.withdrawn, attempt, seen)
 
     def fail(self, account: Account) -> Fact:
         """An attempt fails."""
@@ -266,18 +236,12 @@ class Story:
         unknown, refused = (self.draw.random() < chance for chance in (0.4, 0.8))
         code, refused_for = self.maybe(lambda: "server_error"), self.maybe(self.some_time)
         failure = Failure(code, self.some_time(), unknown, refused, refused_for)
-        return (
-            lambda store: store.refreshes.fail(attempt, failure, actor="f"),
-            lambda state, now: attempts.failed(state, now, attempt, failure, "f"),
-        )
+        return told("refreshes.fail", attempts.failed, attempt, failure, actor="f")
 
     def reject(self, account: Account) -> Fact:
         """The provider rejects the credential."""
         attempt = self.attempt(account)
-        return (
-            lambda store: store.refreshes.reject(attempt, "invalid_grant", actor=None),
-            lambda state, now: attempts.rejected(state, now, attempt, "invalid_grant", None),
-        )
+        return told("refreshes.reject", attempts.rejected, attempt, "invalid_grant", actor=None)
 
     def commit(self, account: Account) -> Fact:
         """The provider answers."""
@@ -285,16 +249,25 @@ class Story:
         writes = self.writes(account, refreshed=True, keeps_mark=keeps_mark)
         if self.draw.random() < 0.2:  # an answer from the journal
             writes = [evolve(write, lead=None) for write in writes]
-        return (
-            lambda store: store.refreshes.commit(attempt, writes, actor="g"),
-            lambda state, now: attempts.answered(state, now, attempt, writes, "g"),
-        )
+        return told("refreshes.commit", attempts.answered, attempt, writes, actor="g")
 
 
 FACTS = ("store_values", "store_expecting", "store_set", "mark", "report", "revive", "tell_end", "delete", "use")
 ENDS = (*["claim"] * 4, *["fail"] * 3, *["commit"] * 3, "renew", "release", "withdraw", "reject", "reschedule")
 EMPTY = (None, 0, (), False, timedelta(0))
 PARTS = (AccountRow, RefreshState, TokenInfo, SealedToken, StoredToken)
+
+
+def told(
+    call: str, transition: Callable[..., Decision[Any]], *given: Any, of: Account | None = None, **more: Any
+) -> Fact:
+    """Return a fact that a method tells to a store, and a transition to a state in memory, with the same arguments."""
+    port, method = call.split(".")
+    first = () if of is None else (of,)
+    return (
+        lambda store: getattr(getattr(store, port), method)(*first, *given, **more),
+        lambda state, now: transition(state, now, *given, **more),
+    )
 
 
 def parts_of(state: AccountState) -> list[AccountRow | RefreshState | TokenInfo | SealedToken | StoredToken]:

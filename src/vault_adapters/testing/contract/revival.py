@@ -5,18 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.clients import CLIENT, OTHER, THERE, connect, reject
-from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH, tokens_of, value_of
+from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH, tokens_of
 from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, token_set
-from vault_adapters.testing.contract.sweeps import NOTHING, REFRESHED, RefreshFixtures
-from vault_adapters.testing.refresher import ScriptedRefresher
-from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
+from vault_adapters.testing.contract.sweeps import RefreshFixtures
+from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.attempt import Failure
-from vault_domain.entities.errors import ReauthorizationRequiredError
 from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.facade.vault import TokenVault
@@ -28,28 +25,6 @@ NONE, ONE = RevivalReport(), RevivalReport(revived=1)
 
 class RevivalCases(RefreshFixtures):
     """`TokenVault.revive_accounts`, and `TokenInfo.rejected_at`, by which the vault finds condemned credentials."""
-
-    async def test_a_condemned_account_is_refreshed_again(
-        self, sweeping: TokenVault, store: Store, refresher: ScriptedRefresher, clock: ManualClock
-    ) -> None:
-        begin = clock.now()
-        clock.advance(HOUR)
-        refresher.then(ReauthorizationRequiredError(reason="invalid_grant"), token_set(1))
-        assert (await sweeping.refresh_due()).reauthorization_required == 1
-        before = await _info(sweeping)
-        clock.advance(24 * HOUR)
-        assert await sweeping.refresh_due() == NOTHING
-        assert await sweeping.revive_accounts(provider=PROVIDER, since=begin) == ONE
-        after = await _info(sweeping)
-        assert after == evolve(
-            before, status=TokenStatus.VALID, error_code=None, rejected_at=None, updated_at=clock.now()
-        )
-        info = await sweeping.get_account(ACCOUNT)
-        assert info is not None
-        assert info.state is ConnectionState.CONNECTED
-        assert await sweeping.refresh_due() == REFRESHED
-        assert refresher.calls[1].spent("refresh-0")
-        assert await value_of(sweeping, REFRESH) == "refresh-1"
 
     async def check_condemned(self, vault: TokenVault, store: Store, account: Account = ACCOUNT) -> None:
         """Connect an account; its refresh fails once, and then the provider rejects its refresh token."""

@@ -10,11 +10,22 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, key, tokens_of, value_of
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    REFRESH,
+    ContractFixtures,
+    events_of,
+    key,
+    tokens_of,
+    value_of,
+)
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.lifetime import LONGEST_LIFETIME
-from vault_domain.entities.token import StoredToken, TokenRef, TokenStatus
+from vault_domain.entities.token import SealedToken, StoredToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.change import DataKeyInactiveError
 
 HOUR = timedelta(hours=1)
 
@@ -49,40 +60,6 @@ class TokenCases(ContractFixtures):
         assert await vault.get_tokens([ACCESS]) == {}
         assert await vault.delete_token(ACCESS) is False
         assert (await vault.list_tokens("t1")).items == ()
-
-    async def test_storing_again_replaces_the_value_and_increments_the_generation(
-        self, vault: TokenVault, clock: ManualClock
-    ) -> None:
-        first = await vault.store_token(ACCESS, "v1", expires_at=clock.now() + HOUR, scopes=["a"])
-        await vault.mark_token_invalid(first, "invalid_token")
-        clock.advance(HOUR)
-        second = await vault.store_token(ACCESS, "v2")
-        changed = evolve(first, expires_at=None, scopes=(), generation=2, value_id=second.value_id)
-        assert second == evolve(changed, updated_at=clock.now(), last_refreshed_at=clock.now())
-        assert await value_of(vault, ACCESS) == "v2"
-        assert (await tokens_of(vault)) == {ACCESS: second}
-
-    async def test_a_deleted_key_starts_again_under_another_id(self, vault: TokenVault) -> None:
-        first = await vault.store_token(ACCESS, "v1")
-        await vault.store_token(ACCESS, "v2")
-        assert await vault.delete_token(ACCESS) is True
-        assert await vault.get_token(ACCESS) is None
-        again = await vault.store_token(ACCESS, "v3")
-        assert again.generation == 1
-        assert again.id != first.id
-
-    async def test_no_identifier_and_an_empty_identifier_are_the_same_key(self, vault: TokenVault) -> None:
-        await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN), "v1")
-        stored = await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN, ""), "v2")
-        assert (stored.generation, stored.key.identifier) == (2, None)
-        assert len(await tokens_of(vault)) == 1
-        assert len((await vault.list_accounts("t1")).items) == 1
-
-    async def test_identifiers_are_compared_in_nfc_and_with_their_case(self, vault: TokenVault) -> None:
-        await vault.store_token(key("Zo\u0065\u0308"), "decomposed")
-        assert await value_of(vault, key("Zo\u00eb")) == "decomposed"
-        assert await vault.get_token(key("zo\u00eb")) is None
-        assert await vault.get_token(key("Zo\u00eb ")) is None
 
     async def test_times_are_exact_and_in_utc(self, vault: TokenVault) -> None:
         moment = datetime.fromisoformat("2031-02-03T04:05:06.789012+05:30")
@@ -163,3 +140,25 @@ class TokenCases(ContractFixtures):
         assert {info.generation for info in await vault.store_tokens([(each, "w") for each in keys])} == {2}
         assert await vault.store_tokens([]) == []
         assert await vault.get_tokens([]) == {}
+
+    async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")
+        before, events = await tokens_of(vault), await events_of(vault)
+        for victim in (ACCESS, REFRESH):
+            row = (await store.tokens.get(victim)).row
+            assert row is not None
+            good = [TokenWrite(key, row.sealed) for key in (ACCESS, REFRESH)]
+            bad = [
+                evolve(write, sealed=SealedToken(bytes(16), row.sealed.blob)) if write.key == victim else write
+                for write in good
+            ]
+            with pytest.raises(DataKeyInactiveError):
+                await store.changes.store_set(ACCOUNT, bad, label="after", actor=None)
+            with pytest.raises(DataKeyInactiveError):
+                await store.tokens.store(bad, actor=None)
+        info = await vault.get_account(ACCOUNT)
+        assert info is not None
+        assert info.label == "before"
+        assert await tokens_of(vault) == before
+        assert await events_of(vault) == events
+        assert await value_of(vault, ACCESS) == "a1"

@@ -1,4 +1,4 @@
-"""Test cases: storing token sets, and reading and deleting the accounts that they belong to."""
+"""Token sets as accounts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from attrs import evolve
+from tests.services.over_dict import OverDict
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
@@ -15,40 +15,21 @@ from vault_adapters.testing.contract.fixtures import (
     ACCOUNT,
     REFRESH,
     ContractFixtures,
-    events_of,
+    key,
     tokens_of,
     value_of,
 )
-from vault_domain.entities.account import ConnectionState, TokenKind
+from vault_domain.entities.account import ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.attempt import Attempt, Failure
-from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
+from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.change import DataKeyInactiveError
 
 HOUR = timedelta(hours=1)
 
 
-async def _attempt(store: Store) -> Attempt:
-    """Claim the account as a refresh does, and return the attempt."""
-    record, now = await store.accounts.get(ACCOUNT)
-    assert record is not None
-    tokens = record.tokens
-    access = tokens.get(TokenKind.ACCESS_TOKEN)
-    attempt = Attempt(
-        ACCOUNT,
-        uuid4(),
-        TokenRef.of(tokens[TokenKind.REFRESH_TOKEN]),
-        None if access is None else TokenRef.of(access),
-        now,
-        timedelta(minutes=1),
-    )
-    assert await store.refreshes.claim(attempt, record.refresh.attempt_id) is not None
-    return attempt
-
-
-class TokenSetCases(ContractFixtures):
-    """store_token_set, get_account and delete_account."""
+class TestAccounts(OverDict, ContractFixtures):
+    """`TokenVault.store_token_set` and `get_account`."""
 
     async def test_a_set_is_stored_as_an_account(self, vault: TokenVault, clock: ManualClock) -> None:
         until = clock.now() + 24 * HOUR
@@ -63,28 +44,6 @@ class TokenSetCases(ContractFixtures):
         assert (stored[REFRESH].lifetime, stored[REFRESH].expires_at) == (None, until)
         assert await value_of(vault, ACCESS) == "a1"
         assert await value_of(vault, REFRESH) == "r1"
-
-    async def test_a_set_is_written_whole_or_not_at_all(self, store: Store, vault: TokenVault) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")
-        before, events = await tokens_of(vault), await events_of(vault)
-        for victim in (ACCESS, REFRESH):
-            row = (await store.tokens.get(victim)).row
-            assert row is not None
-            good = [TokenWrite(key, row.sealed) for key in (ACCESS, REFRESH)]
-            bad = [
-                evolve(write, sealed=SealedToken(bytes(16), row.sealed.blob)) if write.key == victim else write
-                for write in good
-            ]
-            with pytest.raises(DataKeyInactiveError):
-                await store.changes.store_set(ACCOUNT, bad, label="after", actor=None)
-            with pytest.raises(DataKeyInactiveError):
-                await store.tokens.store(bad, actor=None)
-        info = await vault.get_account(ACCOUNT)
-        assert info is not None
-        assert info.label == "before"
-        assert await tokens_of(vault) == before
-        assert await events_of(vault) == events
-        assert await value_of(vault, ACCESS) == "a1"
 
     @pytest.mark.parametrize("how", ["delete_token", "delete_account", "delete_provider_tokens"])
     async def test_an_account_ends_with_its_last_token(self, store: Store, vault: TokenVault, how: str) -> None:
@@ -104,3 +63,38 @@ class TokenSetCases(ContractFixtures):
         assert (await vault.list_accounts("t1")).items == ()
         again = await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
         assert (again.label, again.state) == (None, ConnectionState.CONNECTED)
+
+
+class TestKeys(OverDict, ContractFixtures):
+    """Identifiers that are the same, and others that are not."""
+
+    async def test_no_identifier_and_an_empty_identifier_are_the_same_key(self, vault: TokenVault) -> None:
+        await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN), "v1")
+        stored = await vault.store_token(TokenKey("t1", "google", TokenKind.ACCESS_TOKEN, ""), "v2")
+        assert (stored.generation, stored.key.identifier) == (2, None)
+        assert len(await tokens_of(vault)) == 1
+        assert len((await vault.list_accounts("t1")).items) == 1
+
+    async def test_identifiers_are_compared_in_nfc_and_with_their_case(self, vault: TokenVault) -> None:
+        await vault.store_token(key("Zo\u0065\u0308"), "decomposed")
+        assert await value_of(vault, key("Zo\u00eb")) == "decomposed"
+        assert await vault.get_token(key("zo\u00eb")) is None
+        assert await vault.get_token(key("Zo\u00eb ")) is None
+
+
+async def _attempt(store: Store) -> Attempt:
+    """Claim the account as a refresh does, and return the attempt."""
+    record, now = await store.accounts.get(ACCOUNT)
+    assert record is not None
+    tokens = record.tokens
+    access = tokens.get(TokenKind.ACCESS_TOKEN)
+    attempt = Attempt(
+        ACCOUNT,
+        uuid4(),
+        TokenRef.of(tokens[TokenKind.REFRESH_TOKEN]),
+        None if access is None else TokenRef.of(access),
+        now,
+        timedelta(minutes=1),
+    )
+    assert await store.refreshes.claim(attempt, record.refresh.attempt_id) is not None
+    return attempt
