@@ -13,6 +13,7 @@ from attrs import evolve
 from tests.adapters.cli.command import CommandLine
 from tests.contract.stores import check_postgres_idle, open_postgres
 
+from vault_adapters.stores.columns import PLAIN
 from vault_adapters.stores.postgres.citus import FUNCTIONS, functions_sql
 from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.store import open_postgres_store
@@ -90,8 +91,8 @@ class TestStatementsForCitus(TokenCases, UseCases, FactCases, AttemptCases):
 
     async def test_the_limit_of_a_wait_for_a_lock_goes_to_the_node_of_the_tenant(self, store, seeming_schemas, lent):
         async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as connection:
-            arguments = ["NULL"] * 15
-            await connection.execute(f"SELECT {lent}.{WRITER}({', '.join(arguments)}, '1234ms')")
+            arguments = [*["NULL"] * 14, "'1234ms'", *["NULL"] * len(PLAIN)]
+            await connection.execute(f"SELECT {lent}.{WRITER}({', '.join(arguments)})")
             assert await (await connection.execute("SHOW lock_timeout")).fetchone() == ("1234ms",)
 
     @pytest.mark.parametrize("missing", [FUNCTIONS, FUNCTIONS[:1], FUNCTIONS[-1:]], ids=["all", "first", "last"])

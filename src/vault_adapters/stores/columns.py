@@ -4,18 +4,44 @@ A query names a group of columns by a placeholder, such as ``{{token_columns}}``
 with a `RowLayout` of the same groups. So no other module uses a column's place in a row.
 """
 
+import re
 from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Any, Literal
 
 from attrs import frozen
 
 from vault_domain.entities.account import ConnectionState
+from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.text import MAX_NAME_LENGTH
-from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token import TokenInfo, TokenWrite
 from vault_domain.ports.audit_log import Sought
 
 Columns = tuple[str, ...]
+
+ColumnType = Literal["text", "bytea", "timestamptz"]
+
+
+@frozen
+class PlainColumn:
+    """A token's column that the writer of a value gives, and that no other statement changes.
+
+    All statements that read and write tokens, of both stores, are built from the list `PLAIN`. A write, an imported
+    write and `TokenInfo` have an attribute of the same name; each value that is stored replaces the column.
+
+    Attributes:
+        name: its name.
+        type: its type on Postgres; SQLite keeps times as microseconds since 1970.
+    """
+
+    name: str
+    type: ColumnType
+
+
+PLAIN = (PlainColumn("client", "bytea"),)
+"""The plain columns of a token, in the order of the last attributes of `TokenInfo`."""
+
+_PLAIN_NAMES = tuple(column.name for column in PLAIN)
 
 TOKEN: Columns = (
     "t.id",
@@ -30,11 +56,11 @@ TOKEN: Columns = (
     "t.created_at",
     "t.updated_at",
     "t.value_id",
-    "t.client",
     "t.suspect_since",
     "t.rejected_at",
+    *(f"t.{column.name}" for column in PLAIN),
 )
-"""A token's metadata, from ``token t`` and ``token_use u``."""
+"""A token's metadata, from ``token t`` and ``token_use u``, in the order of the attributes of `TokenInfo`."""
 
 KEY: Columns = ("t.tenant_id", "t.provider", "t.kind", "t.identifier")
 """The token's key."""
@@ -97,6 +123,31 @@ def placeholders(size: str) -> dict[str, str]:
         "wrapped": wrapped,
         **{name: f"CASE WHEN {size}({name}) <= {MOST_URI} THEN {name} ELSE '' END" for name in ("uri", "kdf")},
     }
+
+
+_EACH_PLAIN = re.compile(r"\{\{plain ([^{}]+)\}\}")
+
+
+def with_plain(sql: str) -> str:
+    """Replace each ``{{plain ...}}`` by a list with one item for each plain column.
+
+    The text after ``plain`` is the item; ``$name`` and ``$type`` in it stand for the column's name and type.
+    """
+    return _EACH_PLAIN.sub(lambda found: ", ".join(_item(found[1], column) for column in PLAIN), sql)
+
+
+def _item(form: str, column: PlainColumn) -> str:
+    return form.replace("$name", column.name).replace("$type", column.type)
+
+
+def plain_values(owner: TokenInfo | TokenWrite | ImportedWrite) -> dict[str, Any]:
+    """Return the values of the plain columns, by their names."""
+    return {name: getattr(owner, name) for name in _PLAIN_NAMES}
+
+
+def plain_arrays(owners: Sequence[TokenInfo | TokenWrite | ImportedWrite], prefix: str = "") -> dict[str, list[Any]]:
+    """Return the values of the plain columns of several tokens: one array for each column, by prefix and name."""
+    return {f"{prefix}{name}": list(map(attrgetter(name), owners)) for name in _PLAIN_NAMES}
 
 
 @frozen

@@ -7,6 +7,7 @@ from importlib.resources import files
 from attrs import field, frozen
 
 from vault_adapters.stores.columns import placeholders as column_placeholders
+from vault_adapters.stores.columns import with_plain
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
 
@@ -33,7 +34,8 @@ def load_queries(package: str, *, size: str, overlay: str | None = None, **place
         overlay: another folder of the package. Its queries replace the queries of the same name; its further queries
             are added.
         placeholders: the texts that replace ``{{name}}`` in queries, such as a quoted schema name. The column groups
-            of `columns` are placeholders too; an argument with a group's name replaces that group.
+            of `columns` are placeholders too; an argument with a group's name replaces that group. Lists of plain
+            columns are filled in by `with_plain`.
 
     Raises:
         ValueError: two queries of a folder have the same name, a query lacks its description, or a placeholder is
@@ -67,6 +69,7 @@ def _split(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _fill(sql: str, placeholders: Mapping[str, str]) -> str:
+    sql = with_plain(sql)
     for name, value in placeholders.items():
         sql = sql.replace("{{" + name + "}}", value)
     if "{{" in sql:

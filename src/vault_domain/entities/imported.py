@@ -133,6 +133,7 @@ class ImportedWrite:
     Attributes:
         lead: see `TokenWrite`.
         due_in: see `TokenWrite`; here it counts from the value's last refresh, or else from its creation.
+        client: always None, because other systems do not tell the OAuth client.
     """
 
     key: TokenKey
@@ -147,6 +148,7 @@ class ImportedWrite:
     updated_at: datetime | None
     lead: timedelta | None = None
     due_in: timedelta | None = None
+    client: bytes | None = None
 
 
 class ImportOutcome(enum.Enum):

@@ -78,11 +78,11 @@ class TokenInfo:
         updated_at: time of the last change, UTC.
         value_id: random id of the stored value; each stored value has a new one. Every compare-and-set compares it,
             because a generation may occur twice if the database was restored or lost its last transactions.
-        client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
         suspect_since: time of the first report that a resource rejected this value, UTC, or None. Such reports count
             only for a value that no refresh can replace.
         rejected_at: time at which a refresh condemned this credential, UTC, or None. A host that marks the credential
             invalid sets no time.
+        client: fingerprint of the OAuth client under which the value was stored or refreshed, or None if unknown.
     """
 
     id: UUID
@@ -98,9 +98,9 @@ class TokenInfo:
     created_at: datetime
     updated_at: datetime
     value_id: UUID = NO_VALUE
-    client: bytes | None = None
     suspect_since: datetime | None = None
     rejected_at: datetime | None = None
+    client: bytes | None = None
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the token has expired at ``now``; it expires exactly at `expires_at`."""

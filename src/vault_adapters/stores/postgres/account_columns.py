@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault_adapters.stores.columns import TOKEN_ALONE
+from vault_adapters.stores.columns import PLAIN, TOKEN_ALONE
 
 _ROW = {
     "label": "text",
@@ -38,10 +38,10 @@ _TOKEN = {
     "last_refreshed_at": ("refreshed_at", "timestamptz"),
     "created_at": ("created_at", "timestamptz"),
     "updated_at": ("updated_at", "timestamptz"),
-    "client": ("clients", "bytea"),
     "suspect_since": ("suspect_since", "timestamptz"),
     "rejected_at": ("rejected_at", "timestamptz"),
     "noted_value_id": ("noted_value_ids", "uuid"),
+    **{column.name: (column.name, column.type) for column in PLAIN},
 }
 """The columns of a token besides its account, each with its parameter and its type."""
 

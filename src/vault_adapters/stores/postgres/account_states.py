@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
-from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
+from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing, plain_arrays
 from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, report_damage, sealed_value
 from vault_adapters.stores.postgres.account_columns import EVENT_COLUMNS
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
@@ -293,10 +293,10 @@ def token_parameters(changed: Sequence[StoredToken], before: AccountState) -> di
         "w_refreshed_at": [info.last_refreshed_at for info in infos],
         "w_created_at": [info.created_at for info in infos],
         "w_updated_at": [info.updated_at for info in infos],
-        "w_clients": [info.client for info in infos],
         "w_suspect_since": [info.suspect_since for info in infos],
         "w_rejected_at": [info.rejected_at for info in infos],
         "w_noted_value_ids": [token.info.value_id if token.is_end_told else None for token in changed],
+        **plain_arrays(infos, "w_"),
     }
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from importlib.resources import files
 
-from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_VERSION
+from vault_adapters.stores.postgres.citus_statements import FUNCTIONS_SQL, FUNCTIONS_VERSION
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.schema import literal, quoted, schema_steps
@@ -126,8 +125,7 @@ def functions_sql(schema: str) -> str:
     Args:
         schema: the schema's name.
     """
-    script = files("vault_adapters.stores.postgres").joinpath("citus_functions.sql").read_text(encoding="utf-8")
-    return script.replace("{{functions_version}}", str(FUNCTIONS_VERSION)).replace("{{schema}}", quoted(schema))
+    return FUNCTIONS_SQL.replace("{{functions_version}}", FUNCTIONS_VERSION).replace("{{schema}}", quoted(schema))
 
 
 def _delegated(schema: str) -> str:

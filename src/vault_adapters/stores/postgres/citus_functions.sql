@@ -4,8 +4,8 @@
 CREATE OR REPLACE FUNCTION {{schema}}.citus_write_token_v{{functions_version}}(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
-    given_scopes text, given_refreshed boolean, given_client bytea, given_due_at timestamptz, given_now timestamptz,
-    given_lock_timeout text)
+    given_scopes text, given_refreshed boolean, given_due_at timestamptz, given_now timestamptz, given_lock_timeout text,
+    {{plain given_$name $type}})
 RETURNS TABLE (
     stored_id uuid, stored_generation bigint, stored_scopes text, stored_last_refreshed_at timestamptz,
     stored_created_at timestamptz)
@@ -21,13 +21,13 @@ BEGIN
     END IF;
     INSERT INTO {{schema}}.token AS t (
         tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
-        scopes, generation, last_refreshed_at, created_at, updated_at, client)
+        scopes, generation, last_refreshed_at, created_at, updated_at, {{plain $name}})
     VALUES (given_tenant_id, given_provider, given_kind, given_identifier, given_value_id, given_value_id,
         given_data_key_id, given_blob, given_extra, 'valid', given_expires_at, given_lifetime, given_scopes, 1,
-        CASE WHEN given_refreshed THEN given_now END, given_now, given_now, given_client)
+        CASE WHEN given_refreshed THEN given_now END, given_now, given_now, {{plain given_$name}})
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
         value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
-        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
+        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, {{plain $name = excluded.$name}},
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
@@ -55,8 +55,8 @@ $token_vault_body$;
 CREATE OR REPLACE FUNCTION {{schema}}.citus_store_token_v{{functions_version}}(
     given_tenant_id text, given_provider text, given_kind text, given_identifier text, given_value_id uuid,
     given_data_key_id bytea, given_blob bytea, given_extra bytea, given_expires_at timestamptz, given_lifetime bigint,
-    given_scopes text, given_refreshed boolean, given_client bytea, given_lead bigint, given_due_in bigint,
-    given_action text, given_actor text, given_now timestamptz)
+    given_scopes text, given_refreshed boolean, given_lead bigint, given_due_in bigint, given_action text,
+    given_actor text, given_now timestamptz, {{plain given_$name $type}})
 RETURNS TABLE (
     stored_id uuid, stored_generation bigint, stored_scopes text, stored_last_refreshed_at timestamptz,
     stored_created_at timestamptz, stored_updated_at timestamptz, stored_expires_at timestamptz)
@@ -77,8 +77,8 @@ BEGIN
     SELECT * INTO stored_id, stored_generation, stored_scopes, stored_last_refreshed_at, stored_created_at
     FROM {{schema}}.citus_write_token_v{{functions_version}}(
         given_tenant_id, given_provider, given_kind, given_identifier, given_value_id, given_data_key_id, given_blob,
-        given_extra, expires_at, given_lifetime, given_scopes, given_refreshed, given_client, due_at, now,
-        lock_timeout);
+        given_extra, expires_at, given_lifetime, given_scopes, given_refreshed, due_at, now, lock_timeout,
+        {{plain given_$name}});
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -95,14 +95,14 @@ $token_vault_body$;
 CREATE OR REPLACE FUNCTION {{schema}}.citus_write_tokens_v{{functions_version}}(
     given_tenant_id text, given_providers text[], given_kinds text[], given_identifiers text[], given_value_ids uuid[],
     given_data_key_ids bytea[], given_blobs bytea[], given_extras bytea[], given_expires_at timestamptz[],
-    given_lifetimes bigint[], given_scopes text[], given_clients bytea[], given_refreshed boolean,
+    given_lifetimes bigint[], given_scopes text[], given_refreshed boolean,
     given_account_providers text[], given_account_identifiers text[], given_due_at timestamptz[],
-    given_now timestamptz, given_lock_timeout text)
+    given_now timestamptz, given_lock_timeout text, {{plain given_$name $type[]}})
 RETURNS TABLE (
     stored_id uuid, stored_status text, stored_error_code text, stored_expires_at timestamptz, stored_scopes text,
     stored_generation bigint, stored_last_used_at timestamptz, stored_last_refreshed_at timestamptz, stored_lifetime
-    bigint, stored_created_at timestamptz, stored_updated_at timestamptz, stored_value_id uuid, stored_client bytea,
-    stored_suspect_since timestamptz, stored_rejected_at timestamptz)
+    bigint, stored_created_at timestamptz, stored_updated_at timestamptz, stored_value_id uuid,
+    stored_suspect_since timestamptz, stored_rejected_at timestamptz, {{plain stored_$name $type}})
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $token_vault_body$
 DECLARE
@@ -120,26 +120,28 @@ BEGIN
     END IF;
     FOR one IN
         SELECT * FROM unnest(given_providers, given_kinds, given_identifiers, given_value_ids, given_data_key_ids,
-            given_blobs, given_extras, given_expires_at, given_lifetimes, given_scopes, given_clients)
-            v (provider, kind, identifier, value_id, data_key_id, blob, extra, expires_at, lifetime, scopes, client)
+            given_blobs, given_extras, given_expires_at, given_lifetimes, given_scopes, {{plain given_$name}})
+            v (provider, kind, identifier, value_id, data_key_id, blob, extra, expires_at, lifetime, scopes,
+            {{plain $name}})
     LOOP
         INSERT INTO {{schema}}.token AS t (
             tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
-            scopes, generation, last_refreshed_at, created_at, updated_at, client)
+            scopes, generation, last_refreshed_at, created_at, updated_at, {{plain $name}})
         VALUES (given_tenant_id, one.provider, one.kind, one.identifier, one.value_id, one.value_id, one.data_key_id,
             one.blob, one.extra, 'valid', one.expires_at, one.lifetime, one.scopes, 1,
-            CASE WHEN given_refreshed THEN given_now END, given_now, given_now, one.client)
+            CASE WHEN given_refreshed THEN given_now END, given_now, given_now, {{plain one.$name}})
         ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
             value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob,
             extra = excluded.extra, status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL,
-            client = excluded.client, expires_at = excluded.expires_at, lifetime = excluded.lifetime,
+            {{plain $name = excluded.$name}}, expires_at = excluded.expires_at, lifetime = excluded.lifetime,
             scopes = coalesce(excluded.scopes, t.scopes), generation = t.generation + 1,
             last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
         RETURNING t.id, t.status, t.error_code, t.expires_at, t.scopes, t.generation, t.last_refreshed_at,
-            t.lifetime, t.created_at, t.updated_at, t.value_id, t.client, t.suspect_since, t.rejected_at
+            t.lifetime, t.created_at, t.updated_at, t.value_id, t.suspect_since, t.rejected_at,
+            {{plain t.$name}}
         INTO stored_id, stored_status, stored_error_code, stored_expires_at, stored_scopes,
             stored_generation, stored_last_refreshed_at, stored_lifetime, stored_created_at,
-            stored_updated_at, stored_value_id, stored_client, stored_suspect_since, stored_rejected_at;
+            stored_updated_at, stored_value_id, stored_suspect_since, stored_rejected_at, {{plain stored_$name}};
         SELECT last_used_at INTO stored_last_used_at FROM {{schema}}.token_use
         WHERE tenant_id = given_tenant_id AND provider = one.provider AND kind = one.kind
             AND identifier = one.identifier;

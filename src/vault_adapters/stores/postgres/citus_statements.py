@@ -12,15 +12,26 @@ to all statements:
 - No statement notifies, because a notification would not leave the node on which it is sent.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from typing import Any
 
-from vault_adapters.stores.columns import TOKEN_ALONE, VALUE
+from vault_adapters.stores.columns import PLAIN, TOKEN_ALONE, VALUE, with_plain
 from vault_adapters.stores.queries import Queries
 
-FUNCTIONS_VERSION = 4
-"""Version of the functions in ``citus_functions.sql``; their names end with it. Increase it with each change to them.
+FUNCTIONS_SQL = with_plain(files("vault_adapters.stores.postgres").joinpath("citus_functions.sql").read_text("utf-8"))
+"""The SQL of the functions that store values, with placeholders for the schema and the version."""
+
+
+def version_of(sql: str) -> str:
+    """Return the version of the functions in a script; the comments between the functions do not count."""
+    return hashlib.sha256(re.sub(r"(?m)^--.*\n", "", sql).encode()).hexdigest()[:8]
+
+
+FUNCTIONS_VERSION = version_of(FUNCTIONS_SQL)
+"""Version of the functions; their names end with it.
 
 A release that changes the functions creates them under new names. The processes of an older release go on with the
 older functions.
@@ -70,7 +81,7 @@ _STORED = {
     "t.error_code": "NULL::text",
     "t.lifetime": "%(lifetime)b::bigint",
     "t.value_id": "%(value_id)b::uuid",
-    "t.client": "%(client)b::bytea",
+    **{f"t.{column.name}": f"%({column.name})b::{column.type}" for column in PLAIN},
 }
 """The SQL for each column of a stored token: a column that `citus_store_token` returns, a parameter or a constant."""
 
@@ -101,7 +112,7 @@ def distributed_fragments(horizon: str, last_event: str, data_key_event: str) ->
         "horizon_here": horizon,
         "horizon": "%(horizon)b::text::xid8",
         "after": "(%(after_xid)b::text::xid8, %(after_seq)b::bigint)",
-        "functions_version": str(FUNCTIONS_VERSION),
+        "functions_version": FUNCTIONS_VERSION,
     }
 
 

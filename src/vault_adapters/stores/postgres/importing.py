@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from vault_adapters.stores.columns import plain_arrays
 from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -156,6 +157,7 @@ def _columns(writes: Sequence[ImportedWrite]) -> dict[str, list[Any]]:
         "refreshed_at": [write.last_refreshed_at for write in writes],
         "created_at": [write.created_at for write in writes],
         "updated_at": [write.updated_at for write in writes],
+        **plain_arrays(writes),
     }
 
 

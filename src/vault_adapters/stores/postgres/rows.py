@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any
 from uuid import UUID, uuid4
 
-from vault_adapters.stores.columns import LISTED, OWNED, STORED, is_missing
+from vault_adapters.stores.columns import LISTED, OWNED, STORED, is_missing, plain_arrays, plain_values
 from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
@@ -56,27 +56,27 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         created_at,
         updated_at,
         value_id,
-        client,
         suspect_since,
         rejected_at,
+        *plain,
     ) = columns
     return TokenInfo(
-        id=id_,
-        key=key,
-        status=_STATUSES[status],
-        error_code=error_code,
-        expires_at=expires_at,
-        scopes=() if scopes is None or scopes == "[]" else scopes_of(scopes),
-        generation=generation,
-        last_used_at=last_used_at,
-        last_refreshed_at=last_refreshed_at,
-        lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
-        created_at=created_at,
-        updated_at=updated_at,
-        value_id=value_id,
-        client=client,
-        suspect_since=suspect_since,
-        rejected_at=rejected_at,
+        id_,
+        key,
+        _STATUSES[status],
+        error_code,
+        expires_at,
+        () if scopes is None or scopes == "[]" else scopes_of(scopes),
+        generation,
+        last_used_at,
+        last_refreshed_at,
+        None if lifetime is None else timedelta(microseconds=lifetime),
+        created_at,
+        updated_at,
+        value_id,
+        suspect_since,
+        rejected_at,
+        *plain,
     )
 
 
@@ -238,7 +238,7 @@ def write_parameters(write: TokenWrite) -> dict[str, Any]:
         "lifetime": _lifetime(write),
         "scopes": _scopes(write),
         "refreshed": write.refreshed,
-        "client": write.client,
+        **plain_values(write),
         "lead": None if write.lead is None else micros(write.lead),
         "due_in": None if write.due_in is None else micros(write.due_in),
     }
@@ -257,7 +257,7 @@ def writes_parameters(writes: Sequence[TokenWrite]) -> dict[str, Any]:
         "expires_at": [write.expires_at for write in writes],
         "lifetimes": [_lifetime(write) for write in writes],
         "scopes": [scopes[write.scopes] for write in writes],
-        "clients": [write.client for write in writes],
+        **plain_arrays(writes),
         "leads": [leads[write.lead] for write in writes],
         "due_ins": [None if write.due_in is None else micros(write.due_in) for write in writes],
     }

@@ -25,6 +25,7 @@ from vault_adapters.stores.sqlite.rows import (
     account_row,
     account_snapshot,
     key_parameters,
+    plain_parameters,
     to_micros,
     token_info,
 )
@@ -164,7 +165,7 @@ def _token_parameters(token: StoredToken) -> dict[str, Any]:
         "last_refreshed_at": to_micros(info.last_refreshed_at),
         "created_at": to_micros(info.created_at),
         "updated_at": to_micros(info.updated_at),
-        "client": info.client,
+        **plain_parameters(info),
         "suspect_since": to_micros(info.suspect_since),
         "rejected_at": to_micros(info.rejected_at),
         "noted_value_id": info.value_id.bytes if token.is_end_told else None,

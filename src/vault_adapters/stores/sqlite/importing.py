@@ -15,7 +15,7 @@ from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, to_micros
+from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, plain_parameters, to_micros
 from vault_adapters.stores.sqlite.tokens import require_active_data_keys, schedule_accounts
 from vault_adapters.stores.taking import taken
 from vault_domain.entities.account import TokenKey, stored_key
@@ -121,6 +121,7 @@ def _parameters(write: ImportedWrite, id_: UUID, now: datetime) -> dict[str, Any
         "last_refreshed_at": None if refreshed_at is None else _past(refreshed_at, now),
         "created_at": _past(write.created_at, now),
         "updated_at": _past(write.updated_at, now),
+        **plain_parameters(write),
     }
 
 

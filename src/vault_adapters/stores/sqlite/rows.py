@@ -1,16 +1,26 @@
 """Converts rows to entities, and entities to parameters."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from vault_adapters.stores.columns import LISTED, OWNED, OWNED_VALUE, STORED, is_missing
+from vault_adapters.stores.columns import (
+    LISTED,
+    OWNED,
+    OWNED_VALUE,
+    PLAIN,
+    STORED,
+    ColumnType,
+    is_missing,
+    plain_values,
+)
 from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.sqlite.database import Parameters, Row
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.account_state import AccountRow
+from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import DAMAGED_ROW, DamagedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
 from vault_domain.ports.refresh_ledger import Snapshot
@@ -49,27 +59,27 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         created_at,
         updated_at,
         value_id,
-        client,
         suspect_since,
         rejected_at,
+        *plain,
     ) = columns
     return TokenInfo(
-        id=UUID(bytes=id_),
-        key=key,
-        status=_STATUSES[status],
-        error_code=text(error_code),
-        expires_at=to_time(expires_at),
-        scopes=() if scopes == "[]" else scopes_of(scopes),
-        generation=whole(generation),
-        last_used_at=to_time(last_used_at),
-        last_refreshed_at=to_time(last_refreshed_at),
-        lifetime=None if lifetime is None else timedelta(microseconds=lifetime),
-        created_at=_EPOCH + timedelta(microseconds=created_at),
-        updated_at=_EPOCH + timedelta(microseconds=updated_at),
-        value_id=UUID(bytes=value_id),
-        client=octets(client),
-        suspect_since=to_time(suspect_since),
-        rejected_at=to_time(rejected_at),
+        UUID(bytes=id_),
+        key,
+        _STATUSES[status],
+        text(error_code),
+        to_time(expires_at),
+        () if scopes == "[]" else scopes_of(scopes),
+        whole(generation),
+        to_time(last_used_at),
+        to_time(last_refreshed_at),
+        None if lifetime is None else timedelta(microseconds=lifetime),
+        _EPOCH + timedelta(microseconds=created_at),
+        _EPOCH + timedelta(microseconds=updated_at),
+        UUID(bytes=value_id),
+        to_time(suspect_since),
+        to_time(rejected_at),
+        *[decode(value) for decode, value in zip(_PLAIN_DECODERS, plain, strict=True)],
     )
 
 
@@ -92,6 +102,19 @@ def octets(value: object) -> bytes | None:
     if value is None or type(value) is bytes:
         return value
     raise ValueError
+
+
+_DECODERS: dict[ColumnType, Callable[[Any], Any]] = {"text": text, "bytea": octets, "timestamptz": to_time}
+_PLAIN_DECODERS = tuple(_DECODERS[column.type] for column in PLAIN)
+_PLAIN_TIMES = tuple(column.name for column in PLAIN if column.type == "timestamptz")
+
+
+def plain_parameters(owner: TokenInfo | TokenWrite | ImportedWrite) -> dict[str, Any]:
+    """Return the values of the plain columns as named parameters."""
+    values = plain_values(owner)
+    for name in _PLAIN_TIMES:
+        values[name] = to_micros(values[name])
+    return values
 
 
 def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = None) -> TokenInfo:
@@ -235,7 +258,7 @@ def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
         "lifetime": None if write.lifetime is None else write.lifetime // _MICROSECOND,
         "scopes": None if write.scopes is None else json.dumps(write.scopes, separators=(",", ":")),
         "refreshed": write.refreshed,
-        "client": write.client,
+        **plain_parameters(write),
         "now": to_micros(now),
     }
 

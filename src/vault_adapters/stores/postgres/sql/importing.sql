@@ -10,27 +10,27 @@ WITH guarded AS (
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(ids)b::uuid[],
         %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(statuses)b::text[], %(error_codes)b::text[],
         %(expires_at)b::timestamptz[], %(scopes)b::text[], %(refreshed_at)b::timestamptz[],
-        %(created_at)b::timestamptz[], %(updated_at)b::timestamptz[], %(extras)b::bytea[])
+        %(created_at)b::timestamptz[], %(updated_at)b::timestamptz[], %(extras)b::bytea[], {{plain %($name)b::$type[]}})
         WITH ORDINALITY s (
             tenant_id, provider, kind, identifier, id, data_key_id, blob, status, error_code, expires_at, scopes,
-            last_refreshed_at, created_at, updated_at, extra, ord)
+            last_refreshed_at, created_at, updated_at, extra, {{plain $name}}, ord)
     JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
         tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at,
-        scopes, generation, last_refreshed_at, created_at, updated_at)
+        scopes, generation, last_refreshed_at, created_at, updated_at, {{plain $name}})
     -- least() ignores NULL, so a value without a time gets the present time.
     SELECT tenant_id, provider, kind, identifier, id, id, data_key_id, blob, extra, status, error_code, expires_at, scopes, 1,
         CASE WHEN last_refreshed_at IS NOT NULL THEN least(last_refreshed_at, now) END,
-        least(created_at, now), least(updated_at, now)
+        least(created_at, now), least(updated_at, now), {{plain $name}}
     FROM guarded
     ORDER BY ord
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
         id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
         status = excluded.status, error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL,
-        scopes = excluded.scopes, suspect_since = NULL, rejected_at = NULL, client = NULL,
+        scopes = excluded.scopes, suspect_since = NULL, rejected_at = NULL, {{plain $name = excluded.$name}},
         generation = 1, created_at = excluded.created_at, updated_at = excluded.updated_at,
         last_refreshed_at = coalesce(excluded.last_refreshed_at, CASE
             WHEN t.id BETWEEN %(first_id)b::uuid AND %(last_id)b::uuid THEN t.last_refreshed_at

@@ -44,15 +44,16 @@ WITH guarded AS (
 stored AS (
     INSERT INTO {{schema}}.token AS t (
         tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
-        scopes, generation, last_refreshed_at, created_at, updated_at, client)
+        scopes, generation, last_refreshed_at, created_at, updated_at, {{plain $name}})
     SELECT %(tenant_id)b, %(provider)b, %(kind)b, %(identifier)b, %(value_id)b, %(value_id)b, %(data_key_id)b, %(blob)b,
         %(extra)b::bytea, 'valid',
         coalesce(%(expires_at)b::timestamptz, g.now + %(lifetime)b::bigint::float8 * interval '1 microsecond'),
-        %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now, %(client)b::bytea
+        %(lifetime)b::bigint, %(scopes)b::text, 1, CASE WHEN %(refreshed)b::boolean THEN g.now END, g.now, g.now,
+        {{plain %($name)b::$type}}
     FROM guarded g
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
         value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
-        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
+        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, {{plain $name = excluded.$name}},
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
@@ -74,24 +75,24 @@ WITH guarded AS (
     FROM unnest(
         %(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[],
         %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(expires_at)b::timestamptz[], %(lifetimes)b::bigint[],
-        %(scopes)b::text[], %(leads)b::bigint[], %(clients)b::bytea[], %(due_ins)b::bigint[], %(extras)b::bytea[]) WITH ORDINALITY s (
-            tenant_id, provider, kind, identifier, value_id, data_key_id, blob, expires_at, lifetime, scopes, lead, client,
-            due_in, extra, ord)
+        %(scopes)b::text[], %(leads)b::bigint[], %(due_ins)b::bigint[], %(extras)b::bytea[], {{plain %($name)b::$type[]}}) WITH ORDINALITY s (
+            tenant_id, provider, kind, identifier, value_id, data_key_id, blob, expires_at, lifetime, scopes, lead,
+            due_in, extra, {{plain $name}}, ord)
     JOIN {{schema}}.data_key d ON d.tenant_id = s.tenant_id AND d.data_key_id = s.data_key_id AND d.state = 'active'
     ORDER BY s.ord
     FOR SHARE OF d),
 stored AS (
     INSERT INTO {{schema}}.token AS t (
         tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, expires_at, lifetime,
-        scopes, generation, last_refreshed_at, created_at, updated_at, client)
+        scopes, generation, last_refreshed_at, created_at, updated_at, {{plain $name}})
     SELECT tenant_id, provider, kind, identifier, value_id, value_id, data_key_id, blob, extra, 'valid',
         coalesce(expires_at, now + lifetime::float8 * interval '1 microsecond'),
-        lifetime, scopes, 1, CASE WHEN %(refreshed)b::boolean THEN now END, now, now, client
+        lifetime, scopes, 1, CASE WHEN %(refreshed)b::boolean THEN now END, now, now, {{plain $name}}
     FROM guarded
     ORDER BY ord
     ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
         value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra,
-        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, client = excluded.client,
+        status = 'valid', error_code = NULL, suspect_since = NULL, rejected_at = NULL, {{plain $name = excluded.$name}},
         expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = coalesce(excluded.scopes, t.scopes),
         generation = t.generation + 1,
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at

@@ -153,8 +153,8 @@ SELECT {{stored_columns}}
 FROM {{schema}}.citus_store_token_v{{functions_version}}(
     %(tenant_id)b::text, %(provider)b::text, %(kind)b::text, %(identifier)b::text, %(value_id)b::uuid,
     %(data_key_id)b::bytea, %(blob)b::bytea, %(extra)b::bytea, %(expires_at)b::timestamptz, %(lifetime)b::bigint,
-    %(scopes)b::text, %(refreshed)b::boolean, %(client)b::bytea, %(lead)b::bigint, %(due_in)b::bigint,
-    %(action)b::text, %(actor)b::text, %(now)b::timestamptz) s
+    %(scopes)b::text, %(refreshed)b::boolean, %(lead)b::bigint, %(due_in)b::bigint, %(action)b::text,
+    %(actor)b::text, %(now)b::timestamptz, {{plain %($name)b::$type}}) s
 WHERE s.stored_generation > 0
 
 -- name: get_token_alone
@@ -190,6 +190,6 @@ LEFT JOIN {{schema}}.token_use u
 SELECT * FROM {{schema}}.citus_write_tokens_v{{functions_version}}(
     %(tenant_id)b::text, %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[], %(value_ids)b::uuid[],
     %(data_key_ids)b::bytea[], %(blobs)b::bytea[], %(extras)b::bytea[], %(expires_at)b::timestamptz[],
-    %(lifetimes)b::bigint[], %(scopes)b::text[], %(clients)b::bytea[], %(refreshed)b::boolean,
+    %(lifetimes)b::bigint[], %(scopes)b::text[], %(refreshed)b::boolean,
     %(account_providers)b::text[], %(account_identifiers)b::text[], %(due_at)b::timestamptz[],
-    %(now)b::timestamptz, %(lock_timeout)b::text)
+    %(now)b::timestamptz, %(lock_timeout)b::text, {{plain %($name)b::$type[]}})

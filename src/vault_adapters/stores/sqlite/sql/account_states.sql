@@ -14,18 +14,18 @@ LEFT JOIN token_vault_token_use u
 -- Put a token in place of the one that is stored under its key, if any.
 INSERT INTO token_vault_token (
     tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at,
-    lifetime, scopes, generation, last_refreshed_at, created_at, updated_at, client, suspect_since, rejected_at,
-    noted_value_id)
+    lifetime, scopes, generation, last_refreshed_at, created_at, updated_at, suspect_since, rejected_at, noted_value_id,
+    {{plain $name}})
 VALUES (
     :tenant_id, :provider, :kind, :identifier, :id, :value_id, :data_key_id, :blob, :extra, :status, :error_code,
-    :expires_at, :lifetime, :scopes, :generation, :last_refreshed_at, :created_at, :updated_at, :client,
-    :suspect_since, :rejected_at, :noted_value_id)
+    :expires_at, :lifetime, :scopes, :generation, :last_refreshed_at, :created_at, :updated_at,
+    :suspect_since, :rejected_at, :noted_value_id, {{plain :$name}})
 ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
     id = excluded.id, value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob,
     extra = excluded.extra, status = excluded.status, error_code = excluded.error_code,
     expires_at = excluded.expires_at, lifetime = excluded.lifetime, scopes = excluded.scopes,
     generation = excluded.generation, last_refreshed_at = excluded.last_refreshed_at,
-    created_at = excluded.created_at, updated_at = excluded.updated_at, client = excluded.client,
+    created_at = excluded.created_at, updated_at = excluded.updated_at, {{plain $name = excluded.$name}},
     suspect_since = excluded.suspect_since, rejected_at = excluded.rejected_at,
     noted_value_id = excluded.noted_value_id
 
