@@ -11,6 +11,7 @@ from cyclopts.exceptions import CycloptsError
 from vault_adapters.cli.commands import (
     accounts,
     audit,
+    connecting,
     dashboard,
     demo,
     doctor,
@@ -56,6 +57,7 @@ def build() -> App:
         schema,
         tokens,
         accounts,
+        connecting,
         handing_out,
         refreshing,
         working,

@@ -40,7 +40,7 @@ class ExitCode(enum.IntEnum):
     # The command is partly done: some rows or keys could not be read, an old key is still in use, or SQLite's
     # write-ahead log could not be emptied.
     INCOMPLETE = 13
-    # Only `demo` uses this code, because no other command connects an account.
+    # Only `connect` and `demo` use this code, because no other command connects an account.
     CONNECT_FAILED = 14
     # `doctor` found something that somebody must act on.
     AT_RISK = 15

@@ -45,7 +45,7 @@ WRITE_CAUSES = frozenset({READ_ONLY, DISK_FULL})
 CLOCK_SKEW = "clock_skew"
 DPOP_REQUIRED = "dpop_required"
 PAR_REQUIRED = "par_required"
-"""The provider wants pushed authorization requests (RFC 9126), which the connector does not send."""
+"""The provider wants pushed authorization requests (RFC 9126), and its profile does not say where to send them."""
 LOGIN_RESTRICTED = "login_restricted"
 SUSPENDED = "suspended"
 ACCESS_TOKEN_TOO_LONG = "access_token_too_long"

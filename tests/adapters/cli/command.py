@@ -91,7 +91,7 @@ class CommandLine:
             cwd=self.folder,
             env=self.environment(TERM="xterm-256color"),
             start_new_session=True,
-            preexec_fn=_take_terminal if typed else None,  # noqa: PLW1509 - no threads run here
+            preexec_fn=take_terminal if typed else None,  # noqa: PLW1509 - no threads run here
         )
         os.close(theirs)
         try:
@@ -114,7 +114,7 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _take_terminal() -> None:
+def take_terminal() -> None:
     heed_interrupts()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
