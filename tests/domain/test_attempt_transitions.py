@@ -291,3 +291,14 @@ def test_an_account_that_is_gone_stays_gone(how):
         "renewed": lambda: attempts.renewed(gone, START, attempt, LEASE),
     }[how]()
     assert (decision.state, decision.events) == (gone, ())
+
+
+def test_a_late_answer_does_not_end_the_lease_of_the_next_attempt():
+    state, late = claimed()
+    state, current = claimed(state, LATER)
+    decision = answered(state, late, now=LATER)
+    assert decision.result.outcome is CommitOutcome.WRITTEN
+    refresh = decision.state.refresh
+    assert (refresh.attempt_id, refresh.lease_until) == (current.attempt_id, LATER + LEASE)
+    dropped = answered(decision.state, current, now=LATER)
+    assert (dropped.result.outcome, dropped.state.refresh.lease_until) == (CommitOutcome.CREDENTIAL_MOVED, None)
