@@ -71,12 +71,14 @@ def test_all_is_well():
     paused = [Incident(name, "x", NOW + HOUR, NOW) for name in ("a", "b")]
     assert report.incidents == (*paused, Incident("lasting", MASS_REJECTION, NOW - LONGEST + HOUR, NOW))
     assert report.unread == {"acme": 2}
+    assert (report.status, evolve(report, incidents=()).status) == ("paused", "ok")
 
 
 @pytest.mark.parametrize("error", [KeyUnavailableError(), ConfigurationError(code="kms_wrong_key")], ids=repr)
 def test_a_master_key_that_does_not_answer(error):
     report = report_of(key_error=error)
     assert (report.ok, report.store_error, report.master_key_error) == (False, None, error.code)
+    assert report.status == "failing"
     assert len(report.counts) == 2
 
 

@@ -118,6 +118,7 @@ def health_json(report: HealthReport) -> dict[str, Any]:
     """Return a health report as JSON."""
     return {
         "ok": report.ok,
+        "status": report.status,
         "store_error": report.store_error,
         "store_reason": report.store_reason,
         "master_key_error": report.master_key_error,

@@ -22,10 +22,13 @@ from vault_domain import (
     AuditEvent,
     ConnectionState,
     HealthReport,
+    Incident,
     Page,
     TokenHealth,
     TokenInfo,
 )
+from vault_domain.entities.findings import Finding, FindingCode
+from vault_domain.rules.advice import advice_for, finding
 
 ROWS = 50
 """Rows of a page of a list."""
@@ -66,6 +69,7 @@ class Pages:
             [health],
             now=now,
             report=health.value,
+            incidents=_explained(health.value),
             census=census,
             slots=slots,
             week=week,
@@ -119,6 +123,7 @@ class Pages:
             [found, events],
             account=account,
             info=found.value,
+            advice=None if found.value is None else advice_for(found.value),
             timeline=events.value,
             done=request.query_params.get("done"),
         )
@@ -194,6 +199,12 @@ class Pages:
         return await self.site.render(
             request, "error.html", status=404, title="Not found", message=message, problem=None, trouble=None
         )
+
+
+def _explained(report: HealthReport | None) -> list[tuple[Incident, Finding]]:
+    """Return the incidents of a report, each with what happened and what to do."""
+    incidents = () if report is None else report.incidents
+    return [(incident, finding(FindingCode.PROVIDER_PAUSED, detail=incident.reason)) for incident in incidents]
 
 
 def read_account(request: Request) -> Account:

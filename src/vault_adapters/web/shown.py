@@ -56,10 +56,17 @@ def shown(value: object) -> Markup:
     return Markup("<bdi>{}</bdi>").format(inner)
 
 
+def printable(value: str) -> str:
+    """Return a text with each character that cannot be printed as its escape sequence, for places without markup."""
+    return "".join(mark if mark.isprintable() else _escaped(mark) for mark in value)
+
+
 def _piece(mark: str) -> Markup:
-    if mark.isprintable():
-        return escape(mark)
-    return Markup('<span class="mark">{}</span>').format(mark.encode("unicode_escape").decode())
+    return escape(mark) if mark.isprintable() else Markup('<span class="mark">{}</span>').format(_escaped(mark))
+
+
+def _escaped(mark: str) -> str:
+    return mark.encode("unicode_escape").decode()
 
 
 def named(value: str | StrEnum) -> str:

@@ -60,6 +60,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         shown=shown.shown,
+        printable=shown.printable,
         named=shown.named,
         pill=shown.pill,
         meaning=lambda state: shown.MEANINGS.get(str(state), "plain"),

@@ -113,6 +113,11 @@ class HealthReport:
         return self.store_error is None and self.master_key_error is None
 
     @property
+    def status(self) -> str:
+        """``failing`` if not `ok`, else ``paused`` if an OAuth client is paused, else ``ok``."""
+        return "failing" if not self.ok else "paused" if self.incidents else "ok"
+
+    @property
     def is_estimate(self) -> bool:
         """Whether a count was estimated. For an estimate, the store reads a sample of about 50,000 valid tokens."""
         return any(count.is_estimate for count in self.counts)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from vault_domain.entities import causes
-from vault_domain.entities.account import Account
-from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION
+from vault_domain.entities.account import Account, AccountInfo, ConnectionState
+from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.findings import Finding, FindingCode, Severity
 
 _CRITICAL, _WARNING, _NOTE = Severity.CRITICAL, Severity.WARNING, Severity.NOTE
@@ -52,8 +52,8 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.RECONNECT_REQUIRED: (
         _CRITICAL,
-        "Users must connect these accounts again.",
-        "Ask the users to connect again; after an incident, try `token-vault revive`.",
+        "The user must connect the account again.",
+        "Ask the user to connect again; after an incident, try `token-vault revive`.",
     ),
     FindingCode.REFRESHER_MISSING: (
         _CRITICAL,
@@ -87,7 +87,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
     FindingCode.REFRESH_FAILING: (
         _WARNING,
-        "Refreshes of these accounts fail and are tried again.",
+        "Refreshes fail and are tried again.",
         "See the reasons with `token-vault accounts --all --state retrying`.",
     ),
     FindingCode.SHARED_GRANT: (
@@ -152,6 +152,8 @@ _ACTIONS = {
 }
 """What to do about an outage or a pause, by its cause."""
 
+_WAIT = "Nothing: the vault tries again by itself. If it goes on, look up the reason in the page about errors."
+
 _WITH_CAUSES = {FindingCode.DATABASE_UNAVAILABLE, FindingCode.MASTER_KEY_UNAVAILABLE, FindingCode.PROVIDER_PAUSED}
 
 
@@ -168,3 +170,22 @@ def finding(
     if code in _WITH_CAUSES and detail is not None:
         action = _ACTIONS.get(detail, action)
     return Finding(severity, code, sentence, action, provider, detail, accounts, examples)
+
+
+def advice_for(info: AccountInfo) -> Finding | None:
+    """Return what happened to an account that is not connected, and what to do; None: it is connected.
+
+    Unlike the doctor, which counts accounts, this looks at the reason: a retry needs nobody (`Severity.NOTE`), unless
+    the reason is a pause of the account's client or a wrong clock.
+    """
+    provider = info.account.provider
+    if info.state is ConnectionState.CONNECTED:
+        return None
+    if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
+        return finding(FindingCode.RECONNECT_REQUIRED, provider=provider, detail=info.reason)
+    if info.reason in CLIENT_REASONS:
+        return finding(FindingCode.PROVIDER_PAUSED, provider=provider, detail=info.reason)
+    if info.reason == causes.CLOCK_SKEW:
+        return finding(FindingCode.CLOCK_SKEW, provider=provider)
+    _, sentence, _ = ADVICE[FindingCode.REFRESH_FAILING]
+    return Finding(Severity.NOTE, FindingCode.REFRESH_FAILING, sentence, _WAIT, provider, info.reason)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sqlite3
 import stat
 
@@ -101,6 +102,7 @@ def test_health_counts(token_vault):
     report = json.loads(token_vault("health", "--json").out)
     assert report == {
         "ok": True,
+        "status": "ok",
         "store_error": None,
         "store_reason": None,
         "master_key_error": None,
@@ -132,10 +134,15 @@ def test_health_shows_the_incidents(token_vault):
 
     asyncio.run(pause())
     done = token_vault("health", "--json")
-    [incident] = json.loads(done.out)["incidents"]
+    report = json.loads(done.out)
+    [incident] = report["incidents"]
+    assert (report["ok"], report["status"]) == (True, "paused")
     assert (done.code, incident["provider"], incident["reason"]) == (0, "google", "invalid_client")
     assert incident["since"] == incident["refused_at"]
-    assert token_vault("health").out.splitlines()[-1].split()[:2] == ["google", "invalid_client"]
+    shown = token_vault("health").out
+    assert re.search("^google +invalid_client ", shown, re.MULTILINE)
+    assert "google: The provider refuses the OAuth client" in shown
+    assert "Check client id and secret" in " ".join(shown.split())
     event = json.loads(token_vault("audit", "--json").out)[-1]
     assert (event["action"], event["provider"], event["tenant_id"]) == ("client_paused", "google", None)
     assert "client_paused" in token_vault("audit").out

@@ -39,7 +39,8 @@ async def test_each_page_shows_what_it_is_for(vault, browser):
     assert "Connected 30 accounts" in overview
     assert "Retrying 5 accounts" in overview
     assert "Must reconnect 2 accounts" in overview
-    assert "salesforce Invalid client" in overview, "the incident is shown"
+    assert "salesforce Invalid client The provider refuses the OAuth client" in overview, "the incident is shown"
+    assert "Check client id and secret" in overview
     assert "6 refreshed" in overview
     accounts = Reader((await browser.get("/accounts?state=reauthorization_required")).text)
     assert "team-1" in accounts.text
@@ -114,6 +115,28 @@ async def test_the_page_of_an_account_tells_its_story_newest_first(vault, browse
     assert "somebody-else" not in shown
     assert "Owner" in shown
     assert (await browser.get(account_path(Account("nobody", "google")))).status_code == 404
+
+
+async def test_the_page_of_an_account_says_what_to_do(vault, browser):
+    await sample.fill(vault)
+    told = {}
+    for number, provider in enumerate(["hubspot", "quickbooks", "hubspot", "quickbooks", "salesforce"]):
+        account = Account(sample.TENANTS[number], provider, f"team-{number}")
+        told[provider] = Reader((await browser.get(account_path(account))).text).text
+    assert "The user must connect the account again. Somebody must act. Ask the user" in told["quickbooks"]
+    assert "Refreshes fail and are tried again. Nobody has to act. Nothing: the vault tries" in told["hubspot"]
+    assert "refreshes are paused. Somebody must act. Check client id and secret" in told["salesforce"]
+    well = Account(sample.TENANTS[1], "google", "owner1@example.com")
+    page = Reader((await browser.get(account_path(well))).text)
+    assert " act." not in page.text
+    assert "Owner 1 google · owner1@example.com As of" in page.text
+    assert page.text.startswith("Owner 1 · Token vault")
+
+
+async def test_a_count_of_zero_has_no_colour(vault, browser):
+    await vault.store_token_set(Account("t", "google"), TokenSet("a"))
+    tiles = re.findall(r'class="tile (\w+)"[^>]*state=(\w+)', (await browser.get("/")).text)
+    assert tiles == [("good", "connected"), ("plain", "retrying"), ("plain", "reauthorization_required")]
 
 
 @pytest.mark.parametrize("text", [*sample.HOSTILE, "\u0000 no", "x" * 1000])

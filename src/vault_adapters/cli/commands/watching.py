@@ -16,6 +16,8 @@ from vault_adapters.cli.views import report_table
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import health_json
 from vault_domain import HealthReport
+from vault_domain.entities.findings import FindingCode
+from vault_domain.rules.advice import finding
 
 
 def add_to(app: App) -> None:
@@ -74,6 +76,9 @@ def show_report(report: HealthReport, screen: Screen) -> None:
             for incident in report.incidents
         ]
         screen.table(["paused provider", "reason", "since"], incidents)
+        for incident in report.incidents:
+            found = finding(FindingCode.PROVIDER_PAUSED, detail=incident.reason)
+            screen.text(f"{incident.provider}: {found.sentence} {found.action}")
     if report.unread:
         kept: list[list[Content]] = [[provider, number] for provider, number in sorted(report.unread.items())]
         screen.table(["provider", "unread answers"], kept)
