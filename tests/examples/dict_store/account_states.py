@@ -2,6 +2,7 @@
 
 from attrs import evolve
 from tests.examples.dict_store.accounts import account_record, rows_of
+from tests.examples.dict_store.database import Port, atomic
 
 from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.key_records import DataKeyState
@@ -9,39 +10,33 @@ from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.refresh_ledger import DueAccount, Snapshot
 
 
-class DictAccountStates:
+class DictAccountStates(Port):
     """Implements `AccountStates`."""
 
-    def __init__(self, database, clock):
-        self._database, self._clock = database, clock
-
-    async def change(self, account, decide):
-        return await self._database.transact(
-            lambda transaction: change_state(transaction, account, decide), self._clock
-        )
+    @atomic
+    def change(self, transaction, account, decide):
+        return change_state(transaction, account, decide)
 
     async def read(self, account):
-        tables = self._database.tables
+        tables = self._tables
         rows = rows_of(tables, account)
         sealed = {kind: row.sealed for kind, row in rows.items()}
         return Snapshot(account_record(tables, account, rows), sealed, self._clock.now())
 
-    async def reserve_due(self, provider, *, hold, limit, since, until):
-        def work(transaction):
-            due = [
-                DueAccount(account, row.due_at)
-                for account, row in transaction.tables.accounts.items()
-                if account.provider == provider
-                and row.due_at is not None
-                and (since is None or row.due_at >= since)
-                and row.due_at <= (until or transaction.now)
-            ]
-            taken = sorted(due, key=lambda each: each.due_at)[:limit]
-            for each in taken:
-                transaction.change_account(each.account, due_at=transaction.now + hold)
-            return taken, transaction.now
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def reserve_due(self, transaction, provider, *, hold, limit, since, until):
+        due = [
+            DueAccount(account, row.due_at)
+            for account, row in transaction.tables.accounts.items()
+            if account.provider == provider
+            and row.due_at is not None
+            and (since is None or row.due_at >= since)
+            and row.due_at <= (until or transaction.now)
+        ]
+        taken = sorted(due, key=lambda each: each.due_at)[:limit]
+        for each in taken:
+            transaction.change_account(each.account, due_at=transaction.now + hold)
+        return taken, transaction.now
 
 
 def change_state(transaction, account, decide):

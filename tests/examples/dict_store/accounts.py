@@ -3,6 +3,8 @@
 from functools import lru_cache
 from string import ascii_lowercase, ascii_uppercase
 
+from tests.examples.dict_store.database import Port, page
+
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.measures import AccountCount
@@ -11,47 +13,42 @@ from vault_domain.entities.refresh_state import AccountRecord
 _NO_ROW = AccountRow()
 
 
-class DictAccountRepository:
+class DictAccountRepository(Port):
     """Implements `AccountRepository`."""
 
-    def __init__(self, database, clock):
-        self._database, self._clock = database, clock
-
     async def get(self, account):
-        return account_record(self._database.tables, account), self._clock.now()
+        return account_record(self._tables, account), self._clock.now()
 
     async def list_tenant(self, tenant_id, *, provider, limit, after):
-        tables = self._database.tables
-        accounts = {
-            key.account for key in tables.tokens if key.tenant_id == tenant_id and provider in (None, key.provider)
-        }
-        behind = sorted((account for account in accounts if after is None or _place(account) > after), key=_place)
-        return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
+        own = {account for account in self._at(provider) if account.tenant_id == tenant_id}
+        return self._page(own, _place, limit, after)
 
     async def list_all(self, *, provider, state, limit, after):
-        tables = self._database.tables
-        accounts = {key.account for key in tables.tokens if provider in (None, key.provider)}
-        behind = sorted((account for account in accounts if after is None or _owner(account) > after), key=_owner)
-        return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
+        return self._page(self._at(provider), _owner, limit, after)
 
     async def find(self, text, *, limit, after):
-        tables, upper = self._database.tables, dict(zip(map(ord, ascii_uppercase), ascii_lowercase, strict=True))
-        accounts = {
+        rows, lower = self._tables.accounts, dict(zip(map(ord, ascii_uppercase), ascii_lowercase, strict=True))
+        found = {
             account
-            for account in {key.account for key in tables.tokens}
+            for account in self._at(None)
             if account.provider == text
-            or (account.identifier or "").translate(upper).startswith(text)
-            or (tables.accounts.get(account, _NO_ROW).label or "").translate(upper).startswith(text)
+            or (account.identifier or "").translate(lower).startswith(text)
+            or (rows.get(account, _NO_ROW).label or "").translate(lower).startswith(text)
         }
-        behind = sorted((account for account in accounts if after is None or _owner(account) > after), key=_owner)
-        return [account_record(tables, account) for account in behind[:limit]], self._clock.now()
+        return self._page(found, _owner, limit, after)
+
+    def _at(self, provider):
+        return {key.account for key in self._tables.tokens if provider in (None, key.provider)}
+
+    def _page(self, accounts, place, limit, after):
+        found = page(accounts, place, limit, after)
+        return [account_record(self._tables, account) for account in found], self._clock.now()
 
     async def list_tenants(self, *, limit, after):
-        tenants = {key.tenant_id for key in self._database.tables.tokens}
-        return sorted(tenant for tenant in tenants if after is None or tenant > after)[:limit]
+        return page({key.tenant_id for key in self._tables.tokens}, str, limit, after)
 
     async def count_all(self):
-        tables, now = self._database.tables, self._clock.now()
+        tables, now = self._tables, self._clock.now()
         accounts = {key.account for key in tables.tokens}
         due = {account: row.due_at for account, row in tables.accounts.items() if row.due_at and row.due_at <= now}
         found = []
@@ -66,7 +63,7 @@ class DictAccountRepository:
         place = (account.provider, account.identifier)
         return any(
             (key.provider, key.identifier) == place and key.tenant_id != account.tenant_id and key.kind in kinds
-            for key in self._database.tables.tokens
+            for key in self._tables.tokens
         )
 
 

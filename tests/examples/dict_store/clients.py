@@ -1,6 +1,7 @@
 """Records, counts and turns of OAuth clients."""
 
 from attrs import evolve
+from tests.examples.dict_store.database import Port, atomic
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -11,30 +12,25 @@ from vault_domain.ports.change import Change
 from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
 
 
-class DictClientStates:
+class DictClientStates(Port):
     """Implements `ClientStates`."""
 
-    def __init__(self, database, clock):
-        self._database, self._clock = database, clock
-
     async def records(self, provider=None):
-        tables = self._database.tables
+        tables = self._tables
         rows = [row for row in tables.clients.values() if provider in (None, row.scope.provider)]
         return StoredClients(rows, self._clock.now(), max(tables.restorations, default=None))
 
-    async def change(self, scope, decide):
-        def work(transaction):
-            rows = transaction.tables.clients
-            decision = decide(rows.pop(scope, None), transaction.now)
-            if decision.record is not None:
-                rows[scope] = decision.record
-            transaction.append(decision.events)
-            return decision
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def change(self, transaction, scope, decide):
+        rows = transaction.tables.clients
+        decision = decide(rows.pop(scope, None), transaction.now)
+        if decision.record is not None:
+            rows[scope] = decision.record
+        transaction.append(decision.events)
+        return decision
 
     async def count(self, scope, account, *, after, stored_since, limit):
-        tables, client = self._database.tables, scope.client or b""
+        tables, client = self._tables, scope.client or b""
         infos = [row.info for row in tables.tokens.values() if row.key.provider == scope.provider]
         rejected = [
             info
@@ -57,31 +53,27 @@ class DictClientStates:
         elsewhere = sum(info.key.tenant_id != account.tenant_id for info in rejected)
         return ClientCounts(len(rejected), elsewhere, len(succeeded))
 
-    async def take_turn(self, provider, client, tenant_id, limit, ahead=FREE):
-        def work(transaction):
-            key, tables = (provider, client), transaction.tables
-            turns = tables.turns.get(key, Turns())
-            tables.turns[key], wait = next_turn(turns, mark_of_tenant(tenant_id), transaction.now, limit, ahead)
-            return wait
+    @atomic
+    def take_turn(self, transaction, provider, client, tenant_id, limit, ahead=FREE):
+        key, tables = (provider, client), transaction.tables
+        turns = tables.turns.get(key, Turns())
+        tables.turns[key], wait = next_turn(turns, mark_of_tenant(tenant_id), transaction.now, limit, ahead)
+        return wait
 
-        return await self._database.transact(work, self._clock)
-
-    async def note_restore(self, since, *, actor):
-        def work(transaction):
-            tables, now = transaction.tables, transaction.now
-            restored_at = since or now
-            if restored_at > now:
-                raise InvalidInputError("since must not lie in the future")
-            tables.restorations.add(restored_at)
-            for account, row in list(tables.accounts.items()):
-                if row.refresh.failures and row.refresh.error_code == MASS_REJECTION:
-                    refresh = evolve(row.refresh, next_attempt_at=None)
-                    transaction.change_account(account, refresh=refresh, due_at=now)
-            events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
-            transaction.append(events)
-            return Change(restored_at, events)
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def note_restore(self, transaction, since, *, actor):
+        tables, now = transaction.tables, transaction.now
+        restored_at = since or now
+        if restored_at > now:
+            raise InvalidInputError("since must not lie in the future")
+        tables.restorations.add(restored_at)
+        for account, row in list(tables.accounts.items()):
+            if row.refresh.failures and row.refresh.error_code == MASS_REJECTION:
+                refresh = evolve(row.refresh, next_attempt_at=None)
+                transaction.change_account(account, refresh=refresh, due_at=now)
+        events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
+        transaction.append(events)
+        return Change(restored_at, events)
 
 
 def is_of_client(tables, info, client, clients):

@@ -1,6 +1,7 @@
 """The database: dictionaries of frozen values, and transactions that take effect as a whole."""
 
 import asyncio
+from functools import wraps
 from operator import attrgetter
 
 from attrs import define, evolve, field, fields
@@ -61,3 +62,29 @@ class DictDatabase:
             result = work(transaction)
             self.tables = transaction.tables
             return result
+
+
+class Port:
+    """What implements a port over a database."""
+
+    def __init__(self, database, clock):
+        self._database, self._clock = database, clock
+
+    @property
+    def _tables(self):
+        return self._database.tables
+
+
+def atomic(work):
+    """Make a method that gets a transaction into one that runs in a transaction of its own."""
+
+    @wraps(work)
+    async def method(self, *args, **kwargs):
+        return await self._database.transact(lambda transaction: work(self, transaction, *args, **kwargs), self._clock)
+
+    return method
+
+
+def page(items, place, limit, after):
+    """Return the first items behind a place, sorted by their places."""
+    return sorted((item for item in items if after is None or place(item) > after), key=place)[:limit]

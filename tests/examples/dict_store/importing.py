@@ -3,22 +3,20 @@
 from functools import partial
 
 from tests.examples.dict_store.account_states import change_each, require_active_data_keys
+from tests.examples.dict_store.database import Port
 
 from vault_adapters.stores.import_ids import ImportIds
 from vault_domain.transitions.importing import imported
 
 
-class DictImportRepository:
+class DictImportRepository(Port):
     """Implements `ImportRepository`."""
-
-    def __init__(self, database, clock):
-        self._database, self._clock = database, clock
 
     def begin(self, source):
         return DictImportRun(self._database, self._clock, ImportIds.of(source))
 
     async def existing(self, keys):
-        return {key for key in keys if key in self._database.tables.tokens}
+        return {key for key in keys if key in self._tables.tokens}
 
 
 class DictImportRun:

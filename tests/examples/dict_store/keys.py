@@ -3,6 +3,7 @@
 from collections import Counter
 
 from attrs import evolve
+from tests.examples.dict_store.database import Port, atomic
 from tests.examples.dict_store.tokens import by_key
 
 from vault_domain.entities.audit import AuditAction
@@ -14,75 +15,64 @@ from vault_domain.rules.key_states import confirmed_data_key, confirmed_master_k
 from vault_domain.transitions import keys as transitions
 
 
-class DictKeys:
+class DictKeys(Port):
     """Implements `Keys`."""
 
-    def __init__(self, database, clock):
-        self._database, self._clock = database, clock
-
     async def master_keys(self):
-        return master_keys(self._database.tables)
+        return master_keys(self._tables)
 
-    async def change_master_keys(self, decide):
-        def work(transaction):
-            tables = transaction.tables
-            is_new = not (tables.master_keys or tables.data_keys or tables.tokens)
-            in_use = {wrap.master_key_id for record in tables.data_keys.values() for wrap in record.wraps}
-            before = MasterKeySet(tuple(master_keys(tables)), frozenset(in_use), is_new)
-            decision = decide(before, transaction.now)
-            tables.master_keys = {record.key_id: record for record in decision.state.records}
-            transaction.append(decision.events)
-            return Change(master_keys(tables), decision.events)
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def change_master_keys(self, transaction, decide):
+        tables = transaction.tables
+        is_new = not (tables.master_keys or tables.data_keys or tables.tokens)
+        in_use = {wrap.master_key_id for record in tables.data_keys.values() for wrap in record.wraps}
+        before = MasterKeySet(tuple(master_keys(tables)), frozenset(in_use), is_new)
+        decision = decide(before, transaction.now)
+        tables.master_keys = {record.key_id: record for record in decision.state.records}
+        transaction.append(decision.events)
+        return Change(master_keys(tables), decision.events)
 
     async def active_data_key(self, tenant_id):
-        return active_data_key(self._database.tables, tenant_id)
+        return active_data_key(self._tables, tenant_id)
 
     async def data_key(self, tenant_id, key_id):
-        record = self._database.tables.data_keys.get((tenant_id, key_id))
-        return record and confirmed(self._database.tables, record)
+        record = self._tables.data_keys.get((tenant_id, key_id))
+        return record and confirmed(self._tables, record)
 
-    async def create_data_key(self, record):
-        def work(transaction):
-            return active_data_key(transaction.tables, record.tenant_id) or insert_data_key(transaction, record)
+    @atomic
+    def create_data_key(self, transaction, record):
+        return active_data_key(transaction.tables, record.tenant_id) or insert_data_key(transaction, record)
 
-        return await self._database.transact(work, self._clock)
-
-    async def replace_active_data_key(self, replaced, record, *, actor):
-        def work(transaction):
-            active = active_data_key(transaction.tables, record.tenant_id)
-            decision = active and transitions.replaced(active, transaction.now, replaced, record, actor)
-            if active is None or decision.state is active:
-                return Change(active)
-            put(transaction.tables, decision.state)
-            transaction.append(decision.events)
-            return Change(insert_data_key(transaction, record), decision.events)
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def replace_active_data_key(self, transaction, replaced, record, *, actor):
+        active = active_data_key(transaction.tables, record.tenant_id)
+        decision = active and transitions.replaced(active, transaction.now, replaced, record, actor)
+        if active is None or decision.state is active:
+            return Change(active)
+        put(transaction.tables, decision.state)
+        transaction.append(decision.events)
+        return Change(insert_data_key(transaction, record), decision.events)
 
     async def data_keys(self, query, after, limit):
-        tables = self._database.tables
+        tables = self._tables
         places = [place for place in self._places(query) if after is None or place > after]
         return [confirmed(tables, tables.data_keys[place]) for place in places[:limit]]
 
-    async def change_data_keys(self, query, decide):
-        def work(transaction):
-            tables, events, count = transaction.tables, [], 0
-            used = set(map(_place, tables.tokens.values()))
-            for place in self._places(query):
-                record = tables.data_keys[place]
-                decision = decide(record, transaction.now, place in used)
-                count += decision.state is not record
-                put(tables, decision.state)
-                events += decision.events
-            transaction.append(events)
-            return Change(count, tuple(events))
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def change_data_keys(self, transaction, query, decide):
+        tables, events, count = transaction.tables, [], 0
+        used = set(map(_place, tables.tokens.values()))
+        for place in self._places(query):
+            record = tables.data_keys[place]
+            decision = decide(record, transaction.now, place in used)
+            count += decision.state is not record
+            put(tables, decision.state)
+            events += decision.events
+        transaction.append(events)
+        return Change(count, tuple(events))
 
     async def key_counts(self, tenant_id=None):
-        tables = self._database.tables
+        tables = self._tables
         records = [record for record in tables.data_keys.values() if tenant_id in (None, record.tenant_id)]
         states = Counter(record.state for record in records)
         return KeyCounts(
@@ -102,47 +92,43 @@ class DictKeys:
         old = set(self._places(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY)))
         rows = [
             SealedRow(key, stored.sealed)
-            for key, stored in self._database.tables.tokens.items()
+            for key, stored in self._tables.tokens.items()
             if _place(stored) in old and (after is None or _order(key) > _order(after))
         ]
         return sorted(rows, key=lambda row: _order(row.key))[:limit]
 
-    async def reseal(self, rows):
-        def work(transaction):
-            tables, written = transaction.tables, 0
-            for row in rows:
-                record = tables.data_keys.get((row.key.tenant_id, row.after.data_key_id))
-                if record is None or record.state is not DataKeyState.ACTIVE:
-                    raise DataKeyInactiveError
-                stored = tables.tokens.get(row.key)
-                if stored is not None and stored.sealed == row.before:
-                    tables.tokens[row.key] = evolve(stored, sealed=row.after)
-                    written += 1
-            return written
+    @atomic
+    def reseal(self, transaction, rows):
+        tables, written = transaction.tables, 0
+        for row in rows:
+            record = tables.data_keys.get((row.key.tenant_id, row.after.data_key_id))
+            if record is None or record.state is not DataKeyState.ACTIVE:
+                raise DataKeyInactiveError
+            stored = tables.tokens.get(row.key)
+            if stored is not None and stored.sealed == row.before:
+                tables.tokens[row.key] = evolve(stored, sealed=row.after)
+                written += 1
+        return written
 
-        return await self._database.transact(work, self._clock)
-
-    async def change_wraps(self, wraps, *, replaced=None):
-        def work(transaction):
-            tables, changed = transaction.tables, 0
-            masters = master_keys(tables)
-            for placed in wraps:
-                record = tables.data_keys.get((placed.tenant_id, placed.data_key_id))
-                if record is None:
-                    continue
-                if replaced is None:
-                    new = transitions.wrapped(masters, record, placed.wrap)
-                else:
-                    new = transitions.unwrapped(masters, record, replaced, placed.wrap)
-                changed += new is not record
-                put(tables, new)
-            return changed
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def change_wraps(self, transaction, wraps, *, replaced=None):
+        tables, changed = transaction.tables, 0
+        masters = master_keys(tables)
+        for placed in wraps:
+            record = tables.data_keys.get((placed.tenant_id, placed.data_key_id))
+            if record is None:
+                continue
+            if replaced is None:
+                new = transitions.wrapped(masters, record, placed.wrap)
+            else:
+                new = transitions.unwrapped(masters, record, replaced, placed.wrap)
+            changed += new is not record
+            put(tables, new)
+        return changed
 
     def _places(self, query):
         """Return the places of the data keys that a query selects, sorted."""
-        tables, now = self._database.tables, self._clock.now()
+        tables, now = self._tables, self._clock.now()
 
         def is_wanted(record):
             wrapped_by = {wrap.master_key_id for wrap in record.wraps}
@@ -161,7 +147,7 @@ class DictKeys:
 
     def _count_tokens(self, query):
         places = set(self._places(query))
-        return sum(_place(stored) in places for stored in self._database.tables.tokens.values())
+        return sum(_place(stored) in places for stored in self._tables.tokens.values())
 
 
 def active_data_key(tables, tenant_id):

@@ -2,51 +2,45 @@
 
 from collections import Counter
 
+from tests.examples.dict_store.database import Port, atomic, page
+
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.unread_answers import KeptAnswer
 from vault_domain.transitions.events import kept_event
 
 
-class DictUnreadAnswers:
+class DictUnreadAnswers(Port):
     """Implements `UnreadAnswers`."""
 
-    def __init__(self, database, clock):
-        self._database, self._clock = database, clock
-
-    async def keep(self, attempt, sealed, *, actor):
-        def work(transaction):
-            tables, account = transaction.tables, attempt.account
-            record = tables.data_keys.get((account.tenant_id, sealed.data_key_id))
-            if record is None or record.state is not DataKeyState.ACTIVE:
-                raise DataKeyInactiveError
-            token = tables.tokens.get(attempt.credential.key)
-            if token is None or token.info.value_id != attempt.credential.value_id or account not in tables.accounts:
-                return Change(result=False)
-            before = tables.unread.get(account)
-            is_same = before is not None and before.attempt_id == attempt.attempt_id
-            kept_at = before.kept_at if is_same else transaction.now
-            tables.unread[account] = KeptAnswer(account, attempt.attempt_id, sealed, kept_at)
-            events = () if is_same else (kept_event(attempt, transaction.now, actor),)
-            transaction.append(events)
-            return Change(result=True, events=events)
-
-        return await self._database.transact(work, self._clock)
+    @atomic
+    def keep(self, transaction, attempt, sealed, *, actor):
+        tables, account = transaction.tables, attempt.account
+        record = tables.data_keys.get((account.tenant_id, sealed.data_key_id))
+        if record is None or record.state is not DataKeyState.ACTIVE:
+            raise DataKeyInactiveError
+        token = tables.tokens.get(attempt.credential.key)
+        if token is None or token.info.value_id != attempt.credential.value_id or account not in tables.accounts:
+            return Change(result=False)
+        before = tables.unread.get(account)
+        is_same = before is not None and before.attempt_id == attempt.attempt_id
+        kept_at = before.kept_at if is_same else transaction.now
+        tables.unread[account] = KeptAnswer(account, attempt.attempt_id, sealed, kept_at)
+        events = () if is_same else (kept_event(attempt, transaction.now, actor),)
+        transaction.append(events)
+        return Change(result=True, events=events)
 
     async def kept(self, after, limit):
-        found = sorted(self._database.tables.unread.values(), key=_place)
-        return [answer for answer in found if after is None or _place(answer) > after][:limit]
+        return page(self._tables.unread.values(), _place, limit, after)
 
     async def count(self):
-        return Counter(account.provider for account in self._database.tables.unread)
+        return Counter(account.provider for account in self._tables.unread)
 
-    async def drop(self, answer):
-        def work(transaction):
-            unread = transaction.tables.unread
-            if answer.account in unread and unread[answer.account].attempt_id == answer.attempt_id:
-                del unread[answer.account]
-
-        await self._database.transact(work, self._clock)
+    @atomic
+    def drop(self, transaction, answer):
+        unread = transaction.tables.unread
+        if answer.account in unread and unread[answer.account].attempt_id == answer.attempt_id:
+            del unread[answer.account]
 
 
 def _place(answer):
