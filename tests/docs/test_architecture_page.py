@@ -1,9 +1,12 @@
 """The page about the architecture names only files that exist, and names those that each kind of change touches."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+
+from vault_adapters.stores.columns import PLAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
@@ -13,6 +16,7 @@ CHANGES = [
     "a provider",
     "a key service",
     "a refresh rule",
+    "a token column",
     "an audit event field",
     "a command",
     "a metric",
@@ -81,3 +85,42 @@ def test_every_port_that_a_store_implements_is_named():
     named = [(ROOT / path).read_text() for path in files]
     assert {port for port in ports if not any(re.search(rf"class {port}\b", text) for text in named)} == set()
     assert len(ports) == len(named)
+
+
+MOST_FILES = 16
+"""Largest number of files that a token column touches, documents and tests included."""
+
+
+def test_a_token_column_touches_few_files():
+    rows = [line for line in section("a token column").splitlines() if line.startswith("|")]
+    files = paths_in("\n".join(rows))
+    assert len(set(files)) == len(files) == MOST_FILES, "each folder of migrations counts as one new file"
+    stores = [path for path in files if "/stores/" in path and not path.endswith("/migrations")]
+    assert stores == ["src/vault_adapters/stores/columns.py"], "the stores list a token's columns in one place"
+
+
+def test_every_file_that_hands_on_what_is_given_with_a_token_is_named():
+    """Those that make a token's metadata, a draft or a write; the stores do so from the list of columns."""
+    made = {"TokenInfo", "TokenDraft", "TokenWrite", "ImportedWrite"}
+    files = {
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "src").rglob("*.py")
+        if made & called_in(path) and not {"stores", "testing"} & set(path.parts)
+    }
+    assert len(files) > 5
+    assert files - set(paths_in(section("a token column"))) == set()
+
+
+def called_in(path):
+    """Return the names that a module calls."""
+    calls = (node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    return {name.id for name in calls if isinstance(name, ast.Name)}
+
+
+@pytest.mark.parametrize("column", PLAIN, ids=lambda column: column.name)
+def test_every_file_that_sets_or_keeps_a_plain_column_is_named(column):
+    """Each file of the domain that reads the attribute of a draft or write, or passes it on under its name."""
+    passed = re.compile(rf"\b{column.name}=(?:self|write|draft|token_set|old)\.{column.name}\b")
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "src").rglob("*.py") if passed.search(path.read_text())}
+    assert files
+    assert files - set(paths_in(section("a token column"))) == set()
