@@ -300,5 +300,43 @@ def test_a_late_answer_does_not_end_the_lease_of_the_next_attempt():
     assert decision.result.outcome is CommitOutcome.WRITTEN
     refresh = decision.state.refresh
     assert (refresh.attempt_id, refresh.lease_until) == (current.attempt_id, LATER + LEASE)
-    dropped = answered(decision.state, current, now=LATER)
-    assert (dropped.result.outcome, dropped.state.refresh.lease_until) == (CommitOutcome.CREDENTIAL_MOVED, None)
+    assert answered(decision.state, current, now=LATER).state.refresh.lease_until is None
+
+
+def two_answers(stored_at):
+    """Return an account after the earlier of two answers to one credential, and both attempts."""
+    state, earlier = claimed()
+    state, later = claimed(state, LATER)
+    return answered(state, earlier, now=stored_at).state, earlier, later
+
+
+@pytest.mark.parametrize("stored_at", [LATER, LATER + HOUR])
+def test_of_two_answers_to_one_credential_that_of_the_later_attempt_stays(stored_at):
+    state, earlier, later = two_answers(stored_at)
+    decision = answered(state, later, now=stored_at + SECOND)
+    assert decision.result.outcome is CommitOutcome.WRITTEN
+    infos = [decision.state.tokens[kind].info for kind in KINDS]
+    assert [(info.generation, info.last_refreshed_at) for info in infos] == [(3, stored_at + SECOND)] * 2
+    assert decision.state.refresh.lease_until is None
+    again = answered(decision.state, earlier, now=stored_at + MINUTE)
+    assert (again.result.outcome, again.state.tokens) == (CommitOutcome.CREDENTIAL_MOVED, decision.state.tokens)
+
+
+@pytest.mark.parametrize(("kind", "outcome"), [(A, CommitOutcome.ACCESS_MOVED), (R, CommitOutcome.CREDENTIAL_MOVED)])
+def test_what_a_host_stored_over_the_earlier_answer_stays(kind, outcome):
+    state, _, later = two_answers(LATER)
+    theirs = with_values(kind, state=state)
+    decision = answered(theirs, later, now=LATER + SECOND)
+    assert decision.result.outcome is outcome
+    assert decision.state.tokens[kind] == theirs.tokens[kind]
+
+
+def test_an_answer_that_comes_after_the_next_lease_leaves_no_unknown_outcome_behind():
+    state, _, _ = two_answers(LATER + HOUR)
+    assert (state.refresh.concerns(state.tokens[R].info), state.refresh.unknown_at(LATER + HOUR)) == (True, None)
+
+
+def test_an_attempt_on_the_earlier_answer_keeps_the_later_answer_out():
+    state, _, later = two_answers(LATER + HOUR)
+    state, _ = claimed(state, LATER + HOUR)
+    assert answered(state, later, now=LATER + HOUR).result.outcome is CommitOutcome.CREDENTIAL_MOVED

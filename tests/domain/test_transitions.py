@@ -250,7 +250,9 @@ class Accounts(RuleBasedStateMachine):
             assert self.state.tokens == before.tokens
         else:
             assert (self.state.refresh.failures, self.state.refresh.unknown_since) == (0, None)
-            assert self.state.refresh.lease_until == (None if own else before.refresh.lease_until)
+            kept = () if own else (before.refresh.lease_until,)
+            assert self.state.refresh.lease_until in (*kept, None)
+            assert own or self.state.refresh.leased_until(self.now) == before.refresh.leased_until(self.now)
             if TokenKind.REFRESH_TOKEN in chosen:
                 self.rotated.add(attempt.credential.value_id)
 

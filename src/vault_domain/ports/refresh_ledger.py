@@ -203,6 +203,9 @@ class RefreshLedger(Protocol):
         account's failures, refusals and unknown outcome, and ends the attempt's own lease. If the outcome is
         CREDENTIAL_MOVED, the commit only ends that lease.
 
+        If an earlier attempt with the same credential has stored its answer since the latest attempt claimed, the
+        latest attempt's answer replaces it.
+
         The events are one ``token_refreshed`` for all stored values, and then ``refresh_recovered`` if the commit ends
         a run of failures.
 

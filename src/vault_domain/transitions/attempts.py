@@ -108,7 +108,7 @@ def answered(
     if state.row is not None and state.row.committed_attempt_id == attempt.attempt_id:
         return Decision(state, Commit(CommitOutcome.WRITTEN))
     stored = {kind: TokenRef.of(token.info) for kind, token in state.tokens.items()}
-    outcome, wanted = still_wanted(attempt, stored, writes)
+    outcome, wanted = still_wanted(_rebased(state, attempt), stored, writes)
     if outcome is CommitOutcome.CREDENTIAL_MOVED:
         return Decision(released(state, now, attempt).state, Commit(outcome), durable=True)
     mark = mark_of(state.tokens[attempt.credential.key.kind].info)
@@ -120,7 +120,7 @@ def answered(
     if state.refresh.failures:
         events.append(recovered_event(attempt, now, actor))
     new = new.with_row(
-        refresh=new.refresh.settled(keep_lease=_own(new, attempt) is None),
+        refresh=_after_answer(state, new, now, attempt),
         committed_attempt_id=attempt.attempt_id,
         due_at=_due_after(wanted, infos, now),
     )
@@ -142,6 +142,39 @@ def rejected(state: AccountState, now: datetime, attempt: Attempt, code: str, ac
 def _own(state: AccountState, attempt: Attempt) -> RefreshState | None:
     """Return the refresh state if this attempt is the latest, or None."""
     return state.row.refresh if state.row is not None and state.refresh.attempt_id == attempt.attempt_id else None
+
+
+def _after_answer(state: AccountState, new: AccountState, now: datetime, attempt: Attempt) -> RefreshState:
+    """Return the refresh state after an answer was stored; the latest attempt keeps its lease.
+
+    If the latest attempt presented the same credential, its state concerns the new credential from now on: a provider
+    with a grace period answers both, and `_rebased` lets the later answer replace this one.
+    """
+    kind, refresh = attempt.credential.key.kind, new.refresh
+    is_latest = _own(new, attempt) is not None
+    if is_latest or not refresh.concerns(state.tokens[kind].info):
+        return refresh.settled(keep_lease=not is_latest)
+    # A lease that is over would count as an unknown outcome of the new credential, which nobody has presented.
+    settled = refresh.settled(keep_lease=refresh.leased_until(now) is not None)
+    return evolve(settled, credential_value_id=new.tokens[kind].info.value_id)
+
+
+def _rebased(state: AccountState, attempt: Attempt) -> Attempt:
+    """Return the latest attempt as if it had been claimed over what an earlier attempt with its credential stored.
+
+    The provider answered both, and knows the earlier answer's refresh token as spent. So the later answer is the one to
+    keep.
+    """
+    own, credential = _own(state, attempt), state.tokens.get(attempt.credential.key.kind)
+    if own is None or credential is None or not own.concerns(credential.info):
+        return attempt
+    ref, access = TokenRef.of(credential.info), state.tokens.get(TokenKind.ACCESS_TOKEN)
+    if ref == attempt.credential:
+        return attempt
+    # What one answer brought has the same time.
+    if access is None or access.info.last_refreshed_at != credential.info.last_refreshed_at:
+        return evolve(attempt, credential=ref)
+    return evolve(attempt, credential=ref, access=TokenRef.of(access.info))
 
 
 def _refused(own: RefreshState, failure: Failure, now: datetime) -> dict[str, Any]:

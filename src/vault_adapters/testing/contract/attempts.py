@@ -85,6 +85,20 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             assert (await state_of(store)).attempt_id == holder.attempt_id
             await store.refreshes.release(holder)
 
+    async def test_of_two_answers_to_one_credential_that_of_the_later_attempt_stays(
+        self, store: Store, clock: ManualClock
+    ) -> None:
+        """A provider with a grace period gives both, and ends the grant if it sees the earlier refresh token again."""
+        earlier = await claimed(store)
+        clock.advance(LEASE)
+        later = await claimed(store)
+        await store.refreshes.commit(earlier, await answer(store), actor=None)
+        clock.advance(SECOND)
+        writes = await answer(store, 2)
+        assert (await store.refreshes.commit(later, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
+        rows = await rows_of(store, [ACCESS, REFRESH])
+        assert [row.info.value_id for row in rows] == [write.value_id for write in writes]
+
     async def test_no_mutation_comes_between_the_read_for_the_judge_and_the_write_of_its_answer(
         self, store: Store, clock: ManualClock
     ) -> None:
