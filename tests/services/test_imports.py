@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from attrs import evolve
 from tests.services.over_dict import OverDict
 
-from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     ContractFixtures,
     key,
-    tokens_of,
-    value_of,
 )
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import InvalidInputError
@@ -29,43 +25,6 @@ THEN = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 class TestImports(OverDict, ContractFixtures):
     """`TokenVault.import_tokens`."""
-
-    @pytest.mark.parametrize("apart", [0, 1000])
-    @pytest.mark.parametrize(("refreshed", "days"), [(True, (1, 2)), (False, (1, 2)), (False, (2, 1))])
-    async def test_overwriting_counts_as_a_refresh(
-        self, vault: TokenVault, clock: ManualClock, apart: int, refreshed: bool, days: tuple[int, ...]
-    ) -> None:
-        await vault.store_token(ACCESS, "v1")
-        clock.advance(timedelta(hours=1))
-        time: dict[str, Any] = {"last_refreshed_at": THEN} if refreshed else {}
-        rows = [evolve(row(ACCESS, f"day {day}", day=day), **time) for day in days]
-        await vault.import_tokens([rows[0], *others(apart), rows[1], row(key("new"), "v")], overwrite=True)
-        infos = await tokens_of(vault)
-        assert infos[ACCESS].last_refreshed_at == (THEN if refreshed else clock.now())
-        assert infos[key("new")].last_refreshed_at is None
-
-    @pytest.mark.parametrize("apart", [0, 1000])
-    @pytest.mark.parametrize(("first", "second"), [(1, 1), (None, 1), (1, None), (None, None)])
-    async def test_of_equal_rows_the_first_wins(
-        self, vault: TokenVault, first: int | None, second: int | None, apart: int
-    ) -> None:
-        await vault.import_tokens([row(ACCESS, "first", first), *others(apart), row(ACCESS, "second", second)])
-        assert await value_of(vault, ACCESS) == "first"
-
-    @pytest.mark.parametrize("day", [None, 1])
-    async def test_a_token_marked_invalid_between_runs_stays_so(self, vault: TokenVault, day: int | None) -> None:
-        await vault.import_tokens([row(ACCESS, "v", day)], source="file")
-        await vault.mark_token_invalid((await tokens_of(vault))[ACCESS], "revoked")
-        assert await vault.import_tokens([row(ACCESS, "v", day)], source="file") == ImportReport(skipped=1)
-        assert (await tokens_of(vault))[ACCESS].error_code == "revoked"
-
-    async def test_a_token_refreshed_between_runs_stays(self, vault: TokenVault, clock: ManualClock) -> None:
-        await vault.import_tokens([row(ACCESS, "old", day=1)], source="file")
-        await vault.store_token(ACCESS, "rotated")
-        ahead = ImportedToken(ACCESS, Secret("newer"), updated_at=clock.now() + timedelta(days=1))
-        clock.advance(timedelta(days=2))
-        await vault.import_tokens([ahead], source="file")
-        assert await value_of(vault, ACCESS) == "rotated"
 
     async def test_failures_are_passed_on_and_progress_is_told(self, vault: TokenVault) -> None:
         told: list[ImportReport] = []

@@ -77,13 +77,6 @@ class ExtraCases(ContractFixtures):
         assert token is not None
         assert token.token_type == "DPoP"
 
-    async def test_erasure_removes_the_members(self, store: Store, vault: TokenVault) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a", extra=EXTRA))
-        await vault.erase_tenant("t1")
-        assert await rows_of(store, [ACCESS]) == []
-        await vault.store_token(ACCESS, "b")
-        assert await extra_of(vault) == {}
-
 
 async def extra_of(vault: TokenVault, token_key: TokenKey = ACCESS) -> dict[str, str]:
     """Return the extra members of a stored token."""

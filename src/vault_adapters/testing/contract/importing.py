@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from attrs import evolve
@@ -69,6 +70,26 @@ class ImportCases(ContractFixtures):
         assert event.occurred_at == clock.now()
         assert [evolve(event, cursor=None)] == [evolve(each, cursor=None) for each in happened]
 
+    async def test_what_a_row_does_not_say(self, vault: TokenVault, clock: ManualClock) -> None:
+        invalid = ImportedToken(key("i"), Secret("v"), status=TokenStatus.INVALID)
+        unknown = ImportedToken(key("u"), Secret("v"), status=TokenStatus.UNKNOWN, updated_at=THEN)
+        await vault.import_tokens([row(ACCESS, "v"), invalid, unknown])
+        infos = await tokens_of(vault)
+        assert infos[ACCESS].created_at == infos[ACCESS].updated_at == clock.now()
+        assert (infos[ACCESS].status, infos[ACCESS].expires_at) == (TokenStatus.VALID, None)
+        assert (infos[ACCESS].last_used_at, infos[ACCESS].last_refreshed_at) == (None, None)
+        assert infos[key("i")].error_code == "imported"
+        assert infos[key("u")].status is TokenStatus.UNKNOWN
+        assert infos[key("u")].created_at == THEN
+
+    async def test_times_in_the_future_become_the_present(self, vault: TokenVault, clock: ManualClock) -> None:
+        later = clock.now() + timedelta(hours=2)
+        times: dict[str, Any] = dict.fromkeys(_TIMES, later)
+        await vault.import_tokens([ImportedToken(ACCESS, Secret("v"), **times)])
+        info = (await tokens_of(vault))[ACCESS]
+        assert info.expires_at == later
+        assert {getattr(info, name) for name in _TIMES if name != "expires_at"} == {clock.now()}
+
     async def test_what_is_stored_stays(self, vault: TokenVault) -> None:
         stored = await vault.store_token(ACCESS, "rotated")
         report = await vault.import_tokens([row(ACCESS, "old"), row(key("new"), "new")])
@@ -96,6 +117,20 @@ class ImportCases(ContractFixtures):
         events = [event for event in await events_of(vault) if event.action is AuditAction.TOKEN_IMPORTED]
         assert sorted([event.code or "" for event in events]) == ["", "replaced"]
 
+    @pytest.mark.parametrize("apart", [0, 1000])
+    @pytest.mark.parametrize(("refreshed", "days"), [(True, (1, 2)), (False, (1, 2)), (False, (2, 1))])
+    async def test_overwriting_counts_as_a_refresh(
+        self, vault: TokenVault, clock: ManualClock, apart: int, refreshed: bool, days: tuple[int, ...]
+    ) -> None:
+        await vault.store_token(ACCESS, "v1")
+        clock.advance(timedelta(hours=1))
+        time: dict[str, Any] = {"last_refreshed_at": THEN} if refreshed else {}
+        rows = [evolve(row(ACCESS, f"day {day}", day=day), **time) for day in days]
+        await vault.import_tokens([rows[0], *others(apart), rows[1], row(key("new"), "v")], overwrite=True)
+        infos = await tokens_of(vault)
+        assert infos[ACCESS].last_refreshed_at == (THEN if refreshed else clock.now())
+        assert infos[key("new")].last_refreshed_at is None
+
     async def test_overwriting_again_replaces_again(self, vault: TokenVault) -> None:
         await vault.import_tokens([row(ACCESS, "v1", day=1)], overwrite=True, source="file")
         await vault.store_token(ACCESS, "rotated")
@@ -117,6 +152,14 @@ class ImportCases(ContractFixtures):
         assert (report.imported, report.replaced) == (3 * apart + (not overwrite), int(overwrite))
         assert (report.skipped, report.rows) == (2, len(rows))
 
+    @pytest.mark.parametrize("apart", [0, 1000])
+    @pytest.mark.parametrize(("first", "second"), [(1, 1), (None, 1), (1, None), (None, None)])
+    async def test_of_equal_rows_the_first_wins(
+        self, vault: TokenVault, first: int | None, second: int | None, apart: int
+    ) -> None:
+        await vault.import_tokens([row(ACCESS, "first", first), *others(apart), row(ACCESS, "second", second)])
+        assert await value_of(vault, ACCESS) == "first"
+
     async def test_a_token_refreshed_during_the_run_is_not_replaced(
         self, vault: TokenVault, clock: ManualClock
     ) -> None:
@@ -135,11 +178,26 @@ class ImportCases(ContractFixtures):
         report = await vault.import_tokens([row(ACCESS, "old", day=1), row(ACCESS, "new", day=2)], source="file")
         assert (report, await value_of(vault, ACCESS)) == (ImportReport(skipped=2), "new")
 
+    @pytest.mark.parametrize("day", [None, 1])
+    async def test_a_token_marked_invalid_between_runs_stays_so(self, vault: TokenVault, day: int | None) -> None:
+        await vault.import_tokens([row(ACCESS, "v", day)], source="file")
+        await vault.mark_token_invalid((await tokens_of(vault))[ACCESS], "revoked")
+        assert await vault.import_tokens([row(ACCESS, "v", day)], source="file") == ImportReport(skipped=1)
+        assert (await tokens_of(vault))[ACCESS].error_code == "revoked"
+
     async def test_another_source_does_not_replace(self, vault: TokenVault) -> None:
         await vault.import_tokens([row(ACCESS, "old", day=1)], source="file")
         for source in (None, "another"):
             await vault.import_tokens([row(ACCESS, "new", day=2)], source=source)
         assert await value_of(vault, ACCESS) == "old"
+
+    async def test_a_token_refreshed_between_runs_stays(self, vault: TokenVault, clock: ManualClock) -> None:
+        await vault.import_tokens([row(ACCESS, "old", day=1)], source="file")
+        await vault.store_token(ACCESS, "rotated")
+        ahead = ImportedToken(ACCESS, Secret("newer"), updated_at=clock.now() + timedelta(days=1))
+        clock.advance(timedelta(days=2))
+        await vault.import_tokens([ahead], source="file")
+        assert await value_of(vault, ACCESS) == "rotated"
 
     async def test_a_data_key_that_was_rotated_by_somebody_else(self, vault: TokenVault, store: Store) -> None:
         await vault.import_tokens([row(key("before"), "v")])

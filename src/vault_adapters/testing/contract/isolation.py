@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
 
 import pytest
 from attrs import evolve
@@ -95,16 +94,6 @@ class IsolationCases(ContractFixtures):
             data_key = await store.keys.active_data_key(account.tenant_id)
             assert data_key is None or data_key.tenant_id == account.tenant_id
 
-    async def test_keys_that_differ_only_by_tenant_hold_separate_tokens(self, vault: TokenVault) -> None:
-        mine = await vault.store_token(ACCESS, "mine")
-        other = evolve(ACCESS, tenant_id="t2")
-        theirs = await vault.store_token(other, "theirs", expected_generation=0)
-        assert mine.id != theirs.id
-        found = await vault.get_tokens([other, ACCESS])
-        assert {key.tenant_id: token.value.reveal() for key, token in found.items()} == {"t1": "mine", "t2": "theirs"}
-        assert await vault.delete_provider_tokens("t2", "google") == 1
-        assert set(await tokens_of(vault)) == {ACCESS}
-
     async def test_only_its_own_tenant_finds_a_data_key(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "v")
         row = (await store.tokens.get(ACCESS)).row
@@ -132,9 +121,3 @@ class IsolationCases(ContractFixtures):
         token = await vault.get_token(stranger)
         assert token is not None
         assert (token.value.reveal(), token.info.generation) == ("theirs", 1)
-
-    async def test_expiring_tokens_are_listed_across_tenants(self, vault: TokenVault, clock: ManualClock) -> None:
-        for tenant in ("t1", "t2"):
-            await vault.store_token(evolve(ACCESS, tenant_id=tenant), "v", expires_at=clock.now())
-        page = await vault.find_expiring_tokens(timedelta(0))
-        assert [info.key.tenant_id for info in page.items] == ["t1", "t2"]
