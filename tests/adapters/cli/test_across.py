@@ -30,6 +30,16 @@ def test_all_tenants(filled):
     ]
 
 
+def test_what_to_do_is_said_once_below_the_accounts(filled):
+    for arguments in (["accounts", "--all"], ["find", "google"]):
+        assert "connect the account again" not in filled(*arguments, "--json").out
+        shown = " ".join(filled(*arguments).out.split())
+        assert shown.count("The user must connect the account again. Ask the user") == 1
+    assert "connect the account again" not in filled("accounts", "t1").out
+    assert filled("invalidate", "t1", "google", "refresh_token").code == 0
+    assert filled("accounts", "--all").out.count("The user must connect") == 1
+
+
 def test_accounts_of_all_tenants_are_found(token_vault):
     for tenant, name in (("t2", "ana@example.com"), ("t1", "Ana@example.org"), ("t1", "bob@example.com")):
         assert token_vault("store", tenant, "google", "api_key", "--identifier", name, stdin="v").code == 0

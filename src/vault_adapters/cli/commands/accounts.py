@@ -26,6 +26,7 @@ from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import account_json
 from vault_domain import Account, AccountInfo, ConnectionState, TokenNotFoundError, TokenVault
+from vault_domain.rules.advice import advice_for
 
 _State = Annotated[
     Literal["connected", "retrying", "reauthorization_required"] | None, Parameter(help="Only accounts in this state.")
@@ -88,6 +89,13 @@ def _show(infos: Sequence[AccountInfo], *, json: bool) -> None:
     else:
         screen = open_screen()
         screen.table(ACCOUNT_COLUMNS, [account_row(info, screen) for info in infos])
+        for line in dict.fromkeys(line for info in infos if (line := _to_do(info)) is not None):
+            screen.text(line)
+
+
+def _to_do(info: AccountInfo) -> str | None:
+    found = advice_for(info)
+    return None if found is None else f"{info.reason or info.state.value}: {found.sentence} {found.action}"
 
 
 def tenants(*, json: Json = False) -> None:
