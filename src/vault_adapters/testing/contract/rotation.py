@@ -26,12 +26,12 @@ from vault_adapters.testing.contract.master_keys import activate, retire
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import WrongEncryptionSecretError
-from vault_domain.entities.key_records import DataKeyState, MasterKeyState
+from vault_domain.entities.key_records import DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.keys import DataKeyQuery, Resealed
+from vault_domain.ports.keys import DataKeyQuery, PlacedWrap, Resealed
 
 NEXT_SECRET = SECRET[::-1]
 BOTH = evolve(CONFIG, encryption_secret=NEXT_SECRET, previous_encryption_secret=SECRET)
@@ -258,6 +258,30 @@ class MasterKeyCases(ContractFixtures):
             assert tuple((await retire(store.keys, old)).events) == ()
             await activate(store.keys, new, old)
             assert tuple((await retire(store.keys, old)).events) == ()  # it still wraps a data key
+
+    async def test_a_wrap_is_deleted_only_if_the_kept_one_is_stored(self, store: Store) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_token(ACCESS, "a")
+        async with self.vault_over(store, BOTH) as vault:
+            old, new = await master_key_ids(store)
+            await vault.store_token(OTHER, "o")
+            theirs = await store.keys.active_data_key("t2") or pytest.fail("no active data key")
+            [mine] = theirs.wraps
+            swapped = PlacedWrap("t2", theirs.key_id, mine)
+            # `change_wraps` gets the wraps to keep, and the master key whose wraps are deleted.
+            assert await store.keys.change_wraps([swapped], replaced=new) == 0  # the new master key wraps nothing
+            kept = DataKeyWrap(new, mine.wrapped)
+            placed = PlacedWrap("t2", theirs.key_id, kept)
+            assert await store.keys.change_wraps([placed]) == 0  # the new master key is not active yet
+            await activate(store.keys, new, old)
+            assert await store.keys.change_wraps([placed]) == 1
+            # The wrap to keep is under the old master key, which is not active now.
+            assert await store.keys.change_wraps([swapped], replaced=new) == 0
+            forged = evolve(placed, wrap=evolve(kept, wrapped=kept.wrapped[:-1] + bytes([kept.wrapped[-1] ^ 1])))
+            assert await store.keys.change_wraps([forged], replaced=old) == 0  # the wrap to keep is not stored
+            assert await store.keys.change_wraps([placed], replaced=old) == 1
+            assert await store.keys.change_wraps([placed]) == 0  # this wrap is stored already
+            assert await value_of(vault, OTHER) == "o"
 
 
 async def master_key_ids(store: Store) -> tuple[bytes, bytes]:
