@@ -16,9 +16,13 @@ from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret, as_secret
 
 AuthMethod: TypeAlias = Literal[
-    "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none"
+    "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none", "secret_as_user"
 ]
-"""The authentication methods, as RFC 7591 section 2 and OpenID Connect Core section 9 name them."""
+"""The authentication methods, as RFC 7591 section 2 and OpenID Connect Core section 9 name them.
+
+``secret_as_user`` has no name there: Basic authentication (RFC 7617) with the secret as user and an empty password, and
+no client id (Stripe).
+"""
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
@@ -135,8 +139,9 @@ def _authenticated(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the members and headers of an authenticated request."""
     fields, headers = dict(members), {}
-    if client_secret is not None and auth_method == "client_secret_basic":
-        pair = f"{quote_plus(client_id)}:{quote_plus(client_secret.reveal())}"
+    if client_secret is not None and auth_method in ("client_secret_basic", "secret_as_user"):
+        secret = quote_plus(client_secret.reveal())
+        pair = f"{secret}:" if auth_method == "secret_as_user" else f"{quote_plus(client_id)}:{secret}"
         headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
     else:
         fields["client_id"] = client_id

@@ -86,7 +86,8 @@ class OAuth2Refresher:
         client_secret: text or `Secret`. None for a public client (``auth_method="none"``) and with a ``signing_key``.
         auth_method: how the client authenticates: ``client_secret_basic`` (the default of RFC 6749),
             ``client_secret_post``, ``client_secret_jwt`` (a JWT under the secret, RFC 7523 section 2.2),
-            ``private_key_jwt`` (a JWT under the client's key) or ``none``.
+            ``private_key_jwt`` (a JWT under the client's key), ``secret_as_user`` (Stripe: the secret is the user of
+            Basic authentication, and no client id is sent) or ``none``.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: ``token_url``. Some providers want the URL of their issuer.
         scopes: the scopes that users are asked for. A refresh does not send them, so that it never asks for more than

@@ -216,3 +216,32 @@ async def test_a_user_of_typeform_is_asked_for_the_scope_of_refresh_tokens(vault
     assert (info.account.identifier, info.label) == ("01ABC", "ana@example.com")
     assert set(stub.sent["scope"].split()) == {"offline", "accounts:read"}
     assert (await vault.get_token(info.account.key(TokenKind.REFRESH_TOKEN))).value.reveal() == "refresh-1"
+
+
+STRIPE = {
+    "api.stripe.com/v1/oauth/token": {
+        "access_token": "access-1",
+        "livemode": True,
+        "refresh_token": "refresh-1",
+        "scope": "stripe_apps",
+        "stripe_publishable_key": "pk_live_1",
+        "stripe_user_id": "acct_1",
+        "token_type": "bearer",
+    }
+}
+
+
+async def test_stripe_takes_the_secret_as_user_and_its_tokens_last_an_hour(clock):
+    stub = Stub(STRIPE)
+    async with reached(stub) as http:
+        known = {"stripe-apps": refresher("stripe-apps", "client", "secret", client=http)}
+        async with memory_vault(clock=clock, refreshers=known) as vault:
+            info = await connected(vault, "stripe-apps", stub)
+            assert (info.account, info.label) == (Account("t1", "stripe-apps", "acct_1"), "acct_1")
+            assert (stub.sent["client_id"], "scope" in stub.sent) == ("client", False)
+            clock.advance(timedelta(hours=2))  # the answer states no lifetime
+            await vault.ensure_access_token(info.account)
+            assert len(stub.requests) == 2
+            for request in stub.requests:
+                assert request.headers["authorization"] == f"Basic {b64encode(b'secret:').decode()}"
+                assert {"client_id", "client_secret"}.isdisjoint(dict(parse_qsl(request.body.decode())))

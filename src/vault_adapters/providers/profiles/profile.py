@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
+from typing import get_args
 
 import attrs
 from attrs import field, frozen
 
+from vault_adapters.providers.client_auth import AuthMethod
 from vault_adapters.providers.profiles import checks
 from vault_adapters.providers.profiles.checks import by, checking, refused
 from vault_adapters.providers.profiles.facts import (
@@ -25,7 +27,7 @@ from vault_adapters.providers.profiles.facts import (
 from vault_adapters.providers.profiles.shapes import AnswerShape, RequestShape
 from vault_adapters.providers.profiles.templates import Variable, filled, host, names_in, url
 
-CLIENT_AUTH = ("client_secret_basic", "client_secret_post", "client_secret_jwt", "none", "private_key_jwt")
+CLIENT_AUTH = get_args(AuthMethod)
 _page = checks.matching(
     r"https://[\x21-\x7e]{1,2000}|http://(localhost|127\.0\.0\.1|\[::1\])([:/][\x21-\x7e]{0,2000})?",
     "must be a page's address that begins with https:// (http is for loopback only)",
@@ -77,7 +79,8 @@ class Profile:
         userinfo_url: the endpoint that describes the user whose access token is sent to it, or None.
         issuer: the issuer's URL in OpenID Connect, or None.
         client_auth: the methods by which a client may authenticate, as RFC 7591 section 2 and OpenID Connect Core
-            section 9 name them. Unless the host chooses one, `refresher` takes the first that fits the client.
+            section 9 name them, and ``secret_as_user`` (see `OAuth2Refresher`). Unless the host chooses one,
+            `refresher` takes the first that fits the client.
         api_hosts: the hosts to which access tokens may be sent; ``*.example.com`` stands for all hosts below
             ``example.com``. They may hold variables in braces, and names of `answer.extra` and `kept`, such as
             ``{instance_url}``, which stands for the host of this URL.

@@ -116,7 +116,8 @@ async def test_the_request(name):
         expected["scope"] = shape.get("scope_separator", " ").join(["one", "two"])
     expected |= {member: f"key-{field}" for field, member in shape.get("fields", {}).items()}
     method = next(
-        (each for each in table.get("client_auth", ["client_secret_basic"]) if each.startswith("client_")), ""
+        (each for each in table.get("client_auth", ["client_secret_basic"]) if each.startswith(("client_", "secret"))),
+        "",
     )
     if method == "client_secret_post" and grant(table) != "api_key":
         expected |= {"client_id": CLIENT[0], "client_secret": CLIENT[1]}
@@ -125,6 +126,8 @@ async def test_the_request(name):
     if method == "client_secret_basic":
         pair = base64.b64encode(b"client%3Aid:se%3Acr%25et%2B+%26").decode()
         assert request.headers["authorization"] == f"Basic {pair}"
+    elif method == "secret_as_user":
+        assert request.headers["authorization"] == f"Basic {base64.b64encode(b'se%3Acr%25et%2B+%26:').decode()}"
     else:
         assert "authorization" not in request.headers
     assert {key: request.headers[key] for key in shape.get("headers", {})} == shape.get("headers", {})

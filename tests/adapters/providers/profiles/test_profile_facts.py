@@ -138,6 +138,9 @@ def test_meta_does_not_promise_instagram():
         ("linear", ("rotation.kind",)),
         ("pipedrive", ("identifier", "userinfo_url")),
         ("zoho", ("authorization_url", "authorization.parameters")),
+        ("calendly", ("client_auth", "rotation.kind", "answer.default_lifetime", "limits", "identifier")),
+        ("monday", ("token_url", "client_auth", "request.format", "rotation.kind", "authorization.pkce")),
+        ("stripe-apps", ("client_auth", "rotation.kind", "rotation.idle", "answer.default_lifetime", "identifier")),
     ],
 )
 def test_facts_that_the_providers_own_pages_state(name, facts):
