@@ -6,8 +6,9 @@ routes by which users connect their accounts; `Connector` itself needs no web fr
 
 try:
     from vault_adapters.connect.connector import Connector
+    from vault_adapters.connect.device import DeviceConnector, DeviceStart
     from vault_adapters.connect.start import Start
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(f"{error.name} is not installed: install token-vault[connect]", name=error.name) from None
 
-__all__ = ["Connector", "Start"]
+__all__ = ["Connector", "DeviceConnector", "DeviceStart", "Start"]

@@ -133,8 +133,12 @@ class Client:
         return any(place.source == "id_token" for place in self.profile.places)
 
 
-def as_clients(providers: object) -> dict[str, Client]:
+def as_clients(providers: object, begins_at: str = "authorization_url") -> dict[str, Client]:
     """Return a client for each of the host's providers, by the provider's name.
+
+    Args:
+        providers: maps names to refreshers.
+        begins_at: names the URL of the profile at which a connection begins.
 
     Raises:
         ConfigurationError: there is no provider, or a provider's refresher lacks facts that connecting needs; the
@@ -143,16 +147,16 @@ def as_clients(providers: object) -> dict[str, Client]:
     """
     if not isinstance(providers, Mapping) or not providers:
         raise ConfigurationError("providers must map names to refreshers made by vault_adapters.providers.refresher")
-    return {as_provider(name): _as_client(as_provider(name), given) for name, given in providers.items()}
+    return {as_provider(name): _as_client(as_provider(name), given, begins_at) for name, given in providers.items()}
 
 
-def _as_client(name: str, given: object) -> Client:
+def _as_client(name: str, given: object, begins_at: str) -> Client:
     if isinstance(given, Profile) or not isinstance(given, MadeOfProfile):
         raise ConfigurationError(
             f"{name}: pass refresher(profile, client_id, client_secret), because connecting needs profile and client"
         )
     profile = given.profile
-    lacking = [key for key in ("authorization_url", "token_url", "identifier") if getattr(profile, key) is None]
+    lacking = [key for key in (begins_at, "token_url", "identifier") if getattr(profile, key) is None]
     if any(place.source == "id_token" for place in profile.places) and profile.issuer is None:
         lacking.append("issuer")
     if profile.identifier is not None and profile.identifier.collides and not profile.identifier.within:

@@ -9,18 +9,18 @@ from urllib.parse import urlsplit
 
 from attrs import evolve
 
-from vault_adapters.connect.accounts import account_of, granted_scopes, kept_variables
+from vault_adapters.connect.accounts import granted_scopes, kept_variables
 from vault_adapters.connect.addresses import redirect_uris
 from vault_adapters.connect.arguments import challenged, divided, identifier_of, session_text
 from vault_adapters.connect.authorization import authorization_url
 from vault_adapters.connect.client import Client, as_clients, provider_unknown
+from vault_adapters.connect.completing import identified, issuer_of, stored
 from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
-from vault_adapters.connect.identity import Answers, identify
-from vault_adapters.connect.openid import Issuer, Issuers, check_id_token, is_named
+from vault_adapters.connect.openid import Issuer, Issuers, is_named
 from vault_adapters.connect.parameters import Callback, Query, cause_of, is_signed, read_callback
 from vault_adapters.connect.settling import about, settling
-from vault_adapters.connect.several import Connected, others_in, warn_of_rest
+from vault_adapters.connect.several import Connected
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.http import opened
@@ -30,15 +30,11 @@ from vault_domain.entities.errors import (
     AuthorizationRefusedError,
     ConsentRequiredError,
     IdentityRefusedError,
-    OtherAccountError,
     StateRefusedError,
 )
-from vault_domain.entities.extra import fitting
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import Scopes, as_provider, as_scopes, as_tenant_id
-from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.services.tokens.states import OpenedState
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
@@ -199,56 +195,28 @@ class Connector:
             handshake = evolve(handshake, variables={**handshake.variables, **client.told(callback.others)})
             async with opened(client.made_of.client) as http:
                 connected = await self._authorized(client, handshake, callback, http)
-        return await self._stored(connected, opened_state, handshake.reconnected)
-
-    async def _stored(
-        self, connected: list[Connected], state: OpenedState, reconnected: str | None
-    ) -> tuple[AccountInfo, ...]:
-        """Store the accounts, the first one last; return them.
-
-        Raises:
-            OtherAccountError: the first is not the account to connect again; nothing is stored.
-        """
-        accounts = []
-        for number, each in enumerate(connected):
-            again = None if number else reconnected
-            accounts.append(
-                await account_of(self._keeper, state.tenant_id, each.client, each.identity, each.token_set.extra, again)
-            )
-            if again not in (None, accounts[-1].identifier):
-                raise OtherAccountError(account=Account(state.tenant_id, each.client.name, again))
-        infos = [
-            await self._keeper.store(account, each.token_set, each.identity.label, state)
-            for account, each in reversed(list(zip(accounts, connected, strict=True)))
-        ]
-        return tuple(reversed(infos))
+        return await stored(self._keeper, opened_state.tenant_id, connected, opened_state, handshake.reconnected)
 
     async def _authorized(
         self, client: Client, handshake: Handshake, callback: Callback, http: HttpClient
     ) -> list[Connected]:
         """Check a callback, exchange its code, and identify the accounts of the tokens."""
-        issuer = await self._issuer(client, handshake, http)
+        issuer = await issuer_of(self._issuers, client, handshake, http)
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
             raise AuthorizationRefusedError(reason=cause_of(callback))
-        token_set, answer = await exchanged(client, handshake, callback.code, self._redirect_uris[client.name], http)
-        claims = None
-        if issuer is not None:
-            claims = await check_id_token(
-                self._issuers,
-                issuer,
-                answer.get("id_token"),
-                client_id=client.made_of.client_id,
-                nonce=handshake.nonce if client.profile.authorization.nonce else None,
-                access_token=token_set.access_token,
-                client=http,
-            )
-        said = Answers(answer, claims, token_set.access_token, handshake.variables, callback.others)
-        identity = await identify(client, said, http)
-        others = await others_in(client, self._clients.values(), answer, callback.others, http)
-        found = [Connected(client, _completed(token_set, handshake, identity.kept), identity), *others]
-        warn_of_rest(client, answer, [each.token_set for each in found])
-        return found
+        given = await exchanged(client, handshake, callback.code, self._redirect_uris[client.name], http)
+        return await identified(
+            client,
+            self._clients.values(),
+            handshake,
+            given,
+            callback.others,
+            http,
+            issuers=self._issuers,
+            issuer=issuer,
+            nonce=handshake.nonce if client.profile.authorization.nonce else None,
+        )
 
     def _check_address(self, client: Client, called: str | None, callback: Callback) -> None:
         """Refuse an answer that came to the address of another provider (RFC 9700 section 4.4.2).
@@ -267,12 +235,6 @@ class Connector:
         if client is None:
             raise provider_unknown(self.providers)
         return client
-
-    async def _issuer(self, client: Client, handshake: Handshake, http: HttpClient) -> Issuer | None:
-        name = client.url("issuer", handshake.variables)
-        if name is None or not client.uses_openid:
-            return None
-        return await self._issuers.find(name, http)
 
 
 def _check_issuer(client: Client, handshake: Handshake, issuer: Issuer | None, callback: Callback) -> None:
@@ -314,15 +276,3 @@ def _origin(url: str) -> tuple[str, str] | None:
     except ValueError:
         return None
     return parts.scheme, parts.netloc
-
-
-def _completed(token_set: TokenSet, handshake: Handshake, kept: Mapping[str, str]) -> TokenSet:
-    """Return the tokens with the account's variables, and the texts that the profile keeps.
-
-    If the answer names no scopes, the requested scopes are added.
-    """
-    if not token_set.scopes:
-        token_set = evolve(token_set, scopes=handshake.scopes)
-    if not kept and not handshake.variables:
-        return token_set
-    return evolve(token_set, extra=fitting({**handshake.variables, **token_set.extra, **handshake.variables, **kept}))

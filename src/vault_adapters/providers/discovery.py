@@ -135,6 +135,7 @@ def _profile(issuer: str, document: Document, api_hosts: Collection[str]) -> Pro
             "pushed_authorization_request_endpoint",
             needed=document.get("require_pushed_authorization_requests") is True,
         ),
+        device_authorization_url=_endpoint(issuer, document, "device_authorization_endpoint"),
         userinfo_url=userinfo,
         revocation_url=_endpoint(issuer, document, "revocation_endpoint"),
         issuer=issuer,

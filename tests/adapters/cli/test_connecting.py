@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import httpx2
 import pytest
 from tests.adapters.cli.command import PROGRAM, heed_interrupts, take_terminal
+from tests.support.devices import Devices
 
 from vault_adapters.testing.openid import openid_provider
 
@@ -45,7 +46,8 @@ def connecting(token_vault, *arguments, stdin=b""):
         process.stdin.write(stdin)
         process.stdin.close()
         first = process.stderr.readline().decode()
-        assert first.startswith("Open this address"), first
+        assert first.startswith("Open this address"), (first, process.stderr.read())
+        process.first = first
         yield process, process.stderr.readline().decode().strip()
     finally:
         process.kill()
@@ -189,3 +191,39 @@ def test_a_terminal_asks_for_the_client_and_does_not_show_its_secret(token_vault
         os.close(ours)
     assert "client_id=my-client" in shown
     assert "canary" not in shown
+
+
+DEVICE = """
+from vault_adapters.testing.openid import LoopbackOpenIdProvider
+from vault_adapters.providers import refresher
+from attrs import evolve
+local = LoopbackOpenIdProvider({issuer!r}, client_secret={secret!r})
+profile = evolve(local.profile(), device_authorization_url=local.issuer + "/device", authorization_url={url!r})
+refreshers = {{"local": refresher(profile, local.client_id, local.client_secret)}}
+"""
+
+
+@pytest.mark.parametrize("options", [("--device",), ()])
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_code_on_another_device_connects_an_account(token_vault, options, agrees):
+    with openid_provider(Devices) as provider:
+        url = f"{provider.issuer}/authorize" if options else None
+        module = DEVICE.format(issuer=provider.issuer, secret=provider.client_secret, url=url)
+        (token_vault.folder / "connected.py").write_text(module)
+        provider.results = ["authorization_pending", None if agrees else "access_denied"]
+        with connecting(token_vault, *REGISTERED, *options) as (process, shown):
+            assert process.first.strip().endswith("the code WDJB-MJHT")
+            assert shown == f"{provider.issuer}/enter"
+            code, out, err = ended(process)
+    if agrees:
+        assert (code, err) == (0, "")
+        assert re.search(r"default +local +user-1 +Ana +connected", out)
+    else:
+        assert (code, out) == (14, "")
+        assert "access_denied" in err
+
+
+def test_a_provider_without_codes_for_devices_is_said(token_vault, provider):
+    done = token_vault("connect", *REGISTERED, "--device")
+    assert (done.code, done.out) == (3, "")
+    assert "device_authorization_url" in done.stderr

@@ -1,5 +1,6 @@
 """Connecting and refreshing at a certified OpenID provider that others wrote."""
 
+import re
 from datetime import date
 from urllib.parse import parse_qsl, urlsplit
 
@@ -18,7 +19,7 @@ from vault_adapters import (
     TokenKind,
     TokenSet,
 )
-from vault_adapters.connect import Connector
+from vault_adapters.connect import Connector, DeviceConnector
 from vault_adapters.providers import SigningKey, openid, refresher
 from vault_adapters.providers.profiles import Profile
 from vault_adapters.providers.profiles.facts import AuthorizationFacts, Place
@@ -161,4 +162,33 @@ async def test_a_certified_provider_that_requires_pushed_requests(peer, profile)
         assert dict(parse_qsl(urlsplit(start.url).query)).keys() == {"client_id", "request_uri"}
         info = await connector.finish(await callback_of(connector, "ann"), session="session")
         assert (info.account.identifier, info.state.value) == ("ann", "connected")
+        await vault.refresh_account(info.account)
+
+
+async def submit(browser, page, **more):
+    """Send the form of a page with its hidden values, and follow the redirects."""
+    action = re.search(r'action="([^"]+)"', page.text).group(1)
+    hidden = dict(re.findall(r'name="([^"]+)" value="([^"]*)"', page.text))
+    return await browser.post(action, data={**hidden, **more})
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+async def test_a_certified_provider_gives_codes_for_devices(peer, agrees):
+    """RFC 8628: the user enters the code in a browser that has nothing to do with this program."""
+    made = openid(peer.issuer, peer.device_client_id)
+    async with memory_vault(refreshers={"peer": made}) as vault:
+        connector = DeviceConnector(vault, {"peer": made})
+        start = await connector.begin("t1", "peer")
+        assert start.verification_uri == f"{peer.issuer}/device"
+        async with httpx2.AsyncClient(trust_env=False, follow_redirects=True) as browser:
+            page = await submit(browser, await browser.get(start.verification_uri), user_code=start.user_code)
+            page = await submit(browser, page, **({"confirm": "yes"} if agrees else {"abort": "yes"}))
+            assert page.status_code == 200
+        if not agrees:
+            with pytest.raises(AuthorizationRefusedError) as caught:
+                await connector.finish(start)
+            assert caught.value.reason == "access_denied"
+            return
+        info = await connector.finish(start)
+        assert (info.account.identifier, info.label, info.state.value) == ("ann", "ann@example.com", "connected")
         await vault.refresh_account(info.account)

@@ -48,6 +48,7 @@ def corp():
 def test_the_facts_are_those_that_the_provider_publishes(corp):
     corp.members.update(
         revocation_endpoint=f"{corp.issuer}/revoke",
+        device_authorization_endpoint=f"{corp.issuer}/device",
         token_endpoint_auth_methods_supported=["tls_client_auth", "client_secret_post", "private_key_jwt"],
         authorization_response_iss_parameter_supported=True,
     )
@@ -56,6 +57,7 @@ def test_the_facts_are_those_that_the_provider_publishes(corp):
     assert (profile.token_url, profile.authorization_url) == (f"{corp.issuer}/token", f"{corp.issuer}/auth")
     assert (profile.userinfo_url, profile.revocation_url) == (f"{corp.issuer}/me", f"{corp.issuer}/revoke")
     assert (profile.issuer, profile.authorization.iss, profile.authorization.pkce) == (corp.issuer, True, "supported")
+    assert profile.device_authorization_url == f"{corp.issuer}/device"
     assert profile.authorization.scopes == ("openid", "email", "offline_access")
     assert profile.authorization.parameters == {"prompt": "consent"}
     assert (made.auth_method, made.scopes, made.rotation) == ("client_secret_post", ("read",), Rotation.strict())

@@ -28,6 +28,7 @@ class Peer:
     secret_signing_client_id: str
     signing_secret: str
     pushing_client_id: str
+    device_client_id: str
 
 
 @contextmanager

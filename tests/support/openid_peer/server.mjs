@@ -1,5 +1,5 @@
 // oidc-provider with a client that has a secret, one that signs with a key, one that must sign with its secret, and one
-// that must push its requests; whoever `login_hint` names signs in and agrees, and `deny` refuses.
+// that must push its requests, and one for devices; whoever `login_hint` names signs in and agrees, and `deny` refuses.
 import http from 'node:http';
 import { randomBytes } from 'node:crypto';
 import Provider from 'oidc-provider';
@@ -20,21 +20,29 @@ const pushing = {
   client_secret: client.client_secret,
   require_pushed_authorization_requests: true,
 };
+const device = {
+  client_id: 'peer-device-client',
+  token_endpoint_auth_method: 'none',
+  grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+  response_types: [],
+  redirect_uris: [],
+};
 const server = http.createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, {
-    clients: [client, signing, secretSigning, pushing].map((each) => ({
-      ...each,
+    clients: [client, signing, secretSigning, pushing, device].map((each) => ({
       redirect_uris: [process.argv[2]],
       grant_types: ['authorization_code', 'refresh_token'],
       response_types: ['code'],
+      ...each,
     })),
     pkce: { required: () => true },
     features: {
       devInteractions: { enabled: false },
       pushedAuthorizationRequests: { enabled: true },
       revocation: { enabled: true },
+      deviceFlow: { enabled: true },
     },
     claims: { openid: ['sub'], email: ['email'] },
     scopes: ['openid', 'email', 'offline_access'],
@@ -58,7 +66,7 @@ server.listen(0, '127.0.0.1', () => {
     const { params } = await provider.interactionDetails(request, response);
     const result = params.login_hint === 'deny'
       ? { error: 'access_denied', error_description: 'the user refused' }
-      : { login: { accountId: params.login_hint }, consent: {} };
+      : { login: { accountId: params.login_hint ?? 'ann' }, consent: {} };
     return provider.interactionFinished(request, response, result, { mergeWithLastSubmission: false });
   });
   console.log(JSON.stringify({
@@ -68,5 +76,6 @@ server.listen(0, '127.0.0.1', () => {
     secret_signing_client_id: secretSigning.client_id,
     signing_secret: secretSigning.client_secret,
     pushing_client_id: pushing.client_id,
+    device_client_id: device.client_id,
   }));
 });

@@ -6,7 +6,8 @@ import getpass
 import secrets
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
@@ -20,6 +21,7 @@ from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.providers import refresher
+from vault_adapters.providers.profiles import Profile
 from vault_adapters.runtime.json_forms import account_json
 from vault_domain import AccountInfo, ConfigurationError, InvalidInputError, TokenVault
 
@@ -39,12 +41,14 @@ def connect(
     browse: Annotated[bool, Parameter(name="--open", help="Open the address in a browser.", show_default=False)] = (
         False
     ),
+    device: Annotated[bool, Parameter(help="Show a code to enter on any device.", show_default=False)] = False,
     refreshers: Refreshers = None,
     json: Json = False,
 ) -> None:
     """Connect an account: show the provider's address, wait until the user has agreed there, store the tokens.
 
-    The browser must run on this machine, because the provider sends it back to 127.0.0.1. The client is that of
+    The browser must run on this machine, because the provider sends it back to 127.0.0.1. With --device, or if the
+    provider offers nothing else, it may run anywhere, and the user enters a code there. The client is that of
     --refreshers; without them, its id and secret are asked for, or read from the first two lines of standard input.
     """
     if not 0 <= port <= 65535:
@@ -53,6 +57,8 @@ def connect(
     made = _refresher(provider, refreshers)
 
     async def work(vault: TokenVault) -> Sequence[AccountInfo]:
+        if device or _is_for_devices(made):
+            return await _by_code(vault, provider, made, tenant, scope)
         return await _by_browser(vault, provider, made, tenant, scope, port=port, browse=browse)
 
     infos = with_vault(work, config, refreshers={provider: made})
@@ -66,12 +72,10 @@ def connect(
 async def _by_browser(
     vault: TokenVault, provider: str, made: Any, tenant: str, scopes: list[str] | None, *, port: int, browse: bool
 ) -> Sequence[AccountInfo]:
-    try:
+    with _extra():
         from vault_adapters.connect import Connector
         from vault_adapters.connect.connector import LIFETIME
         from vault_adapters.connect.loopback import loopback_callback
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(str(error), code="missing_extra") from None
     session = secrets.token_urlsafe(32)
     async with loopback_callback(port) as callback:
         connector = Connector(vault, {provider: made}, redirect_uri=callback.redirect_uri)
@@ -81,6 +85,31 @@ async def _by_browser(
             complain("no browser could be opened")
         query = await callback.wait(start.state, LIFETIME)
         return await connector.finish_all(query, session=session)
+
+
+async def _by_code(
+    vault: TokenVault, provider: str, made: Any, tenant: str, scopes: list[str] | None
+) -> Sequence[AccountInfo]:
+    with _extra():
+        from vault_adapters.connect import DeviceConnector
+    connector = DeviceConnector(vault, {provider: made})
+    start = await connector.begin(tenant, provider, scopes=scopes)
+    _tell(f"Open this address in a browser, and enter the code {start.user_code}\n{start.verification_uri}")
+    return [await connector.finish(start)]
+
+
+def _is_for_devices(made: Any) -> bool:
+    profile = getattr(made, "profile", None)
+    return isinstance(profile, Profile) and profile.authorization_url is None and bool(profile.device_authorization_url)
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Say which extra to install if a library is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(str(error), code="missing_extra") from None
 
 
 def _refresher(provider: str, place: str | None) -> Any:

@@ -45,7 +45,10 @@ _ARGUMENTS = {
     "account_variables",
     "client",
 }
-_URLS = ("token_url", "revocation_url", "authorization_url", "pushed_authorization_url", "userinfo_url", "issuer")
+_URLS = (
+    *("token_url", "revocation_url", "authorization_url", "pushed_authorization_url", "device_authorization_url"),
+    *("userinfo_url", "issuer"),
+)
 _ABOUT_FILE = {"name", "title", "docs", "checked", "unverified", "sources", "quirks", "variables"}
 
 
@@ -76,6 +79,7 @@ class Profile:
         authorization_url: the authorization endpoint, or None.
         pushed_authorization_url: the endpoint for pushed authorization requests (RFC 9126), or None. If there is one, a
             `Connector` sends each authorization request there, whether or not the provider requires it.
+        device_authorization_url: the endpoint at which devices without a browser begin (RFC 8628), or None.
         userinfo_url: the endpoint that describes the user whose access token is sent to it, or None.
         issuer: the issuer's URL in OpenID Connect, or None.
         client_auth: the methods by which a client may authenticate, as RFC 7591 section 2 and OpenID Connect Core
@@ -106,6 +110,7 @@ class Profile:
     revocation_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     authorization_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     pushed_authorization_url: str | None = field(default=None, metadata=by(checks.optional(url)))
+    device_authorization_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     userinfo_url: str | None = field(default=None, metadata=by(checks.optional(url)))
     issuer: str | None = field(default=None, metadata=by(checks.optional(url)))
     client_auth: tuple[str, ...] = field(
