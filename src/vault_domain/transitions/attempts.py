@@ -120,7 +120,7 @@ def answered(
     if state.refresh.failures:
         events.append(recovered_event(attempt, now, actor))
     new = new.with_row(
-        refresh=_after_answer(state, new, now, attempt),
+        refresh=_after_answer(new, now, attempt),
         committed_attempt_id=attempt.attempt_id,
         due_at=_due_after(wanted, infos, now),
     )
@@ -144,19 +144,18 @@ def _own(state: AccountState, attempt: Attempt) -> RefreshState | None:
     return state.row.refresh if state.row is not None and state.refresh.attempt_id == attempt.attempt_id else None
 
 
-def _after_answer(state: AccountState, new: AccountState, now: datetime, attempt: Attempt) -> RefreshState:
+def _after_answer(new: AccountState, now: datetime, attempt: Attempt) -> RefreshState:
     """Return the refresh state after an answer was stored; the latest attempt keeps its lease.
 
-    If the latest attempt presented the same credential, its state concerns the new credential from now on: a provider
-    with a grace period answers both, and `_rebased` lets the later answer replace this one.
+    The latest attempt has the same credential, because this one is still stored. Its state concerns the new credential
+    from now on: a provider with a grace period answers both, and `_rebased` lets the later answer replace this one.
     """
-    kind, refresh = attempt.credential.key.kind, new.refresh
-    is_latest = _own(new, attempt) is not None
-    if is_latest or not refresh.concerns(state.tokens[kind].info):
-        return refresh.settled(keep_lease=not is_latest)
+    refresh = new.refresh
+    if _own(new, attempt) is not None:
+        return refresh.settled(keep_lease=False)
     # A lease that is over would count as an unknown outcome of the new credential, which nobody has presented.
     settled = refresh.settled(keep_lease=refresh.leased_until(now) is not None)
-    return evolve(settled, credential_value_id=new.tokens[kind].info.value_id)
+    return evolve(settled, credential_value_id=new.tokens[attempt.credential.key.kind].info.value_id)
 
 
 def _rebased(state: AccountState, attempt: Attempt) -> Attempt:
