@@ -62,6 +62,8 @@ KINDS = {
         Kind("minutes", lifetime=300.0, days=0.3, storms=(15, 40),
              faults=("interrupted", "ambush", "outage", "lost_answers")),
         Kind("grace", grace=60.0, rotation="grace", faults=("outage", "lost_answers", "late_failure")),
+        Kind("grace_minutes", grace=60.0, rotation="grace", lifetime=600.0, days=0.3, storms=(20, 40),
+             faults=("interrupted", "ambush", "database_down")),
         Kind("short_grace", grace=30.0, rotation="grace"),
         _non_rotating("non_rotating"),
         Kind("rotates_sometimes", rotates=0.3),
