@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import call
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -79,7 +80,7 @@ def token_info(columns: Row, key: TokenKey) -> TokenInfo:
         UUID(bytes=value_id),
         to_time(suspect_since),
         to_time(rejected_at),
-        *[decode(value) for decode, value in zip(_PLAIN_DECODERS, plain, strict=True)],
+        *map(call, _PLAIN_DECODERS, plain),
     )
 
 
