@@ -8,7 +8,7 @@ from tests.fuzz.reading.dumps import DUMPS
 from tests.fuzz.reading.envelope import ENVELOPE
 from tests.fuzz.reading.journal import JOURNAL
 from tests.fuzz.reading.providers import PROVIDERS
+from tests.fuzz.reading.starts import STARTS
 
-TARGETS = {
-    target.name: target for target in (CALLBACKS, CHALLENGES, CURSORS, DISCOVERY, DUMPS, ENVELOPE, JOURNAL, PROVIDERS)
-}
+_ALL = (CALLBACKS, CHALLENGES, CURSORS, DISCOVERY, DUMPS, ENVELOPE, JOURNAL, PROVIDERS, STARTS)
+TARGETS = {target.name: target for target in _ALL}

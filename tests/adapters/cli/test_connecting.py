@@ -130,8 +130,9 @@ def test_the_port_can_be_chosen_and_an_interrupt_ends_the_wait(token_vault, prov
         assert ended(process)[:2] == (130, "")
 
 
-def test_without_refreshers_the_client_of_a_profile_is_read_from_standard_input(token_vault):
-    with connecting(token_vault, "github", "--scope", "gist", stdin=b"my-client\ncanary-secret\n") as (_, url):
+@pytest.mark.parametrize("secret", [b"canary-secret\n", b""])
+def test_without_refreshers_the_client_of_a_profile_is_read_from_standard_input(token_vault, secret):
+    with connecting(token_vault, "github", "--scope", "gist", stdin=b"my-client\n" + secret) as (_, url):
         asked = dict(parse_qsl(urlsplit(url).query))
         assert url.startswith("https://github.com/login/oauth/authorize?")
         assert (asked["client_id"], "gist" in asked["scope"].split()) == ("my-client", True)

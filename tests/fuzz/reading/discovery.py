@@ -27,7 +27,10 @@ def _read(data: bytes) -> None:
     if not isinstance(document, dict):
         return
     profile = openid(_ISSUER, "client", CANARY, document=document).profile
-    urls = (profile.token_url, profile.authorization_url, profile.userinfo_url, profile.revocation_url)
+    urls = (
+        *(profile.token_url, profile.authorization_url, profile.userinfo_url, profile.revocation_url),
+        *(profile.pushed_authorization_url, profile.device_authorization_url),
+    )
     assert all(url is None or url.startswith("https://") for url in urls)
 
 

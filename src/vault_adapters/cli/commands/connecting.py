@@ -120,7 +120,7 @@ def _refresher(provider: str, place: str | None) -> Any:
             raise InvalidInputError("the refreshers have no such provider")
         return known[provider]
     client_id, client_secret = _client()
-    return refresher(provider, client_id, client_secret)
+    return refresher(provider, client_id, client_secret, auth_method="none" if client_secret is None else None)
 
 
 def _client() -> tuple[str, str | None]:
