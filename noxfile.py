@@ -141,6 +141,17 @@ def mutants(session):
 
 
 @nox.session
+def mutation(session):
+    """Let mutmut change the transitions in every way that it knows; list the changes that no test notices."""
+    session.install("-e", ".[test]", "mutmut>=3.8")
+    with tempfile.TemporaryDirectory() as copy:
+        session.run("git", "clone", "--quiet", ".", copy, external=True)
+        session.chdir(copy)
+        session.run("mutmut", "run", *session.posargs)
+        session.run("mutmut", "results")
+
+
+@nox.session
 def simulate(session):
     """Simulate vaults and providers with a fixed seed, then with new seeds.
 
