@@ -452,6 +452,8 @@ ARGUMENTS = {
     "delete-account": ("t1", "google"),
     "audit prune": ("--older-than", "400d"),
     "accounts": ("t1",),
+    "find": ("t1",),
+    "connect": ("google",),
     "refresh": ("t1", "google"),
     "token": ("t1", "google"),
     "revive": ("google", "--since", "2030-01-01T00:00:00Z"),
@@ -472,7 +474,8 @@ def test_a_command(command, tmp_path, monkeypatch, capsys):
     # If `call` parsed the command, each error report would show a frame with the whole application. That takes long.
     function, bound, _ = build().parse_args([*command.split(), *ARGUMENTS.get(command, ())], exit_on_error=False)
 
-    stdin = "t1\n" if command == "erase-tenant" else f"{CANARY}\n"
+    # A client's id is no secret; `connect` asks for it first.
+    stdin = {"erase-tenant": "t1\n", "connect": f"client\n{CANARY}\n"}.get(command, f"{CANARY}\n")
 
     def call():
         return function(*bound.args, **bound.kwargs)

@@ -160,6 +160,7 @@ def _right(name: str) -> Any:
         "error_code": "x",
         "token": None,
         "since": datetime(2030, 1, 1, tzinfo=UTC),
+        "text": "nobody",
     }[name]
 
 

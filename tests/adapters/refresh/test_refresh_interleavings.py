@@ -164,7 +164,7 @@ async def test_a_refresh_and_another_write(config, the_store, clock, place, othe
     assert not any(row["lease_until"] for row in account_state(config))
 
 
-@pytest.mark.parametrize("place", ["provider", "before condemn"])
+@pytest.mark.parametrize("place", ["provider", "before reject"])
 @pytest.mark.parametrize("other", OTHERS)
 async def test_a_refused_refresh_and_another_write(config, the_store, clock, place, other):
     found, _, _ = await interleave(config, the_store, clock, place, other, rejects=True)
