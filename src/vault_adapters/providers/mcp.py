@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 from vault_adapters.providers.answers import read_answer
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method, as_client_secret, signed_form
 from vault_adapters.providers.endpoint import as_chosen_endpoint, as_client_id
-from vault_adapters.providers.http import Incoming, exchange, settle
+from vault_adapters.providers.http import Incoming, Outgoing, exchange, settle
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError, VaultError
@@ -60,6 +60,16 @@ class Registration:
         secret = None if self.client_secret is None else self.client_secret.reveal()
         texts = {name: secret if name == "client_secret" else getattr(self, name) for name in _MEMBERS}
         return {name: text for name, text in texts.items() if text is not None}
+
+    def request(self, url: str, form: Mapping[str, str]) -> Outgoing:
+        """Return an authenticated POST of a form."""
+        return signed_form(
+            url,
+            {**form, "client_id": self.client_id},  # servers of the SDK want it with Basic authentication too
+            client_id=self.client_id,
+            client_secret=self.client_secret,
+            auth_method=self.auth_method,
+        )
 
     @classmethod
     def of(cls, members: Mapping[str, str]) -> Registration:
@@ -116,7 +126,7 @@ class McpRefresher:
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> Iterable[str]:
         """Return the server's host; see `HostNamer`."""
-        return (urlsplit(account.identifier or "").netloc,) if account.identifier else ()
+        return hosts_at(account)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
         """Ask the account's authorization server for a new access token; see `TokenRefresher`."""
@@ -148,13 +158,15 @@ class McpRefresher:
             as_chosen_endpoint(url, "token_url", private=self.private_addresses)
         except InvalidInputError as error:
             return ProviderConfigurationError(str(error), refused=False)
-        form["client_id"] = client.client_id  # servers of the SDK want it with Basic authentication too
-        outgoing = signed_form(
-            url, form, client_id=client.client_id, client_secret=client.client_secret, auth_method=client.auth_method
-        )
+        outgoing = client.request(url, form)
         form.clear()  # a cancellation's traceback keeps this frame, so the form must not hold the credential
         outgoing = evolve(outgoing, public=not self.private_addresses)
         return await exchange(self.client, outgoing, request.deadline, request.send_deadline)
+
+
+def hosts_at(account: Account) -> tuple[str, ...]:
+    """Return the host of an account's server, which its identifier names."""
+    return (urlsplit(account.identifier).netloc,) if account.identifier else ()
 
 
 def kept_with_token(registration: Registration, resource: str | None) -> dict[str, str]:

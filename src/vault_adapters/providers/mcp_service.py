@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, cast
-from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
@@ -15,6 +14,7 @@ from vault_adapters.providers.endpoint import as_chosen_endpoint
 from vault_adapters.providers.fields import credential_fields
 from vault_adapters.providers.http import Incoming, exchange
 from vault_adapters.providers.key_refresher import KeyRefresher
+from vault_adapters.providers.mcp import hosts_at
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.account import Account
@@ -48,7 +48,7 @@ class McpServiceRefresher(KeyRefresher):
 
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> Iterable[str]:
         """Return the server's host; see `HostNamer`."""
-        return (urlsplit(account.identifier or "").netloc,) if account.identifier else ()
+        return hosts_at(account)
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
         fields = credential_fields(

@@ -28,7 +28,7 @@ from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
 from vault_adapters.providers.answers import read_answer
-from vault_adapters.providers.client_auth import as_client_secret, signed_form
+from vault_adapters.providers.client_auth import as_client_secret
 from vault_adapters.providers.endpoint import as_client_id, as_endpoint
 from vault_adapters.providers.http import opened
 from vault_adapters.providers.mcp import PROVIDER, Registration, kept_with_token
@@ -314,19 +314,11 @@ class McpConnector:
             "code": code,
             "redirect_uri": self._redirect_uri,
             "code_verifier": handshake.verifier,
-            "client_id": client.client_id,  # servers of the SDK want it with Basic authentication too
         }
         if handshake.variables["resource"]:
             form["resource"] = handshake.variables["resource"]
-        outgoing = signed_form(
-            client.token_url,
-            form,
-            client_id=client.client_id,
-            client_secret=client.client_secret,
-            auth_method=client.auth_method,
-        )
         async with self._reach() as reach:
-            result = read_answer(await reach.send(outgoing))
+            result = read_answer(await reach.send(client.request(client.token_url, form)))
         if isinstance(result, TokenSet):
             return result
         if isinstance(result, ProviderConfigurationError) and result.reason in _FORGOTTEN:

@@ -55,14 +55,7 @@ async def asserted(
         wanted["scope"] = " ".join(scopes)
     assertion = await _assertion(provider, id_token, found, wanted, reach)
     grant = {"grant_type": JWT_BEARER, "assertion": assertion, **wanted}
-    outgoing = signed_form(
-        client.token_url,
-        grant,
-        client_id=client.client_id,
-        client_secret=client.client_secret,
-        auth_method=client.auth_method,
-    )
-    result = read_answer(await reach.send(outgoing))
+    result = read_answer(await reach.send(client.request(client.token_url, grant)))
     if isinstance(result, TokenSet):
         return result
     raise refused(result)
