@@ -25,35 +25,15 @@ from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
 from vault_domain.ports.audit_log import Noticed, Sought
 from vault_domain.ports.change import Change
+from vault_domain.transitions.events import key_event
 
 _log = logging.getLogger(__name__)
-
-
-def token_event(
-    action: AuditAction,
-    key: TokenKey,
-    generation: int,
-    occurred_at: datetime,
-    actor: str | None,
-    code: str | None = None,
-) -> AuditEvent:
-    """Return the event that an SQL statement appended about a token."""
-    return AuditEvent(
-        action,
-        occurred_at,
-        tenant_id=key.tenant_id,
-        account=key.account,
-        kind=key.kind,
-        generation=generation,
-        actor=actor,
-        code=code,
-    )
 
 
 def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
     """Return the events of deleted tokens; each row is (kind, identifier, generation, time)."""
     return tuple(
-        token_event(
+        key_event(
             AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
         )
         for kind, identifier, generation, occurred_at in rows

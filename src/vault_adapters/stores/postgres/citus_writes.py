@@ -14,7 +14,6 @@ from uuid import UUID
 
 from vault_adapters.stores.columns import value_id_of
 from vault_adapters.stores.postgres.account_states import event_parameters
-from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import (
@@ -29,6 +28,7 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.token import TokenWrite
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.rules.schedule import accounts_due
+from vault_domain.transitions.events import key_event
 
 
 async def store_each(
@@ -90,7 +90,7 @@ async def _append_events(
 ) -> None:
     """Append the events only now, when the rows are locked; see `citus_store_token` in ``citus_functions.sql``."""
     action, now = AuditAction(common["action"]), _time(transaction)
-    events = [token_event(action, key, stored_info(row, key).generation, now, common["actor"]) for key, row in stored]
+    events = [key_event(action, key, stored_info(row, key).generation, now, common["actor"]) for key, row in stored]
     await transaction.execute(queries["append_events"], event_parameters(events))
 
 

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from vault_adapters.stores.columns import plain_arrays
 from vault_adapters.stores.import_ids import ImportIds
-from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.deferred import DeferredEvents
 from vault_adapters.stores.postgres.limits import Pace
@@ -26,6 +25,7 @@ from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.importing import StoreBatch
 from vault_domain.ports.late_writes import LateWrites
+from vault_domain.transitions.events import key_event
 
 _Stored = tuple[int, UUID, bool, datetime]
 """A stored value: the index of its key, the token's id, whether its key held no token before, and the store's time."""
@@ -140,7 +140,7 @@ class _Batch:
     def event(self, index: int, _: UUID, is_new: bool, now: datetime) -> AuditEvent:
         """Return the event of a stored value."""
         code = None if is_new else "replaced"
-        return token_event(AuditAction.TOKEN_IMPORTED, self.keys[index], 1, now, self.actor, code)
+        return key_event(AuditAction.TOKEN_IMPORTED, self.keys[index], 1, now, self.actor, code)
 
 
 def _columns(writes: Sequence[ImportedWrite]) -> dict[str, list[Any]]:

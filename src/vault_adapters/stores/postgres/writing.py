@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from vault_adapters.stores.columns import value_id_of
-from vault_adapters.stores.postgres.audit import token_event
 from vault_adapters.stores.postgres.citus_writes import store_each
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -22,6 +21,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenInfo, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
+from vault_domain.transitions.events import key_event
 
 T = TypeVar("T")
 
@@ -149,7 +149,7 @@ ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
 
 def stored_event(refreshed: bool, info: TokenInfo, actor: str | None) -> AuditEvent:
     """Return the event that a statement appended for a stored value; ``refreshed``: whether a refresh stored it."""
-    return token_event(ACTIONS[refreshed], info.key, info.generation, info.updated_at, actor)
+    return key_event(ACTIONS[refreshed], info.key, info.generation, info.updated_at, actor)
 
 
 def in_key_order(keys: Sequence[TokenKey]) -> list[int]:

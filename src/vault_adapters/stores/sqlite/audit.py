@@ -11,7 +11,7 @@ from vault_adapters.stores.damage import WrongRowError, sound, sound_page
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import text, to_micros, to_time, whole
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
 from vault_domain.ports.audit_log import Noticed, Sought
@@ -21,27 +21,6 @@ from vault_domain.ports.change import Change
 async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
     """Append events in the transaction of the change that they report."""
     await transaction.execute_many(queries["insert_audit_event"], [_parameters(event) for event in events])
-
-
-def token_event(
-    action: AuditAction,
-    key: TokenKey,
-    generation: int,
-    transaction: Transaction,
-    actor: str | None,
-    code: str | None = None,
-) -> AuditEvent:
-    """Return the event of a change to one token."""
-    return AuditEvent(
-        action,
-        transaction.now,
-        tenant_id=key.tenant_id,
-        account=key.account,
-        kind=key.kind,
-        generation=generation,
-        actor=actor,
-        code=code,
-    )
 
 
 class SqliteAuditLog:

@@ -14,7 +14,7 @@ from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import refused_account, sound_page
 from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.audit import append_events, token_event
+from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
@@ -46,6 +46,7 @@ from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.token_repository import MOST_COUNTED, Condemned, Reading
 from vault_domain.rules.schedule import accounts_due
+from vault_domain.transitions.events import key_event, token_event
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
@@ -208,7 +209,7 @@ def deletion_events(
 ) -> list[AuditEvent]:
     """Return the events of deleted tokens; each row is (kind, identifier, generation)."""
     keys = [(stored_key(tenant_id, provider, kind, identifier), generation) for kind, identifier, generation in rows]
-    return [token_event(AuditAction.TOKEN_DELETED, key, generation, transaction, actor) for key, generation in keys]
+    return [key_event(AuditAction.TOKEN_DELETED, key, generation, transaction.now, actor) for key, generation in keys]
 
 
 async def write_tokens(
@@ -217,7 +218,7 @@ async def write_tokens(
     """Write values and their events in the given transaction; see `put_tokens`."""
     infos = await put_tokens(transaction, queries, writes)
     events = [
-        token_event(_ACTIONS[write.refreshed], info.key, info.generation, transaction, actor)
+        token_event(_ACTIONS[write.refreshed], info, transaction.now, actor)
         for info, write in zip(infos, writes, strict=True)
     ]
     await append_events(transaction, queries, events)
