@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
+from tests.services.forging import beside, extra_of, forge, forged
 from tests.services.over_dict import OverDict
 
 from vault_adapters.composition import Store
@@ -18,9 +19,7 @@ from vault_adapters.testing.contract.fixtures import (
 from vault_adapters.testing.contract.refreshing import HOUR, token_set
 from vault_adapters.testing.contract.sweeps import RefreshFixtures
 from vault_adapters.testing.refresher import ScriptedRefresher
-from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -64,7 +63,7 @@ class TestKeptExtra(OverDict, RefreshFixtures):
             refresher.then(token_set(number))
             token = await sweeping.refresh_account(ACCOUNT)
             assert (token.value.reveal(), token.extra, token.token_type) == (f"access-{number}", EXTRA, "Bearer")
-        await forge(store, _beside(before, (await rows_of(store, [ACCESS]))[0]))
+        await forge(store, beside(before, (await rows_of(store, [ACCESS]))[0]))
         with pytest.raises(DecryptionError):
             await sweeping.get_token(ACCESS)
 
@@ -73,7 +72,7 @@ class TestKeptExtra(OverDict, RefreshFixtures):
     ) -> None:
         await sweeping.store_token_set(ACCOUNT, evolve(token_set(0), extra=EXTRA))
         [row] = await rows_of(store, [ACCESS])
-        await forge(store, _forged("changed", row, row, row))
+        await forge(store, forged("changed", row, row, row))
         refresher.then(evolve(token_set(1), extra={"team": "T2"}))
         token = await sweeping.refresh_account(ACCOUNT)
         assert (token.value.reveal(), token.extra) == ("access-1", {"team": "T2"})
@@ -92,32 +91,3 @@ class TestKeptExtra(OverDict, RefreshFixtures):
         token = await sweeping.refresh_account(ACCOUNT)
         assert (token.value.reveal(), token.extra) == ("overtaking", other)
         assert await value_of(sweeping, REFRESH) == "refresh-1"
-
-
-async def extra_of(vault: TokenVault, token_key: TokenKey = ACCESS) -> dict[str, str]:
-    """Return the extra members of a stored token."""
-    token = await vault.get_token(token_key)
-    assert token is not None
-    return dict(token.extra)
-
-
-async def forge(store: Store, sealed: SealedToken) -> TokenInfo:
-    """Store a sealed value under `ACCESS`, as somebody with write access to the database could."""
-    return (await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)).result[0]
-
-
-def _beside(members: StoredToken, value: StoredToken) -> SealedToken:
-    return evolve(value.sealed, extra=members.sealed.extra)
-
-
-def _forged(attack: str, row: StoredToken, old: StoredToken, other: StoredToken) -> SealedToken:
-    sealed = row.sealed
-    extra = sealed.extra or b""
-    return {
-        "other_generation": _beside(old, row),
-        "other_account": _beside(other, row),
-        "value": evolve(sealed, extra=sealed.blob),
-        "as_value": evolve(sealed, blob=extra),
-        "changed": evolve(sealed, extra=extra[:-1] + bytes([extra[-1] ^ 1])),
-        "cut": evolve(sealed, extra=extra[:96]),
-    }[attack]

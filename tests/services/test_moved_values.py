@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from attrs import evolve
+from tests.services.forging import extra_of, forge, forged
 from tests.services.over_dict import OverDict
 
 from vault_adapters.composition import Store
@@ -19,7 +19,7 @@ from vault_adapters.testing.contract.fixtures import (
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenWrite
+from vault_domain.entities.token import SealedToken, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -75,7 +75,7 @@ class TestMovedMembers(OverDict, ContractFixtures):
         await vault.store_token_set(other.account, TokenSet("b", extra=EXTRA))
         await vault.store_token_set(ACCOUNT, TokenSet("new", extra=EXTRA))
         [row], [bob] = await rows_of(store, [ACCESS]), await rows_of(store, [other])
-        await forge(store, _forged(attack, row, old, bob))
+        await forge(store, forged(attack, row, old, bob))
         with pytest.raises(DecryptionError):
             await vault.get_token(ACCESS)
         with pytest.raises(DecryptionError):
@@ -92,32 +92,3 @@ async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None
         blob[flip] ^= 1
     sealed = SealedToken(row.sealed.data_key_id, bytes(blob))
     await store.tokens.store([TokenWrite(target, sealed)], actor=None)
-
-
-async def extra_of(vault: TokenVault, token_key: TokenKey = ACCESS) -> dict[str, str]:
-    """Return the extra members of a stored token."""
-    token = await vault.get_token(token_key)
-    assert token is not None
-    return dict(token.extra)
-
-
-async def forge(store: Store, sealed: SealedToken) -> TokenInfo:
-    """Store a sealed value under `ACCESS`, as somebody with write access to the database could."""
-    return (await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)).result[0]
-
-
-def _beside(members: StoredToken, value: StoredToken) -> SealedToken:
-    return evolve(value.sealed, extra=members.sealed.extra)
-
-
-def _forged(attack: str, row: StoredToken, old: StoredToken, other: StoredToken) -> SealedToken:
-    sealed = row.sealed
-    extra = sealed.extra or b""
-    return {
-        "other_generation": _beside(old, row),
-        "other_account": _beside(other, row),
-        "value": evolve(sealed, extra=sealed.blob),
-        "as_value": evolve(sealed, blob=extra),
-        "changed": evolve(sealed, extra=extra[:-1] + bytes([extra[-1] ^ 1])),
-        "cut": evolve(sealed, extra=extra[:96]),
-    }[attack]
