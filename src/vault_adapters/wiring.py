@@ -40,6 +40,7 @@ from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.census import CensusService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.exporting import ExportService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.hosts import ApiHosts
@@ -92,9 +93,9 @@ def vault_services(
     named, refreshers = refreshers, without_static(refreshers)
     policy = policy_of(refreshers, config.refresh_buffer, config.tuning.reconnect_notice)
     window = ConfirmationWindow(config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within)
-    rules = provider_rules(refreshers, timing)
+    rules, clients = provider_rules(refreshers, timing), Clients(refreshers)
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, clients, most = store.refreshes, Clients(refreshers), config.tuning.provider_concurrency
+    ledger, most = store.refreshes, config.tuning.provider_concurrency
     tokens = TokenService(store.tokens, store.changes, cipher, sink, opener, uses, policy, reader, clients)
     reviving = RevivalService(store.tokens, store.changes, sink)
     counting = ClientLedger(store.clients, ledger, reviving, store.accounts, sink, config.tuning.client_rules)
@@ -132,6 +133,7 @@ def vault_services(
         keys=keys,
         erasing=ErasureService(store.eraser, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
         importing=ImportService(store.imports, cipher, sink, tasks, policy, store.tokens.get_many),
+        exporting=ExportService(listing, store.tokens, opener, store.audit, sink),
         reviving=reviving,
         restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
         hosts=ApiHosts(named, tasks),

@@ -14,6 +14,7 @@ from vault_adapters.importing.failing import UnreadableRowError
 from vault_adapters.importing.fields import Values, key_of, optional_text, text_of, time_of, truth_of
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.extra import NO_EXTRA, Extra, as_extra, read_token_type
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_error_code, as_scopes
@@ -41,7 +42,7 @@ class Draft:
         key: the key to store the token under.
         content: the text of the column with the value.
         times: the row's times, by column name.
-        status, error_code, scopes: as for `ImportedToken`.
+        status, error_code, scopes, extra: as for `ImportedToken`.
     """
 
     key: TokenKey
@@ -50,6 +51,7 @@ class Draft:
     status: TokenStatus = TokenStatus.VALID
     error_code: str | None = None
     scopes: tuple[str, ...] = ()
+    extra: Extra = field(default=NO_EXTRA, repr=False)
 
     def complete(self, value: Secret, line: int) -> ImportedToken:
         """Return the token with its plaintext value."""
@@ -59,6 +61,7 @@ class Draft:
             status=self.status,
             error_code=self.error_code,
             scopes=self.scopes,
+            extra=self.extra,
             line=line,
             **self.times,
         )
@@ -97,7 +100,7 @@ def _original_status(values: Values) -> TokenStatus:
 
 
 def _columns(column: str) -> tuple[str, ...]:
-    return (*_PLACE, "kind", column, *_TIMES, "scopes", "status", "error_code")
+    return (*_PLACE, "kind", column, *_TIMES, "scopes", "status", "error_code", "extra", "extra_type")
 
 
 def _plain(column: str) -> Callable[[Values], Draft]:
@@ -112,9 +115,20 @@ def _plain(column: str) -> Callable[[Values], Draft]:
         if error_code is not None and status is not TokenStatus.INVALID:
             raise UnreadableRowError("invalid_error_code")
         key = key_of(values, "kind", text_of(values, "provider"))
-        return Draft(key, text_of(values, column), _times(values), status, error_code, _scopes(values))
+        return Draft(key, text_of(values, column), _times(values), status, error_code, _scopes(values), _extra(values))
 
     return parse
+
+
+def _extra(values: Values) -> Extra:
+    """Return the extra members; ``extra_type`` is the token's type if that is not Bearer."""
+    members, token_type = values.get("extra"), optional_text(values, "extra_type")
+    extra = NO_EXTRA if members is None else _checked(as_extra, members, "extra")
+    if token_type is None:
+        return extra
+    if read_token_type(token_type) != token_type:
+        raise UnreadableRowError("invalid_extra_type")
+    return extra.of_type(token_type)
 
 
 def _times(values: Values) -> dict[str, datetime | None]:

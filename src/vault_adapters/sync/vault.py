@@ -20,7 +20,7 @@ from vault_domain.entities.page import Page
 from vault_domain.entities.reports import Readiness
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
-from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token import Token, TokenInfo
 from vault_domain.facade.arguments import as_reason
 from vault_domain.facade.feed import EventFeed
 from vault_domain.facade.keys import VaultKeys
@@ -137,6 +137,7 @@ class SyncVault(View[TokenVault]):
     prune_audit = blocking(TokenVault.prune_audit)
 
     import_tokens = blocking_over_rows(TokenVault.import_tokens)
+    export_tokens = blocking(TokenVault.export_tokens)
     revive_accounts = blocking(TokenVault.revive_accounts)
     restored = blocking(TokenVault.restored)
 
@@ -189,6 +190,10 @@ class SyncVault(View[TokenVault]):
     def iter_expiring_tokens(self, within: timedelta, *, provider: str | None = None) -> Iterator[TokenInfo]:
         """Iterate over all pages of `find_expiring_tokens`."""
         return self._walk("iter_expiring_tokens", TokenVault.find_expiring_tokens, within, provider=provider)
+
+    def iter_exported_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[Token | TokenInfo]:
+        """Iterate over all pages of `export_tokens`."""
+        return self._walk("iter_exported_tokens", TokenVault.export_tokens, tenant_id, provider=provider)
 
     def iter_audit_events(self, *, tenant_id: str | None = None) -> Iterator[AuditEvent]:
         """Iterate over all pages of `audit_events`."""

@@ -39,12 +39,13 @@ class AuditAction(Choice):
     VAULT_ADOPTED = "vault_adopted"
     ANSWER_KEPT = "answer_kept"
     ACCOUNT_REVOKED = "account_revoked"
+    TOKENS_EXPORTED = "tokens_exported"
 
 
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
 """The actions that concern an OAuth client at a provider. Their events have no tenant."""
 
-READ_ACTIONS = frozenset({AuditAction.DECRYPTION_FAILED, AuditAction.TOKEN_READ})
+READ_ACTIONS = frozenset({AuditAction.DECRYPTION_FAILED, AuditAction.TOKEN_READ, AuditAction.TOKENS_EXPORTED})
 """The actions of events that report reads, which change nothing."""
 
 LASTING_ACTIONS = frozenset(
@@ -69,7 +70,9 @@ class AuditEvent:
     without a trace, because its process died, for example. A refresh token that is rejected then may have been consumed
     by it. Where Citus distributes the tables, there is no such event.
 
-    Two actions report reads. A read writes nothing itself, so the vault stores these events a few seconds later:
+    TOKENS_EXPORTED is stored before the vault returns a page of a tenant's tokens with their values (`export_tokens`).
+
+    Two actions report single reads. A read writes nothing itself, so the vault stores these events a few seconds later:
 
     - DECRYPTION_FAILED is stored once per value and hour. A process logs it at the level ERROR once per value and hour,
       and further failures at DEBUG. `on_event` gets each failure at once.
@@ -90,10 +93,11 @@ class AuditEvent:
         actor: who made the change, as given to `with_actor`, or None.
         code: an error code, a reason code, a key id in hexadecimal or a time, depending on the action, or None.
             ACCOUNT_REVIVED has the credential's former error code. REFRESH_FAILING, REAUTHORIZATION_REQUIRED and
-            ANSWER_KEPT have the cause. ACCOUNT_REVOKED has the reason if the provider did not confirm. TOKEN_READ has
-            the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which events were removed.
-            DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the old data key, which
-            still decrypts but no longer encrypts. Other events about keys have the id of the key itself.
+            ANSWER_KEPT have the cause. ACCOUNT_REVOKED has the reason if the provider did not confirm. TOKEN_READ and
+            TOKENS_EXPORTED have the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which
+            events were removed. DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the
+            old data key, which still decrypts but no longer encrypts. Other events about keys have the id of the key
+            itself.
         cursor: pass it as ``after`` to `audit_events` to continue after this event, with the same ``tenant_id`` as in
             the call that returned the event. The cursor's text reveals nothing about other tenants' events. None
             unless the event was read from the log.

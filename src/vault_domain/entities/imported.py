@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.extra import NO_EXTRA, Extra
+from vault_domain.entities.extra import NO_EXTRA, Extra, as_extra
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import as_error_code, as_scopes, as_time
@@ -49,6 +49,10 @@ def _as_moment(value: object) -> datetime | None:
     return None if value is None else as_time(value, "each time")
 
 
+def _as_extra(value: object) -> Extra:
+    return as_extra(value)  # as for `_as_value`
+
+
 @scrubbed_class
 @frozen
 class ImportedToken:
@@ -74,6 +78,7 @@ class ImportedToken:
             key, the latest is stored. A token without `updated_at` replaces no other token of the import, and no other
             token of the import replaces it.
         line: line of the input at which the token begins, for the report, or None.
+        extra: the extra members of the provider's answer, such as ``instance_url``, which stay with the token.
 
     Raises:
         InvalidInputError: a rule is broken; the error does not contain the value.
@@ -90,6 +95,7 @@ class ImportedToken:
     created_at: datetime | None = field(default=None, converter=_as_moment, kw_only=True)
     updated_at: datetime | None = field(default=None, converter=_as_moment, kw_only=True)
     line: int | None = field(default=None, converter=_as_line, kw_only=True)
+    extra: Extra = field(default=NO_EXTRA, converter=_as_extra, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         if self.error_code is not None and self.status is not TokenStatus.INVALID:
@@ -99,11 +105,6 @@ class ImportedToken:
     def lifetime(self) -> timedelta | None:
         """Always None, because other systems store the expiry of a token but not its lifetime."""
         return None
-
-    @property
-    def extra(self) -> Extra:
-        """Always empty, because an import brings no extra members."""
-        return NO_EXTRA
 
     def seal(
         self, sealed: SealedToken, lead: timedelta | None = None, due_in: timedelta | None = None

@@ -488,7 +488,7 @@ class TokenVault:
         """Iterate over all pages of `audit_events`."""
         return walk_pages(lambda after: self.audit_events(tenant_id=tenant_id, after=after))
 
-    # Tokens of another system
+    # Tokens that come from another system, or leave
 
     @scrubbed_async
     async def import_tokens(
@@ -523,6 +523,31 @@ class TokenVault:
         )
         report = read.as_function(progress, "progress")
         return await self._services.importing.run(rows, options, report, actor=self._actor)
+
+    @scrubbed_async
+    async def export_tokens(
+        self, tenant_id: str, *, provider: str | None = None, limit: int = 1000, after: str | None = None
+    ) -> Page[Token | TokenInfo]:
+        """Return a tenant's tokens with their values, to leave this vault, sorted by provider, identifier and kind.
+
+        The event ``tokens_exported`` is stored before a page is read; if it cannot be stored, no value is returned.
+        The values come from the database, and no use of a token is recorded. A token whose value cannot be decrypted
+        comes as its `TokenInfo`.
+
+        Args:
+            tenant_id: the tenant.
+            provider: only tokens of this provider.
+            limit: largest number of tokens, 1 to 10,000.
+            after: the ``next`` of a page of the same list.
+        """
+        tenant, name, most = as_tenant_id(tenant_id), read.as_optional_provider(provider), read.as_limit(limit)
+        return await self._services.exporting.page(
+            tenant, provider=name, limit=most, after=after, actor=self._actor, reason=self._reason
+        )
+
+    def iter_exported_tokens(self, tenant_id: str, *, provider: str | None = None) -> AsyncIterator[Token | TokenInfo]:
+        """Iterate over all pages of `export_tokens`."""
+        return walk_pages(lambda after: self.export_tokens(tenant_id, provider=provider, after=after))
 
     # Recovery from an incident
 

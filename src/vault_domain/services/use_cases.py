@@ -16,6 +16,7 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.erasing import ErasureService
+from vault_domain.services.tokens.exporting import ExportService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.hosts import ApiHosts
@@ -55,6 +56,7 @@ class VaultServices:
     keys: KeyServices
     erasing: ErasureService
     importing: ImportService
+    exporting: ExportService
     reviving: RevivalService
     restoring: RestoreService
     states: StateService

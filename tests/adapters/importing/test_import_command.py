@@ -44,7 +44,7 @@ async def test_an_unknown_column_brings_the_names_of_the_known_ones_once(token_v
     (told,) = done.stderr.splitlines()[3:]
     assert told == (
         "token-vault: the columns of --format tokens are tenant_id, provider, identifier, kind, value, expires_at,"
-        " last_used_at, last_refreshed_at, created_at, updated_at, scopes, status, error_code"
+        " last_used_at, last_refreshed_at, created_at, updated_at, scopes, status, error_code, extra, extra_type"
     )
 
 

@@ -1,30 +1,25 @@
-"""`import` and `export`: imports tokens of another system, and exports the metadata of stored tokens."""
+"""`import`: imports tokens of another system."""
 
 from __future__ import annotations
 
-import csv
-import json as json_lines
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any, Literal
+from collections.abc import AsyncIterator
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.dumps import Dump, format_of, open_dump
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
-from vault_adapters.cli.parameters import All, Json, OnlyProvider, TenantOrAll, one_tenant_or_all
+from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.progress import Waiting, waiting
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
-from vault_adapters.cli.screen import open_screen, print_json, printable
+from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
-from vault_adapters.cli.views import TOKEN_MEMBERS, token_json
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.importing.formats import Format
-from vault_adapters.importing.formulas import guard
 from vault_adapters.importing.reading import Opener
-from vault_domain import ImportedToken, ImportFailure, ImportReport, InvalidInputError, TokenVault
+from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault
 from vault_domain.services.tokens.importing import DATA_KEY_UNREADABLE
 
 _FormatName = Annotated[
@@ -43,7 +38,6 @@ _SHOWN_EACH = 100
 def add_to(app: App) -> None:
     """Add this module's commands."""
     app.command(import_dump, name="import")
-    app.command(export)
 
 
 def import_dump(
@@ -89,43 +83,6 @@ def import_dump(
     return ExitCode.INCOMPLETE if report.failed else ExitCode.OK
 
 
-def export(
-    tenant: TenantOrAll = None,
-    /,
-    *,
-    all_: All = False,
-    provider: OnlyProvider = None,
-    format_: Annotated[Literal["jsonl", "csv"], Parameter(name="--format", help="JSON lines or CSV.")] = "jsonl",
-    raw: Annotated[bool, Parameter(help="Write CSV without apostrophes before formulas.", show_default=False)] = False,
-) -> None:
-    """Write the metadata of the tokens of a tenant or of all tenants, never their values.
-
-    One row per token, sorted by provider, identifier and kind, and with --all first by tenant. In CSV, an apostrophe
-    precedes a text that a spreadsheet would run as a formula; `import --format tokens` removes the apostrophe. On
-    a terminal, control characters are shown as escapes.
-    """
-    one_tenant_or_all(tenant, all_)
-    if raw and format_ != "csv":
-        raise InvalidInputError("--raw goes with --format csv only")
-    config = VaultConfig.from_env()
-
-    async def work(vault: TokenVault) -> None:
-        write = _csv_rows(raw=raw) if format_ == "csv" else _json_row
-        async for name in _each(tenant, vault):
-            async for info in vault.iter_tokens(name, provider=provider):
-                write(token_json(info, config.refresh_buffer))
-
-    with_vault(work, config)
-
-
-async def _each(tenant: str | None, vault: TokenVault) -> AsyncIterator[str]:
-    if tenant is not None:
-        yield tenant
-        return
-    async for name in vault.iter_tenants():
-        yield name
-
-
 async def _watched(
     dump: Dump, form: Format, opener: Opener, shown: Waiting, unread: Counter[str]
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
@@ -163,40 +120,3 @@ def _show(report: ImportReport, *, json: bool, dry_run: bool) -> None:
     if dry_run:
         screen.text("a dry run: nothing was written")
     screen.fields(list(counts.items()))
-
-
-def _json_row(row: dict[str, Any]) -> None:
-    sys.stdout.write(json_lines.dumps(row) + "\n")
-
-
-class _UnixLines:
-    """Writes rows to standard output, each with a line feed at its end.
-
-    A text with a carriage return must be quoted, because a reader would end the row there. The `csv.writer` of Python
-    3.11 quotes it only if the writer's own line end holds a carriage return. So the writer ends rows with CRLF, and
-    this class writes a line feed instead.
-    """
-
-    def write(self, row: str) -> None:
-        """Write one row."""
-        sys.stdout.write(row.removesuffix(_LINE_END) + "\n")
-
-
-_LINE_END = "\r\n"
-
-
-def _csv_rows(*, raw: bool) -> Callable[[dict[str, Any]], None]:
-    # Use UTF-8, because CSV has no escapes for characters that another encoding lacks.
-    sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-    table = csv.DictWriter(_UnixLines(), TOKEN_MEMBERS, lineterminator=_LINE_END)
-    table.writeheader()
-    is_terminal = sys.stdout.isatty()
-
-    def cell(value: Any) -> Any:
-        text = guard(value) if isinstance(value, str) and not raw else value
-        return printable(text) if is_terminal and isinstance(text, str) else text
-
-    def write(row: dict[str, Any]) -> None:
-        table.writerow({name: cell(value) for name, value in {**row, "scopes": " ".join(row["scopes"])}.items()})
-
-    return write
