@@ -101,10 +101,9 @@ def vault_services(
     counting = ClientLedger(store.clients, ledger, reviving, store.accounts, sink, config.tuning.client_rules)
     guard = ClientGuard(counting, tasks, clients, config.tuning.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)
-    pacer = Pacer(store.clients, tasks, clients, refreshers)
     runner = AttemptRunner(
-        *(ledger, cipher, opener, keeper, failures, guard, pacer, tasks, policy, timing, refreshers),
-        *(UnreadKeeper(store.unread, keeper, tasks, refreshers), most, observed),
+        *(ledger, cipher, opener, keeper, failures, guard, Pacer(store.clients, tasks, clients, refreshers), tasks),
+        *(policy, timing, refreshers, UnreadKeeper(store.unread, keeper, tasks, refreshers), most, observed),
     )
     readiness = ReadinessService(store.tokens, cipher, tasks, journal, home)
     revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts, home)
