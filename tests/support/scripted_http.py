@@ -3,6 +3,7 @@
 import math
 import socket
 import socketserver
+import ssl
 import struct
 import sys
 import threading
@@ -31,8 +32,10 @@ class ScriptedHttpServer(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 512
 
-    def __init__(self, respond: Respond, report: Callable[[str], None]) -> None:
+    def __init__(self, respond: Respond, report: Callable[[str], None], tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        if tls is not None:  # the handshake is the handler's, so that it holds up no other connection
+            self.socket = tls.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.respond = respond
         self._report = report
         self._closing = threading.Event()

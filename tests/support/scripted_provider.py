@@ -1,6 +1,7 @@
 """A real HTTP server on loopback whose answers a test scripts, down to how the connection ends."""
 
 import socket
+import ssl
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -40,18 +41,19 @@ Responder = Answer | Callable[[ReceivedRequest], Answer]
 class ScriptedProvider:
     """The script and the record of one server; safe to use from any thread."""
 
-    def __init__(self, default: Responder | None) -> None:
+    def __init__(self, default: Responder | None, *, tls: ssl.SSLContext | None = None) -> None:
         self._default = default
         self._changed = threading.Condition()
         self._script: defaultdict[str | None, deque[Responder]] = defaultdict(deque)
         self._requests: list[ReceivedRequest] = []
         self._problems: list[str] = []
-        self._server = ScriptedHttpServer(self._respond, self._problems.append)
+        self._scheme = "http" if tls is None else "https"
+        self._server = ScriptedHttpServer(self._respond, self._problems.append, tls)
 
     @property
     def base_url(self) -> str:
         """Scheme, host and port, without a slash at the end."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     @property
     def token_url(self) -> str:

@@ -11,6 +11,8 @@ MODULES = [
     ("vault_adapters.clients.requests", "requests", "requests"),
     ("vault_adapters.clients.google", "google.auth", "google"),
     ("vault_adapters.clients.aiohttp", "aiohttp", "aiohttp"),
+    ("vault_adapters.clients.pygithub", "github", "pygithub"),
+    ("vault_adapters.clients.boto3", "botocore", "aws"),
     ("vault_adapters.connect", "authlib", "connect"),
     ("vault_adapters.connect", "joserfc", "connect"),
     ("vault_adapters.web", "starlette", "web"),

@@ -1,18 +1,13 @@
 """A request counts as sent once it is through the proxy's tunnel. Asking for the tunnel sends the provider nothing."""
 
 import asyncio
-import datetime as dt
-import ssl
 from contextlib import asynccontextmanager, suppress
 
 import httpx
 import httpx2
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from tests.adapters.providers.asking import failure
+from tests.support.certificates import tls_of, write_identity
 
 from vault_adapters.providers import OAuth2Refresher
 from vault_domain.entities import causes
@@ -24,18 +19,7 @@ OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 @pytest.fixture(scope="module")
 def identity(tmp_path_factory):
     """The TLS context of a server with a certificate of its own."""
-    now, key = dt.datetime.now(dt.UTC), ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a provider")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    builder = builder.not_valid_before(now - dt.timedelta(days=1)).not_valid_after(now + dt.timedelta(days=1))
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = tmp_path_factory.mktemp("identity") / "server.pem"
-    path.write_bytes(private + builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
-    return context
+    return tls_of(write_identity(tmp_path_factory.mktemp("identity")))
 
 
 @asynccontextmanager
