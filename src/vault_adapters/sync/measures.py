@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vault_adapters.sync.session import Call, View, blocking
+from vault_adapters.sync.session import Call
+from vault_adapters.sync.views import View, blocking
 from vault_domain.entities.measures import VaultCounts
 from vault_domain.facade.measures import VaultMeasures
 from vault_domain.ports.observer import Observer

@@ -66,8 +66,17 @@ class Running:
         raise CancelledError
 
     def stop(self) -> None:
-        """Close the vault and wait for the thread's end; raise the error if closing fails."""
-        self.portal.start_task_soon(self.portal.stop)
+        """Begin to close the vault: the thread waits for the running calls and refreshes, closes the vault and ends."""
+        with suppress(RuntimeError):  # closing has begun
+            self.portal.start_task_soon(self.portal.stop)
+
+    def has_ended(self, seconds: float) -> bool:
+        """Wait for the thread's end, at most ``seconds``; return whether it has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def raise_error(self) -> None:
+        """Wait for the thread's end; raise the error if closing the vault has failed."""
         self._thread.join()
         self._ended.result()
 

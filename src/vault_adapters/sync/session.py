@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import functools
+import concurrent.futures.thread  # noqa: F401 - see `Session._close`: its exit function must be registered first
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError, Future, wait
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar, cast
+from contextlib import suppress
+from typing import Any, Generic, TypeVar, cast
 
 from attrs import define, field
 
 from vault_adapters.sync.rows import CallersRows, give_up
 from vault_adapters.sync.running import Opener, Running
 from vault_domain.entities.errors import ConfigurationError
-from vault_domain.entities.page import Page
 from vault_domain.facade.vault import TokenVault
 
-P = ParamSpec("P")
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -29,8 +29,9 @@ V = TypeVar("V")
 _PATIENCE_SECONDS = 30.0
 
 # If a signal handler closes the vault, the call that it has interrupted cannot return before the handler does. `close`
-# waits for such a call's result only this long.
+# waits for such a call's result only for the first time, and returns after the second time in any case.
 _INTERRUPTED_SECONDS = 1.0
+_HANDLER_SECONDS = 1.5
 
 
 # Maps the name of a blocking method to its replacement on an event loop. The replacement of any other method is the
@@ -112,6 +113,8 @@ class Session:
         self._idle = threading.Condition()
         self._inside: set[_Inside] = set()
         self._closed = False
+        self._closing: int | None = None
+        """The thread that is inside `close`."""
         self._running: Running | None = None
         self._hooks: list[Callable[[TokenVault], object]] = []
         # The process that uses this session. `run`, `open` and `close` check it and set it; `when_open` only checks it.
@@ -121,8 +124,15 @@ class Session:
 
     def run(self, call: Call[V, T], rows: CallersRows[Any] | None = None) -> T:
         """Run a call on the vault's event loop and wait for its result; this thread reads ``rows`` meanwhile."""
+        self._refuse_wrong_place(call.name)
+        if self._closed:  # while the vault closes, another thread holds the lock
+            raise _closed()
         inside = _Inside(call.name, rows)
-        return cast("T", self._result(inside, self._enter(inside), call))
+        self._inside.add(inside)
+        try:
+            return cast("T", self._result(inside, self._enter(), call))
+        finally:
+            self._leave(inside)
 
     def open(self) -> None:
         """Open the vault, unless it is already open."""
@@ -141,28 +151,63 @@ class Session:
                 return
             running, inside = self._running, _Inside("when_open")
             self._inside.add(inside)
-        self._result(inside, running, hook)
+        try:
+            self._result(inside, running, hook)
+        finally:
+            self._leave(inside)
 
     def close(self) -> None:
         """Refuse new calls, wait for running ones, then close the vault.
 
-        This does nothing if the vault is closed, or in a forked child. A call of this same thread, which a signal
-        handler has interrupted, is waited for only briefly.
+        This does nothing if the vault is closed, or in a forked child. If a signal handler has interrupted a call of
+        this same thread, the method returns after `_HANDLER_SECONDS`. The vault's thread goes on closing, and the next
+        `close` waits for it, at the latest the one at the end of the process.
         """
         if self._process not in (None, os.getpid()):
             return
         self._refuse_wrong_place("close")
-        with self._idle:
-            if self._closed:
+        own = threading.get_ident()
+        if self._closing == own:  # a signal handler has interrupted `close`
+            return
+        self._closed = True
+        is_interrupted = any(each.thread == own for each in tuple(self._inside))
+        ends = time.monotonic() + _HANDLER_SECONDS if is_interrupted else _never()
+        if not self._idle.acquire(timeout=ends - time.monotonic()):
+            return  # another thread closes the vault, or is opening it and then closes it
+        self._closing = own
+        try:
+            self._close(ends)
+        finally:
+            self._closing = None
+            self._idle.release()
+
+    def _close(self, ends: float) -> None:
+        running = self._running
+        if running is not None:
+            if not self._has_ended(running, ends):
+                # The exit functions of `atexit` run when threads can no longer be started, and without threads no host
+                # name is looked up for a new connection to the database.
+                with suppress(AttributeError, RuntimeError):  # another Python, or the process is ending already
+                    threading._register_atexit(self._wait_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
                 return
-            self._closed = True
-            self._end_calls()
-            self._wait_for_calls()
-            running, self._running = self._running, None
             atexit.unregister(self._close_at_exit)
-            if running is not None:
-                running.stop()
-            self._process = None
+        self._running = self._process = None
+        if running is not None:
+            running.raise_error()
+
+    def _has_ended(self, running: Running, ends: float) -> bool:
+        """Close the vault; return whether it is closed at the time ``ends`` of `time.monotonic`."""
+        self._end_calls()
+        self._wait_for_calls(ends)
+        running.stop()
+        return running.has_ended(max(0.0, ends - time.monotonic()))
+
+    def _wait_at_exit(self) -> None:
+        """Wait until the vault is closed, after a signal handler could not; see `_close`."""
+        if self._process == os.getpid():
+            with self._idle:
+                if self._running is not None:
+                    self._has_ended(self._running, _never())
 
     def _result(self, inside: _Inside, running: Running, work: Callable[[TokenVault], Any]) -> Any:
         try:
@@ -177,27 +222,33 @@ class Session:
         except CancelledError:
             if not self._closed:
                 raise
-        finally:
-            self._leave(inside)
         raise _closed()
 
     def _end_calls(self) -> None:
         """End the calls that would not end by themselves: feeds, and the calls of this thread."""
-        own = {inside for inside in self._inside if inside.thread == threading.get_ident()}
+        own = {inside for inside in tuple(self._inside) if inside.thread == threading.get_ident()}
         for inside in own:
             if inside.rows is not None:  # only this thread could read them
                 inside.rows.refuse(_closed())
         wait([each.future for each in own if each.future and each.name != _FEED], _INTERRUPTED_SECONDS)
-        for inside in self._inside:
+        for inside in tuple(self._inside):
             if inside.future and (inside in own or inside.name == _FEED):
                 inside.future.cancel()
 
-    def _wait_for_calls(self) -> None:
-        """Wait until no other thread is inside a call, and end the imports whose rows do not come."""
+    def _wait_for_calls(self, ends: float) -> None:
+        """Wait until no other thread is inside a call, and end the imports whose rows do not come.
+
+        Args:
+            ends: time of `time.monotonic` at which the wait ends in any case.
+        """
         own, is_moving = threading.get_ident(), True
         while is_moving:
-            awaited = {inside: inside.rows.awaited for inside in self._inside if inside.rows is not None}
-            if self._idle.wait_for(lambda: all(each.thread == own for each in self._inside), _PATIENCE_SECONDS):
+            awaited = {inside: inside.rows.awaited for inside in tuple(self._inside) if inside.rows is not None}
+            left = max(0.0, ends - time.monotonic())
+            has_ended = self._idle.wait_for(
+                lambda: all(each.thread == own for each in tuple(self._inside)), min(left, _PATIENCE_SECONDS)
+            )
+            if has_ended or left < _PATIENCE_SECONDS:
                 return
             is_moving = False
             for inside, answer in awaited.items():
@@ -206,19 +257,15 @@ class Session:
                 else:
                     is_moving |= inside in self._inside
 
-    def _enter(self, inside: _Inside) -> Running:
-        self._refuse_wrong_place(inside.name)
-        if self._closed:  # while the vault closes, another thread holds the lock
-            raise _closed()
+    def _enter(self) -> Running:
         with self._idle:
-            running = self._open()
-            self._inside.add(inside)
-            return running
+            return self._open()
 
     def _leave(self, inside: _Inside) -> None:
-        with self._idle:
-            self._inside.discard(inside)
-            self._idle.notify_all()
+        self._inside.discard(inside)
+        if self._closed:  # `close` may wait for this call
+            with self._idle:
+                self._idle.notify_all()
 
     def _open(self) -> Running:
         if self._closed:
@@ -235,6 +282,7 @@ class Session:
             if self._closed:  # by a signal handler, while the vault was opening
                 self._process = None
                 running.stop()
+                running.raise_error()
                 raise _closed()
             self._running = running
             atexit.register(self._close_at_exit)
@@ -275,6 +323,11 @@ class Session:
         self._process = os.getpid()
 
 
+def _never() -> float:
+    """Return a time of `time.monotonic` that does not come."""
+    return time.monotonic() + threading.TIMEOUT_MAX / 2
+
+
 def _closed() -> ConfigurationError:
     return ConfigurationError("this SyncVault was closed; open another one", code="vault_closed")
 
@@ -286,57 +339,3 @@ def on_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-class View(Generic[V]):
-    """A blocking view of the vault, or of an object that the vault gives, such as ``keys``.
-
-    Attributes:
-        _path: the attribute of the vault that gives this object, with a dot, such as ``keys.``.
-    """
-
-    _path: ClassVar[str] = ""
-
-    def __init__(self, session: Session, target: Callable[[TokenVault], V]) -> None:
-        self._session = session
-        self._target = target
-
-
-def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
-    """Return a blocking method with the arguments and the result of an async method."""
-
-    @functools.wraps(method)
-    def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        call: Call[V, T] = Call(method, self._target, args, kwargs, self._path + method.__name__)
-        del args, kwargs  # tracebacks of later errors must not hold the arguments
-        return self._session.run(call)
-
-    return wrapper
-
-
-def blocking_over_rows(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
-    """Return a method as `blocking` does; the caller's thread reads the first argument, ``rows``."""
-
-    @functools.wraps(method)
-    def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        positional, given = list[Any](args), dict[str, Any](kwargs)
-        if not positional and "rows" in given:
-            positional.append(given.pop("rows"))
-        served = CallersRows(positional[0]) if positional and isinstance(positional[0], Iterable) else None
-        if served is not None:
-            positional[0] = served
-        call: Call[V, T] = Call(method, self._target, tuple(positional), given)
-        del args, kwargs, positional, given  # tracebacks of later errors must not hold the arguments
-        return self._session.run(call, served)
-
-    return wrapper
-
-
-def walk_pages(session: Session, call: Call[V, Page[T]]) -> Iterator[T]:
-    """Yield the items of all pages of a listing."""
-    after: str | None = None
-    while True:
-        page = session.run(call.behind(after))
-        yield from page.items
-        if (after := page.next) is None:
-            return

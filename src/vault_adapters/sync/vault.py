@@ -12,7 +12,8 @@ from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.opening import misuse
 from vault_adapters.sync.measures import SyncMeasures
-from vault_adapters.sync.session import Call, Session, View, blocking, blocking_over_rows, walk_pages
+from vault_adapters.sync.session import Call, Session
+from vault_adapters.sync.views import View, blocking, blocking_over_rows, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
@@ -78,8 +79,11 @@ class SyncVault(View[TokenVault]):
         - a call for the next page of an `event_feed`, at once;
         - an import of tokens that gets no rows: it takes rows from its caller in batches of up to 1000, and ends if the
           next batch does not come for 30 seconds;
-        - a call that was interrupted by a signal handler, if the handler calls this method: after a second. If the call
-          is refreshing a token, the refresh goes on, and the vault waits for it as for all running refreshes.
+        - a call that was interrupted by a signal handler, if the handler calls this method: after a second.
+
+        In such a handler, this method returns within two seconds. If the vault is not closed by then, because for
+        example the interrupted call is refreshing a token, the vault's own thread goes on: the provider's answer is
+        stored, and the vault closes. The next call of this method waits for that, and so does the end of the process.
 
         The end of the process closes the vault too, unless the process ends without calling Python's exit functions, as
         by `os._exit` or a signal. Celery's prefork processes end in this way: close the vault at Celery's signal

@@ -26,8 +26,8 @@ from vault_adapters import (
     open_sync_vault,
     open_vault,
 )
-from vault_adapters.sync.session import View
 from vault_adapters.sync.vault import sync_vault_over
+from vault_adapters.sync.views import View
 from vault_adapters.testing import ManualClock
 
 KEY = TokenKey("t1", "google", TokenKind.ACCESS_TOKEN)
