@@ -83,9 +83,12 @@ def test_the_credential_is_the_kind_that_the_refresher_spends():
     assert describe_account(account, NOW, REFRESH).state is REAUTHORIZE
 
 
-def test_a_token_that_refreshes_itself_is_gone_once_expired():
+def test_a_token_that_is_its_own_credential_is_gone_once_the_provider_says_so():
     assert describe_account(record(good), NOW, ACCESS).state is CONNECTED
-    assert describe_account(record(expired), NOW, ACCESS).state is REAUTHORIZE
+    assert describe_account(record(expired), NOW, ACCESS).state is CONNECTED  # its lifetime may be an assumption
+    refused = evolve(expired, status=TokenStatus.INVALID, error_code="invalid_grant")
+    described = describe_account(record(refused), NOW, ACCESS)
+    assert (described.state, described.reason) == (REAUTHORIZE, "invalid_grant")
 
 
 def test_the_next_attempt_shows_only_while_retrying():

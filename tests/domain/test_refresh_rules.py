@@ -14,7 +14,7 @@ from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_presentable, is_usable
 from vault_domain.rules.refresh import (
     LONGEST_BACKOFF,
     BackOff,
@@ -165,7 +165,7 @@ def test_a_claim_spends_what_is_stored_and_usable(situation, demand):
     assume(isinstance(decision, Claim))
     credential, access = stored.tokens[rule.spends], stored.tokens.get(TokenKind.ACCESS_TOKEN)
     assert decision.credential == TokenRef.of(credential)
-    assert is_usable(credential, NOW)
+    assert is_presentable(credential, NOW)
     assert decision.access == (None if access is None else TokenRef.of(access))
     assert decision.seen_attempt == stored.refresh.attempt_id
 
@@ -681,10 +681,14 @@ def test_a_credential_imported_with_an_unknown_status_is_tried():
     assert isinstance(decide(record(EXPIRED, unknown), NOW, POLICY, STRICT), Claim)
 
 
-def test_metas_token_is_spent_while_it_serves_and_dead_afterwards():
+def test_metas_token_is_spent_even_after_its_lifetime_which_may_be_an_assumption():
     rule = RefreshRule.of(TokenKind.ACCESS_TOKEN, Rotation.non_rotating(), TIMING)
     assert decide(record(DUE), NOW, POLICY, rule) == Claim(TokenRef.of(DUE), TokenRef.of(DUE), None)
-    assert decide(record(EXPIRED), NOW, POLICY, rule) == Reauthorize(None)
+    assert decide(record(EXPIRED), NOW, POLICY, rule) == Claim(TokenRef.of(EXPIRED), TokenRef.of(EXPIRED), None)
+    assert next_due(record(EXPIRED), NOW, EXCHANGING, rule) == NOW
+    refused = evolve(EXPIRED, status=TokenStatus.INVALID, error_code="invalid_grant")
+    assert decide(record(refused), NOW, POLICY, rule) == Reauthorize("invalid_grant")
+    assert next_due(record(refused), NOW, EXCHANGING, rule) is None
 
 
 def test_backoff_of_another_credential_does_not_hold():

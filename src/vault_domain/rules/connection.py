@@ -5,7 +5,7 @@ from datetime import datetime
 from vault_domain.entities.account import AccountInfo, ConnectionState, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo, TokenStatus
-from vault_domain.rules.freshness import is_usable
+from vault_domain.rules.freshness import is_presentable, is_usable
 
 
 def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> TokenInfo | None:
@@ -50,8 +50,8 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
         # The refresh that stored this credential replaced a credential that was marked invalid meanwhile. The provider
         # may have revoked this credential too. The next refresh shows whether this credential works.
         return ConnectionState.RETRYING, credential.error_code
-    can_refresh = credential is not None and is_usable(credential, now)
-    if access is not None and not is_usable(access, now) and (not can_refresh or credential is access):
+    can_refresh = credential is not None and is_presentable(credential, now)
+    if access is not None and not is_usable(access, now) and not can_refresh:
         return ConnectionState.REAUTHORIZATION_REQUIRED, access.error_code or "token_expired"
     if access is None and credential is not None and not can_refresh:
         return ConnectionState.REAUTHORIZATION_REQUIRED, "token_expired"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from attrs import field, frozen
 
+from vault_domain.entities.account import TokenKind
 from vault_domain.entities.lifetime import capped
 from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER, RECONNECT_NOTICE, TokenInfo, TokenStatus
 
@@ -49,6 +50,16 @@ class RefreshPolicy:
 def is_usable(info: TokenInfo, now: datetime) -> bool:
     """Return whether the token is neither invalid nor expired at ``now``. A token of status UNKNOWN may be used."""
     return info.status is not TokenStatus.INVALID and not info.is_expired(now)
+
+
+def is_presentable(credential: TokenInfo, now: datetime) -> bool:
+    """Return whether a credential may be presented to its provider at ``now``.
+
+    An access token that is its own credential may be, even if it has expired, because its lifetime may be the
+    provider's default, which is an assumption. So the provider's answer ends the connection, and not the clock.
+    """
+    is_exchanged = credential.key.kind is TokenKind.ACCESS_TOKEN
+    return credential.status is not TokenStatus.INVALID if is_exchanged else is_usable(credential, now)
 
 
 def is_due(info: TokenInfo, now: datetime, buffer: timedelta) -> bool:

@@ -16,7 +16,7 @@ from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef
 from vault_domain.rules.connection import credential_of
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_presentable, is_usable
 from vault_domain.rules.grace import may_repeat, since_first_request
 from vault_domain.rules.pacing import RATE_LIMITED, spaced
 from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
@@ -180,7 +180,7 @@ def decide(
     is_due = demand.early or (good is not None and freshness(good, now, policy) is not Freshness.FRESH)
     if good is not None and (rule is None or not is_due):
         return Use(good)
-    if credential is None or not is_usable(credential, now):
+    if credential is None or not is_presentable(credential, now):
         return Use(good) if good is not None else Reauthorize(_why(credential, access))
     if rule is None:
         return NoRefresher()
@@ -332,7 +332,7 @@ def next_due(
     if due is None:
         return None
     when = max(now, due)
-    while when < _NEVER and is_usable(credential, when):
+    while when < _NEVER and is_presentable(credential, when):
         good = access if access is not None and is_usable(access, when) else None
         later = _not_before(record.refresh, credential, good, when, policy, rule, store_since)
         later = max(later, settled_at(rule.rotation, rule.timing.hold, turned_at, when))

@@ -10,7 +10,7 @@ from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, MINUTE, store, sto
 from vault_adapters import ConnectionState, ImportedToken, Secret, TokenHealth, TokenKind, TokenSet
 from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.testing import ScriptedRefresher
-from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.errors import InvalidInputError, ReauthorizationRequiredError
 
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 DAY, CENTURY = timedelta(days=1), timedelta(days=36_525)
@@ -229,6 +229,29 @@ async def test_a_token_that_is_its_own_credential_is_refreshed_with_a_fifth_of_i
         clock.advance(MINUTE)
         assert (await vault.refresh_due()).refreshed == 1
         assert (await vault.get_token(ACCESS)).value.reveal() == f"access-{number}"
+
+
+class Exchanging(ScriptedRefresher):
+    """A refresher that exchanges access tokens, whose lifetime its answers do not state."""
+
+    default_lifetime = 60 * DAY
+
+
+async def test_an_assumed_lifetime_ends_no_connection_before_the_provider_was_asked(opened, clock):
+    refused = ReauthorizationRequiredError(reason="invalid_grant")
+    refresher = Exchanging(TokenSet("access-1"), TokenSet("access-2"), refused, spends=TokenKind.ACCESS_TOKEN)
+    vault = await opened(refresher)
+    await vault.store_token_set(ACCOUNT, TokenSet("access-0", expires_in=60 * DAY.total_seconds()))
+    for number in (1, 2):  # no sweep runs, and nobody needs the token before its lifetime is over
+        clock.advance(61 * DAY)
+        assert (await vault.get_account(ACCOUNT)).state is ConnectionState.CONNECTED
+        assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == f"access-{number}"
+    clock.advance(61 * DAY)
+    with pytest.raises(ReauthorizationRequiredError):
+        await vault.ensure_access_token(ACCOUNT)
+    info = await vault.get_account(ACCOUNT)
+    assert (info.state, info.reason) == (ConnectionState.REAUTHORIZATION_REQUIRED, "invalid_grant")
+    assert (await vault.refresh_due()).claimed == 0
 
 
 @pytest.mark.parametrize("order", [(ACCESS, REFRESH), (REFRESH, ACCESS), None], ids=["access", "refresh", "together"])

@@ -14,7 +14,7 @@ from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenIn
 from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.connection import credential_of
-from vault_domain.rules.freshness import is_usable
+from vault_domain.rules.freshness import is_presentable, is_usable
 from vault_domain.rules.refresh import RefreshRule
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
@@ -104,7 +104,7 @@ class RejectionService:
                 return await self._next(info, snapshot.now, actor=actor)
             return await self._tokens.hand_out(key, row, snapshot.now)
         credential = None if record is None or rule is None else credential_of(record, rule.spends)
-        if credential is not None and is_usable(credential, snapshot.now) and key.kind is TokenKind.ACCESS_TOKEN:
+        if credential is not None and is_presentable(credential, snapshot.now) and key.kind is TokenKind.ACCESS_TOKEN:
             return await self._replace(row, credential, actor=actor)
         is_condemned = credential is not None and credential.status is TokenStatus.INVALID
         if is_condemned and key.kind is TokenKind.ACCESS_TOKEN:  # the grant has ended, so one report is enough
