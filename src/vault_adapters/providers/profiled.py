@@ -158,6 +158,7 @@ class ProfileRefresher(OAuth2Refresher):
             self.profile if shaped else None,
             url,
             {**sent, **proof},
+            is_json=self.profile.revocation.format == "json",
             client_id=self.client_id,
             client_secret=self.client_secret,
             auth_method=self.auth_method,

@@ -57,9 +57,11 @@ def signed(
     client_id: str,
     client_secret: Secret | None,
     auth_method: AuthMethod,
+    is_json: bool = False,
 ) -> Outgoing:
-    """Return an authenticated POST in the profile's format; without a profile, as a form."""
-    make = signed_json if profile is not None and profile.request.format == "json" else signed_form
+    """Return an authenticated POST in the profile's format; without a profile, as ``is_json`` says."""
+    is_json = is_json if profile is None else profile.request.format == "json"
+    make = signed_json if is_json else signed_form
     outgoing = make(url, members, client_id=client_id, client_secret=client_secret, auth_method=auth_method)
     return outgoing if profile is None else _with_headers(outgoing, profile)
 

@@ -124,34 +124,19 @@ async def test_a_user_of_linkedin_is_read_from_an_id_token_without_nonce(vault):
         await connected(vault, "linkedin", linkedin)
 
 
-class QuickBooks(Provider):
-    """Intuit's sign-in: the id_token names the user, and the callback the company."""
-
-    def __init__(self):
-        issuer = LoopbackOpenIdProvider("https://oauth.platform.intuit.com/op/v1", client_secret="s")
-        self.nonce = ""
-
-        def tokens(request):
-            claims = {"iss": issuer.issuer, "aud": "client", "exp": 4102444800, "sub": "user", "nonce": self.nonce}
-            return {"access_token": "a", "refresh_token": "r", "expires_in": 3600, "id_token": issuer.signed(claims)}
-
-        super().__init__(
-            openid_configuration={"issuer": issuer.issuer, "jwks_uri": f"{issuer.issuer}/jwks"},
-            jwks=issuer.keys(),
-            bearer=tokens,
-        )
-
-    def begun(self, parameters):
-        self.nonce = parameters["nonce"]
+def quickbooks():
+    """Intuit: userinfo names the user, and the callback the company."""
+    tokens = {"access_token": "a", "refresh_token": "r", "expires_in": 3600}
+    return Provider(bearer=tokens, userinfo={"sub": "user", "email": "ana@example.com"})
 
 
 async def test_two_companies_of_quickbooks_are_two_accounts(vault):
-    intuit = QuickBooks()
-    one, two = [await connected(vault, "quickbooks", intuit, intuit.begun, realmId=realm) for realm in ("11", "22")]
+    intuit = quickbooks()
+    one, two = [await connected(vault, "quickbooks", intuit, realmId=realm) for realm in ("11", "22")]
     assert [info.account.identifier for info in (one, two)] == ["11:user", "22:user"]
     assert dict((await vault.get_token(two.account.key(TokenKind.ACCESS_TOKEN))).extra) == {"realm_id": "22"}
     with pytest.raises(OtherAccountError):
-        await connected(vault, "quickbooks", intuit, intuit.begun, account=one.account, realmId="22")
+        await connected(vault, "quickbooks", intuit, account=one.account, realmId="22")
 
 
 async def test_a_user_of_two_companies_of_pipedrive_is_two_accounts(vault):
@@ -178,22 +163,22 @@ async def test_a_profile_whose_identifiers_collide_is_refused_until_it_distingui
 
 @pytest.mark.parametrize("realm", [[], [""], ["11", "22"], ["1:1"]])
 async def test_a_callback_without_one_company_is_refused(vault, realm):
-    intuit = QuickBooks()
+    intuit = quickbooks()
     with pytest.raises(IdentityRefusedError):
-        await connected(vault, "quickbooks", intuit, intuit.begun, realmId=realm)
+        await connected(vault, "quickbooks", intuit, realmId=realm)
     assert (await vault.list_accounts("t1")).items == ()
 
 
 async def test_an_account_of_an_unknown_company_is_connected_again_and_then_belongs_to_it(vault):
     """Earlier releases did not keep the company."""
-    intuit, earlier = QuickBooks(), Account("t1", "quickbooks", "user")
+    intuit, earlier = quickbooks(), Account("t1", "quickbooks", "user")
     await vault.store_token_set(earlier, TokenSet("old", "old-refresh"))
-    new = await connected(vault, "quickbooks", intuit, intuit.begun, realmId="22")
+    new = await connected(vault, "quickbooks", intuit, realmId="22")
     assert new.account.identifier == "22:user"
-    again = await connected(vault, "quickbooks", intuit, intuit.begun, account=earlier, realmId="11")
+    again = await connected(vault, "quickbooks", intuit, account=earlier, realmId="11")
     assert again.account == earlier
     with pytest.raises(OtherAccountError):
-        await connected(vault, "quickbooks", intuit, intuit.begun, account=earlier, realmId="22")
+        await connected(vault, "quickbooks", intuit, account=earlier, realmId="22")
 
 
 @pytest.mark.parametrize(
@@ -216,6 +201,6 @@ async def test_a_code_of_zoho_is_exchanged_where_the_callback_says(vault, said, 
     zoho, sent = Provider(token=tokens, info={"ZUID": 7, "Email": "ana@example.com"}), {}
     info = await connected(vault, "zoho", zoho, sent.update, **({} if said is None else {"accounts-server": said}))
     assert (hosts, info.account.identifier) == ([asked], identifier)
-    assert "aaaserver.profile.READ" in sent["scope"]
+    assert "AaaServer.profile.READ" in sent["scope"]
     kept = await vault.get_token(info.account.key(TokenKind.ACCESS_TOKEN))
     assert kept.extra.get("accounts", "accounts.zoho.com") == asked  # the vault refreshes the account there

@@ -306,14 +306,6 @@ async def test_all_organisations_of_xero_are_kept(vault):
     assert await kept(vault, await connected(vault, "xero", stub)) == {}
 
 
-async def test_a_company_of_quickbooks_is_kept(vault):
-    place = "oauth.platform.intuit.com/oauth2/v1/tokens/bearer"
-    stub = WithIdToken(place, "https://oauth.platform.intuit.com/op/v1", {})
-    info = await connected(vault, "quickbooks", stub, {"realmId": "4620816365"})
-    assert info.account.identifier == "4620816365:sub"
-    assert await kept(vault, info) == {"realm_id": "4620816365"}
-
-
 async def test_a_company_of_pipedrive_is_kept(vault):
     stub = Stub(
         {

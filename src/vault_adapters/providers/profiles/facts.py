@@ -160,11 +160,13 @@ class RevocationFacts:
             the user for this client.
         token: the member of the request that holds the token to revoke.
         hint: whether the request has the member ``token_type_hint``.
+        format: ``form`` (RFC 7009) or ``json``.
     """
 
     scope: RevocationScope = field(default=RevocationScope.GRANT, metadata=by(_scope))
     token: str = field(default="token", metadata=by(checks.member))
     hint: bool = field(default=True, metadata=by(checks.flag))
+    format: str = field(default="form", metadata=by(checks.one_of("form", "json")))
 
 
 @frozen(field_transformer=checking)

@@ -1,0 +1,101 @@
+"""Twelve vendors, each as its own pages describe it: connect, call the API, refresh twice, revoke, and every error."""
+
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from tests.adapters.connect.stubs import CALLBACK, reached
+from tests.adapters.connect.vendors.atlassian import Atlassian
+from tests.adapters.connect.vendors.docusign import Docusign
+from tests.adapters.connect.vendors.github import GitHub
+from tests.adapters.connect.vendors.google import Google
+from tests.adapters.connect.vendors.meta import Meta
+from tests.adapters.connect.vendors.microsoft import Microsoft
+from tests.adapters.connect.vendors.quickbooks import QuickBooks
+from tests.adapters.connect.vendors.salesforce import Salesforce
+from tests.adapters.connect.vendors.shopify import Shopify
+from tests.adapters.connect.vendors.slack import Slack
+from tests.adapters.connect.vendors.xero import Xero
+from tests.adapters.connect.vendors.zoho import Zoho
+
+from vault_adapters import (
+    Account,
+    AuthorizationRefusedError,
+    ConfigurationError,
+    RefreshFailedError,
+    TokenKind,
+    TokenSet,
+    VaultError,
+)
+from vault_adapters.clients.httpx2 import VaultAuth
+from vault_adapters.connect import Connector
+from vault_adapters.providers import refresher
+from vault_adapters.testing import memory_vault
+
+VENDORS = [Slack, Salesforce, Microsoft, Google, QuickBooks, Docusign, Zoho, Atlassian, Shopify, GitHub, Meta, Xero]
+each = pytest.mark.parametrize("kind", VENDORS, ids=[kind.__name__ for kind in VENDORS])
+
+
+@asynccontextmanager
+async def opened(vendor):
+    """Yield a vault whose refreshers reach the vendor, its connector, and an HTTP client that reaches the vendor."""
+    async with reached(vendor) as http:
+        client = (vendor.client_id, vendor.client_secret)
+        known = {name: refresher(name, *client, client=http, **vendor.options) for name in vendor.profiles}
+        async with memory_vault(clock=vendor.clock, refreshers=known) as vault:
+            yield vault, Connector(vault, known, redirect_uri=f"{CALLBACK}/{{provider}}"), http
+
+
+async def callback(vendor, connector):
+    start = await connector.begin("t1", vendor.profiles[0], session="s", **vendor.begin)
+    return vendor.consent(start.url)
+
+
+async def connected(vendor, connector):
+    query = await callback(vendor, connector)
+    infos = await connector.finish_all(query, session="s", provider=vendor.profiles[0])
+    assert tuple(info.account.identifier for info in infos) == vendor.identifiers
+    return [info.account for info in infos]
+
+
+@each
+async def test_an_account_is_connected_used_refreshed_twice_and_revoked(clock, kind):
+    vendor = kind(clock)
+    async with opened(vendor) as (vault, connector, http):
+        query = await callback(vendor, connector)
+        vendor.codes.clear()
+        with pytest.raises(AuthorizationRefusedError):
+            await connector.finish(query, session="s", provider=vendor.profiles[0])
+        assert (await vault.list_accounts("t1")).items == ()
+        accounts = await connected(vendor, connector)
+        kept = dict((await vault.get_token(accounts[0].key(TokenKind.ACCESS_TOKEN))).extra)
+        assert kept.items() >= vendor.extra.items()
+        for refreshes in range(3):
+            for account in accounts:
+                answer = await http.request(*vendor.api, auth=VaultAuth(vault, account))
+                assert answer.status_code == 200
+                with pytest.raises(ConfigurationError):
+                    await http.get(vendor.elsewhere, auth=VaultAuth(vault, account))
+            assert vendor.refreshed == refreshes * len(accounts)
+            # A token that is exchanged must not have expired.
+            clock.advance(timedelta(seconds=vendor.lifetime - (30 if vendor.exchanges else 0)))
+        deletion = await vault.delete_account(accounts[0], revoke=True)
+        assert deletion.revoked is vendor.revokes
+        assert len(vendor.revoked) == (1 if vendor.revokes else 0)
+
+
+@each
+async def test_each_error_has_its_cause(clock, kind):
+    vendor = kind(clock)
+    async with opened(vendor) as (vault, _, _):
+        for number, fault in enumerate(vendor.faults):
+            account = Account("t1", vendor.profiles[0], f"a-{number}")
+            await vault.store_token_set(account, TokenSet("access", "refresh", expires_in=3600, extra=vendor.extra))
+            vendor.fail_next(fault.answer)
+            with pytest.raises(VaultError) as caught:
+                await vault.refresh_account(account)
+            error = caught.value
+            what = fault.answer.json
+            assert (type(error), error.reason) == (fault.error, fault.reason), what
+            if fault.error is RefreshFailedError:
+                assert error.outcome_unknown is fault.unknown, what
