@@ -1,6 +1,9 @@
 import pytest
+from tests.contract.stores import contract_database, database, prepared_schemas
 from tests.support.oauth_server import start_oauth_server
 from tests.support.scripted_provider import Answer, scripted_provider
+
+__all__ = ["contract_database", "database", "prepared_schemas"]
 
 
 @pytest.fixture
