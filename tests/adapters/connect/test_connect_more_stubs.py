@@ -8,8 +8,17 @@ from urllib.parse import parse_qsl
 import httpx2
 import pytest
 from tests.adapters.connect.stubs import Stub, connected, place_of, reached
+from tests.support.scripted_provider import Answer
 
-from vault_adapters import Account, ConfigurationError, ConnectionState, IdentityRefusedError, TokenKind, TokenSet
+from vault_adapters import (
+    Account,
+    ConfigurationError,
+    ConnectionState,
+    IdentityRefusedError,
+    ReauthorizationRequiredError,
+    TokenKind,
+    TokenSet,
+)
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.providers import refresher
 from vault_adapters.testing import memory_vault
@@ -47,7 +56,19 @@ WEBFLOW = {
     "api.webflow.com/oauth/access_token": {"token_type": "bearer", "access_token": "access-1", "scope": "sites:read"},
     "api.webflow.com/v2/token/authorized_by": {"id": "545bbecb", "email": "ana@example.com", "firstName": "Ana"},
 }
+EVENTBRITE = {
+    "www.eventbrite.com/oauth/token": {"access_token": "access-1", "token_type": "bearer"},
+    "www.eventbriteapi.com/v3/users/me/": {
+        "id": "12345",
+        "name": "Ana",
+        "emails": [
+            {"email": "old@example.com", "primary": False},
+            {"email": "ana@example.com", "primary": True, "verified": True},
+        ],
+    },
+}
 LASTING = [
+    ("eventbrite", EVENTBRITE, "12345", "ana@example.com", {}),
     ("intercom", INTERCOM, "xyz789:1295", "ana@example.com", {"workspace_id": "xyz789"}),
     ("clickup", CLICKUP, "123", "ana@example.com", {}),
     ("mailchimp", MAILCHIMP, "15", "Acme", {"dc": "us6"}),
@@ -245,3 +266,98 @@ async def test_stripe_takes_the_secret_as_user_and_its_tokens_last_an_hour(clock
             for request in stub.requests:
                 assert request.headers["authorization"] == f"Basic {b64encode(b'secret:').decode()}"
                 assert {"client_id", "client_secret"}.isdisjoint(dict(parse_qsl(request.body.decode())))
+
+
+STRAVA = {
+    "www.strava.com/oauth/token": {
+        "token_type": "Bearer",
+        "expires_at": 1893477600,
+        "expires_in": 21600,
+        "refresh_token": "refresh-1",
+        "access_token": "access-1",
+        "athlete": {"id": 227615, "username": "ana", "firstname": "Ana"},
+    }
+}
+PINTEREST = {
+    "api.pinterest.com/v5/oauth/token": {
+        "access_token": "access-1",
+        "refresh_token": "refresh-1",
+        "response_type": "authorization_code",
+        "token_type": "bearer",
+        "expires_in": 2592000,
+        "refresh_token_expires_in": 5184000,
+        "scope": "boards:read user_accounts:read",
+    },
+    "api.pinterest.com/v5/user_account": {"account_type": "BUSINESS", "id": "2783136121146311751", "username": "ana"},
+}
+AMAZON = {
+    "api.amazon.com/auth/o2/token": {
+        "access_token": "access-1",
+        "token_type": "bearer",
+        "expires_in": 3600,
+        "refresh_token": "refresh-1",
+    },
+    "api.amazon.com/user/profile": {"user_id": "amzn1.account.K2LI23", "email": "ana@example.com", "name": "Ana"},
+}
+TWITCH = {
+    "id.twitch.tv/oauth2/token": {
+        "access_token": "access-1",
+        "expires_in": 14124,
+        "refresh_token": "refresh-1",
+        "scope": ["openid", "user:read:email"],
+        "token_type": "bearer",
+    },
+    "id.twitch.tv/oauth2/userinfo": {
+        "sub": "713936733",
+        "preferred_username": "ana",
+        "iss": "https://id.twitch.tv/oauth2",
+    },
+}
+BASIC = f"Basic {b64encode(b'client:secret').decode()}"
+DEAD_AT_STRAVA = {
+    "message": "Bad Request",
+    "errors": [{"resource": "RefreshToken", "field": "refresh_token", "code": "invalid"}],
+}
+DEAD_AT_TWITCH = {"error": "Bad Request", "status": 400, "message": "Invalid refresh token"}
+ASKED_MOST = [
+    ("strava", STRAVA, "227615", "ana", None, {"scope": "read,activity:read_all"}, DEAD_AT_STRAVA),
+    ("pinterest", PINTEREST, "2783136121146311751", "ana", BASIC, {}, {"error": "invalid_grant"}),
+    ("amazon", AMAZON, "amzn1.account.K2LI23", "ana@example.com", None, {}, {"error": "invalid_grant"}),
+    ("twitch", TWITCH, "713936733", "ana", None, {}, DEAD_AT_TWITCH),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "answers", "identifier", "label", "header", "callback", "refusal"),
+    ASKED_MOST,
+    ids=[row[0] for row in ASKED_MOST],
+)
+async def test_what_is_asked_for_most_is_connected_refreshed_and_ended(
+    clock, name, answers, identifier, label, header, callback, refusal
+):
+    [place, *_], served = answers, dict(answers)
+    stub = Stub(served)
+    async with reached(stub) as http:
+        known = {name: refresher(name, "client", "secret", client=http)}
+        async with memory_vault(clock=clock, refreshers=known) as vault:
+            info = await connected(vault, name, stub, callback)
+            assert (info.account, info.label) == (Account("t1", name, identifier), label)
+            assert await kept(vault, info) == ({"granted_scopes": callback["scope"]} if callback else {})
+            assert stub.places == list(answers)
+
+            served[place] = {**answers[place], "access_token": "access-2", "refresh_token": "refresh-2"}
+            clock.advance(timedelta(days=31))
+            assert (await vault.ensure_access_token(info.account)).value.reveal() == "access-2"
+            served[place] = lambda _: Answer(status=400, json=refusal)
+            with pytest.raises(ReauthorizationRequiredError):
+                await vault.refresh_account(info.account)
+            for request in (stub.requests[0], *stub.requests[-2:]):
+                assert request.headers.get("authorization") == header
+                assert ("client_secret" in request.form) == (header is None)
+            assert [request.form["refresh_token"] for request in stub.requests[-2:]] == ["refresh-1", "refresh-2"]
+
+
+async def test_a_user_of_amazon_in_europe_has_its_own_hosts(vault):
+    stub = Stub({place.replace("amazon.com", "amazon.co.uk"): answer for place, answer in AMAZON.items()})
+    await connected(vault, "amazon", stub, login="eu.account.amazon.com", api="api.amazon.co.uk")
+    assert stub.places == ["api.amazon.co.uk/auth/o2/token", "api.amazon.co.uk/user/profile"]
