@@ -4,86 +4,105 @@ The packages `clients`, `connect`, `providers`, `telemetry`, `testing` and `web`
 """
 
 import logging
+from typing import TYPE_CHECKING
 
-from vault_adapters.composition import open_vault
-from vault_adapters.configuration.config import VaultConfig
-from vault_adapters.configuration.tuning import Tuning
-from vault_adapters.crypto.local_key import generate_encryption_secret
-from vault_adapters.runtime.json_forms import as_json
-from vault_adapters.runtime.worker import RefreshWorker
-from vault_adapters.sync.vault import SyncKeys, SyncStates, SyncVault, open_sync_vault
-from vault_domain import (
-    Account,
-    AccountDeletion,
-    AccountInfo,
-    ApiHeader,
-    AuditAction,
-    AuditEvent,
-    AuthorizationRefusedError,
-    ClientNamer,
-    ConfigurationError,
-    ConnectError,
-    ConnectionState,
-    ConsentRequiredError,
-    DataKeyRotation,
-    DataKeyRotations,
-    DecryptionError,
-    ErasureReport,
-    EventFeed,
-    GenerationConflictError,
-    HealthCount,
-    HealthReport,
-    IdentityRefusedError,
-    ImportedToken,
-    ImportFailure,
-    ImportReport,
-    Incident,
-    InvalidInputError,
-    KeyStatus,
-    KeyUnavailableError,
-    MarkOutcome,
-    MasterKeyRotation,
-    MasterKeyState,
-    MasterKeyStatus,
-    OpenedState,
-    OtherAccountError,
-    Page,
-    ProviderConfigurationError,
-    Readiness,
-    ReauthorizationRequiredError,
-    Reencryption,
-    RefreshFailedError,
-    RefreshNotPersistedError,
-    RefreshRequest,
-    RequestLimit,
-    RestoreReport,
-    RevivalReport,
-    RevocationScope,
-    Rotation,
-    SchemaOutdatedError,
-    Secret,
-    StateRefusedError,
-    StorageError,
-    SweepReport,
-    Token,
-    TokenHealth,
-    TokenInfo,
-    TokenKey,
-    TokenKind,
-    TokenNotFoundError,
-    TokenRefresher,
-    TokenRevoker,
-    TokenSet,
-    TokenStatus,
-    TokenVault,
-    UnreadableKey,
-    UsableToken,
-    VaultError,
-    VaultKeys,
-    VaultStates,
-    WrongEncryptionSecretError,
-)
+import vault_domain
 from vault_domain import __version__ as __version__
+from vault_domain.lazy import loader
+
+if TYPE_CHECKING:
+    from vault_adapters.composition import open_vault
+    from vault_adapters.configuration.config import VaultConfig
+    from vault_adapters.configuration.tuning import Tuning
+    from vault_adapters.crypto.local_key import generate_encryption_secret
+    from vault_adapters.runtime.json_forms import as_json
+    from vault_adapters.runtime.worker import RefreshWorker
+    from vault_adapters.sync.vault import SyncKeys, SyncStates, SyncVault, open_sync_vault
+    from vault_domain import (
+        Account,
+        AccountDeletion,
+        AccountInfo,
+        ApiHeader,
+        AuditAction,
+        AuditEvent,
+        AuthorizationRefusedError,
+        ClientNamer,
+        ConfigurationError,
+        ConnectError,
+        ConnectionState,
+        ConsentRequiredError,
+        DataKeyRotation,
+        DataKeyRotations,
+        DecryptionError,
+        ErasureReport,
+        EventFeed,
+        GenerationConflictError,
+        HealthCount,
+        HealthReport,
+        IdentityRefusedError,
+        ImportedToken,
+        ImportFailure,
+        ImportReport,
+        Incident,
+        InvalidInputError,
+        KeyStatus,
+        KeyUnavailableError,
+        MarkOutcome,
+        MasterKeyRotation,
+        MasterKeyState,
+        MasterKeyStatus,
+        OpenedState,
+        OtherAccountError,
+        Page,
+        ProviderConfigurationError,
+        Readiness,
+        ReauthorizationRequiredError,
+        Reencryption,
+        RefreshFailedError,
+        RefreshNotPersistedError,
+        RefreshRequest,
+        RequestLimit,
+        RestoreReport,
+        RevivalReport,
+        RevocationScope,
+        Rotation,
+        SchemaOutdatedError,
+        Secret,
+        StateRefusedError,
+        StorageError,
+        SweepReport,
+        Token,
+        TokenHealth,
+        TokenInfo,
+        TokenKey,
+        TokenKind,
+        TokenNotFoundError,
+        TokenRefresher,
+        TokenRevoker,
+        TokenSet,
+        TokenStatus,
+        TokenVault,
+        UnreadableKey,
+        UsableToken,
+        VaultError,
+        VaultKeys,
+        VaultStates,
+        WrongEncryptionSecretError,
+    )
+else:
+    __getattr__ = loader(
+        __name__,
+        {
+            "vault_adapters.composition": "open_vault",
+            "vault_adapters.configuration.config": "VaultConfig",
+            "vault_adapters.configuration.tuning": "Tuning",
+            "vault_adapters.crypto.local_key": "generate_encryption_secret",
+            "vault_adapters.runtime.json_forms": "as_json",
+            "vault_adapters.runtime.worker": "RefreshWorker",
+            "vault_adapters.sync.vault": "SyncKeys SyncStates SyncVault open_sync_vault",
+            "vault_domain": " ".join(vault_domain.__all__),
+        },
+    )
 
 # A library logs nothing until its host configures logging.
 logging.getLogger("vault_adapters").addHandler(logging.NullHandler())
@@ -169,3 +188,7 @@ __all__ = [
     "open_sync_vault",
     "open_vault",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -17,8 +17,6 @@ from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
-from vault_adapters.providers.http import bound_refreshers
-from vault_adapters.providers.static_keys import packaged_keys
 from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.forks import OwnStack, refuse_in_children
 from vault_adapters.runtime.journal import FileJournal, NoJournal
@@ -159,7 +157,7 @@ async def _run(
         cipher = AesGcmCipher(keyring, sink)
         home = HomeService(homes, sink, config.deployment)
         await home.settle()
-        bound = {**packaged_keys(), **await bound_refreshers(refreshers or {}, http_client, stack)}
+        bound = await _bound(refreshers or {}, http_client, stack)
         timing = RefreshTiming(
             config.refresh_deadline,
             config.quiescence,
@@ -193,6 +191,7 @@ async def _run(
             timing=timing,
             config=config,
             refreshers=bound,
+            packaged=_packaged_key,
             keys=keys,
             reader=reader,
             measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
@@ -206,6 +205,23 @@ async def _run(
         )
         await services.rereader.read_all()
         yield TokenVault(services)
+
+
+async def _bound(
+    refreshers: Mapping[str, TokenRefresher], http_client: Any, stack: AsyncExitStack
+) -> dict[str, TokenRefresher]:
+    if not refreshers:  # providers are loaded only by a host that refreshes
+        return {}
+    from vault_adapters.providers.http import bound_refreshers
+
+    return await bound_refreshers(refreshers, http_client, stack)
+
+
+def _packaged_key(provider: str) -> TokenRefresher | None:
+    """Return what the package knows of a provider's API keys, if these do not expire."""
+    from vault_adapters.providers.static_keys import packaged_keys
+
+    return packaged_keys().get(provider)
 
 
 def _sources(config: VaultConfig) -> list[MasterKeySource]:

@@ -83,6 +83,7 @@ def vault_services(
     timing: RefreshTiming,
     config: VaultConfig,
     refreshers: Mapping[str, TokenRefresher],
+    packaged: Callable[[str], TokenRefresher | None],
     keys: KeyServices,
     reader: RowReader,
     measures: Callable[[CensusService], MeasuringService],
@@ -135,8 +136,8 @@ def vault_services(
         exporting=ExportService(listing, store.tokens, opener, store.audit, sink),
         reviving=reviving,
         restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
-        hosts=ApiHosts(named, tasks),
-        api_keys=ApiKeys(tokens, tasks, set(named) - set(refreshers)),
+        hosts=ApiHosts(named, packaged, tasks),
+        api_keys=ApiKeys(tokens, tasks, named, packaged),
         states=StateService(cipher, store.states),
         measuring=measures(CensusService(store.accounts, listing, health, rules)),
     )

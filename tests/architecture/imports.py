@@ -14,6 +14,9 @@ PACKAGES = ("vault_domain", "vault_adapters")
 WITH = {"vault_adapters.wiring": "vault_adapters.composition"}
 """The composition root consists of two modules, which are one part."""
 
+LAZY = "vault_domain.lazy"
+"""Loads the public names of packages; it is part of their ``__init__``, and not drawn."""
+
 SPLIT = "vault_adapters.stores"
 """Each folder in this folder is a part of its own; the modules beside these folders form one more part."""
 
@@ -44,9 +47,11 @@ def read_imports(source: Path = SOURCE) -> Imports:
         if path.parent.name in PACKAGES and path.name == "__init__.py":
             continue  # only public names; an import of one counts for the part that defines it
         part = part_of(".".join(path.relative_to(source).with_suffix("").parts), source)
+        if part == LAZY:
+            continue
         parts.add(part)
         imported = _imported_in(path.read_text(encoding="utf-8"))
-        arrows |= {(part, part_of(_home(module, name, names), source)) for module, name in imported}
+        arrows |= {(part, part_of(_home(module, name, names), source)) for module, name in imported if module != LAZY}
     return Imports(frozenset(parts), frozenset(arrow for arrow in arrows if arrow[0] != arrow[1]))
 
 
@@ -72,9 +77,10 @@ def part_of(module: str, source: Path = SOURCE) -> str:
 
 
 def _public_names(init: Path) -> dict[str, str]:
-    """Return the module of every name that a package's ``__init__`` imports."""
+    """Return the module of every name that a package's ``__init__`` imports, also of those that are loaded lazily."""
     found = {}
-    for node in ast.parse(init.read_text(encoding="utf-8")).body:
+    body = ast.parse(init.read_text(encoding="utf-8")).body
+    for node in (*body, *(each for block in body if isinstance(block, ast.If) for each in block.body)):
         if isinstance(node, ast.ImportFrom) and node.module:
             found.update({name.asname or name.name: node.module for name in node.names})
     return found

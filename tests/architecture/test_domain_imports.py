@@ -7,12 +7,18 @@ import pytest
 from tests.architecture.purity import impurities
 from tests.architecture.tree import SOURCE, python_files
 
-DOMAIN = python_files(SOURCE / "vault_domain")
+LOADER = SOURCE / "vault_domain" / "lazy.py"
+DOMAIN = [path for path in python_files(SOURCE / "vault_domain") if path != LOADER]
 
 
 @pytest.mark.parametrize("path", DOMAIN, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_module_is_pure(path):
     assert impurities(path.read_text(encoding="utf-8")) == []
+
+
+def test_only_the_loader_of_public_names_loads_modules():
+    found = impurities(LOADER.read_text(encoding="utf-8"))
+    assert [each.partition(": ")[2] for each in found] == ["imports sys", "imports importlib.import_module"]
 
 
 def test_the_domain_was_found():

@@ -6,18 +6,41 @@ passes a client. The host's client should have no default parameters, default he
 would apply to token requests too.
 """
 
-from vault_adapters.providers import presets
-from vault_adapters.providers.client_credentials import ClientCredentialsRefresher
-from vault_adapters.providers.custom import CustomRefresher
-from vault_adapters.providers.discovery import openid
-from vault_adapters.providers.github_app import GitHubAppRefresher
-from vault_adapters.providers.greeninvoice import GreenInvoiceRefresher
-from vault_adapters.providers.jwt_bearer import JwtBearerRefresher
-from vault_adapters.providers.meta import MetaTokenExchangeRefresher
-from vault_adapters.providers.oauth2 import OAuth2Refresher
-from vault_adapters.providers.profiled import refresher
+from typing import TYPE_CHECKING
+
+# Not loaded later, because a submodule of the same name would take the function's place in this package.
 from vault_adapters.providers.profiles import load_profile, profiles
-from vault_adapters.providers.signing_key import SigningKey
+from vault_domain.lazy import loader
+
+if TYPE_CHECKING:
+    from vault_adapters.providers import presets
+    from vault_adapters.providers.client_credentials import ClientCredentialsRefresher
+    from vault_adapters.providers.custom import CustomRefresher
+    from vault_adapters.providers.discovery import openid
+    from vault_adapters.providers.github_app import GitHubAppRefresher
+    from vault_adapters.providers.greeninvoice import GreenInvoiceRefresher
+    from vault_adapters.providers.jwt_bearer import JwtBearerRefresher
+    from vault_adapters.providers.meta import MetaTokenExchangeRefresher
+    from vault_adapters.providers.oauth2 import OAuth2Refresher
+    from vault_adapters.providers.profiled import refresher
+    from vault_adapters.providers.signing_key import SigningKey
+else:
+    __getattr__ = loader(
+        __name__,
+        {
+            "vault_adapters.providers.client_credentials": "ClientCredentialsRefresher",
+            "vault_adapters.providers.custom": "CustomRefresher",
+            "vault_adapters.providers.discovery": "openid",
+            "vault_adapters.providers.github_app": "GitHubAppRefresher",
+            "vault_adapters.providers.greeninvoice": "GreenInvoiceRefresher",
+            "vault_adapters.providers.jwt_bearer": "JwtBearerRefresher",
+            "vault_adapters.providers.meta": "MetaTokenExchangeRefresher",
+            "vault_adapters.providers.oauth2": "OAuth2Refresher",
+            "vault_adapters.providers.presets": "",
+            "vault_adapters.providers.profiled": "refresher",
+            "vault_adapters.providers.signing_key": "SigningKey",
+        },
+    )
 
 __all__ = [
     "ClientCredentialsRefresher",
@@ -34,3 +57,7 @@ __all__ = [
     "profiles",
     "refresher",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 
 from attrs import field, frozen
 
@@ -60,6 +62,7 @@ class StaticKeys:
         )
 
 
-def packaged_keys() -> dict[str, TokenRefresher]:
+@cache
+def packaged_keys() -> Mapping[str, TokenRefresher]:
     """Return the static API keys that the package has profiles of, by provider; no file is read yet."""
-    return {name: StaticKeys(name) for name in static_profiles()}
+    return MappingProxyType({name: StaticKeys(name) for name in static_profiles()})

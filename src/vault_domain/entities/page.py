@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from attrs import field, frozen
@@ -18,6 +18,11 @@ Cursor = tuple[str | int, ...]
 MAX_PAGE = 10_000
 
 
+def _as_tuple(items: Iterable[T]) -> tuple[T, ...]:
+    # attrs reads a converter's signature, and reading that of a builtin such as `tuple` loads a tokenizer.
+    return tuple(items)
+
+
 @frozen
 class Page(Generic[T]):
     """One page of a listing.
@@ -27,7 +32,7 @@ class Page(Generic[T]):
         next: cursor to pass as ``after`` for the next page; None if this is the last page.
     """
 
-    items: tuple[T, ...] = field(converter=tuple)
+    items: tuple[T, ...] = field(converter=_as_tuple)
     next: str | None = None
 
 

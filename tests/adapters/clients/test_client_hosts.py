@@ -275,7 +275,7 @@ async def test_variables_that_never_come_leave_the_hosts_unknown(caplog):
         await asyncio.Event().wait()
 
     hanging = refresher("okta", "id", "secret", account_variables=never)
-    hosts = ApiHosts({ACCOUNT.provider: hanging}, AsyncioTasks(), seconds=0.01)
+    hosts = ApiHosts({ACCOUNT.provider: hanging}, {}.get, AsyncioTasks(), seconds=0.01)
     async with asyncio.timeout(60):
         assert await hosts.of(token_of("a")) == ()
     assert "could not name its hosts (TimeoutError)" in caplog.text

@@ -1,1 +1,1 @@
-"""The commands, one module per group. `application.py` calls the `add_to` of each module."""
+"""The commands, one module per group. `application.py` names the function of each command."""

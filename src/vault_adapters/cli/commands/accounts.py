@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.parameters import (
@@ -31,14 +31,6 @@ from vault_domain.rules.advice import advice_for
 _State = Annotated[
     Literal["connected", "retrying", "reauthorization_required"] | None, Parameter(help="Only accounts in this state.")
 ]
-
-
-def add_to(app: App) -> None:
-    """Add this module's commands."""
-    app.command(accounts)
-    app.command(find)
-    app.command(tenants)
-    app.command(delete_account)
 
 
 def accounts(

@@ -31,14 +31,6 @@ _Account = Annotated[
 ]
 
 
-def add_to(app: App) -> None:
-    """Add this module's commands."""
-    group = App(name="audit", help="List the audit events of tokens and keys, follow them, and delete old ones.")
-    app.command(group)
-    group.default(audit)
-    group.command(prune)
-
-
 def audit(
     *,
     tenant: OnlyTenant = None,
@@ -179,3 +171,8 @@ def _follower(*, json: bool) -> Callable[[Sequence[AuditEvent]], None]:
 
 def _rows(events: Sequence[AuditEvent], screen: Screen) -> list[list[Content]]:
     return [event_row(event, screen) for event in events]
+
+
+group = App(name="audit", help="List the audit events of tokens and keys, follow them, and delete old ones.")
+group.default(audit)
+group.command(prune)

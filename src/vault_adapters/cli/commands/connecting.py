@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.inputs import read_secret
@@ -24,11 +24,6 @@ from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles import Profile
 from vault_adapters.runtime.json_forms import account_json
 from vault_domain import AccountInfo, ConfigurationError, InvalidInputError, TokenVault
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(connect)
 
 
 def connect(

@@ -5,17 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import ConfigurationError, TokenVault
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(dashboard)
 
 
 def dashboard(

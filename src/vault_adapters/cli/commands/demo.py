@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.demo.place import make_place
 from vault_adapters.cli.demo.run import run_demo
 from vault_adapters.cli.screen import open_screen
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(demo)
 
 
 def demo(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.examining import Result, examine
 from vault_adapters.cli.exit_codes import ExitCode
@@ -17,11 +17,6 @@ from vault_domain.entities.findings import Finding, Severity
 
 _COLUMNS = ("severity", "finding", "provider", "accounts")
 _MEANING = {Severity.CRITICAL: "bad", Severity.WARNING: "warning", Severity.NOTE: "quiet"}
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(doctor)
 
 
 def doctor(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
@@ -29,11 +29,6 @@ _SHOWN_EACH = 100
 
 _EVERYTHING = "all tenants"
 """What the user types to confirm an export of all tenants' values."""
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(export)
 
 
 def export(

@@ -6,7 +6,7 @@ import shlex
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.parameters import Identifier, Provider, Tenant
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
@@ -19,11 +19,6 @@ from vault_domain import Account, ApiHeader, InvalidInputError, Token, TokenNotF
 
 _MOST_SHOWN = 10
 """Largest number of identifiers in an error."""
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(token)
 
 
 def token(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.dumps import Dump, format_of, open_dump
 from vault_adapters.cli.exit_codes import ExitCode
@@ -33,11 +33,6 @@ _FormatName = Annotated[
 
 _SHOWN_EACH = 100
 """Number of rows between two updates of the progress bar."""
-
-
-def add_to(app: App) -> None:
-    """Add this module's commands."""
-    app.command(import_dump, name="import")
 
 
 def import_dump(

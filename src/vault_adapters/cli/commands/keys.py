@@ -55,17 +55,6 @@ _Wait = Annotated[
 _DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only show the work to do.", show_default=False)]
 
 
-def add_to(app: App) -> None:
-    """Add this module's commands."""
-    keys = App(name="keys", help="Show the status of keys, and rotate them while the service runs.")
-    app.command(keys)
-    keys.command(status)
-    keys.command(rotate_data)
-    keys.command(rotate_master)
-    app.command(reencrypt)
-    app.command(erase_tenant)
-
-
 def status(*, tenant: OnlyTenant = None, json: Json = False) -> None:
     """Show the status of all keys; nothing is decrypted."""
     _show_status(_status(tenant), json=json)
@@ -286,3 +275,9 @@ def _name_unreadable(unreadable: tuple[UnreadableKey, ...], message: str) -> Non
 
 def _exit_code(report: MasterKeyRotation | Reencryption) -> ExitCode:
     return ExitCode.INCOMPLETE if report.incomplete else ExitCode.OK
+
+
+group = App(name="keys", help="Show the status of keys, and rotate them while the service runs.")
+group.command(status)
+group.command(rotate_data)
+group.command(rotate_master)

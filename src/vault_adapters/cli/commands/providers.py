@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
@@ -37,11 +37,6 @@ _COLUMNS = (
 
 Check = Annotated[Path | None, Parameter(help="A profile of your own: say what is wrong with this file, or show it.")]
 Name = Annotated[str | None, Parameter(help="The profile to show with its sources; without a name, all are listed.")]
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(providers)
 
 
 def providers(name: Name = None, /, *, check: Check = None, refreshers: Refreshers = None, json: Json = False) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from cyclopts import App
-
 from vault_adapters.cli.parameters import Identifier, Json, Provider, Tenant
 from vault_adapters.cli.refreshers import Refreshers, load_refreshers
 from vault_adapters.cli.screen import open_screen, print_json
@@ -12,11 +10,6 @@ from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import account_json
 from vault_domain import Account, AccountInfo, TokenVault
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(refresh)
 
 
 def refresh(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.inputs import as_moment_or_age
 from vault_adapters.cli.parameters import Json
@@ -16,11 +16,6 @@ from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import account_json
 from vault_domain import RestoreReport, TokenVault
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(restored)
 
 
 def restored(

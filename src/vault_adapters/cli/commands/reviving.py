@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.inputs import as_moment_or_age
 from vault_adapters.cli.parameters import Json, OnlyTenant, Provider
@@ -13,11 +13,6 @@ from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import RevivalReport, TokenVault
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(revive)
 
 
 def revive(

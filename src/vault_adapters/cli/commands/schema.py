@@ -5,15 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.composition import schema_script
 from vault_adapters.configuration.config import VaultConfig
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(schema)
 
 
 def schema(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from cyclopts import App
-
 from vault_adapters import generate_encryption_secret
 from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.screen import open_screen, print_json
@@ -15,13 +13,6 @@ from vault_domain import SchemaOutdatedError, StorageError, TokenVault
 from vault_domain.entities.causes import PERMISSION_DENIED
 
 _RIGHTS = "on Postgres, `init` needs a role that owns the schema, or may create one (GRANT CREATE ON DATABASE)"
-
-
-def add_to(app: App) -> None:
-    """Add this module's commands."""
-    app.command(generate_secret)
-    app.command(init)
-    app.command(adopt)
 
 
 def generate_secret() -> None:

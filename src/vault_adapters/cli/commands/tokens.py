@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.inputs import as_expiry, read_secret
@@ -25,16 +25,6 @@ from vault_domain import (
     TokenNotFoundError,
     TokenVault,
 )
-
-
-def add_to(app: App) -> None:
-    """Add this module's commands."""
-    app.command(store)
-    app.command(get)
-    app.command(list_tokens, name="list")
-    app.command(invalidate)
-    app.command(delete)
-    app.command(delete_provider)
 
 
 def store(

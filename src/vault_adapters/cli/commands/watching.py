@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.commands.tokens import show_tokens
 from vault_adapters.cli.exit_codes import ExitCode
@@ -18,12 +18,6 @@ from vault_adapters.runtime.json_forms import health_json
 from vault_domain import HealthReport
 from vault_domain.entities.findings import FindingCode
 from vault_domain.rules.advice import finding
-
-
-def add_to(app: App) -> None:
-    """Add this module's commands."""
-    app.command(health)
-    app.command(expiring)
 
 
 def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
 from attrs import asdict
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.inputs import as_duration
@@ -24,11 +24,6 @@ from vault_adapters.runtime.worker import RefreshWorker, describe
 from vault_domain import ConfigurationError, InvalidInputError, SweepReport, TokenVault
 
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.%a-z]+)\]|([A-Za-z0-9.-]+)):(\d{1,5})\Z", re.ASCII)
-
-
-def add_to(app: App) -> None:
-    """Add this module's command."""
-    app.command(worker)
 
 
 def worker(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Mapping
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import ReauthorizationRequiredError
 from vault_domain.entities.token import Token
 from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.services.refresh.exchange import overdue
+from vault_domain.services.refresh.provider_rules import is_static
 from vault_domain.services.tokens.single import TokenService
 
 
@@ -18,17 +20,26 @@ class ApiKeys:
     Args:
         tokens: reads and hands out tokens.
         tasks: limits the time of a read.
-        providers: the names of these providers.
+        refreshers: the host's refreshers, by provider; some may be of such providers.
+        packaged: returns the static keys of a provider that ``refreshers`` lacks, or None.
     """
 
-    def __init__(self, tokens: TokenService, tasks: Tasks, providers: Collection[str]) -> None:
+    def __init__(
+        self,
+        tokens: TokenService,
+        tasks: Tasks,
+        refreshers: Mapping[str, TokenRefresher],
+        packaged: Callable[[str], TokenRefresher | None],
+    ) -> None:
         self._tokens = tokens
         self._tasks = tasks
-        self._providers = frozenset(providers)
+        self._is_static = {name: is_static(each) for name, each in refreshers.items()}
+        self._packaged = packaged
 
     def serves(self, account: Account) -> bool:
         """Return whether the API keys of the account's provider do not expire."""
-        return account.provider in self._providers
+        known = self._is_static.get(account.provider)
+        return self._packaged(account.provider) is not None if known is None else known
 
     async def find(self, account: Account, timeout: float | None, *, fresh: bool) -> Token | None:
         """Return the account's API key; None if it has none, so that it may have an access token.

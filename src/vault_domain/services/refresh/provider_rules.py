@@ -26,9 +26,14 @@ def provider_rules(refreshers: Mapping[str, TokenRefresher], timing: RefreshTimi
     return {name: _rule(refresher, timing) for name, refresher in refreshers.items()}
 
 
+def is_static(refresher: TokenRefresher) -> bool:
+    """Return whether a refresher only describes API keys that do not expire, and never refreshes."""
+    return getattr(refresher, "is_static", False) is True
+
+
 def without_static(refreshers: Mapping[str, TokenRefresher]) -> dict[str, TokenRefresher]:
     """Return the refreshers without those of providers whose API keys do not expire, because nothing is refreshed."""
-    return {name: each for name, each in refreshers.items() if getattr(each, "is_static", False) is not True}
+    return {name: each for name, each in refreshers.items() if not is_static(each)}
 
 
 def policy_of(refreshers: Mapping[str, TokenRefresher], buffer: timedelta, notice: timedelta) -> RefreshPolicy:

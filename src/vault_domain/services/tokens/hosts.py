@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import ConfigurationError
@@ -27,21 +27,26 @@ class ApiHosts:
 
     Args:
         refreshers: the refreshers, by provider.
+        packaged: returns the refresher of a provider that ``refreshers`` lacks, or None.
         tasks: cancels a refresher that takes longer than ``seconds``.
         seconds: longest time for a refresher.
     """
 
     def __init__(
-        self, refreshers: Mapping[str, TokenRefresher], tasks: Tasks, seconds: float = LONGEST_SECONDS
+        self,
+        refreshers: Mapping[str, TokenRefresher],
+        packaged: Callable[[str], TokenRefresher | None],
+        tasks: Tasks,
+        seconds: float = LONGEST_SECONDS,
     ) -> None:
+        self._refreshers, self._packaged = refreshers, packaged
         self._tasks, self._seconds = tasks, seconds
-        headers = {name: getattr(each, "api_header", None) for name, each in refreshers.items()}
-        self._headers = {name: header for name, header in headers.items() if isinstance(header, ApiHeader)}
-        self._namers = {name: each for name, each in refreshers.items() if isinstance(each, HostNamer)}
+        self._known: dict[str, tuple[ApiHeader, HostNamer | None]] = {}
 
     def header_of(self, token: Token) -> ApiHeader:
         """Return the header in which API requests carry this token."""
-        return self._headers.get(token.info.key.provider) or ApiHeader()
+        header, _ = self._about(token.info.key.provider)
+        return header
 
     async def of(self, token: Token) -> tuple[str, ...]:
         """Return the hosts to which this token may be sent; an empty tuple if they are not known.
@@ -50,7 +55,7 @@ class ApiHosts:
             ConfigurationError: the refresher knows hosts, but not those of this account.
         """
         account = token.info.key.account
-        namer = self._namers.get(account.provider)
+        _, namer = self._about(account.provider)
         if namer is None:
             return ()
         try:
@@ -60,3 +65,11 @@ class ApiHosts:
         except Exception as error:  # log the type only, because the error's text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()
+
+    def _about(self, provider: str) -> tuple[ApiHeader, HostNamer | None]:
+        if provider not in self._known:
+            refresher = self._refreshers.get(provider) or self._packaged(provider)
+            header = getattr(refresher, "api_header", None)
+            namer = refresher if isinstance(refresher, HostNamer) else None
+            self._known[provider] = header if isinstance(header, ApiHeader) else ApiHeader(), namer
+        return self._known[provider]

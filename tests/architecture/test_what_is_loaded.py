@@ -1,0 +1,108 @@
+"""A program loads the modules that it needs, and no others: counted in a new process, because times vary."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from vault_adapters import generate_encryption_secret
+
+NEVER = {
+    "boto3",
+    "botocore",
+    "cyclopts",
+    "httpx",
+    "httpx2",
+    "jinja2",
+    "joserfc",
+    "opentelemetry",
+    "psycopg",
+    "psycopg_pool",
+    "rich",
+    "starlette",
+    "uvicorn",
+    "vault_adapters.clients",
+    "vault_adapters.connect",
+    "vault_adapters.importing",
+    "vault_adapters.providers",
+    "vault_adapters.stores.postgres",
+    "vault_adapters.sync",
+    "vault_adapters.telemetry",
+    "vault_adapters.testing",
+    "vault_adapters.web",
+    "vault_adapters.cli",
+}
+"""What a program on SQLite without refreshers does not need."""
+
+OPENING = """
+import asyncio
+from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
+
+async def main():
+    async with open_vault(VaultConfig.from_env()) as vault:
+        key = TokenKey("acme", "google", TokenKind.ACCESS_TOKEN)
+        await vault.store_token(key, "value")
+        assert (await vault.get_token(key)).value.reveal() == "value"
+
+asyncio.run(main())
+"""
+
+GETTING = """
+import io
+from vault_adapters.cli.__main__ import main
+
+sys.stdout = io.StringIO()
+assert main(["get", "acme", "google", "access_token", "--json"]) == 0
+sys.stdout = sys.__stdout__
+"""
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory):
+    url = f"sqlite:///{tmp_path_factory.mktemp('loaded')}/vault.db"
+    return os.environ | {"DATABASE_URL": url, "ENCRYPTION_SECRET": generate_encryption_secret()}
+
+
+def loaded(program, environ):
+    """The modules that a new process has loaded after a program."""
+    program = f"import sys\n{program}\nimport json\nprint(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+def ours(modules):
+    return sorted(name for name in modules if name.partition(".")[0] in {"vault_domain", "vault_adapters"})
+
+
+def test_importing_the_package_loads_nothing_of_it(environ):
+    assert ours(loaded("import vault_adapters", environ)) == ["vault_adapters", "vault_domain", "vault_domain.lazy"]
+
+
+def test_one_name_loads_its_module_only(environ):
+    modules = ours(loaded("from vault_adapters import Secret, TokenKey, VaultError", environ))
+    assert {each.rpartition(".")[0] for each in modules if each.count(".") > 1} == {"vault_domain.entities"}
+
+
+def test_opening_loads_no_part_that_is_not_used(environ):
+    modules = loaded(OPENING, environ)
+    assert sorted(modules & NEVER) == []
+    assert len(ours(modules)) < 245
+
+
+def test_a_refresher_loads_no_other_kind_of_refresher(environ):
+    modules = ours(
+        loaded("from vault_adapters.providers import refresher\nrefresher('google', 'id', 'secret')", environ)
+    )
+    assert "vault_adapters.providers.profiled" in modules
+    others = {"client_credentials", "custom", "github_app", "greeninvoice", "jwt_bearer", "mcp", "meta", "presets"}
+    assert [each for each in modules if each.rpartition(".")[2] in others] == []
+
+
+def test_a_command_loads_its_own_module_only(environ):
+    modules = loaded(OPENING, environ) and loaded(GETTING, environ)
+    assert sorted(modules & (NEVER - {"cyclopts", "vault_adapters.cli"})) == []
+    assert [each for each in ours(modules) if "cli.commands." in each] == ["vault_adapters.cli.commands.tokens"]
+    assert "importlib.metadata" not in modules  # only --version needs it
