@@ -14,6 +14,7 @@ MODULES = [
     ("vault_adapters.clients.pygithub", "github", "pygithub"),
     ("vault_adapters.clients.boto3", "botocore", "aws"),
     ("vault_adapters.clients.slack", "slack_sdk", "slack"),
+    ("vault_adapters.clients.msal", "msal", "msal"),
     ("vault_adapters.connect", "authlib", "connect"),
     ("vault_adapters.connect", "joserfc", "connect"),
     ("vault_adapters.web", "starlette", "web"),
