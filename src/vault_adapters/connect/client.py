@@ -163,6 +163,8 @@ def _as_client(name: str, given: object, begins_at: str) -> Client:
         lacking.append("identifier.within (different accounts have the same identifier)")
     if profile.authorization.hmac is not None and given.client_secret is None:
         raise ConfigurationError(f"{name}: its callbacks are checked with the client secret, so pass client_secret")
+    if profile.long_lived is not None and given.client_secret is None:
+        raise ConfigurationError(f"{name}: its tokens are exchanged with the client secret, so pass client_secret")
     if lacking:
         raise ConfigurationError(f"{name}: its profile lacks {', '.join(lacking)}, so accounts cannot be connected")
     return Client(name, given)

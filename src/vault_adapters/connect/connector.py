@@ -17,6 +17,7 @@ from vault_adapters.connect.client import Client, as_clients, provider_unknown
 from vault_adapters.connect.completing import identified, issuer_of, stored
 from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
+from vault_adapters.connect.lengthening import lengthened
 from vault_adapters.connect.openid import Issuer, Issuers, is_named
 from vault_adapters.connect.parameters import Callback, Query, cause_of, is_signed, read_callback
 from vault_adapters.connect.settling import about, settling
@@ -206,6 +207,7 @@ class Connector:
         if callback.error or not callback.code:
             raise AuthorizationRefusedError(reason=cause_of(callback))
         given = await exchanged(client, handshake, callback.code, self._redirect_uris[client.name], http)
+        given = await lengthened(client, handshake, given, http)
         return await identified(
             client,
             self._clients.values(),

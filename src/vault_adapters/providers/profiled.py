@@ -25,7 +25,7 @@ from vault_adapters.providers.oauth2 import OAuth2Refresher
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.profiles import Profile, as_profile
 from vault_adapters.providers.shaped_answers import read_shaped
-from vault_adapters.providers.shaped_requests import keyed, members_of, signed
+from vault_adapters.providers.shaped_requests import asked, keyed, members_of, signed
 from vault_adapters.providers.signing_key import SigningKey
 from vault_adapters.providers.static_keys import StaticKeys
 from vault_domain.entities.account import Account, TokenKind
@@ -110,7 +110,7 @@ class ProfileRefresher(OAuth2Refresher):
         return result if again is None else await self._ask(evolve(again, scopes=()))
 
     async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
-        answer = await self._send(self.token_url, None, request, shaped=True)
+        answer = await self._send(self.profile.request.url or self.token_url, None, request, shaped=True)
         return self._judged(answer, request) if isinstance(answer, Incoming) else answer
 
     def _read(self, answer: Incoming) -> TokenSet | VaultError:
@@ -154,6 +154,8 @@ class ProfileRefresher(OAuth2Refresher):
             sent = members_of(self.profile, request, self.scopes, self.extra, values) if members is None else members
         except InvalidInputError as error:
             return ProviderConfigurationError(str(error), refused=False)
+        if shaped and self.profile.request.method == "get":
+            return asked(self.profile, url, sent)
         return signed(
             self.profile if shaped else None,
             url,

@@ -121,8 +121,11 @@ def as_rfc(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_in_place(shape: AnswerShape, answer: Mapping[str, Any]) -> bool:
-    """Return whether an answer holds an access token within one of the objects that may hold the tokens, if any may."""
-    return not shape.within or _place(shape, answer) is not answer
+    """Return whether an answer to a code may hold tokens of this profile.
+
+    If it may hold those of other profiles too (`AnswerShape.also`), they must be within one of the profile's objects.
+    """
+    return not shape.within or not shape.also or _place(shape, answer) is not answer
 
 
 def extras_of(shape: AnswerShape, answer: Mapping[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from vault_adapters.providers.client_auth import AuthMethod, plain_form, plain_json, signed_form, signed_json
 from vault_adapters.providers.fields import credential_fields
@@ -64,6 +65,11 @@ def signed(
     make = signed_json if is_json else signed_form
     outgoing = make(url, members, client_id=client_id, client_secret=client_secret, auth_method=auth_method)
     return outgoing if profile is None else _with_headers(outgoing, profile)
+
+
+def asked(profile: Profile, url: str, members: Mapping[str, str]) -> Outgoing:
+    """Return a GET whose query holds the members; the client does not authenticate itself."""
+    return Outgoing(f"{url}?{urlencode(members)}", b"", profile.request.headers, method="GET")
 
 
 def keyed(

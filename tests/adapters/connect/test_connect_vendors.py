@@ -1,5 +1,7 @@
-"""Twelve vendors, each as its own pages describe it: connect, call the API, refresh twice, revoke, and every error."""
+"""Thirteen vendors, each as its own pages describe it: connect, call the API, refresh twice, revoke, all errors."""
 
+import logging
+import traceback
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ from tests.adapters.connect.vendors.atlassian import Atlassian
 from tests.adapters.connect.vendors.docusign import Docusign
 from tests.adapters.connect.vendors.github import GitHub
 from tests.adapters.connect.vendors.google import Google
+from tests.adapters.connect.vendors.instagram import Instagram
 from tests.adapters.connect.vendors.meta import Meta
 from tests.adapters.connect.vendors.microsoft import Microsoft
 from tests.adapters.connect.vendors.quickbooks import QuickBooks
@@ -17,11 +20,13 @@ from tests.adapters.connect.vendors.shopify import Shopify
 from tests.adapters.connect.vendors.slack import Slack
 from tests.adapters.connect.vendors.xero import Xero
 from tests.adapters.connect.vendors.zoho import Zoho
+from tests.support.scripted_provider import Answer
 
 from vault_adapters import (
     Account,
     AuthorizationRefusedError,
     ConfigurationError,
+    ConnectError,
     RefreshFailedError,
     TokenKind,
     TokenSet,
@@ -29,10 +34,25 @@ from vault_adapters import (
 )
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Connector
+from vault_adapters.connect.client import as_clients
 from vault_adapters.providers import refresher
 from vault_adapters.testing import memory_vault
 
-VENDORS = [Slack, Salesforce, Microsoft, Google, QuickBooks, Docusign, Zoho, Atlassian, Shopify, GitHub, Meta, Xero]
+VENDORS = [
+    Slack,
+    Salesforce,
+    Microsoft,
+    Google,
+    QuickBooks,
+    Docusign,
+    Zoho,
+    Atlassian,
+    Shopify,
+    GitHub,
+    Meta,
+    Xero,
+    Instagram,
+]
 each = pytest.mark.parametrize("kind", VENDORS, ids=[kind.__name__ for kind in VENDORS])
 
 
@@ -99,3 +119,44 @@ async def test_each_error_has_its_cause(clock, kind):
             assert (type(error), error.reason) == (fault.error, fault.reason), what
             if fault.error is RefreshFailedError:
                 assert error.outcome_unknown is fault.unknown, what
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(status=400, json={"error": {"code": 190}}), Answer(status=503), Answer(json={}), Answer(drop="fin")],
+)
+async def test_without_a_token_that_lasts_nothing_is_stored(clock, answer, caplog):
+    """Instagram's first token lasts an hour, and no refresh takes it. No log shows it, although a URL holds it."""
+    caplog.set_level(logging.DEBUG)
+    vendor = Instagram(clock)
+    vendor.longer = lambda _: answer
+    async with opened(vendor) as (vault, connector, _):
+        query = await callback(vendor, connector)
+        with pytest.raises(ConnectError) as caught:
+            await connector.finish(query, session="s", provider="instagram")
+        assert (await vault.list_accounts("t1")).items == ()
+    assert "instagram.com" not in caplog.text
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text
+    assert vendor.client_secret not in shown
+    assert "short-" not in shown
+
+
+async def test_a_token_of_the_form_without_a_list_is_exchanged_too(clock):
+    """The page shows a list of one; answers have been seen without it, with the user's id as a number."""
+    vendor = Instagram(clock)
+    listed = vendor.token
+
+    def token(request):
+        [found] = listed(request)["data"]
+        return {**found, "user_id": int(found["user_id"]), "permissions": ["instagram_business_basic"]}
+
+    vendor.token = token
+    async with opened(vendor) as (vault, connector, _):
+        [account] = await connected(vendor, connector)
+        assert (await vault.get_account(account)).scopes == ("instagram_business_basic",)
+
+
+def test_a_public_client_cannot_get_a_token_that_lasts():
+    public = refresher("instagram", "client", auth_method="none")
+    with pytest.raises(ConfigurationError, match="client_secret"):
+        as_clients({"instagram": public})

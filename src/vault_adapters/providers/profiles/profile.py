@@ -24,7 +24,7 @@ from vault_adapters.providers.profiles.facts import (
     RotationFacts,
     kept,
 )
-from vault_adapters.providers.profiles.shapes import AnswerShape, RequestShape
+from vault_adapters.providers.profiles.shapes import AnswerShape, LongLived, RequestShape
 from vault_adapters.providers.profiles.templates import Variable, filled, host, names_in, url
 
 CLIENT_AUTH = get_args(AuthMethod)
@@ -94,6 +94,7 @@ class Profile:
         label: where the provider states the account's label, or None.
         api: how API requests carry the token.
         further: a further request when an account is connected, or None.
+        long_lived: one more exchange of the access token when an account is connected, or None.
         kept: further texts to keep with the access token when an account is connected. It maps the name under which a
             host finds a text to the text's source and path (``userinfo.accounts.0.base_uri``). Those with the source
             ``callback`` pass through the browser, so they prove nothing.
@@ -132,6 +133,7 @@ class Profile:
     label: Place | None = field(default=None, metadata=by(checks.optional(checks.section(Place))))
     api: ApiFacts = field(factory=ApiFacts, metadata=by(checks.section(ApiFacts)))
     further: Further | None = field(default=None, metadata=by(checks.optional(checks.section(Further))))
+    long_lived: LongLived | None = field(default=None, metadata=by(checks.optional(checks.section(LongLived))))
     kept: dict[str, Place] = field(factory=dict, metadata=by(checks.table(kept)))
 
     def __attrs_post_init__(self) -> None:
@@ -207,8 +209,9 @@ class Profile:
         for key in _URLS:
             if getattr(self, key) is not None:
                 yield key, getattr(self, key)
-        if self.further is not None:
-            yield "further.url", self.further.url
+        for key, section in (("further", self.further), ("request", self.request), ("long_lived", self.long_lived)):
+            if section is not None and section.url is not None:
+                yield f"{key}.url", section.url
         for key, given in (
             ("request.extra", self.request.extra),
             ("authorization.parameters", self.authorization.parameters),
@@ -236,6 +239,7 @@ def fact_names() -> frozenset[str]:
         "identifier": Place,
         "label": Place,
         "further": Further,
+        "long_lived": LongLived,
         "api": ApiFacts,
     }
     top = {item.name for item in attrs.fields(Profile)} - _ABOUT_FILE

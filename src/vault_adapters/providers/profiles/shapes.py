@@ -9,6 +9,7 @@ from attrs import Factory, field, frozen
 from vault_adapters.providers.endpoint import as_parameters
 from vault_adapters.providers.profiles import checks
 from vault_adapters.providers.profiles.checks import by, checking, refused
+from vault_adapters.providers.profiles.templates import url
 from vault_domain.entities.errors import InvalidInputError
 
 GRANTS = ("refresh_token", "client_credentials", "access_token", "api_key", "none")
@@ -43,6 +44,9 @@ class RequestShape:
         credential: the member that holds the refresh token or access token; None: ``refresh_token``.
         fields: maps each field of a stored API key to the member in which the field is sent (grant ``api_key``).
         format: the format of the body: ``form`` (RFC 6749) or ``json``.
+        url: where the request is sent if that is not ``token_url``, or None.
+        method: ``post``, or ``get`` (Instagram): a GET whose query holds the members, without the client's id and
+            secret.
         scopes: which scopes a request sends. ``never`` (the default of the grants ``refresh_token`` and
             ``access_token``): none. ``stored``: those of the stored access token, for providers that want a scope.
             ``given`` (the default of API keys): those that the host passed to `refresher`; with the two grants that a
@@ -57,6 +61,8 @@ class RequestShape:
     credential: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
     fields: dict[str, str] = field(factory=dict, metadata=by(checks.table(checks.member)))
     format: str = field(default="form", metadata=by(checks.one_of("form", "json")))
+    url: str | None = field(default=None, metadata=by(checks.optional(url)))
+    method: str = field(default="post", metadata=by(checks.one_of("post", "get")))
     scopes: str = field(
         default=Factory(_usual_scopes, takes_self=True), metadata=by(checks.one_of("given", "stored", "never"))
     )
@@ -67,6 +73,8 @@ class RequestShape:
     def __attrs_post_init__(self) -> None:
         if bool(self.fields) != (self.grant == "api_key"):
             raise refused("fields", "must be given for the grant api_key, and for no other grant")
+        if (self.method == "get" or self.url is not None) and self.grant != "access_token":
+            raise refused("method", "get, and a url of its own, are for the grant access_token only")
 
     @property
     def is_of_user(self) -> bool:
@@ -75,13 +83,32 @@ class RequestShape:
 
 
 @frozen(field_transformer=checking)
+class LongLived:
+    """One more exchange when an account is connected, of its access token for one that lasts longer (Instagram).
+
+    It is a GET whose query holds the access token and the client secret.
+
+    Attributes:
+        url: the endpoint; it may hold the profile's variables in braces.
+        grant_type: the value of the member ``grant_type``.
+        credential: the member that holds the access token.
+        secret: the member that holds the client secret.
+    """
+
+    url: str = field(metadata=by(url))
+    grant_type: str = field(metadata=by(checks.text))
+    credential: str = field(default="access_token", metadata=by(checks.member))
+    secret: str = field(default="client_secret", metadata=by(checks.member))
+
+
+@frozen(field_transformer=checking)
 class AnswerShape:
     """Where the parts of a token endpoint's answer are. A dotted name stands for a member of a nested object.
 
     Attributes:
         within: nested objects that may hold the tokens (Slack's ``authed_user``). The first one that holds an access
-            token is read. If none does, the answer to a refresh is read itself; the answer to the exchange of a code
-            then has no token for this profile. All members named below, except those of `extra`, are
+            token is read. If none does, the answer is read itself; but with `also`, the answer to the exchange of a
+            code then has no token for this profile. All members named below, except those of `extra`, are
             looked up there.
         access_token: the member that holds the access token.
         refresh_token: the member that holds the refresh token.

@@ -87,6 +87,9 @@ def success(table, *, within=True, lifetime=True):
 
 
 def body_of(request):
+    if request.method == "GET":
+        assert request.content == b""
+        return dict(parse_qsl(request.url.query.decode(), keep_blank_values=True, strict_parsing=True))
     text = request.content.decode()
     if request.headers["content-type"] == "application/json":
         return json.loads(text)
@@ -105,7 +108,10 @@ async def test_the_request(name):
     await refreshed(played.refresher, played.credential, scopes=("one", "two"))
     [request] = played.requests
     table, shape = played.table, played.table.get("request", {})
-    assert (request.method, str(request.url)) == ("POST", filled(table["token_url"], played.values))
+    is_get = shape.get("method") == "get"
+    address = str(request.url).partition("?")[0] if is_get else str(request.url)
+    url = filled(shape.get("url", table["token_url"]), played.values)
+    assert (request.method, address) == ("GET" if is_get else "POST", url)
     expected = {key: filled(value, played.values) for key, value in shape.get("extra", {}).items()}
     usual = grant(table) if grant(table) in ("refresh_token", "client_credentials") else None
     if shape.get("grant_type", usual):
@@ -119,10 +125,12 @@ async def test_the_request(name):
         (each for each in table.get("client_auth", ["client_secret_basic"]) if each.startswith(("client_", "secret"))),
         "",
     )
+    if is_get:
+        method = ""
     if method == "client_secret_post" and grant(table) != "api_key":
         expected |= {"client_id": CLIENT[0], "client_secret": CLIENT[1]}
     assert body_of(request) == expected
-    assert (request.headers["content-type"] == "application/json") == (shape.get("format") == "json")
+    assert (request.headers.get("content-type") == "application/json") == (shape.get("format") == "json")
     if method == "client_secret_basic":
         pair = base64.b64encode(b"client%3Aid:se%3Acr%25et%2B+%26").decode()
         assert request.headers["authorization"] == f"Basic {pair}"

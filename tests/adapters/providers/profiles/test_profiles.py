@@ -102,6 +102,15 @@ URL = 'token_url = "https://acme.example/token"\n'
         (LEAST + URL + "[further]\nurl = 'http://acme.example'\n", "further.url", "must"),
         (LEAST + URL + "[further]\nurl = 'https://{shop}.acme.example'\n", "further.url", "not in variables"),
         (LEAST + URL + "[further]\nurl = 'https://acme.example'\nbody = '{ viewer }'\n", "further.body", "JSON"),
+        (LEAST + URL + "[request]\nmethod = 'get'\n", "request.method", "for the grant access_token only"),
+        (LEAST + URL + "[request]\nurl = 'https://acme.example'\n", "request.method", "a url of its own"),
+        (LEAST + URL + "[request]\nurl = 'http://acme.example'\n", "request.url", "must use https"),
+        (
+            LEAST + URL + "[long_lived]\nurl = 'https://{a}.acme.example'\ngrant_type='x'\n",
+            "long_lived.url",
+            "not in var",
+        ),
+        (LEAST + URL + "[revocation]\nformat = 'xml'\n", "revocation.format", "must be one of"),
         (LEAST + URL + "[identifier]\nsource = 'callback'\nmember = 'id'\n", "identifier.source", "proves nothing"),
         (
             LEAST + URL + "[identifier]\nsource = 'variable'\nmember = 'shop'\n"
