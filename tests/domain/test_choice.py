@@ -11,7 +11,8 @@ from vault_domain import InvalidInputError
 from vault_domain.entities.choice import Choice
 
 CANARY = "canary-4711"
-CHOICES = [found for found in vars(vault_domain).values() if isinstance(found, type) and issubclass(found, Choice)]
+PUBLIC = [getattr(vault_domain, name) for name in vault_domain.__all__]
+CHOICES = [found for found in PUBLIC if isinstance(found, type) and issubclass(found, Choice)]
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.__name__)
