@@ -9,6 +9,7 @@ from tests.fuzz.reading.envelope import ENVELOPE
 from tests.fuzz.reading.journal import JOURNAL
 from tests.fuzz.reading.providers import PROVIDERS
 from tests.fuzz.reading.starts import STARTS
+from tests.fuzz.reading.systems import SYSTEMS
 
-_ALL = (CALLBACKS, CHALLENGES, CURSORS, DISCOVERY, DUMPS, ENVELOPE, JOURNAL, PROVIDERS, STARTS)
+_ALL = (CALLBACKS, CHALLENGES, CURSORS, DISCOVERY, DUMPS, ENVELOPE, JOURNAL, PROVIDERS, STARTS, SYSTEMS)
 TARGETS = {target.name: target for target in _ALL}

@@ -32,7 +32,9 @@ class Dump:
             file.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, form: Format, opener: Opener) -> None:
+        self._form = form
+        self._opener = opener
         found = os.fstat(stream.fileno())
         is_file = stat.S_ISREG(found.st_mode)
         self._file = stream if is_file else None
@@ -48,21 +50,21 @@ class Dump:
         """Number of bytes read from the file so far; 0 if the dump is not a regular file."""
         return 0 if self._file is None else self._file.tell()
 
-    def rows(self, form: Format, opener: Opener) -> AsyncIterator[ImportedToken | ImportFailure]:
+    def rows(self) -> AsyncIterator[ImportedToken | ImportFailure]:
         """Read the rows of the dump."""
-        return read_dump(self._lines, form, opener)
+        return read_dump(self._lines, self._form, self._opener)
 
 
 @contextmanager
-def open_dump(path: str) -> Iterator[Dump]:
-    """Open a dump; ``-`` means standard input."""
+def open_dump(path: str, form: Format, opener: Opener) -> Iterator[Dump]:
+    """Open a dump; ``-`` means standard input. See `format_of` for ``form`` and ``opener``."""
     if path == STANDARD_INPUT:
-        yield Dump(sys.stdin.buffer)
+        yield Dump(sys.stdin.buffer, form, opener)
         return
     if path.startswith("-"):  # do not take a misspelt option for a file
         raise InvalidInputError("there is no such option; see `token-vault import --help`")
     with _open(path, "DUMP") as stream:
-        yield Dump(stream)
+        yield Dump(stream, form, opener)
 
 
 def format_of(name: str, secret_file: str | None, key_file: str | None) -> tuple[Format, Opener]:
@@ -78,9 +80,9 @@ def format_of(name: str, secret_file: str | None, key_file: str | None) -> tuple
     if (key_file is not None) != (name == "fernet"):
         raise InvalidInputError("--format fernet needs --key-file, and no other format takes it")
     if secret_file is not None:
-        return ORIGINAL, _original_opener(_only_line_end_removed(_read(secret_file, "--secret-file")))
+        return ORIGINAL, _original_opener(_only_line_end_removed(read_key(secret_file, "--secret-file")))
     if key_file is not None:
-        keys = [Secret(line.strip()) for line in _read(key_file, "--key-file").reveal().splitlines() if line.strip()]
+        keys = [Secret(line.strip()) for line in read_key(key_file, "--key-file").reveal().splitlines() if line.strip()]
         return FERNET, _fernet_opener(FernetReader(keys))
     return TOKENS, open_plain
 
@@ -109,7 +111,8 @@ def _only_line_end_removed(secret: Secret) -> Secret:
     return Secret(text)
 
 
-def _read(path: str, option: str) -> Secret:
+def read_key(path: str, option: str) -> Secret:
+    """Return the text of a small file, such as one with a key; ``option`` names it in errors."""
     with _open(path, option) as stream:
         raw = stream.read(_MOST_KEY_BYTES + 1)
     text = _decoded(raw) if len(raw) <= _MOST_KEY_BYTES else None

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from itertools import islice
 from typing import BinaryIO
 
+from anyio import to_thread
+
 from vault_adapters.importing.failing import UnreadableRowError
 from vault_adapters.importing.formats import Draft, Format
 from vault_adapters.importing.piped import PipedLines
@@ -42,10 +44,29 @@ async def read_dump(
     """
     rows = (_parse(record, form) for record in read_records(stream, form.required, form.guarded))
     while chunk := await _chunk(rows, stream):
-        drafts = [row for row in chunk if not isinstance(row, ImportFailure)]
-        values = iter(await opener([draft.content for _, draft in drafts]))
-        for row in chunk:
-            yield row if isinstance(row, ImportFailure) else _complete(row, values)
+        for row in await _opened(chunk, opener):
+            yield row
+
+
+async def read_rows(
+    records: Iterator[Record | ImportFailure], form: Format
+) -> AsyncIterator[ImportedToken | ImportFailure]:
+    """Yield the tokens of rows with plaintext values, as `read_dump` does.
+
+    Args:
+        records: the rows; a thread reads them, because another system's database may take its time.
+        form: the format of the columns.
+    """
+    rows = (_parse(record, form) for record in records)
+    while chunk := await to_thread.run_sync(lambda: list(islice(rows, _AT_ONCE))):
+        for row in await _opened(chunk, open_plain):
+            yield row
+
+
+async def _opened(chunk: Sequence[_Parsed], opener: Opener) -> list[ImportedToken | ImportFailure]:
+    drafts = [row for row in chunk if not isinstance(row, ImportFailure)]
+    values = iter(await opener([draft.content for _, draft in drafts]))
+    return [row if isinstance(row, ImportFailure) else _complete(row, values) for row in chunk]
 
 
 async def _chunk(rows: Iterator[_Parsed], stream: BinaryIO | PipedLines) -> list[_Parsed]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -16,18 +17,23 @@ from vault_adapters.cli.progress import Waiting, waiting
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
+from vault_adapters.cli.takeover import Choice, System, Taken, as_renames, open_system
 from vault_adapters.configuration.config import VaultConfig
-from vault_adapters.importing.formats import Format
-from vault_adapters.importing.reading import Opener
-from vault_domain import ImportedToken, ImportFailure, ImportReport, TokenVault
+from vault_domain import ImportedToken, ImportFailure, ImportReport, InvalidInputError, TokenVault
 from vault_domain.services.tokens.importing import DATA_KEY_UNREADABLE
 
 _FormatName = Annotated[
-    Literal["original", "tokens", "fernet"],
+    Literal["original", "tokens", "fernet"] | None,
     Parameter(
         name="--format",
         help="original: the original system's table; tokens: plaintext values; fernet: Fernet ciphertexts.",
     ),
+]
+_SystemName = Annotated[
+    System | None, Parameter(name="--from", help="The system whose own tables or files DUMP is; see the guide.")
+]
+_Renames = Annotated[
+    list[str] | None, Parameter(help="Another name for a provider, such as google-oauth2=google; repeat it for more.")
 ]
 
 
@@ -37,13 +43,24 @@ _SHOWN_EACH = 100
 
 def import_dump(
     dump: Annotated[
-        str, Parameter(help="A file of JSON lines or CSV; - is standard input.", allow_leading_hyphen=True)
+        str,
+        Parameter(
+            help="A file of JSON lines or CSV; - is standard input. With --from, a SQLite file, a folder, or the URL of"
+            " a Postgres database.",
+            allow_leading_hyphen=True,
+        ),
     ],
     /,
     *,
-    format_: _FormatName,
+    format_: _FormatName = None,
+    from_: _SystemName = None,
     secret_file: Annotated[str | None, Parameter(help="The file with the original system's encryption secret.")] = None,
-    key_file: Annotated[str | None, Parameter(help="The file with the Fernet keys, one per line.")] = None,
+    key_file: Annotated[
+        str | None, Parameter(help="The file with the Fernet keys, one per line, or with Nango's encryption key.")
+    ] = None,
+    tenant: Annotated[str | None, Parameter(help="With --from: the tenant of all accounts.")] = None,
+    rename: _Renames = None,
+    only: Annotated[str | None, Parameter(help="With --from: only this client id or environment.")] = None,
     overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
     refreshers: Refreshers = None,
@@ -54,52 +71,82 @@ def import_dump(
     Without --overwrite, stored tokens stay, and a row is counted as skipped if a token is stored under its key. So a
     repeated import is harmless. If a row cannot be read or stored, standard error shows its line number and a code. The
     other rows are imported, and the exit code is 13. With --refreshers, the vault knows the providers' default and idle
-    lifetimes, so that sweeps refresh imported tokens in time.
+    lifetimes, so that sweeps refresh imported tokens in time. --from reads django-allauth, python-social-auth, Slack
+    Bolt or Nango; the number of a row is then the one of its table.
     """
-    form, opener = format_of(format_, secret_file, key_file)
+    if (format_ is None) is (from_ is None):
+        raise InvalidInputError("name --format or --from")
+    if from_ is not None:
+        choice = Choice(from_, tenant, as_renames(rename or []), only, key_file)
+        if secret_file is not None:
+            raise InvalidInputError("--secret-file goes with --format original only")
+        report = _import(
+            lambda: open_system(dump, choice), "row", refreshers, overwrite=overwrite, dry_run=dry_run, json=json
+        )
+        return _code_of(report)
+    if tenant is not None or rename is not None or only is not None:
+        raise InvalidInputError("--tenant, --rename and --only go with --from only")
+    form, opener = format_of(str(format_), secret_file, key_file)
+    report = _import(
+        lambda: open_dump(dump, form, opener), "line", refreshers, overwrite=overwrite, dry_run=dry_run, json=json
+    )
+    if any(failure.code.startswith("unknown_column") for failure in report.failures):
+        complain(f"the columns of --format {format_} are {', '.join(form.columns)}")
+    return _code_of(report)
+
+
+def _import(
+    opening: Callable[[], AbstractContextManager[Dump | Taken]],
+    noun: str,
+    refreshers: str | None,
+    *,
+    overwrite: bool,
+    dry_run: bool,
+    json: bool,
+) -> ImportReport:
+    """Import what ``opening`` opens; ``noun`` is what the numbers of its rows count."""
     config = VaultConfig.from_env()
     known = load_if_named(refreshers)
     unread: Counter[str] = Counter()
-    with open_dump(dump) as opened, waiting("importing", opened.size) as shown:
+    with opening() as opened, waiting("importing", opened.size) as shown:
 
         async def work(vault: TokenVault) -> ImportReport:
             return await vault.import_tokens(
-                _watched(opened, form, opener, shown, unread),
-                overwrite=overwrite,
-                dry_run=dry_run,
-                source=opened.source,
+                _watched(opened, noun, shown, unread), overwrite=overwrite, dry_run=dry_run, source=opened.source
             )
 
         report = with_vault(work, config, refreshers=known)
-    _name_not_stored(report, unread.total())
+    _name_not_stored(report, unread.total(), noun)
     _show(report, json=json, dry_run=dry_run)
-    if any(failure.code.startswith("unknown_column") for failure in report.failures):
-        complain(f"the columns of --format {format_} are {', '.join(form.columns)}")
+    return report
+
+
+def _code_of(report: ImportReport) -> ExitCode:
     return ExitCode.INCOMPLETE if report.failed else ExitCode.OK
 
 
 async def _watched(
-    dump: Dump, form: Format, opener: Opener, shown: Waiting, unread: Counter[str]
+    dump: Dump | Taken, noun: str, shown: Waiting, unread: Counter[str]
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
     """Pass the rows on and print each failure at once, because the report holds only the first thousand failures.
 
     ``unread`` counts the failures by their codes.
     """
     read = 0
-    async for row in dump.rows(form, opener):
+    async for row in dump.rows():
         if isinstance(row, ImportFailure):
             unread[row.code] += 1
-            shown.note(f"line {row.line}: {row.code}")
+            shown.note(f"{noun} {row.line}: {row.code}")
         if (read := read + 1) % _SHOWN_EACH == 0:
             shown.advance(dump.position)
         yield row
 
 
-def _name_not_stored(report: ImportReport, unread: int) -> None:
+def _name_not_stored(report: ImportReport, unread: int, noun: str) -> None:
     """Print the reported rows that could not be stored, and the number of such rows that the report omits."""
     named = [failure for failure in report.failures if failure.code == DATA_KEY_UNREADABLE]
     for failure in named:
-        complain(f"line {failure.line}: {failure.code}")
+        complain(f"{noun} {failure.line}: {failure.code}")
     if (more := report.failed - unread - len(named)) > 0:
         complain(f"{more} more {'row' if more == 1 else 'rows'}: {DATA_KEY_UNREADABLE}")
 

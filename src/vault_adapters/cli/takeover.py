@@ -1,0 +1,146 @@
+"""Opens what another system keeps for `import --from`: its tables or files, and the key that decrypts them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal, get_args
+
+from attrs import evolve, frozen
+
+from vault_adapters.cli.dumps import read_key
+from vault_adapters.crypto.nango import NangoReader
+from vault_adapters.importing.formats import TOKENS
+from vault_adapters.importing.reading import read_rows
+from vault_adapters.importing.records import Record
+from vault_adapters.importing.systems import allauth, nango, slack, social_django
+from vault_adapters.importing.systems.tables import Tables, is_url, open_tables
+from vault_domain import ImportedToken, ImportFailure, InvalidInputError
+
+System = Literal["allauth", "nango", "slack", "social-django"]
+SYSTEMS = get_args(System)
+
+_Records = Iterator[Record | ImportFailure]
+_SQLITE = b"SQLite format 3\0"
+
+
+@frozen
+class Choice:
+    """What the user has chosen.
+
+    Attributes:
+        system: the name of the system.
+        tenant: the tenant that all accounts shall belong to; None: as the system's reader says.
+        renames: the new names of providers, by their names there.
+        only: the app or the environment to read; None: there is only one.
+        key_file: the file with the key that decrypts, or None.
+    """
+
+    system: str
+    tenant: str | None = None
+    renames: Mapping[str, str] = {}
+    only: str | None = None
+    key_file: str | None = None
+
+
+class Taken:
+    """The tokens of another system, opened.
+
+    Attributes:
+        size: number of rows, or a little more.
+        position: number of rows read so far.
+    """
+
+    source = None
+
+    def __init__(self, records: _Records, size: int, choice: Choice) -> None:
+        self._records = records
+        self._choice = choice
+        self.size = size
+        self.position = 0
+
+    def rows(self) -> AsyncIterator[ImportedToken | ImportFailure]:
+        """Read the rows."""
+        return read_rows(self._renamed(), TOKENS)
+
+    def _renamed(self) -> _Records:
+        last: int | None = None
+        for record in self._records:
+            if record.line != last:
+                self.position, last = self.position + 1, record.line
+            yield record if isinstance(record, ImportFailure) else self._placed(record)
+
+    def _placed(self, record: Record) -> Record:
+        values = dict(record.values)
+        if self._choice.tenant is not None:
+            values["tenant_id"] = self._choice.tenant
+        provider = values.get("provider")
+        if isinstance(provider, str):
+            values["provider"] = self._choice.renames.get(provider, provider)
+        return evolve(record, values={name: value for name, value in values.items() if value is not None})
+
+
+def as_renames(pairs: Sequence[str]) -> dict[str, str]:
+    """Return the new names of providers by the old ones, from texts like ``google-oauth2=google``."""
+    parted = [pair.rpartition("=") for pair in pairs]
+    if not all(old and new for old, _, new in parted):
+        raise InvalidInputError("--rename must be like google-oauth2=google")
+    return {old: new for old, _, new in parted}
+
+
+@contextmanager
+def open_system(place: str, choice: Choice) -> Iterator[Taken]:
+    """Open a system's files, or its tables in a SQLite file or at a Postgres URL, for reading only.
+
+    Raises:
+        InvalidInputError: there is nothing that the system's reader reads; the message does not repeat ``place``.
+        ConfigurationError: the key is malformed, or psycopg is not installed.
+    """
+    if choice.only is not None and choice.system not in ("nango", "slack"):
+        raise InvalidInputError("--only goes with --from slack and --from nango")
+    if choice.key_file is not None and choice.system != "nango":
+        raise InvalidInputError("--key-file goes with --from nango and --format fernet")
+    if place.startswith("-"):
+        raise InvalidInputError("there is no such option; see `token-vault import --help`")
+    if choice.system == "slack" and Path(place).is_dir():
+        files = slack.files_of(Path(place))
+        if not files:
+            raise InvalidInputError("the folder holds no installations")
+        yield Taken(slack.read_files(files), len(files), choice)
+    elif choice.system == "nango" and not (is_url(place) or _is_sqlite(place)):
+        with _opened(place).open("rb") as stream:
+            yield Taken(nango.read_export(stream), sum(1 for _ in _opened(place).open("rb")), choice)
+    else:
+        if not (is_url(place) or _is_sqlite(place)):
+            raise InvalidInputError("this is neither a SQLite file nor the URL of a Postgres database")
+        count, read = _reader(choice)
+        with open_tables(place) as tables:
+            yield Taken(read(tables, choice.only), count(tables), choice)
+
+
+def _reader(choice: Choice) -> tuple[Callable[[Tables], int], Callable[[Tables, str | None], _Records]]:
+    if choice.system == "allauth":
+        return allauth.count, allauth.read
+    if choice.system == "social-django":
+        return social_django.count, social_django.read
+    if choice.system == "slack":
+        return slack.count, slack.read
+    opened = None if choice.key_file is None else NangoReader(read_key(choice.key_file, "--key-file")).read
+    return nango.count, nango.reader(opened)
+
+
+def _is_sqlite(place: str) -> bool:
+    with _opened(place).open("rb") as stream:
+        return stream.read(len(_SQLITE)) == _SQLITE
+
+
+def _opened(place: str) -> Path:
+    """Return the path of a file that can be read."""
+    path = Path(place)
+    try:
+        with path.open("rb"):
+            return path
+    except (OSError, ValueError):  # drop the error, because it names the path
+        pass
+    raise InvalidInputError("the files of the other system cannot be read")
