@@ -9,7 +9,7 @@ import pytest
 from tests.adapters.connect.stubs import CALLBACK, reached
 from tests.adapters.connect.vendors.atlassian import Atlassian
 from tests.adapters.connect.vendors.docusign import Docusign
-from tests.adapters.connect.vendors.github import GitHub
+from tests.adapters.connect.vendors.github import GitHub, Installations
 from tests.adapters.connect.vendors.google import Google
 from tests.adapters.connect.vendors.instagram import Instagram
 from tests.adapters.connect.vendors.meta import Meta
@@ -28,6 +28,7 @@ from vault_adapters import (
     ConfigurationError,
     ConnectError,
     RefreshFailedError,
+    Secret,
     TokenKind,
     TokenSet,
     VaultError,
@@ -35,7 +36,7 @@ from vault_adapters import (
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Connector
 from vault_adapters.connect.client import as_clients
-from vault_adapters.providers import refresher
+from vault_adapters.providers import GitHubAppRefresher, SigningKey, refresher
 from vault_adapters.testing import memory_vault
 
 VENDORS = [
@@ -160,3 +161,26 @@ def test_a_public_client_cannot_get_a_token_that_lasts():
     public = refresher("instagram", "client", auth_method="none")
     with pytest.raises(ConfigurationError, match="client_secret"):
         as_clients({"instagram": public})
+
+
+async def test_an_installation_of_a_github_app_gets_its_own_tokens(clock):
+    vendor = Installations(clock)
+    key = SigningKey.from_pem(vendor.key.as_pem(private=True).decode())
+    installation = Secret.from_fields(installation_id="42")
+    async with reached(vendor) as http:
+        known = {"github-app": GitHubAppRefresher(vendor.client_id, key, client=http)}
+        async with memory_vault(clock=clock, refreshers=known) as vault:
+            account = Account("t1", "github-app", "42")
+            await vault.store_token(account.key(TokenKind.API_KEY), installation)
+            for refreshes in (1, 2, 3):
+                auth = VaultAuth(vault, account, hosts=["api.github.com"])
+                assert (await http.request(*vendor.api, auth=auth)).status_code == 200
+                assert vendor.refreshed == refreshes
+                clock.advance(timedelta(seconds=vendor.lifetime))
+            for number, fault in enumerate(vendor.faults):
+                other = Account("t1", "github-app", f"a-{number}")
+                await vault.store_token(other.key(TokenKind.API_KEY), installation)
+                vendor.fail_next(fault.answer)
+                with pytest.raises(VaultError) as caught:
+                    await vault.refresh_account(other)
+                assert (type(caught.value), caught.value.reason) == (fault.error, fault.reason)

@@ -2,8 +2,11 @@
 generating-a-user-access-token, refreshing-user-access-tokens, generating-an-installation-access-token.
 """
 
+import time
 from urllib.parse import urlencode
 
+from joserfc import jwt
+from joserfc.jwk import RSAKey
 from tests.adapters.connect.vendors.base import RefusedError, Vendor, bearer, dead, form_of, later, misconfigured
 from tests.support.scripted_provider import Answer
 
@@ -87,6 +90,60 @@ class GitHub(Vendor):
         return {"login": "octocat", "id": 583231}
 
     def installations(self, request):
+        """An API request."""
+        if not self.authorized(bearer(request)):
+            raise RefusedError(401, {"message": "Bad credentials"})
+        return {"total_count": 0}
+
+
+class Installations(Vendor):
+    """The App signs a JWT for each installation token, which ends after an hour and has no refresh token."""
+
+    profiles = ("github-app",)
+    client_id = "Iv1.0123456789abcdef"
+    api = ("GET", "https://api.github.com/installation/repositories")
+    faults = (
+        misconfigured("invalid_client", 401, {"message": "A JSON web token could not be decoded"}),
+        misconfigured("suspended", 403, {"message": "This installation has been suspended"}),
+        misconfigured(
+            "invalid_scope", 422, {"message": "The permissions requested are not granted to this installation."}
+        ),
+        dead("invalid_grant", 404, {"message": "Not Found"}),
+        later("temporarily_unavailable", 503, {}),
+    )
+
+    def __init__(self, clock):
+        super().__init__(clock)
+        self.key = RSAKey.generate_key(2048)
+
+    def routes(self):
+        """See `Vendor`."""
+        return {
+            "POST api.github.com/app/installations/42/access_tokens": self.token,
+            "GET api.github.com/app": self.app,
+            "GET api.github.com/installation/repositories": self.repositories,
+        }
+
+    def signed(self, request):
+        """Check the JWT: RS256, ``iss`` the App's client id, at most ten minutes, ``iat`` before the present."""
+        token = jwt.decode(bearer(request), self.key, algorithms=["RS256"])
+        assert token.claims["iss"] == self.client_id
+        assert token.claims["iat"] <= time.time() < token.claims["exp"] <= time.time() + 600
+
+    def token(self, request):
+        """The answer has the status 201, and states when the token ends, as a text."""
+        self.signed(request)
+        self.refreshing()
+        token = self.new_access("ghs")
+        found = {"token": token, "expires_at": self.access[token].strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return Answer(status=201, json={**found, "permissions": {"issues": "write"}, "repository_selection": "all"})
+
+    def app(self, request):
+        """The App itself, which is there although an installation may not be."""
+        self.signed(request)
+        return {"id": 1, "slug": "octoapp"}
+
+    def repositories(self, request):
         """An API request."""
         if not self.authorized(bearer(request)):
             raise RefusedError(401, {"message": "Bad credentials"})
