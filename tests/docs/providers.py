@@ -28,9 +28,9 @@ safe whatever the provider does. In the column *source*, *pages* stands for the 
 own](../how-to/write-a-profile.md) can replace any profile.
 
 - *connects* says whether a [`Connector`](../how-to/connect-accounts.md) can connect accounts.
-- *rotation* says what a refresh does to the old tokens. With `strict`, a used refresh token does not work any more;
-  with `grace`, it works for the stated time longer; with `non-rotating`, it stays. An access token works until it
-  expires, unless the column says that a refresh ends the old one.
+- *refresh* says whether there is anything to refresh, and what a refresh does to the old tokens. With `strict`, a used
+  refresh token does not work any more; with `grace`, it works for the stated time longer; with `non-rotating`, it
+  stays. An access token works until it expires, unless the column says that a refresh ends the old one.
 - *access token* is the lifetime of an access token if the provider's answer does not state it.
 - *idle life* is the time after which a refresh token lapses if it is not used.
 - *longest life* is the time after which a refresh token ends, however often it is used.
@@ -49,7 +49,7 @@ _COLUMNS = (
     "name",
     "title",
     "connects",
-    "rotation",
+    "refresh",
     "access token",
     "idle life",
     "longest life",

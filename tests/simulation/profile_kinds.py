@@ -32,9 +32,9 @@ def kinds_of_profiles(kind):
 def behaviour(profile):
     """Return what a profile says of its provider's tokens, as fields of a kind; None if it has nothing to refresh."""
     grant = _GRANTS.get(profile.request.grant)
-    if grant is None:
-        return None
     rotation = profile.rotation
+    if grant is None or rotation.kind == "none":
+        return None
     stays = rotation.kind == "non_rotating"
     lifetime = _seconds(profile.answer.default_lifetime) or _HOUR
     fields = {

@@ -11,7 +11,11 @@ from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles import packaged_profile, profiles
 from vault_domain.entities.account import TokenKind
 
-REFRESHED = [name for name in profiles() if packaged_profile(name).token_url is not None]
+REFRESHED = [
+    name
+    for name in profiles()
+    if packaged_profile(name).token_url is not None and packaged_profile(name).rotation.kind != "none"
+]
 WITH_KEYS = [name for name in REFRESHED if packaged_profile(name).request.grant in ("client_credentials", "api_key")]
 
 

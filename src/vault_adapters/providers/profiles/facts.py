@@ -126,6 +126,7 @@ class RotationFacts:
     Attributes:
         kind: the rotation policy. ``strict``: a refresh token works once. ``grace``: a refresh token works for a while
             after its first use. ``non_rotating``: a refresh does not replace the refresh token.
+            ``none``: the provider gives no refresh tokens; if it does nevertheless, they are treated as strict.
         grace: the time for which a used refresh token still works; for the kind ``grace`` only.
         old_token_dies: whether a refresh ends the old access token at once.
         idle: the time after which a refresh token lapses if nobody uses it, or None.
@@ -133,7 +134,7 @@ class RotationFacts:
             unverified, it is not stored with the refresh token, because a stored lapse is final.
     """
 
-    kind: str = field(default="strict", metadata=by(checks.one_of("strict", "grace", "non_rotating")))
+    kind: str = field(default="strict", metadata=by(checks.one_of("strict", "grace", "non_rotating", "none")))
     grace: timedelta | None = field(default=None, metadata=by(checks.optional(checks.duration)))
     old_token_dies: bool = field(default=False, metadata=by(checks.flag))
     idle: timedelta | None = field(default=None, metadata=by(checks.optional(checks.duration)))
@@ -148,7 +149,7 @@ class RotationFacts:
         """The rotation policy for refreshes."""
         if self.grace is not None:
             return Rotation.grace(self.grace)
-        return Rotation.strict() if self.kind == "strict" else Rotation.non_rotating()
+        return Rotation.non_rotating() if self.kind == "non_rotating" else Rotation.strict()
 
 
 @frozen(field_transformer=checking)

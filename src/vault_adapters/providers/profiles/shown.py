@@ -124,8 +124,10 @@ def duration(value: timedelta | None) -> str:
 def rotation(profile: Profile) -> str:
     """Return the effect of a refresh on the tokens, in a few words."""
     facts = profile.rotation
-    if profile.request.grant == "none":
+    if "none" in (profile.request.grant, facts.kind):
         return "nothing to refresh"
+    if profile.request.grant == "access_token":
+        return "the access token is exchanged before it expires"
     kind = f"grace, {duration(facts.grace)}" if facts.grace else facts.kind.replace("_", "-")
     return f"{kind}; the old access token ends" if facts.old_token_dies else kind
 

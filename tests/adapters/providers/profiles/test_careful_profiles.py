@@ -4,13 +4,14 @@ import pytest
 from tests.adapters.providers.profiles.files import TABLES, grant
 
 from vault_adapters.providers.profiles.loading import packaged_profile
+from vault_domain.entities.rotation_policy import Rotation
 
 
 @pytest.mark.parametrize("name", [name for name, table in TABLES.items() if grant(table) == "refresh_token"])
 def test_a_rotation_that_is_not_verified_is_strict(name):
     profile = packaged_profile(name)
     if not (profile.is_verified("rotation.kind") and profile.is_verified("rotation.grace")):
-        assert profile.rotation.kind == "strict"
+        assert profile.rotation.policy == Rotation.strict()
 
 
 @pytest.mark.parametrize("name", [name for name, table in TABLES.items() if "revocation_url" in table])

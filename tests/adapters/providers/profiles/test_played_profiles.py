@@ -234,7 +234,7 @@ async def test_hubspots_own_code_does_not_hide_the_registered_one(answer):
 def test_what_the_vault_is_told(name):
     table, made = TABLES[name], Played(name).refresher
     rotation = table.get("rotation", {})
-    kinds = {"strict": Rotation.strict(), "non_rotating": Rotation.non_rotating()}
+    kinds = {"none": Rotation.strict(), "strict": Rotation.strict(), "non_rotating": Rotation.non_rotating()}
     grace = time_of(rotation.get("grace"))
     assert made.rotation == (Rotation.grace(grace) if grace else kinds[rotation.get("kind", "strict")])
     assert made.idle_lifetime == time_of(rotation.get("idle"))
