@@ -84,6 +84,18 @@ def test_roles_init_backup_and_restore(postgres, command):
         run_sql(url, f"DROP OWNED BY {owner}, {app}; DROP ROLE {owner}, {app}")
 
 
+def test_a_copy_is_restored_without_the_page_about_roles(postgres, command):
+    """One role does all, and there is no grants.sql: the two scripts and a database are enough."""
+    url, other = postgres.create_database("alone"), postgres.create_database("alone_again")
+    for name in ("backup.sh", "restore.sh"):
+        shutil.copy(RECIPES / name, command.folder)
+    assert command("init", DATABASE_URL=url).code == 0
+    assert command("store", "t1", "clerk", "api_key", stdin="value", DATABASE_URL=url).code == 0
+    run_script(command, "backup.sh", url)
+    run_script(command, "restore.sh", other)
+    assert command("get", "t1", "clerk", "api_key", "--reveal", DATABASE_URL=other).out == "value"
+
+
 def run_script(command, name, url):
     path = os.pathsep.join([str(Path(sys.executable).parent), str(PROGRAMS), os.environ["PATH"]])
     if shutil.which("pg_dump", path=path) is None:

@@ -96,6 +96,26 @@ asyncio.run(main())
     ]
 
 
+async def test_flask(environment):
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+from flask_app import app
+def ask(tenant_id):
+    answer = app.test_client().get(f"/tenants/{tenant_id}/github")
+    return answer.status_code, answer.json
+print(set(map(str, ThreadPoolExecutor(8).map(ask, ["tenant-1"] * 40))))
+from vault_adapters import Account
+import flask_app
+token = flask_app.vault.get_access_token(Account("tenant-1", "github")).token
+flask_app.vault.mark_token_invalid(token.info, "invalid_token")
+print(*ask("tenant-1"))
+"""
+    assert (await run(script, environment)).splitlines() == [
+        "{\"(200, {'status': 'valid'})\"}",
+        "409 {'error': 'connect your account again'}",
+    ]
+
+
 SLOW = Account("tenant-2", "github")
 
 SLOW_REFRESH = """

@@ -13,10 +13,11 @@ from tests.benchmarks.cases.importing import IMPORTING
 from tests.benchmarks.cases.peers import PEERS
 from tests.benchmarks.cases.reencrypt import REENCRYPT
 from tests.benchmarks.cases.sqlite import SQLITE
+from tests.benchmarks.cases.starting import STARTING
 from tests.benchmarks.cases.store import STORE
 from tests.benchmarks.cases.telemetry import TELEMETRY
 
 CASES: tuple[Case, ...] = (
     *(GET, CACHED, COLD, STORE, BULK, EXPIRING, CRYPTO),
-    *(SQLITE, ENSURE, CLAIM, REENCRYPT, IMPORTING, TELEMETRY, PEERS),
+    *(SQLITE, ENSURE, CLAIM, REENCRYPT, IMPORTING, STARTING, TELEMETRY, PEERS),
 )
