@@ -19,7 +19,7 @@ from vault_adapters.connect.exchanging import exchanged
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
 from vault_adapters.connect.lengthening import lengthened
 from vault_adapters.connect.openid import Issuer, Issuers, is_named
-from vault_adapters.connect.parameters import Callback, Query, cause_of, is_signed, read_callback
+from vault_adapters.connect.parameters import Callback, Query, is_signed, read_callback, refusal_in
 from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.several import Connected
 from vault_adapters.connect.start import Start
@@ -28,7 +28,6 @@ from vault_adapters.providers.http import opened
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.errors import (
-    AuthorizationRefusedError,
     ConsentRequiredError,
     IdentityRefusedError,
     StateRefusedError,
@@ -205,7 +204,7 @@ class Connector:
         issuer = await issuer_of(self._issuers, client, handshake, http)
         _check_issuer(client, handshake, issuer, callback)
         if callback.error or not callback.code:
-            raise AuthorizationRefusedError(reason=cause_of(callback))
+            raise refusal_in(callback)
         given = await exchanged(client, handshake, callback.code, self._redirect_uris[client.name], http)
         given = await lengthened(client, handshake, given, http)
         return await identified(

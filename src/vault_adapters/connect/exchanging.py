@@ -11,7 +11,7 @@ from vault_adapters.connect.posting import post
 from vault_adapters.providers.answers import answer_members
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.shaped_answers import is_in_place, read_shaped, read_token_set
-from vault_domain.entities.causes import UNREADABLE_ANSWER
+from vault_domain.entities.causes import REFUSED, UNREADABLE_ANSWER
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
     InvalidInputError,
@@ -64,9 +64,9 @@ def tokens_in(profile: Profile, answer: Members) -> TokenSet | None:
 def refused(error: VaultError) -> VaultError:
     """Return the error of the exchange; ``error`` is the error that the same answer would mean for a refresh."""
     if isinstance(error, ReauthorizationRequiredError):
-        return AuthorizationRefusedError(reason=error.reason)
+        return AuthorizationRefusedError(reason=error.reason or REFUSED)
     if isinstance(error, ProviderConfigurationError):
         if error.reason is None and error.refused:
-            return AuthorizationRefusedError()
+            return AuthorizationRefusedError(reason=REFUSED)
         return error
     return unavailable(error.reason)

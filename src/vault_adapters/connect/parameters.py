@@ -12,8 +12,9 @@ from urllib.parse import parse_qsl, quote
 
 from attrs import field, frozen
 
-from vault_domain.entities.causes import PAR_REQUIRED
-from vault_domain.entities.errors import InvalidInputError
+from vault_adapters.providers.descriptions import describe_callback
+from vault_domain.entities.causes import PAR_REQUIRED, REFUSED
+from vault_domain.entities.errors import AuthorizationRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.rules.oauth_codes import registered_code
 
@@ -48,11 +49,17 @@ class Callback:
     pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
-def cause_of(callback: Callback) -> str | None:
-    """Return why an authorization was refused; the provider's text tells only whether it wants a pushed request."""
-    code = registered_code(callback.error)
+def refusal_in(callback: Callback) -> AuthorizationRefusedError:
+    """Return the error for a callback without a code.
+
+    The provider's own words pass through the user's browser. They are shown to developers only, and otherwise tell only
+    whether the provider wants a pushed request.
+    """
     text = callback.others.get("error_description", "")
-    return PAR_REQUIRED if code in _OF_REQUESTS and _PUSHED.search(text) else code
+    describe_callback(callback.error, text, (callback.state, callback.code))
+    code = registered_code(callback.error)
+    wants_pushed = code in _OF_REQUESTS and _PUSHED.search(text)
+    return AuthorizationRefusedError(reason=PAR_REQUIRED if wants_pushed else code or REFUSED)
 
 
 def read_callback(query: object) -> Callback:

@@ -28,15 +28,36 @@ def describe(status: int, body: bytes | None, content: bytes, headers: Iterable[
         content: the request's body.
         headers: the values of the request's headers.
     """
-    if _log.level != logging.DEBUG or not 400 <= status < 500 or body is None:
-        return
-    members = _members(body)
-    text = " ".join(str(members[name]) for name in _SHOWN if members.get(name))
-    sent = [*headers, *_members(content).values()]
-    for value in sorted(map(str, sent), key=len, reverse=True):
+    if _is_asked() and 400 <= status < 500 and body is not None:
+        members = _members(body)
+        words = [str(members[name]) for name in _SHOWN if members.get(name)]
+        text = _shown(words, [*headers, *map(str, _members(content).values())])
+        _log.debug("the provider refused with %d: %s", status, text)
+
+
+def describe_callback(error: str, description: str, sent: Iterable[str]) -> None:
+    """Log, on the same condition, what a callback says about a refusal.
+
+    Args:
+        error: the parameter ``error``, which the user's browser has passed on.
+        description: the parameter ``error_description``.
+        sent: texts to mask.
+    """
+    if _is_asked():
+        _log.debug("the callback refuses: %s", _shown([error, description], sent))
+
+
+def _is_asked() -> bool:
+    return _log.level == logging.DEBUG
+
+
+def _shown(words: Iterable[str], sent: Iterable[str]) -> str:
+    text = " ".join(word for word in words if word)
+    for value in sorted(sent, key=len, reverse=True):
         if len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "**********")
-    _log.debug("the provider refused with %d: %s", status, text[:_MOST_LETTERS] or "no description")
+    shown = "".join(letter if letter.isprintable() else " " for letter in text[:_MOST_LETTERS])
+    return shown or "no description"
 
 
 def _members(body: bytes) -> dict[str, object]:

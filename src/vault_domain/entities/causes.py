@@ -25,6 +25,9 @@ REDIRECT = "redirect"
 UNREADABLE_ANSWER = "unreadable_answer"
 PRIVATE_ADDRESS = "private_address"
 
+REFUSED = "refused"
+"""The provider gave no registered code; any other one may be free text."""
+
 OUTCOME_UNKNOWN = "outcome_unknown"
 """Nobody knows whether the provider has consumed the credential."""
 

@@ -281,7 +281,7 @@ class StateRefusedError(ConnectError):
 
 
 class AuthorizationRefusedError(ConnectError):
-    """The provider or the user refused the authorization; ``reason`` is the registered OAuth error code, or None."""
+    """The provider or the user refused the authorization; ``reason`` is its registered code or ``refused``."""
 
     default_code = "authorization_refused"
     default_message = "the provider did not authorize the access"

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from vault_domain.entities.account import AccountInfo, ConnectionState, TokenKind
+from vault_domain.entities.causes import REFUSED
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.rules.freshness import is_presentable, is_usable
@@ -60,6 +61,6 @@ def _connection(record: AccountRecord, now: datetime, spends: TokenKind | None) 
         is_unknown = refresh.unknown_at(now) is not None
         if is_unknown or refresh.failures:
             unnamed = "outcome_unknown" if is_unknown else "temporarily_unavailable"
-            unnamed = "refused" if refresh.was_refused(now) else unnamed
+            unnamed = REFUSED if refresh.was_refused(now) else unnamed
             return ConnectionState.RETRYING, refresh.latest_code(now) or unnamed
     return ConnectionState.CONNECTED, None

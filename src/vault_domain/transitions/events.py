@@ -8,7 +8,7 @@ from datetime import datetime
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.causes import OUTCOME_UNKNOWN, UNREADABLE_ANSWER
+from vault_domain.entities.causes import OUTCOME_UNKNOWN, REFUSED, UNREADABLE_ANSWER
 from vault_domain.entities.token import TokenInfo
 
 
@@ -89,7 +89,7 @@ def cause_of(failure: Failure) -> str:
         return failure.code
     if failure.unknown:
         return OUTCOME_UNKNOWN
-    return "refused" if failure.refused else "temporarily_unavailable"
+    return REFUSED if failure.refused else "temporarily_unavailable"
 
 
 def _about_account(

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import logging
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -110,12 +111,18 @@ async def test_the_provider_refuses(connector, vault, browser):
     assert (await vault.list_accounts("t1")).items == ()
 
 
-async def test_an_error_of_no_standard_is_not_repeated(connector, browser):
+async def test_an_error_of_no_standard_is_shown_to_developers_only(connector, browser, caplog):
     query = await browser.connect(connector, user="deny")
-    invented = parameters(query) | {"error": "<script>alert(1)</script>"}
-    with pytest.raises(AuthorizationRefusedError) as caught:
-        await connector.finish(invented, session="session")
-    assert (caught.value.reason, "script" in str(caught.value)) == (None, False)
+    invented = parameters(query) | {"error": "<script>alert(1)</script>", "error_description": "not in this plan"}
+    logger = logging.getLogger("vault_adapters.providers.descriptions")
+    logger.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(AuthorizationRefusedError) as caught:
+            await connector.finish(invented, session="session")
+    finally:
+        logger.setLevel(logging.NOTSET)
+    assert (caught.value.reason, "script" in str(caught.value)) == ("refused", False)
+    assert "not in this plan" in caplog.text  # the developer has asked for it
 
 
 async def test_the_provider_rejects_the_client(vault, provider, browser):

@@ -27,7 +27,7 @@ from vault_adapters import (
 from vault_adapters.connect import Connector
 from vault_adapters.connect.connector import LIFETIME
 from vault_adapters.connect.openid import Issuers
-from vault_adapters.connect.parameters import cause_of, read_callback
+from vault_adapters.connect.parameters import read_callback, refusal_in
 from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles.facts import Place
 from vault_adapters.testing.openid import LoopbackOpenIdProvider, openid_provider
@@ -164,7 +164,7 @@ async def test_a_code_that_is_injected_at_a_provider_that_ignores_pkce(vault, br
 async def test_a_callback_without_code_and_error(connector, browser):
     query = parameters(await browser.connect(connector))
     del query["code"]
-    assert await refused(connector, urlencode(query), AuthorizationRefusedError) is None
+    assert await refused(connector, urlencode(query), AuthorizationRefusedError) == "refused"
 
 
 # The issuer
@@ -552,7 +552,7 @@ async def test_a_provider_that_wants_a_proof(vault, browser):
     ],
 )
 async def test_a_provider_that_wants_pushed_requests(error, text, reason):
-    assert cause_of(read_callback({"error": error, "error_description": text})) == reason
+    assert refusal_in(read_callback({"error": error, "error_description": text})).reason == reason
 
 
 async def test_a_provider_that_does_not_answer(connector, browser, vault):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from vault_adapters.providers.descriptions import describe
+from vault_adapters.providers.descriptions import describe, describe_callback
 
 NAME = "vault_adapters.providers.descriptions"
 BODY = b'{"error": "invalid_request", "error_description": "no such scope: refresh-0-of-ann"}'
@@ -37,4 +37,15 @@ def test_a_service_that_logs_everything_shows_nothing(caplog):
 @pytest.mark.parametrize(("status", "body"), [(200, BODY), (500, BODY), (400, None)])
 def test_other_answers_are_not_shown(asked, caplog, status, body):
     describe(status, body, SENT, [])
+    assert caplog.messages == []
+
+
+def test_a_callback_is_shown_on_demand_without_its_state(asked, caplog):
+    describe_callback("access_denied", "AADSTS65004: not\nagreed, state-of-ann", ["state-of-ann", ""])
+    assert caplog.messages == ["the callback refuses: access_denied AADSTS65004: not agreed, **********"]
+
+
+def test_a_callback_is_not_shown_to_a_service_that_logs_everything(caplog):
+    caplog.set_level(logging.DEBUG)
+    describe_callback("access_denied", "no", [])
     assert caplog.messages == []

@@ -23,7 +23,7 @@ from vault_adapters.connect.mcp.asking import Reach
 from vault_adapters.connect.mcp.discovery import Challenge, Discovered, canonical, discover
 from vault_adapters.connect.mcp.identity import IdentityProvider, asserted
 from vault_adapters.connect.mcp.service import service_key
-from vault_adapters.connect.parameters import Callback, Query, cause_of, read_callback
+from vault_adapters.connect.parameters import Callback, Query, read_callback, refusal_in
 from vault_adapters.connect.settling import about, settling
 from vault_adapters.connect.start import Start
 from vault_adapters.connect.vaults import keeper_of
@@ -36,7 +36,6 @@ from vault_adapters.providers.mcp_service import SERVICE
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo, TokenKind
 from vault_domain.entities.errors import (
-    AuthorizationRefusedError,
     ConsentRequiredError,
     IdentityRefusedError,
     InvalidInputError,
@@ -183,7 +182,7 @@ class McpConnector:
                 raise unavailable("invalid_client")
             _check_issuer(client, callback)
             if callback.error or not callback.code:
-                raise AuthorizationRefusedError(reason=cause_of(callback))
+                raise refusal_in(callback)
             token_set = await self._exchanged(client, handshake, callback.code, state.tenant_id)
         extra = kept_with_token(client, handshake.variables["resource"] or None)
         token_set = evolve(token_set, scopes=token_set.scopes or handshake.scopes, extra=extra)
