@@ -120,6 +120,17 @@ def test_each_metric_and_label_of_dashboard_and_alerts_exists(place, expression)
     assert expression.count("{") == expression.count("}")
 
 
+def test_each_alert_has_a_severity_and_a_runbook():
+    rules = yaml.safe_load((FILES / "alerts.yml").read_text())["groups"][0]["rules"]
+    runbooks = (ROOT / "docs" / "how-to" / "operate.md").read_text().split("\n## Alerts\n")[1]
+    found = re.findall(r"^### (\w+)\n\n\*(\w+)\.\*", runbooks, re.MULTILINE)
+    assert found == [(rule["alert"], rule["labels"]["severity"]) for rule in rules]
+    assert {severity for _, severity in found} == {"critical", "warning"}
+    for rule in rules:
+        assert rule["annotations"]["summary"]
+        assert rule["annotations"]["runbook_url"].endswith(f"/how-to/operate.html#{rule['alert'].lower()}")
+
+
 def test_the_dashboard_shows_every_metric_and_uses_its_data_source():
     shown = {
         name for _, expression in expressions() for name in re.findall(r"\b(?:token_vault|db_client)_\w+", expression)

@@ -33,8 +33,8 @@ from vault_domain.rules.advice import advice_for, finding
 ROWS = 50
 """Rows of a page of a list."""
 
-LATEST = 200
-"""Rows of the list of the latest events."""
+LATEST, MOST_LATEST = 50, 200
+"""Rows of the list of the latest events, and of the longer list that the page offers."""
 
 SPANS = {"1h": 1, "24h": 24, "7d": 7 * 24, "30d": 30 * 24}
 """The time spans to choose from, in hours."""
@@ -147,6 +147,7 @@ class Pages:
         tenant, action, since, order, after = _read(request, "tenant", "action", "since", "order", "after")
         vault = self.site.vault
         oldest = order == "oldest"
+        most = MOST_LATEST if "many" in request.query_params else LATEST
 
         async def question() -> Page[AuditEvent]:
             if oldest:
@@ -154,10 +155,10 @@ class Pages:
             hours = SPANS.get(since or "")
             begin = None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
             wanted = None if action is None else AuditAction(action)
-            page = await vault.latest_audit_events(tenant_id=tenant, action=wanted, since=begin, limit=LATEST)
+            page = await vault.latest_audit_events(tenant_id=tenant, action=wanted, since=begin, limit=most)
             return Page(page.items[::-1])
 
-        answer = await self.site.reader.ask(("audit", tenant, action, since, order, after), question)
+        answer = await self.site.reader.ask(("audit", tenant, action, since, order, after, most), question)
         return await self._list(
             request,
             "audit.html",
@@ -168,7 +169,8 @@ class Pages:
             oldest=oldest,
             spans=list(SPANS),
             actions=list(AuditAction),
-            most=LATEST,
+            most=most,
+            longer=most == LATEST,
         )
 
     async def keys(self, request: Request) -> Response:

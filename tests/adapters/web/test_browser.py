@@ -80,6 +80,20 @@ def test_axe_finds_nothing_and_nothing_leaves_the_origin(chromium, base, width, 
     assert [text for text in page.complaints if "400" not in text] == []
 
 
+def test_a_phone_gets_a_list_of_events_that_ends(chromium, base):
+    """At 390 pixels an event takes several lines: the latest 200 events were 38,000 pixels high."""
+    page = opened(chromium, base, 390)
+    page.goto(base + "/audit")
+    assert page.evaluate("[document.documentElement.scrollWidth, document.querySelectorAll('tbody tr').length]") == [
+        390,
+        50,
+    ]
+    assert page.evaluate("document.documentElement.scrollHeight") < 13_000
+    page.get_by_role("link", name="Show more").click()
+    assert page.locator("tbody tr").count() == 200
+    assert page.get_by_role("link", name="Show more").count() == 0
+
+
 def test_everything_works_without_scripts_by_keyboard_alone(chromium, base):
     page = opened(chromium, base, java_script_enabled=False)
     page.goto(base + "/")
