@@ -82,7 +82,7 @@ class VaultAuth:
             raise refusal
         self._vault = vault
         self._account = account
-        self._hosts = Hosts(hosts, environment=False)
+        self._hosts = Hosts(hosts)
         self._rejected = rejected or _is_unauthorized
 
     async def __call__(
@@ -96,7 +96,7 @@ class VaultAuth:
             return response
         self._forsake(request, frozenset())
         if self._hosts.named is not None:
-            self._hosts.check(_place(request), self._account)  # before the vault is asked for a token
+            self._check(request)  # before the vault is asked for a token
         token = await awaitable(self._vault.ensure_access_token(self._account))
         response = await self._send(request, handler, token)
         try:
@@ -115,6 +115,9 @@ class VaultAuth:
         self._forsake(request, frozenset(url for url in _targets(response) if _origin(url) != origin))
         return response
 
+    def _check(self, request: aiohttp.ClientRequest, told: Collection[str] = ()) -> None:
+        self._hosts.check(_place(request), self._account, told, proxied=request.proxy is not None)
+
     def _forsake(self, request: aiohttp.ClientRequest, targets: frozenset[URL]) -> None:
         _forsaken.set((id(self), _chain(request), targets))
 
@@ -122,8 +125,7 @@ class VaultAuth:
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, token: Token
     ) -> aiohttp.ClientResponse:
         if self._hosts.named is None:
-            told = await awaitable(self._vault.api_hosts(token))
-            self._hosts.check(_place(request), self._account, told)
+            self._check(request, await awaitable(self._vault.api_hosts(token)))
         header = await awaitable(self._vault.api_header(token))
         request.headers[header.name] = value_of(header, token)
         return await handler(request)

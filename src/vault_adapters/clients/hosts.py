@@ -45,24 +45,26 @@ class Hosts:
 
     Args:
         hosts: the hosts that the host service named; None: it named none, and `check` uses ``told``.
-        environment: whether the HTTP library takes proxies from the environment unless it is told otherwise.
     """
 
-    def __init__(self, hosts: Collection[str] | None, *, environment: bool = True) -> None:
-        self._environment = environment
+    def __init__(self, hosts: Collection[str] | None) -> None:
         self.named = None if hosts is None else parsed(hosts)
 
-    def check(self, place: Place | None, account: Account, told: Iterable[str] = ()) -> None:
+    def check(
+        self, place: Place | None, account: Account, told: Iterable[str] = (), *, proxied: bool | None = None
+    ) -> None:
         """Refuse a place that may not get the token.
 
         Args:
             place: where the request goes; None: its URL is ambiguous.
             account: the account of the token, for the error.
             told: the hosts that the vault names; ignored if the host service named hosts.
+            proxied: whether the request goes to a proxy. None: the HTTP library takes proxies from the environment,
+                unless it is told otherwise.
 
         Raises:
             ConfigurationError: the code is ``hosts_unknown`` if no hosts are known for the token,
-                ``loopback_proxied`` if the environment would send the token to a proxy in clear, and
+                ``loopback_proxied`` if a proxy would get the token in clear, and
                 ``host_not_allowed`` otherwise.
         """
         allowed = parsed(told) if self.named is None else self.named
@@ -81,10 +83,10 @@ class Hosts:
                 account=account,
             )
         # Only a loopback host may use http; a proxy would get the token in clear, and send it on to its own loopback.
-        if self._environment and place.scheme == "http" and _is_proxied(place.host):
+        if place.scheme == "http" and (_is_proxied(place.host) if proxied is None else proxied):
             raise ConfigurationError(
-                "HTTP_PROXY or ALL_PROXY would send this request to a proxy, with the token in clear: name the loopback"
-                " host in NO_PROXY; the token was not sent",
+                "a proxy would get this request, with the token in clear: name the loopback host in NO_PROXY if the"
+                " proxy is that of HTTP_PROXY or ALL_PROXY; the token was not sent",
                 code="loopback_proxied",
                 account=account,
             )

@@ -103,6 +103,21 @@ async def test_no_proxy_of_the_environment_gets_a_token_for_loopback(ask, api, m
     assert await ask(vault, api.resource_url, LOOPBACK) == 200
 
 
+@pytest.mark.parametrize("named", [LOOPBACK, None])
+async def test_no_proxy_of_an_aiohttp_session_gets_a_token_for_loopback(api, monkeypatch, named):
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("HTTP_PROXY", api.base_url)
+    vault = AsyncListedVault("good", hosts=LOOPBACK)
+    for options in ({"trust_env": True}, {"proxy": api.base_url}):
+        auth = AiohttpVaultAuth(vault, ACCOUNT, hosts=named)
+        async with aiohttp.ClientSession(middlewares=[auth], **options) as session:
+            with pytest.raises(ConfigurationError) as caught:
+                await session.get(api.resource_url)
+        assert caught.value.code == "loopback_proxied"
+    assert api.requests == []
+
+
 async def test_another_host_is_refused_before_the_vault_is_asked(ask, api):
     vault = AsyncListedVault("good", hosts=LOOPBACK)
     await refused(ask, vault, api.resource_url, ["api.example.com", "*.example.com"], "host_not_allowed")
