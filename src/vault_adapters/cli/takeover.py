@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +11,16 @@ from typing import Literal, get_args
 from attrs import evolve, frozen
 
 from vault_adapters.cli.dumps import read_key
+from vault_adapters.cli.taken_client import account_of
 from vault_adapters.crypto.nango import NangoReader
 from vault_adapters.importing.formats import TOKENS
 from vault_adapters.importing.reading import read_rows
 from vault_adapters.importing.records import Record
-from vault_adapters.importing.systems import allauth, nango, slack, social_django
+from vault_adapters.importing.systems import allauth, mcp, nango, slack, social_django
 from vault_adapters.importing.systems.tables import Tables, is_url, open_tables
 from vault_domain import ImportedToken, ImportFailure, InvalidInputError
 
-System = Literal["allauth", "nango", "slack", "social-django"]
+System = Literal["allauth", "mcp", "nango", "slack", "social-django"]
 SYSTEMS = get_args(System)
 
 _Records = Iterator[Record | ImportFailure]
@@ -35,6 +37,8 @@ class Choice:
         renames: the new names of providers, by their names there.
         only: the app or the environment to read; None: there is only one.
         key_file: the file with the key that decrypts, or None.
+        server: the URL of the MCP server, for ``mcp``.
+        private: whether this server may have a private address.
     """
 
     system: str
@@ -42,6 +46,8 @@ class Choice:
     renames: Mapping[str, str] = {}
     only: str | None = None
     key_file: str | None = None
+    server: str | None = None
+    private: bool = False
 
 
 class Taken:
@@ -101,9 +107,13 @@ def open_system(place: str, choice: Choice) -> Iterator[Taken]:
         raise InvalidInputError("--only goes with --from slack and --from nango")
     if choice.key_file is not None and choice.system != "nango":
         raise InvalidInputError("--key-file goes with --from nango and --format fernet")
+    if (choice.system == "mcp") is not (choice.server is not None) or (choice.private and choice.server is None):
+        raise InvalidInputError("--from mcp needs --server, and only it takes --server and --private-addresses")
     if place.startswith("-"):
         raise InvalidInputError("there is no such option; see `token-vault import --help`")
-    if choice.system == "slack" and Path(place).is_dir():
+    if choice.system == "mcp":
+        yield Taken(_of_server(place, choice), 1, choice)
+    elif choice.system == "slack" and Path(place).is_dir():
         files = slack.files_of(Path(place))
         if not files:
             raise InvalidInputError("the folder holds no installations")
@@ -117,6 +127,18 @@ def open_system(place: str, choice: Choice) -> Iterator[Taken]:
         count, read = _reader(choice)
         with open_tables(place) as tables:
             yield Taken(read(tables, choice.only), count(tables), choice)
+
+
+def _of_server(place: str, choice: Choice) -> _Records:
+    """Return the tokens of an MCP server, which is asked for its endpoints."""
+    if choice.tenant is None:
+        raise InvalidInputError("--from mcp needs --tenant")
+    url = str(choice.server)
+    stored = mcp.find(Path(place), url)
+    if stored is None:
+        raise InvalidInputError("the files hold no tokens of this server")
+    provider, identifier, extra = asyncio.run(account_of(url, stored, private=choice.private))
+    return mcp.read(stored, {"provider": provider, "identifier": identifier}, extra)
 
 
 def _reader(choice: Choice) -> tuple[Callable[[Tables], int], Callable[[Tables, str | None], _Records]]:

@@ -61,6 +61,10 @@ def import_dump(
     tenant: Annotated[str | None, Parameter(help="With --from: the tenant of all accounts.")] = None,
     rename: _Renames = None,
     only: Annotated[str | None, Parameter(help="With --from: only this client id or environment.")] = None,
+    server: Annotated[str | None, Parameter(help="With --from mcp: the URL of the MCP server.")] = None,
+    private_addresses: Annotated[
+        bool, Parameter(help="With --from mcp: the server may have a private address.", show_default=False)
+    ] = False,
     overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
     refreshers: Refreshers = None,
@@ -72,20 +76,20 @@ def import_dump(
     repeated import is harmless. If a row cannot be read or stored, standard error shows its line number and a code. The
     other rows are imported, and the exit code is 13. With --refreshers, the vault knows the providers' default and idle
     lifetimes, so that sweeps refresh imported tokens in time. --from reads django-allauth, python-social-auth, Slack
-    Bolt or Nango; the number of a row is then the one of its table.
+    Bolt, Nango or the files of an MCP client; the number of a row is then the one of its table.
     """
     if (format_ is None) is (from_ is None):
         raise InvalidInputError("name --format or --from")
     if from_ is not None:
-        choice = Choice(from_, tenant, as_renames(rename or []), only, key_file)
+        choice = Choice(from_, tenant, as_renames(rename or []), only, key_file, server, private_addresses)
         if secret_file is not None:
             raise InvalidInputError("--secret-file goes with --format original only")
         report = _import(
             lambda: open_system(dump, choice), "row", refreshers, overwrite=overwrite, dry_run=dry_run, json=json
         )
         return _code_of(report)
-    if tenant is not None or rename is not None or only is not None:
-        raise InvalidInputError("--tenant, --rename and --only go with --from only")
+    if any((tenant, rename, only, server, private_addresses)):
+        raise InvalidInputError("--tenant, --rename, --only and --server go with --from only")
     form, opener = format_of(str(format_), secret_file, key_file)
     report = _import(
         lambda: open_dump(dump, form, opener), "line", refreshers, overwrite=overwrite, dry_run=dry_run, json=json
