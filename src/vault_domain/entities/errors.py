@@ -261,7 +261,7 @@ class StorageError(VaultError):
 class ConnectError(VaultError):
     """An account could not be connected, and nothing was stored; the user may start again.
 
-    docs/how-to/connect-accounts.md lists the codes and reasons.
+    docs/reference/errors.md lists the codes and reasons.
     """
 
     default_code = "connect_failed"
