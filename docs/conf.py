@@ -1,6 +1,9 @@
 """Sphinx configuration; `nox -s docs` builds with warnings as errors."""
 
 from importlib import metadata
+from pkgutil import iter_modules
+
+from vault_domain import ports
 
 project = "Token Vault"
 author = "The Token Vault authors"
@@ -34,10 +37,26 @@ html_copy_source = False
 
 
 def setup(app):
-    """Leave the decisions out of the search: a reader of the guides seldom looks for them."""
+    """Leave the decisions out of the search, because a reader of the guides seldom looks for them; show all ports."""
     app.connect("source-read", _without_search)
+    app.connect("source-read", _with_ports)
 
 
 def _without_search(_app, docname, source):
     if docname.startswith("decisions/"):
         source[0] = f"---\nnosearch: true\n---\n{source[0]}"
+
+
+def _with_ports(_app, docname, source):
+    if docname == "reference/api/ports":
+        names = sorted(each.name for each in iter_modules(ports.__path__))
+        shown = "\n\n".join(_PORT.format(name=name) for name in names)
+        source[0] = source[0].replace(".. ports\n", f"{shown}\n")
+
+
+# Some are shown on the other pages too, under the name that hosts import.
+_PORT = """.. rubric:: vault_domain.ports.{name}
+
+.. automodule:: vault_domain.ports.{name}
+   :members:
+   :no-index:"""

@@ -1,4 +1,4 @@
-"""The page about the Python interface has every public name once, `open_vault` first and the exceptions last."""
+"""The pages about the Python interface have every public name once, `open_vault` first and the exceptions last."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,9 @@ import vault_adapters
 from vault_adapters import VaultError, clients, connect, providers, testing, web
 from vault_adapters.testing import openid
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+NAMES = re.findall(r"^api/\w+$", (REFERENCE / "api.md").read_text(), re.MULTILINE)
+PAGE = "\n".join((REFERENCE / f"{name}.md").read_text() for name in NAMES)
 SHOWN = re.findall(r"^\.\. auto(?:class|function|data):: vault_adapters\.([\w.]+)$", PAGE, re.MULTILINE)
 
 
@@ -18,6 +20,10 @@ def test_every_public_name_is_shown_once():
         wanted |= {f"{short}.{name}" for name in package.__all__ if name != "presets"}
     assert wanted - set(SHOWN) == set()
     assert len(SHOWN) == len(set(SHOWN))
+
+
+def test_each_page_is_listed():
+    assert sorted(NAMES) == sorted(f"api/{path.stem}" for path in (REFERENCE / "api").glob("*.md"))
 
 
 def test_every_client_is_shown():
