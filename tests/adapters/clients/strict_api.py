@@ -60,9 +60,9 @@ class StrictApi:
         """Whether a refresh token was presented twice, so that the grant was revoked."""
         return REUSED in self.outcomes
 
-    def refreshers(self):
-        """Return the refresher of `ACCOUNT` for this provider."""
-        return refreshers_of(self.token_url)
+    def refreshers(self, name=ACCOUNT.provider):
+        """Return the refresher of this provider."""
+        return refreshers_of(self.token_url, name)
 
     def end(self, access_token: str) -> None:
         """Let the API refuse an access token from now on."""
@@ -99,23 +99,29 @@ class Place:
         """Return the place of a vault in an SQLite file."""
         return cls(f"sqlite:///{path}", api.token_url)
 
+    def config(self) -> VaultConfig:
+        return VaultConfig(self.database_url, encryption_secret=SECRET, scrypt_log2_n=14)
+
+    def refreshers(self, name=ACCOUNT.provider):
+        """Return the refresher of the provider."""
+        return refreshers_of(self.token_url, name)
+
     def open(self, clock=None):
         """Open the vault with a refresher for the provider of `ACCOUNT`."""
-        config = VaultConfig(self.database_url, encryption_secret=SECRET, scrypt_log2_n=14)
-        return open_sync_vault(config, refreshers=refreshers_of(self.token_url), clock=clock)
+        return open_sync_vault(self.config(), refreshers=self.refreshers(), clock=clock)
 
-    def connect(self, pair, **options):
-        """Store a pair of tokens for `ACCOUNT` a minute ago, so that a report that it is refused is believed."""
+    def connect(self, pair, *, account=ACCOUNT, **options):
+        """Store a pair of tokens a minute ago, so that a report that it is refused is believed."""
         with self.open(minute_ago()) as vault:
-            vault.store_token_set(ACCOUNT, TokenSet(*pair, **{"expires_in": 3600, **options}))
+            vault.store_token_set(account, TokenSet(*pair, **{"expires_in": 3600, **options}))
 
     def facts(self) -> list[str]:
         return [self.database_url, self.token_url]
 
 
-def refreshers_of(token_url):
-    """Return the refresher of `ACCOUNT` for a provider."""
-    return {ACCOUNT.provider: OAuth2Refresher(token_url, "client", "secret")}
+def refreshers_of(token_url, name=ACCOUNT.provider):
+    """Return the refresher of a provider."""
+    return {name: OAuth2Refresher(token_url, "client", "secret")}
 
 
 def minute_ago():
