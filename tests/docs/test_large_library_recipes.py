@@ -8,12 +8,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 import warnings
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.adapters.clients.strict_api import LOOPBACK, RECIPES, Place, strict_api, wait_for, with_recipes
+from tests.adapters.clients.strict_api import LOOPBACK, RECIPES, Place, meet, meeting_in, strict_api, with_recipes
 from tests.support.answers import Answer
 from tests.support.databases import SECRET
 from tests.support.processes import Call, import_environment, run_processes
@@ -78,12 +77,12 @@ def graph_of(vault, url):
 CONVERSATION = {"configurable": {"thread_id": "1", "tenant_id": "tenant-1", "user_id": "ann"}}
 
 
-async def ask_langgraph(facts, url, moment):
+async def ask_langgraph(facts, url, meeting):
     with_recipes()
     place = Place(*facts)
     async with open_vault(place.config(), refreshers=place.refreshers("google")) as vault:
         graph = graph_of(vault, url)
-        wait_for(moment)
+        meet(meeting)
         state = await graph.ainvoke({"messages": []}, CONVERSATION)
         return json.loads(state["messages"][-1].content)
 
@@ -94,7 +93,7 @@ def test_a_tool_of_a_graph_calls_with_tokens_that_are_refreshed_once(api, tmp_pa
     pair = api.provider.consent("ann")
     place.connect(pair, account=ANN)
     api.end(pair[0])
-    job = Call(ask_langgraph, [place.facts(), f"{api.url}/files", time.time() + 5])
+    job = Call(ask_langgraph, [place.facts(), f"{api.url}/files", meeting_in(tmp_path, FOUR)])
     assert run_processes([job] * FOUR) == [{"files": ["report"]}] * FOUR
     assert api.outcomes == [ANSWERED]
 
@@ -160,7 +159,7 @@ def service_of(vault):
         return VaultCredentialService(vault, lambda user_id: "tenant-1")
 
 
-async def ask_adk(facts, token_url, moment):
+async def ask_adk(facts, token_url, meeting):
     with_recipes()
     place = Place(*facts)
     async with open_vault(place.config(), refreshers=place.refreshers("google")) as vault:
@@ -169,7 +168,7 @@ async def ask_adk(facts, token_url, moment):
             service = service_of(vault)
             from google.adk.auth.credential_manager import CredentialManager
 
-            wait_for(moment)
+            meet(meeting)
             credential = await CredentialManager(config_of(token_url)).get_auth_credential(context_of(service))
         return credential.oauth2.access_token
 
@@ -178,7 +177,7 @@ def test_the_kit_gets_tokens_that_are_refreshed_once(api, tmp_path):
     need("google.adk")
     place = Place.in_file(tmp_path / "vault.db", api)
     place.connect(api.provider.consent("ann"), account=ANN, expires_in=1)
-    answers = run_processes([Call(ask_adk, [place.facts(), api.token_url, time.time() + 8])] * FOUR)
+    answers = run_processes([Call(ask_adk, [place.facts(), api.token_url, meeting_in(tmp_path, FOUR)])] * FOUR)
     assert len(set(answers)) == 1
     assert api.outcomes == [ANSWERED]
 
@@ -207,7 +206,7 @@ async def test_the_kit_keeps_what_it_exchanged_in_the_vault(api):
 JOBS = Account("tenant-1", "acme", "jobs")
 
 
-def ask_airflow(facts, moment):
+def ask_airflow(facts, meeting):
     with_recipes()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -215,7 +214,7 @@ def ask_airflow(facts, moment):
         import with_airflow
 
         with_airflow.REFRESHERS |= Place(*facts).refreshers()
-        wait_for(moment)
+        meet(meeting)
         found = Connection.get("acme_jobs")
     with_airflow.vault_of(os.getpid()).close()
     return [found.conn_type, found.password, found.extra_dejson]
@@ -235,7 +234,7 @@ def test_tasks_of_airflow_get_tokens_that_are_refreshed_once(api, tmp_path, monk
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    found = run_processes([Call(ask_airflow, [place.facts(), time.time() + 20])] * 2)
+    found = run_processes([Call(ask_airflow, [place.facts(), meeting_in(tmp_path, 2)])] * 2)
     assert found[0] == found[1]
     assert (found[0][0], found[0][2]) == ("http", {"site": "eu"})
     assert digest("api", found[0][1]) in api.provider.issued

@@ -1,5 +1,6 @@
 """A strict provider with an API that takes the access tokens of live grants, and a vault of several processes."""
 
+import os
 import ssl
 import sys
 import time
@@ -135,6 +136,20 @@ def with_recipes() -> None:
         sys.path.insert(0, str(RECIPES))
 
 
-def wait_for(moment: float) -> None:
-    """Wait until all processes have come as far as this one."""
-    time.sleep(max(0.0, moment - time.time()))
+def meeting_in(folder: Path, count: int) -> list[object]:
+    """Return a meeting of several processes, to be passed to each of them."""
+    return [str(folder / "meeting"), count]
+
+
+def meet(meeting: list[object] | None) -> None:
+    """Wait until all processes have come as far as this one; None: there is no other process."""
+    if meeting is None:
+        return
+    folder, count = Path(str(meeting[0])), meeting[1]
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 120
+    while len(list(folder.iterdir())) < count:
+        if time.monotonic() > end:
+            raise TimeoutError("the other processes did not come")
+        time.sleep(0.01)
