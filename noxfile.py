@@ -1,6 +1,7 @@
 """The project's checks as nox sessions; `nox -l` lists them, and `.ci/run` runs those that every change must pass."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,11 @@ nox.options.reuse_venv = "yes"
 LOCK = "requirements/ci.txt"
 # Hatchling asks for this package while it builds an editable install, and names the package nowhere else.
 EDITABLE_BUILDS = "editables~=0.3"
+
+TESTS_OF_THE_DOMAIN = (
+    *("pytest", "-c", "/dev/null", "--rootdir", ".", "--confcutdir", "tests/domain", "-p", "no:cacheprovider"),
+    *("-q", "-W", "error", "tests/domain"),
+)
 
 SCRIPT_OF_THE_WHEEL = """
 import importlib.metadata, importlib.resources, sys
@@ -39,12 +45,7 @@ def domain(session):
     environment must not have.
     """
     session.install("attrs", "pytest", "hypothesis")
-    session.run(
-        "pytest",
-        *("-c", "/dev/null", "--rootdir", ".", "--confcutdir", "tests/domain", "-p", "no:cacheprovider"),
-        *("-q", "-W", "error", "tests/domain", *session.posargs),
-        env={"PYTHONPATH": "src:."},
-    )
+    session.run(*TESTS_OF_THE_DOMAIN, *session.posargs, env={"PYTHONPATH": "src:."})
 
 
 @nox.session
@@ -85,6 +86,30 @@ def sbom(session):
     """Write the bill of materials of the wheel, as CycloneDX JSON, from the lock."""
     session.install("attrs")
     session.run("python", "-m", "tests.release.sbom", *session.posargs)
+
+
+@nox.session(reuse_venv=False)
+def release(session):
+    """Build a release in `dist` from a clean commit: archive, wheel, bill of materials, and where they come from."""
+    described = Path(LOCK).read_text()
+    backend = next(line.split()[0] for line in described.splitlines() if line.startswith("hatchling=="))
+    session.install("attrs", "build", "twine", "pytest", "hypothesis", backend)
+    moment = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True).strip()
+    shutil.rmtree("dist", ignore_errors=True)
+    # The wheel is built from the archive. The same commit gives the same bytes.
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", "dist", env={"SOURCE_DATE_EPOCH": moment})
+    (built,), (archive,) = Path("dist").glob("*.whl"), Path("dist").glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(built), str(archive))
+    session.run("python", "-m", "tests.release.wheel", str(built))
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.unpack_archive(archive, folder, filter="data")
+        (tree,) = Path(folder).iterdir()
+        session.install(f"{built.resolve()}[cli]")
+        with session.chdir(tree):
+            session.run(*TESTS_OF_THE_DOMAIN, env={"PYTHONPATH": "."})
+            session.run("token-vault", "demo")
+    session.run("python", "-m", "tests.release.sbom")
+    session.run("python", "-m", "tests.release.provenance")
 
 
 @nox.session

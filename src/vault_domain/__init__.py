@@ -51,7 +51,6 @@ if TYPE_CHECKING:
         MasterKeyRotation,
         MasterKeyStatus,
         Reencryption,
-        TenantMasterKey,
         UnreadableKey,
     )
     from vault_domain.entities.page import Page
@@ -93,7 +92,7 @@ else:
             "vault_domain.entities.key_records": "MasterKeyState",
             "vault_domain.entities.key_reports": (
                 "DataKeyRotation DataKeyRotations ErasureReport KeyStatus MasterKeyRotation MasterKeyStatus "
-                "Reencryption TenantMasterKey UnreadableKey"
+                "Reencryption UnreadableKey"
             ),
             "vault_domain.entities.page": "Page",
             "vault_domain.entities.reports": (
@@ -171,7 +170,6 @@ __all__ = [
     "StateRefusedError",
     "StorageError",
     "SweepReport",
-    "TenantMasterKey",
     "Token",
     "TokenHealth",
     "TokenInfo",

@@ -79,11 +79,12 @@ def slack_stub(tls: ssl.SSLContext) -> Iterator[SlackStub]:
     stub.server.check()
 
 
-def slack_refreshers(url: str, client: httpx2.AsyncClient):
+def slack_refreshers(url: str, identity: str):
     """Return the refreshers of the profiles, which ask the stub."""
+    trusted = ssl.create_default_context(cafile=identity)
 
     def made(name):
         profile = evolve(packaged_profile(name), token_url=f"{url}/api/oauth.v2.access")
-        return refresher(profile, "client", "secret", client=client)
+        return refresher(profile, "client", "secret", client=httpx2.AsyncClient(verify=trusted, trust_env=False))
 
     return {name: made(name) for name in ("slack", "slack-user")}
