@@ -12,7 +12,15 @@ from vault_domain.entities.lifetime import capped
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import TokenHealth, TokenInfo, TokenStatus
 from vault_domain.rules.connection import credential_of, describe_account
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, fresh_for, freshness, is_due, is_usable
+from vault_domain.rules.freshness import (
+    Freshness,
+    RefreshPolicy,
+    fresh_for,
+    freshness,
+    is_due,
+    is_presentable,
+    is_usable,
+)
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
@@ -250,8 +258,8 @@ def test_the_states_of_an_account(record, now, spent):
     shown = describe_account(record, now, spent)
     access, credential = record.tokens.get(TokenKind.ACCESS_TOKEN), credential_of(record, spent)
     dead = credential is not None and credential.status is TokenStatus.INVALID
-    can_refresh = credential is not None and is_usable(credential, now)
-    stuck = access is not None and not is_usable(access, now) and (not can_refresh or credential is access)
+    can_refresh = credential is not None and is_presentable(credential, now)
+    stuck = access is not None and not is_usable(access, now) and not can_refresh
     lone = access is None and credential is not None and not can_refresh
     if dead or stuck or lone:
         assert shown.state is ConnectionState.REAUTHORIZATION_REQUIRED

@@ -62,6 +62,10 @@ def unpacked(archive, tmp_path_factory):
     return tree
 
 
+def test_the_same_source_gives_the_same_archive(archive, hatchling, tmp_path):
+    assert hatchling(ROOT, "sdist", tmp_path).read_bytes() == archive.read_bytes()
+
+
 def test_the_archive_holds_source_tests_and_documents_and_nothing_else(archive):
     with tarfile.open(archive) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
