@@ -18,6 +18,7 @@ from vault_domain.ports.waker import Waker
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
+from vault_domain.services.keys.tenant_keys import TenantKeyService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
@@ -61,10 +62,12 @@ def key_services(
     *, store: Store, keyring: Keyring, cipher: Cipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
 ) -> KeyServices:
     """Return the use cases about keys."""
+    of_tenants = TenantKeyService(store.keys, keyring, sink)
     return KeyServices(
-        rotating=RotationService(store.keys, keyring, cipher, sink, tasks, master_keys),
+        rotating=RotationService(store.keys, keyring, cipher, sink, tasks, master_keys, of_tenants),
         resealing=ResealingService(store.keys, cipher, sink, tasks),
         rewrapping=RewrappingService(store.keys, keyring, sink, tasks, master_keys),
+        of_tenants=of_tenants,
     )
 
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         MasterKeyRotation,
         MasterKeyStatus,
         Reencryption,
+        TenantMasterKey,
         UnreadableKey,
     )
     from vault_domain.entities.page import Page
@@ -92,7 +93,7 @@ else:
             "vault_domain.entities.key_records": "MasterKeyState",
             "vault_domain.entities.key_reports": (
                 "DataKeyRotation DataKeyRotations ErasureReport KeyStatus MasterKeyRotation MasterKeyStatus "
-                "Reencryption UnreadableKey"
+                "Reencryption TenantMasterKey UnreadableKey"
             ),
             "vault_domain.entities.page": "Page",
             "vault_domain.entities.reports": (
@@ -170,6 +171,7 @@ __all__ = [
     "StateRefusedError",
     "StorageError",
     "SweepReport",
+    "TenantMasterKey",
     "Token",
     "TokenHealth",
     "TokenInfo",

@@ -2,11 +2,10 @@
 
 import importlib
 import importlib.util
-import time
 
 import pytest
 import requests
-from tests.adapters.clients.strict_api import ACCOUNT, LOOPBACK, Place, strict_api, wait_for, with_recipes
+from tests.adapters.clients.strict_api import ACCOUNT, LOOPBACK, Place, meet, meeting_in, strict_api, with_recipes
 from tests.support.answers import Answer
 from tests.support.certificates import tls_of, write_identity
 from tests.support.processes import Call, run_processes
@@ -47,11 +46,11 @@ ASKED = {
 }
 
 
-def ask(name, facts, url, moment):
+def ask(name, facts, url, meeting):
     with_recipes()
     recipe = importlib.import_module(f"with_{name}")
     with Place(*facts).open() as vault:
-        wait_for(moment)
+        meet(meeting)
         return ASKED[name][1](recipe, vault, ACCOUNT, url)
 
 
@@ -70,6 +69,6 @@ def test_a_refused_token_is_refreshed_once_for_all_processes(name, tmp_path, mon
         pair = api.provider.consent("ann")
         place.connect(pair, extra={"instance_url": api.url})
         api.end(pair[0])
-        job = Call(ask, [name, place.facts(), api.url, time.time() + 4])
+        job = Call(ask, [name, place.facts(), api.url, meeting_in(tmp_path, FOUR)])
         assert run_processes([job] * FOUR) == ["ann"] * FOUR
         assert api.outcomes == [ANSWERED]

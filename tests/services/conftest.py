@@ -21,6 +21,7 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.keys.data_keys import RotationService
+from vault_domain.services.keys.tenant_keys import TenantKeyService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
@@ -127,7 +128,9 @@ class Cases:
         )
         self.erasing = ErasureService(noticed.eraser, cipher, sink, tasks, remembered=0.0)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
-        self.rotating = RotationService(store.keys, cipher, cipher, sink, tasks, master_keys)
+        self.rotating = RotationService(
+            store.keys, cipher, cipher, sink, tasks, master_keys, TenantKeyService(store.keys, cipher, sink)
+        )
         self.resealing = ResealingService(store.keys, cipher, sink, tasks)
 
     def over(self, **changes):

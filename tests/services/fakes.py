@@ -33,7 +33,7 @@ class PlainCipher:
         key_id = next(self._numbers).to_bytes(16)
         return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, (DataKeyWrap(MASTER_KEY.key_id, key_id),))
 
-    async def store_new_data_key(self, tenant_id, store):
+    async def store_new_data_key(self, tenant_id, store, like=None):
         return await store(await self.make_data_key(tenant_id))
 
     async def seal(self, values, extras=()):

@@ -140,7 +140,7 @@ class KeepingJournal(MemoryJournal):
         """Do nothing."""
 
 
-async def test_two_entries_of_one_account_are_committed_in_turn(connected, refresher):
+async def test_two_entries_of_one_account_are_committed_in_turn(connected, refresher, caplog):
     """The database has lost two commits, as after a restore, and does not answer when the vault opens."""
     database = connected.store.tokens._database
     before = copy.deepcopy(database.tables)
@@ -155,10 +155,15 @@ async def test_two_entries_of_one_account_are_committed_in_turn(connected, refre
         await journal.write(entry)
     restarted, ledger = failing(connected, journal=journal)
     assert await restarted.keeper.recover() == 2
+    assert caplog.messages[-1] == (
+        "the journal held 2 refreshed token sets; the database has not stored those of 1 accounts yet"
+    )
     ledger.left = 0
     await restarted.keeper.retry_all()
+    caplog.clear()
     assert (await restarted.tokens.get(REFRESH)).value.reveal() == "refresh-1"
     assert await restarted.keeper.recover() == 1
+    assert caplog.messages == []  # nothing is left to tell
     assert (await restarted.tokens.get(REFRESH)).value.reveal() == "refresh-2"
     assert await journal.entries() == []
 

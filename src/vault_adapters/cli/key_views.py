@@ -47,6 +47,7 @@ def status_fields(status: KeyStatus) -> list[tuple[str, Content]]:
         ("tokens to re-encrypt", _to_do(status.tokens_to_reencrypt)),
         ("wraps missing", _to_do(status.wraps_missing)),
         ("master key rotation", Cell("due", "warning") if due else Cell("not due", "good")),
+        *([("the tenant's own master key", status.tenant_master_key)] if status.tenant_master_key else []),
     ]
 
 

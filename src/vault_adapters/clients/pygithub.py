@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vault_adapters.clients.access import misuse, value_of
 from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, place_of
+from vault_domain import ConfigurationError
 
 try:
     from github.Auth import Auth
@@ -72,7 +73,17 @@ class VaultAuth(Auth, WithRequester["VaultAuth"]):
         headers["Authorization"] = self._header()
 
     def withRequester(self, requester: Requester) -> VaultAuth:  # noqa: N802  # PyGithub's name
-        """Notice the answers of a requester; PyGithub calls this method."""
+        """Notice the answers of a requester; PyGithub calls this method.
+
+        Raises:
+            ConfigurationError: this object already serves another ``base_url`` (``host_not_allowed``), so it could not
+                tell where a request goes.
+        """
+        known = self.requester
+        if known is not None and known.base_url != requester.base_url:
+            raise ConfigurationError(
+                "each base_url needs a VaultAuth of its own", code="host_not_allowed", account=self._account
+            )
         super().withRequester(requester)
         send = requester.requestJson
 

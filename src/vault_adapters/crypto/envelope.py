@@ -35,6 +35,7 @@ class Purpose(enum.Enum):
 
     VALUE = (1, b"tokenvault/v1/value")
     WRAPPED_DATA_KEY = (2, b"tokenvault/v1/dek-wrap")
+    TENANT_WRAP = (3, b"tokenvault/v1/tenant-wrap")
 
 
 def encode_context(*parts: str) -> bytes:

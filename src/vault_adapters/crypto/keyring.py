@@ -1,7 +1,5 @@
 """`Keyring`: finds, creates and unwraps tenants' data keys; concurrent callers share one call for each key."""
 
-import asyncio
-import hashlib
 import logging
 import os
 import time
@@ -9,11 +7,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from vault_adapters.crypto import tenant_wrap
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
 from vault_adapters.crypto.key_checks import check_may_open, check_may_seal, own
+from vault_adapters.crypto.tenant_keys import TenantKeys
+from vault_adapters.crypto.wrapping import Wrapping
 from vault_adapters.runtime.flights import Flights
-from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.keys import Keys
@@ -32,9 +33,6 @@ T = TypeVar("T")
 
 DEFAULT_TTL = timedelta(minutes=5)
 DEFAULT_CAPACITY = 10_000
-
-_AT_ONCE = 8
-"""Largest number of concurrent calls to the master key."""
 
 _ROUNDS = 3
 """Tries to store a new data key. Another try is needed only if a rotation made another master key active meanwhile."""
@@ -57,6 +55,7 @@ class Keyring:
         ttl: time to cache an unwrapped key; afterwards the repository is asked again.
         capacity: largest number of cached keys.
         monotonic: a monotonic clock, in seconds.
+        tenant_keys: the tenants' own master keys; None opens each by its URI.
         renewing: whether to read and unwrap a cached key again, in the background, when it opens a value and half of
             its ``ttl`` has passed. So when an outage begins, a key that is often used has at least about half of its
             ``ttl`` left.
@@ -71,6 +70,7 @@ class Keyring:
         capacity: int = DEFAULT_CAPACITY,
         monotonic: Callable[[], float] = time.monotonic,
         renewing: bool = False,
+        tenant_keys: TenantKeys | None = None,
     ) -> None:
         self._repository = repository
         self._master_keys = master_keys
@@ -80,13 +80,11 @@ class Keyring:
         """Returns a cached key, or None. It is the cache's own method, which saves one call in each read."""
         self._flights = Flights()
         self._forgotten = 0
-        self._unwraps = 0
-        # Limit concurrent calls, because the master key may be in a key service, which may throttle.
-        self._asking = asyncio.Semaphore(_AT_ONCE)
+        self._wrapping = Wrapping(master_keys, tenant_keys or TenantKeys())
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many data keys were found in the cache, how many were unwrapped, and how many are cached now."""
-        return self._cache.hits, self._unwraps, len(self._cache)
+        return self._cache.hits, self._wrapping.unwraps, len(self._cache)
 
     def holds(self, tenant_id: str, key_id: bytes) -> bool:
         """Return whether a key is cached, so that it decrypts without the repository and the master key."""
@@ -175,14 +173,16 @@ class Keyring:
             raise KeyUnavailableError("this process does not have the active master key", reason="unknown_master_key")
         return self._master_keys.opened[active]
 
-    async def store_new_data_key(self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]]) -> T:
+    async def store_new_data_key(
+        self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]], like: DataKeyRecord | None = None
+    ) -> T:
         """Make a data key and store it; make it again if a rotation made another master key active meanwhile.
 
         Raises:
-            KeyUnavailableError: this process does not have the active master key, or cannot use it now.
+            KeyUnavailableError: this process does not have the active master key, or a master key cannot be used now.
         """
         for _ in range(_ROUNDS):
-            record = await self.make_data_key(tenant_id)
+            record = await self.make_data_key(tenant_id, None if like is None else tenant_wrap.key_uri(like))
             try:
                 return await store(record)
             except KeyUnavailableError as error:
@@ -190,12 +190,16 @@ class Keyring:
                     raise
         raise no_active_master_key()
 
-    async def make_data_key(self, tenant_id: str) -> DataKeyRecord:
-        """Return a new data key, not stored yet, wrapped under the master key that was last found to be active."""
+    async def make_data_key(self, tenant_id: str, uri: str | None = None) -> DataKeyRecord:
+        """Return a new data key, not stored yet, wrapped under the master key that was last found to be active.
+
+        Args:
+            tenant_id: the tenant.
+            uri: names the tenant's own master key, which wraps it too; None: the tenant has none.
+        """
         key_id = os.urandom(KEY_ID_SIZE)
         master = self._master_keys.opened[self._active_master_key_id]
-        async with self._asking:
-            wrap = await _wrap(os.urandom(KEY_SIZE), tenant_id, key_id, master)
+        wrap = await self._wrapping.wrap(os.urandom(KEY_SIZE), (tenant_id, key_id), master, uri)
         return DataKeyRecord(tenant_id, key_id, DataKeyState.ACTIVE, (wrap,))
 
     async def make_missing_wrap(self, record: DataKeyRecord) -> DataKeyWrap | None:
@@ -209,26 +213,24 @@ class Keyring:
         if any(wrap.master_key_id == target.key_id for wrap in record.wraps):
             return None
         check_may_open(record)
-        return await _wrap(await self._unwrap(record.tenant_id, record), record.tenant_id, record.key_id, target)
+        return await self._wrapping.make_missing_wrap(record, target)
 
     async def wraps_agree(self, record: DataKeyRecord) -> bool:
-        """Return whether the wraps under this process's master keys hold the same data key; False without such a wrap.
+        """See `Wrapping.wraps_agree`."""
+        return await self._wrapping.wraps_agree(record)
 
-        Raises:
-            KeyUnavailableError, ConfigurationError: see `find_key`.
-        """
-        digests = set()
-        for wrap in record.wraps:
-            master = self._master_keys.opened.get(wrap.master_key_id)
-            if master is None:
-                continue
-            try:
-                data_key = await master.unwrap(wrap.wrapped, record.tenant_id, record.key_id)
-            except UnreadableError:
-                return False
-            digests.add(hashlib.sha256(data_key).digest())
-            del data_key
-        return len(digests) == 1
+    async def check_tenant_key(self, uri: str) -> None:
+        """See `DataKeyWrapper`."""
+        await self._wrapping.check(uri)
+
+    def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
+        """See `DataKeyWrapper`."""
+        return tenant_wrap.key_uri(record)
+
+    async def move(self, record: DataKeyRecord, uri: str | None) -> DataKeyWrap:
+        """See `DataKeyWrapper`."""
+        check_may_open(record)
+        return await self._wrapping.move(record, await self.find_active_master_key(), uri)
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """Forget which data keys of these tenants are active; the next seal asks the repository."""
@@ -323,30 +325,4 @@ class Keyring:
         check_may_open(record)
         if not record.wraps:
             raise UnreadableError("unknown_key")
-        return EnvelopeKey(await self._unwrap(record.tenant_id, record), record.key_id, Purpose.VALUE)
-
-    async def _unwrap(self, tenant_id: str, record: DataKeyRecord) -> bytes:
-        wrapped = {wrap.master_key_id: wrap.wrapped for wrap in record.wraps}
-        failure: Exception = KeyUnavailableError(
-            "the data key has no wrap under this process's master keys", reason="unknown_master_key", retryable=False
-        )
-        for master in self._master_keys:
-            if master.key_id not in wrapped:
-                continue
-            try:
-                async with self._asking:
-                    self._unwraps += 1
-                    return await master.unwrap(wrapped[master.key_id], tenant_id, record.key_id)
-            except (KeyUnavailableError, ConfigurationError) as error:
-                failure = error  # try the next wrap, because during a rotation another master key may be available
-            except UnreadableError as error:
-                failure = UnreadableError(f"data_key_{error.reason}")
-                break
-        raise failure
-
-
-async def _wrap(data_key: bytes, tenant_id: str, key_id: bytes, master: MasterKey) -> DataKeyWrap:
-    try:
-        return DataKeyWrap(master.key_id, await master.wrap(data_key, tenant_id, key_id))
-    finally:
-        del data_key  # tracebacks of errors must not hold the key
+        return EnvelopeKey(await self._wrapping.unwrap(record), record.key_id, Purpose.VALUE)

@@ -44,6 +44,7 @@ class SyncKeys(View[VaultKeys]):
     status = blocking(VaultKeys.status)
     rotate_data_key = blocking(VaultKeys.rotate_data_key)
     rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
+    set_tenant_master_key = blocking(VaultKeys.set_tenant_master_key)
     rotate_master_key = blocking(VaultKeys.rotate_master_key)
     reencrypt = blocking(VaultKeys.reencrypt)
 

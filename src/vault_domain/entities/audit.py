@@ -30,6 +30,7 @@ class AuditAction(Choice):
     MASTER_KEY_INTRODUCED = "master_key_introduced"
     MASTER_KEY_ACTIVATED = "master_key_activated"
     MASTER_KEY_RETIRED = "master_key_retired"
+    TENANT_MASTER_KEY_SET = "tenant_master_key_set"
     DECRYPTION_FAILED = "decryption_failed"
     CLIENT_PAUSED = "client_paused"
     CLIENT_RESUMED = "client_resumed"
@@ -96,8 +97,9 @@ class AuditEvent:
             ANSWER_KEPT have the cause. ACCOUNT_REVOKED has the reason if the provider did not confirm. TOKEN_READ and
             TOKENS_EXPORTED have the reason that was given to `with_actor`. AUDIT_PRUNED has the time before which
             events were removed. DATA_KEY_ROTATED has the id of the new data key. DATA_KEY_REPLACED has the id of the
-            old data key, which still decrypts but no longer encrypts. Other events about keys have the id of the key
-            itself.
+            old data key, which still decrypts but no longer encrypts. TENANT_MASTER_KEY_SET has the first 32
+            hexadecimal digits of the SHA-256 of the URI of the tenant's own master key, or ``configured``. Other events
+            about keys have the id of the key itself.
         cursor: pass it as ``after`` to `audit_events` to continue after this event, with the same ``tenant_id`` as in
             the call that returned the event. The cursor's text reveals nothing about other tenants' events. None
             unless the event was read from the log.

@@ -51,6 +51,7 @@ class KeyStatus:
         wraps_missing: number of data keys that the configured master key does not wrap yet.
         resurrected: number of data keys that were set back to a state that the audit log contradicts. Such a data key
             seals nothing; if it was destroyed before, it opens nothing either.
+        tenant_master_key: the URI of the tenant's own master key; None if it has none, or if no tenant was asked for.
     """
 
     master_keys: tuple[MasterKeyStatus, ...]
@@ -60,6 +61,7 @@ class KeyStatus:
     tokens_to_reencrypt: int
     wraps_missing: int
     resurrected: int = 0
+    tenant_master_key: str | None = None
 
     @property
     def master_key_rotation_due(self) -> bool:
@@ -99,6 +101,7 @@ class DataKeyRotations:
         due: number of tenants whose data key was due for rotation.
         rotated: number of tenants that got a new data key; 0 in a dry run.
         overtaken: number of tenants that were erased, or whose data key another process rotated, meanwhile.
+        unavailable: number of tenants whose own master key could not be used; they keep their data keys.
         tokens_to_reencrypt: number of tokens that `reencrypt` must still encrypt under active data keys; in a dry run,
             the number that it would have to encrypt after the rotation.
     """
@@ -107,6 +110,7 @@ class DataKeyRotations:
     rotated: int
     overtaken: int
     tokens_to_reencrypt: int
+    unavailable: int = 0
 
 
 @frozen
@@ -123,6 +127,28 @@ class UnreadableKey:
     tenant_id: str
     data_key_id: str
     count: int
+
+
+@frozen
+class TenantMasterKey:
+    """The result of `set_tenant_master_key`.
+
+    Attributes:
+        tenant_id: the tenant.
+        uri: names the tenant's own master key; None: the tenant's data keys are under the vault's master key.
+        moved: number of data keys that this call moved.
+        unreadable: data keys that cannot be unwrapped, because somebody has changed them; they stay as they are.
+    """
+
+    tenant_id: str
+    uri: str | None
+    moved: int
+    unreadable: tuple[UnreadableKey, ...] = ()
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether data keys remain under another master key."""
+        return bool(self.unreadable)
 
 
 @frozen

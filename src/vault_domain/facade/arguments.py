@@ -3,6 +3,7 @@
 Each function returns the checked value, or raises an error that does not contain the value.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -22,6 +23,7 @@ from vault_domain.entities.text import (
     as_scopes,
     as_tenant_id,
     as_time,
+    plain_text,
 )
 from vault_domain.entities.token import Token, TokenDraft, TokenInfo
 from vault_domain.entities.token_set import TokenSet
@@ -35,6 +37,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_ITEMS = 10_000
 """Largest number of keys or values in one call. Checking this many takes less than a tenth of a second."""
+
+# A name has no `@`, so that no user and password can stand in it; it is stored and shown.
+_KEY_URI = re.compile(r"[a-z][a-z0-9-]{0,31}:[!-?A-~]{1,2000}\Z")
 
 _MOST_GENERATIONS = 2**63 - 1
 
@@ -126,6 +131,16 @@ def as_optional_provider(provider: object) -> str | None:
 def as_optional_tenant_id(tenant_id: object) -> str | None:
     """Return a tenant's id, or None for all."""
     return None if tenant_id is None else as_tenant_id(tenant_id)
+
+
+def as_key_uri(uri: object) -> str | None:
+    """Return the URI of a key of a key service, or None; the error does not repeat the URI."""
+    text = None if uri is None else plain_text(uri)
+    if uri is not None and (text is None or not _KEY_URI.match(text)):
+        raise InvalidInputError(
+            "the URI of a master key is a scheme, `:` and a name of printable ASCII characters without spaces and `@`"
+        )
+    return text
 
 
 def as_progress(progress: object) -> Callable[[int, int], object] | None:

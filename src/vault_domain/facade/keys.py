@@ -11,10 +11,11 @@ from vault_domain.entities.key_reports import (
     KeyStatus,
     MasterKeyRotation,
     Reencryption,
+    TenantMasterKey,
 )
 from vault_domain.entities.scrub import scrubbed_async
 from vault_domain.entities.text import as_duration, as_tenant_id
-from vault_domain.facade.arguments import as_flag, as_optional_tenant_id, as_progress
+from vault_domain.facade.arguments import as_flag, as_key_uri, as_optional_tenant_id, as_progress
 from vault_domain.services.use_cases import KeyServices
 
 
@@ -57,6 +58,31 @@ class VaultKeys:
         """
         tenant, only_count = as_tenant_id(tenant_id), as_flag(dry_run, "dry_run")
         return await self._services.rotating.rotate(tenant, dry_run=only_count, actor=self._actor)
+
+    @scrubbed_async
+    async def set_tenant_master_key(self, tenant_id: str, uri: str | None) -> TenantMasterKey:
+        """Put a tenant's data keys under a master key of the tenant's own, under another one, or back.
+
+        From then on, no value of the tenant can be opened without that key of the key service. A process uses a data
+        key that it has unwrapped for at most ``data_key_ttl`` longer. The vault stays in use meanwhile; a call that was
+        killed is called again. To move away from a key, both keys must be usable.
+
+        Old wraps may still be in backups and in files of the database. To be independent of them, rotate the tenant's
+        data key and re-encrypt its values afterwards.
+
+        Args:
+            tenant_id: the tenant; if it has no data key yet, it gets its first one.
+            uri: names the master key at its key service, as in the configuration, such as ``aws-kms:`` and an ARN;
+                None: the vault's own master key. A URI holds no credential.
+
+        Raises:
+            InvalidInputError: the URI is not valid.
+            ConfigurationError: the URI names no key of a key service that the vault knows, its library is not
+                installed, or the key service refuses the new key; nothing was changed.
+            KeyUnavailableError: the new key or the present one cannot be used now; call again later.
+        """
+        tenant, name = as_tenant_id(tenant_id), as_key_uri(uri)
+        return await self._services.of_tenants.set(tenant, name, actor=self._actor)
 
     @scrubbed_async
     async def rotate_data_keys(

@@ -17,8 +17,12 @@ class DataKeyWrapper(Protocol):
         ConfigurationError: the key service refuses permanently; see `MasterKey`.
     """
 
-    async def store_new_data_key(self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]]) -> T:
+    async def store_new_data_key(
+        self, tenant_id: str, store: Callable[[DataKeyRecord], Awaitable[T]], like: DataKeyRecord | None = None
+    ) -> T:
         """Make a data key, wrapped under the active master key alone; return the result of passing it to ``store``.
+
+        The tenant's own master key wraps it too, if it wraps ``like``, another data key of the tenant.
 
         If ``store`` raises KeyUnavailableError with reason ``retired_master_key``, because a rotation made another
         master key active, make another data key under the new active master key and call ``store`` again.
@@ -35,4 +39,29 @@ class DataKeyWrapper(Protocol):
         """Return whether all wraps under master keys that this process has opened hold the same data key.
 
         If there is no such wrap, return False.
+        """
+
+    async def check_tenant_key(self, uri: str) -> None:
+        """Return normally if a master key of a key service can wrap and unwrap now.
+
+        Args:
+            uri: names the master key.
+
+        Raises:
+            ConfigurationError: the URI names no key of a key service that the vault knows, or the service refuses.
+            KeyUnavailableError: the key service does not answer.
+        """
+
+    def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
+        """Return the URI of the tenant's own master key that wraps a data key; None if there is none.
+
+        Raises:
+            UnreadableError: the wraps of the data key were changed.
+        """
+
+    async def move(self, record: DataKeyRecord, uri: str | None) -> DataKeyWrap:
+        """Return a new wrap of a data key: under the active master key, and under the tenant's own if ``uri`` is one.
+
+        Raises:
+            UnreadableError: see `make_missing_wrap`.
         """

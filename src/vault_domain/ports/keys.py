@@ -111,9 +111,10 @@ class Keys(Protocol):
     `confirmed_master_key` of `vault_domain.rules.key_states`. Erasing a tenant keeps the events that confirm.
 
     A wrap is stored only under the master key that is active at that moment (`may_wrap`). This holds for
-    `create_data_key`, `replace_active_data_key` and `change_wraps`, which wait for a running `change_master_keys`, as
-    it waits for them. So every data key that was stored before an activation has a wrap under the previous master key,
-    by which the rotation finds this data key. Every data key that is stored later has a wrap under the new one.
+    `create_data_key`, `replace_active_data_key`, `move_data_key` and `change_wraps`, which wait for a running
+    `change_master_keys`, as it waits for them. So every data key that was stored before an activation has a wrap under
+    the previous master key, by which the rotation finds this data key. Every data key that is stored later has a wrap
+    under the new one.
     """
 
     async def master_keys(self) -> list[MasterKeyRecord]:
@@ -144,15 +145,31 @@ class Keys(Protocol):
         """
 
     async def replace_active_data_key(
-        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None, seen: DataKeyRecord | None = None
     ) -> Change[DataKeyRecord | None]:
         """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key.
 
         Nothing changes if ``replaced`` is no longer active. In this case, another process has replaced it or erased the
-        tenant.
+        tenant. Nothing changes either if a wrap of ``seen`` is no longer stored: the replaced data key, as the caller
+        read it.
 
         Raises:
             KeyUnavailableError: as `create_data_key` does.
+        """
+
+    async def move_data_key(
+        self, seen: DataKeyRecord, wrap: DataKeyWrap, *, code: str, actor: str | None
+    ) -> Change[bool]:
+        """Put one wrap in the place of all wraps of a data key, as `moved` decides; return whether it was stored.
+
+        Args:
+            seen: the data key as the caller read it.
+            wrap: the new wrap.
+            code: the code of the event, which the move of an active data key has.
+            actor: who moves the data key, for the audit log.
+
+        Raises:
+            KeyUnavailableError: the wrap is not under the active master key; nothing was stored.
         """
 
     async def data_keys(self, query: DataKeyQuery, after: DataKeyPosition | None, limit: int) -> list[DataKeyRecord]:

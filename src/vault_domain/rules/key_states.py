@@ -17,6 +17,16 @@ RESURRECTED_KEY = "resurrected_key"
 RESURRECTED_MASTER_KEY = "resurrected_master_key"
 """Reason: the master key's state was set back, although the audit log says that it was replaced or retired."""
 
+KEY_DENIED = "key_denied"
+"""Reason: the key service does not let this process use the tenant's own master key, for example because the customer
+has disabled it. The values are intact, and open again when the key may be used again."""
+
+TENANT_KEY_UNAVAILABLE = "tenant_key_unavailable"
+"""Reason: the tenant's own master key cannot be used now, for example because its key service does not answer."""
+
+OF_ONE_TENANT = frozenset({KEY_DENIED, TENANT_KEY_UNAVAILABLE})
+"""The reasons that concern one tenant's own master key; work for other tenants goes on."""
+
 DATA_KEY_MOVES = frozenset(
     {
         (DataKeyState.ACTIVE, DataKeyState.DECRYPT_ONLY),

@@ -5,6 +5,7 @@ from attrs import frozen
 from vault_domain.ports.waker import Waker
 from vault_domain.services.keys.data_keys import RotationService
 from vault_domain.services.keys.master_keys import RewrappingService
+from vault_domain.services.keys.tenant_keys import TenantKeyService
 from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.refresh.access import RefreshService
@@ -35,6 +36,7 @@ class KeyServices:
     rotating: RotationService
     resealing: ResealingService
     rewrapping: RewrappingService
+    of_tenants: TenantKeyService
 
 
 @frozen

@@ -88,16 +88,40 @@ def created(masters: Iterable[MasterKeyRecord], record: DataKeyRecord) -> DataKe
 
 
 def replaced(
-    active: DataKeyRecord, now: datetime, key_id: bytes, new: DataKeyRecord, actor: str | None
+    active: DataKeyRecord,
+    now: datetime,
+    key_id: bytes,
+    new: DataKeyRecord,
+    actor: str | None,
+    seen: DataKeyRecord | None = None,
 ) -> KeyDecision[DataKeyRecord]:
-    """Let a new data key take the place of the one with this id, if it is still active; it only decrypts then."""
-    if active.key_id != key_id or active.state is not DataKeyState.ACTIVE:
+    """Let a new data key take the place of the one with this id, if it is still active; it only decrypts then.
+
+    Nothing changes if a wrap of ``seen`` is no longer stored: the data key may have been moved to another master key of
+    its tenant meanwhile, and then the new one would be under the former.
+    """
+    if active.key_id != key_id or active.state is not DataKeyState.ACTIVE or not _has_wraps(active, seen):
         return KeyDecision(active)
     events = (
         _event(AuditAction.DATA_KEY_REPLACED, now, actor, key_id, active.tenant_id),
         _event(AuditAction.DATA_KEY_ROTATED, now, actor, new.key_id, active.tenant_id),
     )
     return KeyDecision(evolve(active, state=DataKeyState.DECRYPT_ONLY), events)
+
+
+def moved(
+    stored: DataKeyRecord, now: datetime, seen: DataKeyRecord, wrap: DataKeyWrap, code: str, actor: str | None
+) -> KeyDecision[DataKeyRecord]:
+    """Let a data key have one wrap alone, under another master key of its tenant, if its wraps are still those seen.
+
+    All other wraps go, those under master keys that nobody can open now included: one of them would open the data key
+    without the tenant's master key. The move of the active data key moves the tenant, and has the event.
+    """
+    if stored.state is DataKeyState.DESTROYED or not _has_wraps(stored, seen):
+        return KeyDecision(stored)
+    event = AuditEvent(AuditAction.TENANT_MASTER_KEY_SET, now, tenant_id=stored.tenant_id, actor=actor, code=code)
+    events = (event,) if stored.state is DataKeyState.ACTIVE else ()
+    return KeyDecision(evolve(stored, wraps=(wrap,)), events)
 
 
 def emptied(record: DataKeyRecord, now: datetime, is_used: bool) -> KeyDecision[DataKeyRecord]:
@@ -144,3 +168,7 @@ def _event(
     action: AuditAction, now: datetime, actor: str | None, key_id: bytes, tenant_id: str | None = None
 ) -> AuditEvent:
     return AuditEvent(action, now, tenant_id=tenant_id, actor=actor, code=key_id.hex())
+
+
+def _has_wraps(stored: DataKeyRecord, seen: DataKeyRecord | None) -> bool:
+    return seen is None or set(seen.wraps) <= set(stored.wraps)

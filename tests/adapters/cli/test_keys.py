@@ -17,6 +17,24 @@ def filled(token_vault):
     return token_vault
 
 
+@pytest.fixture
+def kms_uri(monkeypatch):
+    """Run moto's server on loopback and give the name of a key."""
+    from moto.server import ThreadedMotoServer
+    from tests.adapters.crypto.kms_service import REGION, client_for, new_key
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    values = {"AWS_ENDPOINT_URL": endpoint, "AWS_DEFAULT_REGION": REGION}
+    for name, value in {**values, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}.items():
+        monkeypatch.setenv(name, value)
+    client = client_for(endpoint)
+    yield f"aws-kms:{new_key(client)}"
+    client.close()
+    server.stop()
+
+
 def read(result):
     return json.loads(result.out)
 
@@ -53,6 +71,20 @@ def test_all_tenants_get_a_new_data_key(filled):
     assert (report["due"], report["rotated"], report["tokens_to_reencrypt"]) == (2, 2, 3)
     assert "rotated" in filled("keys", "rotate-data", "--all").out
     assert read(filled("reencrypt", "--json"))["reencrypted"] == 3
+
+
+def test_a_tenants_own_master_key(filled, kms_uri):
+    def move(uri):
+        return read(filled("keys", "tenant", "t1", "--master-key", uri, "--json"))
+
+    assert move(kms_uri) == {"tenant_id": "t1", "uri": kms_uri, "moved": 1, "unreadable": [], "incomplete": False}
+    assert read(filled("keys", "status", "--tenant", "t1", "--json"))["tenant_master_key"] == kms_uri
+    assert kms_uri in filled("keys", "status", "--tenant", "t1").out.replace("\n", "")
+    assert filled("get", *KEY, "--identifier", "b", "--reveal").stdout == b"b"
+    assert (move("configured")["uri"], move("configured")["moved"]) == (None, 0)
+    refused = filled("keys", "tenant", "t1", "--master-key", "kms:hunter2")
+    assert refused.code == 3
+    assert "hunter2" not in refused.stderr
 
 
 def test_a_tenant_without_a_key(filled):

@@ -79,12 +79,11 @@ def slack_stub(tls: ssl.SSLContext) -> Iterator[SlackStub]:
     stub.server.check()
 
 
-def slack_refreshers(url: str, identity: str):
+def slack_refreshers(url: str, client: httpx2.AsyncClient):
     """Return the refreshers of the profiles, which ask the stub."""
-    trusted = ssl.create_default_context(cafile=identity)
 
     def made(name):
         profile = evolve(packaged_profile(name), token_url=f"{url}/api/oauth.v2.access")
-        return refresher(profile, "client", "secret", client=httpx2.AsyncClient(verify=trusted, trust_env=False))
+        return refresher(profile, "client", "secret", client=client)
 
     return {name: made(name) for name in ("slack", "slack-user")}

@@ -1,5 +1,6 @@
 """A strict provider with an API that takes the access tokens of live grants, and a vault of several processes."""
 
+import os
 import ssl
 import sys
 import time
@@ -60,9 +61,9 @@ class StrictApi:
         """Whether a refresh token was presented twice, so that the grant was revoked."""
         return REUSED in self.outcomes
 
-    def refreshers(self):
-        """Return the refresher of `ACCOUNT` for this provider."""
-        return refreshers_of(self.token_url)
+    def refreshers(self, name=ACCOUNT.provider):
+        """Return the refresher of this provider."""
+        return refreshers_of(self.token_url, name)
 
     def end(self, access_token: str) -> None:
         """Let the API refuse an access token from now on."""
@@ -99,23 +100,29 @@ class Place:
         """Return the place of a vault in an SQLite file."""
         return cls(f"sqlite:///{path}", api.token_url)
 
+    def config(self) -> VaultConfig:
+        return VaultConfig(self.database_url, encryption_secret=SECRET, scrypt_log2_n=14)
+
+    def refreshers(self, name=ACCOUNT.provider):
+        """Return the refresher of the provider."""
+        return refreshers_of(self.token_url, name)
+
     def open(self, clock=None):
         """Open the vault with a refresher for the provider of `ACCOUNT`."""
-        config = VaultConfig(self.database_url, encryption_secret=SECRET, scrypt_log2_n=14)
-        return open_sync_vault(config, refreshers=refreshers_of(self.token_url), clock=clock)
+        return open_sync_vault(self.config(), refreshers=self.refreshers(), clock=clock)
 
-    def connect(self, pair, **options):
-        """Store a pair of tokens for `ACCOUNT` a minute ago, so that a report that it is refused is believed."""
+    def connect(self, pair, *, account=ACCOUNT, **options):
+        """Store a pair of tokens a minute ago, so that a report that it is refused is believed."""
         with self.open(minute_ago()) as vault:
-            vault.store_token_set(ACCOUNT, TokenSet(*pair, **{"expires_in": 3600, **options}))
+            vault.store_token_set(account, TokenSet(*pair, **{"expires_in": 3600, **options}))
 
     def facts(self) -> list[str]:
         return [self.database_url, self.token_url]
 
 
-def refreshers_of(token_url):
-    """Return the refresher of `ACCOUNT` for a provider."""
-    return {ACCOUNT.provider: OAuth2Refresher(token_url, "client", "secret")}
+def refreshers_of(token_url, name=ACCOUNT.provider):
+    """Return the refresher of a provider."""
+    return {name: OAuth2Refresher(token_url, "client", "secret")}
 
 
 def minute_ago():
@@ -129,6 +136,20 @@ def with_recipes() -> None:
         sys.path.insert(0, str(RECIPES))
 
 
-def wait_for(moment: float) -> None:
-    """Wait until all processes have come as far as this one."""
-    time.sleep(max(0.0, moment - time.time()))
+def meeting_in(folder: Path, count: int) -> list[object]:
+    """Return a meeting of several processes, to be passed to each of them."""
+    return [str(folder / "meeting"), count]
+
+
+def meet(meeting: list[object] | None) -> None:
+    """Wait until all processes have come as far as this one; None: there is no other process."""
+    if meeting is None:
+        return
+    folder, count = Path(str(meeting[0])), meeting[1]
+    folder.mkdir(exist_ok=True)
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + 120
+    while len(list(folder.iterdir())) < count:
+        if time.monotonic() > end:
+            raise TimeoutError("the other processes did not come")
+        time.sleep(0.01)

@@ -7,7 +7,7 @@ import time
 import msal
 import pytest
 from msal.token_cache import TokenCache
-from tests.adapters.clients.strict_api import wait_for, with_recipes
+from tests.adapters.clients.strict_api import meet, meeting_in, with_recipes
 from tests.support.answers import Answer
 from tests.support.certificates import tls_of, write_identity
 from tests.support.databases import SECRET, PostgresSchema
@@ -73,12 +73,12 @@ def place_of(database):
     )
 
 
-def acquire(place, url, number, moment):
+def acquire(place, url, number, meeting):
     """Get a token for several scopes, one after the other."""
     with vault_at(*place) as vault:
         app = application(vault, url)
         [account] = app.get_accounts()
-        wait_for(moment)
+        meet(meeting)
         return [app.acquire_token_silent([scope], account)["access_token"][:9] for scope in scopes_of(number)]
 
 
@@ -91,13 +91,13 @@ def scopes_of(number):
     return [f"s{number}{each}.rw" for each in range(EACH)]
 
 
-def test_processes_that_write_at_once_lose_nothing(database, microsoft):
+def test_processes_that_write_at_once_lose_nothing(database, microsoft, tmp_path):
     """24 tokens of 4,000 characters are above 64 KiB, so the later writes are of several parts."""
     place = place_of(database)
     with vault_at(*place) as vault:
         first = application(vault, microsoft)
         assert "access_token" in first.acquire_token_by_refresh_token("rt-0", ["first.rw"])
-        jobs = [Call(acquire, [place, microsoft, number, time.time() + 4]) for number in range(FOUR)]
+        jobs = [Call(acquire, [place, microsoft, number, meeting_in(tmp_path, FOUR)]) for number in range(FOUR)]
         answers = run_processes(jobs)
         assert answers == [[f"at-{scope}"[:9] for scope in scopes_of(number)] for number in range(FOUR)]
         kept = list(VaultTokenCache(vault, "tenant-1", "ann").search(ACCESS))

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.adapters.clients.strict_api import ACCOUNT, LOOPBACK, Place, minute_ago, strict_api, wait_for, with_recipes
+from tests.adapters.clients.strict_api import (
+    ACCOUNT,
+    LOOPBACK,
+    Place,
+    meet,
+    meeting_in,
+    minute_ago,
+    strict_api,
+    with_recipes,
+)
 from tests.support.processes import Call, run_processes
 from tests.support.strict_provider import ANSWERED
 
@@ -57,9 +66,9 @@ def hooked_session(library, file, token_url):
     return OAuth2Session("client", token=token, auto_refresh_url=token_url, token_updater=keep)
 
 
-def call_with_the_hook(library, file, token_url, url, moment):
+def call_with_the_hook(library, file, token_url, url, meeting):
     with hooked_session(library, file, token_url) as session:
-        wait_for(moment)
+        meet(meeting)
         try:
             return session.get(f"{url}/api").status_code
         except Exception as error:
@@ -72,9 +81,9 @@ def session_of(library, vault):
     return make(vault, ACCOUNT, hosts=LOOPBACK)
 
 
-def call_with_the_vault(library, facts, url, moment):
+def call_with_the_vault(library, facts, url, meeting):
     with Place(*facts).open() as vault, session_of(library, vault) as session:
-        wait_for(moment)
+        meet(meeting)
         return session.get(f"{url}/api").status_code
 
 
@@ -85,27 +94,27 @@ def test_the_librarys_own_hook_loses_the_grant(library, api, tmp_path):
     file = tmp_path / "token.json"
     expired = {"expires_in": -10, "expires_at": time.time() - 10}
     file.write_text(json.dumps({"access_token": access, "refresh_token": refresh, "token_type": "Bearer", **expired}))
-    job = Call(call_with_the_hook, [library, str(file), api.token_url, api.url, time.time() + 3])
+    job = Call(call_with_the_hook, [library, str(file), api.token_url, api.url, meeting_in(tmp_path, FOUR)])
     answers = run_processes([job] * FOUR)
     assert api.lost
     assert answers != [200] * FOUR
-    assert call_with_the_hook(library, str(file), api.token_url, api.url, 0) != 200
+    assert call_with_the_hook(library, str(file), api.token_url, api.url, None) != 200
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_the_vault_refreshes_once_for_all_sessions(library, api, place):
+def test_the_vault_refreshes_once_for_all_sessions(library, api, place, tmp_path):
     place.connect(api.provider.consent("ann"), expires_in=1)
-    job = Call(call_with_the_vault, [library, place.facts(), api.url, time.time() + 3])
+    job = Call(call_with_the_vault, [library, place.facts(), api.url, meeting_in(tmp_path, FOUR)])
     assert run_processes([job] * FOUR) == [200] * FOUR
     assert api.outcomes == [ANSWERED]
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_refused_token_is_reported_and_refreshed_once(library, api, place):
+def test_a_refused_token_is_reported_and_refreshed_once(library, api, place, tmp_path):
     pair = api.provider.consent("ann")
     place.connect(pair)
     api.end(pair[0])
-    job = Call(call_with_the_vault, [library, place.facts(), api.url, time.time() + 3])
+    job = Call(call_with_the_vault, [library, place.facts(), api.url, meeting_in(tmp_path, FOUR)])
     assert run_processes([job] * FOUR) == [200] * FOUR
     assert api.outcomes == [ANSWERED]
 

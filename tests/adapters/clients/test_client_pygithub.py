@@ -1,18 +1,14 @@
 """`VaultAuth` for PyGithub, against an API on loopback and a strict provider."""
 
-import time
-
 import github
 import pytest
-from tests.adapters.clients.strict_api import ACCOUNT, LOOPBACK, Place, strict_api, wait_for
+from tests.adapters.clients.strict_api import ACCOUNT, LOOPBACK, Place, strict_api
 from tests.support.answers import Answer
-from tests.support.processes import Call, run_processes
 from tests.support.strict_provider import ANSWERED
 
 from vault_adapters import ConfigurationError, InvalidInputError, Secret
 from vault_adapters.clients.pygithub import VaultAuth
 
-FOUR = 4
 USER = Answer(json={"login": "ann", "url": "/user"})
 
 
@@ -34,29 +30,28 @@ def client_of(vault, url, hosts=LOOPBACK):
     return github.Github(auth=VaultAuth(vault, ACCOUNT, hosts=hosts), base_url=url, retry=None)
 
 
-def login(facts, url, moment):
-    with Place(*facts).open() as vault:
+def login(place, url):
+    with place.open() as vault:
         client = client_of(vault, url)
-        wait_for(moment)
         try:
             return client.get_user().login
         except github.BadCredentialsException:
             return "refused"
 
 
-def test_a_refused_token_is_reported_and_refreshed_once_for_all_processes(api, place):
+def test_a_refused_token_is_reported_and_refreshed(api, place):
     pair = api.provider.consent("ann")
     place.connect(pair)
     api.end(pair[0])
-    assert run_processes([Call(login, [place.facts(), api.url, time.time() + 3])] * FOUR) == ["ann"] * FOUR
-    assert api.outcomes == [ANSWERED]
+    assert login(place, api.url) == "ann"
+    assert (len(api.asked), api.outcomes) == (2, [ANSWERED])
 
 
 def test_a_second_refusal_is_the_callers(api, place):
     pair = api.provider.consent("ann")
     place.connect(pair)
     api.route = lambda request: api.refusal
-    assert login(place.facts(), api.url, 0) == "refused"
+    assert login(place, api.url) == "refused"
     assert (len(api.asked), api.outcomes) == (2, [ANSWERED])
 
 
@@ -70,6 +65,18 @@ def test_another_host_gets_no_token(api, place):
             client_of(vault, api.url, hosts=None).get_user().login  # noqa: B018
         assert error.value.code == "hosts_unknown"
     assert api.asked == []
+
+
+def test_an_auth_serves_one_base_url(api, place):
+    """PyGithub does not tell an auth object which of its clients sends a request."""
+    place.connect(api.provider.consent("ann"))
+    with place.open() as vault:
+        auth = VaultAuth(vault, ACCOUNT, hosts=LOOPBACK)
+        client = github.Github(auth=auth, base_url=api.url, retry=None)
+        with pytest.raises(ConfigurationError) as error:
+            github.Github(auth=auth, base_url="https://elsewhere.example", retry=None)
+        assert error.value.code == "host_not_allowed"
+        assert client.withLazy(True).get_user().login == "ann"
 
 
 def test_the_token_can_be_read_and_is_not_shown(api, place):

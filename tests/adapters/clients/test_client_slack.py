@@ -5,21 +5,28 @@ import re
 import ssl
 import time
 
+import anyio
+import httpx2
 import pytest
 from slack_bolt import App, BoltRequest
+from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.oauth.async_oauth_settings import AsyncOAuthSettings
 from slack_bolt.oauth.oauth_settings import OAuthSettings
+from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk import WebClient
 from slack_sdk.oauth.installation_store import FileInstallationStore, Installation
 from slack_sdk.oauth.state_store import FileOAuthStateStore
+from slack_sdk.web.async_client import AsyncWebClient
 from tests.adapters.clients.slack_stub import ENTERPRISE, TEAM, USER, slack_refreshers, slack_stub
-from tests.adapters.clients.strict_api import wait_for, with_recipes
+from tests.adapters.clients.strict_api import meet, meeting_in, with_recipes
 from tests.support.certificates import tls_of, write_identity
 from tests.support.databases import SECRET, PostgresSchema, SqliteFile
 from tests.support.processes import Call, run_processes
 from tests.support.strict_provider import ANSWERED, digest
 
 from vault_adapters import Account, VaultConfig, open_sync_vault
-from vault_adapters.clients.slack import VaultInstallationStore
+from vault_adapters.clients.slack import AsyncVaultInstallationStore, VaultInstallationStore
+from vault_adapters.testing import memory_vault
 
 FOUR = 4
 BOT = Account("tenant-1", "slack", TEAM)
@@ -67,7 +74,8 @@ def vault_at(url, schema, slack_url, identity):
     config = VaultConfig(
         url, encryption_secret=SECRET, scrypt_log2_n=14, **({"postgres_schema": schema} if schema else {})
     )
-    return open_sync_vault(config, refreshers=slack_refreshers(slack_url, identity))
+    http = httpx2.AsyncClient(verify=ssl.create_default_context(cafile=identity), trust_env=False)
+    return open_sync_vault(config, refreshers=slack_refreshers(slack_url, http))
 
 
 def place_of(database, slack, identity):
@@ -81,7 +89,7 @@ def store_of(vault):
     return VaultInstallationStore(vault, tenant_of=tenant_of)
 
 
-def event_of(app, moment=0):
+def event_of(app, meeting=None):
     """Let an app handle an event; return the response's status and the tokens that the listener saw."""
     seen = []
 
@@ -89,26 +97,26 @@ def event_of(app, moment=0):
     def listener(context):
         seen.append([context.bot_token, context.user_token])
 
-    wait_for(moment)
+    meet(meeting)
     response = app.dispatch(BoltRequest(body=json.dumps(EVENT), headers={"content-type": ["application/json"]}))
     return [response.status, seen]
 
 
-def handle_with_the_vault(place, folder, moment):
+def handle_with_the_vault(place, folder, meeting):
     with vault_at(*place) as vault:
-        return event_of(app_of(vault, place[2], place[3], folder), moment)
+        return event_of(app_of(vault, place[2], place[3], folder), meeting)
 
 
-def handle_with_files(files, slack_url, identity, moment):
+def handle_with_files(files, slack_url, identity, meeting):
     store = FileInstallationStore(base_dir=files)
     oauth = OAuthSettings(client_id="client", client_secret="secret", installation_store=store)
     app = App(installation_store=store, oauth_settings=oauth, **options_of(slack_url, identity))
-    return event_of(app, moment)
+    return event_of(app, meeting)
 
 
-def installation_of(slack, **changes):
+def installation_of(slack, *, ends_in=-5):
     bot, user = slack.tokens("bot"), slack.tokens("user")
-    ends = int(time.time()) + 5
+    ends = int(time.time()) + ends_in
     return Installation(
         app_id="A1",
         enterprise_id=ENTERPRISE,
@@ -125,14 +133,13 @@ def installation_of(slack, **changes):
         user_refresh_token=user["refresh_token"],
         user_token_expires_at=ends,
         user_scopes=["search:read"],
-        **changes,
     )
 
 
 def test_bolts_own_rotation_loses_the_grants(slack, identity, tmp_path):
     """The table of the guide is true: each process presents the refresh tokens that it has read."""
     FileInstallationStore(base_dir=str(tmp_path / "files")).save(installation_of(slack))
-    job = [str(tmp_path / "files"), slack.url, str(identity), time.time() + 4]
+    job = [str(tmp_path / "files"), slack.url, str(identity), meeting_in(tmp_path, FOUR)]
     run_processes([Call(handle_with_files, job)] * FOUR)
     assert slack.lost
 
@@ -141,11 +148,42 @@ def test_the_vault_refreshes_each_token_once_for_all_processes(slack, identity, 
     place = place_of(database, slack, identity)
     with vault_at(*place) as vault:
         store_of(vault).save(installation_of(slack))
-    answers = run_processes([Call(handle_with_the_vault, [place, str(tmp_path / "states"), time.time() + 5])] * FOUR)
+    answers = run_processes(
+        [Call(handle_with_the_vault, [place, str(tmp_path / "states"), meeting_in(tmp_path, FOUR)])] * FOUR
+    )
     assert [status for status, _ in answers] == [200] * FOUR
     [(bot, user)] = {tuple(tokens) for _, seen in answers for tokens in seen}
     assert slack.outcomes == [ANSWERED] * 2
     assert {slack.provider.issued[digest("slack", token)].account for token in (bot, user)} == {"bot", "user"}
+
+
+async def test_an_async_app_gets_tokens_that_are_refreshed_once(slack, identity):
+    trusted = ssl.create_default_context(cafile=str(identity))
+    async with (
+        httpx2.AsyncClient(verify=trusted, trust_env=False) as http,
+        memory_vault(refreshers=slack_refreshers(slack.url, http)) as vault,
+    ):
+        store = AsyncVaultInstallationStore(vault, tenant_of=tenant_of)
+        await store.async_save(installation_of(slack))
+        options = options_of(slack.url, identity)
+        client = AsyncWebClient(base_url=options["client"].base_url, ssl=options["client"].ssl)
+        oauth = AsyncOAuthSettings(client_id="client", client_secret="secret", installation_store=store)
+        app = AsyncApp(installation_store=store, oauth_settings=oauth, **{**options, "client": client})
+        seen = set()
+
+        @app.event("message")
+        async def listener(context):
+            seen.add((context.bot_token, context.user_token))
+
+        async def dispatch():
+            headers = {"content-type": ["application/json"]}
+            assert (await app.async_dispatch(AsyncBoltRequest(body=json.dumps(EVENT), headers=headers))).status == 200
+
+        async with anyio.create_task_group() as events:
+            for _ in range(FOUR):
+                events.start_soon(dispatch)
+    assert len(seen) == 1
+    assert slack.outcomes == [ANSWERED] * 2
 
 
 def test_an_app_is_installed_by_bolts_flow_and_works(slack, identity, tmp_path, database):

@@ -43,25 +43,6 @@ async def nothing_stored(vault):
     return (await vault.list_accounts("t1")).items == ()
 
 
-DOCUSIGN = {
-    "account.docusign.com/oauth/token": TOKENS,
-    "account.docusign.com/oauth/userinfo": {
-        "sub": "user",
-        "email": "ana@example.com",
-        "accounts": [
-            {"account_id": "a1", "is_default": False, "base_uri": "https://demo.docusign.net"},
-            {"account_id": "a2", "is_default": True, "base_uri": "https://na3.docusign.net"},
-        ],
-    },
-}
-
-
-async def test_docusigns_default_account_is_kept(vault):
-    info = await connected(vault, "docusign", Stub(DOCUSIGN))
-    assert info.account == Account("t1", "docusign", "user")
-    assert await kept(vault, info) == {"base_uri": "https://na3.docusign.net", "account_id": "a2"}
-
-
 ATLASSIAN = {
     "auth.atlassian.com/oauth/token": TOKENS,
     "api.atlassian.com/me": {"account_id": "5b10", "email": "ana@example.com"},
@@ -206,14 +187,6 @@ ZOHO = {
     "accounts.zoho.eu/oauth/v2/token": {**TOKENS, "api_domain": "https://www.zohoapis.eu"},
     "accounts.zoho.eu/oauth/user/info": {"ZUID": 7, "Email": "ana@example.com"},
 }
-
-
-async def test_zohos_code_is_exchanged_at_the_users_data_centre(vault):
-    stub = Stub(ZOHO)
-    info = await connected(vault, "zoho", stub, {"accounts-server": "https://accounts.zoho.eu", "location": "eu"})
-    assert info.account.identifier == "accounts.zoho.eu:7"
-    assert stub.places == list(ZOHO)
-    assert stub.requests[1].headers["authorization"] == "Bearer access-1"  # userinfo is no API of the profile's
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ async def connected(vendor, connector):
 
 
 @each
-async def test_an_account_is_connected_used_refreshed_twice_and_revoked(clock, kind):
+async def test_an_account_is_connected_used_refreshed_twice_and_revoked(clock, kind, caplog):
     vendor = kind(clock)
     async with opened(vendor) as (vault, connector, http):
         query = await callback(vendor, connector)
@@ -89,6 +89,7 @@ async def test_an_account_is_connected_used_refreshed_twice_and_revoked(clock, k
             await connector.finish(query, session="s", provider=vendor.profiles[0])
         assert (await vault.list_accounts("t1")).items == ()
         accounts = await connected(vendor, connector)
+        assert caplog.text == ""  # no token of the answer is left over
         kept = dict((await vault.get_token(accounts[0].key(TokenKind.ACCESS_TOKEN))).extra)
         assert kept.items() >= vendor.extra.items()
         for refreshes in range(3):

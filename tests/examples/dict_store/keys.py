@@ -11,7 +11,13 @@ from vault_domain.entities.key_decisions import MasterKeySet
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.keys import DataKeyQuery, KeyCounts, SealedRow
-from vault_domain.rules.key_states import confirmed_data_key, confirmed_master_key, is_resurrected
+from vault_domain.rules.key_states import (
+    confirmed_data_key,
+    confirmed_master_key,
+    is_resurrected,
+    may_wrap,
+    no_active_master_key,
+)
 from vault_domain.transitions import keys as transitions
 
 
@@ -44,14 +50,27 @@ class DictKeys(Port):
         return active_data_key(transaction.tables, record.tenant_id) or insert_data_key(transaction, record)
 
     @atomic
-    def replace_active_data_key(self, transaction, replaced, record, *, actor):
+    def replace_active_data_key(self, transaction, replaced, record, *, actor, seen=None):
         active = active_data_key(transaction.tables, record.tenant_id)
-        decision = active and transitions.replaced(active, transaction.now, replaced, record, actor)
+        decision = active and transitions.replaced(active, transaction.now, replaced, record, actor, seen)
         if active is None or decision.state is active:
             return Change(active)
         put(transaction.tables, decision.state)
         transaction.append(decision.events)
         return Change(insert_data_key(transaction, record), decision.events)
+
+    @atomic
+    def move_data_key(self, transaction, seen, wrap, *, code, actor):
+        tables = transaction.tables
+        stored = tables.data_keys.get((seen.tenant_id, seen.key_id))
+        if stored is None:
+            return Change(False)
+        if not any(may_wrap(master) and master.key_id == wrap.master_key_id for master in master_keys(tables)):
+            raise no_active_master_key()
+        decision = transitions.moved(stored, transaction.now, seen, wrap, code, actor)
+        put(tables, decision.state)
+        transaction.append(decision.events)
+        return Change(decision.state is not stored, decision.events)
 
     async def data_keys(self, query, after, limit):
         tables = self._tables

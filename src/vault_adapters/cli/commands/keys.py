@@ -120,6 +120,31 @@ def rotate_master(*, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     return _exit_code(report)
 
 
+def tenant(
+    tenant: Tenant,
+    /,
+    *,
+    master_key: Annotated[
+        str,
+        Parameter(
+            name="--master-key",
+            help="The master key's name at its key service, such as aws-kms:ARN; `configured` is the vault's own.",
+        ),
+    ],
+    json: Json = False,
+) -> ExitCode:
+    """Put a tenant's data keys under a master key of the tenant's own, under another one, or back.
+
+    It may be stopped and started again, while the service runs. To move away from a key, that key must be usable too.
+    The exit code is 13 if a data key cannot be opened, because somebody has changed it; it stays as it is.
+    """
+    uri = None if master_key == "configured" else master_key
+    report = with_vault(lambda vault: vault.keys.set_tenant_master_key(tenant, uri), VaultConfig.from_env())
+    _show(report, json=json)
+    _name_unreadable(report.unreadable, "data key {} cannot be opened; it was not changed")
+    return ExitCode.INCOMPLETE if report.incomplete else ExitCode.OK
+
+
 def reencrypt(*, tenant: OnlyTenant = None, dry_run: _DryRun = False, json: Json = False) -> ExitCode:
     """Re-encrypt values from old data keys to the active ones.
 
@@ -281,3 +306,4 @@ group = App(name="keys", help="Show the status of keys, and rotate them while th
 group.command(status)
 group.command(rotate_data)
 group.command(rotate_master)
+group.command(tenant)

@@ -35,7 +35,13 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import (
+    DataKeyRecord,
+    DataKeyState,
+    DataKeyWrap,
+    MasterKeyRecord,
+    MasterKeyState,
+)
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.keys import (
     DataKeyPosition,
@@ -48,7 +54,7 @@ from vault_domain.ports.keys import (
     SealedRow,
 )
 from vault_domain.rules.key_states import may_wrap, no_active_master_key
-from vault_domain.transitions.keys import created
+from vault_domain.transitions.keys import created, moved
 from vault_domain.transitions.keys import replaced as replaced_data_key
 
 CHANGED_AT_ONCE = 1000
@@ -122,17 +128,45 @@ class PostgresKeys:
         raise _busy()
 
     async def replace_active_data_key(
-        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None, seen: DataKeyRecord | None = None
     ) -> Change[DataKeyRecord | None]:
         """Store a new active data key and make the replaced one decrypt_only."""
         for _ in range(_ROUNDS):
             active = await self.active_data_key(record.tenant_id)
             if active is None or active.key_id != replaced:
                 return Change(active)
-            change = await self._replace(active, record, actor)
+            change = await self._replace(active, record, actor, seen)
             if change is not None:
                 return change
         raise _busy()
+
+    async def move_data_key(
+        self, seen: DataKeyRecord, wrap: DataKeyWrap, *, code: str, actor: str | None
+    ) -> Change[bool]:
+        """Put one wrap in the place of all wraps of a data key, if they are still those seen."""
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            masters = {master.key_id: now for master, now in await self._held_master_keys(transaction)}
+            if wrap.master_key_id not in masters:
+                raise no_active_master_key()
+            stored = await self._held_data_key(transaction, seen)
+            if stored is None:
+                return Change(False)
+            decision = moved(stored, masters[wrap.master_key_id], seen, wrap, code, actor)
+            if decision.state is stored:
+                return Change(False)
+            place = {"tenant_id": seen.tenant_id, "data_key_id": seen.key_id}
+            new = {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped}
+            await transaction.execute(self._queries["move_wrap"], place | new)
+            events = [
+                await append_key_event(
+                    transaction, self._queries, event.action, event.actor, tenant_id=event.tenant_id, code=event.code
+                )
+                for event in decision.events
+            ]
+            return Change(True, tuple(events))
+
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def data_keys(self, query: DataKeyQuery, after: DataKeyPosition | None, limit: int) -> list[DataKeyRecord]:
         """Return a page of data keys, sorted by tenant and id."""
@@ -245,7 +279,7 @@ class PostgresKeys:
         return await self._database.transact(work)
 
     async def _replace(
-        self, active: DataKeyRecord, record: DataKeyRecord, actor: str | None
+        self, active: DataKeyRecord, record: DataKeyRecord, actor: str | None, seen: DataKeyRecord | None
     ) -> Change[DataKeyRecord | None] | None:
         """Put a new data key in place of the active one; return None if another transaction was faster."""
 
@@ -253,7 +287,12 @@ class PostgresKeys:
             masters = await self._held_master_keys(transaction)
             new = created((master for master, _ in masters), record)
             [(_, now)] = masters
-            decision = replaced_data_key(active, now, active.key_id, new, actor)
+            held = active if seen is None else await self._held_data_key(transaction, active)
+            if held is None:
+                return None
+            decision = replaced_data_key(held, now, active.key_id, new, actor, seen)
+            if decision.state is held:
+                return Change(held)
             parameters = changes_parameters([(active, decision)])
             if not await transaction.fetch(self._queries["put_data_keys"], parameters):
                 return None
@@ -287,6 +326,14 @@ class PostgresKeys:
             await self._database.fetch(self._queries["count_tokens"], parameters, pace=Pace.BULK)
         )
         return counts["data_keys"], counts["tokens"]
+
+    async def _held_data_key(self, transaction: Transaction, key: DataKeyRecord) -> DataKeyRecord | None:
+        """Keep a data key and its wraps unchanged until the commit; return them as they are stored."""
+        place = {"tenant_id": key.tenant_id, "data_key_id": key.key_id}
+        await transaction.fetch(self._queries["hold_data_key"], place)
+        # Only this statement sees what was committed while the one above waited.
+        rows = await transaction.fetch(self._queries["get_held_data_key"], place)
+        return next(iter(sound(rows, data_key_record)), None)
 
     async def _held_master_keys(self, transaction: Transaction) -> list[tuple[MasterKeyRecord, datetime]]:
         """Keep the active master key active until the commit; return it and the time, unless it may not wrap."""

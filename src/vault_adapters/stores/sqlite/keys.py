@@ -22,7 +22,13 @@ from vault_adapters.stores.sqlite.rows import key_parameters, to_micros, to_time
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
+from vault_domain.entities.key_records import (
+    DataKeyRecord,
+    DataKeyState,
+    DataKeyWrap,
+    MasterKeyRecord,
+    MasterKeyState,
+)
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.keys import (
     DataKeyPosition,
@@ -34,8 +40,8 @@ from vault_domain.ports.keys import (
     Resealed,
     SealedRow,
 )
-from vault_domain.rules.key_states import may_wrap
-from vault_domain.transitions.keys import created
+from vault_domain.rules.key_states import may_wrap, no_active_master_key
+from vault_domain.transitions.keys import created, moved
 from vault_domain.transitions.keys import replaced as replaced_data_key
 
 CHANGED_AT_ONCE = 1000
@@ -93,7 +99,7 @@ class SqliteKeys:
         return await self._database.transact(work)
 
     async def replace_active_data_key(
-        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None
+        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None, seen: DataKeyRecord | None = None
     ) -> Change[DataKeyRecord | None]:
         """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key."""
 
@@ -101,11 +107,34 @@ class SqliteKeys:
             active = await self._active(transaction, record.tenant_id)
             if active is None:
                 return Change(None)
-            decision = replaced_data_key(active, transaction.now, replaced, record, actor)
+            decision = replaced_data_key(active, transaction.now, replaced, record, actor, seen)
             if decision.state is active:
                 return Change(active)
             await self._put(transaction, [decision.state], decision.events)
             return Change(await self._insert(transaction, record), decision.events)
+
+        return await self._database.transact(work)
+
+    async def move_data_key(
+        self, seen: DataKeyRecord, wrap: DataKeyWrap, *, code: str, actor: str | None
+    ) -> Change[bool]:
+        """Put one wrap in the place of all wraps of a data key, if they are still those seen."""
+        place = {"tenant_id": seen.tenant_id, "data_key_id": seen.key_id}
+
+        async def work(transaction: Transaction) -> Change[bool]:
+            if not any(_may_wrap(master, wrap) for master in await self._masters(transaction)):
+                raise no_active_master_key()
+            stored = data_key_record(await transaction.fetch(self._queries["get_data_key"], place))
+            if stored is None:
+                return Change(False)
+            decision = moved(stored, transaction.now, seen, wrap, code, actor)
+            if decision.state is stored:
+                return Change(False)
+            parameters = place | {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped, "replaced": None}
+            await transaction.execute(self._queries["delete_wraps"], parameters)
+            await transaction.execute(self._queries["add_wrap"], parameters)
+            await append_events(transaction, self._queries, decision.events)
+            return Change(True, decision.events)
 
         return await self._database.transact(work)
 
@@ -274,6 +303,10 @@ class SqliteKeys:
         in_use = frozenset(key_id for key_id, _ in wraps)
         is_new = not (rows or has_data)  # a damaged row counts
         return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new)
+
+
+def _may_wrap(master: MasterKeyRecord, wrap: DataKeyWrap) -> bool:
+    return master.key_id == wrap.master_key_id and may_wrap(master)
 
 
 def _parameters(record: MasterKeyRecord) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from vault_domain.entities.key_records import (
     MasterKeyRecord,
     MasterKeyState,
 )
+from vault_domain.ports.change import Change
 from vault_domain.ports.keys import DataKeyQuery, KeyCounts, PlacedWrap
 from vault_domain.rules.key_states import is_resurrected_master_key
 
@@ -178,6 +179,55 @@ class KeyTableCases(ContractFixtures):
         assert await read() == [MasterKeyState.ACTIVE, retired]
         # After a master key was retired, introduced again and activated, it wraps new data keys.
         assert (await store.keys.create_data_key(data_key(1, one, two))).wraps == data_key(1, one).wraps
+
+    async def test_a_data_key_moves_to_one_wrap_alone(self, store: Store) -> None:
+        one, two = master_key(1), master_key(2)
+        await _introduce(store, one, two)
+        stored = await store.keys.create_data_key(data_key(1, one))
+        await activate(store.keys, two.key_id, one.key_id)
+        second = DataKeyWrap(two.key_id, b"second")
+        assert await store.keys.change_wraps([PlacedWrap("t1", stored.key_id, second)]) == 1
+        with pytest.raises(KeyUnavailableError):
+            await store.keys.move_data_key(stored, DataKeyWrap(one.key_id, b"third"), code="c", actor="ops")
+        third = DataKeyWrap(two.key_id, b"third")
+        change = await store.keys.move_data_key(stored, third, code="c", actor="ops")
+        assert change.result is True
+        [event] = change.events
+        assert (event.action, event.tenant_id, event.actor, event.code) == (
+            *(AuditAction.TENANT_MASTER_KEY_SET, "t1", "ops", "c"),
+        )
+        moved = await store.keys.data_key("t1", stored.key_id)
+        assert moved == evolve(stored, wraps=(third,))
+        last = (await store.audit.page("t1", limit=100, after=None))[-1]
+        assert (last.action, last.occurred_at, last.code) == (event.action, event.occurred_at, "c")
+        # Its wraps are no longer those that were seen.
+        assert (await store.keys.move_data_key(stored, second, code="c", actor=None)).result is False
+        assert await store.keys.data_key("t1", stored.key_id) == moved
+        await store.eraser.erase("t1", actor=None)
+        assert (await store.keys.move_data_key(moved, second, code="c", actor=None)).result is False
+        assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 1, 0)
+
+    async def test_a_data_key_is_replaced_only_if_its_wraps_are_those_seen(self, store: Store) -> None:
+        await _introduce(store, master_key(1))
+        stored = await store.keys.create_data_key(data_key(1, master_key(1)))
+        wrap = DataKeyWrap(master_key(1).key_id, b"moved")
+        assert (await store.keys.move_data_key(stored, wrap, code="c", actor=None)).result
+        change = await store.keys.replace_active_data_key(
+            stored.key_id, data_key(2, master_key(1)), actor=None, seen=stored
+        )
+        assert (change.result, change.events) == (evolve(stored, wraps=(wrap,)), ())
+        assert change.result is not None
+        change = await store.keys.replace_active_data_key(
+            stored.key_id, data_key(2, master_key(1)), actor=None, seen=change.result
+        )
+        assert change.result == data_key(2, master_key(1))
+        assert [event.action for event in change.events] == [
+            *(AuditAction.DATA_KEY_REPLACED, AuditAction.DATA_KEY_ROTATED)
+        ]
+        # A data key that only decrypts moves without an event.
+        old = await store.keys.data_key("t1", stored.key_id)
+        assert old is not None
+        assert await store.keys.move_data_key(old, stored.wraps[0], code="c", actor=None) == Change(True)
 
     async def test_pages_of_data_keys_are_sorted_by_tenant_and_id(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)

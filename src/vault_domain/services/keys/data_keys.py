@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
 from vault_domain.entities.key_reports import DataKeyRotation, DataKeyRotations, KeyStatus, MasterKeyStatus
 from vault_domain.ports.change import Change
@@ -13,7 +14,8 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, KeyCounts, Keys
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
-from vault_domain.rules.key_states import is_resurrected_master_key
+from vault_domain.rules.key_states import OF_ONE_TENANT, is_resurrected_master_key
+from vault_domain.services.keys.tenant_keys import TenantKeyService
 
 Progress = Callable[[int, int], object]
 """Called after each page with the number of finished tenants and the number of tenants due for a new data key."""
@@ -22,6 +24,8 @@ _START: DataKeyPosition = ("", b"")
 _LAST_ID = b"\xff" * 16
 _PAGE = 200
 _AT_ONCE = 8
+# Largest number of attempts to replace one data key. Another attempt is needed if its wraps were changed meanwhile.
+_ROUNDS = 8
 
 
 class RotationService:
@@ -35,6 +39,7 @@ class RotationService:
         sink: EventSink,
         tasks: Tasks,
         master_keys: MasterKeys,
+        of_tenants: TenantKeyService,
     ) -> None:
         self._keys = keys
         self._wrapper = wrapper
@@ -42,6 +47,7 @@ class RotationService:
         self._sink = sink
         self._tasks = tasks
         self._master_keys = master_keys
+        self._of_tenants = of_tenants
 
     async def status(self, tenant_id: str | None) -> KeyStatus:
         """Return the status of all keys, or of one tenant's keys."""
@@ -57,6 +63,7 @@ class RotationService:
                 counts.active + counts.decrypt_only - counts.wraps.get(self._master_keys.configured_id, 0), 0
             ),
             resurrected=counts.resurrected,
+            tenant_master_key=None if tenant_id is None else await self._of_tenants.get(tenant_id),
         )
 
     async def rotate(self, tenant_id: str, *, dry_run: bool = False, actor: str | None) -> DataKeyRotation:
@@ -68,7 +75,7 @@ class RotationService:
                 data_key_id=None if before is None else before.key_id.hex(),
                 tokens_to_reencrypt=0 if before is None else await self._count_tokens(timedelta(0), tenant_id),
             )
-        active, rotated = (None, False) if before is None else await self._flip(tenant_id, before.key_id, actor)
+        active, rotated = (None, False) if before is None else await self._flip(before, actor)
         counts = None if active is None else await self._keys.key_counts(tenant_id)
         return DataKeyRotation(
             rotated=rotated,
@@ -81,23 +88,30 @@ class RotationService:
     ) -> DataKeyRotations:
         """Give a new active data key to each tenant whose active data key is at least ``older_than`` old."""
         total = (await self._keys.count_to_rotate(older_than))[0]
-        outcomes: list[bool] = []
+        outcomes: list[bool | None] = []
 
-        async def flip(tenant_id: str, key_id: bytes) -> None:
-            _, rotated = await self._flip(tenant_id, key_id, actor)
-            outcomes.append(rotated)
+        async def flip(record: DataKeyRecord) -> None:
+            try:
+                _, rotated = await self._flip(record, actor)
+            except KeyUnavailableError as error:
+                if error.reason not in OF_ONE_TENANT:
+                    raise
+                outcomes.append(None)  # the other tenants' keys are rotated in spite of it
+            else:
+                outcomes.append(rotated)
 
         old, after = DataKeyQuery(state=DataKeyState.ACTIVE, min_age=older_than), _START
         while not dry_run and (records := await self._keys.data_keys(old, after, _PAGE)):
             after = records[-1].tenant_id, _LAST_ID  # leaves out the tenant's new data key
-            jobs = [("flip", partial(flip, record.tenant_id, record.key_id)) for record in records]
+            jobs = [("flip", partial(flip, record)) for record in records]
             await self._tasks.run_all(jobs, _AT_ONCE)
             if progress is not None:
                 progress(len(outcomes), max(len(outcomes), total))
         return DataKeyRotations(
             due=max(len(outcomes), total),
-            rotated=sum(outcomes),
-            overtaken=len(outcomes) - sum(outcomes),
+            rotated=outcomes.count(True),
+            overtaken=outcomes.count(False),
+            unavailable=outcomes.count(None),
             tokens_to_reencrypt=await self._count_tokens(older_than, None)
             if dry_run
             else (await self._keys.key_counts()).tokens_to_reseal,
@@ -109,16 +123,22 @@ class RotationService:
         _, tokens = await self._keys.count_to_rotate(older_than, tenant_id, with_tokens=True)
         return counts.tokens_to_reseal + tokens
 
-    async def _flip(self, tenant_id: str, replaced: bytes, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
+    async def _flip(self, old: DataKeyRecord, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
         """Replace a data key if it is active; return the tenant's active data key or None, and whether it is new."""
+        tenant_id = old.tenant_id
+        for _ in range(_ROUNDS):
+            seen = old
 
-        async def store(record: DataKeyRecord) -> Change[DataKeyRecord | None]:
-            return await self._keys.replace_active_data_key(replaced, record, actor=actor)
+            async def store(record: DataKeyRecord, seen: DataKeyRecord = seen) -> Change[DataKeyRecord | None]:
+                return await self._keys.replace_active_data_key(seen.key_id, record, actor=actor, seen=seen)
 
-        change = await self._wrapper.store_new_data_key(tenant_id, store)
-        self._cipher.forget_active([tenant_id])
-        self._sink.publish(change.events)
-        return change.result, bool(change.events)
+            change = await self._wrapper.store_new_data_key(tenant_id, store, like=seen)
+            self._cipher.forget_active([tenant_id])
+            self._sink.publish(change.events)
+            if change.events or change.result is None or change.result.key_id != seen.key_id:
+                return change.result, bool(change.events)
+            old = change.result  # its wraps have changed meanwhile, and perhaps the tenant's master key
+        raise StorageError("the tenant's master key kept changing; nothing was changed", retryable=True)
 
     def _describe(self, record: MasterKeyRecord, counts: KeyCounts) -> MasterKeyStatus:
         return MasterKeyStatus(

@@ -227,7 +227,7 @@ class AnswerKeeper:
         await self._run([partial(self._recover, found) for found in accounts.values()])
         if self._answers:
             _log.warning(
-                "the journal answer %d refreshed token sets; the database has not stored those of %d accounts yet",
+                "the journal held %d refreshed token sets; the database has not stored those of %d accounts yet",
                 len(entries),
                 len(self._answers),
             )

@@ -210,6 +210,32 @@ resealed AS (
     RETURNING 1)
 SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
 
+-- name: hold_data_key
+-- Lock a data key until the transaction ends.
+SELECT true FROM {{schema}}.data_key
+WHERE tenant_id = %(tenant_id)b::text AND data_key_id = %(data_key_id)b::bytea
+FOR UPDATE
+
+-- name: get_held_data_key
+-- Get a data key with all its wraps; hold_data_key has locked it.
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, NULL::text,
+    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = %(tenant_id)b::text AND w.data_key_id = %(data_key_id)b::bytea),
+    (SELECT pg_catalog.array_agg({{wrapped}} ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
+    WHERE w.tenant_id = %(tenant_id)b::text AND w.data_key_id = %(data_key_id)b::bytea)
+FROM {{schema}}.data_key d
+WHERE d.tenant_id = %(tenant_id)b::text AND d.data_key_id = %(data_key_id)b::bytea
+
+-- name: move_wrap
+-- Put one wrap in the place of all wraps of a data key; hold_data_key has locked it.
+WITH gone AS (
+    DELETE FROM {{schema}}.data_key_wrap
+    WHERE tenant_id = %(tenant_id)b::text AND data_key_id = %(data_key_id)b::bytea
+        AND master_key_id <> %(master_key_id)b::bytea)
+INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
+VALUES (%(tenant_id)b::text, %(data_key_id)b::bytea, %(master_key_id)b::bytea, %(wrapped)b::bytea)
+ON CONFLICT (tenant_id, data_key_id, master_key_id) DO UPDATE SET wrapped = excluded.wrapped
+
 -- name: change_wraps
 -- Store missing wraps of data keys under a master key. Or delete the wraps of these data keys under the master key that
 -- was replaced, each if the given wrap of its data key is stored unchanged. Destroyed data keys are left out.

@@ -1,0 +1,96 @@
+"""Moves a tenant's data keys to another master key: to one of its own at a key service, to another one, or back."""
+
+import hashlib
+
+from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState
+from vault_domain.entities.key_reports import TenantMasterKey, UnreadableKey
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.ports.data_key_wrapper import DataKeyWrapper
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, Keys
+from vault_domain.rules.key_states import RETIRED_MASTER_KEY
+
+_CONFIGURED = "configured"
+"""Code of the event when a tenant goes back to the vault's master key."""
+
+_PAGE = 500
+# Largest number of rounds over the tenant's data keys. Another round is needed if somebody changed them meanwhile.
+_ROUNDS = 20
+
+
+class TenantKeyService:
+    """Moves tenants to other master keys.
+
+    A tenant's master key is the one that wraps its active data key: new data keys of the tenant are wrapped like the
+    data key that they replace. Each data key moves in one transaction, the active one first, so a killed call leaves
+    every data key usable, and the next call continues.
+    """
+
+    def __init__(self, keys: Keys, wrapper: DataKeyWrapper, sink: EventSink) -> None:
+        self._keys = keys
+        self._wrapper = wrapper
+        self._sink = sink
+
+    async def set(self, tenant_id: str, uri: str | None, *, actor: str | None) -> TenantMasterKey:
+        """Move all data keys of a tenant; if it has none yet, make its first one.
+
+        Args:
+            tenant_id: the tenant.
+            uri: names a key of a key service; None: the vault's own master key.
+            actor: for the audit log.
+        """
+        if uri is not None:
+            await self._wrapper.check_tenant_key(uri)
+        count, unreadable = 0, set[bytes]()
+        for _ in range(_ROUNDS):
+            records = await self._records(tenant_id)
+            if uri is not None and not any(record.state is DataKeyState.ACTIVE for record in records):
+                await self._wrapper.store_new_data_key(tenant_id, self._keys.create_data_key)
+                continue
+            unreadable.clear()
+            waiting = 0
+            for record in records:
+                try:
+                    if self._wrapper.tenant_key_uri(record) == uri:
+                        continue
+                    is_moved = await self._move(record, uri, actor)
+                except UnreadableError:
+                    unreadable.add(record.key_id)
+                    continue
+                count += is_moved
+                waiting += 1
+            if not waiting:
+                named = (UnreadableKey(tenant_id, key_id.hex(), 1) for key_id in sorted(unreadable))
+                return TenantMasterKey(tenant_id, uri, count, tuple(named))
+        raise StorageError("the tenant's data keys kept changing; run this again", retryable=True)
+
+    async def get(self, tenant_id: str) -> str | None:
+        """Return the URI of a tenant's own master key; None if it has none, or if its active data key was changed."""
+        active = await self._keys.active_data_key(tenant_id)
+        try:
+            return None if active is None else self._wrapper.tenant_key_uri(active)
+        except UnreadableError:
+            return None
+
+    async def _move(self, record: DataKeyRecord, uri: str | None, actor: str | None) -> bool:
+        """Move a data key; return False if somebody changed it, or the vault's master key was rotated, meanwhile."""
+        code = _CONFIGURED if uri is None else hashlib.sha256(uri.encode()).hexdigest()[:32]
+        try:
+            wrap = await self._wrapper.move(record, uri)
+            change = await self._keys.move_data_key(record, wrap, code=code, actor=actor)
+        except KeyUnavailableError as error:
+            if error.reason == RETIRED_MASTER_KEY:
+                return False
+            raise
+        self._sink.publish(change.events)
+        return change.result
+
+    async def _records(self, tenant_id: str) -> list[DataKeyRecord]:
+        """Return the tenant's data keys that are not destroyed, the active one first."""
+        records: list[DataKeyRecord] = []
+        after: DataKeyPosition | None = None
+        while page := await self._keys.data_keys(DataKeyQuery(tenant_id), after, _PAGE):
+            records += page
+            after = page[-1].tenant_id, page[-1].key_id
+        return sorted(records, key=lambda record: record.state is not DataKeyState.ACTIVE)
