@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from vault_domain.entities.account import Account
     from vault_domain.entities.token import Token
 
+_REPORTED = "token_vault_reported"
+
 
 class VaultTokenProvider:
     """A token provider of botocore, for services that take bearer tokens, such as CodeCatalyst and Bedrock.
@@ -89,8 +91,10 @@ class VaultTokenProvider:
         token: Token | None = getattr(self._own, "sent", None)
         if token is None or response is None or response[0].status_code != 401:
             return None
-        if request_dict["context"].setdefault("token_vault_reported", token) is not token:
+        call = request_dict["context"]  # all attempts of one call share it
+        if call.get(_REPORTED):
             return None  # the next token was rejected too
+        call[_REPORTED] = True
         self._vault.report_rejected(token)
         return 0
 

@@ -1,5 +1,7 @@
 """`VaultTokenProvider`, against an API on loopback and a strict provider."""
 
+from datetime import timedelta
+
 import boto3
 import botocore.session
 import pytest
@@ -8,9 +10,10 @@ from botocore.exceptions import ClientError
 from tests.adapters.clients.strict_api import ACCOUNT, LOOPBACK, Place, strict_api
 from tests.support.answers import Answer
 from tests.support.certificates import tls_of, write_identity
+from tests.support.databases import SECRET
 from tests.support.strict_provider import ANSWERED
 
-from vault_adapters import ConfigurationError, InvalidInputError, Secret
+from vault_adapters import ConfigurationError, InvalidInputError, Secret, TokenSet, VaultConfig, open_sync_vault
 from vault_adapters.clients.boto3 import VaultTokenProvider
 
 
@@ -62,6 +65,23 @@ def test_a_second_refusal_is_the_callers(api, place):
     api.route = lambda request: api.refusal
     assert who(place, api.url) == 401
     assert (len(api.asked), api.outcomes) == (2, [ANSWERED])
+
+
+def test_a_token_that_the_vault_still_trusts_is_tried_once_more_only(api):
+    """The vault returns a token again that was stored a moment ago, so a second refusal must end the attempts."""
+    access, refresh = api.provider.consent("ann")
+    api.end(access)
+    config = VaultConfig(
+        "sqlite:///:memory:",
+        encryption_secret=SECRET,
+        scrypt_log2_n=14,
+        read_cache=timedelta(minutes=1),
+    )
+    with open_sync_vault(config, refreshers=api.refreshers()) as vault:
+        vault.store_token_set(ACCOUNT, TokenSet(access, refresh, expires_in=3600))
+        with pytest.raises(ClientError):
+            client_of(vault, api.url).get_user_details()
+    assert (len(api.asked), api.outcomes) == (2, [])
 
 
 def test_a_refusal_after_a_failure_is_reported_too(api, place):
