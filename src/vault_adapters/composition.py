@@ -40,6 +40,7 @@ from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -167,9 +168,10 @@ async def _run(
         auditing = AuditService(
             store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
         )
-        opener, uses = TokenOpener(cipher, sink, store.tokens, auditing.unreadable), UseTracker(store.tokens)
+        opener, uses = TokenOpener(cipher, sink, store.accounts, auditing.unreadable), UseTracker(store.accounts)
         keeper = AnswerKeeper(
-            store.refreshes, cipher, opener, sink, journal, commits, timing, held, store.unread, observed
+            *(AttemptLedger(store.accounts), cipher, opener, sink, journal, commits, timing, held, store.upkeep),
+            observed,
         )
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)

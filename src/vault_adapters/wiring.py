@@ -25,6 +25,7 @@ from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.api_keys import ApiKeys
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.client_ledger import ClientLedger
 from vault_domain.services.refresh.clients import ClientGuard
@@ -36,6 +37,7 @@ from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.refresh.restoring import RestoreService
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.refresh.unread import UnreadKeeper
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.census import CensusService
@@ -99,32 +101,33 @@ def vault_services(
     window = ConfirmationWindow(config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within)
     rules, clients = provider_rules(refreshers, timing), Clients(refreshers)
     spends = {name: rule.spends for name, rule in rules.items()}
-    ledger, most = store.refreshes, config.tuning.provider_concurrency
-    tokens = TokenService(store.tokens, store.changes, cipher, sink, opener, uses, policy, reader, clients)
-    reviving = RevivalService(store.tokens, store.changes, sink)
-    counting = ClientLedger(store.clients, ledger, reviving, store.accounts, sink, config.tuning.client_rules)
+    accounts, pages, upkeep = store.accounts, store.pages, store.upkeep
+    ledger, changes = AttemptLedger(accounts), AccountChanges(accounts, tasks.new_id)
+    most = config.tuning.provider_concurrency
+    tokens = TokenService(accounts, pages, changes, cipher, sink, opener, uses, policy, reader, clients)
+    reviving = RevivalService(accounts, pages, changes, sink)
+    counting = ClientLedger(store.clients, ledger, reviving, pages, sink, config.tuning.client_rules)
     guard = ClientGuard(counting, tasks, clients, config.tuning.client_rules, home)
     failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)
     runner = AttemptRunner(
-        *(ledger, cipher, opener, keeper, failures, guard, Pacer(store.clients, tasks, clients, refreshers), tasks),
-        *(policy, timing, refreshers, UnreadKeeper(store.unread, keeper, tasks, refreshers), most, observed),
+        *(ledger, cipher, opener, keeper, failures, guard, Pacer(store.clients, tasks, clients, refreshers)),
+        *(tasks, policy, timing, refreshers, UnreadKeeper(upkeep, keeper, tasks, refreshers), most, observed),
     )
-    readiness = ReadinessService(store.tokens, cipher, tasks, journal, home)
-    revoker = RevocationService(ledger, opener, tasks, refreshers, timing.deadline, store.accounts, home)
-    of_accounts = (store.accounts, store.changes, store.audit, cipher, sink, revoker, policy, spends, clients)
-    rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, refreshers)
+    readiness = ReadinessService(upkeep, cipher, tasks, journal, home)
+    revoker = RevocationService(accounts, opener, tasks, refreshers, timing.deadline, pages, home)
+    rereader = Rereader(upkeep, ledger, cipher, opener, runner, tasks, refreshers)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
     sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, rereader, observed)
-    listing = ListingService(store.tokens, store.accounts, store.audit, spends, store.keys)
+    listing = ListingService(pages, store.audit, spends, store.keys)
     health = HealthService(
-        *(store.tokens, readiness, opener, policy.buffer, store.clients, store.unread),
+        *(pages, readiness, opener, policy.buffer, store.clients, upkeep),
         *(window.most, policy.notice, config.tuning.client_rules),
     )
     return VaultServices(
         tokens=tokens,
         auditing=auditing,
         waker=waker,
-        accounts=AccountService(*of_accounts, store.tokens.get_many),
+        accounts=AccountService(accounts, changes, store.audit, cipher, sink, revoker, policy, spends, clients),
         listing=listing,
         readiness=readiness,
         homes=home,
@@ -134,13 +137,13 @@ def vault_services(
         sweeping=sweeping,
         rereader=rereader,
         keys=keys,
-        erasing=ErasureService(store.eraser, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
-        importing=ImportService(store.imports, cipher, sink, tasks, policy, store.tokens.get_many),
-        exporting=ExportService(listing, store.tokens, opener, store.audit, sink),
+        erasing=ErasureService(accounts, upkeep, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
+        importing=ImportService(accounts, cipher, sink, tasks, policy),
+        exporting=ExportService(listing, accounts, opener, store.audit, sink),
         reviving=reviving,
         restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
         hosts=ApiHosts(named, packaged, tasks),
         api_keys=ApiKeys(tokens, tasks, named, packaged),
-        states=StateService(cipher, store.states),
-        measuring=measures(CensusService(store.accounts, listing, health, rules)),
+        states=StateService(cipher, accounts, upkeep),
+        measuring=measures(CensusService(pages, listing, health, rules)),
     )

@@ -58,9 +58,6 @@ BESIDE_PORTS = {"stores.postgres": "stores", "stores.sqlite": "stores", "crypto"
 }
 """The folders beside the ports that they implement, each with the name of its place; two folders may share a place."""
 
-_WITHIN = frozenset({"refresh_ledger"})
-"""The ports that a service implements over another port; they are not drawn."""
-
 _WIDTH, _TOP, _BOX, _STEP = 1065, 92, 42, 52
 _ROOM_X, _ROOM_END = 78, 400
 _FOLDER_X, _FOLDER_END = 566, 822
@@ -120,7 +117,7 @@ def _check(imports: Imports, implementations: Mapping[str, frozenset[str]]) -> N
     placed = {f"vault_domain.{name}" for name in ROOMS} | {f"vault_adapters.{name}" for name in FOLDERS}
     if placed != imports.parts:
         raise ValueError(f"parts without a place here, or places without a part: {sorted(placed ^ imports.parts)}")
-    lonely = [port for port, parts in implementations.items() if port not in _WITHIN and _place_of(parts) is None]
+    lonely = [port for port, parts in implementations.items() if _place_of(parts) is None]
     if lonely:
         raise ValueError(f"no folder of BESIDE_PORTS in picture.py implements {lonely}")
 

@@ -7,7 +7,7 @@ from tests.architecture.tree import SOURCE, python_files
 
 SERVICES = python_files(SOURCE / "vault_domain" / "services")
 OPENERS = {"open", "hand_out", "checked"}
-READERS = {("_ledger", "read"): "checked_snapshot", ("_accounts", "get"): "checked_record"}
+READERS = {("_ledger", "read"): "checked_snapshot", ("_accounts", "read"): "checked_snapshot"}
 FROM_A_ROW = {"row", "rows", "info", "record", "snapshot", "stored", "write", "sealed", "reading", "answer", "found"}
 
 
@@ -112,8 +112,8 @@ def test_a_context_from_a_row_is_found(source, found):
     [
         ("async def f(self): x = await self._ledger.read(account)", 1),
         ("async def f(self): x = checked_snapshot(account, await self._ledger.read(account))", 0),
-        ("async def f(self):\n    x, now = await self._accounts.get(account)\n    y = checked_record(account, x)", 0),
-        ("async def f(self):\n    x, now = await self._accounts.get(account)\n    return x", 1),
+        ("async def f(self):\n    x = await self._accounts.read(account)\n    y = checked_snapshot(account, x)", 0),
+        ("async def f(self):\n    x = await self._accounts.read(account)\n    return x", 1),
     ],
 )
 def test_an_unchecked_read_is_found(source, count):

@@ -87,7 +87,7 @@ def test_a_port_that_nobody_implements_is_refused(copy):
 @pytest.mark.parametrize(
     ("port", "parts"),
     [
-        ("token_repository", {"vault_adapters.stores.postgres", "vault_adapters.stores.sqlite"}),
+        ("accounts", {"vault_adapters.stores.postgres", "vault_adapters.stores.sqlite"}),
         ("master_key", {"vault_adapters.crypto"}),
         ("token_refresher", {"vault_adapters.providers"}),
         ("journal", {"vault_adapters.runtime"}),

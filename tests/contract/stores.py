@@ -36,7 +36,7 @@ def open_postgres(url, schema, **settings):
 
 
 async def check_sqlite_idle(store):
-    database = store.tokens._database
+    database = store.accounts._database
     assert database._writes.under_way == 0
     assert not database._lock.locked()
     assert not database._writer.in_transaction
@@ -44,7 +44,7 @@ async def check_sqlite_idle(store):
 
 
 async def check_postgres_idle(store):
-    connections = store.tokens._database._connections
+    connections = store.accounts._database._connections
     for _ in range(100):
         counts = connections.counts()
         if counts.idle == counts.open:

@@ -56,7 +56,7 @@ async def loaded(store, account=ACCOUNT):
 
 
 async def change(store, decide, account=ACCOUNT):
-    return await store.refreshes._states.change(account, decide)
+    return await store.accounts.change(account, decide)
 
 
 async def values(store):

@@ -67,11 +67,11 @@ class TestStatementsForCitus(TokenCases, UseCases, FactCases, AttemptCases):
 
     async def test_a_value_under_a_key_that_is_not_active_is_not_stored(self, store, vault):
         await vault.store_token(ACCESS, "v")
-        sealed = (await store.tokens.get(ACCESS)).row.sealed
+        sealed = (await store.accounts.get(ACCESS)).row.sealed
         await vault.keys.rotate_data_key("t1")
         for keys in ([ACCESS], [ACCESS, REFRESH]):
             with pytest.raises(DataKeyInactiveError):
-                await store.tokens.store([TokenWrite(key, sealed) for key in keys], actor=None)
+                await store.accounts.store([TokenWrite(key, sealed) for key in keys], actor=None)
         assert (await vault.get_token(ACCESS)).info.generation == 1
 
     async def test_an_event_gets_its_place_when_the_row_is_held(self, store, vault, seeming_schemas, lent):
@@ -152,7 +152,7 @@ class TestStatementsForCitus(TokenCases, UseCases, FactCases, AttemptCases):
             )
             assert len(await (await other.execute(taken)).fetchall()) == 1
             reserving = asyncio.create_task(
-                store.refreshes.reserve_due("google", hold=timedelta(minutes=1), limit=1, since=None, until=None)
+                store.accounts.reserve_due("google", hold=timedelta(minutes=1), limit=1, since=None, until=None)
             )
             waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%picked%'"
             while await (await watcher.execute(waiting)).fetchone() == (0,):  # noqa: ASYNC110 - see `_is_free`
@@ -183,7 +183,7 @@ class TestStatementsForCitus(TokenCases, UseCases, FactCases, AttemptCases):
         await _open(seeming_schemas.url, lent, migrate=False)
 
     async def test_pages_of_events_end_before_the_oldest_transaction(self, store, vault, seeming_schemas):
-        assert store.tokens._database.is_distributed
+        assert store.accounts._database.is_distributed
         async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as other:
             [(xid,)] = await (await other.execute("SELECT pg_current_xact_id()::text")).fetchall()
             await vault.store_token(ACCESS, "v")
@@ -195,9 +195,9 @@ class TestStatementsForCitus(TokenCases, UseCases, FactCases, AttemptCases):
     async def test_stores_at_the_same_moment_go_one_by_one(self, store, vault, seeming_schemas, lent):
         """A statement about several tenants would go to several nodes."""
         await vault.store_token(ACCESS, "v")
-        sealed = (await store.tokens.get(ACCESS)).row.sealed
+        sealed = (await store.accounts.get(ACCESS)).row.sealed
         keys = [evolve(ACCESS, identifier=f"v{number}") for number in range(9)]
-        await asyncio.gather(*(store.tokens.store([TokenWrite(key, sealed)], actor=None) for key in keys))
+        await asyncio.gather(*(store.accounts.store([TokenWrite(key, sealed)], actor=None) for key in keys))
         async with await psycopg.AsyncConnection.connect(seeming_schemas.url) as other:
             found = await (await other.execute(f"SELECT count(DISTINCT xmin::text) FROM {lent}.token")).fetchall()
         assert found == [(10,)]

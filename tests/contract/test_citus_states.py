@@ -6,6 +6,7 @@ Without a cluster, the server is a plain one; see `test_citus_statements.py`. Wh
 
 import asyncio
 import time
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -23,6 +24,8 @@ from vault_domain.entities.account_state import Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.transitions.values import written
 
 CONFIG = VaultConfig(encryption_secret=Secret("account-states-" + "0" * 40), scrypt_log2_n=14)
@@ -77,7 +80,7 @@ async def changed(store, decide, account=ACCOUNT):
         seen.append(state)
         return decide(state, now)
 
-    return seen, await store.refreshes._states.change(account, noted)
+    return seen, await store.accounts.change(account, noted)
 
 
 async def stored(store, account=ACCOUNT):
@@ -95,7 +98,7 @@ HOW = {
 @pytest.mark.parametrize("how", HOW)
 async def test_a_change_needs_no_other_read(store, vault, how):
     writes = await answer(store)
-    await store.refreshes.read(ACCOUNT)
+    await store.accounts.read(ACCOUNT)
     seen, decision = await changed(
         store, lambda state, now: Decision(HOW[how](state, now, writes), None, (event(now),), durable=True)
     )
@@ -108,7 +111,7 @@ async def test_a_change_needs_no_other_read(store, vault, how):
 @pytest.mark.parametrize("how", HOW)
 async def test_nothing_is_written_over_another_write(store, vault, how, meanwhile):
     writes = await answer(store)
-    await store.refreshes.read(ACCOUNT)
+    await store.accounts.read(ACCOUNT)
     await MEANWHILE[meanwhile](vault)
     seen, decision = await changed(
         store, lambda state, now: Decision(HOW[how](state, now, writes), None, (event(now),))
@@ -124,7 +127,7 @@ async def test_nothing_is_written_over_another_write(store, vault, how, meanwhil
 async def test_what_was_absent_must_still_be_absent(store, vault, how):
     nobody = evolve(ACCOUNT, identifier="new")
     writes = [evolve(write, key=nobody.key(write.key.kind)) for write in await answer(store)]
-    await store.refreshes.read(nobody)
+    await store.accounts.read(nobody)
     await vault.store_token_set(nobody, token_set(), label="Eva")
     seen, decision = await changed(store, lambda state, now: Decision(HOW[how](state, now, writes), None), nobody)
     assert [state.row is None for state in seen] == [True, False]
@@ -144,7 +147,7 @@ async def test_a_new_account_needs_an_active_data_key(store, vault):
 async def test_a_row_that_another_writer_has_inserted_is_not_written_over(store, vault, opener, clock):
     bare = evolve(ACCOUNT, identifier="bare")
     await vault.store_tokens([(bare.key(TokenKind.REFRESH_TOKEN), "v")])
-    await store.refreshes.read(bare)
+    await store.accounts.read(bare)
     async with opener(clock) as other:
         await claimed(other, bare)
     seen, decision = await changed(store, lambda state, now: Decision(state.with_row(label="Ida"), None), bare)
@@ -156,10 +159,10 @@ async def test_a_row_that_another_writer_has_inserted_is_not_written_over(store,
 async def test_that_nothing_is_to_be_done_is_not_concluded_from_an_old_read(store, vault, opener, clock):
     attempt = await claimed(store)
     later = await unclaimed(store)
-    await store.refreshes.read(ACCOUNT)
+    await store.accounts.read(ACCOUNT)
     async with opener(clock) as other:
-        await other.refreshes.release(attempt)
-    assert await store.refreshes.claim(later, attempt.attempt_id) == clock.now()
+        await AttemptLedger(other.accounts).release(attempt)
+    assert await AttemptLedger(store.accounts).claim(later, attempt.attempt_id) == clock.now()
 
 
 async def test_a_decision_that_took_long_is_made_again(store, vault):
@@ -175,7 +178,7 @@ async def test_a_decision_that_took_long_is_made_again(store, vault):
 
 
 async def test_an_event_gets_its_place_when_the_row_is_held(store, vault, citus_schemas):
-    schema = store.refreshes._states._queries["apply_row"].split('"')[1]
+    schema = store.accounts._states._queries["apply_row"].split('"')[1]
     async with (
         await psycopg.AsyncConnection.connect(citus_schemas.url) as holder,
         await psycopg.AsyncConnection.connect(citus_schemas.url, autocommit=True) as other,
@@ -198,16 +201,16 @@ async def test_an_event_gets_its_place_when_the_row_is_held(store, vault, citus_
 async def test_few_reads_are_remembered(store, vault, monkeypatch):
     monkeypatch.setattr(citus_states, "_MOST_REMEMBERED", 2)
     for name in "abc":
-        await store.refreshes.read(evolve(ACCOUNT, identifier=name))
-    assert [account.identifier for account in store.refreshes._states._last_read] == ["b", "c"]
+        await store.accounts.read(evolve(ACCOUNT, identifier=name))
+    assert [account.identifier for account in store.accounts._states._last_read] == ["b", "c"]
 
 
 async def test_a_refusal_of_what_was_read_long_ago_is_no_answer(store, vault):
     [write] = await answer(store, keys=[ACCESS])
-    await store.refreshes.read(ACCOUNT)
+    await store.accounts.read(ACCOUNT)
     await vault.store_token(ACCESS, "other")
-    [info] = (await store.changes.store_expecting(write, 2, actor=None)).result
+    [info] = (await AccountChanges(store.accounts, uuid4).store_expecting(write, 2, actor=None)).result
     assert info.generation == 3
-    await store.refreshes.read(ACCOUNT)
+    await store.accounts.read(ACCOUNT)
     with pytest.raises(GenerationConflictError):
-        await store.changes.store_expecting(write, 2, actor=None)
+        await AccountChanges(store.accounts, uuid4).store_expecting(write, 2, actor=None)

@@ -34,6 +34,7 @@ from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.token import TokenRef
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 BAD, GOOD = Account("bad", "google", "ann"), Account("good", "google", "ann")
 SHOWN = "a text that stands in no log"
@@ -140,7 +141,7 @@ async def states_of(database):
         else open_postgres_store(database.url, migrate=False, schema=database.schema, pool_size=2)
     )
     async with opening as store:
-        yield store, store.refreshes._states.change
+        yield store, store.accounts.change
 
 
 @pytest.mark.parametrize("name", [*DAMAGE, *SQLITE_DAMAGE])
@@ -164,7 +165,7 @@ async def test_a_damaged_token_stays_beside_another_and_can_be_deleted_and_repla
         with pytest.raises(DecryptionError):
             state.holds(TokenRef.of(whole.tokens[refresh].info))
         with pytest.raises(DecryptionError):
-            await store.refreshes.reschedule(BAD, lambda record, now: None)
+            await AttemptLedger(store.accounts).reschedule(BAD, lambda record, now: None)
         await change(BAD, lambda state, now: Decision(state.with_token(whole.tokens[refresh]), None))
         assert (await loaded()).tokens[refresh] == whole.tokens[refresh]
         filled.execute(f"{sql} WHERE tenant_id = 'bad' AND kind = 'refresh_token'", parameters)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from vault_adapters import Account, ConnectionState, TokenSet, VaultConfig
 from vault_adapters.composition import open_vault_over
 from vault_adapters.testing import ManualClock
+from vault_domain.ports.pages import AccountQuery
 from vault_domain.services.tokens import listing
 
 CONFIG = VaultConfig(encryption_secret="narrow-lists-" + "0" * 40, scrypt_log2_n=14)
@@ -16,10 +17,10 @@ async def test_a_page_of_failing_accounts_holds_no_dead_ones(opener):
         await vault.store_token_set(account, TokenSet("a", "r"))
         dead = await vault.get_refresh_token(account)
         await vault.mark_token_invalid(dead, "invalid_grant")
-        failing, _ = await store.accounts.list_all(provider=None, state=ConnectionState.RETRYING, limit=10, after=None)
+        failing, _ = await store.pages.accounts(AccountQuery(state=ConnectionState.RETRYING), limit=10, after=None)
         assert account not in {record.account for record in failing}
-        doubtful, _ = await store.accounts.list_all(
-            provider=None, state=ConnectionState.REAUTHORIZATION_REQUIRED, limit=10, after=None
+        doubtful, _ = await store.pages.accounts(
+            AccountQuery(state=ConnectionState.REAUTHORIZATION_REQUIRED), limit=10, after=None
         )
         assert account in {record.account for record in doubtful}
 
@@ -39,14 +40,15 @@ async def test_a_tenant_with_many_accounts_is_not_read_as_a_whole_for_a_state(op
         for many in (1000, 2):
             monkeypatch.setattr(listing, "_MOST_JUDGED", many)
             asked = []
-            read = store.accounts.list_tenant
+            read = store.pages.accounts
 
             async def counted(*arguments, read=read, asked=asked, **named):
-                asked.append(arguments)
+                if arguments[0].tenant_id is not None:
+                    asked.append(arguments)
                 return await read(*arguments, **named)
 
             with monkeypatch.context() as patch:
-                patch.setattr(store.accounts, "list_tenant", counted)
+                patch.setattr(store.pages, "accounts", counted)
                 pages[many] = [
                     await walked(vault, "t1", state, provider, limit)
                     for state in ConnectionState

@@ -23,6 +23,7 @@ from vault_adapters.testing.contract.refreshing import (
 )
 from vault_domain.entities.attempt import Failure
 from vault_domain.entities.refresh_state import RefreshState
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 CONFIG = VaultConfig(encryption_secret=Secret("refresh-ledger-" + "0" * 40), scrypt_log2_n=14)
 NAMESAKES = [
@@ -55,10 +56,10 @@ async def schedule_of(store, accounts):
     """Return when accounts are due; their schedule is the same afterwards."""
     found = {}
     for provider in {account.provider for account in accounts}:
-        due, _ = await store.refreshes.reserve_due(provider, hold=timedelta(0), limit=1000, since=None, until=LATEST)
+        due, _ = await store.accounts.reserve_due(provider, hold=timedelta(0), limit=1000, since=None, until=LATEST)
         found |= {each.account: each.due_at for each in due}
     for account, moment in found.items():
-        await store.refreshes.reschedule(account, lambda record, now, moment=moment: moment)
+        await AttemptLedger(store.accounts).reschedule(account, lambda record, now, moment=moment: moment)
     return {account: found.get(account) for account in accounts}
 
 
@@ -78,7 +79,7 @@ async def test_a_lease_on_a_credential_that_was_stored_again_keeps_nobody_out(st
 
 async def test_what_is_known_of_a_credential_that_was_stored_again_is_dropped(store, vault, clock):
     await vault.store_token_set(ACCOUNT, token_set())
-    await store.refreshes.fail(await claimed(store), Failure("server_error", HOUR, unknown=True))
+    await AttemptLedger(store.accounts).fail(await claimed(store), Failure("server_error", HOUR, unknown=True))
     await store_again(vault)
     clock.advance(MINUTE)
     attempt = await claimed(store)
@@ -104,10 +105,10 @@ async def test_taking_and_scheduling_hold_no_other_account_of_the_same_name(stor
     before = await schedule_of(store, accounts)
     assert len(set(before.values())) == len(accounts)
     clock.set(before[ACCOUNT])
-    due, now = await store.refreshes.reserve_due("google", hold=HOUR, limit=1, since=None, until=None)
+    due, now = await store.accounts.reserve_due("google", hold=HOUR, limit=1, since=None, until=None)
     assert [each.account for each in due] == [ACCOUNT]
     assert await schedule_of(store, accounts) == before | {ACCOUNT: now + HOUR}
-    await store.refreshes.reschedule(ACCOUNT, lambda record, now: now + MINUTE)
+    await AttemptLedger(store.accounts).reschedule(ACCOUNT, lambda record, now: now + MINUTE)
     assert await schedule_of(store, accounts) == before | {ACCOUNT: now + MINUTE}
 
 
@@ -124,11 +125,11 @@ async def test_what_happens_to_an_account_leaves_the_schedule_of_others_of_the_s
     else:
         attempt = await claimed(store)
         if how == "release":
-            await store.refreshes.release(attempt)
+            await AttemptLedger(store.accounts).release(attempt)
         elif how == "fail":
-            await store.refreshes.fail(attempt, Failure(None, MINUTE, unknown=False))
+            await AttemptLedger(store.accounts).fail(attempt, Failure(None, MINUTE, unknown=False))
         elif how == "commit":
-            await store.refreshes.commit(attempt, await answer(store), actor=None)
+            await AttemptLedger(store.accounts).commit(attempt, await answer(store), actor=None)
     after = await schedule_of(store, accounts)
     assert after.pop(ACCOUNT) != before.pop(ACCOUNT)
     assert after == before
@@ -137,8 +138,8 @@ async def test_what_happens_to_an_account_leaves_the_schedule_of_others_of_the_s
 async def test_an_answer_after_the_failure_was_noted_ends_its_backoff(store, vault, clock):
     await vault.store_token_set(ACCOUNT, token_set())
     attempt = await claimed(store)
-    await store.refreshes.fail(attempt, Failure("server_error", HOUR, unknown=True))
-    await store.refreshes.commit(attempt, await answer(store), actor=None)
+    await AttemptLedger(store.accounts).fail(attempt, Failure("server_error", HOUR, unknown=True))
+    await AttemptLedger(store.accounts).commit(attempt, await answer(store), actor=None)
     state = await state_of(store)
     assert (state.next_attempt_at, state.failures, state.unknown_since, state.error_code) == (None, 0, None, None)
 
@@ -146,14 +147,14 @@ async def test_an_answer_after_the_failure_was_noted_ends_its_backoff(store, vau
 async def test_an_access_token_schedules_an_account_that_was_never_due(store, vault, clock):
     await vault.store_token_set(ACCOUNT, TokenSet("access", "refresh"), label="Ann")
     assert await due_at(store) is None
-    await store.tokens.store(await answer(store, keys=[ACCESS], lifetime=HOUR), actor=None)
+    await store.accounts.store(await answer(store, keys=[ACCESS], lifetime=HOUR), actor=None)
     assert await due_at(store) == clock.now() + HOUR - LEAD
 
 
 @pytest.mark.parametrize("keys", [[ACCESS, REFRESH], [REFRESH, ACCESS]], ids=["first", "last"])
 async def test_of_several_values_of_one_account_the_access_token_decides(store, vault, clock, keys):
     await vault.store_token(REFRESH, "v")
-    await store.tokens.store(await answer(store, keys=keys, lifetime=HOUR), actor=None)
+    await store.accounts.store(await answer(store, keys=keys, lifetime=HOUR), actor=None)
     assert await due_at(store) == clock.now() + HOUR - LEAD
 
 
@@ -183,7 +184,7 @@ async def test_an_imported_credential_is_not_scheduled_by_its_end(store, vault, 
     await vault.import_tokens([imported, neighbour])
     assert await due_at(store) is None
     await vault.store_token_set(ACCOUNT, token_set())
-    await store.refreshes.reschedule(ACCOUNT, lambda record, now: None)
+    await AttemptLedger(store.accounts).reschedule(ACCOUNT, lambda record, now: None)
     clock.advance(SECOND)
     await vault.import_tokens([imported], overwrite=True)
     assert await due_at(store) == clock.now()

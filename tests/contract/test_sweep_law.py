@@ -34,6 +34,7 @@ from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, Demand, RefreshRule, decide, decide_ahead
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh import exchange
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 SECOND = timedelta(seconds=1)
 ROTATIONS = {
@@ -136,7 +137,7 @@ class World:
         return [Account(tenant, provider, identifier) for provider in ROTATIONS for identifier in ("ann", "bob", None)]
 
     async def is_due(self, account):
-        snapshot = await self.store.refreshes.read(account)
+        snapshot = await self.store.accounts.read(account)
         decision = decide_ahead(snapshot.record, snapshot.now, self.policy, self.rules[account.provider])
         return isinstance(decision, Claim)
 
@@ -192,13 +193,13 @@ class World:
 
     async def do_abandon(self, account):
         """A process claims the account and dies."""
-        snapshot = await self.store.refreshes.read(account)
+        snapshot = await self.store.accounts.read(account)
         rule = self.rules[account.provider]
         decision = decide(snapshot.record, snapshot.now, self.policy, rule, Demand(forced=True))
         if isinstance(decision, Claim):
             lease = rule.timing.lease
             attempt = Attempt(account, uuid4(), decision.credential, decision.access, snapshot.now, lease)
-            assert await self.store.refreshes.claim(attempt, decision.seen_attempt) is not None
+            assert await AttemptLedger(self.store.accounts).claim(attempt, decision.seen_attempt) is not None
             return attempt
         return None
 
@@ -209,7 +210,7 @@ class World:
             self.clock.advance(15 * SECOND)
             if stores:
                 await self.do_store(account, TokenKind.ACCESS_TOKEN, 700)
-            await self.store.refreshes.renew(attempt, attempt.lease)
+            await AttemptLedger(self.store.accounts).renew(attempt, attempt.lease)
 
     async def do_force(self, account, answer):
         self.tell(answer)

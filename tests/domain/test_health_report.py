@@ -19,7 +19,7 @@ COUNTS = [HealthCount("google", TokenHealth.FRESH, 2), HealthCount("clerk", Toke
 
 
 class Unread:
-    async def count(self):
+    async def count_answers(self):
         return {"acme": 2}
 
 

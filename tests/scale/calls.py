@@ -43,7 +43,7 @@ def contestants(
     next_key = endless(keys, 5)
 
     async def claim() -> None:
-        found, _ = await store.refreshes.reserve_due(PROVIDER, hold=_HOLD, limit=BATCH, since=None, until=None)
+        found, _ = await store.accounts.reserve_due(PROVIDER, hold=_HOLD, limit=BATCH, since=None, until=None)
         if len(found) != BATCH:
             raise RuntimeError("too few accounts are due")
 

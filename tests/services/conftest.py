@@ -1,6 +1,7 @@
 """Use cases over fakes of their ports."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import define, evolve
@@ -26,6 +27,7 @@ from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.client_ledger import ClientLedger
 from vault_domain.services.refresh.clients import ClientGuard
@@ -36,6 +38,7 @@ from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.refresh.unread import UnreadKeeper
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
@@ -53,6 +56,25 @@ POLICY, TIMING, MEMORY = RefreshPolicy(), RefreshTiming(), MemoryPolicy()
 HOUR = timedelta(hours=1)
 
 
+@define
+class Parts:
+    """A store, and the use cases over it that a test may replace."""
+
+    accounts: object
+    pages: object
+    keys: object
+    audit: object
+    clients: object
+    upkeep: object
+    refreshes: object
+    changes: object
+
+    @classmethod
+    def of(cls, store):
+        ports = (store.accounts, store.pages, store.keys, store.audit, store.clients, store.upkeep)
+        return cls(*ports, AttemptLedger(store.accounts), AccountChanges(store.accounts, uuid4))
+
+
 @define(slots=False)
 class Cases:
     """The use cases of one vault, and the fakes that they talk to."""
@@ -68,29 +90,36 @@ class Cases:
     memory: MemoryPolicy = MEMORY
 
     def __attrs_post_init__(self):
+        if not isinstance(self.store, Parts):
+            self.store = Parts.of(self.store)
         store, cipher, tasks = self.store, self.cipher, self.tasks
         observed = self.observed = Observed()
         self.held = Answers(tasks, self.timing.hold.total_seconds())
         sink = self.held.watching(self.sink)
         rules = provider_rules(self.refreshers, self.timing)
-        opener = self.opener = TokenOpener(cipher, sink, store.tokens)
-        self.uses, clients = UseTracker(store.tokens), Clients(self.refreshers)
+        opener = self.opener = TokenOpener(cipher, sink, store.accounts)
+        self.uses, clients = UseTracker(store.accounts), Clients(self.refreshers)
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
         noticed = self.noticed = noticed_store(store, self.rows)
-        ledger = noticed.refreshes
-        self.reader = RowReader(noticed.tokens, self.rows, self.held, tasks, observed.reads)
+        # A test may put another ledger in place; the memory is not told of what such a ledger writes.
+        is_own = isinstance(store.refreshes, AttemptLedger)
+        ledger = AttemptLedger(noticed.accounts) if is_own else store.refreshes
+        changes = (
+            AccountChanges(noticed.accounts, uuid4) if isinstance(store.changes, AccountChanges) else store.changes
+        )
+        self.reader = RowReader(noticed.accounts, self.rows, self.held, tasks, observed.reads)
         self.tokens = TokenService(
-            noticed.tokens, noticed.changes, cipher, sink, opener, self.uses, POLICY, self.reader, clients
+            *(noticed.accounts, noticed.pages, changes, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
         )
         self.keeper = AnswerKeeper(
-            ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.unread, observed
+            ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.upkeep, observed
         )
         self.counting = ClientLedger(
             *(
                 noticed.clients,
                 ledger,
-                RevivalService(noticed.tokens, noticed.changes, sink),
-                noticed.accounts,
+                RevivalService(noticed.accounts, noticed.pages, changes, sink),
+                noticed.pages,
                 sink,
                 ClientRules(),
             )
@@ -110,14 +139,15 @@ class Cases:
             POLICY,
             self.timing,
             self.refreshers,
-            UnreadKeeper(store.unread, self.keeper, tasks, self.refreshers),
+            UnreadKeeper(store.upkeep, self.keeper, tasks, self.refreshers),
             observed=observed,
         )
-        self.rereader = Rereader(store.unread, ledger, cipher, opener, runner, tasks, self.refreshers)
-        revoker = RevocationService(ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.accounts)
+        self.rereader = Rereader(store.upkeep, ledger, cipher, opener, runner, tasks, self.refreshers)
+        revoker = RevocationService(
+            noticed.accounts if is_own else ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.pages
+        )
         self.accounts = AccountService(
-            *(noticed.accounts, noticed.changes, noticed.audit, cipher, sink, revoker, POLICY, {}, clients),
-            noticed.tokens.get_many,
+            *(noticed.accounts, changes, noticed.audit, cipher, sink, revoker, POLICY, {}, clients)
         )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(
@@ -126,7 +156,7 @@ class Cases:
         self.sweeping = SweepService(
             ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, self.rereader, observed
         )
-        self.erasing = ErasureService(noticed.eraser, cipher, sink, tasks, remembered=0.0)
+        self.erasing = ErasureService(noticed.accounts, noticed.upkeep, cipher, sink, tasks, remembered=0.0)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(
             store.keys, cipher, cipher, sink, tasks, master_keys, TenantKeyService(store.keys, cipher, sink)
@@ -148,7 +178,9 @@ async def cases():
     clock = ManualClock()
     async with open_dict_store(DictDatabase(), clock) as store:
         await introduce_first(store.keys, MASTER_KEY)
-        yield Cases(store, clock, PlainCipher(store.keys), EventList(), VirtualTasks(clock), MemoryJournal(), {})
+        yield Cases(
+            Parts.of(store), clock, PlainCipher(store.keys), EventList(), VirtualTasks(clock), MemoryJournal(), {}
+        )
 
 
 def answer(number, lifetime=3600):

@@ -22,7 +22,7 @@ async def extra_of(vault: TokenVault, token_key: TokenKey = ACCESS) -> dict[str,
 
 async def forge(store: Store, sealed: SealedToken) -> TokenInfo:
     """Store a sealed value under `ACCESS`, as somebody with write access to the database could."""
-    return (await store.tokens.store([TokenWrite(ACCESS, sealed)], actor=None)).result[0]
+    return (await store.accounts.store([TokenWrite(ACCESS, sealed)], actor=None)).result[0]
 
 
 def beside(members: StoredToken, value: StoredToken) -> SealedToken:

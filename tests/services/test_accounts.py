@@ -24,6 +24,7 @@ from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 HOUR = timedelta(hours=1)
 
@@ -48,7 +49,7 @@ class TestAccounts(OverDict, ContractFixtures):
     @pytest.mark.parametrize("how", ["delete_token", "delete_account", "delete_provider_tokens"])
     async def test_an_account_ends_with_its_last_token(self, store: Store, vault: TokenVault, how: str) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="gone")
-        await store.refreshes.fail(await _attempt(store), Failure(None, HOUR, unknown=True))
+        await AttemptLedger(store.accounts).fail(await _attempt(store), Failure(None, HOUR, unknown=True))
         if how == "delete_token":
             await vault.delete_token(ACCESS)
             kept = await vault.get_account(ACCOUNT)
@@ -84,7 +85,8 @@ class TestKeys(OverDict, ContractFixtures):
 
 async def _attempt(store: Store) -> Attempt:
     """Claim the account as a refresh does, and return the attempt."""
-    record, now = await store.accounts.get(ACCOUNT)
+    snapshot = await store.accounts.read(ACCOUNT)
+    record, now = snapshot.record, snapshot.now
     assert record is not None
     tokens = record.tokens
     access = tokens.get(TokenKind.ACCESS_TOKEN)
@@ -96,5 +98,5 @@ async def _attempt(store: Store) -> Attempt:
         now,
         timedelta(minutes=1),
     )
-    assert await store.refreshes.claim(attempt, record.refresh.attempt_id) is not None
+    assert await AttemptLedger(store.accounts).claim(attempt, record.refresh.attempt_id) is not None
     return attempt

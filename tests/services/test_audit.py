@@ -44,9 +44,9 @@ class TestAudit(OverDict, ContractFixtures):
 
     async def test_a_value_that_does_not_decrypt_is_told_once(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "v")
-        row = (await store.tokens.get(ACCESS)).row
+        row = (await store.accounts.get(ACCESS)).row
         assert row is not None
-        await store.tokens.store([TokenWrite(key("other"), row.sealed)], actor=None)
+        await store.accounts.store([TokenWrite(key("other"), row.sealed)], actor=None)
         async with self.vault_over(store) as one, self.vault_over(store) as another:
             for reader in (one, another, one):
                 with pytest.raises(DecryptionError):

@@ -69,8 +69,8 @@ class Counting:
 
 async def test_many_values_are_sealed_when_the_store_takes_them(cases):
     cipher = Counting(cases.cipher)
-    tokens = Watched(cases.store.tokens, cipher)
-    cases = cases.over(store=evolve(cases.store, tokens=tokens), cipher=cipher)
+    tokens = Watched(cases.store.accounts, cipher)
+    cases = cases.over(store=evolve(cases.store, accounts=tokens), cipher=cipher)
     infos = await cases.tokens.store(drafts(), actor="me")
     assert [info.key for info in infos] == keys()
     assert tokens.sealed == [0, MANY]
@@ -84,48 +84,50 @@ async def test_many_values_are_sealed_anew_where_the_data_key_was_rotated_meanwh
     await rotate(cases)
     await cases.tokens.store(drafts(), actor=None)
     active = await cases.store.keys.active_data_key("t1")
-    rows, _ = await cases.store.tokens.get_many(keys())
+    rows, _ = await cases.store.accounts.get_many(keys())
     assert {row.sealed.data_key_id for row in rows} == {active.key_id}
 
 
 async def test_a_data_key_that_keeps_changing_is_given_up(cases):
-    failing = Failing(cases.store.tokens, "store_many", DataKeyInactiveError())
-    cases = cases.over(store=evolve(cases.store, tokens=failing))
+    failing = Failing(cases.store.accounts, "store_many", DataKeyInactiveError())
+    cases = cases.over(store=evolve(cases.store, accounts=failing))
     with pytest.raises(StorageError) as caught:
         await cases.tokens.store(drafts(), actor=None)
     assert caught.value.retryable
 
 
 class Slow:
-    """Imports, and one of their runs; each batch waits until the test lets it be stored. Notes what happened."""
+    """Accounts; each batch of an import waits until the test lets it be stored. Notes what happened."""
 
     def __init__(self, right):
         self._right, self.log, self.gate = right, [], asyncio.Event()
-        self._run = None
 
-    def begin(self, source):
-        self._run = self._right.begin(source)
-        return self
+    def __getattr__(self, name):
+        return getattr(self._right, name)
 
-    async def prepare(self, writes, **options):
-        self.log.append("prepared")
-        batch = await self._run.prepare(writes, **options)
+    def begin_import(self, source, **options):
+        prepare = self._right.begin_import(source, **options)
 
-        async def store():
-            await self.gate.wait()
-            self.log.append("stored")
-            return await batch()
+        async def prepare_batch(writes):
+            self.log.append("prepared")
+            batch = await prepare(writes)
 
-        return store
+            async def store():
+                await self.gate.wait()
+                self.log.append("stored")
+                return await batch()
+
+            return store
+
+        return prepare_batch
 
 
 def importing(cases, imports, cipher=None):
-    look = cases.store.tokens.get_many
-    return ImportService(imports, cipher or cases.cipher, cases.sink, AsyncioTasks(), POLICY, look)
+    return ImportService(imports, cipher or cases.cipher, cases.sink, AsyncioTasks(), POLICY)
 
 
 async def test_a_batch_of_an_import_is_prepared_while_another_is_stored(cases):
-    imports = Slow(cases.store.imports)
+    imports = Slow(cases.store.accounts)
     rows = [ImportedToken(key, Secret("v")) for key in keys(3000)]
     running = asyncio.create_task(importing(cases, imports).run(rows, ImportOptions(), None, actor=None))
     await settle()
@@ -136,7 +138,7 @@ async def test_a_batch_of_an_import_is_prepared_while_another_is_stored(cases):
 
 
 async def test_a_batch_is_sealed_again_if_its_data_key_was_rotated_meanwhile(cases):
-    imports = Slow(cases.store.imports)
+    imports = Slow(cases.store.accounts)
     rows = [ImportedToken(key, Secret("v")) for key in keys(10)]
     running = asyncio.create_task(importing(cases, imports).run(rows, ImportOptions(), None, actor=None))
     await settle()
@@ -145,7 +147,7 @@ async def test_a_batch_is_sealed_again_if_its_data_key_was_rotated_meanwhile(cas
     assert (await running).imported == 10
     assert imports.log == ["prepared", "stored", "prepared", "stored"]
     active = await cases.store.keys.active_data_key("t1")
-    rows, _ = await cases.store.tokens.get_many(keys(10))
+    rows, _ = await cases.store.accounts.get_many(keys(10))
     assert {row.sealed.data_key_id for row in rows} == {active.key_id}
 
 
@@ -169,7 +171,7 @@ async def test_a_data_key_that_cannot_be_used_fails_the_rows_of_its_tenant_only(
         ImportedToken(TokenKey(f"t{number % 3}", "google", "api_key", str(number)), Secret("v"), line=number)
         for number in range(9)
     ]
-    service = importing(cases, cases.store.imports, Unreadable(cases.cipher, "t1"))
+    service = importing(cases, cases.store.accounts, Unreadable(cases.cipher, "t1"))
     report = await service.run(rows, ImportOptions(), None, actor=None)
     assert (report.imported, report.failed) == (6, 3)
     assert {(failure.line, failure.code) for failure in report.failures} == {

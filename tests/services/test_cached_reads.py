@@ -56,7 +56,7 @@ def cached(cases):
     cases = cases.over(memory=MemoryPolicy(read_cache=CACHE), refreshers={"google": ScriptedRefresher(answer(1))})
     cases.watch = Watch()
     cases.rows.watch_by(cases.watch)
-    cases.store_reads = cases.reader._tokens = Counting(cases.store.tokens)
+    cases.store_reads = cases.reader._accounts = Counting(cases.store.accounts)
     cases.other = cases.over()
     return cases
 
@@ -184,7 +184,7 @@ class Late(Counting):
 @pytest.mark.parametrize("heard", ["row", "tenant", "anything"])
 async def test_a_change_that_is_heard_while_a_read_runs_keeps_its_old_row_out(cached, heard):
     await stored(cached.other)
-    cached.store_reads = cached.reader._tokens = Late(cached.store.tokens)
+    cached.store_reads = cached.reader._accounts = Late(cached.store.accounts)
     reading = asyncio.create_task(cached.tokens.get(ACCESS))
     await settle()
     info = await stored(cached.other, value="w")
@@ -201,7 +201,7 @@ async def test_a_change_that_is_heard_while_a_read_runs_keeps_its_old_row_out(ca
 
 async def test_a_new_value_that_is_heard_while_it_is_read_is_remembered(cached):
     info = await stored(cached.other)
-    cached.store_reads = cached.reader._tokens = Late(cached.store.tokens)
+    cached.store_reads = cached.reader._accounts = Late(cached.store.accounts)
     reading = asyncio.create_task(cached.tokens.get(ACCESS))
     await settle()
     cached.rows.row_changed("ann", info.value_id.hex[:8])
@@ -241,7 +241,7 @@ async def test_what_is_handed_out_at_once_counts_as_used(cached):
     info = await stored(cached)
     cached.tokens.at_hand(ACCESS)
     await cached.uses.flush()
-    assert (await cached.store.tokens.get(ACCESS)).row.info.last_used_at == cached.clock.now()
+    assert (await cached.store.accounts.get(ACCESS)).row.info.last_used_at == cached.clock.now()
     assert info.last_used_at is None
 
 
@@ -253,7 +253,7 @@ async def test_what_is_handed_out_at_once_is_recorded_once_a_minute(cached):
         cached.rows._cache_seconds = HOUR.total_seconds()
         cached.tokens.at_hand(ACCESS)
         await cached.uses.flush()
-        recorded.append(cached.clock.now() - (await cached.store.tokens.get(ACCESS)).row.info.last_used_at)
+        recorded.append(cached.clock.now() - (await cached.store.accounts.get(ACCESS)).row.info.last_used_at)
     assert recorded == [0 * SECOND, 59 * SECOND, 0 * SECOND, 30 * SECOND, 0 * SECOND]
 
 
@@ -266,7 +266,7 @@ async def test_a_use_that_another_one_stands_for_is_recorded_as_soon_as_it_may_b
         cached.clock.advance(seconds * SECOND)
         cached.tokens.at_hand(ACCESS)
     await cached.uses.flush()
-    assert (await cached.store.tokens.get(ACCESS)).row.info.last_used_at == cached.clock.now()
+    assert (await cached.store.accounts.get(ACCESS)).row.info.last_used_at == cached.clock.now()
 
 
 async def test_a_use_after_the_store_told_the_row_again_is_recorded(cached):
@@ -278,7 +278,7 @@ async def test_a_use_after_the_store_told_the_row_again_is_recorded(cached):
     cached.clock.advance(120 * SECOND)
     cached.tokens.at_hand(ACCESS)
     await cached.uses.flush()
-    assert (await cached.store.tokens.get(ACCESS)).row.info.last_used_at == cached.clock.now()
+    assert (await cached.store.accounts.get(ACCESS)).row.info.last_used_at == cached.clock.now()
 
 
 async def test_a_change_that_the_watch_reports_when_asked_counts_for_this_read(cached):

@@ -13,6 +13,7 @@ from vault_adapters.testing.contract.refreshing import state_of
 from vault_domain.entities.attempt import Failure
 from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION, ClientScope
 from vault_domain.rules.clients import ClientRules, mark_of
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.client_ledger import Verdict
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
@@ -108,7 +109,7 @@ async def test_old_rejections_and_those_of_other_clients_are_no_fleet(cases, fle
     await condemn(cases, fleet[0])
     cases.clock.advance(RULES.window)
     attempt = await claim(cases.store, OTHERS[0])
-    await cases.store.refreshes.reject(attempt, "invalid_grant", actor=None)
+    await AttemptLedger(cases.store.accounts).reject(attempt, "invalid_grant", actor=None)
     await store_tokens(cases, OTHERS[1])
     assert await condemn_all(cases, *fleet[1:4], OTHERS[1]) == [CONDEMNED] * 4
     assert await condemn(cases, fleet[5]) is SPARED
@@ -191,7 +192,7 @@ async def test_a_process_marks_no_more_than_it_takes_to_see_a_mass_rejection(cas
 async def test_a_run_of_rejections_goes_on_though_the_credential_is_taken_back(cases, fleet):
     attempt = await claim(cases.store, fleet[0])
     failure = Failure(MASS_REJECTION, MINUTE, unknown=False, refused=True)
-    await cases.store.refreshes.fail(attempt, failure)
+    await AttemptLedger(cases.store.accounts).fail(attempt, failure)
     before = await state_of(cases.store, fleet[0])
     await condemn_all(cases, *fleet[:5])
     after = await state_of(cases.store, fleet[0])

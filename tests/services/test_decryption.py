@@ -70,10 +70,10 @@ class TestDecryption(OverDict, ContractFixtures):
 
 async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None = None) -> None:
     """Store the sealed value of ``source`` under ``target``; change one bit of the byte at index ``flip``, if given."""
-    row = (await store.tokens.get(source)).row
+    row = (await store.accounts.get(source)).row
     assert row is not None
     blob = bytearray(row.sealed.blob)
     if flip is not None:
         blob[flip] ^= 1
     sealed = SealedToken(row.sealed.data_key_id, bytes(blob))
-    await store.tokens.store([TokenWrite(target, sealed)], actor=None)
+    await store.accounts.store([TokenWrite(target, sealed)], actor=None)

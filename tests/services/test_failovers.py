@@ -6,13 +6,14 @@ import pytest
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
-from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, Cases, answer
+from tests.services.conftest import ACCESS, ACCOUNT, HOUR, REFRESH, Cases, Parts, answer
 from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCipher, VirtualTasks
 
 from vault_adapters import Account, RefreshFailedError, Rotation, StorageError, TokenSet
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.rules.timing import RefreshTiming
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 SECOND = timedelta(seconds=1)
 HOLD = RefreshTiming().hold
@@ -46,10 +47,10 @@ async def world(refresher):
     clock, database = ManualClock(), DictDatabase()
     async with open_dict_store(database, clock) as store:
         await introduce_first(store.keys, MASTER_KEY)
-        ledger = Turning(database, store.refreshes)
+        ledger = Turning(database, AttemptLedger(store.accounts))
         tasks, journal = VirtualTasks(clock), MemoryJournal()
         cases = Cases(
-            evolve(store, refreshes=ledger),
+            evolve(Parts.of(store), refreshes=ledger),
             clock,
             PlainCipher(store.keys),
             EventList(),

@@ -65,8 +65,8 @@ async def test_rotate_all_rotates_every_data_key_that_is_old_enough(cases):
 
 async def test_a_value_that_does_not_open_is_reported_and_left(cases):
     await cases.connect()
-    moved = (await cases.store.tokens.get(ACCESS)).row.sealed
-    await cases.store.tokens.store([TokenWrite(REFRESH, moved)], actor=None)
+    moved = (await cases.store.accounts.get(ACCESS)).row.sealed
+    await cases.store.accounts.store([TokenWrite(REFRESH, moved)], actor=None)
     await cases.rotating.rotate("t1", actor=None)
     report = await cases.resealing.reencrypt("t1", None, actor=None)
     assert (report.reencrypted, report.remaining, report.emptied) == (1, 1, 0)
@@ -132,7 +132,7 @@ async def test_erasing_forgets_the_keys_and_publishes_an_event(cases):
 
 async def test_an_erasure_stands_where_the_files_cannot_be_cleaned(cases):
     await cases.connect()
-    eraser = Failing(cases.store.eraser, "purge", StorageError("busy"))
-    report = await cases.over(store=evolve(cases.store, eraser=eraser)).erasing.erase("t1", actor=None)
+    upkeep = Failing(cases.store.upkeep, "purge", StorageError("busy"))
+    report = await cases.over(store=evolve(cases.store, upkeep=upkeep)).erasing.erase("t1", actor=None)
     assert (report.tokens, report.checkpointed) == (2, False)
     assert await cases.tokens.get(ACCESS) is None

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
 from tests.examples.dict_store.database import DictDatabase
-from tests.services.conftest import ACCOUNT, HOUR, TIMING, Cases, answer
+from tests.services.conftest import ACCOUNT, HOUR, TIMING, Cases, Parts, answer
 from tests.services.fakes import MASTER_KEY, EventList, Failing, MemoryJournal, PlainCipher
 from tests.simulation.fakes import WorldClock
 from tests.simulation.loop import VirtualLoop
@@ -66,19 +66,19 @@ class Process:
         return await self.cases.sweeping.sweep(None, None, actor=None)
 
     async def stored(self):
-        snapshot = await self.cases.store.refreshes.read(ACCOUNT)
+        snapshot = await self.cases.store.accounts.read(ACCOUNT)
         keys = [ACCOUNT.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
         return [(await self.cases.cipher.open(key, snapshot.sealed[key.kind])).reveal() for key in keys]
 
     async def state(self):
-        return (await self.cases.store.refreshes.read(ACCOUNT)).record.refresh
+        return (await self.cases.store.accounts.read(ACCOUNT)).record.refresh
 
 
 class World:
     """A store, and processes over it, in virtual time."""
 
     def __init__(self, store, clock, loop):
-        self.store, self.clock, self.loop = store, clock, loop
+        self.store, self.clock, self.loop = Parts.of(store), clock, loop
 
     def now(self):
         return self.loop.time()
@@ -219,7 +219,7 @@ async def test_a_late_rejection_marks_the_credential(world):
     process = await world.connected(late(40, ReauthorizationRequiredError(reason="invalid_grant")))
     await world.refused(process.ensure())
     await world.at(41)
-    record = (await world.store.refreshes.read(ACCOUNT)).record
+    record = (await world.store.accounts.read(ACCOUNT)).record
     assert record.tokens[TokenKind.REFRESH_TOKEN].error_code == "invalid_grant"
     with pytest.raises(ReauthorizationRequiredError):
         await process.ensure()
@@ -308,7 +308,7 @@ async def test_an_account_with_an_open_exchange_is_shown_as_it_was(world):
     process = await world.connected(late(40, answer(1)), age=56 * MINUTE)
     await process.ensure()
     await world.at(30)
-    record = (await world.store.refreshes.read(ACCOUNT)).record
+    record = (await world.store.accounts.read(ACCOUNT)).record
     info = describe_account(record, world.clock.now(), TokenKind.REFRESH_TOKEN)
     assert info.state is ConnectionState.CONNECTED
 

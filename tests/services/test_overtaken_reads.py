@@ -60,13 +60,13 @@ def reads(cases):
 
 
 def overtaken(cases, happens, times=1):
-    return cases.over(store=evolve(cases.store, tokens=Overtaken(cases.store.tokens, happens, times)))
+    return cases.over(store=evolve(cases.store, accounts=Overtaken(cases.store.accounts, happens, times)))
 
 
 async def destroy_the_data_key(cases):
     """Erase the tenant and store its tokens again, under a new data key."""
     cases.cipher.forget_tenant(ACCESS.tenant_id)
-    await cases.store.eraser.erase(ACCESS.tenant_id, actor=None)
+    await cases.store.accounts.erase(ACCESS.tenant_id, actor=None)
     await stored(cases, value="v2")
     await stored(cases, REFRESH, "v2")
 
@@ -76,7 +76,7 @@ async def test_an_erased_tenant_has_no_token_rather_than_a_damaged_one(cases, wa
     await stored(cases)
     await stored(cases, REFRESH)
     cases.sink.events.clear()
-    cases = overtaken(cases, lambda: cases.store.eraser.erase(ACCESS.tenant_id, actor=None))
+    cases = overtaken(cases, lambda: cases.store.accounts.erase(ACCESS.tenant_id, actor=None))
     assert await reads(cases)[way]() is None
     assert cases.sink.events == []
     assert cases.opener.failed_reads.count() == 0
@@ -135,13 +135,15 @@ async def test_a_value_that_is_still_stored_is_reported_once(cases, way):
 
 async def test_a_value_counts_as_stored_while_the_store_does_not_answer(cases):
     await stored(cases)
-    row = (await cases.store.tokens.get(ACCESS)).row
+    row = (await cases.store.accounts.get(ACCESS)).row
 
-    class Silent:
+    class Silent(Overtaken):
         async def get(self, key):
             raise StorageError(retryable=True)
 
-    found = cases.over(store=evolve(cases.store, tokens=Silent()), cipher=Spoilt(cases.cipher))
+    found = cases.over(
+        store=evolve(cases.store, accounts=Silent(cases.store.accounts, None, 0)), cipher=Spoilt(cases.cipher)
+    )
     with pytest.raises(DecryptionError):
         await found.opener.open(ACCESS, row, cases.clock.now())
     assert found.opener.failed_reads.count() == 1

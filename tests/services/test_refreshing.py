@@ -24,6 +24,7 @@ from vault_adapters import (
 from vault_adapters.testing import ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import claimed, state_of
 from vault_domain.entities.token import TokenDraft
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 AWAY = StorageError("away", retryable=True)
 
@@ -137,7 +138,7 @@ async def test_a_dead_credential_is_marked(connected, refresher):
             await ensure(connected)
         assert caught.value.reason == "invalid_grant"
     assert len(refresher.calls) == 1
-    assert (await connected.store.tokens.get(REFRESH)).row.info.error_code == "invalid_grant"
+    assert (await connected.store.accounts.get(REFRESH)).row.info.error_code == "invalid_grant"
 
 
 async def test_what_a_refresher_raises_by_mistake_is_an_unknown_outcome(connected, refresher):
@@ -174,12 +175,12 @@ async def test_a_confirmed_rejection_neither_reads_nor_uses_the_token_again(case
     cases.clock.advance(HOUR)
     await cases.rejections.report(info, actor=None)
     await cases.uses.flush()
-    used = (await cases.store.tokens.get(key)).row.info.last_used_at
+    used = (await cases.store.accounts.get(key)).row.info.last_used_at
     cases.clock.advance(timedelta(minutes=5))
     with pytest.raises(ReauthorizationRequiredError):
         await cases.rejections.report(info, actor=None)
     await cases.uses.flush()
-    assert (await cases.store.tokens.get(key)).row.info.last_used_at == used
+    assert (await cases.store.accounts.get(key)).row.info.last_used_at == used
 
 
 async def test_an_answer_outlives_a_database_that_is_away(connected, refresher):
@@ -217,7 +218,7 @@ async def test_a_journal_of_a_process_that_died_is_committed(connected, refreshe
 
 async def test_a_rejected_token_is_refreshed_unless_it_is_young(connected, refresher):
     refresher.then(answer(1))
-    [info] = [row.info for row in (await connected.store.tokens.get_many([ACCESS]))[0]]
+    [info] = [row.info for row in (await connected.store.accounts.get_many([ACCESS]))[0]]
     token = await connected.rejections.report(info, actor=None)
     assert token.value.reveal() == "access-1"
     assert (await connected.rejections.report(token.info, actor=None)).value.reveal() == "access-1"
@@ -325,9 +326,9 @@ async def test_a_provider_that_refuses_the_client_is_left_alone(many, refresher)
 async def test_what_is_due_too_early_is_scheduled_by_the_rules(cases, refresher):
     cases = cases.over(refreshers={"google": refresher})
     await cases.connect()
-    await cases.store.refreshes.reschedule(ACCOUNT, lambda record, now: now)
+    await AttemptLedger(cases.store.accounts).reschedule(ACCOUNT, lambda record, now: now)
     assert await sweep(cases) == SweepReport()
-    due, _ = await cases.store.refreshes.reserve_due(
+    due, _ = await cases.store.accounts.reserve_due(
         "google", hold=HOUR, limit=1, since=None, until=cases.clock.now() + HOUR
     )
     assert [each.due_at for each in due] == [cases.clock.now() + timedelta(minutes=50)]

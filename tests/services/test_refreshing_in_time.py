@@ -105,7 +105,7 @@ async def test_a_timeout_covers_the_first_read_and_the_last(cases, after):
     await cases.connect()
     cases.clock.advance(60 * MINUTE)
     slow, done = with_slow_provider(cases)
-    faulty, go_on = hanging(slow, "tokens", "get", after)
+    faulty, go_on = hanging(slow, "accounts", "get", after)
     started = time.monotonic()
     with pytest.raises(RefreshFailedError) as caught:
         await ensure(faulty, 0.05)

@@ -19,8 +19,9 @@ from vault_adapters import (
     TokenStatus,
     VaultError,
 )
-from vault_domain.ports.token_repository import Condemned
+from vault_domain.ports.pages import Condemned
 from vault_domain.rules.refusals import LONGEST_BACKOFF
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.revival import RevivalService
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -94,7 +95,8 @@ async def test_an_outage_condemns_nobody_and_is_over_within_an_hour(connected, r
     for _ in range(60):
         await ask(cases)
         cases.clock.advance(4 * HOUR)
-    record, now = await cases.store.accounts.get(ACCOUNT)
+    snapshot = await cases.store.accounts.read(ACCOUNT)
+    record, now = snapshot.record, snapshot.now
     assert record.refresh.next_attempt_at - now + 4 * HOUR <= LONGEST_BACKOFF
     assert record.refresh.refused_since is None
     cases = cases.over(refreshers={"google": refresher.then(answer(1))})
@@ -116,9 +118,9 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
     while (await ask(cases)).reason != "exhausted":
         cases.clock.advance(DAY)
     calls = provider.calls
-    report = await RevivalService(cases.noticed.tokens, cases.noticed.changes, cases.sink).revive(
-        Condemned("google", begin), dry_run=False, progress=None, actor=None
-    )
+    report = await RevivalService(
+        cases.noticed.accounts, cases.noticed.pages, cases.tokens._changes, cases.sink
+    ).revive(Condemned("google", begin), dry_run=False, progress=None, actor=None)
     assert report.revived == 1
     assert cases.sink.actions[-3:] == [
         AuditAction.TOKEN_INVALIDATED,
@@ -173,13 +175,14 @@ async def test_refusals_under_another_client_exhaust_nothing(connected, refreshe
         own.clock.advance(DAY)
         error = await ask(other)
         assert (type(error), error.reason) == (ProviderConfigurationError, "client_mismatch")
-    record, now = await own.store.accounts.get(ACCOUNT)
+    snapshot = await own.store.accounts.read(ACCOUNT)
+    record, now = snapshot.record, snapshot.now
     assert all(token.status is TokenStatus.VALID for token in record.tokens.values())
     assert record.refresh.refused_since is None
     assert record.refresh.next_attempt_at - now <= 5 * MINUTE
     own.clock.advance(DAY)
     assert (await ask(own)).reason is None
-    assert (await own.store.accounts.get(ACCOUNT))[0].refresh.refused_for == timedelta(0)
+    assert (await own.store.accounts.read(ACCOUNT)).record.refresh.refused_for == timedelta(0)
 
 
 async def test_pages_share_one_schedule(cases, refresher):
@@ -192,11 +195,11 @@ async def test_pages_share_one_schedule(cases, refresher):
     begin = cases.clock.now()
     assert (await cases.sweeping.sweep(None, None, actor=None)).reauthorization_required == len(accounts)
     seen = []
-    await RevivalService(cases.noticed.tokens, cases.noticed.changes, cases.sink, per_page=3).revive(
-        Condemned("google", begin), dry_run=False, progress=seen.append, actor=None
-    )
+    await RevivalService(
+        cases.noticed.accounts, cases.noticed.pages, cases.tokens._changes, cases.sink, per_page=3
+    ).revive(Condemned("google", begin), dry_run=False, progress=seen.append, actor=None)
     assert [report.revived for report in seen] == [3, 4]
-    due, now = await cases.store.refreshes.reserve_due(
+    due, now = await cases.store.accounts.reserve_due(
         "google", hold=HOUR, limit=1000, since=None, until=begin + 2 * HOUR
     )
     assert [each.due_at - now for each in due] == [timedelta(seconds=0.1) * number for number in range(4)]
@@ -244,7 +247,7 @@ async def test_callers_and_sweeps_share_the_32_requests(crowded):
 async def test_no_lease_runs_while_a_caller_waits_for_its_turn(crowded):
     cases, provider, accounts = crowded
     claims = []
-    claim = cases.store.refreshes.claim
+    claim = AttemptLedger(cases.store.accounts).claim
 
     class Counting:
         def __getattr__(self, name):

@@ -71,7 +71,7 @@ async def test_a_token_that_was_replaced_meanwhile_is_not_reported_again(served)
     await served.connect(number=2)
     cases.clock.advance(YOUNG)
     assert (await ensure(cases)).value.reveal() == "access-2"
-    [row] = (await served.store.tokens.get_many([ACCESS]))[0]
+    [row] = (await served.store.accounts.get_many([ACCESS]))[0]
     assert row.info.status is TokenStatus.VALID
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from attrs import evolve
@@ -11,6 +12,7 @@ from tests.services.fakes import Failing, Obstructed, VirtualTasks, settle
 from vault_adapters import Account, MarkOutcome, Secret, StorageError, TokenKind
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import ScriptedRefresher
+from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import TokenDraft
@@ -26,7 +28,7 @@ MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 
 def without(cases, error=AWAY):
     """Let every read of the store fail from now on; the memory stays."""
-    cases.reader._tokens = Failing(cases.store.tokens, "get", error)
+    cases.reader._accounts = Failing(cases.store.accounts, "get", error)
 
 
 async def stored(cases, key=ACCESS, value="v", **fields):
@@ -102,7 +104,7 @@ async def test_the_answer_counts_as_a_use(cases):
     without(cases)
     await cases.tokens.get(ACCESS)
     await cases.uses.flush()
-    assert (await cases.store.tokens.get(ACCESS)).row.info.last_used_at == cases.clock.now()
+    assert (await cases.store.accounts.get(ACCESS)).row.info.last_used_at == cases.clock.now()
 
 
 async def test_a_due_token_is_handed_out_without_a_wait_for_its_refresh(cases):
@@ -139,7 +141,7 @@ async def test_the_time_passes_by_the_monotonic_clock_too(cases):
     rows = RememberedRows(MemoryPolicy(), cases.tasks)
     now = cases.clock.now()
     await stored(cases, expires_at=now + MINUTE)
-    row = (await cases.store.tokens.get(ACCESS)).row
+    row = (await cases.store.accounts.get(ACCESS)).row
     rows.saw(ACCESS, row, now, rows.begin())
     await cases.tasks.sleep(59)
     assert rows.stale(ACCESS).now == now + 59 * SECOND
@@ -152,7 +154,7 @@ async def test_a_row_that_the_store_tells_again_counts_from_then(cases):
     rows = RememberedRows(MemoryPolicy(serve_stale=10 * MINUTE), cases.tasks)
     now = cases.clock.now()
     await stored(cases, expires_at=now + 15 * MINUTE)
-    row = (await cases.store.tokens.get(ACCESS)).row
+    row = (await cases.store.accounts.get(ACCESS)).row
     rows.saw(ACCESS, row, now, rows.begin())
     await cases.tasks.sleep(599)
     rows.saw(ACCESS, evolve(row, sealed=evolve(row.sealed)), now + 599 * SECOND, rows.begin())
@@ -230,17 +232,17 @@ async def erase(cases):
 
 
 async def mark(cases):
-    info = (await cases.store.tokens.get(ACCESS)).row.info
+    info = (await cases.store.accounts.get(ACCESS)).row.info
     assert await cases.tokens.mark_invalid(info, "x", actor=None) is MarkOutcome.APPLIED
 
 
 async def suspect(cases):
-    info = (await cases.store.tokens.get(ACCESS)).row.info
+    info = (await cases.store.accounts.get(ACCESS)).row.info
     await cases.tokens.report_rejected(info, "x", window=ConfirmationWindow(), actor=None)
 
 
 async def report(cases):
-    info = (await cases.store.tokens.get(ACCESS)).row.info
+    info = (await cases.store.accounts.get(ACCESS)).row.info
     cases.tokens.refuse(info)
 
 
@@ -270,7 +272,7 @@ async def test_a_read_that_is_overtaken_by_a_write_does_not_bring_the_row_back(c
             await gate.wait()
             return found
 
-    cases.reader._tokens = Late(cases.store.tokens, "")
+    cases.reader._accounts = Late(cases.store.accounts, "")
     reading = asyncio.create_task(cases.tokens.get(ACCESS))
     await settle()
     await write(cases)
@@ -290,11 +292,11 @@ async def test_of_two_reads_the_one_that_began_later_is_remembered(cases):
             await gate.wait()
             return found
 
-    cases.reader._tokens = Late(cases.store.tokens, "")
+    cases.reader._accounts = Late(cases.store.accounts, "")
     reading = asyncio.create_task(cases.tokens.get(ACCESS))
     await settle()
     await stored(cases.over(), value="w")
-    cases.reader._tokens = cases.store.tokens
+    cases.reader._accounts = cases.store.accounts
     await cases.tasks.sleep(1)
     assert (await cases.tokens.get(ACCESS)).value.reveal() == "w"
     gate.set()
@@ -308,16 +310,16 @@ async def test_an_invalid_token_and_a_missing_one_are_forgotten_when_they_are_se
         await change(cases.over())
         await cases.tokens.get(ACCESS)
         assert await remembered(cases) is None
-        cases.reader._tokens = cases.store.tokens
+        cases.reader._accounts = cases.store.accounts
 
 
-async def test_what_an_account_shows_to_be_replaced_or_invalid_is_forgotten(cases):
-    for change in (mark, delete, stored):
+async def test_what_an_account_shows_to_be_replaced_or_invalid_is_not_remembered(cases):
+    for change, value in ((mark, None), (delete, None), (partial(stored, value="w"), "w")):
         await stored(cases)
         await change(cases.over())
         await cases.accounts.get(ACCOUNT)
-        assert await remembered(cases) is None
-        cases.reader._tokens = cases.store.tokens
+        assert await remembered(cases) == value
+        cases.reader._accounts = cases.store.accounts
 
 
 async def test_a_later_value_of_this_process_takes_the_place_of_the_earlier_one(cases):
@@ -329,13 +331,20 @@ async def test_a_later_value_of_this_process_takes_the_place_of_the_earlier_one(
 @pytest.mark.parametrize("error", [AWAY, asyncio.CancelledError()])
 async def test_a_write_without_a_known_result_keeps_its_row_out_of_the_memory(cases, error):
     """The store may commit it after later reads."""
+
+    class Lost:
+        async def change(self, account, decide):
+            row = (await cases.store.accounts.get(ACCESS)).row
+            decide(AccountState(account, {row.key.kind: row}), cases.clock.now())
+            raise error
+
     await stored(cases)
-    cases.tokens._changes._right = Failing(cases.store.changes, "delete_token", error)
+    cases.tokens._changes._accounts._right = Lost()
     with pytest.raises(type(error)):
         await cases.tokens.delete(ACCESS, actor=None)
     await cases.tokens.get(ACCESS)
     assert await remembered(cases) is None
-    cases.reader._tokens = cases.store.tokens
+    cases.reader._accounts = cases.store.accounts
     await cases.tasks.sleep(60)
     await cases.tokens.get(ACCESS)
     assert await remembered(cases) == "v"
@@ -360,10 +369,10 @@ async def test_two_writes_at_once_leave_nothing_to_remember(cases):
 
 async def test_an_import_forgets_the_rows_that_it_may_replace(cases):
     await stored(cases)
-    sealed = (await cases.store.tokens.get(ACCESS)).row.sealed
+    sealed = (await cases.store.accounts.get(ACCESS)).row.sealed
     write = ImportedToken(ACCESS, Secret("w")).seal(sealed, None)
     late = LateWrites.of([write])
-    batch = await cases.noticed.imports.begin(None).prepare(late, overwrite=True, actor=None)
+    batch = await cases.noticed.accounts.begin_import(None, overwrite=True, actor=None)(late)
     assert await remembered(cases) is not None
     await batch()
     assert await remembered(cases) is None
@@ -397,7 +406,7 @@ async def test_reads_that_wait_for_the_store_after_all_are_counted_if_they_fail(
     with pytest.raises(StorageError):
         await cases.tokens.get(ACCESS)
     assert cases.observed.reads.failed == 1
-    cases.reader._tokens = Failing(cases.store.tokens, "get_many", AWAY)
+    cases.reader._accounts = Failing(cases.store.accounts, "get_many", AWAY)
     with pytest.raises(StorageError):
         await cases.tokens.get_many([ACCESS, REFRESH])
     assert cases.observed.reads.failed == 3
@@ -412,7 +421,7 @@ def test_a_caller_waits_for_a_second_at_most():
 async def test_memory_answers_when_the_patience_of_a_read_has_passed_but_not_with_fresh(cases, fresh):
     cases = cases.over(tasks=AsyncioTasks())
     await stored(cases)
-    asked, right = [], cases.store.tokens
+    asked, right = [], cases.store.accounts
 
     class Slow:
         async def get(self, key, known=None):
@@ -420,7 +429,7 @@ async def test_memory_answers_when_the_patience_of_a_read_has_passed_but_not_wit
             await asyncio.sleep(0.2)
             return await right.get(key)
 
-    cases.reader._tokens = Slow()
+    cases.reader._accounts = Slow()
     reading = await cases.reader.read(ACCESS, fresh=fresh, patience=0.02)
     assert reading.is_stale is not fresh
     assert len(asked) == (1 if fresh else 2)  # the second goes on, so that its answer is remembered

@@ -20,6 +20,7 @@ from vault_domain.entities.errors import ReauthorizationRequiredError
 from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenStatus
 from vault_domain.facade.vault import TokenVault
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 PROVIDER = ACCOUNT.provider
 NONE, ONE = RevivalReport(), RevivalReport(revived=1)
@@ -51,8 +52,8 @@ class TestRevivals(OverDict, RefreshFixtures):
         """Connect an account; its refresh fails once, and then the provider rejects its refresh token."""
         await vault.store_token_set(account, token_set(), label="l")
         failure = Failure("server_error", MINUTE, unknown=True, refused=True)
-        await store.refreshes.fail(await claimed(store, account), failure)
-        await store.refreshes.reject(await claimed(store, account), "invalid_grant", actor=None)
+        await AttemptLedger(store.accounts).fail(await claimed(store, account), failure)
+        await AttemptLedger(store.accounts).reject(await claimed(store, account), "invalid_grant", actor=None)
 
     async def test_nothing_of_an_erased_tenant_comes_back(self, vault: TokenVault, store: Store) -> None:
         await self.check_condemned(vault, store)
@@ -66,7 +67,7 @@ class TestRevivals(OverDict, RefreshFixtures):
     ) -> None:
         await vault.store_token_set(ACCOUNT, token_set())
         await vault.store_token(REFRESH, "refresh-1", expires_at=clock.now() + HOUR)
-        await store.refreshes.reject(await claimed(store), "invalid_grant", actor=None)
+        await AttemptLedger(store.accounts).reject(await claimed(store), "invalid_grant", actor=None)
         clock.advance(HOUR)
         report = await vault.revive_accounts(provider=PROVIDER, since=clock.now() - HOUR)
         assert report == RevivalReport(skipped=1)
@@ -95,7 +96,7 @@ class TestRevivals(OverDict, RefreshFixtures):
             await self.check_condemned(vault, store, account)
             clock.advance(SECOND)
         await vault.revive_accounts(provider=PROVIDER, since=clock.now() - HOUR)
-        due, now = await store.refreshes.reserve_due(
+        due, now = await store.accounts.reserve_due(
             PROVIDER, hold=HOUR, limit=9, since=None, until=clock.now() + MINUTE
         )
         assert [each.account for each in due] == accounts

@@ -97,7 +97,7 @@ async def test_what_a_sweep_has_taken_is_not_due_for_another_one(cases):
     seen = []
 
     async def look():
-        due, _ = await cases.store.refreshes.reserve_due("google", hold=timedelta(0), limit=100, since=None, until=None)
+        due, _ = await cases.store.accounts.reserve_due("google", hold=timedelta(0), limit=100, since=None, until=None)
         seen.append(len(due))
 
     cases = cases.over(refreshers={"google": answers(25, first=look)}, tasks=LimitedTasks(cases.clock))

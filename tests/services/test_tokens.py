@@ -45,13 +45,15 @@ async def test_a_value_is_sealed_anew_where_the_data_key_was_rotated_meanwhile(c
         (await cases.store.keys.active_data_key("t1")).key_id, await cases.cipher.make_data_key("t1"), actor=None
     )
     await stored(cases, REFRESH, "r")  # the cipher still has the old data key
-    row = (await cases.store.tokens.get(REFRESH)).row
+    row = (await cases.store.accounts.get(REFRESH)).row
     assert row.sealed.data_key_id == (await cases.store.keys.active_data_key("t1")).key_id
     assert (await cases.tokens.get(REFRESH)).value.reveal() == "r"
 
 
 async def test_a_data_key_that_keeps_changing_is_given_up(cases):
-    cases = cases.over(store=evolve(cases.store, tokens=Failing(cases.store.tokens, "store", DataKeyInactiveError())))
+    cases = cases.over(
+        store=evolve(cases.store, accounts=Failing(cases.store.accounts, "store", DataKeyInactiveError()))
+    )
     with pytest.raises(StorageError) as caught:
         await stored(cases)
     assert caught.value.retryable
@@ -69,8 +71,8 @@ async def test_the_buffer_tells_whether_a_token_needs_a_refresh(cases):
 
 async def test_an_unreadable_value_is_one_error_an_event_and_a_count(cases):
     await stored(cases)
-    sealed = (await cases.store.tokens.get(ACCESS)).row.sealed
-    await cases.store.tokens.store([TokenWrite(REFRESH, sealed)], actor=None)
+    sealed = (await cases.store.accounts.get(ACCESS)).row.sealed
+    await cases.store.accounts.store([TokenWrite(REFRESH, sealed)], actor=None)
     for call in cases.tokens.get(REFRESH), cases.tokens.get_many([ACCESS, REFRESH]):
         with pytest.raises(DecryptionError) as caught:
             await call
@@ -83,9 +85,9 @@ async def test_uses_are_collected_and_flushed(cases):
     await stored(cases)
     for _ in range(3):
         await cases.tokens.get(ACCESS)
-    assert (await cases.store.tokens.get(ACCESS)).row.info.last_used_at is None
+    assert (await cases.store.accounts.get(ACCESS)).row.info.last_used_at is None
     await cases.uses.flush()
-    assert (await cases.store.tokens.get(ACCESS)).row.info.last_used_at == cases.clock.now()
+    assert (await cases.store.accounts.get(ACCESS)).row.info.last_used_at == cases.clock.now()
 
 
 async def test_marking_tells_whether_the_value_was_still_stored(cases):

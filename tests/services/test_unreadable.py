@@ -19,15 +19,15 @@ async def opener(cases):
     """Give an opener whose failures an audit service collects; the values of two keys do not decrypt."""
     auditing = AuditService(cases.store.audit, cases.sink, cases.tasks.monotonic)
     await cases.tokens.store([TokenDraft(ACCESS, Secret("v"))], actor=None)
-    sealed = (await cases.store.tokens.get(ACCESS)).row.sealed
+    sealed = (await cases.store.accounts.get(ACCESS)).row.sealed
     others = [ACCESS.account.key("api_key"), REFRESH]
-    await cases.store.tokens.store([TokenWrite(key, sealed) for key in others], actor=None)
+    await cases.store.accounts.store([TokenWrite(key, sealed) for key in others], actor=None)
     cases.sink.events.clear()
-    return TokenOpener(cases.cipher, cases.sink, cases.store.tokens, auditing.unreadable), others
+    return TokenOpener(cases.cipher, cases.sink, cases.store.accounts, auditing.unreadable), others
 
 
 async def fail(cases, opener, key):
-    reading = await cases.store.tokens.get(key)
+    reading = await cases.store.accounts.get(key)
     with pytest.raises(DecryptionError):
         await opener.open(key, reading.row, reading.now)
 
@@ -54,7 +54,7 @@ async def test_a_value_is_logged_once_an_hour(cases, opener, caplog):
 async def test_a_value_that_was_stored_again_is_logged_again(cases, opener, caplog):
     opener, (key, _) = opener
     await fail(cases, opener, key)
-    sealed = (await cases.store.tokens.get(key)).row.sealed
-    await cases.store.tokens.store([TokenWrite(key, sealed)], actor=None)
+    sealed = (await cases.store.accounts.get(key)).row.sealed
+    await cases.store.accounts.store([TokenWrite(key, sealed)], actor=None)
     await fail(cases, opener, key)
     assert caplog.text.count("a stored value could not be decrypted") == 2

@@ -54,5 +54,5 @@ class TestUses(OverDict, ContractFixtures):
 
 
 async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
-    row = (await store.tokens.get(key)).row
+    row = (await store.accounts.get(key)).row
     return None if row is None else row.info

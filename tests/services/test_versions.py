@@ -44,7 +44,7 @@ class Versioned:
 async def versioned(cases):
     """Give the use cases over such a store, with a token that was read once."""
     await stored(cases)
-    cases.reader._tokens = cases.versioned = Versioned(cases.store.tokens)
+    cases.reader._accounts = cases.versioned = Versioned(cases.store.accounts)
     await cases.tokens.get(ACCESS)
     cases.versioned.known.clear()
     return cases
@@ -60,7 +60,7 @@ async def test_a_reader_names_the_row_that_it_remembers(versioned):
 
 async def test_a_row_without_a_version_is_not_named(cases):
     await stored(cases)
-    cases.reader._tokens = store = Versioned(cases.store.tokens)
+    cases.reader._accounts = store = Versioned(cases.store.accounts)
     await cases.tokens.get(ACCESS)  # it remembers the row that was stored, which has no version
     assert store.known == [None]
 
@@ -147,7 +147,7 @@ async def test_an_earlier_confirmation_does_not_overwrite_a_later_one(versioned)
 
 async def test_a_token_that_has_expired_meanwhile_is_not_served_although_its_row_was_confirmed(cases):
     await stored(cases, expires_at=cases.clock.now() + HOUR)
-    cases.reader._tokens = Versioned(cases.store.tokens)
+    cases.reader._accounts = Versioned(cases.store.accounts)
     await cases.tokens.get(ACCESS)
     assert cases.rows.stale(ACCESS) is not None
     cases.clock.advance(HOUR - SECOND)

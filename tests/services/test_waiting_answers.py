@@ -142,7 +142,7 @@ class KeepingJournal(MemoryJournal):
 
 async def test_two_entries_of_one_account_are_committed_in_turn(connected, refresher, caplog):
     """The database has lost two commits, as after a restore, and does not answer when the vault opens."""
-    database = connected.store.tokens._database
+    database = connected.store.accounts._database
     before = copy.deepcopy(database.tables)
     refresher.then(answer(1), answer(2))
     first = connected.over(journal=KeepingJournal())
@@ -460,9 +460,9 @@ async def test_what_is_deleted_meanwhile_is_not_read(connected, refresher):
 
 def unreachable(cases):
     """Return the use cases over a store whose commits fail, and two fakes of its reads, which fail for `left` calls."""
-    reads = Failing(cases.store.tokens, "get", AWAY, times=0)
+    reads = Failing(cases.store.accounts, "get", AWAY, times=0)
     ledger = Failing(Failing(cases.store.refreshes, "commit", AWAY), "read", AWAY, times=0)
-    return cases.over(store=evolve(cases.store, tokens=reads, refreshes=ledger)), [reads, ledger]
+    return cases.over(store=evolve(cases.store, accounts=reads, refreshes=ledger)), [reads, ledger]
 
 
 async def test_a_database_that_does_not_answer_leaves_the_waiting_token(connected, refresher):

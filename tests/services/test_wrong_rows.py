@@ -11,7 +11,7 @@ from tests.services.test_tokens import stored
 from vault_adapters import Account, AuditAction, DecryptionError, Secret, TokenKind, TokenSet
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.token import DAMAGED_ROW, DamagedToken
-from vault_domain.ports.token_repository import Reading
+from vault_domain.ports.accounts import Reading
 
 OTHER = Account("T1", "google", "ann")
 
@@ -48,7 +48,6 @@ async def swapped(cases):
     store = cases.store
     wrong = evolve(
         store,
-        tokens=Swapped(store.tokens),
         accounts=Swapped(store.accounts),
         refreshes=Swapped(store.refreshes),
     )
@@ -84,7 +83,7 @@ async def test_the_answer_for_one_key_is_never_that_for_another(cases):
     await stored(cases, ACCESS, "access")
     await stored(cases, REFRESH, "refresh")
     keys = [ACCESS, OTHER.key(TokenKind.REFRESH_TOKEN)]
-    cases = cases.over(store=evolve(cases.store, tokens=Swapped(cases.store.tokens)))
+    cases = cases.over(store=evolve(cases.store, accounts=Swapped(cases.store.accounts)))
     with pytest.raises(DecryptionError) as caught:
         await cases.tokens.get_many(keys)
     assert caught.value.keys == (OTHER.key(TokenKind.REFRESH_TOKEN),)
@@ -126,7 +125,7 @@ async def test_a_damaged_row_is_an_error_of_its_own_key(cases, caplog):
             rows, now = await self._right.get_many(keys[1:])
             return [DamagedToken(keys[0], DAMAGED_ROW), *rows], now
 
-    cases = cases.over(store=evolve(cases.store, tokens=Damaged(cases.store.tokens)))
+    cases = cases.over(store=evolve(cases.store, accounts=Damaged(cases.store.accounts)))
     calls = [
         lambda: cases.tokens.get(ACCESS),
         lambda: cases.tokens.get_access(ACCOUNT, timedelta(0)),
@@ -150,7 +149,7 @@ class Open:
 async def test_a_wrong_row_is_not_opened_without_waiting_either(cases):
     """`open_at_hand` only returns None for a wrong row; the method `open`, which may wait, reports the row."""
     await stored(cases, ACCESS, "v")
-    row = (await cases.store.tokens.get(ACCESS)).row
+    row = (await cases.store.accounts.get(ACCESS)).row
     opener = cases.over(cipher=Open()).opener
     assert opener.open_at_hand(ACCESS, row).value.reveal() == "of somebody"
     assert opener.open_at_hand(REFRESH, row) is None

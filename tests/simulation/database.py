@@ -9,6 +9,7 @@ from tests.examples.dict_store.database import DictDatabase, Transaction
 from tests.simulation.loop import PROCESS
 
 from vault_adapters.stores.postgres.clock_watch import ClockWatch
+from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.errors import StorageError
 
 MOST_EVENTS = 20
@@ -85,7 +86,7 @@ class Link:
         lost: probability that a statement fails, before or after it took effect.
         down: whether every statement fails.
         silent: whether statements and answers are lost, so that the client waits until it gives up.
-        refused: names of the statements about refreshes that fail, while others succeed: ``commit`` or ``claim``.
+        refused: the changes about refreshes that fail, while all else succeeds: ``commit`` or ``claim``.
         broken_since: time of the latest change.
         last_cut: beginning and end of the latest time in which no statement could succeed; no end while it lasts.
     """
@@ -181,8 +182,6 @@ class Linked:
         link = self._link
 
         def call(*args, **kwargs):
-            if name in link.refused:
-                return link.refuse()
             if link.is_calm:
                 return method(*args, **kwargs)
             return link.run(lambda: method(*args, **kwargs))
@@ -191,8 +190,12 @@ class Linked:
         return call
 
 
-class WatchingLedger(Linked):
-    """The ledger of refreshes, which watches the server's clock as that of Postgres does."""
+class _RefusedError(Exception):
+    """The link refuses this change."""
+
+
+class LinkedAccounts(Linked):
+    """The accounts, which watch the server's clock as those of Postgres do."""
 
     def __init__(self, repository, link, monotonic):
         super().__init__(repository, link)
@@ -202,6 +205,23 @@ class WatchingLedger(Linked):
         """Note the server's time at the opening."""
         PROCESS.get().first_read_at = self._watch.monotonic()
         self._watch.read(now, self._watch.monotonic())
+
+    async def change(self, account, decide):
+        """Change an account, unless the link refuses such changes."""
+
+        def admitted(state, now):
+            decision = decide(state, now)
+            if self._link.refused & _kinds_of(state.row, decision.state.row):
+                raise _RefusedError
+            return decision
+
+        def work():
+            return self._repository.change(account, admitted if self._link.refused else decide)
+
+        try:
+            return await (work() if self._link.is_calm else self._link.run(work))
+        except _RefusedError:
+            return await self._link.refuse()
 
     async def read(self, account):
         """Read an account, and tell since when the server's clock has not been set."""
@@ -221,9 +241,19 @@ async def linked_store(server, clock, link, monotonic):
         for name in type(store).__slots__:
             if not name.startswith("_"):
                 setattr(store, name, Linked(getattr(store, name), link))
-        store.refreshes = WatchingLedger(store.refreshes._repository, link, monotonic)
-        store.refreshes.begin_watching(clock.now())
+        store.accounts = LinkedAccounts(store.accounts._repository, link, monotonic)
+        store.accounts.begin_watching(clock.now())
         return store
+
+
+def _kinds_of(before, after):
+    """Return what becomes of an account's row: the names of the changes that a link can refuse."""
+    if after is None:
+        return set()
+    old = AccountRow() if before is None else before
+    is_claim = after.refresh.lease_until is not None and after.refresh.attempt_id != old.refresh.attempt_id
+    is_commit = after.committed_attempt_id != old.committed_attempt_id
+    return {name for name, is_so in (("claim", is_claim), ("commit", is_commit)) if is_so}
 
 
 def _ended(coroutine):

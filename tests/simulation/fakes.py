@@ -10,7 +10,7 @@ from unittest.mock import patch
 from uuid import UUID, SafeUUID
 
 from attrs import evolve
-from tests.examples.dict_store import tokens as dict_tokens
+from tests.examples.dict_store import accounts as dict_accounts
 from tests.services.fakes import MASTER_KEY, PlainCipher
 from tests.simulation.loop import PROCESS
 
@@ -273,7 +273,7 @@ def fake_ports(loop, naps):
             ("time", "monotonic", loop.time),
             (clients, "fingerprint", cache(clients.fingerprint)),
             (tasks, "uuid4", new_id),
-            (dict_tokens, "uuid4", new_id),
+            (dict_accounts, "uuid4", new_id),
         ):
             stack.enter_context(
                 patch(f"{target}.{name}", fake) if target == "time" else patch.object(target, name, fake)

@@ -16,6 +16,7 @@ from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.text import MAX_NAME_LENGTH
 from vault_domain.entities.token import TokenInfo, TokenWrite
 from vault_domain.ports.audit_log import Sought
+from vault_domain.ports.pages import AccountQuery
 
 Columns = tuple[str, ...]
 
@@ -251,26 +252,15 @@ def place_by_rejection(row: Sequence[Any]) -> tuple[Any, ...]:
     return token[_REJECTED_AT], tenant_id, identifier, kind
 
 
-def place_of_rejected(info: TokenInfo) -> tuple[Any, ...]:
-    """Return the position of a credential in the list of condemned credentials."""
-    return info.rejected_at, info.key.tenant_id, info.key.identifier or "", info.key.kind.value
-
-
 def place_by_key(row: Sequence[Any]) -> tuple[Any, ...]:
     """Return the position of a row in a tenant's list of tokens."""
     _, (_, provider, kind, identifier), _ = LISTED.split(row)
     return provider, identifier, kind
 
 
-# In the rows of a list, the key comes after the token. These getters take a third of the time of `LISTED.split`.
+# In the rows of a list, the key comes after the token. This getter takes a third of the time of `LISTED.split`.
 _KEY_PLACE = len(TOKEN)
-_ACCOUNT_OF: Callable[[Sequence[Any]], tuple[str, str]] = itemgetter(_KEY_PLACE + 1, _KEY_PLACE + 3)
 _OWNER_OF: Callable[[Sequence[Any]], tuple[str, str, str]] = itemgetter(_KEY_PLACE, _KEY_PLACE + 1, _KEY_PLACE + 3)
-
-
-def account_of(row: Sequence[Any]) -> tuple[str, str]:
-    """Return the provider and the identifier of a token's row, which name its account within one tenant."""
-    return _ACCOUNT_OF(row)
 
 
 def owner_of(row: Sequence[Any]) -> tuple[str, str, str]:
@@ -279,7 +269,7 @@ def owner_of(row: Sequence[Any]) -> tuple[str, str, str]:
 
 
 PLACE_OF_ACCOUNT = ("after_tenant_id", "after_provider", "after_identifier")
-"""The parameters that name a position in a list of all tenants' accounts, in the order by which the list is sorted."""
+"""The parameters that name a position in a list of accounts, in the order by which the list is sorted."""
 
 _LISTS = {
     ConnectionState.REAUTHORIZATION_REQUIRED: "list_doubtful_accounts",
@@ -287,22 +277,19 @@ _LISTS = {
 }
 
 
-def list_of(state: ConnectionState | None, provider: str | None) -> str:
-    """Return the name of the query that finds all accounts of this state, at this provider (None: at any).
+def list_of(query: AccountQuery) -> tuple[str, dict[str, Any]]:
+    """Return the name of the statement that finds the accounts of a query, and the parameters ``sought`` and ``last``.
 
-    The query may also find accounts of other states, and the caller drops them. The query for a rare state finds only
-    few accounts of other states.
+    The statement may also find accounts of other states, and the caller drops them. The statement for a rare state
+    finds only few accounts of other states. The parameters are the first and the last text that begins with the text
+    of the query: no label or identifier is longer than 255 characters, and no character sorts after U+10FFFF.
     """
-    anyone = "list_all_accounts" if provider is None else "list_provider_accounts"
-    return anyone if state is None else _LISTS.get(state, anyone)
-
-
-def range_of(text: str) -> dict[str, str]:
-    """Return the parameters ``sought`` and ``last``: the first and the last text that begins with ``text``.
-
-    No label or identifier is longer than 255 characters, and no character sorts after U+10FFFF.
-    """
-    return {"sought": text, "last": text + "\U0010ffff" * MAX_NAME_LENGTH}
+    if query.text is not None:
+        return "find_accounts", {"sought": query.text, "last": query.text + "\U0010ffff" * MAX_NAME_LENGTH}
+    if query.tenant_id is not None:
+        return "list_accounts", {}
+    anyone = "list_all_accounts" if query.provider is None else "list_provider_accounts"
+    return anyone if query.state is None else _LISTS.get(query.state, anyone), {}
 
 
 def sought_parameters(sought: Sought) -> dict[str, Any]:

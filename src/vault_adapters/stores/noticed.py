@@ -12,40 +12,30 @@ from vault_adapters.stores.port import Store, WatchedStore
 from vault_domain.memory.answers import Answers
 from vault_domain.memory.change_log import EVERYTHING
 from vault_domain.memory.rows import RememberedRows
-from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.clock import Clock
-from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.keys import Keys
-from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.ports.state_ledger import StateLedger
+from vault_domain.ports.pages import Pages
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.tenant_eraser import TenantEraser
-from vault_domain.ports.token_repository import TokenRepository
-from vault_domain.ports.unread_answers import UnreadAnswers
+from vault_domain.ports.upkeep import Upkeep
 from vault_domain.rules.remembering import MemoryPolicy
 from vault_domain.services.observing import ReadCounts
-from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.reading import RowReader
 
 
 @frozen
 class NoticedStore:
-    """Implements `Store`; the repositories that `noticed` wraps report rows of tokens to `RememberedRows`."""
+    """Implements `Store`; its `accounts` report rows of tokens to `RememberedRows`."""
 
-    tokens: TokenRepository
-    accounts: AccountRepository
-    changes: AccountChanges
+    accounts: Accounts
+    pages: Pages
     keys: Keys
     audit: AuditLog
-    refreshes: RefreshLedger
-    eraser: TenantEraser
-    imports: ImportRepository
     clients: ClientStates
-    states: StateLedger
-    unread: UnreadAnswers
+    upkeep: Upkeep
 
 
 @asynccontextmanager
@@ -76,30 +66,10 @@ async def remembering(
         # Forget the remembered rows, because they hold subkeys, and the host may keep the object of the closed vault.
         stack.callback(rows.forget, EVERYTHING)
         own = noticed(store, rows)
-        yield own, RowReader(own.tokens, rows, held, tasks, counts)
+        yield own, RowReader(own.accounts, rows, held, tasks, counts)
 
 
 def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
     """Wrap a store, so that it tells ``rows`` which rows of tokens this process reads and writes."""
-    ports = noticing(
-        rows,
-        tokens=store.tokens,
-        accounts=store.accounts,
-        changes=store.changes,
-        refreshes=store.refreshes,
-        eraser=store.eraser,
-        imports=store.imports,
-    )
-    return NoticedStore(
-        tokens=ports.tokens,
-        accounts=ports.accounts,
-        changes=ports.changes,
-        keys=store.keys,
-        audit=store.audit,
-        refreshes=ports.refreshes,
-        eraser=ports.eraser,
-        imports=ports.imports,
-        clients=store.clients,
-        states=store.states,
-        unread=store.unread,
-    )
+    accounts = noticing(rows, store.accounts)
+    return NoticedStore(accounts, store.pages, store.keys, store.audit, store.clients, store.upkeep)

@@ -7,35 +7,26 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
 from vault_domain.entities.measures import PoolCounts
-from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.home_ledger import HomeLedger
-from vault_domain.ports.importing import ImportRepository
 from vault_domain.ports.keys import Keys
-from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.ports.state_ledger import StateLedger
-from vault_domain.ports.tenant_eraser import TenantEraser
-from vault_domain.ports.token_repository import TokenRepository
-from vault_domain.ports.unread_answers import UnreadAnswers
-from vault_domain.services.tokens.account_changes import AccountChanges
+from vault_domain.ports.pages import Pages
+from vault_domain.ports.upkeep import Upkeep
 
 
 class Store(Protocol):
-    """A store: one repository per port, over one database."""
+    """A store: six ports over one database."""
 
     @property
-    def tokens(self) -> TokenRepository:
-        """The tokens."""
+    def accounts(self) -> Accounts:
+        """The accounts and their tokens."""
 
     @property
-    def accounts(self) -> AccountRepository:
-        """The accounts."""
-
-    @property
-    def changes(self) -> AccountChanges:
-        """The changes of single accounts."""
+    def pages(self) -> Pages:
+        """The lists and counts of tokens and accounts."""
 
     @property
     def keys(self) -> Keys:
@@ -46,28 +37,12 @@ class Store(Protocol):
         """The audit log."""
 
     @property
-    def refreshes(self) -> RefreshLedger:
-        """The refresh state of accounts."""
-
-    @property
-    def eraser(self) -> TenantEraser:
-        """The erasure of tenants."""
-
-    @property
-    def imports(self) -> ImportRepository:
-        """The import of tokens of another system."""
-
-    @property
     def clients(self) -> ClientStates:
         """The records of OAuth clients that providers refuse."""
 
     @property
-    def states(self) -> StateLedger:
-        """The used states of authorization requests."""
-
-    @property
-    def unread(self) -> UnreadAnswers:
-        """The answers of providers that could not be read."""
+    def upkeep(self) -> Upkeep:
+        """Used states, unread answers, and the care of the database."""
 
 
 @runtime_checkable

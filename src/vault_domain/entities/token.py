@@ -191,7 +191,7 @@ class StoredToken:
         info: the metadata.
         sealed: the value.
         version: a number by which the store tells whether the row has changed; None if the store gives none.
-        is_end_told: whether an event has told that this refresh token expires soon; `AccountStates` loads it.
+        is_end_told: whether an event has told that this refresh token expires soon; `Accounts.change` loads it.
     """
 
     info: TokenInfo

@@ -28,7 +28,7 @@ from vault_domain.entities.text import (
 from vault_domain.entities.token import Token, TokenDraft, TokenInfo
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.audit_log import Sought
-from vault_domain.ports.token_repository import Condemned
+from vault_domain.ports.pages import Condemned
 from vault_domain.services.tokens.states import OpenedState
 
 StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]

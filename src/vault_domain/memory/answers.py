@@ -18,11 +18,10 @@ from attrs import define, evolve, frozen
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.audit import READ_ACTIONS, AuditEvent
 from vault_domain.entities.token import NO_VALUE, DamagedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
+from vault_domain.ports.accounts import Reading, Snapshot
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.refresh_ledger import Snapshot
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_repository import Reading
 
 _MOST = 20_000
 """Largest number of committed answers; beyond it, the oldest is dropped. An answer takes about two kilobytes."""

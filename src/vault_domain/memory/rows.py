@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.token import NO_VALUE, StoredToken, TokenInfo
 from vault_domain.memory.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
 from vault_domain.memory.row import RememberedRow
+from vault_domain.ports.accounts import Reading
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.change_watch import ChangeWatch
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_repository import Reading
 from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered
 
 T = TypeVar("T")
@@ -160,19 +160,9 @@ class RememberedRows:
         for place in map(scope_of_key, keys) if self._rows else ():
             self._drop(place)
 
-    def learn(self, key: TokenKey, tokens: Mapping[TokenKind, TokenInfo] | None) -> None:
-        """Forget a row if its account's metadata shows that its value or status has changed or that it was deleted.
-
-        Args:
-            key: the row's key.
-            tokens: the account's tokens, by kind; None if nothing is stored.
-        """
-        place = scope_of_key(key)
-        row, info = self._rows.get(place), None if tokens is None else tokens.get(key.kind)
-        if row is None:
-            return
-        if info is None or info.value_id != row.token.info.value_id or info.status is not row.token.info.status:
-            self._drop(place)
+    def doubt(self, keys: Sequence[TokenKey]) -> None:
+        """Remember no rows of these keys for a while, because a write of them goes on, whose end nobody learns."""
+        self._log.doubt([*map(scope_of_key, keys)])
 
     def refuse(self, info: TokenInfo) -> None:
         """Never hand out this value from memory again, because a resource rejected it."""
@@ -191,6 +181,7 @@ class RememberedRows:
         keys: Sequence[TokenKey] = (),
         scopes: Sequence[Scope] = (),
         stored: Callable[[T], Iterable[StoredToken]] = lambda _: (),
+        begun: Callable[[], Ticket | None] = lambda: None,
     ) -> Change[T]:
         """Await a write of this process, and remember the rows that it stored.
 
@@ -198,9 +189,10 @@ class RememberedRows:
 
         Args:
             work: the write.
-            keys: keys whose rows the write may change.
+            keys: keys whose rows the write may change. The write may add to them if it forgets their rows itself.
             scopes: further rows that the write may change.
             stored: returns the rows that the write stored, given its result.
+            begun: returns the result of `begin` from after the write forgot rows itself; None: it did not.
         """
         self._forget_all(keys, scopes)
         ticket = self.begin()
@@ -212,6 +204,7 @@ class RememberedRows:
                 # Nobody knows whether the write took effect. If only the caller was cancelled, the write goes on.
                 self._log.doubt([*map(scope_of_key, keys), *scopes])
             raise
+        ticket = begun() or ticket
         rows = stored(change.result) if len(keys) <= _MOST_AT_ONCE else ()
         current = [row for row in rows if not self._has_changed(row, ticket)]
         self._forget_all(keys, scopes)

@@ -7,7 +7,7 @@ from attrs import frozen
 
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.token import SealedToken, TokenWrite
-from vault_domain.ports.unread_answers import SealedAnswer
+from vault_domain.ports.upkeep import SealedAnswer
 
 
 class JournalError(Exception):

@@ -47,7 +47,7 @@ def imported(
     *,
     overwrite: bool,
 ) -> Decision[list[ImportOutcome]]:
-    """Store values under keys that hold nothing, and later values of this import; see `ImportRun.prepare`.
+    """Store values under keys that hold nothing, and later values of this import; see `Accounts.begin_import`.
 
     Args:
         state: the account.

@@ -56,7 +56,7 @@ async def vault(store):
 
 
 async def loaded(store, account=ACCOUNT):
-    return await store.refreshes._states.load(account)
+    return await store.accounts._states.load(account)
 
 
 async def decision(store, how, state, now):
@@ -69,7 +69,7 @@ async def decision(store, how, state, now):
 
 
 async def apply(store, state, decided):
-    return await store.refreshes._states.apply(state, decided)
+    return await store.accounts._states.apply(state, decided)
 
 
 @pytest.mark.parametrize("meanwhile", MEANWHILE)
@@ -93,7 +93,7 @@ async def test_of_two_changes_of_one_state_one_is_written(store, vault):
 async def test_a_use_is_no_other_write(store, vault, clock):
     state, now = await loaded(store)
     clock.advance(SECOND)
-    await store.tokens.record_uses({TokenRef.of(state.tokens[ACCESS.kind].info): clock.now()})
+    await store.accounts.record_uses({TokenRef.of(state.tokens[ACCESS.kind].info): clock.now()})
     assert await apply(store, state, await decision(store, "values", state, now))
 
 

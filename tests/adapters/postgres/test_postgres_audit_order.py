@@ -1,12 +1,14 @@
 """Pages of audit events give each key's events in the order of its generations, and lose none, while others write."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 from tests.adapters.postgres.samples import ACCESS, REFRESH, SCHEMA, prepare, write
 
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.page import decode_cursor
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 WRITERS, WRITES = 8, 25
 
@@ -32,7 +34,7 @@ async def test_events_of_one_key_are_listed_by_generation_while_it_is_written(st
 
     async def writer():
         for _ in range(WRITES):
-            await store.tokens.store([write(), *others], actor=None)
+            await store.accounts.store([write(), *others], actor=None)
 
     writers = asyncio.gather(*(writer() for _ in range(WRITERS)))
     seen = (await follow(store, tenant_id, writers.done))[before:]
@@ -47,11 +49,11 @@ async def test_events_of_a_key_that_is_deleted_and_stored_again_are_listed_in_or
 
     async def writer():
         for _ in range(WRITES):
-            await store.tokens.store([write()], actor=None)
+            await store.accounts.store([write()], actor=None)
 
     async def deleter():
         for _ in range(WRITES):
-            await store.changes.delete_token(ACCESS, actor=None)
+            await AccountChanges(store.accounts, uuid4).delete_token(ACCESS, actor=None)
 
     turns = [work() for work in (writer, writer, writer, deleter, deleter, deleter)]
     writers = asyncio.gather(*turns)
@@ -71,10 +73,10 @@ async def test_events_of_a_key_that_is_deleted_and_stored_again_are_listed_in_or
 async def test_a_writer_that_waited_comes_after_the_one_that_it_waited_for(store, raw, execute):
     """One transaction gets its id first, and writes the row last."""
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     await raw.execute("BEGIN")
     await raw.execute("SELECT pg_current_xact_id()")
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     await raw.execute(f"SELECT FROM {SCHEMA}.token FOR UPDATE")
     await raw.execute(
         f"INSERT INTO {SCHEMA}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation) "

@@ -6,6 +6,7 @@ import logging
 import time
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -20,6 +21,8 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.causes import STORAGE_CAUSES
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.secret import Secret
+from vault_domain.ports.pages import Owned
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 PASSWORD = "hunter2secret"
 CROWDED, WEAK = "vault_crowded", "vault_weak"
@@ -142,7 +145,7 @@ async def test_tls_is_refused(own_url, caplog):
 async def opened(url):
     async with open_postgres_store(url, migrate=True, schema=SCHEMA) as store:
         await prepare(store)
-        await store.tokens.store([write()], actor=None)
+        await store.accounts.store([write()], actor=None)
         yield store
 
 
@@ -158,8 +161,8 @@ async def test_a_grant_is_missing(own_url, caplog):
             connection.execute(f"CREATE ROLE vault_reader LOGIN; GRANT USAGE ON SCHEMA {SCHEMA} TO vault_reader")
             connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO vault_reader")
         async with open_postgres_store(as_user(own_url, "vault_reader"), migrate=False, schema=SCHEMA) as reader:
-            assert (await reader.tokens.get(ACCESS)).row is not None
-            error = await failing(reader.changes.delete_token(ACCESS, actor=None))
+            assert (await reader.accounts.get(ACCESS)).row is not None
+            error = await failing(AccountChanges(reader.accounts, uuid4).delete_token(ACCESS, actor=None))
             told(error, caplog, "permission_denied", ":5432/causes_")
             assert not error.retryable
 
@@ -172,7 +175,7 @@ async def test_the_disk_is_full(own_url, caplog):
                 " $$BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END$$"
             )
             connection.execute(f"CREATE TRIGGER t BEFORE INSERT ON {SCHEMA}.audit_event EXECUTE FUNCTION full_disk()")
-        told(await failing(store.tokens.store([write()], actor=None)), caplog, "disk_full", ":5432/causes_")
+        told(await failing(store.accounts.store([write()], actor=None)), caplog, "disk_full", ":5432/causes_")
 
 
 async def test_the_server_stops_and_comes_back(server, own_url, caplog):
@@ -184,13 +187,13 @@ async def test_the_server_stops_and_comes_back(server, own_url, caplog):
         await prepare(store)
         server.stop("fast")
         try:
-            errors = [await failing(store.tokens.store([write()], actor=None))]
-            reads = store.tokens.get(ACCESS), store.tokens.list_tenant("t1", provider=None, limit=1, after=None)
+            errors = [await failing(store.accounts.store([write()], actor=None))]
+            reads = store.accounts.get(ACCESS), store.pages.tokens(Owned("t1"), limit=1, after=None)
             errors += await asyncio.gather(*map(failing, reads))
         finally:
             server.start()
         assert [error.reason for error in errors] == ["shutting_down", *["connection_refused"] * 2]
-        await store.tokens.get(ACCESS)
+        await store.accounts.get(ACCESS)
     lines = [record.getMessage() for record in caplog.records if "discarding" not in record.getMessage()]
     place = f"the Postgres database {server.data_dir.parent}:5432/{own_url.split('?')[0].rsplit('/', 1)[1]}"
     assert lines == [
@@ -207,7 +210,7 @@ async def test_an_outage_ends_with_an_answer_and_not_with_a_closed_connection(se
             server.stop("fast")
             stack.callback(server.start)
             for _ in range(2):
-                await failing(store.tokens.list_tenant("t1", provider=None, limit=1, after=None))
+                await failing(store.pages.tokens(Owned("t1"), limit=1, after=None))
     assert "fails: connection_refused" in caplog.text
     assert "works again" not in caplog.text
 
@@ -221,7 +224,7 @@ async def test_a_page_is_damaged(server, own_url, caplog):
     file.write_bytes(b"\xff" * file.stat().st_size)
     server.start()
     async with open_postgres_store(own_url, migrate=False, schema=SCHEMA) as store:
-        told(await failing(store.tokens.get(ACCESS)), caplog, "corrupt", ":5432/causes_")
+        told(await failing(store.accounts.get(ACCESS)), caplog, "corrupt", ":5432/causes_")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vault_domain.entities.token import TokenRef
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import BackOff, RefreshRule, Wait, decide
 from vault_domain.rules.timing import RefreshTiming
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 TIMING = RefreshTiming()
 RULE = RefreshRule.of(TokenKind.REFRESH_TOKEN, Rotation.strict(), TIMING)
@@ -86,9 +87,11 @@ def test_a_clock_that_drifts_is_not_set():
 async def claim(store):
     """Store an account with a refresh token, and claim it as one process does."""
     await prepare(store)
-    await store.tokens.store([write(REFRESH)], actor=None)
-    info = (await store.refreshes.read(ACCOUNT)).token(TokenKind.REFRESH_TOKEN).info
-    assert await store.refreshes.claim(Attempt(ACCOUNT, uuid4(), TokenRef.of(info), None, START, TIMING.lease), None)
+    await store.accounts.store([write(REFRESH)], actor=None)
+    info = (await store.accounts.read(ACCOUNT)).token(TokenKind.REFRESH_TOKEN).info
+    assert await AttemptLedger(store.accounts).claim(
+        Attempt(ACCOUNT, uuid4(), TokenRef.of(info), None, START, TIMING.lease), None
+    )
 
 
 def decided(snapshot):
@@ -99,18 +102,18 @@ def decided(snapshot):
 async def test_a_step_during_a_refresh_lets_nobody_present_the_token_again(url, store, execute):
     """The lease and the quiescence seem to be over, but the process that refreshes may be about to store the answer."""
     await claim(store)
-    watch = store.tokens._database.clock_watch
-    assert isinstance(decided(await store.refreshes.read(ACCOUNT)), Wait)
+    watch = store.accounts._database.clock_watch
+    assert isinstance(decided(await store.accounts.read(ACCOUNT)), Wait)
     # Set the stored lease and this process's clock back, which has the effect of setting the database's clock forward.
     execute("UPDATE token_vault.account SET lease_until = lease_until - interval '1000 s'")
     watch.monotonic = lambda: time.monotonic() - FAR
-    snapshot = await store.refreshes.read(ACCOUNT)
+    snapshot = await store.accounts.read(ACCOUNT)
     waits = decided(snapshot)
     assert isinstance(waits, BackOff)
     longest = TIMING.lease + TIMING.quiescence  # the lease may have begun just before the step
     assert longest - SECOND < waits.retry_after <= longest
     async with open_postgres_store(url, migrate=False, schema=SCHEMA) as fresh:  # has not read the clock before
-        assert (await fresh.refreshes.read(ACCOUNT)).clock_since is None
+        assert (await fresh.accounts.read(ACCOUNT)).clock_since is None
 
 
 async def test_a_process_that_has_refreshed_nothing_yet_notices_a_step(url, store, execute):
@@ -118,7 +121,7 @@ async def test_a_process_that_has_refreshed_nothing_yet_notices_a_step(url, stor
     await claim(store)
     async with open_postgres_store(url, migrate=False, schema=SCHEMA) as other:
         execute("UPDATE token_vault.account SET lease_until = lease_until - interval '3600 s'")
-        other.tokens._database.clock_watch.monotonic = lambda: time.monotonic() - 3600.0
-        waits = decided(await other.refreshes.read(ACCOUNT))
+        other.accounts._database.clock_watch.monotonic = lambda: time.monotonic() - 3600.0
+        waits = decided(await other.accounts.read(ACCOUNT))
     assert isinstance(waits, BackOff)
     assert waits.retry_after > TIMING.quiescence

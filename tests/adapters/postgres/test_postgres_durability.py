@@ -15,16 +15,18 @@ from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.clients import ClientDecision, ClientRecord, ClientScope
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, TokenRef
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 async def attempt_of(store):
-    tokens = (await store.accounts.get(ACCOUNT))[0].tokens
+    tokens = (await store.accounts.read(ACCOUNT)).record.tokens
     credential, access = TokenRef.of(tokens[REFRESH.kind]), TokenRef.of(tokens[ACCESS.kind])
     return Attempt(ACCOUNT, uuid4(), credential, access, datetime.now(UTC), timedelta(seconds=20))
 
 
 async def claim(store, attempt):
-    assert await store.refreshes.claim(attempt, None) is not None
+    assert await AttemptLedger(store.accounts).claim(attempt, None) is not None
 
 
 async def renew(store, attempt):
@@ -32,25 +34,25 @@ async def renew(store, attempt):
     columns = "tenant_id, provider, identifier, attempt_id, lease_until"
     lease = f"INSERT INTO token_vault.account ({columns}) VALUES (%(t)b, %(p)b, %(i)b, %(a)b::uuid, now()) RETURNING 1"
     values = {"t": ACCOUNT.tenant_id, "p": ACCOUNT.provider, "i": ACCOUNT.identifier, "a": attempt.attempt_id}
-    await store.tokens._database.write(lease, values)
-    assert await store.refreshes.renew(attempt, timedelta(seconds=20))
+    await store.accounts._database.write(lease, values)
+    assert await AttemptLedger(store.accounts).renew(attempt, timedelta(seconds=20))
 
 
 async def commit(store, attempt):
-    await store.refreshes.commit(attempt, [write(), write(REFRESH)], actor=None)
+    await AttemptLedger(store.accounts).commit(attempt, [write(), write(REFRESH)], actor=None)
 
 
 async def reject(store, attempt):
-    assert (await store.refreshes.reject(attempt, "invalid_grant", actor=None)).result
+    assert (await AttemptLedger(store.accounts).reject(attempt, "invalid_grant", actor=None)).result
 
 
 async def mark_invalid(store, attempt):
-    record, _ = await store.accounts.get(ACCOUNT)
-    await store.changes.mark_invalid(TokenRef.of(record.tokens[REFRESH.kind]), "x", actor=None)
+    record = (await store.accounts.read(ACCOUNT)).record
+    await AccountChanges(store.accounts, uuid4).mark_invalid(TokenRef.of(record.tokens[REFRESH.kind]), "x", actor=None)
 
 
 async def erase(store, attempt):
-    await store.eraser.erase("acme", actor=None)
+    await store.accounts.erase("acme", actor=None)
 
 
 async def pause(store, attempt):
@@ -60,14 +62,16 @@ async def pause(store, attempt):
 
 async def report(store, attempt):
     # Suspect the token without a report, which would be durable too.
-    await store.tokens._database.write("UPDATE token_vault.token SET suspect_since = now() RETURNING 1", {})
+    await store.accounts._database.write("UPDATE token_vault.token SET suspect_since = now() RETURNING 1", {})
     ref, window = attempt.credential, ConfirmationWindow(timedelta(0), timedelta(minutes=1))
-    change = await store.changes.report_rejected(ref, "invalid_token", window=window, actor=None)
+    change = await AccountChanges(store.accounts, uuid4).report_rejected(
+        ref, "invalid_token", window=window, actor=None
+    )
     assert change.result is MarkOutcome.APPLIED
 
 
 async def erase_by_trigger(store, attempt):
-    await store.tokens._database.transact(lambda transaction: transaction.run_script("DELETE FROM public.tenants"))
+    await store.accounts._database.transact(lambda transaction: transaction.run_script("DELETE FROM public.tenants"))
 
 
 WORKS = (claim, renew, commit, reject, pause, mark_invalid, report, erase, erase_by_trigger)
@@ -102,7 +106,7 @@ async def prepared(store, url):
         host.execute("CREATE TABLE public.tenants (id text PRIMARY KEY)")
         host.execute("INSERT INTO public.tenants VALUES ('acme')")
         host.execute(tenants_trigger_sql("token_vault", "public.tenants", "id"))
-    await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None)
+    await AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None)
     return await attempt_of(store)
 
 
@@ -115,7 +119,7 @@ async def test_is_on_the_disk_when_it_returns(lazy, url, name, way):
             [(before,)] = beside.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
             await DURABLE[name](store, attempt)
             [(flushed,)] = beside.execute("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", [before]).fetchall()
-            [(setting,)] = await store.tokens._database.fetch("SELECT current_setting('synchronous_commit')")
+            [(setting,)] = await store.accounts._database.fetch("SELECT current_setting('synchronous_commit')")
     assert flushed
     assert setting == "off"  # the work turned it on for its own transaction only
 
@@ -126,7 +130,7 @@ async def test_a_lazy_commit_is_not(lazy, url):
         await prepared(store, url)
         with psycopg.connect(url, autocommit=True) as beside:
             [(before,)] = beside.execute("SELECT pg_current_wal_insert_lsn()").fetchall()
-            await store.tokens.store([write()], actor=None)
+            await store.accounts.store([write()], actor=None)
             [(flushed,)] = beside.execute("SELECT pg_current_wal_flush_lsn() > %s::pg_lsn", [before]).fetchall()
     assert not flushed
 
@@ -159,7 +163,7 @@ async def test_a_claim_that_waits_for_the_standby_is_released_also_if_it_inserts
             beside.execute("DELETE FROM token_vault.account")
             claiming = asyncio.create_task(claim(store, attempt))
             await seen(beside, "SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'", claiming)
-            releasing = asyncio.create_task(store.refreshes.withdraw(attempt, None))
+            releasing = asyncio.create_task(AttemptLedger(store.accounts).withdraw(attempt, None))
             await seen(beside, "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'", releasing)
             await seen(beside, CANCEL_WAIT, claiming)
             await asyncio.gather(claiming, releasing)
@@ -172,5 +176,5 @@ async def test_a_release_leaves_no_account_behind(lonely, url):
         attempt = await prepared(store, url)
         with psycopg.connect(url, autocommit=True) as beside:
             beside.execute("DELETE FROM token_vault.account")
-            await store.refreshes.release(attempt)
+            await AttemptLedger(store.accounts).release(attempt)
             assert beside.execute("SELECT * FROM token_vault.account").fetchall() == []

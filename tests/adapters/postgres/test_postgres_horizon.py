@@ -62,7 +62,7 @@ async def pages(*stores):
 async def test_another_databases_transaction_hides_nothing(store, humble, elsewhere):
     await prepare(store)
     await begin(elsewhere)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     assert await pages(store, humble) == [1, 1, 1, 1]
     await elsewhere.execute("ROLLBACK")
 
@@ -71,7 +71,7 @@ async def test_another_databases_prepared_transaction_hides_nothing(store, humbl
     await prepare(store)
     await begin(elsewhere)
     await elsewhere.execute("PREPARE TRANSACTION 'elsewhere'")
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     assert await pages(store, humble) == [1, 1, 1, 1]
     await elsewhere.execute("ROLLBACK PREPARED 'elsewhere'")
 
@@ -79,9 +79,9 @@ async def test_another_databases_prepared_transaction_hides_nothing(store, humbl
 async def test_this_databases_transaction_is_waited_for(store, humble, elsewhere, raw):
     await prepare(store)
     await begin(elsewhere)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     await begin(raw)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     # The open transaction has a lower number than the last write, so its events sort before the last event.
     assert await pages(store, humble) == [1, 1, 1, 1]
     await raw.execute(
@@ -97,7 +97,7 @@ async def test_this_databases_prepared_transaction_is_waited_for(store, humble, 
     await prepare(store)
     await begin(raw)
     await raw.execute("PREPARE TRANSACTION 'here'")
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     assert await pages(store, humble) == [0, 0, 0, 0]
     await raw.execute("COMMIT PREPARED 'here'")
     assert await pages(store, humble) == [1, 1, 1, 1]
@@ -108,6 +108,6 @@ async def test_a_transaction_with_savepoints_in_another_database_hides_nothing(s
     await begin(elsewhere)
     await elsewhere.execute("SAVEPOINT one")
     await elsewhere.execute("INSERT INTO something VALUES (2)")
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     assert await pages(store, humble) == [1, 1, 1, 1]
     await elsewhere.execute("ROLLBACK")

@@ -24,6 +24,8 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import TokenRef
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 SHORT = timedelta(seconds=1)
 GENEROUS_SECONDS = 25
@@ -88,7 +90,7 @@ async def stored_at_last(store):
     """Store a token; retry after each error, as a caller would."""
     while True:
         try:
-            return await store.tokens.store([write()], actor=None)
+            return await store.accounts.store([write()], actor=None)
         except StorageError:
             await asyncio.sleep(0.02)
 
@@ -97,27 +99,29 @@ async def stored_at_last(store):
 async def test_a_frozen_server_holds_nobody_and_is_used_again_at_once(server, own_url, way):
     async with opened(way, server, own_url) as store:
         await prepare(store)
-        await store.tokens.store([write()], actor=None)
+        await store.accounts.store([write()], actor=None)
         works = [
-            lambda: store.tokens.get(ACCESS),
-            lambda: store.tokens.store([write()], actor=None),
-            lambda: store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label=None, actor=None),
-            store.tokens.ping,
+            lambda: store.accounts.get(ACCESS),
+            lambda: store.accounts.store([write()], actor=None),
+            lambda: AccountChanges(store.accounts, uuid4).store_set(
+                ACCOUNT, [write(), write(REFRESH)], label=None, actor=None
+            ),
+            store.upkeep.ping,
         ]
-        started = (await store.refreshes.read(ACCOUNT)).store_since
+        started = (await store.accounts.read(ACCOUNT)).store_since
         with frozen(server):
             await refused(*works)
             await refused(*works)  # no connection is left, and no new one can be made
         async with asyncio.timeout(GENEROUS_SECONDS):
             await stored_at_last(store)
-        snapshot = await store.refreshes.read(ACCOUNT)
+        snapshot = await store.accounts.read(ACCOUNT)
         assert started < snapshot.store_since <= snapshot.now
         assert snapshot.now - snapshot.store_since < timedelta(seconds=GENEROUS_SECONDS)
 
 
 async def test_an_answer_that_lies_in_the_socket_is_read_however_late(store, url):
     async with open_postgres_store(url, migrate=False, timeout=timedelta(seconds=0.5), pool_size=1) as short:
-        database = short.tokens._database
+        database = short.accounts._database
         running = asyncio.create_task(database.write("SELECT pg_backend_pid(), pg_sleep(0.1)", {}))
         await asyncio.sleep(0.05)
         time.sleep(1.5)  # noqa: ASYNC251 - as if the process were stopped
@@ -153,7 +157,7 @@ async def test_each_statement_of_a_connection_has_its_own_limit(url):
 
 async def test_work_on_many_rows_has_a_limit_of_its_own(store, url):
     async with open_postgres_store(url, migrate=False, timeout=timedelta(seconds=0.5)) as short:
-        database = short.tokens._database
+        database = short.accounts._database
         slow = "SELECT pg_sleep(0.8)"
         ways = (
             lambda pace: database.write(slow, {}, pace=pace),
@@ -166,25 +170,25 @@ async def test_work_on_many_rows_has_a_limit_of_its_own(store, url):
 
 async def test_a_statement_that_the_server_ended_may_be_repeated(url):
     async with open_postgres_store(f"{url}&options=-cstatement_timeout%3D900ms", migrate=True) as store:
-        assert await refused(lambda: store.tokens._database.fetch("SELECT pg_sleep(9)")) == ["timeout"]
+        assert await refused(lambda: store.accounts._database.fetch("SELECT pg_sleep(9)")) == ["timeout"]
 
 
 async def test_the_server_ends_a_statement_before_its_connection_is_dropped(store, url):
     async with open_postgres_store(url, migrate=False, timeout=SHORT, pool_size=1) as short:
-        slow = short.tokens._database.transact(lambda transaction: transaction.fetch("SELECT pg_sleep(9)"))
+        slow = short.accounts._database.transact(lambda transaction: transaction.fetch("SELECT pg_sleep(9)"))
         assert await refused(lambda: slow) == ["timeout"]
-        [connection] = short.tokens._database._connections._plain
+        [connection] = short.accounts._database._connections._plain
         assert not connection.closed
 
 
 @pytest.mark.parametrize("work", ["single", "transaction", "erasure"])
 async def test_a_lock_that_nobody_releases_is_not_waited_for(store, url, raw, work):
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     works = {
-        "single": lambda each: each.tokens.store([write()], actor=None),
-        "transaction": lambda each: each.changes.delete_token(ACCESS, actor=None),
-        "erasure": lambda each: each.eraser.erase("acme", actor=None),
+        "single": lambda each: each.accounts.store([write()], actor=None),
+        "transaction": lambda each: AccountChanges(each.accounts, uuid4).delete_token(ACCESS, actor=None),
+        "erasure": lambda each: each.accounts.erase("acme", actor=None),
     }
     await raw.execute("BEGIN")
     await raw.execute(f"SELECT FROM {SCHEMA}.token, {SCHEMA}.data_key FOR UPDATE")
@@ -197,7 +201,7 @@ async def test_a_lock_that_nobody_releases_is_not_waited_for(store, url, raw, wo
 
 async def test_a_holder_that_was_stopped_loses_its_locks(store, url):
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     holds, is_over = asyncio.Event(), asyncio.Event()
 
     async def stop_with_a_lock(transaction):
@@ -207,11 +211,11 @@ async def test_a_holder_that_was_stopped_loses_its_locks(store, url):
         await transaction.fetch("SELECT 1")
 
     async with open_postgres_store(url, migrate=False, timeout=SHORT) as short:
-        holder = asyncio.create_task(short.tokens._database.transact(stop_with_a_lock))
+        holder = asyncio.create_task(short.accounts._database.transact(stop_with_a_lock))
         await holds.wait()
         try:
             async with asyncio.timeout(GENEROUS_SECONDS):
-                await store.tokens.store([write()], actor=None)
+                await store.accounts.store([write()], actor=None)
         finally:
             is_over.set()
         assert await refused(lambda: holder) == ["timeout"]
@@ -219,7 +223,7 @@ async def test_a_holder_that_was_stopped_loses_its_locks(store, url):
 
 async def test_a_claim_that_waited_longer_than_its_caller_is_released(store, url, raw):
     await prepare(store)
-    await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+    await AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
     attempt = await unclaimed_of(store)
     await raw.execute("BEGIN")
     await raw.execute(f"SELECT FROM {SCHEMA}.account FOR UPDATE")
@@ -227,18 +231,18 @@ async def test_a_claim_that_waited_longer_than_its_caller_is_released(store, url
         AsyncConnectionPool(url, kwargs={"autocommit": True}, min_size=1, open=False) as pool,
         open_postgres_store("", migrate=False, pool=pool, timeout=SHORT) as short,
     ):
-        await refused(lambda: short.refreshes.claim(attempt, None))
-        released = asyncio.create_task(store.refreshes.withdraw(attempt, None))
+        await refused(lambda: AttemptLedger(short.accounts).claim(attempt, None))
+        released = asyncio.create_task(AttemptLedger(store.accounts).withdraw(attempt, None))
         await asyncio.sleep(0.3)
         await raw.execute("COMMIT")
         await released
-    snapshot = await store.refreshes.read(ACCOUNT)
+    snapshot = await store.accounts.read(ACCOUNT)
     assert snapshot.record.refresh.attempt_id == attempt.attempt_id
     assert snapshot.record.refresh.lease_until is None
 
 
 async def unclaimed_of(store):
-    tokens = (await store.accounts.get(ACCOUNT))[0].tokens
+    tokens = (await store.accounts.read(ACCOUNT)).record.tokens
     credential, access = TokenRef.of(tokens[REFRESH.kind]), TokenRef.of(tokens[ACCESS.kind])
     return Attempt(ACCOUNT, uuid4(), credential, access, datetime.now(UTC), timedelta(seconds=20))
 
@@ -250,7 +254,7 @@ async def test_after_an_outage_the_pool_does_not_wait_longer_the_longer_it_was(s
         server.stop("fast")
         end = time.monotonic() + 2
         while time.monotonic() < end:
-            await refused(store.tokens.ping)
+            await refused(store.upkeep.ping)
         server.start()
         async with asyncio.timeout(5):
             await stored_at_last(store)
@@ -272,30 +276,30 @@ async def test_a_standby_is_left_for_the_primary():
                 pass
         assert caught.value.reason == "read_only"
         async with open_postgres_store(f"{several}&target_session_attrs=any&connect_timeout=7", migrate=False) as store:
-            await store.tokens.get(ACCESS)
-            [connection] = store.tokens._database._connections._plain
+            await store.accounts.get(ACCESS)
+            [connection] = store.accounts._database._connections._plain
             assert connection.info.get_parameters()["connect_timeout"] == "7"
         async with open_postgres_store(server.url, migrate=False, pool_size=1) as store:
             for work in (
-                lambda: store.tokens.store([write()], actor=None),
-                lambda: store.changes.store_set(ACCOUNT, [write()], label=None, actor=None),
+                lambda: store.accounts.store([write()], actor=None),
+                lambda: AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, [write()], label=None, actor=None),
             ):
-                assert await refused(store.tokens.ping) == ["read_only"]
-                await store.tokens.get(ACCESS)
-                [connection] = [each for each in store.tokens._database._connections._plain if not each.closed]
+                assert await refused(store.upkeep.ping) == ["read_only"]
+                await store.accounts.get(ACCESS)
+                [connection] = [each for each in store.accounts._database._connections._plain if not each.closed]
                 assert await refused(work) == ["read_only"]
                 assert connection.closed
             with psycopg.connect(server.url, autocommit=True) as connection:
                 connection.execute("SELECT pg_promote()")
-            await store.tokens.store([write()], actor=None)
+            await store.accounts.store([write()], actor=None)
 
 
 async def test_connections_notice_a_dead_peer_unless_the_url_says_how(url):
     async def parameters(target):
         async with open_postgres_store(target, migrate=True, timeout=SHORT, pool_size=1) as store:
-            await store.tokens.ping()
-            [connection] = store.tokens._database._connections._plain
-            rows = await store.tokens._database.fetch(
+            await store.upkeep.ping()
+            [connection] = store.accounts._database._connections._plain
+            rows = await store.accounts._database.fetch(
                 "SELECT current_setting('lock_timeout'), current_setting('TimeZone')"
             )
             return connection.info.get_parameters(), rows
@@ -319,8 +323,8 @@ async def test_the_first_of_several_hosts_is_frozen_or_a_standby(own_url, server
         frozen_one.freeze()
         async with asyncio.timeout(GENEROUS_SECONDS), open_postgres_store(url, migrate=True, pool_size=1) as store:
             await prepare(store)
-            await store.tokens.store([write()], actor=None)
-            [connection] = [each for each in store.tokens._database._connections._plain if not each.closed]
+            await store.accounts.store([write()], actor=None)
+            [connection] = [each for each in store.accounts._database._connections._plain if not each.closed]
             parameters = connection.info.get_parameters()
             assert parameters["connect_timeout"] == "2"
             working.refuse()

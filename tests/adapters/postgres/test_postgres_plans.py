@@ -10,6 +10,7 @@ from vault_adapters.stores.columns import range_of
 from vault_adapters.stores.postgres.statements import load_statements, planned_once
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import ConnectionState
+from vault_domain.ports.pages import AccountQuery
 
 ACCOUNTS = 40_000
 FILL = f"""
@@ -112,9 +113,9 @@ async def test_pages_of_all_tenants_accounts_are_planned_once(filled):
     async with open_postgres_store(filled.info.dsn, migrate=False, schema="vault", pool_size=1) as store:
         for after in places * 4:
             for state, provider in asked:
-                await store.accounts.list_all(provider=provider, state=state, limit=21, after=after)
+                await store.pages.accounts(AccountQuery(provider=provider, state=state), limit=21, after=after)
             for text in ("user777", "us", "google"):
-                await store.accounts.find(text, limit=21, after=after)
+                await store.pages.accounts(AccountQuery(text=text), limit=21, after=after)
         plans = await store.accounts._database.fetch(KEPT_PLANS, {})
     assert len(plans) == 5
     assert all(kept for _, kept in plans), plans
@@ -123,7 +124,7 @@ async def test_pages_of_all_tenants_accounts_are_planned_once(filled):
 async def test_a_page_does_not_depend_on_the_order_in_which_a_join_returns_rows(filled):
     async def page():
         async with open_postgres_store(filled.info.dsn, migrate=False, schema="vault") as store:
-            found, _ = await store.accounts.list_all(provider=None, state=None, limit=200, after=("t2", "", ""))
+            found, _ = await store.pages.accounts(AccountQuery(), limit=200, after=("t2", "", ""))
             return [(record.account, set(record.tokens)) for record in found]
 
     usual = await page()

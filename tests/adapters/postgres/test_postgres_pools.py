@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import threading
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -19,6 +20,8 @@ from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.errors import ConfigurationError, StorageError
 from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.pages import Owned
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 SECRET = "an encryption secret of the tests, long enough"
 
@@ -36,18 +39,20 @@ async def assert_idle(pool):
 async def use(store):
     """Go once through reads, single writes, transactions and lists."""
     await prepare(store)
-    await store.tokens.store([write(scopes=("a", "b"))], actor="user:1")
-    await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
-    assert (await store.tokens.get(ACCESS)).row.info.generation == 2
-    readings = await asyncio.gather(*(store.tokens.get(key) for key in (ACCESS, REFRESH, ACCESS)))
+    await store.accounts.store([write(scopes=("a", "b"))], actor="user:1")
+    await AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+    assert (await store.accounts.get(ACCESS)).row.info.generation == 2
+    readings = await asyncio.gather(*(store.accounts.get(key) for key in (ACCESS, REFRESH, ACCESS)))
     assert [reading.row.info.generation for reading in readings] == [2, 1, 2]
     data_key = await store.keys.data_key("acme", readings[0].row.sealed.data_key_id)
     assert data_key.wraps[0].wrapped == b"wrapped"
-    assert (await store.accounts.get(ACCOUNT))[0].label == "Ann"
+    assert (await store.accounts.read(ACCOUNT)).record.label == "Ann"
     assert len(await store.audit.page(None, limit=10, after=None)) == 3
     with pytest.raises(DataKeyInactiveError):
-        await store.changes.store_set(ACCOUNT, [write(key_id=b"z" * 16), write(REFRESH)], label="Bea", actor=None)
-    assert (await store.accounts.get(ACCOUNT))[0].label == "Ann"
+        await AccountChanges(store.accounts, uuid4).store_set(
+            ACCOUNT, [write(key_id=b"z" * 16), write(REFRESH)], label="Bea", actor=None
+        )
+    assert (await store.accounts.read(ACCOUNT)).record.label == "Ann"
 
 
 HOST_SETTINGS = {
@@ -85,8 +90,8 @@ async def test_writers_under_a_serializable_default_do_not_fail_each_other(url, 
     await prepare(store)
     strict = f"{url}&options=-cdefault_transaction_isolation%3Dserializable"
     async with open_postgres_store(strict, migrate=False, schema=SCHEMA) as strict_store:
-        await asyncio.gather(*(strict_store.tokens.store([write()], actor=None) for _ in range(40)))
-    assert (await store.tokens.get(ACCESS)).row.info.generation == 40
+        await asyncio.gather(*(strict_store.accounts.store([write()], actor=None) for _ in range(40)))
+    assert (await store.accounts.get(ACCESS)).row.info.generation == 40
 
 
 async def test_what_is_no_open_pool_is_refused(url):
@@ -119,15 +124,15 @@ async def test_connections_that_a_hosts_pool_hands_out_inside_a_transaction_go_b
             await connection.execute("SELECT 1")
 
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     async with AsyncConnectionPool(
         url, kwargs={"autocommit": False}, min_size=1, max_size=1, open=False, check=check
     ) as pool:
         async with open_postgres_store("", migrate=False, schema=SCHEMA, pool=pool) as over_pool:
             works = [
-                lambda: over_pool.tokens.get(ACCESS),
-                lambda: over_pool.tokens.store([write()], actor=None),
-                lambda: over_pool.changes.store_set(ACCOUNT, [write()], label=None, actor=None),
+                lambda: over_pool.accounts.get(ACCESS),
+                lambda: over_pool.accounts.store([write()], actor=None),
+                lambda: AccountChanges(over_pool.accounts, uuid4).store_set(ACCOUNT, [write()], label=None, actor=None),
                 lambda: over_pool.audit.page(None, limit=10, after=None),
             ]
             for work in works:
@@ -148,8 +153,8 @@ async def test_connections_that_a_hosts_pool_hands_out_inside_a_transaction_go_b
 async def test_times_are_utc_whatever_the_server_thinks(url, store):
     await prepare(store)
     async with open_postgres_store(f"{url}&options=-cTimeZone%3DAsia/Kathmandu", migrate=False) as other:
-        [info] = (await other.tokens.store([write()], actor=None)).result
-        reading = await other.tokens.get(ACCESS)
+        [info] = (await other.accounts.store([write()], actor=None)).result
+        reading = await other.accounts.get(ACCESS)
     assert {info.created_at.utcoffset().total_seconds(), reading.now.utcoffset().total_seconds()} == {0.0}
     assert abs((reading.now - info.created_at).total_seconds()) < 60
 
@@ -164,13 +169,13 @@ async def test_through_a_pooler_that_knows_no_prepared_statements(postgres, url)
 
             async def turn(key):
                 for number in range(10):
-                    await store.tokens.store([write(key, f"{key.tenant_id}".encode())], actor=None)
-                    reading = await store.tokens.get(key)
+                    await store.accounts.store([write(key, f"{key.tenant_id}".encode())], actor=None)
+                    reading = await store.accounts.get(key)
                     assert reading.row.sealed.blob == key.tenant_id.encode()
                     assert reading.row.info.generation == number + 1
 
             await asyncio.gather(*map(turn, keys))
-            await store.changes.delete_account(keys[0].account, actor=None)
+            await AccountChanges(store.accounts, uuid4).delete_account(keys[0].account, actor=None)
         with psycopg.connect(url) as connection:
             assert connection.execute("SELECT count(*) FROM pg_prepared_statements").fetchall() == [(0,)]
 
@@ -191,21 +196,21 @@ async def test_a_read_survives_a_restart_of_the_server_and_a_write_says_so(mode)
     with start_postgres(private=True, settings={"synchronous_commit": "on"}) as server:
         async with open_postgres_store(server.url, migrate=True, pool_size=3) as store:
             await use(store)
-            await asyncio.gather(*(store.tokens.list_tenant("acme", provider=None, limit=9, after=None) for _ in "abc"))
+            await asyncio.gather(*(store.pages.tokens(Owned("acme"), limit=9, after=None) for _ in "abc"))
             server.stop(mode)
             server.start()
-            assert (await store.tokens.get(ACCESS)).row.info.generation == 2
-            assert len(await store.tokens.list_tenant("acme", provider=None, limit=9, after=None)) == 2
+            assert (await store.accounts.get(ACCESS)).row.info.generation == 2
+            assert len(await store.pages.tokens(Owned("acme"), limit=9, after=None)) == 2
         async with open_postgres_store(server.url, migrate=True, pool_size=1) as store:
-            await store.tokens.store([write()], actor=None)
+            await store.accounts.store([write()], actor=None)
             server.stop(mode)
             server.start()
             with pytest.raises(StorageError) as caught:
-                await store.tokens.store([write()], actor=None)
+                await store.accounts.store([write()], actor=None)
             assert caught.value.retryable
             assert caught.value.__cause__ is caught.value.__context__ is None
-            await store.tokens.store([write()], actor=None)
-            assert (await store.tokens.get(ACCESS)).row.info.generation == 4
+            await store.accounts.store([write()], actor=None)
+            assert (await store.accounts.get(ACCESS)).row.info.generation == 4
 
 
 @pytest.mark.parametrize(
@@ -277,7 +282,7 @@ async def test_errors_of_the_server_leave_their_details_behind(store, execute):
     execute(f"ALTER TABLE {SCHEMA}.token ADD CHECK (identifier <> 'canary')")
     key = Account("acme", "google", "canary").key(TokenKind.ACCESS_TOKEN)
     with pytest.raises(StorageError) as caught:
-        await store.tokens.store([write(key)], actor=None)
+        await store.accounts.store([write(key)], actor=None)
     assert (caught.value.reason, caught.value.retryable) == ("23514", False)
     assert "canary" not in str(caught.value)
     assert caught.value.__cause__ is caught.value.__context__ is None
@@ -285,23 +290,21 @@ async def test_errors_of_the_server_leave_their_details_behind(store, execute):
 
 async def test_where_the_event_cannot_be_written_nothing_is(store, execute):
     await prepare(store)
-    await store.tokens.store([write(REFRESH)], actor=None)
+    await store.accounts.store([write(REFRESH)], actor=None)
     execute(f"ALTER TABLE {SCHEMA}.audit_event ADD CHECK (seq < 0) NOT VALID")
     for attempt in (
-        lambda: store.tokens.store([write()], actor=None),
-        lambda: store.tokens.store([write(), write(REFRESH)], actor=None),
-        lambda: store.changes.store_expecting(write(), 0, actor=None),
-        lambda: store.changes.store_expecting(write(REFRESH), 1, actor=None),
-        lambda: store.changes.store_set(ACCOUNT, [write()], label="Ann", actor=None),
-        lambda: store.changes.delete_token(REFRESH, actor=None),
-        lambda: store.changes.delete_account(ACCOUNT, actor=None),
-        lambda: store.tokens.delete_provider("acme", "google", actor=None),
+        lambda: store.accounts.store([write()], actor=None),
+        lambda: store.accounts.store([write(), write(REFRESH)], actor=None),
+        lambda: AccountChanges(store.accounts, uuid4).store_expecting(write(), 0, actor=None),
+        lambda: AccountChanges(store.accounts, uuid4).store_expecting(write(REFRESH), 1, actor=None),
+        lambda: AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, [write()], label="Ann", actor=None),
+        lambda: AccountChanges(store.accounts, uuid4).delete_token(REFRESH, actor=None),
+        lambda: AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=None),
+        lambda: store.accounts.delete_provider("acme", "google", actor=None),
     ):
         with pytest.raises(StorageError):
             await attempt()
-    assert [info.generation for info in await store.tokens.list_tenant("acme", provider=None, limit=9, after=None)] == [
-        1
-    ]
+    assert [info.generation for info in await store.pages.tokens(Owned("acme"), limit=9, after=None)] == [1]
     assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
 
 
@@ -310,20 +313,24 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
     other = Account("acme", "google", "bea").key(TokenKind.ACCESS_TOKEN)
     for turn in range(60):
         callers = [
-            asyncio.create_task(store.tokens.store([write()], actor=None)),
-            asyncio.create_task(store.tokens.store([write(other), write(REFRESH)], actor=None)),
-            asyncio.create_task(store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="x", actor=None)),
-            asyncio.ensure_future(store.tokens.get(ACCESS)),
+            asyncio.create_task(store.accounts.store([write()], actor=None)),
+            asyncio.create_task(store.accounts.store([write(other), write(REFRESH)], actor=None)),
+            asyncio.create_task(
+                AccountChanges(store.accounts, uuid4).store_set(
+                    ACCOUNT, [write(), write(REFRESH)], label="x", actor=None
+                )
+            ),
+            asyncio.ensure_future(store.accounts.get(ACCESS)),
             asyncio.create_task(store.audit.page(None, limit=9, after=None)),
         ]
         await asyncio.sleep(turn / 10_000)
         for caller in callers:
             caller.cancel()
         await asyncio.gather(*callers, return_exceptions=True)
-    survivor = await asyncio.wait_for(store.tokens.get(ACCESS), 10)
-    await store.tokens._database._flights.wait()
-    await store.tokens.delete_provider("acme", "google", actor=None)
-    await store.tokens._reads.drain()
+    survivor = await asyncio.wait_for(store.accounts.get(ACCESS), 10)
+    await store.accounts._database._flights.wait()
+    await store.accounts.delete_provider("acme", "google", actor=None)
+    await store.accounts._reads.drain()
     assert survivor.row is not None
     await check_postgres_idle(store)
     assert execute("SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'") == [(0,)]
@@ -335,8 +342,8 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
 
 async def test_one_caller_that_leaves_does_not_take_the_others_along(store):
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
-    callers = [asyncio.ensure_future(store.tokens.get(ACCESS)) for _ in range(20)]
+    await store.accounts.store([write()], actor=None)
+    callers = [asyncio.ensure_future(store.accounts.get(ACCESS)) for _ in range(20)]
     await asyncio.sleep(0)
     callers[7].cancel()
     readings = await asyncio.gather(*callers, return_exceptions=True)
@@ -346,7 +353,7 @@ async def test_one_caller_that_leaves_does_not_take_the_others_along(store):
 
 async def test_a_lone_read_takes_one_task(store):
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     loop, made = asyncio.get_running_loop(), []
 
     def note(loop, coroutine, **options):
@@ -355,7 +362,7 @@ async def test_a_lone_read_takes_one_task(store):
 
     loop.set_task_factory(note)
     try:
-        assert (await store.tokens.get(ACCESS)).row is not None
+        assert (await store.accounts.get(ACCESS)).row is not None
     finally:
         loop.set_task_factory(None)
     assert len(made) == 1, made
@@ -364,7 +371,7 @@ async def test_a_lone_read_takes_one_task(store):
 async def test_closing_waits_for_what_is_under_way(url, execute):
     async with open_postgres_store(url, migrate=True, schema=SCHEMA) as store:
         await prepare(store)
-        caller = asyncio.create_task(store.tokens.store([write()], actor=None))
+        caller = asyncio.create_task(store.accounts.store([write()], actor=None))
         await asyncio.sleep(0)
     await caller
     assert execute(f"SELECT count(*) FROM {SCHEMA}.token") == [(1,)]
@@ -374,7 +381,7 @@ async def test_closing_waits_for_what_is_under_way(url, execute):
 
 async def test_another_event_loop_is_refused(store):
     async def calls():
-        for call in (lambda: store.tokens.get(ACCESS), lambda: store.audit.page(None, limit=1, after=None)):
+        for call in (lambda: store.accounts.get(ACCESS), lambda: store.audit.page(None, limit=1, after=None)):
             with pytest.raises(ConfigurationError) as caught:
                 await call()
             assert caught.value.code == "wrong_event_loop"
@@ -395,8 +402,8 @@ async def test_another_event_loop_is_refused(store):
 
 async def test_infinite_times_are_read_as_the_farthest_there_are(store, execute):
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     execute(f"ALTER DOMAIN {SCHEMA}.vault_finite_time DROP CONSTRAINT vault_finite_time_check")
     execute(f"UPDATE {SCHEMA}.token SET expires_at = 'infinity', last_refreshed_at = '-infinity'")
-    info = (await store.tokens.get(ACCESS)).row.info
+    info = (await store.accounts.get(ACCESS)).row.info
     assert (info.expires_at.year, info.last_refreshed_at.year) == (9999, 1)

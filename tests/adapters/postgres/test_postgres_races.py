@@ -21,7 +21,9 @@ from vault_domain.entities.page import decode_cursor
 from vault_domain.entities.token import MarkOutcome, TokenRef, TokenStatus
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.rules.clients import ClientRules
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.client_ledger import ClientLedger, Verdict
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.revival import RevivalService
 
 
@@ -56,7 +58,7 @@ async def introduce(url, number):
 async def store_expecting(url, generation):
     async with opened(url) as store:
         try:
-            await store.changes.store_expecting(write(), generation, actor=None)
+            await AccountChanges(store.accounts, uuid4).store_expecting(write(), generation, actor=None)
         except GenerationConflictError:
             return "conflict"
         return "stored"
@@ -68,16 +70,16 @@ async def store_many(url, seed):
         keys = [Account("acme", "google", f"u{number}").key(TokenKind.ACCESS_TOKEN) for number in range(300)]
         for turn in range(4):
             shift = (seed * 37 + turn * 11) % 300
-            await store.tokens.store(
+            await store.accounts.store(
                 [write(key) for key in (keys[shift:] + keys[:shift])[:: -1 if seed % 2 else 1]], actor=None
             )
 
 
 async def claimed(store, account=ACCOUNT):
     """Store a refresh token and claim its account, which has no access token."""
-    [info] = (await store.tokens.store([write(account.key(TokenKind.REFRESH_TOKEN))], actor=None)).result
+    [info] = (await store.accounts.store([write(account.key(TokenKind.REFRESH_TOKEN))], actor=None)).result
     attempt = Attempt(account, uuid4(), TokenRef.of(info), None, info.updated_at, timedelta(minutes=1))
-    assert await store.refreshes.claim(attempt, None) is not None
+    assert await AttemptLedger(store.accounts).claim(attempt, None) is not None
     return attempt
 
 
@@ -105,7 +107,7 @@ async def test_of_many_further_master_keys_one_wins(url, store):
 async def test_of_many_with_one_expected_generation_one_stores(url, store, generation):
     await prepare(store)
     if generation:
-        await store.tokens.store([write()], actor=None)
+        await store.accounts.store([write()], actor=None)
     outcomes = Counter(run_processes([Call(store_expecting, [url, generation])] * 16))
     assert outcomes == {"stored": 1, "conflict": 15}
 
@@ -119,11 +121,11 @@ async def test_bulk_writers_of_the_same_keys_do_not_deadlock(url, store, execute
 
 async def test_an_expected_generation_is_not_met_by_a_row_that_is_gone(store):
     await prepare(store)
-    await store.tokens.store([write()], actor=None)
-    await store.changes.delete_token(ACCESS, actor=None)
+    await store.accounts.store([write()], actor=None)
+    await AccountChanges(store.accounts, uuid4).delete_token(ACCESS, actor=None)
     with pytest.raises(GenerationConflictError):
-        await store.changes.store_expecting(write(), 1, actor=None)
-    assert (await store.tokens.get(ACCESS)).row is None
+        await AccountChanges(store.accounts, uuid4).store_expecting(write(), 1, actor=None)
+    assert (await store.accounts.get(ACCESS)).row is None
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -132,12 +134,12 @@ async def test_a_write_waits_for_whoever_ends_its_data_key_and_is_refused(store,
     writes = [write(), write(REFRESH)] if many else [write()]
     async with raw.transaction():
         await raw.execute(f"UPDATE {SCHEMA}.data_key SET state = 'decrypt_only'")
-        waiting = asyncio.create_task(store.tokens.store(writes, actor=None))
+        waiting = asyncio.create_task(store.accounts.store(writes, actor=None))
         await asyncio.sleep(0.2)
         assert not waiting.done()
     with pytest.raises(DataKeyInactiveError):
         await waiting
-    assert (await store.tokens.get(ACCESS)).row is None
+    assert (await store.accounts.get(ACCESS)).row is None
     assert await store.audit.page(None, limit=9, after=None) == []
 
 
@@ -163,7 +165,7 @@ async def test_the_store_itself_holds_its_data_key(store, raw, execute):
         "SELECT 'acme', 'google', 'access_token', 'ann@example.com', gen_random_uuid(), gen_random_uuid(), "
         "decode(repeat('64', 16), 'hex'), 'x', 'valid', 1, now(), now()"
     )
-    storing = asyncio.create_task(store.tokens.store([write()], actor=None))  # waits for the row
+    storing = asyncio.create_task(store.accounts.store([write()], actor=None))  # waits for the row
     await asyncio.sleep(0.2)
     ending = asyncio.create_task(asyncio.to_thread(execute, f"UPDATE {SCHEMA}.data_key SET state = 'destroyed'"))
     await asyncio.sleep(0.2)
@@ -176,22 +178,27 @@ async def test_the_store_itself_holds_its_data_key(store, raw, execute):
 
 async def test_a_mark_that_waited_does_not_hit_the_newer_value(store, raw):
     await prepare(store)
-    [info] = (await store.tokens.store([write()], actor=None)).result
+    [info] = (await store.accounts.store([write()], actor=None)).result
     async with raw.transaction():
         await raw.execute(f"UPDATE {SCHEMA}.token SET generation = generation + 1, value_id = gen_random_uuid()")
-        marking = asyncio.create_task(store.changes.mark_invalid(TokenRef.of(info), "dead", actor=None))
+        marking = asyncio.create_task(
+            AccountChanges(store.accounts, uuid4).mark_invalid(TokenRef.of(info), "dead", actor=None)
+        )
         await asyncio.sleep(0.2)
         assert not marking.done()
     assert (await marking).result is MarkOutcome.STALE
-    assert (await store.tokens.get(ACCESS)).row.info.status == "valid"
+    assert (await store.accounts.get(ACCESS)).row.info.status == "valid"
 
 
 async def test_the_last_two_tokens_deleted_at_once_take_the_account_along(store, execute):
     await prepare(store)
     for _ in range(30):
-        await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+        await AccountChanges(store.accounts, uuid4).store_set(
+            ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None
+        )
         await asyncio.gather(
-            store.changes.delete_token(ACCESS, actor=None), store.changes.delete_token(REFRESH, actor=None)
+            AccountChanges(store.accounts, uuid4).delete_token(ACCESS, actor=None),
+            AccountChanges(store.accounts, uuid4).delete_token(REFRESH, actor=None),
         )
         assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
 
@@ -201,14 +208,16 @@ async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute)
 
     async def turn(number):
         if number % 3 == 0:
-            await store.changes.delete_account(ACCOUNT, actor=None)
+            await AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=None)
         elif number % 3 == 1:
-            await store.changes.store_set(ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None)
+            await AccountChanges(store.accounts, uuid4).store_set(
+                ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None
+            )
         else:
-            await store.tokens.delete_provider("acme", "google", actor=None)
+            await store.accounts.delete_provider("acme", "google", actor=None)
 
     await asyncio.gather(*map(turn, range(90)))
-    await store.changes.delete_account(ACCOUNT, actor=None)
+    await AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=None)
     assert execute(f"SELECT count(*) FROM {SCHEMA}.token") == [(0,)]
     assert execute(f"SELECT count(*) FROM {SCHEMA}.account") == [(0,)]
 
@@ -225,11 +234,11 @@ async def test_a_commit_does_not_overwrite_an_access_token_that_is_being_stored(
             f"data_key_id, 'theirs', 'valid', 1, now(), now() FROM {SCHEMA}.token"
         )
         writes = [write(ACCESS, b"ours"), write(REFRESH, b"new")]
-        committing = asyncio.create_task(store.refreshes.commit(attempt, writes, actor=None))
+        committing = asyncio.create_task(AttemptLedger(store.accounts).commit(attempt, writes, actor=None))
         await asyncio.sleep(0.2)
         assert not committing.done()
     assert (await committing).result == Commit(CommitOutcome.ACCESS_MOVED)
-    sealed = (await store.refreshes.read(ACCOUNT)).sealed
+    sealed = (await store.accounts.read(ACCOUNT)).sealed
     assert {kind: value.blob for kind, value in sealed.items()} == {
         TokenKind.ACCESS_TOKEN: b"theirs",
         TokenKind.REFRESH_TOKEN: b"new",
@@ -243,11 +252,13 @@ async def test_a_commit_waits_for_whoever_replaces_the_credential_and_is_dropped
         await raw.execute(
             f"UPDATE {SCHEMA}.token SET generation = generation + 1, value_id = gen_random_uuid(), blob = 'theirs'"
         )
-        committing = asyncio.create_task(store.refreshes.commit(attempt, [write(REFRESH, b"new")], actor=None))
+        committing = asyncio.create_task(
+            AttemptLedger(store.accounts).commit(attempt, [write(REFRESH, b"new")], actor=None)
+        )
         await asyncio.sleep(0.2)
         assert not committing.done()
     assert (await committing).result == Commit(CommitOutcome.CREDENTIAL_MOVED)
-    assert (await store.refreshes.read(ACCOUNT)).sealed[TokenKind.REFRESH_TOKEN].blob == b"theirs"
+    assert (await store.accounts.read(ACCOUNT)).sealed[TokenKind.REFRESH_TOKEN].blob == b"theirs"
 
 
 async def test_a_sweep_passes_over_an_account_that_another_sweep_is_taking(store, raw):
@@ -255,12 +266,14 @@ async def test_a_sweep_passes_over_an_account_that_another_sweep_is_taking(store
     other = Account("acme", "google", "bob")
     for account in (ACCOUNT, other):
         keys = account.key(TokenKind.ACCESS_TOKEN), account.key(TokenKind.REFRESH_TOKEN)
-        await store.changes.store_set(account, [write(key) for key in keys], label="it has a row", actor=None)
+        await AccountChanges(store.accounts, uuid4).store_set(
+            account, [write(key) for key in keys], label="it has a row", actor=None
+        )
     await raw.execute(f"UPDATE {SCHEMA}.account SET due_at = now() - interval '1 s'")
     async with raw.transaction():
         await raw.execute(f"SELECT FROM {SCHEMA}.account WHERE identifier = 'bob' FOR UPDATE")
         async with asyncio.timeout(10):
-            taken, _ = await store.refreshes.reserve_due(
+            taken, _ = await store.accounts.reserve_due(
                 "google", hold=timedelta(minutes=1), limit=10, since=None, until=None
             )
         assert [each.account for each in taken] == [ACCOUNT]
@@ -270,7 +283,7 @@ async def test_a_page_of_events_ends_before_the_oldest_running_transaction(store
     await prepare(store)
     await raw.execute("BEGIN")
     await raw.execute(f"INSERT INTO {SCHEMA}.audit_event (action, occurred_at) VALUES ('token_deleted', now())")
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     assert await store.audit.page(None, limit=9, after=None) == []
     assert await store.audit.page("acme", limit=9, after=None) == []
     await raw.execute("COMMIT")
@@ -296,15 +309,15 @@ async def test_events_are_in_the_order_of_their_transactions_numbers_not_texts(s
 async def test_uses_of_tokens_that_are_being_deleted_are_dropped(store, raw):
     await prepare(store)
     keys = [Account("acme", "google", f"u{number}").key(TokenKind.ACCESS_TOKEN) for number in range(20)]
-    infos = (await store.tokens.store([write(key) for key in keys], actor=None)).result
-    used_at = (await store.tokens.get(keys[0])).now
+    infos = (await store.accounts.store([write(key) for key in keys], actor=None)).result
+    used_at = (await store.accounts.get(keys[0])).now
     async with raw.transaction():
         await raw.execute(f"DELETE FROM {SCHEMA}.token WHERE identifier = 'u7'")
-        recording = asyncio.create_task(store.tokens.record_uses({TokenRef.of(info): used_at for info in infos}))
+        recording = asyncio.create_task(store.accounts.record_uses({TokenRef.of(info): used_at for info in infos}))
         await asyncio.sleep(0.2)
         assert not recording.done()
     await recording
-    rows = (await store.tokens.get_many(keys))[0]
+    rows = (await store.accounts.get_many(keys))[0]
     assert [row.info.last_used_at for row in rows] == [used_at] * 19
 
 
@@ -314,11 +327,11 @@ async def test_an_erasure_and_deletions_do_not_wait_for_each_other(store):
         key_id = turn.to_bytes(16, "big")
         await store.keys.create_data_key(data_key(key_id=key_id))
         writes = [write(key_id=key_id), write(REFRESH, key_id=key_id)]
-        await store.changes.store_set(ACCOUNT, writes, label="Ann", actor=None)
+        await AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, writes, label="Ann", actor=None)
         await asyncio.gather(
-            store.changes.delete_token(REFRESH, actor=None),
-            store.eraser.erase("acme", actor=None),
-            store.changes.delete_account(ACCOUNT, actor=None),
+            AccountChanges(store.accounts, uuid4).delete_token(REFRESH, actor=None),
+            store.accounts.erase("acme", actor=None),
+            AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=None),
         )
 
 
@@ -331,9 +344,9 @@ async def test_rejections_at_the_same_moment_see_each_other(url):
         ledger = ClientLedger(
             *(
                 store.clients,
-                store.refreshes,
-                RevivalService(store.tokens, store.changes, sink),
-                store.accounts,
+                AttemptLedger(store.accounts),
+                RevivalService(store.accounts, store.pages, AccountChanges(store.accounts, uuid4), sink),
+                store.pages,
                 sink,
                 ClientRules(),
             )
@@ -342,5 +355,5 @@ async def test_rejections_at_the_same_moment_see_each_other(url):
         verdicts = [verdict for verdict, _ in await asyncio.gather(*judged)]
         assert verdicts.count(Verdict.SPARED) >= 4
         for account in accounts:
-            record, _ = await store.accounts.get(account)
+            record = (await store.accounts.read(account)).record
             assert record.tokens[TokenKind.REFRESH_TOKEN].status is TokenStatus.VALID

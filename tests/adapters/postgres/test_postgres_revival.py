@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from tests.adapters.postgres.samples import SCHEMA, prepare
 
 from vault_adapters.stores.postgres.store import open_postgres_store
-from vault_domain.ports.token_repository import Condemned
+from vault_domain.ports.pages import Condemned
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ async def test_condemned_credentials_are_read_from_their_index(url, execute):
         execute(f"ANALYZE {SCHEMA}.token")
         before = execute(scans)
         condemned = Condemned("google", LONG_AGO, datetime.now(UTC) + timedelta(hours=1))
-        assert len(await store.tokens.find_condemned(condemned, limit=500, after=None)) == 1
+        assert len(await store.pages.tokens(condemned, limit=500, after=None)) == 1
     # The server adds the scans of a session to its statistics when the session ends, or else after ten seconds.
     async with asyncio.timeout(60):
         while execute(scans) == before:  # noqa: ASYNC110 - the server does not tell of it

@@ -14,6 +14,7 @@ from vault_adapters.stores.postgres.schema import prepare_schema, schema_sql, sp
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 from vault_domain.entities.secret import Secret
+from vault_domain.ports.pages import Owned
 
 # All properties of the tables: columns in order, constraints (also those of domains), indexes, storage, fill factors.
 # The monthly partitions are left out, because they depend on the date; other tests check them.
@@ -140,7 +141,7 @@ async def test_a_role_without_the_right_to_create_opens_what_is_there(url, execu
     execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO app")
     async with open_postgres_store(url.replace("postgres@", "app@"), migrate=True, schema=SCHEMA) as store:
         await prepare(store)
-        await store.tokens.store([write()], actor=None)
+        await store.accounts.store([write()], actor=None)
 
 
 async def test_two_schemas_of_one_database_are_two_vaults(url):
@@ -150,10 +151,10 @@ async def test_two_schemas_of_one_database_are_two_vaults(url):
         open_postgres_store(url, migrate=True, schema="other") as second,
     ):
         await prepare(first)
-        await first.tokens.store([write()], actor=None)
+        await first.accounts.store([write()], actor=None)
         assert (
             await second.keys.master_keys(),
-            await second.tokens.list_tenant("acme", provider=None, limit=10, after=None),
+            await second.pages.tokens(Owned("acme"), limit=10, after=None),
         ) == ([], [])
 
 
@@ -173,5 +174,5 @@ async def test_unqualified_names_are_never_used(url, execute):
         execute(f"CREATE TABLE decoy.{table} (trap integer)")
     async with open_postgres_store(f"{url}&options=-csearch_path%3Ddecoy", migrate=True, schema=SCHEMA) as store:
         await prepare(store)
-        await store.tokens.store([write()], actor=None)
-        assert (await store.tokens.get(write().key)).row is not None
+        await store.accounts.store([write()], actor=None)
+        assert (await store.accounts.get(write().key)).row is not None

@@ -32,7 +32,7 @@ def key_of(number):
 
 
 def storing(store, keys, *, actor=None, **fields):
-    return [store.tokens.store([write(key, **fields)], actor=actor) for key in keys]
+    return [store.accounts.store([write(key, **fields)], actor=actor) for key in keys]
 
 
 async def stored(store, keys, **fields):
@@ -73,7 +73,7 @@ async def test_many_callers_cost_two_transactions_and_each_gets_its_own(store, e
             assert (event.account, event.kind) == (info.key.account, info.key.kind)
             assert (event.generation, event.actor) == (generation, "ann")
             assert (event.action, event.occurred_at) == ("token_stored", info.updated_at)
-            row = (await store.tokens.get(info.key)).row
+            row = (await store.accounts.get(info.key)).row
             assert row.info == info
         assert execute(TRANSACTIONS) == [(2 * generation,)]
 
@@ -87,11 +87,11 @@ async def test_a_single_store_makes_no_task_of_the_batcher(store):
         return asyncio.Task(coroutine, loop=loop, **options)
 
     loop = asyncio.get_running_loop()
-    await store.tokens.store([write()], actor=None)
+    await store.accounts.store([write()], actor=None)
     loop.set_task_factory(factory)
     try:
         for _ in range(3):
-            await store.tokens.store([write()], actor=None)
+            await store.accounts.store([write()], actor=None)
     finally:
         loop.set_task_factory(None)
     assert made == ["translated"] * 3
@@ -101,12 +101,12 @@ async def test_a_value_whose_data_key_is_not_active_fails_alone(store, execute):
     await prepare(store)
     keys = [key_of(number) for number in range(20)]
     works = storing(store, keys)
-    works.insert(7, store.tokens.store([write(key_id=b"?" * 16)], actor=None))
+    works.insert(7, store.accounts.store([write(key_id=b"?" * 16)], actor=None))
     results = await asyncio.gather(*works, return_exceptions=True)
     assert isinstance(results.pop(7), DataKeyInactiveError)
     assert [change.result[0].key for change in results] == keys
     assert execute(TRANSACTIONS) == [(2,)]
-    assert (await store.tokens.get(ACCESS)).row is None
+    assert (await store.accounts.get(ACCESS)).row is None
 
 
 LOCKS = {
@@ -145,7 +145,7 @@ async def test_the_stores_of_one_key_keep_their_order(store, execute):
     await prepare(store)
     for first in (key_of(1), ACCESS):
         works = storing(store, [first, key_of(2)]) + [
-            store.tokens.store([write(blob=b"%d" % turn)], actor=None) for turn in range(4)
+            store.accounts.store([write(blob=b"%d" % turn)], actor=None) for turn in range(4)
         ]
         changes = await asyncio.gather(*works)
         generations = [change.result[0].generation for change in changes[2:]]
@@ -157,7 +157,7 @@ async def test_each_event_names_its_own_actor(store):
     await prepare(store)
     actors = {key_of(number).identifier: f"actor-{number % 3}" for number in range(30)}
     works = [
-        store.tokens.store([write(key_of(number))], actor=actors[key_of(number).identifier]) for number in range(30)
+        store.accounts.store([write(key_of(number))], actor=actors[key_of(number).identifier]) for number in range(30)
     ]
     changes = await asyncio.gather(*works)
     events = [event for change in changes for event in change.events] + await store.audit.page(
@@ -169,7 +169,7 @@ async def test_each_event_names_its_own_actor(store):
 
 async def test_refreshes_are_stored_as_refreshes(store):
     await prepare(store)
-    works = [store.tokens.store([write(key_of(n), refreshed=n % 2 == 1)], actor=None) for n in range(8)]
+    works = [store.accounts.store([write(key_of(n), refreshed=n % 2 == 1)], actor=None) for n in range(8)]
     for number, change in enumerate(await asyncio.gather(*works)):
         [info], [event] = change.result, change.events
         assert (info.last_refreshed_at is not None) == (number % 2 == 1)
@@ -180,12 +180,12 @@ async def test_each_value_sets_its_accounts_due_time_as_if_it_came_alone(store, 
     """If one statement stores both tokens of an account, only the access token decides the account's due time."""
     await prepare(store)
     hour = timedelta(hours=1)
-    await store.tokens.store([write(lifetime=4 * hour, lead=hour)], actor=None)
+    await store.accounts.store([write(lifetime=4 * hour, lead=hour)], actor=None)
     await asyncio.gather(
-        store.tokens.store([write(key_of(1))], actor=None),
-        store.tokens.store([write(lifetime=8 * hour, lead=hour)], actor=None),
-        store.tokens.store([write(REFRESH)], actor=None),
-        store.tokens.store([write(key_of(2), lifetime=8 * hour, lead=hour)], actor=None),
+        store.accounts.store([write(key_of(1))], actor=None),
+        store.accounts.store([write(lifetime=8 * hour, lead=hour)], actor=None),
+        store.accounts.store([write(REFRESH)], actor=None),
+        store.accounts.store([write(key_of(2), lifetime=8 * hour, lead=hour)], actor=None),
     )
     due = f"SELECT identifier, round(extract(epoch FROM due_at - now()) / 600) FROM {SCHEMA}.account ORDER BY 1"
     assert execute(due) == [("ann@example.com", 0), ("u002", 42)]
@@ -201,9 +201,9 @@ async def test_cancelling_a_caller_cancels_no_store(store):
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [number for number, result in enumerate(results) if isinstance(result, asyncio.CancelledError)] == [0, 4]
     async with asyncio.timeout(10):
-        await store.tokens.close()  # waits for batches
-        await store.tokens._database._flights.wait()
-    assert len((await store.tokens.get_many(keys))[0]) == len(keys)
+        await store.accounts.close()  # waits for batches
+        await store.accounts._database._flights.wait()
+    assert len((await store.accounts.get_many(keys))[0]) == len(keys)
 
 
 async def test_closing_waits_for_stores_that_wait(url, execute):
@@ -240,7 +240,7 @@ async def test_after_a_lost_connection_nothing_is_repeated(store, raw, execute):
     assert all(isinstance(error, StorageError) and error.retryable for error in errors)
     assert all(error.__cause__ is error.__context__ is None for error in errors)
     assert len(set(map(id, errors))) == 8
-    await store.tokens.store([write()], actor=None)  # the batcher goes on
+    await store.accounts.store([write()], actor=None)  # the batcher goes on
     assert execute(IDENTIFIERS) == [("ann@example.com",), ("u000",)]
     assert execute(TRANSACTIONS) == [(2,)]
 
@@ -288,8 +288,8 @@ async def test_the_commit_of_a_batch_waits_for_its_turn_to_notify_as_long_as_any
 async def test_the_brief_wait_for_locks_ends_with_the_statement(store, execute):
     await prepare(store)
     settings = "SELECT pg_catalog.current_setting('lock_timeout')"
-    before = await store.tokens._database.fetch(settings)
+    before = await store.accounts._database.fetch(settings)
     await stored(store, [key_of(number) for number in range(9)])
-    pool_size = store.tokens._database.most_connections
-    after = await asyncio.gather(*(store.tokens._database.fetch(settings) for _ in range(pool_size)))
+    pool_size = store.accounts._database.most_connections
+    after = await asyncio.gather(*(store.accounts._database.fetch(settings) for _ in range(pool_size)))
     assert after == [before] * pool_size

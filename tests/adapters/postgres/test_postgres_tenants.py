@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from importlib.resources import files
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -16,6 +16,7 @@ from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 UUIDS = ["0f8fad5b-d9cb-469f-a165-70867728950e", "7c9e6679-7425-40de-944b-e07fc1f90ae7"]
 HOST_TABLES = {
@@ -33,7 +34,9 @@ async def fill(store, tenant_ids):
     await prepare(store, *map(str, tenant_ids))
     for tenant_id in tenant_ids:
         account = key(tenant_id).account
-        await store.changes.store_set(account, [write(key(tenant_id))], label="Ann", actor="user:1")
+        await AccountChanges(store.accounts, uuid4).store_set(
+            account, [write(key(tenant_id))], label="Ann", actor="user:1"
+        )
 
 
 def make_table(execute, column_type, tenant_ids, table="public.tenants"):
@@ -64,8 +67,8 @@ async def test_a_deleted_tenant_is_erased_and_the_others_stay(store, execute, ki
     assert rows_of(execute, kept) == {"token": 1, "token_use": 0, "account": 1, "data_key_wrap": 1}
     assert (await store.keys.data_key(str(gone), b"d" * 16)).state is DataKeyState.DESTROYED
     assert (await store.keys.data_key(str(kept), b"d" * 16)).state is DataKeyState.ACTIVE
-    assert (await store.tokens.get(key(gone))).row is None
-    assert (await store.tokens.get(key(kept))).row is not None
+    assert (await store.accounts.get(key(gone))).row is None
+    assert (await store.accounts.get(key(kept))).row is not None
 
 
 async def test_its_events_stay_without_saying_whose_they_were(store, execute):
@@ -91,9 +94,9 @@ async def test_a_value_sealed_before_the_erasure_does_not_land_after_it(store, e
     execute(tenants_trigger_sql(SCHEMA, "public.tenants", "id"))
     execute("DELETE FROM tenants")
     with pytest.raises(DataKeyInactiveError):
-        await store.tokens.store([write(key("1"))], actor=None)
+        await store.accounts.store([write(key("1"))], actor=None)
     await store.keys.create_data_key(data_key("1", b"e" * 16))
-    await store.tokens.store([write(key("1"), key_id=b"e" * 16)], actor=None)
+    await store.accounts.store([write(key("1"), key_id=b"e" * 16)], actor=None)
     assert rows_of(execute, "1")["token"] == 1
 
 

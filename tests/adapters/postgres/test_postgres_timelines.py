@@ -20,7 +20,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' 
 
 
 async def look(store):
-    return await store.refreshes.read(ACCOUNT)
+    return await store.accounts.read(ACCOUNT)
 
 
 def opened(url):
@@ -139,7 +139,7 @@ async def test_the_timeline_is_read_before_the_events(store, raw, execute, read)
         reading = asyncio.create_task(read(store.audit))
         while execute(WAITING) == [(0,)]:  # noqa: ASYNC110 - the database tells nobody
             await asyncio.sleep(0.005)
-        await store.tokens.store([write()], actor=None)
+        await store.accounts.store([write()], actor=None)
     assert [event.action.value for event in await reading][-1] == "token_stored"
 
 

@@ -37,8 +37,8 @@ FROM numbers
 async def counts_of(opening, fill, most):
     async with opening as store:
         fill()
-        exact = await store.tokens.count_health(None, MINUTE)
-        return exact, await store.tokens.count_health(None, MINUTE, most=most)
+        exact = await store.pages.count_health(None, MINUTE)
+        return exact, await store.pages.count_health(None, MINUTE, most=most)
 
 
 def in_postgres(postgres, tmp_path):

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from tests.support.changes import name_of
+
 
 class Steps:
     """Stops a refresh at one of its steps, for as long as the test needs to do something else."""
@@ -16,18 +18,19 @@ class Steps:
             await self.go_on.wait()
 
 
-class SteppedLedger:
-    """One of the store's own ledgers, with a step before and after each of its methods."""
+class SteppedPort:
+    """A port of a store, with a step before and after each of its methods, and each change of an account."""
 
-    def __init__(self, ledger, steps):
-        self._ledger, self._steps = ledger, steps
+    def __init__(self, port, steps):
+        self._port, self._steps = port, steps
 
-    def __getattr__(self, name):
-        method = getattr(self._ledger, name)
+    def __getattr__(self, method):
+        call = getattr(self._port, method)
 
         async def stepped(*args, **kwargs):
+            name = name_of(method, args)
             await self._steps.at(f"before {name}")
-            result = await method(*args, **kwargs)
+            result = await call(*args, **kwargs)
             await self._steps.at(f"after {name}")
             return result
 
@@ -37,8 +40,8 @@ class SteppedLedger:
 class SteppedStore:
     def __init__(self, store, steps):
         self._store = store
-        self.refreshes = SteppedLedger(store.refreshes, steps)
-        self.clients = SteppedLedger(store.clients, steps)
+        self.accounts = SteppedPort(store.accounts, steps)
+        self.clients = SteppedPort(store.clients, steps)
 
     def __getattr__(self, name):
         return getattr(self._store, name)

@@ -22,6 +22,7 @@ from vault_adapters.composition import open_vault_over
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_adapters.testing.contract.refreshing import LEASE, claimed, state_of
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 class Machine:
@@ -120,7 +121,7 @@ async def test_a_renewal_after_a_step_keeps_the_time_of_the_request(machine, tmp
             machine.clock.advance(step)
             sent_at += step
             machine.advance(SECOND)
-            assert await opened_store.refreshes.renew(attempt, LEASE)
+            assert await AttemptLedger(opened_store.accounts).renew(attempt, LEASE)
             state = await state_of(opened_store, ACCOUNT)
             assert (state.sent_at, state.lease_until) == (sent_at, machine.clock.now() + LEASE)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, account_state, answer, store, stored
-from tests.adapters.refresh.stepping import SteppedLedger, SteppedStore, Steps
+from tests.adapters.refresh.stepping import SteppedStore, Steps
 
 from vault_adapters import ReauthorizationRequiredError, TokenKind, TokenSet, VaultError
 from vault_adapters.composition import open_vault_over
@@ -213,19 +213,18 @@ async def test_two_refreshes_of_one_account_stop_at_each_step(config, the_store,
 
 async def test_nothing_is_sent_with_too_little_left_of_the_lease(sqlite_config):
     """A process that was held up between claim and request gives the lease back and claims again."""
-    steps = Steps("after claim")
-    claims = []
+    places = []
 
-    class CountingLedger(SteppedLedger):
-        def __getattr__(self, name):
-            claims.extend([name] * (name == "claim"))
-            return super().__getattr__(name)
+    class CountingSteps(Steps):
+        async def at(self, place):
+            places.append(place)
+            await super().at(place)
 
+    steps = CountingSteps("after claim")
     refresher = ScriptedRefresher(answer(1))
     path = sqlite_config.database_url.reveal().removeprefix("sqlite:///")
     async with open_sqlite_store(path, migrate=True, clock=None) as store_below:
         stepped = SteppedStore(store_below, steps)
-        stepped.refreshes = CountingLedger(store_below.refreshes, steps)
         async with open_vault_over(stepped, sqlite_config, refreshers={"acme": refresher}) as vault:
             await vault.store_token_set(ACCOUNT, TokenSet("access-0", "refresh-0", expires_in=0))
             call = asyncio.create_task(vault.ensure_access_token(ACCOUNT))
@@ -234,5 +233,5 @@ async def test_nothing_is_sent_with_too_little_left_of_the_lease(sqlite_config):
             assert refresher.calls == []
             steps.go_on.set()
             assert (await call).value.reveal() == "access-1"
-    assert len(claims) == 2
+    assert places.count("before claim") == 2
     assert len(refresher.calls) == 1

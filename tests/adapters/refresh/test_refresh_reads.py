@@ -2,6 +2,7 @@
 
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, answer, store
+from tests.support.changes import name_of
 
 from vault_adapters import TokenKind
 from vault_adapters.composition import open_vault_over
@@ -25,7 +26,7 @@ class CountedPort:
         method = getattr(self._port, name)
 
         def call(*arguments, **named):
-            self._calls.append(name)
+            self._calls.append(name_of(name, arguments))
             return method(*arguments, **named)
 
         return call
@@ -36,8 +37,7 @@ class CountedStore:
 
     def __init__(self, store):
         self._store, self.calls = store, []
-        self.tokens = CountedPort(store.tokens, self.calls)
-        self.refreshes = CountedPort(store.refreshes, self.calls)
+        self.accounts = CountedPort(store.accounts, self.calls)
 
     def __getattr__(self, name):
         return getattr(self._store, name)
@@ -88,5 +88,5 @@ async def test_the_use_of_a_refreshed_token_is_recorded(counted, config, clock):
         await store(vault)
         clock.advance(2 * HOUR)
         await vault.ensure_access_token(ACCOUNT)
-    [token] = (await counted.tokens.get_many([ACCESS]))[0]
+    [token] = (await counted.accounts.get_many([ACCESS]))[0]
     assert token.info.last_used_at == clock.now()

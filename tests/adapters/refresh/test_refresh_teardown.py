@@ -12,6 +12,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, Gate, answer, failure, make_config, store, stored
+from tests.support.changes import name_of
 from tests.support.processes import Call, start_processes
 from tests.support.timing import refresh_times
 
@@ -33,22 +34,24 @@ class StuckStore:
 
     def __init__(self, below, when_committing):
         self._below = below
-        self.refreshes = StuckLedger(below.refreshes, when_committing)
+        self.accounts = StuckAccounts(below.accounts, when_committing)
 
     def __getattr__(self, name):
         return getattr(self._below, name)
 
 
-class StuckLedger:
-    def __init__(self, ledger, when_committing):
-        self._ledger, self._when_committing = ledger, when_committing
+class StuckAccounts:
+    def __init__(self, accounts, when_committing):
+        self._accounts, self._when_committing = accounts, when_committing
 
     def __getattr__(self, name):
-        return getattr(self._ledger, name)
+        return getattr(self._accounts, name)
 
-    async def commit(self, *args, **kwargs):
-        self._when_committing()
-        await asyncio.Event().wait()
+    async def change(self, *args):
+        if name_of("change", args) == "commit":
+            self._when_committing()
+            await asyncio.Event().wait()
+        return await self._accounts.change(*args)
 
 
 def slow_fsync(when_writing):

@@ -65,8 +65,7 @@ class GatedStore:
     def __init__(self, store):
         self.passed = 0
         self.gate = Gate()
-        names = "tokens accounts changes keys audit refreshes eraser imports clients states unread"
-        for name in names.split():
+        for name in ("accounts", "pages", "keys", "audit", "clients", "upkeep"):
             setattr(self, name, GatedPort(getattr(store, name), self))
 
     async def moments_of(self, work):

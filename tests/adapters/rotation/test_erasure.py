@@ -139,10 +139,13 @@ async def test_erasing_nobody_and_erasing_again(place):
 
 
 class Uncleanable:
-    """A real eraser that cannot clean the database's files."""
+    """A real database whose files cannot be cleaned."""
 
-    def __init__(self, eraser):
-        self.erase = eraser.erase
+    def __init__(self, upkeep):
+        self._upkeep = upkeep
+
+    def __getattr__(self, name):
+        return getattr(self._upkeep, name)
 
     async def purge(self):
         raise StorageError("the disk is full")
@@ -152,7 +155,7 @@ class Uncleanable:
 async def test_files_that_cannot_be_cleaned_do_not_make_it_a_failure(place, caplog):
     async with open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None) as store:
         gated = GatedStore(store)
-        gated.eraser = Uncleanable(store.eraser)
+        gated.upkeep = Uncleanable(store.upkeep)
         async with open_vault_over(gated, place.config()) as vault:
             await fill(vault)
             report = await vault.erase_tenant("doomed")

@@ -69,13 +69,13 @@ async def test_the_disk_is_full_and_gets_room_again(tmp_path, caplog):
     path = tmp_path / "vault.db"
     async with open_sqlite_store(str(path), migrate=True, clock=None, timeout=SHORT) as store:
         await prepare(store)
-        writer = store.tokens._database._writer
+        writer = store.accounts._database._writer
         [(pages,)] = await writer.execute_fetchall("PRAGMA page_count")
         await writer.execute_fetchall(f"PRAGMA max_page_count = {pages}")
         big = write(blob=b"x" * 60_000)
-        assert [await failing(store.tokens.store([big], actor=None)) for _ in range(3)] == ["disk_full"] * 3
+        assert [await failing(store.accounts.store([big], actor=None)) for _ in range(3)] == ["disk_full"] * 3
         await writer.execute_fetchall("PRAGMA max_page_count = 100000")
-        await store.tokens.store([big], actor=None)
+        await store.accounts.store([big], actor=None)
     assert warnings(caplog) == [
         f"the SQLite database {path} fails: disk_full",
         f"the SQLite database {path} works again; failures: 3, the last one: disk_full",
@@ -87,7 +87,7 @@ async def test_closing_a_file_does_not_show_that_it_works(tmp_path, caplog):
     async with open_sqlite_store(str(path), migrate=True, clock=None, timeout=SHORT) as store:
         await prepare(store)
         path.unlink()
-        await failing(store.tokens.store([write()], actor=None))
+        await failing(store.accounts.store([write()], actor=None))
     assert warnings(caplog) == [f"the SQLite database {path} fails: database_replaced"]
 
 
@@ -98,7 +98,7 @@ async def test_another_process_holds_the_lock(tmp_path):
         other = sqlite3.connect(path, isolation_level=None)
         try:
             other.execute("BEGIN IMMEDIATE")
-            works = [store.tokens.store([write()], actor=None) for _ in range(2)]
+            works = [store.accounts.store([write()], actor=None) for _ in range(2)]
             assert await asyncio.gather(*map(failing, works)) == ["locked", "locked"]
         finally:
             other.close()
@@ -108,8 +108,8 @@ async def test_a_file_is_read_only(tmp_path, caplog):
     path = tmp_path / "vault.db"
     async with open_sqlite_store(str(path), migrate=True, clock=None, timeout=SHORT) as store:
         await prepare(store)
-        await store.tokens._database._writer.execute_fetchall("PRAGMA query_only = ON")
+        await store.accounts._database._writer.execute_fetchall("PRAGMA query_only = ON")
         for _ in range(2):
-            assert await failing(store.tokens.store([write()], actor=None)) == "read_only"
-            assert (await store.tokens.get(ACCESS)).row is None
+            assert await failing(store.accounts.store([write()], actor=None)) == "read_only"
+            assert (await store.accounts.get(ACCESS)).row is None
     assert warnings(caplog) == [f"the SQLite database {path} fails: read_only"]

@@ -17,14 +17,14 @@ async def store(tmp_path):
     """Give a store on a file; its tenant has two tokens."""
     async with open_sqlite_store(str(tmp_path / "vault.db"), migrate=True, clock=None) as opened:
         await prepare(opened)
-        await opened.tokens.store([write(), write(REFRESH, b"other")], actor=None)
+        await opened.accounts.store([write(), write(REFRESH, b"other")], actor=None)
         yield opened
 
 
 @pytest.fixture
 def asked(store, monkeypatch):
     """Give a list of the rows that each query of the store returns from now on."""
-    found, database = [], store.tokens._database
+    found, database = [], store.accounts._database
     fetch = database.fetch
 
     async def noting(sql, parameters=None):
@@ -44,10 +44,10 @@ def elsewhere(store):
 
 
 async def test_a_row_is_not_read_again_while_nothing_was_written(store, asked):
-    known = (await store.tokens.get(ACCESS)).row
-    before = (await store.tokens.get(ACCESS)).now
+    known = (await store.accounts.get(ACCESS)).row
+    before = (await store.accounts.get(ACCESS)).now
     asked.clear()
-    again = await store.tokens.get(ACCESS, known)
+    again = await store.accounts.get(ACCESS, known)
     assert again.row is known
     assert again.now > before
     assert asked == [[(known.version,)]]
@@ -65,30 +65,30 @@ async def test_a_row_is_not_read_again_while_nothing_was_written(store, asked):
 @pytest.mark.parametrize("together", [False, True])
 async def test_a_row_that_another_process_changed_is_read(store, elsewhere, change, together):
     keys = [ACCESS, REFRESH] if together else [ACCESS]
-    known = [(await store.tokens.get(key)).row for key in keys]
+    known = [(await store.accounts.get(key)).row for key in keys]
     elsewhere(change)
-    found = await asyncio.gather(*map(store.tokens.get, keys, known))
+    found = await asyncio.gather(*map(store.accounts.get, keys, known))
     for key, row, reading in zip(keys, known, found, strict=True):
         assert reading.answer != row
-        assert reading.answer == (await store.tokens.get(key)).answer
+        assert reading.answer == (await store.accounts.get(key)).answer
 
 
 async def test_a_row_from_before_the_version_that_another_read_saw_is_read_at_once(store, elsewhere, asked):
-    known = (await store.tokens.get(ACCESS)).row
+    known = (await store.accounts.get(ACCESS)).row
     elsewhere("UPDATE token_vault_token SET blob = x'01'")
-    await store.tokens.get(REFRESH)
+    await store.accounts.get(REFRESH)
     asked.clear()
-    assert (await store.tokens.get(ACCESS, known)).row.sealed.blob == b"\1"
+    assert (await store.accounts.get(ACCESS, known)).row.sealed.blob == b"\1"
     assert len(asked) == 1
 
 
 async def test_all_rows_are_read_if_one_of_them_is_unknown(store, asked):
-    known = (await store.tokens.get(ACCESS)).row
-    other = (await store.tokens.get(REFRESH)).row
+    known = (await store.accounts.get(ACCESS)).row
+    other = (await store.accounts.get(REFRESH)).row
     asked.clear()
     readings = await asyncio.gather(
         *(
-            store.tokens.get(key, row)
+            store.accounts.get(key, row)
             for key, row in [(ACCESS, known), (ABSENT, None), (REFRESH, None), (ACCESS, known)]
         )
     )
@@ -97,30 +97,32 @@ async def test_all_rows_are_read_if_one_of_them_is_unknown(store, asked):
 
 
 async def test_reads_that_share_the_question_each_get_their_own_row(store, asked):
-    known = [(await store.tokens.get(key)).row for key in (ACCESS, REFRESH)]
+    known = [(await store.accounts.get(key)).row for key in (ACCESS, REFRESH)]
     asked.clear()
-    readings = await asyncio.gather(*map(store.tokens.get, (REFRESH, ACCESS, REFRESH), (known[1], known[0], known[1])))
+    readings = await asyncio.gather(
+        *map(store.accounts.get, (REFRESH, ACCESS, REFRESH), (known[1], known[0], known[1]))
+    )
     assert [reading.row for reading in readings] == [known[1], known[0], known[1]]
     assert [len(rows) for rows in asked] == [1]
 
 
 async def test_a_second_row_of_a_remembered_key_is_noticed(store, elsewhere):
-    known = (await store.tokens.get(ACCESS)).row
+    known = (await store.accounts.get(ACCESS)).row
     columns = [name for _, name, *_ in elsewhere("PRAGMA table_info(token_vault_token)").fetchall()]
     elsewhere("PRAGMA foreign_keys = OFF")
     elsewhere("ALTER TABLE token_vault_token RENAME TO sound")
     elsewhere(f"CREATE TABLE token_vault_token ({', '.join(columns)})")
     for _ in range(2):
         elsewhere("INSERT INTO token_vault_token SELECT * FROM sound")
-    assert (await store.tokens.get(ACCESS, known)).answer == DamagedToken(ACCESS, WRONG_ROW)
+    assert (await store.accounts.get(ACCESS, known)).answer == DamagedToken(ACCESS, WRONG_ROW)
 
 
 async def test_rows_in_memory_have_no_version():
     """The connection that reads is also the one that writes there, and its own writes would not change the version."""
     async with open_sqlite_store(":memory:", migrate=True, clock=None) as store:
         await prepare(store)
-        await store.tokens.store([write()], actor=None)
-        known = (await store.tokens.get(ACCESS)).row
+        await store.accounts.store([write()], actor=None)
+        known = (await store.accounts.get(ACCESS)).row
         assert known.version is None
-        await store.tokens.store([write(blob=b"changed")], actor=None)
-        assert (await store.tokens.get(ACCESS, known)).row.sealed.blob == b"changed"
+        await store.accounts.store([write(blob=b"changed")], actor=None)
+        assert (await store.accounts.get(ACCESS, known)).row.sealed.blob == b"changed"

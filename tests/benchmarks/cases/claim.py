@@ -14,7 +14,7 @@ from tests.benchmarks.timing import Contestant
 from tests.benchmarks.vaults import PROVIDER
 
 from vault_adapters.stores.postgres.store import open_postgres_store
-from vault_domain.ports.refresh_ledger import RefreshLedger
+from vault_domain.ports.accounts import Accounts
 
 _SCHEMA = "claims"
 _BATCH = 50
@@ -68,9 +68,9 @@ async def _race(bench: Bench, due: int) -> None:
         await _fill(connection, due)
         taken = min(due, _TAKEN)
 
-        def our_batches(ledger: RefreshLedger) -> _Batch:
+        def our_batches(accounts: Accounts) -> _Batch:
             async def batch(since: datetime | None) -> tuple[int, datetime | None]:
-                found, _ = await ledger.reserve_due(PROVIDER, hold=_HOLD, limit=_BATCH, since=since, until=None)
+                found, _ = await accounts.reserve_due(PROVIDER, hold=_HOLD, limit=_BATCH, since=since, until=None)
                 return len(found), found[-1].due_at if found else None
 
             return batch
@@ -85,7 +85,7 @@ async def _race(bench: Bench, due: int) -> None:
         name = f"of {due:,} due"
         queue = contest(f"a bare queue: SKIP LOCKED on one narrow table, {name}", queue_batch, 1, "queue.due")
         ours = {
-            n: contest(f"{_name(n)}, {name}", our_batches(store.refreshes), n, f"{_SCHEMA}.account")
+            n: contest(f"{_name(n)}, {name}", our_batches(store.accounts), n, f"{_SCHEMA}.account")
             for n, store in stores.items()
         }
         series = await bench.race([queue, *ours.values()], 5)

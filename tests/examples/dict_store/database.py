@@ -40,6 +40,7 @@ class Transaction:
         for event in events:
             (event.actor or "").encode()  # refuses text that no database can store
             self.tables.events.append(event)
+        return events
 
     def change_account(self, account, **changes):
         row = self.tables.accounts.get(account)

@@ -4,7 +4,6 @@ from collections import Counter
 
 from attrs import evolve
 from tests.examples.dict_store.database import Port, atomic
-from tests.examples.dict_store.tokens import by_key
 
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.key_decisions import MasterKeySet
@@ -214,4 +213,4 @@ def _place(stored):
 
 
 def _order(key):
-    return (key.tenant_id, *by_key(key))
+    return (key.tenant_id, key.provider, key.identifier or "", key.kind.value)

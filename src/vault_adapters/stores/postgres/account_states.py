@@ -1,4 +1,4 @@
-"""Implements `AccountStates` on Postgres: loads an account whole, and puts a new state in place of the loaded one."""
+"""Loads an account whole, and puts a new state in place of the loaded one."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.causes import LOCKED
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import StoredToken
-from vault_domain.ports.account_states import Decide
+from vault_domain.ports.accounts import Decide, DueAccount, Snapshot
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.ports.refresh_ledger import DueAccount, Snapshot
 
 T = TypeVar("T")
 
@@ -83,8 +82,8 @@ class Loaded:
         return Snapshot(self.state.record, sealed, self.now, self.store_since, self.timeline, self.turned_at)
 
 
-class PostgresAccountStates:
-    """Implements `AccountStates`."""
+class AccountStates:
+    """The part of `Accounts` that reads and changes whole accounts."""
 
     def __init__(self, database: PostgresDatabase, queries: Queries, timelines: Timelines) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Implements `AccountStates` on tables that Citus distributes: a change is one transaction on the tenant's node."""
+"""Changes whole accounts on tables that Citus distributes: a change is one transaction on the tenant's node."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from vault_adapters.stores.damage import gone_kinds, report_damage
 from vault_adapters.stores.postgres.account_states import (
     MOST_AGE,
+    AccountStates,
     Loaded,
-    PostgresAccountStates,
     changed_tokens,
     event_parameters,
     loaded_account,
@@ -26,7 +26,7 @@ from vault_domain.entities.account import Account
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.token import StoredToken
-from vault_domain.ports.account_states import Decide
+from vault_domain.ports.accounts import Decide
 from vault_domain.ports.change import DataKeyInactiveError
 
 T = TypeVar("T")
@@ -40,8 +40,8 @@ class _ChangedError(Exception):
     """Another writer has changed the account meanwhile; nothing of the transaction may be committed."""
 
 
-class CitusAccountStates(PostgresAccountStates):
-    """Implements `AccountStates`.
+class CitusAccountStates(AccountStates):
+    """Does what `AccountStates` does.
 
     Each statement goes from the vault's node to the tenant's node as text, and is planned on both. So a change begins
     with what this process has read of the account last, even if that was long ago: the write compares it with what is

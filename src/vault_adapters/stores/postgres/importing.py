@@ -22,8 +22,8 @@ from vault_adapters.stores.taking import taking
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
+from vault_domain.ports.accounts import StoreBatch
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.importing import StoreBatch
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.transitions.events import key_event
 
@@ -31,34 +31,26 @@ _Stored = tuple[int, UUID, bool, datetime]
 """A stored value: the index of its key, the token's id, whether its key held no token before, and the store's time."""
 
 
-class PostgresImportRepository:
-    """Implements `ImportRepository`."""
+class Importer:
+    """One import; `prepare` is a `PrepareBatch`.
 
-    def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
+    Args:
+        database, queries: run the statements.
+        source, overwrite, actor: see `Accounts.begin_import`.
+    """
+
+    def __init__(
+        self, database: PostgresDatabase, queries: Queries, source: str | None, *, overwrite: bool, actor: str | None
+    ) -> None:
         self._database = database
         self._queries = queries
+        self._ids = ImportIds.of(source)
+        self._overwrite = overwrite
+        self._actor = actor
 
-    def begin(self, source: str | None) -> PostgresImportRun:
-        """Begin an import."""
-        return PostgresImportRun(self._database, self._queries, ImportIds.of(source))
-
-    async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
-        """Return the subset of these keys that hold a token."""
-        rows = await self._database.fetch(self._queries["find_ids"], keys_parameters(keys))
-        return {keys[number - 1] for number, _ in rows}
-
-
-class PostgresImportRun:
-    """Implements `ImportRun`."""
-
-    def __init__(self, database: PostgresDatabase, queries: Queries, ids: ImportIds) -> None:
-        self._database = database
-        self._queries = queries
-        self._ids = ids
-
-    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> StoreBatch:
+    async def prepare(self, writes: LateWrites[ImportedWrite]) -> StoreBatch:
         """Seal a batch, and return the function that stores it."""
-        batch = _Batch(writes.keys, self._ids.several(len(writes.keys)), overwrite=overwrite, actor=actor)
+        batch = _Batch(writes.keys, self._ids.several(len(writes.keys)), overwrite=self._overwrite, actor=self._actor)
         async for part in taking(writes, batch.order):
             batch.add(part)
         return partial(self._database.transact, partial(self._store, batch), pace=Pace.BULK)
@@ -78,7 +70,7 @@ class PostgresImportRun:
         return Change(outcomes, DeferredEvents(len(stored), lambda number: batch.event(*stored[number])))
 
     async def _own(self, transaction: Transaction, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
-        """Return the keys whose stored row this import recognizes; see `ImportRun`."""
+        """Return the keys whose stored row this import recognizes; see `Accounts.begin_import`."""
         rows = await transaction.fetch(self._queries["find_ids"], keys_parameters(keys))
         return {keys[number - 1] for number, id_ in rows if id_ in self._ids}
 
@@ -96,7 +88,7 @@ class _Batch:
     Args:
         keys: the keys of the values.
         ids: the ids that the tokens get if they are stored, in the order in which they are stored.
-        overwrite, actor: see `ImportRun.prepare`.
+        overwrite, actor: see `Accounts.begin_import`.
     """
 
     def __init__(self, keys: Sequence[TokenKey], ids: Sequence[UUID], *, overwrite: bool, actor: str | None) -> None:

@@ -1,4 +1,4 @@
-"""The Postgres store: opens and closes one connection pool with all repositories over it."""
+"""The Postgres store: opens and closes one connection pool with all ports over it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
-from uuid import uuid4
 
 from attrs import frozen
 
 from vault_adapters.runtime.forks import OwnStack
-from vault_adapters.stores.postgres.account_states import PostgresAccountStates
-from vault_adapters.stores.postgres.accounts import PostgresAccountRepository
+from vault_adapters.stores.postgres.account_states import AccountStates
+from vault_adapters.stores.postgres.accounts import PostgresAccounts
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
 from vault_adapters.stores.postgres.audit_partitions import make_partitions
 from vault_adapters.stores.postgres.citus import is_distributed
@@ -20,45 +19,34 @@ from vault_adapters.stores.postgres.citus_statements import held_statements
 from vault_adapters.stores.postgres.citus_states import CitusAccountStates
 from vault_adapters.stores.postgres.clients import PostgresClientStates
 from vault_adapters.stores.postgres.database import PostgresDatabase
-from vault_adapters.stores.postgres.erasure import PostgresTenantEraser
 from vault_adapters.stores.postgres.homes import PostgresHomeLedger
-from vault_adapters.stores.postgres.importing import PostgresImportRepository
 from vault_adapters.stores.postgres.keys import PostgresKeys
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.listening import DeafWatch, NotificationWatch, listening
+from vault_adapters.stores.postgres.pages import PostgresPages
 from vault_adapters.stores.postgres.pools import adopt_pool, open_connections
 from vault_adapters.stores.postgres.schema import adopt_restored, prepare_schema
 from vault_adapters.stores.postgres.statements import load_statements
-from vault_adapters.stores.postgres.states import PostgresStateLedger
 from vault_adapters.stores.postgres.tenants import warn_of_old_trigger
 from vault_adapters.stores.postgres.timelines import NO_TIMELINE, Timelines, timeline_sql
-from vault_adapters.stores.postgres.tokens import PostgresTokenRepository
-from vault_adapters.stores.postgres.unread import PostgresUnreadAnswers
+from vault_adapters.stores.postgres.upkeep import PostgresUpkeep
 from vault_adapters.stores.postgres.versions import NO_VERSION, row_hash_sql, version_sql
 from vault_domain.entities.measures import PoolCounts
 from vault_domain.entities.secret import Secret, as_secret
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
-from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 @frozen
 class PostgresStore:
-    """The repositories of one schema."""
+    """The ports of one schema."""
 
-    tokens: PostgresTokenRepository
-    accounts: PostgresAccountRepository
-    changes: AccountChanges
+    accounts: PostgresAccounts
+    pages: PostgresPages
     keys: PostgresKeys
     audit: PostgresAuditLog
-    refreshes: RefreshLedger
-    eraser: PostgresTenantEraser
-    imports: PostgresImportRepository
     clients: PostgresClientStates
-    states: PostgresStateLedger
+    upkeep: PostgresUpkeep
     homes: PostgresHomeLedger
-    unread: PostgresUnreadAnswers
     make_watch: Callable[[ChangeHearer], NotificationWatch]
     pool_counts: Callable[[], PoolCounts]
 
@@ -127,25 +115,20 @@ async def open_postgres_store(
         await database.begin_watching()
         timelines = Timelines(database, queries)
         await timelines.current()  # a new database's first timeline is noted before it can change
-        tokens = PostgresTokenRepository(database, queries, waking)
+        states = (CitusAccountStates if distributed else AccountStates)(database, queries, timelines)
+        accounts = PostgresAccounts(database, queries, waking, states)
         keys = PostgresKeys(database, queries)
-        states = (CitusAccountStates if distributed else PostgresAccountStates)(database, queries, timelines)
         watch = DeafWatch if distributed else NotificationWatch
         stack.push_async_callback(keys.close)
-        stack.push_async_callback(tokens.close)
+        stack.push_async_callback(accounts.close)
         yield PostgresStore(
-            tokens,
-            PostgresAccountRepository(database, queries),
-            AccountChanges(states, uuid4),
+            accounts,
+            PostgresPages(database, queries),
             keys,
             PostgresAuditLog(database, queries, schema, timelines),
-            AttemptLedger(states),
-            PostgresTenantEraser(database, queries),
-            PostgresImportRepository(database, queries),
             PostgresClientStates(database, queries),
-            PostgresStateLedger(database, queries),
+            PostgresUpkeep(database, queries),
             PostgresHomeLedger(database, queries, schema),
-            PostgresUnreadAnswers(database, queries),
             lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
             connections.counts,
         )

@@ -16,7 +16,7 @@ from vault_adapters.stores.postgres.rows import answers_of, in_order, key_parame
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
-from vault_domain.ports.token_repository import Reading
+from vault_domain.ports.accounts import Reading
 
 
 class TokenReads:
@@ -34,7 +34,7 @@ class TokenReads:
         self._last_uses = last_uses
 
     async def read(self, reader: Reader, asked: Sequence[Asked]) -> list[Reading]:
-        """Read one token for each question; see `TokenRepository.get`."""
+        """Read one token for each question; see `Accounts.get`."""
         now = self._database.now()
         known = [row for _, row in asked if row is not None]
         if len(known) < len(asked):

@@ -50,7 +50,7 @@ async def write_late(
 
     Args:
         transaction, queries: run the statements.
-        writes, actor: see `TokenRepository.store_many`.
+        writes, actor: see `Accounts.store_many`.
         refreshed: whether all values come from refreshes; False: none does.
         told: whether to append an event for each value; False if the caller appends one event for all values.
 

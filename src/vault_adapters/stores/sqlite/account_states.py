@@ -1,4 +1,4 @@
-"""Implements `AccountStates` on SQLite: loads an account whole, decides, and writes what differs."""
+"""Loads an account whole, and writes what differs between two of its states."""
 
 from __future__ import annotations
 
@@ -15,73 +15,29 @@ from vault_adapters.stores.damage import (
     refused_account,
     report_damage,
     sealed_value,
-    sound,
 )
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Row, Transaction
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     account_row,
-    account_snapshot,
     key_parameters,
     plain_parameters,
     to_micros,
     token_info,
 )
-from vault_adapters.stores.sqlite.tokens import require_active_data_keys
-from vault_domain.entities.account import Account, TokenKey, stored_account
+from vault_adapters.stores.sqlite.writing import require_active_data_keys
+from vault_domain.entities.account import Account, TokenKey
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import StoredToken
-from vault_domain.ports.account_states import Decide
-from vault_domain.ports.refresh_ledger import DueAccount, Snapshot
+from vault_domain.ports.accounts import Decide
 
 T = TypeVar("T")
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class SqliteAccountStates:
-    """Implements `AccountStates`."""
-
-    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
-        self._database = database
-        self._queries = queries
-
-    async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
-        """Load an account, decide and write the new state in one transaction, so that nothing comes in between."""
-        return await self._database.transact(
-            lambda transaction: change_state(transaction, self._queries, account, decide)
-        )
-
-    async def read(self, account: Account) -> Snapshot:
-        """Read an account with its sealed values."""
-        rows = await self._database.fetch(self._queries["get_account_values"], account_parameters(account))
-        return account_snapshot(rows, account, self._database.now())
-
-    async def reserve_due(
-        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
-    ) -> tuple[list[DueAccount], datetime]:
-        """Take up to ``limit`` due accounts of a provider, earliest first."""
-
-        async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
-            window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
-            parameters = window | {"provider": provider, "limit": limit}
-            due: list[DueAccount] = []
-            # If all rows of one query are damaged, take the next rows, because damaged rows must not end the sweep.
-            while not due and (rows := await transaction.fetch(self._queries["find_due_accounts"], parameters)):
-                held = [
-                    {"tenant_id": tenant_id, "provider": provider, "identifier": identifier}
-                    | {"due_at": to_micros(transaction.now + hold)}
-                    for tenant_id, identifier, _ in rows
-                ]
-                await transaction.execute_many(self._queries["schedule_account"], held)
-                due = sound(rows, lambda row: _due_account(row, provider))
-            return due, transaction.now
-
-        return await self._database.transact(work)
 
 
 async def change_state(
@@ -91,8 +47,7 @@ async def change_state(
     decide: Decide[T],
 ) -> Decision[T]:
     """Load an account, decide and write the new state in the given transaction; return the decision."""
-    rows = await transaction.fetch(queries["load_account"], account_parameters(account))
-    state = _state(rows, account)
+    state = state_of(await transaction.fetch(queries["load_account"], account_parameters(account)), account)
     decision = decide(state, transaction.now)
     if decision.state is not state:
         await _write(transaction, queries, state, decision.state, decision.events)
@@ -117,7 +72,7 @@ async def _write(
     await append_events(transaction, queries, events)
 
 
-def _state(rows: Sequence[Row], account: Account) -> AccountState:
+def state_of(rows: Sequence[Row], account: Account) -> AccountState:
     """Return the state of an account from the rows of `load_account`.
 
     Raises:
@@ -197,10 +152,3 @@ def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
         **{name: None if each is None else each.bytes for name, each in ids.items()},
         **{name: to_micros(each) for name, each in times.items()},
     }
-
-
-def _due_account(row: Row, provider: str) -> DueAccount:
-    tenant_id, identifier, due_at = row
-    if type(tenant_id) is not str or type(identifier) is not str or not tenant_id:
-        raise ValueError
-    return DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)

@@ -1,98 +1,150 @@
 """Accounts on SQLite."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from itertools import groupby
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
-from vault_adapters.stores.columns import PLACE_OF_ACCOUNT, account_of, list_of, owner_of, range_of
-from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.batching import Asked, ReadBatcher
+from vault_adapters.stores.damage import (
+    sound,
+)
 from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
-from vault_adapters.stores.sqlite.rows import account_parameters, account_record, listed_account, to_micros, to_time
-from vault_domain.entities.account import Account, ConnectionState
-from vault_domain.entities.measures import AccountCount
-from vault_domain.entities.page import Cursor
-from vault_domain.entities.refresh_state import AccountRecord
+from vault_adapters.stores.sqlite.account_states import change_state, state_of
+from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.erasure import erase_tenant
+from vault_adapters.stores.sqlite.importing import Importer
+from vault_adapters.stores.sqlite.rows import (
+    account_parameters,
+    key_parameters,
+    to_micros,
+)
+from vault_adapters.stores.sqlite.token_reads import TokenReads
+from vault_adapters.stores.sqlite.writing import deletion_events, write_tokens
+from vault_adapters.stores.taking import taken
+from vault_domain.entities.account import Account, TokenKey, stored_account
+from vault_domain.entities.account_state import Decision
+from vault_domain.entities.token import (
+    DamagedToken,
+    StoredToken,
+    TokenInfo,
+    TokenRef,
+    TokenWrite,
+)
+from vault_domain.ports.accounts import Decide, DueAccount, Erased, PrepareBatch, Reading, Snapshot
+from vault_domain.ports.change import Change
+from vault_domain.ports.late_writes import LateWrites
+
+T = TypeVar("T")
+
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SqliteAccountRepository:
-    """Implements `AccountRepository`."""
+class SqliteAccounts:
+    """Implements `Accounts`."""
 
     def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
+        self._rows = TokenReads(database, queries)
+        self._reads: ReadBatcher[Asked, Reading] = ReadBatcher(lambda: nullcontext(self._rows.read))
 
-    async def get(self, account: Account) -> tuple[AccountRecord | None, datetime]:
-        """Read an account in one statement."""
-        rows = await self._database.fetch(self._queries["get_account"], account_parameters(account))
-        return account_record(rows, account), self._database.now()
+    async def close(self) -> None:
+        """Wait until no read is running."""
+        await self._reads.drain()
 
-    async def list_tenant(
-        self, tenant_id: str, *, provider: str | None, limit: int, after: Cursor | None
-    ) -> tuple[list[AccountRecord], datetime]:
-        """List a tenant's accounts, sorted by (provider, identifier)."""
+    def get(self, key: TokenKey, known: StoredToken | None = None) -> Awaitable[Reading]:
+        """Read one token; concurrent reads may share one query."""
+        return self._reads.get((key, known))
 
-        async def fetch(position: Sequence[Any], wanted: int) -> list[list[Row]]:
-            parameters = {"tenant_id": tenant_id, "provider": provider, "limit": wanted}
-            page = dict(zip(("after_provider", "after_identifier"), position, strict=True))
-            rows = await self._database.fetch(self._queries["list_accounts"], parameters | page)
-            return [list(group) for _, group in groupby(rows, key=account_of)]
+    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[list[StoredToken | DamagedToken], datetime]:
+        """Return the tokens stored under these keys, and the store's time."""
+        return [token for token in await self._rows.get_many(keys) if token is not None], self._database.now()
 
-        found = await sound_page(
-            fetch,
-            lambda rows: listed_account(rows, tenant_id, provider),
-            lambda rows: account_of(rows[-1]),
-            after or ("", ""),
-            limit,
+    async def read(self, account: Account) -> Snapshot:
+        """Read an account with its sealed values."""
+        rows = await self._database.fetch(self._queries["load_account"], account_parameters(account))
+        state = state_of(rows, account).require_intact()
+        sealed = {kind: token.sealed for kind, token in state.tokens.items()}
+        return Snapshot(state.record, sealed, self._database.now())
+
+    async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
+        """Load an account, decide and write the new state in one transaction, so that nothing comes in between."""
+        return await self._database.transact(
+            lambda transaction: change_state(transaction, self._queries, account, decide)
         )
-        return found, self._database.now()
 
-    async def list_all(
-        self, *, provider: str | None, state: ConnectionState | None, limit: int, after: Cursor | None
-    ) -> tuple[list[AccountRecord], datetime]:
-        """List all tenants' accounts, sorted by (tenant_id, provider, identifier)."""
-        return await self._across(list_of(state, provider), {"provider": provider}, limit, after)
-
-    async def find(self, text: str, *, limit: int, after: Cursor | None) -> tuple[list[AccountRecord], datetime]:
-        """List the accounts that a text names, sorted by (tenant_id, provider, identifier)."""
-        return await self._across("find_accounts", {"provider": None, **range_of(text)}, limit, after)
-
-    async def _across(
-        self, query: str, wanted: dict[str, Any], limit: int, after: Cursor | None
-    ) -> tuple[list[AccountRecord], datetime]:
-        now = self._database.now()
-
-        async def fetch(position: Sequence[Any], number: int) -> list[list[Row]]:
-            page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True))
-            parameters = {**wanted, **page, "limit": number, "now": to_micros(now)}
-            rows = await self._database.fetch(self._queries[query], parameters)
-            return [list(group) for _, group in groupby(rows, key=owner_of)]
-
-        found = await sound_page(
-            fetch,
-            lambda rows: listed_account(rows, None, wanted["provider"]),
-            lambda rows: owner_of(rows[-1]),
-            after or ("", "", ""),
-            limit,
+    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        """Insert or replace tokens, all or none."""
+        return await self._database.transact(
+            lambda transaction: write_tokens(transaction, self._queries, writes, actor)
         )
-        return found, now
 
-    async def list_tenants(self, *, limit: int, after: str | None) -> list[str]:
-        """List the tenants that have a token, sorted by their ids."""
-        parameters = {"after": after or "", "limit": limit}
-        return [tenant_id for (tenant_id,) in await self._database.fetch(self._queries["list_tenants"], parameters)]
+    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        """Insert or replace many tokens, all or none."""
+        return await self.store(await taken(writes), actor=actor)
 
-    async def count_all(self) -> list[AccountCount]:
-        """Count all tenants' accounts, and those that are due now, by provider."""
-        now = self._database.now()
-        rows = await self._database.fetch(self._queries["count_all_accounts"], {"now": to_micros(now)})
-        return [
-            AccountCount(provider, accounts, due, now - (to_time(earliest) or now))
-            for provider, accounts, due, earliest in rows
+    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
+        """Delete all tokens, labels and refresh states of a tenant at a provider."""
+
+        async def work(transaction: Transaction) -> Change[int]:
+            parameters = {"tenant_id": tenant_id, "provider": provider}
+            rows = await transaction.fetch(self._queries["list_provider_generations"], parameters)
+            await transaction.execute(self._queries["delete_provider_tokens"], parameters)
+            await transaction.execute(self._queries["delete_provider_accounts"], parameters)
+            events = deletion_events(rows, tenant_id, provider, transaction, actor)
+            await append_events(transaction, self._queries, events)
+            return Change(len(rows), tuple(events))
+
+        return await self._database.transact(work)
+
+    async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
+        """Store the time of each last use."""
+        parameters = [
+            key_parameters(ref.key) | {"id": ref.id.bytes, "used_at": to_micros(used_at)}
+            for ref, used_at in uses.items()
         ]
+        await self._database.transact(
+            lambda transaction: transaction.execute_many(self._queries["record_use"], parameters)
+        )
 
-    async def has_sibling(self, account: Account) -> bool:
-        """Return whether another tenant has an access or refresh token under the same provider and identifier."""
-        [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
-        return bool(found)
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Take up to ``limit`` due accounts of a provider, earliest first."""
+
+        async def work(transaction: Transaction) -> tuple[list[DueAccount], datetime]:
+            window = {"since": to_micros(since or _EPOCH), "until": to_micros(until or transaction.now)}
+            parameters = window | {"provider": provider, "limit": limit}
+            due: list[DueAccount] = []
+            # If all rows of one query are damaged, take the next rows, because damaged rows must not end the sweep.
+            while not due and (rows := await transaction.fetch(self._queries["find_due_accounts"], parameters)):
+                held = [
+                    {"tenant_id": tenant_id, "provider": provider, "identifier": identifier}
+                    | {"due_at": to_micros(transaction.now + hold)}
+                    for tenant_id, identifier, _ in rows
+                ]
+                await transaction.execute_many(self._queries["schedule_account"], held)
+                due = sound(rows, lambda row: _due_account(row, provider))
+            return due, transaction.now
+
+        return await self._database.transact(work)
+
+    def begin_import(self, source: str | None, *, overwrite: bool, actor: str | None) -> PrepareBatch:
+        """Begin an import of tokens of another system."""
+        return Importer(self._database, self._queries, source, overwrite=overwrite, actor=actor).prepare
+
+    async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
+        """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
+        return await self._database.transact(
+            lambda transaction: erase_tenant(transaction, self._queries, tenant_id, actor)
+        )
+
+
+def _due_account(row: Row, provider: str) -> DueAccount:
+    tenant_id, identifier, due_at = row
+    if type(tenant_id) is not str or type(identifier) is not str or not tenant_id:
+        raise ValueError
+    return DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)

@@ -16,13 +16,13 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, plain_parameters, to_micros
-from vault_adapters.stores.sqlite.tokens import require_active_data_keys, schedule_accounts
+from vault_adapters.stores.sqlite.writing import require_active_data_keys, schedule_accounts
 from vault_adapters.stores.taking import taken
 from vault_domain.entities.account import TokenKey, stored_key
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
+from vault_domain.ports.accounts import StoreBatch
 from vault_domain.ports.change import Change
-from vault_domain.ports.importing import StoreBatch
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.transitions.importing import DAMAGED, Held, outcome_of
 
@@ -30,32 +30,24 @@ _ID_SIZE = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SqliteImportRepository:
-    """Implements `ImportRepository`."""
+class Importer:
+    """One import; `prepare` is a `PrepareBatch`.
 
-    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+    Args:
+        database, queries: run the statements.
+        source, overwrite, actor: see `Accounts.begin_import`.
+    """
+
+    def __init__(
+        self, database: SqliteDatabase, queries: Queries, source: str | None, *, overwrite: bool, actor: str | None
+    ) -> None:
         self._database = database
         self._queries = queries
+        self._ids = ImportIds.of(source)
+        self._overwrite = overwrite
+        self._actor = actor
 
-    def begin(self, source: str | None) -> SqliteImportRun:
-        """Begin an import."""
-        return SqliteImportRun(self._database, self._queries, ImportIds.of(source))
-
-    async def existing(self, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
-        """Return the subset of these keys that hold a token."""
-        rows = await self._database.fetch(self._queries["get_import_state"], {"keys": keys_parameter(keys)})
-        return set(_held(rows))
-
-
-class SqliteImportRun:
-    """Implements `ImportRun`."""
-
-    def __init__(self, database: SqliteDatabase, queries: Queries, ids: ImportIds) -> None:
-        self._database = database
-        self._queries = queries
-        self._ids = ids
-
-    async def prepare(self, writes: LateWrites[ImportedWrite], *, overwrite: bool, actor: str | None) -> StoreBatch:
+    async def prepare(self, writes: LateWrites[ImportedWrite]) -> StoreBatch:
         """Seal a batch, and return the function that stores it."""
         batch = await taken(writes)
 
@@ -64,13 +56,15 @@ class SqliteImportRun:
             state = {"keys": keys_parameter(writes.keys)}
             rows = await transaction.fetch(self._queries["get_import_state"], state)
             held, now = _held(rows), transaction.now
-            outcomes = [outcome_of(write, held.get(write.key), now, self._ids, overwrite=overwrite) for write in batch]
+            outcomes = [
+                outcome_of(write, held.get(write.key), now, self._ids, overwrite=self._overwrite) for write in batch
+            ]
             decided = [(write, *outcome) for write, outcome in zip(batch, outcomes, strict=True)]
             stored = [write for write, _, is_stored in decided if is_stored]
             replaced = {write.key for write, outcome, _ in decided if outcome is ImportOutcome.REPLACED}
             await self._store(stored, replaced, transaction)
             new = {write.key for write, outcome, _ in decided if outcome is ImportOutcome.IMPORTED}
-            events = tuple(_event(write, transaction, actor, is_new=write.key in new) for write in stored)
+            events = tuple(_event(write, transaction, self._actor, is_new=write.key in new) for write in stored)
             await append_events(transaction, self._queries, events)
             return Change([outcome for _, outcome, _ in decided], events)
 

@@ -10,21 +10,19 @@ from uuid import UUID, uuid4
 from vault_adapters.stores.columns import (
     LISTED,
     OWNED,
-    OWNED_VALUE,
     PLAIN,
     STORED,
     ColumnType,
     is_missing,
     plain_values,
 )
-from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
+from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, scopes_of, sealed_value
 from vault_adapters.stores.sqlite.database import Parameters, Row
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account import Account, TokenKey
 from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import DAMAGED_ROW, DamagedToken, StoredToken, TokenInfo, TokenStatus, TokenWrite
-from vault_domain.ports.refresh_ledger import Snapshot
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -149,44 +147,17 @@ def stored_token(row: Row, key: TokenKey) -> StoredToken | DamagedToken | None:
         return DamagedToken(key, DAMAGED_ROW)
 
 
-def account_record(rows: Sequence[Row], account: Account) -> AccountRecord | None:
+def decoded_account(rows: Sequence[Row], account: Account) -> AccountRecord | None:
     """Return the account from the rows of its tokens; None if there are no rows.
 
     Raises:
-        DecryptionError: a row is damaged or belongs to another account.
+        Exception: a row is damaged or belongs to another account.
     """
-    try:
-        return decoded_account(rows, account)
-    except Exception as error:
-        refusal = refused_account(account, error)
-    raise refusal
-
-
-def decoded_account(rows: Sequence[Row], account: Account) -> AccountRecord | None:
-    """Do the same as `account_record`, but raise the original error for a row that cannot be used."""
     infos, state = [], None
     for row in rows:
         token, key, state, _ = OWNED.split(row)
         infos.append(token_info(token, own_key(key, account)))
     return None if state is None else _record(account, infos, state)
-
-
-def account_snapshot(rows: Sequence[Row], account: Account, now: datetime) -> Snapshot:
-    """Return the account with its sealed values from the rows of its tokens.
-
-    Raises:
-        DecryptionError: a row is damaged or belongs to another account.
-    """
-    record, sealed = account_record(rows, account), {}
-    try:
-        for row in rows:
-            _, (_, _, kind, _), _, value, _ = OWNED_VALUE.split(row)
-            sealed[TokenKind(kind)] = sealed_value(*value)
-    except Exception as error:
-        refusal = refused_account(account, error)
-    else:
-        return Snapshot(record, sealed, now)
-    raise refusal
 
 
 def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | None) -> AccountRecord:

@@ -1,52 +1,40 @@
-"""The SQLite store: opens and closes one database with all repositories over it."""
+"""The SQLite store: opens and closes one database with all ports over it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 from attrs import frozen
 
 from vault_adapters.runtime.forks import OwnStack
-from vault_adapters.stores.sqlite.account_states import SqliteAccountStates
-from vault_adapters.stores.sqlite.accounts import SqliteAccountRepository
+from vault_adapters.stores.sqlite.accounts import SqliteAccounts
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
 from vault_adapters.stores.sqlite.clients import SqliteClientStates
 from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, MEMORY, SqliteDatabase
-from vault_adapters.stores.sqlite.erasure import SqliteTenantEraser
 from vault_adapters.stores.sqlite.homes import SqliteHomeLedger
-from vault_adapters.stores.sqlite.importing import SqliteImportRepository
 from vault_adapters.stores.sqlite.keys import SqliteKeys
+from vault_adapters.stores.sqlite.pages import SqlitePages
 from vault_adapters.stores.sqlite.schema import prepare_schema
 from vault_adapters.stores.sqlite.statements import load_statements
-from vault_adapters.stores.sqlite.states import SqliteStateLedger
-from vault_adapters.stores.sqlite.tokens import SqliteTokenRepository
-from vault_adapters.stores.sqlite.unread import SqliteUnreadAnswers
+from vault_adapters.stores.sqlite.upkeep import SqliteUpkeep
 from vault_adapters.stores.sqlite.watching import watching
 from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 
 @frozen
 class SqliteStore:
-    """The repositories of one database."""
+    """The ports of one database."""
 
-    tokens: SqliteTokenRepository
-    accounts: SqliteAccountRepository
-    changes: AccountChanges
+    accounts: SqliteAccounts
+    pages: SqlitePages
     keys: SqliteKeys
     audit: SqliteAuditLog
-    refreshes: AttemptLedger
-    eraser: SqliteTenantEraser
-    imports: SqliteImportRepository
     clients: SqliteClientStates
-    states: SqliteStateLedger
+    upkeep: SqliteUpkeep
     homes: SqliteHomeLedger
-    unread: SqliteUnreadAnswers
     path: str
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
@@ -85,20 +73,15 @@ async def open_sqlite_store(
         stack.push_async_callback(database.close)
         await prepare_schema(database, migrate=migrate)
         queries = load_statements(versioned=path != MEMORY)
-        tokens, states = SqliteTokenRepository(database, queries), SqliteAccountStates(database, queries)
-        stack.push_async_callback(tokens.close)
+        accounts = SqliteAccounts(database, queries)
+        stack.push_async_callback(accounts.close)
         yield SqliteStore(
-            tokens,
-            SqliteAccountRepository(database, queries),
-            AccountChanges(states, uuid4),
+            accounts,
+            SqlitePages(database, queries),
             SqliteKeys(database, queries),
             SqliteAuditLog(database, queries),
-            AttemptLedger(states),
-            SqliteTenantEraser(database, queries),
-            SqliteImportRepository(database, queries),
             SqliteClientStates(database, queries),
-            SqliteStateLedger(database, queries),
+            SqliteUpkeep(database, queries),
             SqliteHomeLedger(database, queries, path),
-            SqliteUnreadAnswers(database, queries),
             path,
         )

@@ -12,7 +12,7 @@ from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, stored_token
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
-from vault_domain.ports.token_repository import Reading
+from vault_domain.ports.accounts import Reading
 
 
 class TokenReads:
@@ -43,7 +43,7 @@ class TokenReads:
         return [_answer(list(group), key) for key, (_, group) in zip(keys, groups, strict=True)]
 
     async def read(self, asked: Sequence[Asked]) -> list[Reading]:
-        """Read one token for each question; see `TokenRepository.get`. Only one such call may run at a time."""
+        """Read one token for each question; see `Accounts.get`. Only one such call may run at a time."""
         known = [row for _, row in asked if row is not None and row.version == self._version]
         if len(known) == len(asked) and await self._is_unchanged():
             now = self._database.now()

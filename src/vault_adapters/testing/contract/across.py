@@ -19,6 +19,8 @@ from vault_domain.entities.page import encode_cursor
 from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.pages import AccountQuery, Expiring, Owned
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 HOUR = timedelta(hours=1)
 _NAMES = ("B", "a", "aa", "b", "\u00e9", "\U0001f511")
@@ -155,7 +157,7 @@ class AcrossCases(ContractFixtures):
         # A store must list each account that is in the wanted state. It may also list accounts in other states.
         by_state = await _of_every_state(vault, clock)
         for state, accounts in by_state.items():
-            records, _ = await store.accounts.list_all(provider=None, state=state, limit=1000, after=None)
+            records, _ = await store.pages.accounts(AccountQuery(state=state), limit=1000, after=None)
             assert set(accounts) <= {record.account for record in records}
 
     async def test_a_page_across_tenants_begins_after_its_cursor(self, vault: TokenVault) -> None:
@@ -188,15 +190,15 @@ class AcrossCases(ContractFixtures):
                 await vault.store_token_set(Account(tenant, provider), TokenSet("a", "r", expires_in=lifetime))
         await vault.store_token(Account("t1", "slack", "x").key(TokenKind.API_KEY), "v")
         no_time = timedelta(0)
-        counts = {count.provider: count for count in await store.accounts.count_all()}
+        counts = {count.provider: count for count in await store.pages.count_accounts()}
         assert {name: count.accounts for name, count in counts.items()} == {"google": 2, "github": 2, "slack": 3}
         assert (counts["google"].due, counts["google"].oldest) == (0, no_time)
         clock.advance(timedelta(minutes=5))  # half of the lifetime at google is over, so those accounts are due
-        counts = {count.provider: count for count in await store.accounts.count_all()}
+        counts = {count.provider: count for count in await store.pages.count_accounts()}
         assert counts["google"] == AccountCount("google", 2, 2, no_time)
         await claimed(store, Account("t1", "google"))  # the claimed account is due again at the end of the lease
         clock.advance(timedelta(seconds=5))
-        counts = {count.provider: count for count in await store.accounts.count_all()}
+        counts = {count.provider: count for count in await store.pages.count_accounts()}
         assert counts["google"] == AccountCount("google", 2, 1, timedelta(seconds=5))
         assert counts["github"] == AccountCount("github", 2, 0, no_time)
 
@@ -206,8 +208,10 @@ class AcrossCases(ContractFixtures):
         failing, unknown, crashed, marked = (Account(tenant, "google", "x") for tenant in "abcd")
         for account in (failing, unknown, crashed, marked, Account("a", "google", "well")):
             await vault.store_token_set(account, TokenSet("a", "r"))
-        await store.refreshes.fail(await claimed(store, failing), Failure("server_error", HOUR, unknown=False))
-        await store.refreshes.fail(await claimed(store, unknown), Failure(None, HOUR, unknown=True))
+        await AttemptLedger(store.accounts).fail(
+            await claimed(store, failing), Failure("server_error", HOUR, unknown=False)
+        )
+        await AttemptLedger(store.accounts).fail(await claimed(store, unknown), Failure(None, HOUR, unknown=True))
         await claimed(store, crashed)
         dead = await vault.get_refresh_token(marked)
         assert dead is not None
@@ -229,19 +233,19 @@ class AcrossCases(ContractFixtures):
             await vault.store_token_set(account, TokenSet("a", "r", expires_in=60))
         for row in await rows_of(store, keys):
             used[row.key] = clock.now() - len(used) * timedelta(minutes=1)
-            await store.tokens.record_uses({TokenRef.of(row.info): used[row.key]})
+            await store.accounts.record_uses({TokenRef.of(row.info): used[row.key]})
         clock.advance(HOUR)
 
         infos = [row.info for row in await rows_of(store, keys)]
-        infos += [reading.row.info for key in keys if (reading := await store.tokens.get(key)).row is not None]
-        infos += await store.tokens.find_expiring(timedelta(0), provider=None, limit=100, after=None)
-        records = [(await store.accounts.get(account))[0] for account in accounts]
-        records += [(await store.refreshes.read(account)).record for account in accounts]
-        records += (await store.accounts.list_all(provider=None, state=None, limit=100, after=None))[0]
-        records += (await store.accounts.list_all(provider="google", state=None, limit=100, after=None))[0]
+        infos += [reading.row.info for key in keys if (reading := await store.accounts.get(key)).row is not None]
+        infos += await store.pages.tokens(Expiring(timedelta(0)), limit=100, after=None)
+        records = [(await store.accounts.read(account)).record for account in accounts]
+        records += [(await store.accounts.read(account)).record for account in accounts]
+        records += (await store.pages.accounts(AccountQuery(), limit=100, after=None))[0]
+        records += (await store.pages.accounts(AccountQuery(provider="google"), limit=100, after=None))[0]
         for tenant in tenants:
-            infos += await store.tokens.list_tenant(tenant, provider=None, limit=100, after=None)
-            records += (await store.accounts.list_tenant(tenant, provider=None, limit=100, after=None))[0]
+            infos += await store.pages.tokens(Owned(tenant), limit=100, after=None)
+            records += (await store.pages.accounts(AccountQuery(tenant), limit=100, after=None))[0]
         infos += [info for record in records if record is not None for info in record.tokens.values()]
         assert len(infos) == 7 * len(keys) + len(keys) // 2 + 2 * 6
         assert [info.last_used_at for info in infos] == [used[info.key] for info in infos]

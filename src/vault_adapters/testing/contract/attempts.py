@@ -46,25 +46,27 @@ from vault_domain.entities.token import TokenRef
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 class AttemptCases(ContractFixtures, given=("stored_account",)):
-    """`RefreshLedger`, and `due_at` after many values were stored."""
+    """`AttemptLedger` over the store, and `due_at` after many values were stored."""
 
     async def test_a_snapshot_holds_the_account_and_its_values(self, store: Store, clock: ManualClock) -> None:
-        snapshot = await store.refreshes.read(ACCOUNT)
-        record, now = await store.accounts.get(ACCOUNT)
+        snapshot = await store.accounts.read(ACCOUNT)
+        snapshot = await store.accounts.read(ACCOUNT)
+        record, now = snapshot.record, snapshot.now
         assert (snapshot.record, snapshot.now, now) == (record, clock.now(), clock.now())
         [access, refresh] = await rows_of(store, [ACCESS, REFRESH])
         assert snapshot.sealed == {ACCESS.kind: access.sealed, REFRESH.kind: refresh.sealed}
-        nobody = await store.refreshes.read(evolve(ACCOUNT, identifier="nobody"))
+        nobody = await store.accounts.read(evolve(ACCOUNT, identifier="nobody"))
         assert (nobody.record, nobody.sealed, nobody.now) == (None, {}, clock.now())
 
     async def test_of_many_concurrent_claims_one_wins(self, store: Store, clock: ManualClock) -> None:
         seen = None
         for _ in range(3):
             attempts = [await unclaimed(store) for _ in range(12)]
-            times = await asyncio.gather(*(store.refreshes.claim(attempt, seen) for attempt in attempts))
+            times = await asyncio.gather(*(AttemptLedger(store.accounts).claim(attempt, seen) for attempt in attempts))
             winners = [attempt.attempt_id for attempt, at in zip(attempts, times, strict=True) if at is not None]
             assert winners == [(await state_of(store)).attempt_id]
             [seen] = winners
@@ -78,12 +80,13 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             clock.advance(LEASE)
             other = await unclaimed(store)
             renewed, taken = await asyncio.gather(
-                store.refreshes.renew(attempt, LEASE), store.refreshes.claim(other, attempt.attempt_id)
+                AttemptLedger(store.accounts).renew(attempt, LEASE),
+                AttemptLedger(store.accounts).claim(other, attempt.attempt_id),
             )
             assert renewed is (taken is None)
             holder = attempt if renewed else other
             assert (await state_of(store)).attempt_id == holder.attempt_id
-            await store.refreshes.release(holder)
+            await AttemptLedger(store.accounts).release(holder)
 
     async def test_of_two_answers_to_one_credential_that_of_the_later_attempt_stays(
         self, store: Store, clock: ManualClock
@@ -92,10 +95,12 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         earlier = await claimed(store)
         clock.advance(LEASE)
         later = await claimed(store)
-        await store.refreshes.commit(earlier, await answer(store), actor=None)
+        await AttemptLedger(store.accounts).commit(earlier, await answer(store), actor=None)
         clock.advance(SECOND)
         writes = await answer(store, 2)
-        assert (await store.refreshes.commit(later, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
+        assert (
+            await AttemptLedger(store.accounts).commit(later, writes, actor=None)
+        ).result.outcome is CommitOutcome.WRITTEN
         rows = await rows_of(store, [ACCESS, REFRESH])
         assert [row.info.value_id for row in rows] == [write.value_id for write in writes]
 
@@ -110,13 +115,13 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             return None if info is None or info.expires_at is None else info.expires_at - LEAD
 
         for _ in range(10):
-            await store.refreshes.reschedule(ACCOUNT, lambda record, now: None)
-            await store.tokens.store(await answer(store, keys=[ACCESS], lifetime=3 * HOUR), actor=None)
+            await AttemptLedger(store.accounts).reschedule(ACCOUNT, lambda record, now: None)
+            await store.accounts.store(await answer(store, keys=[ACCESS], lifetime=3 * HOUR), actor=None)
             short_lived = await answer(store, keys=[ACCESS], lifetime=HOUR)
             await asyncio.gather(
-                *(store.refreshes.reschedule(ACCOUNT, judge) for _ in range(3)),
-                store.tokens.store(short_lived, actor=None),
-                *(store.refreshes.reschedule(ACCOUNT, judge) for _ in range(3)),
+                *(AttemptLedger(store.accounts).reschedule(ACCOUNT, judge) for _ in range(3)),
+                store.accounts.store(short_lived, actor=None),
+                *(AttemptLedger(store.accounts).reschedule(ACCOUNT, judge) for _ in range(3)),
             )
             assert await due_at(store) == now + HOUR - LEAD
 
@@ -133,7 +138,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             assert await state_of(store, account) == RefreshState()
             other_place = evolve(mine.credential, key=account.key(REFRESH.kind))
             stolen = evolve(await unclaimed(store, account), credential=other_place)
-            assert await store.refreshes.claim(stolen, None) is None
+            assert await AttemptLedger(store.accounts).claim(stolen, None) is None
             await claimed(store, account)
         assert TokenRef.of((await tokens_of(vault))[REFRESH]) == mine.credential
 
@@ -142,9 +147,9 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
         before, state = await tokens_of(vault), await state_of(store)
         with pytest.raises(DataKeyInactiveError):
-            await store.refreshes.commit(attempt, writes, actor=None)
+            await AttemptLedger(store.accounts).commit(attempt, writes, actor=None)
         assert (await tokens_of(vault), await state_of(store)) == (before, state)
-        change = await store.refreshes.commit(attempt, await answer(store), actor=None)
+        change = await AttemptLedger(store.accounts).commit(attempt, await answer(store), actor=None)
         assert change.result.outcome is CommitOutcome.WRITTEN
 
     async def test_a_tenant_erased_after_the_claim_stays_erased(self, store: Store, vault: TokenVault) -> None:
@@ -152,15 +157,15 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         await vault.erase_tenant(ACCOUNT.tenant_id)
         events = await events_of(vault)
         try:
-            change = await store.refreshes.commit(attempt, writes, actor=None)
+            change = await AttemptLedger(store.accounts).commit(attempt, writes, actor=None)
         except DataKeyInactiveError:
             pass  # either result is right, because both the data key and the credential are gone
         else:
             assert (change.result, tuple(change.events)) == (Commit(CommitOutcome.CREDENTIAL_MOVED), ())
-        await store.refreshes.fail(attempt, Failure("server_error", SECOND, unknown=True))
-        await store.refreshes.release(attempt)
-        assert not await store.refreshes.renew(attempt, LEASE)
-        assert (await store.refreshes.reject(attempt, "invalid_grant", actor=None)).result is False
+        await AttemptLedger(store.accounts).fail(attempt, Failure("server_error", SECOND, unknown=True))
+        await AttemptLedger(store.accounts).release(attempt)
+        assert not await AttemptLedger(store.accounts).renew(attempt, LEASE)
+        assert (await AttemptLedger(store.accounts).reject(attempt, "invalid_grant", actor=None)).result is False
         assert await tokens_of(vault) == {}
         assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
         assert await events_of(vault) == events
@@ -170,7 +175,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
 
     @pytest.mark.parametrize("gone", ["account", "provider", "tenant"])
     async def test_an_account_that_is_gone_is_not_due(self, store: Store, vault: TokenVault, gone: str) -> None:
-        await store.tokens.store(await answer(store), actor=None)
+        await store.accounts.store(await answer(store), actor=None)
         assert await due_at(store) is not None
         if gone == "account":
             await vault.delete_account(ACCOUNT)
@@ -179,7 +184,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         else:
             await vault.erase_tenant(ACCOUNT.tenant_id)
         assert await due_at(store) is None
-        await store.refreshes.reschedule(ACCOUNT, lambda record, now: now)
+        await AttemptLedger(store.accounts).reschedule(ACCOUNT, lambda record, now: now)
         assert await due_at(store) is None
 
     @pytest.mark.parametrize("order", [[ACCESS.kind, REFRESH.kind], [REFRESH.kind, ACCESS.kind]], ids=["ar", "ra"])
@@ -196,7 +201,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
                 dict.fromkeys(accounts[:-1], expected)
             )
         await _store_many(store, clock, how, order, {each: (2 + n) * MINUTE + LEAD for n, each in enumerate(accounts)})
-        due, _ = await store.refreshes.reserve_due(
+        due, _ = await store.accounts.reserve_due(
             ACCOUNT.provider, hold=HOUR, limit=5, since=None, until=clock.now() + 7 * MINUTE
         )
         assert [(each.account, each.due_at - clock.now()) for each in due] == [
@@ -214,9 +219,9 @@ async def _store_many(
         for write in await answer(store, keys=[account.key(kind) for kind in order], lifetime=lifetime)
     ]
     if how == "store":
-        await store.tokens.store(writes, actor=None)
+        await store.accounts.store(writes, actor=None)
     elif how == "store_many":
-        await store.tokens.store_many(LateWrites.of(writes), actor=None)
+        await store.accounts.store_many(LateWrites.of(writes), actor=None)
     else:
         ends = [None if write.lifetime is None else clock.now() + write.lifetime for write in writes]
         rows = [ImportedToken(write.key, Secret("v"), expires_at=end) for write, end in zip(writes, ends, strict=True)]

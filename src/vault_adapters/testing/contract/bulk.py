@@ -24,7 +24,7 @@ MANY = 1100
 
 
 class BulkCases(ContractFixtures):
-    """`TokenRepository.store_many`, and `ImportRun.prepare`."""
+    """`Accounts.store_many`, and `Accounts.begin_import`."""
 
     async def test_each_of_many_values_keeps_what_belongs_to_it(
         self, vault: TokenVault, clock: ManualClock, happened: list[AuditEvent]
@@ -56,10 +56,10 @@ class BulkCases(ContractFixtures):
         writes = [TokenWrite(key(str(number)), await _sealed(store)) for number in range(MANY)]
         writes[-1] = TokenWrite(key("last"), sealed)
         with pytest.raises(DataKeyInactiveError):
-            await store.tokens.store_many(LateWrites.of(writes), actor=None)
+            await store.accounts.store_many(LateWrites.of(writes), actor=None)
         assert set(await tokens_of(vault)) == {ACCESS}
         assert happened == []
-        change = await store.tokens.store_many(LateWrites.of(writes[:-1]), actor="me")
+        change = await store.accounts.store_many(LateWrites.of(writes[:-1]), actor="me")
         assert [info.key for info in change.result] == [write.key for write in writes[:-1]]
         assert {event.actor for event in change.events} == {"me"}
 
@@ -74,7 +74,7 @@ class BulkCases(ContractFixtures):
             return [TokenWrite(keys[index], sealed) for index in indexes]
 
         with pytest.raises(RuntimeError):
-            await store.tokens.store_many(LateWrites(keys, take), actor=None)
+            await store.accounts.store_many(LateWrites(keys, take), actor=None)
         assert set(await tokens_of(vault)) == {ACCESS}
         assert await vault.store_token(ACCESS, "w")
 
@@ -93,9 +93,9 @@ class BulkCases(ContractFixtures):
     ) -> None:
         await vault.store_token(ACCESS, "v")
         sealed = await _sealed(store)
-        run = store.imports.begin("dump")
+        prepare = store.accounts.begin_import("dump", overwrite=False, actor=None)
         batches = [
-            await run.prepare(LateWrites.of(writes), overwrite=False, actor=None)
+            await prepare(LateWrites.of(writes))
             for writes in ([_imported("a", sealed), _imported("b", sealed)], [_imported("b", sealed)])
         ]
         assert set(await tokens_of(vault)) == {ACCESS}
@@ -105,7 +105,7 @@ class BulkCases(ContractFixtures):
 
 
 async def _sealed(store: Store) -> SealedToken:
-    row = (await store.tokens.get(ACCESS)).row
+    row = (await store.accounts.get(ACCESS)).row
     assert row is not None
     return row.sealed
 

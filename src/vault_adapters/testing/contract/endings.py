@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -12,22 +13,24 @@ from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, C
 from vault_domain.entities.account import Account
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.pages import Ending
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 DAY, STEP = timedelta(days=1), timedelta(microseconds=1)
 NOTICE = 10 * DAY
 
 
 class EndingCases(ContractFixtures):
-    """`TokenRepository.find_ending`, `AccountChanges.tell_end`, and `count_health` with a reconnect notice."""
+    """`Ending`, `AccountChanges.tell_end`, and `count_health` with a reconnect notice."""
 
     async def ending(self, store: Store, limit: int = 10) -> list[str | None]:
         """Find a page of refresh tokens that expire soon, and tell of each; return the accounts' identifiers."""
-        found = await store.tokens.find_ending(NOTICE, limit=limit, after=None)
+        found = await store.pages.tokens(Ending(NOTICE), limit=limit, after=None)
         for info in found:
-            change = await store.changes.tell_end(info.key.account, NOTICE, actor="sweep")
+            change = await AccountChanges(store.accounts, uuid4).tell_end(info.key.account, NOTICE, actor="sweep")
             [event] = change.events
             assert (event.action.value, event.kind, event.actor) == ("refresh_token_expiring", REFRESH.kind, "sweep")
-            again = await store.changes.tell_end(info.key.account, NOTICE, actor="sweep")
+            again = await AccountChanges(store.accounts, uuid4).tell_end(info.key.account, NOTICE, actor="sweep")
             assert (change.result, again.result, again.events) == (True, False, ())
         return [info.key.identifier for info in found]
 
@@ -88,5 +91,5 @@ class EndingCases(ContractFixtures):
         self, vault: TokenVault, store: Store, clock: ManualClock, left: timedelta, expected: str
     ) -> None:
         await vault.store_token(REFRESH, "r", expires_at=clock.now() + left)
-        [count] = await store.tokens.count_health(None, timedelta(minutes=5), notice=NOTICE)
+        [count] = await store.pages.count_health(None, timedelta(minutes=5), notice=NOTICE)
         assert count.health.value == expected

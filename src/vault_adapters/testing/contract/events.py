@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -27,6 +28,8 @@ from vault_domain.entities.errors import GenerationConflictError, InvalidInputEr
 from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 MUTATIONS = ["store", "store_set", "mark_invalid", "delete", "delete_provider", "account", "commit", "reject"]
 
@@ -106,18 +109,22 @@ class EventCases(ContractFixtures):
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="before")
         attempt, answers = await claimed(store), await answer(store)
         before, events, state = await tokens_of(vault), await events_of(vault), await state_of(store)
-        row = (await store.tokens.get(ACCESS)).row
+        row = (await store.accounts.get(ACCESS)).row
         assert row is not None
         writes = [TokenWrite(ACCESS, row.sealed), TokenWrite(key("new"), row.sealed)]
         mutations: dict[str, Callable[[], Awaitable[object]]] = {
-            "store": lambda: store.tokens.store(writes, actor=UNWRITABLE),
-            "store_set": lambda: store.changes.store_set(ACCOUNT, writes[:1], label="after", actor=UNWRITABLE),
-            "mark_invalid": lambda: store.changes.mark_invalid(TokenRef.of(row.info), "x", actor=UNWRITABLE),
-            "delete": lambda: store.changes.delete_token(ACCESS, actor=UNWRITABLE),
-            "delete_provider": lambda: store.tokens.delete_provider("t1", "google", actor=UNWRITABLE),
-            "account": lambda: store.changes.delete_account(ACCOUNT, actor=UNWRITABLE),
-            "commit": lambda: store.refreshes.commit(attempt, answers, actor=UNWRITABLE),
-            "reject": lambda: store.refreshes.reject(attempt, "invalid_grant", actor=UNWRITABLE),
+            "store": lambda: store.accounts.store(writes, actor=UNWRITABLE),
+            "store_set": lambda: AccountChanges(store.accounts, uuid4).store_set(
+                ACCOUNT, writes[:1], label="after", actor=UNWRITABLE
+            ),
+            "mark_invalid": lambda: AccountChanges(store.accounts, uuid4).mark_invalid(
+                TokenRef.of(row.info), "x", actor=UNWRITABLE
+            ),
+            "delete": lambda: AccountChanges(store.accounts, uuid4).delete_token(ACCESS, actor=UNWRITABLE),
+            "delete_provider": lambda: store.accounts.delete_provider("t1", "google", actor=UNWRITABLE),
+            "account": lambda: AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=UNWRITABLE),
+            "commit": lambda: AttemptLedger(store.accounts).commit(attempt, answers, actor=UNWRITABLE),
+            "reject": lambda: AttemptLedger(store.accounts).reject(attempt, "invalid_grant", actor=UNWRITABLE),
         }
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await mutations[mutation]()

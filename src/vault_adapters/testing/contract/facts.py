@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from attrs import NOTHING, evolve, fields
@@ -27,8 +27,10 @@ from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenWrite
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.account_states import Decide
+from vault_domain.ports.accounts import Decide
 from vault_domain.ports.change import Change
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.transitions import attempts, values
 
 ACCOUNTS = (ACCOUNT, evolve(ACCOUNT, identifier=None))
@@ -78,11 +80,11 @@ class Story:
     async def compare(self, name: str) -> None:
         """Compare each account, and when the accounts are due, with the states in memory."""
         for account, state in self.states.items():
-            snapshot = await self.store.refreshes.read(account)
+            snapshot = await self.store.accounts.read(account)
             assert snapshot.record == state.record, name
             assert dict(snapshot.sealed) == {kind: token.sealed for kind, token in state.tokens.items()}, name
             for token in state.tokens.values():
-                row = (await self.store.tokens.get(token.key)).row
+                row = (await self.store.accounts.get(token.key)).row
                 assert row is not None, name
                 assert (row.info, row.sealed) == (token.info, token.sealed), name
             for part in parts_of(state):
@@ -145,45 +147,49 @@ class Story:
     def store_values(self, account: Account) -> Fact:
         """Values are stored."""
         writes = self.writes(account, refreshed=self.draw.random() < 0.3)
-        return told("tokens.store", values.stored, writes, actor="a")
+        return told(lambda store: store.accounts.store, values.stored, writes, actor="a")
 
     def store_expecting(self, account: Account) -> Fact:
         """A value is stored over a generation."""
         expected, writes = self.draw.randrange(4), self.writes(account, (self.draw.choice(KINDS),))
         return (
-            lambda store: store.changes.store_expecting(writes[0], expected, actor=None),
+            lambda store: changes_of(store).store_expecting(writes[0], expected, actor=None),
             lambda state, now: values.stored(state, now, writes, None, expected),
         )
 
     def store_set(self, account: Account) -> Fact:
         """A user's consent is stored."""
         label, writes = self.maybe(lambda: self.draw.choice(["Ann", "Ben"])), self.writes(account)
-        return told("changes.store_set", values.stored_set, writes, of=account, label=label, actor="b")
+        return told(
+            lambda store: changes_of(store).store_set, values.stored_set, writes, of=account, label=label, actor="b"
+        )
 
     def mark(self, account: Account) -> Fact:
         """A value is marked invalid."""
         ref = self.ref(account)
-        return told("changes.mark_invalid", values.marked, ref, "marked", actor="c")
+        return told(lambda store: changes_of(store).mark_invalid, values.marked, ref, "marked", actor="c")
 
     def report(self, account: Account) -> Fact:
         """A resource has rejected a value."""
         ref = self.ref(account)
-        return told("changes.report_rejected", values.reported, ref, "reported", window=WINDOW, actor=None)
+        return told(
+            lambda store: changes_of(store).report_rejected, values.reported, ref, "reported", window=WINDOW, actor=None
+        )
 
     def revive(self, account: Account) -> Fact:
         """A condemned credential is tried again."""
         ref, due_in, anew = self.ref(account, REFRESH), self.some_time(), self.draw.random() < 0.5
-        return told("changes.revive", values.revived, ref, due_in, anew=anew, actor="d")
+        return told(lambda store: changes_of(store).revive, values.revived, ref, due_in, anew=anew, actor="d")
 
     def tell_end(self, account: Account) -> Fact:
         """A sweep tells that a refresh token expires soon."""
-        return told("changes.tell_end", values.end_told, NOTICE, of=account, actor=None)
+        return told(lambda store: changes_of(store).tell_end, values.end_told, NOTICE, of=account, actor=None)
 
     def delete(self, account: Account) -> Fact:
         """Tokens are deleted."""
         kinds = self.draw.choice([KINDS[:1], KINDS[1:], tuple(TokenKind)])
         return (
-            lambda store: store.changes.delete_account(account, kinds=kinds, actor="e"),
+            lambda store: changes_of(store).delete_account(account, kinds=kinds, actor="e"),
             lambda state, now: values.deleted(state, now, kinds, "e"),
         )
 
@@ -194,14 +200,14 @@ class Story:
         for token in [each for each in state.tokens.values() if each.info.id == ref.id]:
             latest = max(used_at, token.info.last_used_at or used_at)
             self.states[account] = state.with_token(token, last_used_at=latest)
-        return lambda store: store.tokens.record_uses({ref: used_at}), _nothing
+        return lambda store: store.accounts.record_uses({ref: used_at}), _nothing
 
     def reschedule(self, account: Account) -> Fact:
         """A sweep has checked the account."""
         wait = self.maybe(self.some_time)
         due_at = None if wait is None else self.clock.now() + wait
         return (
-            lambda store: store.refreshes.reschedule(account, lambda record, now: due_at),
+            lambda store: AttemptLedger(store.accounts).reschedule(account, lambda record, now: due_at),
             lambda state, now: values.rescheduled(state, due_at),
         )
 
@@ -213,22 +219,22 @@ class Story:
         ref = self.ref(account, REFRESH)
         attempt = Attempt(account, self.new_id(), ref, access, self.clock.now(), LEASE, endpoint=endpoint)
         self.attempts.append(attempt)
-        return told("refreshes.claim", attempts.claimed, attempt, seen)
+        return told(lambda store: AttemptLedger(store.accounts).claim, attempts.claimed, attempt, seen)
 
     def renew(self, account: Account) -> Fact:
         """An attempt lasts longer."""
         attempt = self.attempt(account)
-        return told("refreshes.renew", attempts.renewed, attempt, LEASE)
+        return told(lambda store: AttemptLedger(store.accounts).renew, attempts.renewed, attempt, LEASE)
 
     def release(self, account: Account) -> Fact:
         """An attempt ends without a request."""
         attempt = self.attempt(account)
-        return told("refreshes.release", attempts.released, attempt)
+        return told(lambda store: AttemptLedger(store.accounts).release, attempts.released, attempt)
 
     def withdraw(self, account: Account) -> Fact:
         """An attempt ends of which nobody knows whether it has begun."""
         attempt, seen = self.attempt(account), self.latest(account)
-        return told("refreshes.withdraw", attempts.withdrawn, attempt, seen)
+        return told(lambda store: AttemptLedger(store.accounts).withdraw, attempts.withdrawn, attempt, seen)
 
     def fail(self, account: Account) -> Fact:
         """An attempt fails."""
@@ -236,12 +242,14 @@ class Story:
         unknown, refused = (self.draw.random() < chance for chance in (0.4, 0.8))
         code, refused_for = self.maybe(lambda: "server_error"), self.maybe(self.some_time)
         failure = Failure(code, self.some_time(), unknown, refused, refused_for)
-        return told("refreshes.fail", attempts.failed, attempt, failure, actor="f")
+        return told(lambda store: AttemptLedger(store.accounts).fail, attempts.failed, attempt, failure, actor="f")
 
     def reject(self, account: Account) -> Fact:
         """The provider rejects the credential."""
         attempt = self.attempt(account)
-        return told("refreshes.reject", attempts.rejected, attempt, "invalid_grant", actor=None)
+        return told(
+            lambda store: AttemptLedger(store.accounts).reject, attempts.rejected, attempt, "invalid_grant", actor=None
+        )
 
     def commit(self, account: Account) -> Fact:
         """The provider answers."""
@@ -249,7 +257,7 @@ class Story:
         writes = self.writes(account, refreshed=True, keeps_mark=keeps_mark)
         if self.draw.random() < 0.2:  # an answer from the journal
             writes = [evolve(write, lead=None) for write in writes]
-        return told("refreshes.commit", attempts.answered, attempt, writes, actor="g")
+        return told(lambda store: AttemptLedger(store.accounts).commit, attempts.answered, attempt, writes, actor="g")
 
 
 FACTS = ("store_values", "store_expecting", "store_set", "mark", "report", "revive", "tell_end", "delete", "use")
@@ -259,15 +267,23 @@ PARTS = (AccountRow, RefreshState, TokenInfo, SealedToken, StoredToken)
 
 
 def told(
-    call: str, transition: Callable[..., Decision[Any]], *given: Any, of: Account | None = None, **more: Any
+    method: Callable[[Store], Callable[..., Any]],
+    transition: Callable[..., Decision[Any]],
+    *given: Any,
+    of: Account | None = None,
+    **more: Any,
 ) -> Fact:
     """Return a fact that a method tells to a store, and a transition to a state in memory, with the same arguments."""
-    port, method = call.split(".")
     first = () if of is None else (of,)
     return (
-        lambda store: getattr(getattr(store, port), method)(*first, *given, **more),
+        lambda store: method(store)(*first, *given, **more),
         lambda state, now: transition(state, now, *given, **more),
     )
+
+
+def changes_of(store: Store) -> AccountChanges:
+    """Return what changes the accounts of a store besides refreshes."""
+    return AccountChanges(store.accounts, uuid4)
 
 
 def parts_of(state: AccountState) -> list[AccountRow | RefreshState | TokenInfo | SealedToken | StoredToken]:
@@ -281,7 +297,7 @@ def _nothing(state: AccountState, now: object) -> Decision[None]:
 
 
 class FactCases(ContractFixtures):
-    """`changes` and `refreshes`, without damaged rows and without concurrent writers."""
+    """`change` and `store`, without damaged rows and without concurrent writers."""
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_the_store_holds_what_the_transitions_make(

@@ -133,7 +133,7 @@ def key(identifier: object = None, kind: TokenKind = TokenKind.ACCESS_TOKEN, pro
 
 async def rows_of(store: Store, keys: Sequence[TokenKey]) -> list[StoredToken]:
     """Return the rows stored under these keys; none of them may be damaged."""
-    rows, _ = await store.tokens.get_many(keys)
+    rows, _ = await store.accounts.get_many(keys)
     found = [row for row in rows if isinstance(row, StoredToken)]
     assert len(found) == len(rows)
     return found
@@ -143,7 +143,7 @@ async def import_sealed(
     store: Store, writes: Sequence[ImportedWrite], *, overwrite: bool = True, actor: str | None = None
 ) -> None:
     """Store imported values in one transaction of an import of their own."""
-    batch = await store.imports.begin(None).prepare(LateWrites.of(writes), overwrite=overwrite, actor=actor)
+    batch = await store.accounts.begin_import(None, overwrite=overwrite, actor=actor)(LateWrites.of(writes))
     await batch()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -23,6 +24,7 @@ from vault_domain.entities.token import MarkOutcome, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 STRANGERS = ["t2", "T1", "t", "t11", " t1", "t1 ", "%", "_1", "t1'", "0"]
 
@@ -77,13 +79,13 @@ class IsolationCases(ContractFixtures):
             keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
             place = stored.get(account)
             expected = {} if place is None else dict(zip(keys, (f"a{place}", f"r{place}"), strict=True))
-            single = [(key, (await store.tokens.get(key)).row) for key in keys]
+            single = [(key, (await store.accounts.get(key)).row) for key in keys]
             assert {key: row.key for key, row in single if row is not None} == {key: key for key in expected}
             assert [row.key for row in await rows_of(store, keys)] == list(expected)
             found = await vault.get_tokens(keys)
             assert {key: token.value.reveal() for key, token in found.items()} == expected
-            snapshot = await store.refreshes.read(account)
-            record, _ = await store.accounts.get(account)
+            snapshot = await store.accounts.read(account)
+            record = (await store.accounts.read(account)).record
             assert snapshot.record == record
             assert {info.key for info in ({} if record is None else record.tokens).values()} == set(expected)
             assert (None if record is None else (record.account, record.label)) == (
@@ -96,7 +98,7 @@ class IsolationCases(ContractFixtures):
 
     async def test_only_its_own_tenant_finds_a_data_key(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "v")
-        row = (await store.tokens.get(ACCESS)).row
+        row = (await store.accounts.get(ACCESS)).row
         assert row is not None
         key_id = row.sealed.data_key_id
         mine = await store.keys.data_key("t1", key_id)
@@ -112,12 +114,14 @@ class IsolationCases(ContractFixtures):
         await vault.store_token(ACCESS, "mine")
         stranger = TokenKey("t2", "google", TokenKind.ACCESS_TOKEN, "ann")
         await vault.store_token(stranger, "theirs")
-        row = (await store.tokens.get(ACCESS)).row
+        row = (await store.accounts.get(ACCESS)).row
         assert row is not None
         with pytest.raises(DataKeyInactiveError):
-            await store.tokens.store([TokenWrite(stranger, row.sealed)], actor=None)
+            await store.accounts.store([TokenWrite(stranger, row.sealed)], actor=None)
         with pytest.raises(DataKeyInactiveError):
-            await store.changes.store_set(stranger.account, [TokenWrite(stranger, row.sealed)], label=None, actor=None)
+            await AccountChanges(store.accounts, uuid4).store_set(
+                stranger.account, [TokenWrite(stranger, row.sealed)], label=None, actor=None
+            )
         token = await vault.get_token(stranger)
         assert token is not None
         assert (token.value.reveal(), token.info.generation) == ("theirs", 1)

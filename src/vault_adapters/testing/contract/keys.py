@@ -142,12 +142,12 @@ class KeyTableCases(ContractFixtures):
         change = await store.keys.replace_active_data_key(bytes([1]) * 16, replacing, actor=None)
         assert change.result == replacing
         assert await read() == [DataKeyState.DECRYPT_ONLY, None]
-        await store.eraser.erase("t1", actor=None)
+        await store.accounts.erase("t1", actor=None)
         assert await read() == [DataKeyState.DESTROYED, DataKeyState.DESTROYED]
         # A later erasure of the same tenant keeps the audit events that confirm the earlier erasure.
         await store.keys.create_data_key(data_key(3, master_key(1)))
         assert await read() == [DataKeyState.DESTROYED, DataKeyState.DESTROYED, None]
-        await store.eraser.erase("t1", actor=None)
+        await store.accounts.erase("t1", actor=None)
         assert await read() == [DataKeyState.DESTROYED] * 3
         # The events of ``t1`` do not concern another tenant's data key with the same id.
         other = await store.keys.create_data_key(data_key(1, master_key(1), tenant_id="t2"))
@@ -253,10 +253,10 @@ class KeyTableCases(ContractFixtures):
         await activate(store.keys, two.key_id, one.key_id)
         wrap = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"second"))
         assert await store.keys.change_wraps([wrap]) == 1
-        await store.eraser.erase("t1", actor=None)
+        await store.accounts.erase("t1", actor=None)
         assert await store.keys.change_wraps([wrap]) == 0
         record = await store.keys.data_key("t1", stored.key_id)
         assert record == DataKeyRecord("t1", stored.key_id, DataKeyState.DESTROYED, confirmed=DataKeyState.DESTROYED)
         assert await store.keys.data_keys(DataKeyQuery(not_wrapped_by=one.key_id), None, 100) == []
         assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 1, 0)
-        assert await store.eraser.purge() in (True, False, None)
+        assert await store.upkeep.purge() in (True, False, None)

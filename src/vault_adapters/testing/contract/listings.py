@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
@@ -16,6 +17,7 @@ from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import TokenHealth, TokenInfo, TokenRef, TokenStatus
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -234,10 +236,12 @@ class ListingCases(ContractFixtures):
     ) -> None:
         info = await vault.store_token(key("suspect", TokenKind.API_KEY), "v")
         window = ConfirmationWindow(MINUTE, 5 * MINUTE)
-        await store.changes.report_rejected(TokenRef.of(info), "invalid_token", window=window, actor=None)
+        await AccountChanges(store.accounts, uuid4).report_rejected(
+            TokenRef.of(info), "invalid_token", window=window, actor=None
+        )
         for passed, expected in [(timedelta(0), "suspect"), (5 * MINUTE, "suspect"), (MINUTE, "fresh")]:
             clock.advance(passed)
-            [count] = await store.tokens.count_health(None, timedelta(0), 5 * MINUTE)
+            [count] = await store.pages.count_health(None, timedelta(0), 5 * MINUTE)
             assert (count.health, count.count) == (TokenHealth(expected), 1)
 
     async def test_health_estimates_valid_tokens_only_and_says_so(
@@ -254,9 +258,9 @@ class ListingCases(ContractFixtures):
             HealthCount("google", TokenHealth.INVALID, 3),
             HealthCount("google", TokenHealth.UNKNOWN, 2),
         }
-        assert set(await store.tokens.count_health(None, MINUTE)) == exact
-        assert set(await store.tokens.count_health("t1", MINUTE, most=10)) == exact
-        assert await store.tokens.count_health("stranger", MINUTE, most=10) == []
-        guessed = set(await store.tokens.count_health(None, MINUTE, most=10))
+        assert set(await store.pages.count_health(None, MINUTE)) == exact
+        assert set(await store.pages.count_health("t1", MINUTE, most=10)) == exact
+        assert await store.pages.count_health("stranger", MINUTE, most=10) == []
+        guessed = set(await store.pages.count_health(None, MINUTE, most=10))
         assert all(count.is_estimate == (count.health is TokenHealth.FRESH) for count in guessed - exact)
         assert guessed >= {count for count in exact if count.health is not TokenHealth.FRESH}

@@ -30,6 +30,7 @@ from vault_domain.entities.errors import SchemaOutdatedError
 from vault_domain.entities.reports import SweepReport
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 FRESH, ENDLESS = Account("t1", "google", "fresh"), Account("t2", "google", "endless")
 API_KEY = TokenKey("t2", "github", TokenKind.API_KEY)
@@ -64,7 +65,9 @@ class MigrationCases(ContractFixtures):
             await vault.store_token_set(ENDLESS, token_set(lifetime=None))
             await vault.store_token(API_KEY, "key")
             await vault.keys.rotate_data_key("t2")
-            await store.refreshes.fail(await claimed(store), Failure("server_error", MINUTE, unknown=False))
+            await AttemptLedger(store.accounts).fail(
+                await claimed(store), Failure("server_error", MINUTE, unknown=False)
+            )
             before = await _contents(store, vault)
         older_schema.take_back()
         return before
@@ -103,7 +106,7 @@ class MigrationCases(ContractFixtures):
 async def _contents(store: Store, vault: TokenVault) -> list[object]:
     """Return everything that is stored, without recording a use of a token."""
     tokens = {**await tokens_of(vault), **await tokens_of(vault, "t2")}
-    values, _ = await store.tokens.get_many(sorted(tokens, key=repr))
+    values, _ = await store.accounts.get_many(sorted(tokens, key=repr))
     accounts = [await vault.get_account(account) for account in (ACCOUNT, FRESH, ENDLESS)]
     keys = [await store.keys.master_keys(), await store.keys.key_counts()]
     return [tokens, values, accounts, await state_of(store), await events_of(vault), keys]

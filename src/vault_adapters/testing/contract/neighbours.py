@@ -18,6 +18,7 @@ from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -32,12 +33,13 @@ Mutation = Callable[[TokenVault, Store], Awaitable[Any]]
 
 
 async def _claimed(store: Store, account: Account = ACCOUNT) -> Attempt:
-    record, now = await store.accounts.get(account)
+    snapshot = await store.accounts.read(account)
+    record, now = snapshot.record, snapshot.now
     assert record is not None
     tokens = {kind: TokenRef.of(info) for kind, info in record.tokens.items()}
     credential, access = tokens[TokenKind.REFRESH_TOKEN], tokens[TokenKind.ACCESS_TOKEN]
     attempt = Attempt(account, uuid4(), credential, access, now, timedelta(minutes=1))
-    assert await store.refreshes.claim(attempt, record.refresh.attempt_id) is not None
+    assert await AttemptLedger(store.accounts).claim(attempt, record.refresh.attempt_id) is not None
     return attempt
 
 
@@ -46,22 +48,22 @@ async def _claim(vault: TokenVault, store: Store) -> None:
 
 
 async def _release(vault: TokenVault, store: Store) -> None:
-    await store.refreshes.release(await _claimed(store))
+    await AttemptLedger(store.accounts).release(await _claimed(store))
 
 
 async def _fail(vault: TokenVault, store: Store) -> None:
-    await store.refreshes.fail(await _claimed(store), Failure("slow_down", HOUR, unknown=False))
+    await AttemptLedger(store.accounts).fail(await _claimed(store), Failure("slow_down", HOUR, unknown=False))
 
 
 async def _reject(vault: TokenVault, store: Store) -> None:
-    assert (await store.refreshes.reject(await _claimed(store), "invalid_grant", actor=None)).result
+    assert (await AttemptLedger(store.accounts).reject(await _claimed(store), "invalid_grant", actor=None)).result
 
 
 async def _commit(vault: TokenVault, store: Store) -> None:
     rows = await rows_of(store, [ACCESS, REFRESH])
     writes = [TokenWrite(row.info.key, row.sealed, scopes=None, refreshed=True, value_id=uuid4()) for row in rows]
     assert len(writes) == 2
-    await store.refreshes.commit(await _claimed(store), writes, actor=None)
+    await AttemptLedger(store.accounts).commit(await _claimed(store), writes, actor=None)
 
 
 async def _store_expected(vault: TokenVault, store: Store) -> None:
@@ -203,10 +205,12 @@ class NeighbourCases(ContractFixtures):
             tokens = TokenSet(f"access {number}", f"refresh {number}", expires_in=HOUR)
             await vault.store_token_set(account, tokens, label=f"label {number}")
         for account in others:
-            await store.refreshes.fail(await _claimed(store, account), Failure("slow_down", DAY, unknown=True))
+            await AttemptLedger(store.accounts).fail(
+                await _claimed(store, account), Failure("slow_down", DAY, unknown=True)
+            )
             rows = await rows_of(store, [account.key(kind) for kind in TokenKind])
             # Later than the uses by `_all_of`, which the vault writes in the background, maybe between the two reads.
-            await store.tokens.record_uses({TokenRef.of(row.info): clock.now() + DAY for row in rows})
+            await store.accounts.record_uses({TokenRef.of(row.info): clock.now() + DAY for row in rows})
         before = [await _all_of(vault, store, account) for account in others]
         clock.advance(timedelta(seconds=1))
         await mutate(vault, store)
@@ -218,20 +222,20 @@ class NeighbourCases(ContractFixtures):
         unnamed, others = Account("t1", "google"), [*AT_ANOTHER_PROVIDER, Account("t1", "google", "ANN")]
         for account in (ACCOUNT, unnamed, *others, Account("t2", "google", "bob")):
             await vault.store_token_set(account, TokenSet("a", "r"))
-        assert not any([await store.accounts.has_sibling(account) for account in (ACCOUNT, unnamed, *others)])
+        assert not any([await store.pages.has_sibling(account) for account in (ACCOUNT, unnamed, *others)])
         for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN):
             for sibling, account in [(STRANGERS[0], ACCOUNT), (Account("t2", "google"), unnamed)]:
                 await vault.store_token(sibling.key(kind), "v")
-                assert await store.accounts.has_sibling(account)
+                assert await store.pages.has_sibling(account)
                 await vault.delete_account(sibling)
-                assert not await store.accounts.has_sibling(account)
+                assert not await store.pages.has_sibling(account)
         await vault.store_token(STRANGERS[0].key(TokenKind.WEBHOOK_SECRET), "v")
-        assert not await store.accounts.has_sibling(ACCOUNT)
+        assert not await store.pages.has_sibling(ACCOUNT)
 
 
 async def _all_of(vault: TokenVault, store: Store, account: Account) -> list[object]:
     """Return an account's record, its sealed and decrypted tokens, their data keys, and the account's events."""
-    record, _ = await store.accounts.get(account)
+    record = (await store.accounts.read(account)).record
     rows = await rows_of(store, [account.key(kind) for kind in TokenKind])
     values = await vault.get_tokens([row.info.key for row in rows])
     data_keys = [await store.keys.data_key(account.tenant_id, row.sealed.data_key_id) for row in rows]

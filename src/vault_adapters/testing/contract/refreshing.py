@@ -14,6 +14,7 @@ from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.rules.timing import RefreshTiming
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 LEASE = RefreshTiming().lease
@@ -30,7 +31,8 @@ def token_set(number: int = 0, lifetime: timedelta | None = HOUR, *, rotates: bo
 
 async def unclaimed(store: Store, account: Account = ACCOUNT, lease: timedelta = LEASE) -> Attempt:
     """Return an attempt for the stored tokens of an account, without a claim."""
-    record, now = await store.accounts.get(account)
+    snapshot = await store.accounts.read(account)
+    record, now = snapshot.record, snapshot.now
     assert record is not None
     access = record.tokens.get(TokenKind.ACCESS_TOKEN)
     credential = TokenRef.of(record.tokens[TokenKind.REFRESH_TOKEN])
@@ -40,24 +42,24 @@ async def unclaimed(store: Store, account: Account = ACCOUNT, lease: timedelta =
 async def claimed(store: Store, account: Account = ACCOUNT, lease: timedelta = LEASE) -> Attempt:
     """Claim an account as a refresh does, and return the attempt."""
     attempt = await unclaimed(store, account, lease)
-    assert await store.refreshes.claim(attempt, (await state_of(store, account)).attempt_id) is not None
+    assert await AttemptLedger(store.accounts).claim(attempt, (await state_of(store, account)).attempt_id) is not None
     return attempt
 
 
 async def state_of(store: Store, account: Account = ACCOUNT) -> RefreshState:
     """Return an account's refresh state."""
-    record, _ = await store.accounts.get(account)
+    record = (await store.accounts.read(account)).record
     assert record is not None
     return record.refresh
 
 
 async def schedule_of(store: Store, provider: str = ACCOUNT.provider) -> dict[Account, datetime]:
     """Return when the accounts at a provider are due; accounts that are never due are missing."""
-    due, _ = await store.refreshes.reserve_due(provider, hold=timedelta(0), limit=1000, since=None, until=LATEST)
+    due, _ = await store.accounts.reserve_due(provider, hold=timedelta(0), limit=1000, since=None, until=LATEST)
     found = {each.account: each.due_at for each in due}
     for account, moment in found.items():  # taking them has made them due now
         # The default argument binds this round's moment.
-        await store.refreshes.reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
+        await AttemptLedger(store.accounts).reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
     return found
 
 
@@ -89,4 +91,4 @@ async def answer(
 
 async def blobs_of(store: Store, account: Account = ACCOUNT) -> dict[TokenKind, bytes]:
     """Return an account's sealed values, by kind."""
-    return {kind: sealed.blob for kind, sealed in (await store.refreshes.read(account)).sealed.items()}
+    return {kind: sealed.blob for kind, sealed in (await store.accounts.read(account)).sealed.items()}

@@ -1,4 +1,4 @@
-"""Test cases: `RefreshLedger.reserve_due` takes due accounts for a sweep."""
+"""Test cases: `Accounts.reserve_due` takes due accounts for a sweep."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from vault_adapters.testing.contract.fixtures import ContractFixtures
 from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, state_of, token_set
 from vault_domain.entities.account import Account
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.refresh_ledger import DueAccount
+from vault_domain.ports.accounts import DueAccount
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 NO_TIME = timedelta(0)
 
 
 class ReserveCases(ContractFixtures):
-    """`RefreshLedger.reserve_due`."""
+    """`Accounts.reserve_due`."""
 
     @pytest.fixture
     async def accounts(self, vault: TokenVault, clock: ManualClock) -> list[Account]:
@@ -36,7 +37,7 @@ class ReserveCases(ContractFixtures):
         start = clock.now()
         assert await _take(store, clock) == [DueAccount(accounts[0], start)]
         clock.advance(20 * MINUTE)
-        due, now = await store.refreshes.reserve_due("google", hold=HOUR, limit=100, since=None, until=None)
+        due, now = await store.accounts.reserve_due("google", hold=HOUR, limit=100, since=None, until=None)
         assert now == clock.now()
         assert [each.account for each in due] == accounts[1:]
         assert [each.due_at for each in due] == sorted(each.due_at for each in due)
@@ -71,7 +72,7 @@ class ReserveCases(ContractFixtures):
         times = {each.account: each.due_at for each in due}
         for account, moment in times.items():
             # The default argument binds this round's moment.
-            await store.refreshes.reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
+            await AttemptLedger(store.accounts).reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
         found = await _take(store, clock, since=times[accounts[2]], until=times[accounts[4]])
         assert [each.account for each in found] == accounts[2:5]
 
@@ -88,9 +89,9 @@ class ReserveCases(ContractFixtures):
         await vault.store_token_set(other, token_set(lifetime=MINUTE))  # due before most of the accounts at google
         clock.advance(HOUR)
         assert [each.account for each in await _take(store, clock, limit=len(accounts))] == accounts
-        due, now = await store.refreshes.reserve_due("nobody", hold=HOUR, limit=100, since=None, until=None)
+        due, now = await store.accounts.reserve_due("nobody", hold=HOUR, limit=100, since=None, until=None)
         assert (due, now) == ([], clock.now())
-        due, _ = await store.refreshes.reserve_due("github", hold=HOUR, limit=100, since=None, until=None)
+        due, _ = await store.accounts.reserve_due("github", hold=HOUR, limit=100, since=None, until=None)
         assert [each.account for each in due] == [other]
 
     async def test_concurrent_calls_take_each_account_once(
@@ -113,6 +114,6 @@ async def _take(
     since: datetime | None = None,
     until: datetime | None = None,
 ) -> list[DueAccount]:
-    due, now = await store.refreshes.reserve_due("google", hold=hold, limit=limit, since=since, until=until)
+    due, now = await store.accounts.reserve_due("google", hold=hold, limit=limit, since=since, until=until)
     assert now == clock.now()
     return due

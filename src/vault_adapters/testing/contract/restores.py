@@ -17,6 +17,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import MASS_REJECTION
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.facade.vault import TokenVault
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 class RestoreCases(ContractFixtures, given=("stored_account",)):
@@ -39,7 +40,7 @@ class RestoreCases(ContractFixtures, given=("stored_account",)):
         for account, code in ((ANN, MASS_REJECTION), (BOB, "timeout")):
             await connect(vault, store, account)
             attempt = await claimed(store, account)
-            await store.refreshes.fail(attempt, Failure(code, timedelta(hours=1), unknown=False))
+            await AttemptLedger(store.accounts).fail(attempt, Failure(code, timedelta(hours=1), unknown=False))
         clock.advance(MINUTE)
         await store.clients.note_restore(clock.now() - MINUTE, actor=None)
         assert (await state_of(store, ANN)).next_attempt_at is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import pytest
 
@@ -17,7 +18,9 @@ from vault_domain.entities.attempt import Failure
 from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.token_repository import Condemned
+from vault_domain.ports.pages import Condemned
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 PROVIDER = ACCOUNT.provider
 NONE, ONE = RevivalReport(), RevivalReport(revived=1)
@@ -30,8 +33,8 @@ class RevivalCases(RefreshFixtures):
         """Connect an account; its refresh fails once, and then the provider rejects its refresh token."""
         await vault.store_token_set(account, token_set(), label="l")
         failure = Failure("server_error", MINUTE, unknown=True, refused=True)
-        await store.refreshes.fail(await claimed(store, account), failure)
-        await store.refreshes.reject(await claimed(store, account), "invalid_grant", actor=None)
+        await AttemptLedger(store.accounts).fail(await claimed(store, account), failure)
+        await AttemptLedger(store.accounts).reject(await claimed(store, account), "invalid_grant", actor=None)
 
     async def test_the_window_includes_its_ends_and_nothing_outside(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -74,10 +77,12 @@ class RevivalCases(RefreshFixtures):
         condemned = Condemned(PROVIDER, clock.now() - HOUR, clock.now())
         pages: list[list[TokenInfo]] = []
         while not pages or pages[-1]:
-            last = pages[-1][-1] if pages else None
-            pages.append(await store.tokens.find_condemned(condemned, limit=2, after=last))
+            last = Condemned.place(pages[-1][-1]) if pages else None
+            pages.append(await store.pages.tokens(condemned, limit=2, after=last))
             for info in pages[-1] if revives else ():
-                assert (await store.changes.revive(TokenRef.of(info), MINUTE, actor=None)).result
+                assert (
+                    await AccountChanges(store.accounts, uuid4).revive(TokenRef.of(info), MINUTE, actor=None)
+                ).result
         assert [len(page) for page in pages] == [2, 2, 1, 0]
         names = [info.key.identifier for page in pages for info in page]
         assert sorted(map(str, names)) == ["0", "1", "2", "3", "4"]
@@ -96,9 +101,9 @@ class RevivalCases(RefreshFixtures):
 
         async def revive(client: bytes | None, stored_since: datetime | None = begin + SECOND) -> list[str]:
             condemned = Condemned(PROVIDER, begin, clock.now(), client=client, stored_since=stored_since)
-            found = await store.tokens.find_condemned(condemned, limit=9, after=None)
+            found = await store.pages.tokens(condemned, limit=9, after=None)
             for info in found:
-                await store.changes.revive(TokenRef.of(info), MINUTE, actor=None)
+                await AccountChanges(store.accounts, uuid4).revive(TokenRef.of(info), MINUTE, actor=None)
             return sorted(info.key.identifier or "" for info in found)
 
         assert await revive(CLIENT) == ["own", "unknown"]

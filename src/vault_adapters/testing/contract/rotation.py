@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -32,6 +33,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.keys import DataKeyQuery, PlacedWrap, Resealed
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 NEXT_SECRET = SECRET[::-1]
 BOTH = evolve(CONFIG, encryption_secret=NEXT_SECRET, previous_encryption_secret=SECRET)
@@ -51,14 +53,18 @@ class DataKeyCases(ContractFixtures):
         assert old.key == ACCESS
         assert report.data_key_id not in (None, old.sealed.data_key_id.hex())
         with pytest.raises(DataKeyInactiveError):
-            await store.tokens.store([TokenWrite(REFRESH, old.sealed)], actor=None)
+            await store.accounts.store([TokenWrite(REFRESH, old.sealed)], actor=None)
         with pytest.raises(DataKeyInactiveError):
-            await store.tokens.store([TokenWrite(REFRESH, old.sealed), TokenWrite(OTHER, old.sealed)], actor=None)
+            await store.accounts.store([TokenWrite(REFRESH, old.sealed), TokenWrite(OTHER, old.sealed)], actor=None)
         for held, generation in ((REFRESH, 0), (ACCESS, 1)):
             with pytest.raises(DataKeyInactiveError):
-                await store.changes.store_expecting(TokenWrite(held, old.sealed), generation, actor=None)
+                await AccountChanges(store.accounts, uuid4).store_expecting(
+                    TokenWrite(held, old.sealed), generation, actor=None
+                )
         with pytest.raises(DataKeyInactiveError):
-            await store.changes.store_set(ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None)
+            await AccountChanges(store.accounts, uuid4).store_set(
+                ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None
+            )
         assert await value_of(vault, ACCESS) == "a"
         assert await value_of(vault, REFRESH) is None
         assert (await tokens_of(vault))[ACCESS].generation == 1

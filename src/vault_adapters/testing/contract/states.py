@@ -15,7 +15,7 @@ from vault_domain.entities.account import Account
 from vault_domain.entities.errors import StateRefusedError
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.state_ledger import StateUse
+from vault_domain.ports.upkeep import StateUse
 
 LIFETIME = timedelta(minutes=10)
 STEP = timedelta(microseconds=1)
@@ -26,7 +26,7 @@ def _id(name: str) -> bytes:
 
 
 class StateCases(ContractFixtures):
-    """`StateLedger`, and `VaultStates` over it."""
+    """`Upkeep.use_state`, and `VaultStates` over it."""
 
     async def refusal_of(self, vault: TokenVault, state: str, bound_to: str = "session") -> str | None:
         """Open a state; return the reason of the refusal, or None."""
@@ -87,16 +87,16 @@ class StateCases(ContractFixtures):
 
     async def test_a_used_state_is_remembered_until_it_expires(self, store: Store, clock: ManualClock) -> None:
         ends = clock.now() + LIFETIME
-        assert await store.states.use(_id("first"), ends) is StateUse.FIRST
-        assert await store.states.use(_id("second"), ends + STEP) is StateUse.FIRST
-        assert await store.states.use(_id("first"), ends) is StateUse.USED
+        assert await store.upkeep.use_state(_id("first"), ends) is StateUse.FIRST
+        assert await store.upkeep.use_state(_id("second"), ends + STEP) is StateUse.FIRST
+        assert await store.upkeep.use_state(_id("first"), ends) is StateUse.USED
         clock.advance(LIFETIME)
-        assert await store.states.use(_id("first"), ends) is StateUse.EXPIRED
-        assert await store.states.use(_id("second"), ends + STEP) is StateUse.USED
+        assert await store.upkeep.use_state(_id("first"), ends) is StateUse.EXPIRED
+        assert await store.upkeep.use_state(_id("second"), ends + STEP) is StateUse.USED
 
     async def test_a_data_key_names_its_tenant(self, vault: TokenVault, store: Store) -> None:
         await vault.states.seal(ACCOUNT, "content", bound_to="session")
         record = await store.keys.active_data_key(ACCOUNT.tenant_id)
         assert record is not None
-        assert await store.states.tenant_of(record.key_id) == ACCOUNT.tenant_id
-        assert await store.states.tenant_of(b"n" * 16) is None
+        assert await store.upkeep.tenant_of(record.key_id) == ACCOUNT.tenant_id
+        assert await store.upkeep.tenant_of(b"n" * 16) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -26,12 +27,13 @@ from vault_domain.entities.token import SealedToken, StoredToken, TokenRef, Toke
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.services.tokens.account_changes import AccountChanges
 
 HOUR = timedelta(hours=1)
 
 
 async def _row(store: Store) -> StoredToken:
-    row = (await store.tokens.get(ACCESS)).row
+    row = (await store.accounts.get(ACCESS)).row
     assert row is not None
     return row
 
@@ -53,7 +55,7 @@ class TokenCases(ContractFixtures):
         assert (await tokens_of(vault)) == {ACCESS: stored}
 
     async def test_an_open_store_answers(self, store: Store) -> None:
-        await store.tokens.ping()
+        await store.upkeep.ping()
 
     async def test_what_was_never_stored_is_none(self, vault: TokenVault) -> None:
         assert await vault.get_token(ACCESS) is None
@@ -113,7 +115,7 @@ class TokenCases(ContractFixtures):
             await vault.keys.reencrypt("t1")
 
         changes: list[Callable[[], Awaitable[object]]] = [
-            lambda: store.tokens.record_uses({TokenRef.of(info): clock.now()}),
+            lambda: store.accounts.record_uses({TokenRef.of(info): clock.now()}),
             rotate,
             lambda: vault.mark_token_invalid(info, "invalid_token"),
             lambda: vault.store_token(ACCESS, "w"),
@@ -121,12 +123,12 @@ class TokenCases(ContractFixtures):
         ]
         for change in changes:
             known = await _row(store)
-            assert (await store.tokens.get(ACCESS, known)).row is known
+            assert (await store.accounts.get(ACCESS, known)).row is known
             clock.advance(HOUR / 60)
             await change()
-            found = (await store.tokens.get(ACCESS, known)).answer
+            found = (await store.accounts.get(ACCESS, known)).answer
             assert found != known
-            assert found == (await store.tokens.get(ACCESS)).answer
+            assert found == (await store.accounts.get(ACCESS)).answer
 
     async def test_many_at_once_come_back_in_their_order(self, vault: TokenVault, clock: ManualClock) -> None:
         keys = [TokenKey(f"t{number % 7}", "google", TokenKind.API_KEY, str(number)) for number in range(300)]
@@ -145,7 +147,7 @@ class TokenCases(ContractFixtures):
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")
         before, events = await tokens_of(vault), await events_of(vault)
         for victim in (ACCESS, REFRESH):
-            row = (await store.tokens.get(victim)).row
+            row = (await store.accounts.get(victim)).row
             assert row is not None
             good = [TokenWrite(key, row.sealed) for key in (ACCESS, REFRESH)]
             bad = [
@@ -153,9 +155,9 @@ class TokenCases(ContractFixtures):
                 for write in good
             ]
             with pytest.raises(DataKeyInactiveError):
-                await store.changes.store_set(ACCOUNT, bad, label="after", actor=None)
+                await AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, bad, label="after", actor=None)
             with pytest.raises(DataKeyInactiveError):
-                await store.tokens.store(bad, actor=None)
+                await store.accounts.store(bad, actor=None)
         info = await vault.get_account(ACCOUNT)
         assert info is not None
         assert info.label == "before"

@@ -19,26 +19,26 @@ MINUTE = timedelta(minutes=1)
 
 
 async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
-    row = (await store.tokens.get(key)).row
+    row = (await store.accounts.get(key)).row
     return None if row is None else row.info
 
 
 class UseCases(ContractFixtures):
-    """`TokenRepository.record_uses`, and the reads that count as uses."""
+    """`Accounts.record_uses`, and the reads that count as uses."""
 
     async def test_recording_a_use_changes_only_the_time_of_last_use(
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="Ann")
         before, events = await tokens_of(vault), await events_of(vault)
-        record, _ = await store.accounts.get(ACCOUNT)
+        record = (await store.accounts.read(ACCOUNT)).record
         clock.advance(MINUTE)
         moments = {TokenRef.of(before[ACCESS]): clock.now(), TokenRef.of(before[REFRESH]): clock.now() - SECOND}
-        await store.tokens.record_uses(moments)
+        await store.accounts.record_uses(moments)
         used = {key: evolve(info, last_used_at=moments[TokenRef.of(info)]) for key, info in before.items()}
         assert await tokens_of(vault) == used
         assert await events_of(vault) == events
-        now, _ = await store.accounts.get(ACCOUNT)
+        now = (await store.accounts.read(ACCOUNT)).record
         assert record is not None
         assert now == evolve(record, tokens={key.kind: info for key, info in used.items()})
 
@@ -47,7 +47,7 @@ class UseCases(ContractFixtures):
     ) -> None:
         ref = TokenRef.of(await vault.store_token(ACCESS, "v"))
         for moment in (MINUTE, timedelta(0), MINUTE - SECOND):
-            await store.tokens.record_uses({ref: clock.now() + moment})
+            await store.accounts.record_uses({ref: clock.now() + moment})
         info = await _info(store, ACCESS)
         assert info is not None
         assert info.last_used_at == clock.now() + MINUTE
@@ -57,7 +57,7 @@ class UseCases(ContractFixtures):
     ) -> None:
         ref = TokenRef.of(await vault.store_token(ACCESS, "v"))
         await vault.store_token(ACCESS, "w")
-        await store.tokens.record_uses({ref: clock.now()})
+        await store.accounts.record_uses({ref: clock.now()})
         assert (await vault.store_token(ACCESS, "x")).last_used_at == clock.now()
 
     async def test_uses_of_tokens_that_are_not_stored_are_dropped(
@@ -68,8 +68,8 @@ class UseCases(ContractFixtures):
         await vault.store_token(ACCESS, "another")
         ref = TokenRef.of(await vault.store_token(REFRESH, "r"))
         elsewhere = evolve(ref, key=evolve(REFRESH, tenant_id="t2"))
-        await store.tokens.record_uses({gone: clock.now(), elsewhere: clock.now(), ref: clock.now()})
-        await store.tokens.record_uses({})
+        await store.accounts.record_uses({gone: clock.now(), elsewhere: clock.now(), ref: clock.now()})
+        await store.accounts.record_uses({})
         infos = await tokens_of(vault)
         assert (infos[ACCESS].last_used_at, infos[REFRESH].last_used_at) == (None, clock.now())
         assert await tokens_of(vault, "t2") == {}

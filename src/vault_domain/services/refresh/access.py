@@ -20,7 +20,7 @@ from vault_domain.entities.errors import (
 )
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenRef, UsableToken
-from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
+from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy, is_usable
 from vault_domain.rules.refresh import (
@@ -39,6 +39,7 @@ from vault_domain.rules.refresh import (
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Patience, overdue, still_open
@@ -90,7 +91,7 @@ class RefreshService:
     def __init__(
         self,
         tokens: TokenService,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         runner: AttemptRunner,
         keeper: AnswerKeeper,
         tasks: Tasks,

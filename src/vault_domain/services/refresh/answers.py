@@ -16,14 +16,15 @@ from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import Token, TokenWrite
 from vault_domain.memory.answers import Answer, Answers, Moment, in_order
+from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
-from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.unread_answers import SealedAnswer, UnreadAnswers
+from vault_domain.ports.upkeep import SealedAnswer, Upkeep
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.commits import AnswerCommitter, Refreshed
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.journal_seal import seal_entry
@@ -63,7 +64,7 @@ class AnswerKeeper:
 
     def __init__(
         self,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         cipher: Cipher,
         opener: TokenOpener,
         sink: EventSink,
@@ -71,7 +72,7 @@ class AnswerKeeper:
         tasks: Tasks,
         timing: RefreshTiming,
         answers: Answers,
-        unread: UnreadAnswers,
+        upkeep: Upkeep,
         observed: Observed | None = None,
     ) -> None:
         self._ledger = ledger
@@ -81,7 +82,7 @@ class AnswerKeeper:
         self._budget = timing.commit_budget.total_seconds()
         self._patience = self._budget * _FIRST_SHARE
         calls = FreshCalls(tasks, patience=self._patience)
-        self._commits = AnswerCommitter(ledger, cipher, sink, calls, unread)
+        self._commits = AnswerCommitter(ledger, cipher, sink, calls, upkeep)
         self._tokens = WaitingTokens(ledger, cipher, opener, answers, calls, tasks)
         self._closing_since: float | None = None
         self._observed = observed or Observed()

@@ -22,8 +22,8 @@ from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
+from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.cipher import Cipher, Sealer, UnreadableError
-from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.freshness import RefreshPolicy
@@ -34,6 +34,7 @@ from vault_domain.rules.turns import settled_at
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answer_times import drafts_in_time, with_kept_extra, with_renewed_credential
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.endpoints import Endpoints
@@ -59,7 +60,7 @@ class AttemptRunner:
 
     def __init__(
         self,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         cipher: Cipher,
         opener: TokenOpener,
         keeper: AnswerKeeper,

@@ -12,12 +12,11 @@ from vault_domain.entities.account import Account
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.clients import MASS_REJECTION, ClientCounts, ClientRecord, ClientScope, StoredClients
-from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.ports.token_repository import Condemned
+from vault_domain.ports.pages import Condemned, Pages
 from vault_domain.rules.clients import MOST_COUNTED, ClientRules, after_restore, believing, is_mass
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.transitions import clients
 
@@ -48,16 +47,16 @@ class ClientLedger:
     def __init__(
         self,
         states: ClientStates,
-        attempts: RefreshLedger,
+        attempts: AttemptLedger,
         reviving: RevivalService,
-        accounts: AccountRepository,
+        pages: Pages,
         sink: EventSink,
         rules: ClientRules,
     ) -> None:
         self._states = states
         self._attempts = attempts
         self._reviving = reviving
-        self._accounts = accounts
+        self._pages = pages
         self._sink = sink
         self._rules = rules
 
@@ -182,8 +181,8 @@ class ClientLedger:
 
     async def _is_sole(self, tenant_id: str) -> bool:
         """Return whether no tenant but this one has tokens."""
-        found = await self._accounts.list_tenants(limit=1, after=None)
-        return set(found) <= {tenant_id} and not await self._accounts.list_tenants(limit=1, after=tenant_id)
+        found = await self._pages.tenants(limit=1, after=None)
+        return set(found) <= {tenant_id} and not await self._pages.tenants(limit=1, after=tenant_id)
 
     def _published(self, events: Sequence[AuditEvent]) -> bool:
         self._sink.publish(events)

@@ -14,8 +14,8 @@ from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.refresh_ledger import RefreshLedger
-from vault_domain.ports.unread_answers import SealedAnswer, UnreadAnswers
+from vault_domain.ports.upkeep import SealedAnswer, Upkeep
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.unread_seal import unread_key
 
@@ -56,13 +56,13 @@ class AnswerCommitter:
     """
 
     def __init__(
-        self, ledger: RefreshLedger, cipher: Cipher, sink: EventSink, calls: FreshCalls, unread: UnreadAnswers
+        self, ledger: AttemptLedger, cipher: Cipher, sink: EventSink, calls: FreshCalls, upkeep: Upkeep
     ) -> None:
         self._ledger = ledger
         self._cipher = cipher
         self._sink = sink
         self._calls = calls
-        self._unread = unread
+        self._upkeep = upkeep
 
     def is_running(self, entry: JournalEntry) -> bool:
         """Return whether a commit of this answer is running; it may still succeed."""
@@ -109,7 +109,7 @@ class AnswerCommitter:
     async def _reseal(self, entry: JournalEntry) -> JournalEntry | None:
         """Seal the answer under the active data key; return None if it can no longer be decrypted.
 
-        Call this only after `RefreshLedger.commit` has raised `DataKeyInactiveError`. The ledger raises this error only
+        Call this only after `AttemptLedger.commit` has raised `DataKeyInactiveError`. The ledger raises this error only
         if the credential of the attempt is still stored, so the answer still has to be stored.
 
         Raises:
@@ -145,7 +145,7 @@ class AnswerCommitter:
 
     async def _keep_unread(self, entry: JournalEntry, unread: SealedAnswer) -> Refreshed:
         """Keep an answer that could not be read, and record the failure, so that the credential waits."""
-        kept = await self._unread.keep(entry.attempt, unread.sealed, actor=entry.actor)
+        kept = await self._upkeep.keep_answer(entry.attempt, unread.sealed, actor=entry.actor)
         self._sink.publish(kept.events)
         failed = await self._ledger.fail(entry.attempt, unread.failure, actor=entry.actor)
         self._sink.publish(failed.events)

@@ -9,7 +9,7 @@ from attrs import evolve
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import VaultError
-from vault_domain.ports.refresh_ledger import Snapshot
+from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.token_refresher import EndpointNamer, TokenRefresher
 from vault_domain.rules.clients import at_endpoint
 from vault_domain.rules.refresh import Claim

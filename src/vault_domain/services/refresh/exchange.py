@@ -26,13 +26,13 @@ from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.rotation_policy import RotationKind
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 from vault_domain.rules.grace import listening_time, may_repeat
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.unread import holds_tokens
 from vault_domain.services.observing import Observed, outcome_of
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.failures import NothingSent
 
@@ -76,7 +76,7 @@ class Exchanges:
 
     def __init__(
         self,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         tasks: Tasks,
         timing: RefreshTiming,
         refreshers: Mapping[str, TokenRefresher],

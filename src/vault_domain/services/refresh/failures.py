@@ -27,7 +27,6 @@ from vault_domain.entities.errors import (
 )
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.oauth_codes import registered_code
@@ -42,6 +41,7 @@ from vault_domain.rules.refusals import (
     refused_for,
     wait_after,
 )
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.client_ledger import Verdict
 from vault_domain.services.refresh.clients import ClientGuard
 from vault_domain.services.tokens.fault_log import FaultLog
@@ -76,7 +76,7 @@ class FailureRecorder:
 
     def __init__(
         self,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         sink: EventSink,
         tasks: Tasks,
         guard: ClientGuard,

@@ -11,13 +11,13 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import ReauthorizationRequiredError, TokenNotFoundError
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef, TokenStatus
-from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.connection import credential_of
 from vault_domain.rules.freshness import is_presentable, is_usable
 from vault_domain.rules.refresh import RefreshRule
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.exchange import overdue
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.single import TokenService
@@ -51,7 +51,7 @@ class RejectionService:
     def __init__(
         self,
         tokens: TokenService,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         keeper: AnswerKeeper,
         refreshing: RefreshService,
         rules: Mapping[str, RefreshRule],

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import StorageError
-from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 class Releaser:
     """Releases claims."""
 
-    def __init__(self, ledger: RefreshLedger, tasks: Tasks) -> None:
+    def __init__(self, ledger: AttemptLedger, tasks: Tasks) -> None:
         self._ledger = ledger
         self._tasks = tasks
 

@@ -17,12 +17,12 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.entities.unread_answer import UnreadAnswer
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, Sealer, UnreadableError
-from vault_domain.ports.refresh_ledger import RefreshLedger
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import AnswerReader, TokenRefresher
-from vault_domain.ports.unread_answers import KeptAnswer, UnreadAnswers
+from vault_domain.ports.upkeep import KeptAnswer, Upkeep
 from vault_domain.rules.unread import KEPT_FOR
 from vault_domain.services.refresh.answer_times import with_kept_extra
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.unread_seal import parsed_unread, unread_key
 from vault_domain.services.tokens.opening import TokenOpener, checked_snapshot
@@ -47,15 +47,15 @@ class Rereader:
 
     def __init__(
         self,
-        store: UnreadAnswers,
-        ledger: RefreshLedger,
+        upkeep: Upkeep,
+        ledger: AttemptLedger,
         cipher: Cipher,
         opener: TokenOpener,
         runner: AttemptRunner,
         tasks: Tasks,
         refreshers: Mapping[str, TokenRefresher],
     ) -> None:
-        self._store = store
+        self._upkeep = upkeep
         self._ledger = ledger
         self._cipher = cipher
         self._opener = opener
@@ -69,7 +69,7 @@ class Rereader:
         """Read the kept answers again; return how many were committed. Errors of the store end it without a report."""
         committed, place = 0, self._seen
         try:
-            while self._readers and (page := await self._store.kept(place, _PAGE)):
+            while self._readers and (page := await self._upkeep.kept_answers(place, _PAGE)):
                 done: list[KeptAnswer] = []
                 untried = [kept for kept in page if kept.attempt_id not in self._tried]
                 jobs = [(kept.account.provider, partial(self._visit, kept, done)) for kept in untried]
@@ -110,7 +110,7 @@ class Rereader:
             sealer = await self._cipher.sealer(account.tenant_id)
         except UnreadableError as error:
             if error.reason == DESTROYED_KEY:
-                await self._store.drop(kept)
+                await self._upkeep.drop_answer(kept)
             _log.error("a kept answer does not decrypt (%s)", error.reason)
             return False
         attempt, answer = parsed_unread(account, text)
@@ -121,7 +121,7 @@ class Rereader:
             or TokenRef.of(credential) != attempt.credential
             or snapshot.now - kept.kept_at > KEPT_FOR
         ):
-            await self._store.drop(kept)  # the account was connected again, or is waited for no longer
+            await self._upkeep.drop_answer(kept)  # the account was connected again, or is waited for no longer
             return False
         tokens = self._tokens(reader, answer)
         if tokens is None:
@@ -132,7 +132,7 @@ class Rereader:
             tokens = with_kept_extra(await self._opener.kept_extra(key, access, snapshot.now), tokens)
         await self._runner.take(attempt, tokens, sealer, started, None)
         await self._runner.guard.readable_again(attempt)
-        await self._store.drop(kept)
+        await self._upkeep.drop_answer(kept)
         return True
 
     def _tokens(self, reader: AnswerReader, answer: UnreadAnswer) -> TokenSet | None:
@@ -147,5 +147,5 @@ class Rereader:
         """Leave an answer that still cannot be read; seal it again if the tenant's data key was rotated since."""
         sealed = sealer(unread_key(kept.account), text)
         if sealed.data_key_id != kept.sealed.data_key_id:
-            await self._store.keep(attempt, sealed, actor=None)
+            await self._upkeep.keep_answer(attempt, sealed, actor=None)
         return False

@@ -21,13 +21,14 @@ from vault_domain.entities.errors import (
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import SweepReport
-from vault_domain.ports.refresh_ledger import DueAccount, RefreshLedger, Snapshot
+from vault_domain.ports.accounts import DueAccount, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.attempts import AttemptRunner
 from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.pacing import RateLimitedError
@@ -81,7 +82,7 @@ class SweepService:
 
     def __init__(
         self,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         runner: AttemptRunner,
         keeper: AnswerKeeper,
         tasks: Tasks,

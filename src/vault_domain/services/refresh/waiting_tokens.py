@@ -10,10 +10,11 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import DecryptionError, RefreshNotPersistedError, StorageError, VaultError
 from vault_domain.entities.token import Token
 from vault_domain.memory.answers import Answer, Answers, Moment, predicted, replaces
+from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
 from vault_domain.ports.tasks import Tasks
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.journal_seal import is_genuine
 from vault_domain.services.tokens.opening import TokenOpener
@@ -33,7 +34,7 @@ class WaitingTokens:
 
     def __init__(
         self,
-        ledger: RefreshLedger,
+        ledger: AttemptLedger,
         cipher: Cipher,
         opener: TokenOpener,
         answers: Answers,

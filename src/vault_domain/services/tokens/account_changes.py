@@ -13,7 +13,7 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, TokenInfo, TokenRef, TokenWrite
-from vault_domain.ports.account_states import AccountStates, Decide
+from vault_domain.ports.accounts import Accounts, Decide
 from vault_domain.ports.change import Change
 from vault_domain.transitions import values
 
@@ -24,12 +24,12 @@ class AccountChanges:
     """Stores, marks and deletes the tokens of one account. All times are the store's.
 
     Args:
-        states: the accounts.
+        accounts: the accounts.
         new_id: makes the ids of new values.
     """
 
-    def __init__(self, states: AccountStates, new_id: Callable[[], UUID]) -> None:
-        self._states = states
+    def __init__(self, accounts: Accounts, new_id: Callable[[], UUID]) -> None:
+        self._accounts = accounts
         self._new_id = new_id
 
     async def store_expecting(
@@ -143,5 +143,5 @@ class AccountChanges:
         return [evolve(write, value_id=write.value_id or self._new_id()) for write in writes]
 
     async def _change(self, account: Account, decide: Decide[T]) -> Change[T]:
-        decision = await self._states.change(account, decide)
+        decision = await self._accounts.change(account, decide)
         return Change(decision.result, decision.events)

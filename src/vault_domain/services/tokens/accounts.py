@@ -10,7 +10,7 @@ from vault_domain.entities.account import Account, AccountDeletion, AccountInfo,
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import StateRefusedError
 from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.audit_log import AuditLog, Noticed
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
@@ -18,8 +18,7 @@ from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.draft_times import Look
-from vault_domain.services.tokens.opening import checked_record
+from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
 from vault_domain.services.tokens.states import UNREADABLE_STATE, OpenedState
@@ -38,7 +37,7 @@ class AccountService:
 
     def __init__(
         self,
-        accounts: AccountRepository,
+        accounts: Accounts,
         changes: AccountChanges,
         audit: AuditLog,
         cipher: Cipher,
@@ -47,7 +46,6 @@ class AccountService:
         policy: RefreshPolicy,
         spends: Mapping[str, TokenKind],
         clients: Clients,
-        look: Look,
     ) -> None:
         self._accounts = accounts
         self._changes = changes
@@ -58,7 +56,6 @@ class AccountService:
         self._policy = policy
         self._spends = spends
         self._clients = clients
-        self._look = look
 
     async def store_set(
         self,
@@ -84,7 +81,7 @@ class AccountService:
                 self._policy,
                 self._clients.sign(drafts_of(account, token_set)),
                 lambda writes: self._changes.store_set(account, writes, label=label, actor=actor),
-                self._look,
+                self._accounts.get_many,
                 begun_under=None if state is None else (state.tenant_id, state.data_key_id),
             )
         except UnreadableError:
@@ -94,9 +91,9 @@ class AccountService:
 
     async def get(self, account: Account) -> AccountInfo | None:
         """Return an account as a host shows it, or None if nothing is stored for it."""
-        found, now = await self._accounts.get(account)
-        record = checked_record(account, found)
-        return None if record is None else describe_account(record, now, self._spends.get(account.provider))
+        snapshot = checked_snapshot(account, await self._accounts.read(account))
+        record, spends = snapshot.record, self._spends.get(account.provider)
+        return None if record is None else describe_account(record, snapshot.now, spends)
 
     async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:
         """Delete the account's tokens and refresh state, even if the provider does not confirm the revocation."""

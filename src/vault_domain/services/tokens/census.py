@@ -6,7 +6,7 @@ from collections.abc import Collection
 from vault_domain.entities.account import ConnectionState
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.measures import Census, StateCount
-from vault_domain.ports.account_repository import AccountRepository
+from vault_domain.ports.pages import Pages
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.listing import ListingService
 
@@ -20,16 +20,16 @@ class CensusService:
     """Takes a census. A census reads the whole database, so callers take one seldom.
 
     Args:
-        accounts: counts the accounts.
+        pages: counts the accounts.
         listing: lists the accounts that are not connected.
         health: counts the tokens.
         refreshed: the providers that this vault has a refresher for. Due accounts of other providers are not reported.
     """
 
     def __init__(
-        self, accounts: AccountRepository, listing: ListingService, health: HealthService, refreshed: Collection[str]
+        self, pages: Pages, listing: ListingService, health: HealthService, refreshed: Collection[str]
     ) -> None:
-        self._accounts = accounts
+        self._pages = pages
         self._listing = listing
         self._health = health
         self._refreshed = refreshed
@@ -42,7 +42,7 @@ class CensusService:
         Raises:
             StorageError: the database failed.
         """
-        counts = await self._accounts.count_all()
+        counts = await self._pages.count_accounts()
         totals = {count.provider: count.accounts for count in counts}
         states: list[StateCount] = []
         for state in (ConnectionState.RETRYING, ConnectionState.REAUTHORIZATION_REQUIRED):

@@ -25,7 +25,7 @@ W = TypeVar("W")
 W_co = TypeVar("W_co", covariant=True)
 
 Look = Callable[[Sequence[TokenKey]], Awaitable[tuple[Sequence[StoredToken | DamagedToken], datetime]]]
-"""Returns which of these tokens are stored, and the store's time; see `TokenRepository.get_many`."""
+"""Returns which of these tokens are stored, and the store's time; see `Accounts.get_many`."""
 
 _CREDENTIALS = (TokenKind.REFRESH_TOKEN, TokenKind.API_KEY)
 

@@ -4,10 +4,11 @@ import logging
 
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.key_reports import ErasureReport
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.tenant_eraser import TenantEraser
+from vault_domain.ports.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 
@@ -16,18 +17,20 @@ class ErasureService:
     """Erases tenants (crypto-shredding). The guide on erasing a tenant lists the copies that remain.
 
     Args:
-        eraser, cipher, sink: where the rows are deleted, the data keys forgotten, and the events published.
+        accounts, upkeep, cipher, sink: where the rows are deleted, the files cleaned, the data keys forgotten, and the
+            events published.
         tasks: waits.
         remembered: longest time in seconds for which another process, cut off from the store, may go on to return a row
             that it has read or asked for before the erasure.
     """
 
     def __init__(
-        self, eraser: TenantEraser, cipher: Cipher, sink: EventSink, tasks: Tasks, *, remembered: float
+        self, accounts: Accounts, upkeep: Upkeep, cipher: Cipher, sink: EventSink, tasks: Tasks, *, remembered: float
     ) -> None:
         self._tasks = tasks
         self._remembered = remembered
-        self._eraser = eraser
+        self._accounts = accounts
+        self._upkeep = upkeep
         self._cipher = cipher
         self._sink = sink
 
@@ -36,7 +39,7 @@ class ErasureService:
 
         If ``wait`` is True, return only when no other process can return a row of the tenant.
         """
-        change = await self._eraser.erase(tenant_id, actor=actor)
+        change = await self._accounts.erase(tenant_id, actor=actor)
         self._cipher.forget_tenant(tenant_id)
         self._sink.publish(change.events)
         began, cleaned, erased = self._tasks.monotonic(), await self._purge(), change.result
@@ -53,7 +56,7 @@ class ErasureService:
 
     async def _purge(self) -> bool | None:
         try:
-            return await self._eraser.purge()
+            return await self._upkeep.purge()
         except StorageError as error:
             # The erasure is committed, so a failed cleaning must not look like a failed erasure.
             _log.warning("the database's files could not be cleaned (%s)", error.code)

@@ -9,8 +9,8 @@ from vault_domain.entities.reports import HealthCount, HealthReport, Incident
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.ports.client_states import ClientStates
-from vault_domain.ports.token_repository import TokenRepository
-from vault_domain.ports.unread_answers import UnreadAnswers
+from vault_domain.ports.pages import Pages
+from vault_domain.ports.upkeep import Upkeep
 from vault_domain.rules.clients import ClientRules, is_paused
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.readiness import MASTER_KEY, STORE, ReadinessService, cause_of
@@ -26,22 +26,22 @@ class HealthService:
 
     def __init__(
         self,
-        tokens: TokenRepository,
+        pages: Pages,
         readiness: ReadinessService,
         opener: TokenOpener,
         buffer: timedelta,
         clients: ClientStates,
-        unread: UnreadAnswers,
+        upkeep: Upkeep,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
         rules: ClientRules = _RULES,
     ) -> None:
-        self._tokens = tokens
+        self._pages = pages
         self._readiness = readiness
         self._opener = opener
         self._buffer = buffer
         self._clients = clients
-        self._unread = unread
+        self._upkeep = upkeep
         self._suspicion = suspicion
         self._notice = notice
         self._rules = rules
@@ -77,7 +77,7 @@ class HealthService:
         """Return the incidents, the store's time, and the number of kept answers of each provider."""
         try:
             clients = await self._clients.records()
-            unread = dict(await self._unread.count())
+            unread = dict(await self._upkeep.count_answers())
         except VaultError:
             return (), None, {}  # the store failed after the count; report the counts without incidents
         found = [
@@ -89,7 +89,7 @@ class HealthService:
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:
-            counts = await self._tokens.count_health(tenant_id, self._buffer, self._suspicion, self._notice)
+            counts = await self._pages.count_health(tenant_id, self._buffer, self._suspicion, self._notice)
         except VaultError as error:
             return (), error
         return tuple(sorted(counts, key=lambda count: (count.provider, count.health.value))), None

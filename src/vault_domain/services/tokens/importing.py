@@ -10,10 +10,10 @@ from attrs import frozen
 
 from vault_domain.entities.errors import DecryptionError, InvalidInputError, VaultError
 from vault_domain.entities.imported import ImportedToken, ImportFailure, ImportOutcome, ImportReport
+from vault_domain.ports.accounts import Accounts, PrepareBatch, StoreBatch
 from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.importing import ImportRepository, ImportRun, StoreBatch
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.draft_times import Look, in_time
@@ -48,19 +48,17 @@ class ImportService:
 
     def __init__(
         self,
-        imports: ImportRepository,
+        accounts: Accounts,
         cipher: Cipher,
         sink: EventSink,
         tasks: Tasks,
         policy: RefreshPolicy,
-        look: Look,
     ) -> None:
-        self._imports = imports
+        self._accounts = accounts
         self._cipher = cipher
         self._sink = sink
         self._tasks = tasks
         self._policy = policy
-        self._look = look
 
     async def run(
         self, rows: ImportRows, options: ImportOptions, progress: Progress | None, *, actor: str | None
@@ -89,11 +87,10 @@ class ImportService:
 
     def _taker(self, options: ImportOptions, actor: str | None) -> _Taker:
         if options.dry_run:
-            return _DryRun(self._imports, overwrite=options.overwrite)
-        run = self._imports.begin(None if options.overwrite else options.source)
-        return _Writer(
-            run, self._cipher, self._sink, self._policy, self._look, overwrite=options.overwrite, actor=actor
-        )
+            return _DryRun(self._accounts, overwrite=options.overwrite)
+        source = None if options.overwrite else options.source
+        prepare = self._accounts.begin_import(source, overwrite=options.overwrite, actor=actor)
+        return _Writer(prepare, self._cipher, self._sink, self._policy, self._accounts.get_many)
 
     async def _step(
         self, batch: _Prepared, taker: _Taker, batches: AsyncIterator[_Prepared], tally: _Tally
@@ -159,22 +156,17 @@ class _Writer:
 
     def __init__(
         self,
-        run: ImportRun,
+        prepare: PrepareBatch,
         cipher: Cipher,
         sink: EventSink,
         policy: RefreshPolicy,
         look: Look,
-        *,
-        overwrite: bool,
-        actor: str | None,
     ) -> None:
-        self._run = run
+        self._prepare_batch = prepare
         self._cipher = cipher
         self._sink = sink
         self._policy = policy
         self._look = look
-        self._overwrite = overwrite
-        self._actor = actor
 
     async def prepare(self, tokens: Sequence[ImportedToken]) -> StoreBatch | None:
         try:
@@ -209,14 +201,14 @@ class _Writer:
     async def _prepare(self, tokens: Sequence[ImportedToken]) -> StoreBatch:
         timed = await in_time(tokens, self._policy, self._look)
         writes = await late_writes(self._cipher, self._policy, timed)
-        return await self._run.prepare(writes, overwrite=self._overwrite, actor=self._actor)
+        return await self._prepare_batch(writes)
 
 
 class _DryRun:
     """Counts without storing. It keeps a hash of each key to recognize a key that occurs again in a later batch."""
 
-    def __init__(self, imports: ImportRepository, *, overwrite: bool) -> None:
-        self._imports = imports
+    def __init__(self, accounts: Accounts, *, overwrite: bool) -> None:
+        self._accounts = accounts
         self._there = ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED
         self._seen: set[int] = set()
 
@@ -224,7 +216,8 @@ class _DryRun:
         """Prepare nothing, because a dry run stores nothing."""
 
     async def take(self, tokens: Sequence[ImportedToken], batch: object) -> list[ImportOutcome]:
-        existing = await self._imports.existing([token.key for token in tokens])
+        rows, _ = await self._accounts.get_many([token.key for token in tokens])
+        existing = {row.key for row in rows}
         outcomes = []
         for token in tokens:
             if hash(token.key) in self._seen:

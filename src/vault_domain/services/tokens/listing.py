@@ -10,19 +10,18 @@ from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.page import Cursor, Page, decode_cursor, make_page
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo
-from vault_domain.ports.account_repository import AccountRepository
 from vault_domain.ports.audit_log import AuditLog, Sought
 from vault_domain.ports.keys import Keys
-from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.ports.pages import AccountQuery, Expiring, Owned, Pages
 from vault_domain.rules.connection import describe_account
 from vault_domain.services.tokens.vault_seal import VaultSeal
 
 _MOST_JUDGED = 1000
-"""Number of a tenant's accounts after which `accounts` uses `AccountRepository.list_all` instead of `list_tenant`.
+"""Number of a tenant's accounts after which `accounts` lists the accounts of all tenants instead.
 
-`accounts` does so only if it is asked for a state other than ``connected``. For such a state, `list_all` leaves out
-most connected accounts, but it reads the remaining accounts of all tenants. Most tenants have fewer accounts than
-`_MOST_JUDGED`. For them, `list_all` would read more than `list_tenant`.
+`accounts` does so only if it is asked for a state other than ``connected``. For such a state, that
+list leaves out most connected accounts, but it reads the remaining accounts of all tenants. Most tenants have fewer
+accounts than `_MOST_JUDGED`. For them, it would read more than the tenant's own list.
 """
 
 
@@ -31,14 +30,12 @@ class ListingService:
 
     def __init__(
         self,
-        tokens: TokenRepository,
-        accounts: AccountRepository,
+        pages: Pages,
         audit: AuditLog,
         spends: Mapping[str, TokenKind],
         keys: Keys,
     ) -> None:
-        self._tokens = tokens
-        self._accounts = accounts
+        self._pages = pages
         self._audit = audit
         self._spends = spends
         self._seal = VaultSeal(keys)
@@ -48,31 +45,29 @@ class ListingService:
     ) -> Page[TokenInfo]:
         """Return access tokens of status VALID that expire within the given time or have already expired."""
         position = decode_cursor(after, int, str, str)
-        rows = await self._tokens.find_expiring(within, provider=provider, limit=limit + 1, after=position)
-        return make_page(rows, limit, place_by_expiry)
+        rows = await self._pages.tokens(Expiring(within, provider), limit=limit + 1, after=position)
+        return make_page(rows, limit, Expiring.place)
 
     async def tokens(self, tenant_id: str, *, provider: str | None, limit: int, after: str | None) -> Page[TokenInfo]:
         """Return a tenant's tokens, sorted by provider, identifier and kind."""
         position = decode_cursor(after, str, str, str)
-        rows = await self._tokens.list_tenant(tenant_id, provider=provider, limit=limit + 1, after=position)
-        return make_page(rows, limit, _by_key)
+        rows = await self._pages.tokens(Owned(tenant_id, provider), limit=limit + 1, after=position)
+        return make_page(rows, limit, Owned.place)
 
     async def tenants(self, *, limit: int, after: str | None) -> Page[str]:
         """Return the tenants that have tokens, sorted by their ids."""
         position = decode_cursor(after, str)
         last = None if position is None else str(position[0])
-        return make_page(await self._accounts.list_tenants(limit=limit + 1, after=last), limit, _by_itself)
+        return make_page(await self._pages.tenants(limit=limit + 1, after=last), limit, _by_itself)
 
     async def all_accounts(
         self, *, provider: str | None, state: ConnectionState | None, limit: int, after: str | None
     ) -> Page[AccountInfo]:
         """Return all tenants' accounts, sorted by tenant, provider and identifier; see `accounts`."""
-        position = decode_cursor(after, str, str, str)
+        query, position = AccountQuery(provider=provider, state=state), decode_cursor(after, str, str, str)
         found: list[AccountInfo] = []
         while len(found) <= limit:
-            records, now = await self._accounts.list_all(
-                provider=provider, state=state, limit=limit + 1, after=position
-            )
+            records, now = await self._pages.accounts(query, limit=limit + 1, after=position)
             found += self._described(records, now, state)
             if len(records) <= limit:
                 break
@@ -80,8 +75,9 @@ class ListingService:
         return make_page(found, limit, _by_owner)
 
     async def find(self, text: str, *, limit: int, after: str | None) -> Page[AccountInfo]:
-        """Return the accounts of all tenants that a text names; see `AccountRepository.find`."""
-        records, now = await self._accounts.find(text, limit=limit + 1, after=decode_cursor(after, str, str, str))
+        """Return the accounts of all tenants that a text names; see `AccountQuery`."""
+        position = decode_cursor(after, str, str, str)
+        records, now = await self._pages.accounts(AccountQuery(text=text), limit=limit + 1, after=position)
         return make_page(self._described(records, now, None), limit, _by_owner)
 
     async def accounts(
@@ -96,22 +92,16 @@ class ListingService:
         """Return a tenant's accounts, sorted by provider and identifier.
 
         The connection state is not stored. So this method reads accounts of all states and filters them. If ``state``
-        is given and is not ``connected``, it goes on with `AccountRepository.list_all` after `_MOST_JUDGED` accounts,
-        because the indexes that `list_all` uses leave out most connected accounts.
+        is given and is not ``connected``, it goes on with the list of all tenants after `_MOST_JUDGED`
+        accounts, because the indexes for such a state leave out most connected accounts.
         """
         position = decode_cursor(after, str, str)
         found: list[AccountInfo] = []
         judged = 0
         while len(found) <= limit:
             is_narrowed = state not in (None, ConnectionState.CONNECTED) and judged >= _MOST_JUDGED
-            if is_narrowed and position is not None:
-                records, now = await self._accounts.list_all(
-                    provider=provider, state=state, limit=limit + 1, after=(tenant_id, *position)
-                )
-            else:
-                records, now = await self._accounts.list_tenant(
-                    tenant_id, provider=provider, limit=limit + 1, after=position
-                )
+            query = AccountQuery(provider=provider, state=state) if is_narrowed else AccountQuery(tenant_id, provider)
+            records, now = await self._pages.accounts(query, limit=limit + 1, after=position and (tenant_id, *position))
             own = [record for record in records if record.account.tenant_id == tenant_id]
             found += self._described(own, now, state)
             if len(own) <= limit:
@@ -148,17 +138,6 @@ def _of_event(event: AuditEvent) -> tuple[int, int]:
     assert position is not None  # noqa: S101 - the port promises a cursor for each event
     first, second = position
     return int(first), int(second)
-
-
-def place_by_expiry(info: TokenInfo) -> Cursor:
-    """Return a token's position in a list that is sorted by expiry."""
-    # Every row of this listing has an expiry. Microseconds keep the cursor exact.
-    micros = 0 if info.expires_at is None else round(info.expires_at.timestamp() * 1_000_000)
-    return (micros, info.key.tenant_id, info.id.hex)
-
-
-def _by_key(info: TokenInfo) -> Cursor:
-    return (info.key.provider, info.key.identifier or "", info.key.kind.value)
 
 
 def _by_account(item: AccountInfo | AccountRecord) -> Cursor:

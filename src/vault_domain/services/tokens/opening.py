@@ -8,13 +8,11 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind, is_key_o
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError, StorageError
 from vault_domain.entities.extra import NO_EXTRA, Extra, decoded_extra
-from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, SealedToken, StoredToken, Token
 from vault_domain.memory.row import RememberedRow
+from vault_domain.ports.accounts import Accounts, Snapshot
 from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.refresh_ledger import Snapshot
-from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.services.tokens.failed_reads import FailedReads
 
 _log = logging.getLogger(__name__)
@@ -30,7 +28,7 @@ class TokenOpener:
     Args:
         cipher: decrypts.
         sink: takes the events of failed reads.
-        tokens: tells whether a value that does not decrypt is still stored.
+        accounts: tells whether a value that does not decrypt is still stored.
         note: called with the event of each failed read, to store it in the audit log; returns False if an equal event
             was noted within the last hour. Then the failure is logged at DEBUG instead of ERROR.
     """
@@ -39,12 +37,12 @@ class TokenOpener:
         self,
         cipher: Cipher,
         sink: EventSink,
-        tokens: TokenRepository,
+        accounts: Accounts,
         note: Callable[[AuditEvent], bool] = lambda event: True,
     ) -> None:
         self._cipher = cipher
         self._sink = sink
-        self._tokens = tokens
+        self._accounts = accounts
         self._note = note
         self.failed_reads = FailedReads()
 
@@ -131,7 +129,7 @@ class TokenOpener:
     async def _is_overtaken(self, key: TokenKey, stored: StoredToken) -> bool:
         """Return whether the store no longer holds this ciphertext, as after a write, a re-encryption or an erasure."""
         try:
-            current = (await self._tokens.get(key)).answer
+            current = (await self._accounts.get(key)).answer
         except StorageError:
             return False
         return current is None or (isinstance(current, StoredToken) and current.sealed != stored.sealed)
@@ -178,22 +176,17 @@ class TokenOpener:
         return DecryptionError(account=key.account, keys=[key])
 
 
-def checked_record(account: Account, record: AccountRecord | None) -> AccountRecord | None:
-    """Return a record after checking that it belongs to this account.
+def checked_snapshot(account: Account, snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot after checking that its record belongs to this account.
 
     Raises:
         DecryptionError: the record or one of its tokens belongs to another account.
     """
+    record = snapshot.record
     if record is None:
-        return None
+        return snapshot
     wrong = [kind for kind, info in record.tokens.items() if not is_key_of(info.key, account, kind)]
     if not wrong and record.account == account:
-        return record
+        return snapshot
     _log.error("a stored account could not be used: reason %s", WRONG_ROW)
     raise DecryptionError(account=account, keys=[account.key(kind) for kind in wrong or record.tokens])
-
-
-def checked_snapshot(account: Account, snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot after checking its record; see `checked_record`."""
-    checked_record(account, snapshot.record)
-    return snapshot

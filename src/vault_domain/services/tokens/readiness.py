@@ -9,7 +9,7 @@ from vault_domain.entities.reports import Readiness
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.ports.upkeep import Upkeep
 from vault_domain.services.tokens.homes import HomeService
 
 STORE, MASTER_KEY, HOME = "store", "master key", "home"
@@ -20,13 +20,13 @@ class ReadinessService:
 
     def __init__(
         self,
-        tokens: TokenRepository,
+        upkeep: Upkeep,
         cipher: Cipher,
         tasks: Tasks,
         journal: RefreshJournal,
         home: HomeService | None = None,
     ) -> None:
-        self._tokens = tokens
+        self._upkeep = upkeep
         self._cipher = cipher
         self._tasks = tasks
         self._journal = journal
@@ -62,7 +62,7 @@ class ReadinessService:
         key's check is left out.
         """
         errors: dict[str, VaultError] = {}
-        checks = {STORE: self._tokens.ping, MASTER_KEY: self._cipher.check}
+        checks = {STORE: self._upkeep.ping, MASTER_KEY: self._cipher.check}
         if self._home is not None:
             checks[HOME] = self._home.check
 

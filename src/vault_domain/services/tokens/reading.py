@@ -15,8 +15,8 @@ from vault_domain.memory.answers import Answers
 from vault_domain.memory.change_log import Scope
 from vault_domain.memory.row import RememberedRow
 from vault_domain.memory.rows import RememberedRows, Ticket
+from vault_domain.ports.accounts import Accounts, Reading
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_repository import Reading, TokenRepository
 from vault_domain.services.observing import ReadCounts
 
 _log = logging.getLogger(__name__)
@@ -49,13 +49,13 @@ class RowReader:
 
     def __init__(
         self,
-        tokens: TokenRepository,
+        accounts: Accounts,
         rows: RememberedRows,
         held: Answers,
         tasks: Tasks,
         counts: ReadCounts | None = None,
     ) -> None:
-        self._tokens = tokens
+        self._accounts = accounts
         self._rows = rows
         self.has_cache = rows.has_cache
         self._held = held
@@ -95,7 +95,7 @@ class RowReader:
         known = None if fresh else self._rows.known(key)
         ticket = self._rows.begin()
         try:
-            call = self._tokens.get(key) if known is None else self._tokens.get(key, known.token)
+            call = self._accounts.get(key) if known is None else self._accounts.get(key, known.token)
             reading = await self._tasks.limited(patience, call, has_answer, key)
         except TimeoutError:
             pass  # answer below, so that an error there has no ``__context__``
@@ -141,7 +141,7 @@ class RowReader:
         return {key: self._handed_out(reading) for key, reading in readings.items()}
 
     async def _many_from_store(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Reading]:
-        rows, now = await self._tokens.get_many(keys)
+        rows, now = await self._accounts.get_many(keys)
         self.counts.database += len(keys)
         answers = _by_question(keys, rows)
         return {key: Reading.of(self._held.over(key, answers.get(key)), now) for key in keys}
@@ -153,7 +153,7 @@ class RowReader:
 
     async def _from_store(self, key: TokenKey) -> Reading:
         ticket = self._rows.begin()
-        return self._seen(key, None, await self._tokens.get(key), ticket)
+        return self._seen(key, None, await self._accounts.get(key), ticket)
 
     def _seen(self, key: TokenKey, known: RememberedRow | None, reading: Reading, ticket: Ticket) -> Reading:
         """Remember the store's answer to a read, and return what the caller gets.

@@ -8,8 +8,9 @@ from attrs import evolve
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenRef
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.token_repository import Condemned, TokenRepository
+from vault_domain.ports.pages import Condemned, Pages
 from vault_domain.services.tokens.account_changes import AccountChanges
 
 Progress = Callable[[RevivalReport], object]
@@ -24,16 +25,18 @@ class RevivalService:
     """Revives condemned credentials. The facade has validated the arguments of `revive`.
 
     Args:
-        tokens: finds condemned credentials.
+        accounts: tells the time.
+        pages: finds condemned credentials.
         changes: revives them.
         sink: receives the audit events.
         per_page: largest number of credentials that are found at once.
     """
 
     def __init__(
-        self, tokens: TokenRepository, changes: AccountChanges, sink: EventSink, *, per_page: int = _PER_PAGE
+        self, accounts: Accounts, pages: Pages, changes: AccountChanges, sink: EventSink, *, per_page: int = _PER_PAGE
     ) -> None:
-        self._tokens = tokens
+        self._accounts = accounts
+        self._pages = pages
         self._changes = changes
         self._sink = sink
         self._per_page = per_page
@@ -56,13 +59,13 @@ class RevivalService:
             anew: whether failures and runs of refusals of the accounts are forgotten too.
             actor: who revives them, for the audit log.
         """
-        _, now = await self._tokens.get_many([])
+        _, now = await self._accounts.get_many([])
         # The credentials come in the order of their condemnation. Without this limit, a revived account that is
         # condemned again would come again, and would be revived again and again.
         condemned = evolve(condemned, until=condemned.until or now)
         report, after = RevivalReport(), None
         while True:
-            page = await self._tokens.find_condemned(condemned, limit=self._per_page, after=after)
+            page = await self._pages.tokens(condemned, limit=self._per_page, after=after)
             for info in page:
                 if dry_run:
                     is_revived = info.expires_at is None or info.expires_at > now
@@ -74,7 +77,7 @@ class RevivalService:
                 progress(report)
             if len(page) < self._per_page:
                 return report
-            after = page[-1]
+            after = Condemned.place(page[-1])
 
     async def _revive(self, info: TokenInfo, due_in: timedelta, anew: bool, actor: str | None) -> bool:
         try:

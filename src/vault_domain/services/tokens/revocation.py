@@ -10,8 +10,8 @@ from vault_domain.entities.causes import NOT_HOME
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.extra import NO_EXTRA, Extra
 from vault_domain.entities.rotation_policy import RevocationScope
-from vault_domain.ports.account_repository import AccountRepository
-from vault_domain.ports.refresh_ledger import RefreshLedger, Snapshot
+from vault_domain.ports.accounts import Accounts, Snapshot
+from vault_domain.ports.pages import Pages
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
 from vault_domain.services.tokens.homes import HomeService
@@ -28,20 +28,20 @@ class RevocationService:
 
     def __init__(
         self,
-        ledger: RefreshLedger,
+        accounts: Accounts,
         opener: TokenOpener,
         tasks: Tasks,
         refreshers: Mapping[str, TokenRefresher],
         deadline: timedelta,
-        accounts: AccountRepository,
+        pages: Pages,
         home: HomeService | None = None,
     ) -> None:
-        self._ledger = ledger
+        self._accounts = accounts
         self._opener = opener
         self._tasks = tasks
         self._refreshers = refreshers
         self._deadline = deadline
-        self._accounts = accounts
+        self._pages = pages
         self._home = home
 
     async def hindrance(self, account: Account) -> str | None:
@@ -56,7 +56,7 @@ class RevocationService:
     async def _shares_grant(self, account: Account) -> bool:
         """Return whether a revocation would also end the grant of an account of another tenant."""
         scope = getattr(self._refreshers.get(account.provider), "revocation_scope", RevocationScope.GRANT)
-        return scope == RevocationScope.USER_AND_CLIENT and await self._accounts.has_sibling(account)
+        return scope == RevocationScope.USER_AND_CLIENT and await self._pages.has_sibling(account)
 
     async def revoke(self, account: Account) -> bool | None:
         """Ask the provider to revoke one token of the account; return whether the provider confirmed.
@@ -82,7 +82,7 @@ class RevocationService:
 
         If there is no readable refresh token, the request has the access token. None: neither is readable.
         """
-        snapshot = checked_snapshot(account, await self._ledger.read(account))
+        snapshot = checked_snapshot(account, await self._accounts.read(account))
         for kind in (TokenKind.REFRESH_TOKEN, TokenKind.ACCESS_TOKEN):
             row = snapshot.token(kind)
             if row is None:

@@ -22,14 +22,14 @@ from vault_domain.entities.token import (
 )
 from vault_domain.memory.change_log import scope_of_access, scope_of_key
 from vault_domain.memory.row import RememberedRow
+from vault_domain.ports.accounts import Accounts, Reading
 from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.token_repository import Reading, TokenRepository
+from vault_domain.ports.pages import Ending, Pages
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.listing import place_by_expiry
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
@@ -65,7 +65,8 @@ class TokenService:
 
     def __init__(
         self,
-        tokens: TokenRepository,
+        accounts: Accounts,
+        pages: Pages,
         changes: AccountChanges,
         cipher: Cipher,
         sink: EventSink,
@@ -75,7 +76,8 @@ class TokenService:
         reader: RowReader,
         clients: Clients,
     ) -> None:
-        self._tokens = tokens
+        self._accounts = accounts
+        self._pages = pages
         self._changes = changes
         self._cipher = cipher
         self._sink = sink
@@ -94,16 +96,16 @@ class TokenService:
         common = (self._cipher, self._sink, self._policy, self._clients.sign(drafts))
         if len(drafts) > _FEW:
             return await write_many_sealed(
-                *common, lambda writes: self._tokens.store_many(writes, actor=actor), self._tokens.get_many
+                *common, lambda writes: self._accounts.store_many(writes, actor=actor), self._accounts.get_many
             )
 
         async def write(writes: Sequence[TokenWrite]) -> Change[list[TokenInfo]]:
             if expected_generation is None:
-                return await self._tokens.store(writes, actor=actor)
+                return await self._accounts.store(writes, actor=actor)
             [only] = writes
             return await self._changes.store_expecting(only, expected_generation, actor=actor)
 
-        return await write_sealed(*common, write, self._tokens.get_many)
+        return await write_sealed(*common, write, self._accounts.get_many)
 
     def at_hand(self, key: TokenKey) -> Token | None:
         """Return what `get` returns if that needs no waiting; None: call `get`."""
@@ -285,14 +287,14 @@ class TokenService:
         """
         notice, after = self._policy.notice, None
         while not should_stop():
-            ending = await self._tokens.find_ending(notice, limit=_ENDING_AT_ONCE, after=after)
+            ending = await self._pages.tokens(Ending(notice), limit=_ENDING_AT_ONCE, after=after)
             for info in ending:
                 with suppress(DecryptionError):  # another row of the account cannot be used; the store has logged it
                     change = await self._changes.tell_end(info.key.account, notice, actor=actor)
                     self._sink.publish(change.events)
             if len(ending) < _ENDING_AT_ONCE:
                 return
-            after = place_by_expiry(ending[-1])
+            after = Ending.place(ending[-1])
 
     async def delete(self, key: TokenKey, *, actor: str | None) -> bool:
         """Delete one token; return whether it existed."""
@@ -302,6 +304,6 @@ class TokenService:
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> int:
         """Delete a tenant's tokens at a provider; return the number of deleted tokens."""
-        change = await self._tokens.delete_provider(tenant_id, provider, actor=actor)
+        change = await self._accounts.delete_provider(tenant_id, provider, actor=actor)
         self._sink.publish(change.events)
         return change.result

@@ -16,8 +16,9 @@ from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_k
 from vault_domain.entities.errors import DecryptionError, StateRefusedError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.cipher import Cipher, UnreadableError
-from vault_domain.ports.state_ledger import StateLedger, StateUse
+from vault_domain.ports.upkeep import StateUse, Upkeep
 
 LONGEST_STATE = 8192
 """Largest number of characters of a state that is opened."""
@@ -48,13 +49,15 @@ class OpenedState:
 class StateService:
     """Seals and opens states. The facade has validated the arguments."""
 
-    def __init__(self, cipher: Cipher, ledger: StateLedger) -> None:
+    def __init__(self, cipher: Cipher, accounts: Accounts, upkeep: Upkeep) -> None:
         self._cipher = cipher
-        self._ledger = ledger
+        self._accounts = accounts
+        self._upkeep = upkeep
 
     async def seal(self, account: Account, content: Secret, *, bound_to: Secret, lifetime: timedelta) -> str:
         """Return a state that is valid for ``lifetime`` by the store's time."""
-        ends = (await self._ledger.now() + lifetime - _EPOCH) // _MICROSECOND
+        _, now = await self._accounts.get_many([])
+        ends = (now + lifetime - _EPOCH) // _MICROSECOND
         text = Secret(f"{ends} {content.reveal()}")
         [sealed] = await self._cipher.seal([(_context(account.tenant_id, bound_to), text)])
         return base64.urlsafe_b64encode(sealed.data_key_id + sealed.blob).decode().rstrip("=")
@@ -65,14 +68,14 @@ class StateService:
         If this method raises an error, no frame of its traceback shows the state.
         """
         state_id, sealed = _parts(state)
-        tenant_id = None if sealed is None else await self._ledger.tenant_of(sealed.data_key_id)
+        tenant_id = None if sealed is None else await self._upkeep.tenant_of(sealed.data_key_id)
         if sealed is None or tenant_id is None:
             return StateRefusedError(reason=UNREADABLE_STATE)
         content = await self._read(tenant_id, sealed, bound_to)
         if content is None:
             return StateRefusedError(reason=UNREADABLE_STATE)
         ends, text = _content(content)
-        use = await self._ledger.use(state_id, _EPOCH + ends * _MICROSECOND)
+        use = await self._upkeep.use_state(state_id, _EPOCH + ends * _MICROSECOND)
         if use is not StateUse.FIRST:
             return StateRefusedError(reason=use.value)
         return OpenedState(tenant_id, sealed.data_key_id, text)

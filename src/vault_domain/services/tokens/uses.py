@@ -6,7 +6,7 @@ from uuid import UUID
 
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import TokenInfo, TokenRef
-from vault_domain.ports.token_repository import TokenRepository
+from vault_domain.ports.accounts import Accounts
 
 _log = logging.getLogger(__name__)
 
@@ -21,8 +21,8 @@ class UseTracker:
     as much as the read.
     """
 
-    def __init__(self, tokens: TokenRepository) -> None:
-        self._tokens = tokens
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
         self._pending: dict[TokenRef, datetime] = {}
         self._recorded: dict[UUID, datetime] = {}
 
@@ -45,6 +45,6 @@ class UseTracker:
         latest = max(pending.values())
         self._recorded = {id_: at for id_, at in self._recorded.items() if abs(latest - at) < _RESOLUTION}
         try:
-            await self._tokens.record_uses(pending)
+            await self._accounts.record_uses(pending)
         except StorageError as error:
             _log.warning("the last use of %d tokens was not recorded (%s)", len(pending), error.code)

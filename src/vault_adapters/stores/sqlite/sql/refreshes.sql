@@ -1,11 +1,3 @@
--- name: get_account_values
--- Get an account's tokens with their sealed values, each with the account's label and refresh state.
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}
-FROM token_vault_token t
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
-LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
-WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
-
 -- name: find_due_accounts
 -- Find due accounts of a provider, earliest first.
 SELECT tenant_id, identifier, due_at FROM token_vault_account

@@ -1,34 +1,81 @@
-"""Keeps on SQLite the answers of providers that could not be read."""
+"""Used states, unread answers, and the care of the database on SQLite."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from vault_adapters.stores.damage import sound
+from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import account_parameters, to_micros
-from vault_adapters.stores.sqlite.tokens import require_active
+from vault_adapters.stores.sqlite.writing import require_active
 from vault_domain.entities.account import stored_account
 from vault_domain.entities.attempt import Attempt
+from vault_domain.entities.errors import SchemaOutdatedError, StorageError
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
-from vault_domain.ports.unread_answers import KeptAnswer
+from vault_domain.ports.upkeep import KeptAnswer, StateUse
 from vault_domain.transitions.events import kept_event
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = (_EPOCH, UUID(int=0))
 
 
-class SqliteUnreadAnswers:
-    """Implements `UnreadAnswers`."""
+_KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
+_NO_TABLE = "sqlite_error"
+"""The reason of the error if a table is missing; some other errors have this reason too."""
+
+
+class SqliteUpkeep:
+    """Implements `Upkeep`."""
 
     def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
 
-    async def keep(self, attempt: Attempt, sealed: SealedToken, *, actor: str | None) -> Change[bool]:
+    async def ping(self) -> None:
+        """Return normally if the database answers and has the schema.
+
+        It does not test whether the database takes writes, because such a test would wait for other writers.
+        """
+        try:
+            [(applied,)] = await self._database.fetch(self._queries["count_migrations"], {"known": _KNOWN})
+        except StorageError as error:
+            if error.reason != _NO_TABLE:
+                raise
+            applied = 0
+        if applied < _KNOWN:
+            raise SchemaOutdatedError
+
+    async def purge(self) -> bool:
+        """Move the write-ahead log into the database file, and empty the log.
+
+        The log holds earlier versions of the deleted rows. It also holds the zeros with which ``secure_delete`` has
+        overwritten these rows; this call brings the zeros into the database file.
+        """
+        return await self._database.checkpoint()
+
+    async def tenant_of(self, data_key_id: bytes) -> str | None:
+        """Return the tenant of a data key, or None."""
+        rows = await self._database.fetch(self._queries["find_tenant_of_data_key"], {"data_key_id": data_key_id})
+        return next((tenant_id for (tenant_id,) in rows), None)
+
+    async def use_state(self, state_id: bytes, expires_at: datetime) -> StateUse:
+        """Record that a state was used, unless it was used before or has expired."""
+
+        async def work(transaction: Transaction) -> StateUse:
+            await transaction.execute(self._queries["delete_expired_states"], {"now": to_micros(transaction.now)})
+            if expires_at <= transaction.now:
+                return StateUse.EXPIRED
+            parameters = {"state_id": state_id, "expires_at": to_micros(expires_at)}
+            is_first = await transaction.execute(self._queries["use_state"], parameters) == 1
+            return StateUse.FIRST if is_first else StateUse.USED
+
+        return await self._database.transact(work)
+
+    async def keep_answer(self, attempt: Attempt, sealed: SealedToken, *, actor: str | None) -> Change[bool]:
         """Keep an answer in place of an earlier one of its account."""
 
         async def work(transaction: Transaction) -> Change[bool]:
@@ -50,17 +97,17 @@ class SqliteUnreadAnswers:
 
         return await self._database.transact(work)
 
-    async def kept(self, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[KeptAnswer]:
+    async def kept_answers(self, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[KeptAnswer]:
         """Return kept answers, the oldest first."""
         kept_at, attempt_id = after or _FIRST
         parameters = {"kept_at": to_micros(kept_at), "attempt_id": attempt_id.bytes, "limit": limit}
         return sound(await self._database.fetch(self._queries["list_kept_answers"], parameters), _kept)
 
-    async def count(self) -> Mapping[str, int]:
+    async def count_answers(self) -> Mapping[str, int]:
         """Count the kept answers of each provider."""
         return dict(await self._database.fetch(self._queries["count_kept_answers"]))
 
-    async def drop(self, answer: KeptAnswer) -> None:
+    async def drop_answer(self, answer: KeptAnswer) -> None:
         """Delete a kept answer."""
         own = account_parameters(answer.account) | {"attempt_id": answer.attempt_id.bytes}
         await self._database.transact(lambda transaction: transaction.execute(self._queries["drop_kept_answer"], own))

@@ -1,9 +1,10 @@
-"""Keeps on Postgres the answers of providers that could not be read."""
+"""Used states, unread answers, and the care of the database on Postgres."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.postgres.account_states import event_parameters
 from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -11,22 +12,66 @@ from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import stored_account
 from vault_domain.entities.attempt import Attempt
+from vault_domain.entities.errors import SchemaOutdatedError, StorageError
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.unread_answers import KeptAnswer
+from vault_domain.ports.upkeep import KeptAnswer, StateUse
 from vault_domain.transitions.events import kept_event
 
 _FIRST = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
 
+_KNOWN = len(load_migrations("vault_adapters.stores.postgres"))
 
-class PostgresUnreadAnswers:
-    """Implements `UnreadAnswers`."""
+_NO_TABLE, _NO_SCHEMA = "42P01", "3F000"
+
+
+class PostgresUpkeep:
+    """Implements `Upkeep`."""
 
     def __init__(self, database: PostgresDatabase, queries: Queries) -> None:
         self._database = database
         self._queries = queries
 
-    async def keep(self, attempt: Attempt, sealed: SealedToken, *, actor: str | None) -> Change[bool]:
+    async def ping(self) -> None:
+        """Begin a transaction that may write, and count the applied migrations.
+
+        Migrations of a newer release are ignored, so that older processes go on while a release is rolled out.
+
+        Raises:
+            StorageError: the database does not answer, or takes no writes.
+            SchemaOutdatedError: migrations of this release are missing.
+        """
+
+        async def work(transaction: Transaction) -> int:
+            [(applied,)] = await transaction.fetch(self._queries["count_migrations"], {"known": _KNOWN})
+            return int(applied)
+
+        try:
+            applied = await self._database.transact(work, hasty=True)
+        except StorageError as error:
+            if error.reason not in (_NO_TABLE, _NO_SCHEMA):
+                raise
+            applied = 0
+        if applied < _KNOWN:
+            raise SchemaOutdatedError
+
+    async def purge(self) -> None:
+        """Do nothing, because only the server's VACUUM and WAL recycling remove deleted rows from its files."""
+
+    async def tenant_of(self, data_key_id: bytes) -> str | None:
+        """Return the tenant of a data key, or None."""
+        rows = await self._database.fetch(self._queries["find_tenant_of_data_key"], {"data_key_id": data_key_id})
+        return next((tenant_id for (tenant_id,) in rows), None)
+
+    async def use_state(self, state_id: bytes, expires_at: datetime) -> StateUse:
+        """Record that a state was used, unless it was used before or has expired."""
+        parameters = {"state_id": state_id, "expires_at": expires_at, "now": self._database.now()}
+        [(is_expired, is_first, _)] = await self._database.write(self._queries["use_state"], parameters)
+        if is_expired:
+            return StateUse.EXPIRED
+        return StateUse.FIRST if is_first else StateUse.USED
+
+    async def keep_answer(self, attempt: Attempt, sealed: SealedToken, *, actor: str | None) -> Change[bool]:
         """Keep an answer in place of an earlier one of its account."""
         parameters = account_parameters(attempt.account) | {
             "attempt_id": attempt.attempt_id,
@@ -52,7 +97,7 @@ class PostgresUnreadAnswers:
 
         return await self._database.transact(work)
 
-    async def kept(self, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[KeptAnswer]:
+    async def kept_answers(self, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[KeptAnswer]:
         """Return kept answers, the oldest first."""
         kept_at, attempt_id = after or _FIRST
         parameters = {"kept_at": kept_at, "attempt_id": attempt_id, "limit": int8(limit)}
@@ -62,11 +107,11 @@ class PostgresUnreadAnswers:
             for *place, own_id, key_id, blob, at in rows
         ]
 
-    async def count(self) -> Mapping[str, int]:
+    async def count_answers(self) -> Mapping[str, int]:
         """Count the kept answers of each provider."""
         return dict(await self._database.fetch(self._queries["count_kept_answers"]))
 
-    async def drop(self, answer: KeptAnswer) -> None:
+    async def drop_answer(self, answer: KeptAnswer) -> None:
         """Delete a kept answer."""
         own = account_parameters(answer.account) | {"attempt_id": answer.attempt_id}
         await self._database.write(self._queries["drop_kept_answer"], own)

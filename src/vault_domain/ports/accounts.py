@@ -1,0 +1,303 @@
+"""Accounts: reads the tokens of accounts, and changes accounts by decisions about the whole of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar
+
+from attrs import frozen
+
+from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.imported import ImportedWrite, ImportOutcome
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.token import DamagedToken, SealedToken, StoredToken, TokenInfo, TokenRef, TokenWrite
+from vault_domain.ports.change import Change
+from vault_domain.ports.late_writes import LateWrites
+
+T = TypeVar("T")
+
+Decide = Callable[[AccountState, datetime], Decision[T]]
+"""Decides what becomes of an account, given its state and the store's time. It has no side effects."""
+
+StoreBatch = Callable[[], Awaitable[Change[list[ImportOutcome]]]]
+"""Stores a batch of imported values in one transaction. It is called at most once.
+
+It raises DataKeyInactiveError if a value is sealed under a data key that is not active; nothing was written then.
+"""
+
+PrepareBatch = Callable[[LateWrites[ImportedWrite]], Awaitable[StoreBatch]]
+"""Seals a batch of values, of which each key occurs at most once, and returns the function that stores it.
+
+The result of that function is the outcomes in the order of the keys. The next batch may be prepared while this one is
+stored.
+"""
+
+
+@frozen
+class Reading:
+    """The result of reading one key.
+
+    Attributes:
+        row: the stored token; None if the key holds no token, or if the row cannot be used.
+        now: the store's time of the read; callers judge expiry by it.
+        damaged: stands for a row that cannot be used, and says why; else None.
+        is_stale: whether the row comes from this process's memory, because the store did not answer.
+    """
+
+    row: StoredToken | None
+    now: datetime
+    damaged: DamagedToken | None = None
+    is_stale: bool = False
+
+    @property
+    def answer(self) -> StoredToken | DamagedToken | None:
+        """The stored token, or the `DamagedToken` that stands for its row; None if nothing is stored."""
+        return self.damaged or self.row
+
+    @classmethod
+    def of(cls, answer: StoredToken | DamagedToken | None, now: datetime) -> Reading:
+        """Return the reading whose `answer` is ``answer``."""
+        return cls(None, now, answer) if isinstance(answer, DamagedToken) else cls(answer, now)
+
+
+@frozen
+class Snapshot:
+    """An account and its sealed values, read in one statement.
+
+    Attributes:
+        record: the account without its values; None if nothing is stored.
+        sealed: the sealed values of its tokens, by kind.
+        now: the store's time.
+        store_since: time since which the store has been reachable, UTC: the start of its server, or the end of the last
+            outage that this process saw. None for a store that is always reachable.
+        timeline: names the history of the store's commits; another name means that the store may have lost its last
+            commits, because a standby was promoted. None if the store loses no commits, or cannot name its timeline.
+        turned_at: time at which a vault first saw this timeline, UTC; `now` if that time could not be stored. None if
+            `timeline` is None.
+        clock_since: time at which this process last noticed a step of the store's clock, UTC; None if it noticed none.
+    """
+
+    record: AccountRecord | None
+    sealed: dict[TokenKind, SealedToken]
+    now: datetime
+    store_since: datetime | None = None
+    timeline: str | None = None
+    turned_at: datetime | None = None
+    clock_since: datetime | None = None
+
+    def token(self, kind: TokenKind) -> StoredToken | None:
+        """Return the account's token of a kind with its sealed value, or None."""
+        info = None if self.record is None else self.record.tokens.get(kind)
+        return None if info is None else StoredToken(info, self.sealed[kind])
+
+    def undisturbed_since(self, lease: timedelta) -> datetime | None:
+        """Return the time since which nothing has kept holders of leases from storing their answers; None: always.
+
+        This is `store_since`, or a later time if the clock has stepped. If the clock steps forward, a lease that began
+        just before the step seems to have ended long ago. It really ends at most ``lease`` after the step.
+        """
+        stepped = None if self.clock_since is None else self.clock_since + lease
+        return max((at for at in (self.store_since, stepped) if at is not None), default=None)
+
+
+@frozen
+class DueAccount:
+    """An account that a sweep has to check.
+
+    Attributes:
+        account: the account.
+        due_at: time at which the account became due, UTC. The last ``due_at`` of a batch is the argument ``since``
+            of the next call of `Accounts.reserve_due`.
+    """
+
+    account: Account
+    due_at: datetime
+
+
+@frozen
+class Erased:
+    """The counts of one erasure; `ErasureReport` explains them."""
+
+    tokens: int
+    accounts: int
+    data_keys: int
+    wraps: int
+    audit_events: int
+
+
+class Accounts(Protocol):
+    """Keeps accounts: their tokens, at most one per kind, and one row with label, refresh state and schedule.
+
+    - Every mutation appends its audit events in the same transaction; if they cannot be written, it rolls back.
+    - All times are the store's.
+    - Database failures raise `StorageError`.
+    - A key reaches only the rows of the tenant that it names. Names are compared exactly, letter case included.
+    - A row that cannot be decoded does not affect other accounts: `get` and `get_many` return a `DamagedToken` for its
+      key, and `change` finds it in `AccountState.damaged`.
+
+    What becomes of an account is decided by `vault_domain.transitions`; a store loads, compares and writes. Only
+    `store` writes blindly, because a read before it would cost a round trip.
+
+    The schedule is one time per account, ``due_at``. This time is never later than the time at which the rules would
+    refresh the account (`vault_domain.rules.refresh.next_due`). So each mutation sets ``due_at``:
+
+    - A stored access token with an expiry: its expiry minus the write's ``lead``, unless ``due_at`` is already earlier.
+    - A stored value with a ``due_in``: that time from now, unless ``due_at`` is already earlier. For an imported value,
+      ``due_in`` counts from its last refresh, or else from its creation.
+    - Several values of one account that are stored together: if one of the two rules above applies to an access token
+      among them, only this access token counts. Only writes of access tokens have a ``lead``.
+    - A stored value to which neither rule applies: now, but only if the account already has a label, a refresh state or
+      a schedule.
+    - An access token that is marked invalid: now. An access token that is deleted: now, if the account has a row.
+    - A claim: the end of the lease. A renewal: the new end of the lease, if ``due_at`` was the old end.
+    - A release or a rejection: now. A failure: the next attempt, or an earlier time that another write has set since
+      the claim.
+    - A commit: the expiry of the new access token minus its ``lead``, or ``due_in`` from now if that is earlier; now
+      if the commit wrote no access token, or an access token without a ``lead``.
+    """
+
+    def get(self, key: TokenKey, known: StoredToken | None = None) -> Awaitable[Reading]:
+        """Read one token. Concurrent reads may share one query; if it fails, each raises its own copy of the error.
+
+        Each call returns a new awaitable, as a method with ``async def`` does. If it is a future, the caller may cancel
+        it or set an error in it.
+
+        Args:
+            key: the key of the token.
+            known: the token as the caller remembers it; None if the caller remembers no token that has a `version`.
+                If the `version` shows that the stored row has not changed, the store need not read the row. The answer
+                is then this object, or a copy of it if the time of the last use has changed.
+        """
+
+    async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:
+        """Return the tokens stored under these distinct keys, and the store's time; without keys, only the time."""
+
+    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        """Insert or replace tokens, all or none, in the order given; their status becomes VALID.
+
+        This equals the transition `vault_domain.transitions.values.stored`, without a read before the write. A value
+        that replaces another sets `last_refreshed_at`, as a refresh does.
+
+        Args:
+            writes: each key at most once; all are refreshes, or none is.
+            actor: who stores them, for the audit log.
+
+        Raises:
+            DataKeyInactiveError: a value is sealed under a data key that is not active.
+        """
+
+    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+        """Insert or replace many tokens, all or none; no value comes from a refresh.
+
+        Args:
+            writes: the values, which the store takes in parts. If taking them raises an error, nothing is stored.
+            actor: who stores the values, for the audit log.
+
+        Returns:
+            The metadata of the tokens in the order of the keys.
+
+        Raises:
+            DataKeyInactiveError: a value's data key is not active; nothing was written.
+        """
+
+    async def read(self, account: Account) -> Snapshot:
+        """Read an account with its sealed values.
+
+        Raises:
+            DecryptionError: a row of the account is damaged, or belongs to another account.
+        """
+
+    async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
+        """Load an account whole, decide, and write the new state with the events, all or nothing; return the decision.
+
+        - The account does not change between the load and the write, except for the times of last uses. A store either
+          loads and writes in one transaction that keeps other writers away, or compares all that it has loaded with
+          what is stored, absent rows included, and decides again if anything differs.
+        - The time is the store's when it writes, or at most a second earlier, because a lease begins at this time.
+        - Tokens that are another object than before are written, and the row if it differs. Rows that are no longer in
+          the state are deleted, damaged ones included. With an account's last token, its row is deleted. If the
+          decision returns the state that it was given, nothing is written.
+        - The data keys of new values must be active.
+        - With `Decision.durable`, the commit survives a crash of the server whatever its settings are.
+        - Other processes are notified of each new value, and of each value that became invalid or was deleted.
+
+        Raises:
+            DataKeyInactiveError: a new value is sealed under a data key that is not active; nothing was written.
+            DecryptionError: a row belongs to another account, or its kind cannot be read. Any other damaged row is in
+                `AccountState.damaged`.
+            StorageError: other writers have changed the account again and again (retryable, ``locked``).
+        """
+
+    async def reserve_due(
+        self, provider: str, *, hold: timedelta, limit: int, since: datetime | None, until: datetime | None
+    ) -> tuple[list[DueAccount], datetime]:
+        """Reserve up to ``limit`` due accounts of a provider, earliest first.
+
+        Accounts that other sweeps are reserving at this moment are skipped. A reserved account becomes due again after
+        ``hold``, in case the sweep never reaches it. A reserved account has no lease: the sweep decides by the rules,
+        and then claims the account or reschedules it.
+
+        Args:
+            provider: the provider whose accounts are reserved.
+            hold: time during which no other sweep reserves these accounts; half an hour at most.
+            limit: largest number of accounts to reserve.
+            since: reserve only accounts that became due at this time or later: the last ``due_at`` of the previous
+                batch. None: no limit.
+            until: reserve only accounts that are due at this time or earlier; None: now.
+
+        Returns:
+            The accounts and the store's time.
+        """
+
+    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
+        """Delete a tenant's tokens, labels and refresh states at a provider; return the number of deleted tokens."""
+
+    async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
+        """Store the time of each last use, unless a later use is stored or the key now holds a token with another id.
+
+        It writes no audit event.
+        """
+
+    def begin_import(self, source: str | None, *, overwrite: bool, actor: str | None) -> PrepareBatch:
+        """Begin an import of tokens of another system; return the function that prepares one of its batches.
+
+        An import recognizes the rows that it, or an earlier import of the same ``source``, has stored. For each stored
+        row, a batch appends an event ``token_imported``.
+
+        - The key holds nothing: the value is stored, and the outcome is IMPORTED.
+        - The key holds a row that this import recognizes: the value replaces the stored one only if the row still
+          has the value that the import gave it, and if the ``updated_at`` of the write is later than the row's and
+          before the present. Replaced or not, the outcome is SKIPPED, so that the counts do not depend on the order of
+          the imported rows.
+        - The key holds any other row: if ``overwrite`` is True, the value replaces the stored one, and the outcome is
+          REPLACED; otherwise nothing is stored, and the outcome is SKIPPED.
+
+        A token that replaces another gets a new id and begins at generation 1, as if the other had been deleted first.
+        Its event has the code ``replaced``. Times in the future, except `expires_at`, become the present time.
+
+        The stored `last_refreshed_at` is that of the write. If the write has none:
+
+        - The key held nothing: no `last_refreshed_at` is stored.
+        - The value replaces a row that this import recognizes: the row's `last_refreshed_at` stays.
+        - The value replaces any other row: the present time is stored.
+
+        Args:
+            source: the name of the imported data; a later import with the same name recognizes the rows of this import.
+                None: no later import recognizes these rows.
+            overwrite: whether to replace what other writers stored.
+            actor: who imports, for the audit log.
+        """
+
+    async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
+        """Delete a tenant's tokens, accounts and wraps, and mark its data keys destroyed, in one transaction.
+
+        The times of the tokens' last use are deleted too.
+
+        If there is anything to erase, an event TENANT_ERASED is appended, and an event DATA_KEY_DESTROYED for each data
+        key. These events and the tombstones of the data keys still name the tenant, even after a later erasure. The
+        tenant's other audit events lose tenant and identifier; their action and time stay.
+
+        A concurrent write commits before the erasure and is erased, or fails because its data key is destroyed.
+        """

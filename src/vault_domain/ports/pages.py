@@ -1,0 +1,196 @@
+"""Pages: lists and counts tokens and accounts, without their values."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from attrs import frozen
+
+from vault_domain.entities.account import Account, ConnectionState
+from vault_domain.entities.measures import AccountCount
+from vault_domain.entities.page import Cursor
+from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.reports import HealthCount
+from vault_domain.entities.suspicion import MOST_CONFIRMATION
+from vault_domain.entities.token import RECONNECT_NOTICE, TokenInfo
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+MOST_COUNTED = 50_000
+"""Approximate largest number of valid tokens that a health report on all tenants reads; see `count_health`."""
+
+
+@frozen
+class Owned:
+    """Selects the tokens of a tenant, sorted by (provider, identifier, kind).
+
+    Attributes:
+        tenant_id: the tenant.
+        provider: only tokens at this provider; None: at all providers.
+    """
+
+    tenant_id: str
+    provider: str | None = None
+
+    @staticmethod
+    def place(info: TokenInfo) -> Cursor:
+        """Return the position of a token in this order."""
+        return (info.key.provider, info.key.identifier or "", info.key.kind.value)
+
+
+@frozen
+class Expiring:
+    """Selects access tokens of status VALID that expire soon or have expired, sorted by (expires_at, tenant_id, id).
+
+    Attributes:
+        within: time before the expiry.
+        provider: only tokens at this provider; None: at all providers.
+    """
+
+    within: timedelta
+    provider: str | None = None
+
+    @staticmethod
+    def place(info: TokenInfo) -> Cursor:
+        """Return the position of a token in this order; every row of this list has an expiry."""
+        return (_micros(info.expires_at), info.key.tenant_id, info.id.hex)
+
+
+@frozen
+class Ending:
+    """Selects refresh tokens that expire soon and of which no event has told this; sorted as `Expiring`.
+
+    `transitions.values.is_ending` says when a token expires soon.
+
+    Attributes:
+        notice: time before the expiry.
+    """
+
+    notice: timedelta
+
+    place = staticmethod(Expiring.place)
+
+
+@frozen
+class Condemned:
+    """Selects credentials that a refresh has condemned: their status is INVALID, and they have a `rejected_at`.
+
+    They are sorted by (rejected_at, tenant_id, identifier, kind). A credential that a host has marked invalid has no
+    `rejected_at`.
+
+    Attributes:
+        provider: the provider's name.
+        since: the earliest time of the condemnation, UTC.
+        until: the latest time of the condemnation, UTC; None: the present time.
+        tenant_id: the tenant; None: all tenants.
+        client: only credentials that `ClientStates.count` would count for this client; empty: for a scope without a
+            client. None: the credentials of all clients.
+        stored_since: only values that were stored at this time or later; None: all values.
+    """
+
+    provider: str
+    since: datetime
+    until: datetime | None = None
+    tenant_id: str | None = None
+    client: bytes | None = None
+    stored_since: datetime | None = None
+
+    @staticmethod
+    def place(info: TokenInfo) -> Cursor:
+        """Return the position of a credential in this order."""
+        return (_micros(info.rejected_at), info.key.tenant_id, info.key.identifier or "", info.key.kind.value)
+
+
+def _micros(time: datetime | None) -> int:
+    """Return a time as a number that is exact."""
+    return 0 if time is None else (time - _EPOCH) // timedelta(microseconds=1)
+
+
+TokenQuery = Owned | Expiring | Ending | Condemned
+"""Selects tokens, and says in which order they come."""
+
+
+@frozen
+class AccountQuery:
+    """Selects accounts; an attribute that is None excludes none.
+
+    Attributes:
+        tenant_id: the tenant of the accounts.
+        provider: their provider.
+        state: return every account in this state. Accounts in other states may be returned too, because no index tells
+            all states apart; the caller checks the state of each account. Not together with a tenant.
+        text: a text that names them, alone: the beginning of an account's label or of its identifier, or its provider's
+            whole name. The text has a to z in place of A to Z, and is in Unicode NFC. The letters A to Z count as a to
+            z, and every other character as itself.
+    """
+
+    tenant_id: str | None = None
+    provider: str | None = None
+    state: ConnectionState | None = None
+    text: str | None = None
+
+
+class Pages(Protocol):
+    """Lists and counts what is stored. Tokens and accounts with a damaged row are left out.
+
+    A page has at most ``limit`` items. If it has fewer, no other item follows.
+    """
+
+    async def tokens(self, query: TokenQuery, *, limit: int, after: Cursor | None) -> list[TokenInfo]:
+        """List tokens in the order of the query.
+
+        Args:
+            query: which tokens.
+            limit: largest number of tokens.
+            after: list the tokens after this position, which names what the query's order names, with times in
+                microseconds since 1970 and ids in hexadecimal; None: from the first token.
+        """
+
+    async def accounts(
+        self, query: AccountQuery, *, limit: int, after: Cursor | None
+    ) -> tuple[list[AccountRecord], datetime]:
+        """List accounts, sorted by (tenant_id, provider, identifier); return them with the store's time.
+
+        An account exists while at least one of its tokens is stored.
+
+        Args:
+            query: which accounts.
+            limit: largest number of accounts.
+            after: list the accounts after this position; None: from the first account.
+        """
+
+    async def tenants(self, *, limit: int, after: str | None) -> list[str]:
+        """List the tenants that have a token, sorted by their ids, without reading every token.
+
+        Args:
+            limit: largest number of tenants.
+            after: list the tenants whose ids come after this one; None: from the first tenant.
+        """
+
+    async def count_accounts(self) -> list[AccountCount]:
+        """Count all tenants' accounts, and those that are due now, by provider.
+
+        This reads all accounts and tokens, so call it seldom.
+        """
+
+    async def has_sibling(self, account: Account) -> bool:
+        """Return whether another tenant has an access or refresh token under the same provider and identifier.
+
+        An index finds such a token, so the call is quick. The result tells nothing else about the other tenant.
+        """
+
+    async def count_health(
+        self,
+        tenant_id: str | None,
+        buffer: timedelta,
+        suspicion: timedelta = MOST_CONFIRMATION,
+        notice: timedelta = RECONNECT_NOTICE,
+        most: int = MOST_COUNTED,
+    ) -> list[HealthCount]:
+        """Count tokens by provider and health, as `TokenInfo.health` judges them, without decrypting.
+
+        If ``tenant_id`` is None and there are many more tokens than ``most``, a store may estimate the counts of tokens
+        of status VALID from a sample of about ``most`` tokens. It counts all tokens of other statuses, because even a
+        few of them matter.
+        """

@@ -1,0 +1,70 @@
+"""Used states and unread answers."""
+
+from collections import Counter
+
+from attrs import frozen
+from tests.examples.dict_store.accounts import require_active
+from tests.examples.dict_store.database import Port, atomic, page
+
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.token import SealedToken
+from vault_domain.ports.change import Change
+from vault_domain.ports.upkeep import KeptAnswer, StateUse
+from vault_domain.transitions.events import kept_event
+
+
+class DictUpkeep(Port):
+    """Implements `Upkeep`."""
+
+    async def ping(self):
+        """Return at once, because a dictionary always answers."""
+
+    async def purge(self):
+        """Return None, because there are no files to clean."""
+
+    async def tenant_of(self, data_key_id):
+        keys = self._tables.data_keys
+        return next((tenant_id for tenant_id, key_id in keys if key_id == data_key_id), None)
+
+    @atomic
+    def use_state(self, transaction, state_id, expires_at):
+        used, now = transaction.tables.used_states, transaction.now
+        for gone in [key for key, ends in used.items() if ends <= now]:
+            del used[gone]
+        if expires_at <= now:
+            return StateUse.EXPIRED
+        if state_id in used:
+            return StateUse.USED
+        used[state_id] = expires_at
+        return StateUse.FIRST
+
+    @atomic
+    def keep_answer(self, transaction, attempt, sealed, *, actor):
+        tables, account = transaction.tables, attempt.account
+        require_active(transaction, [_Value(attempt.credential.key, sealed)])
+        token = tables.tokens.get(attempt.credential.key)
+        if token is None or token.info.value_id != attempt.credential.value_id or account not in tables.accounts:
+            return Change(result=False)
+        before = tables.unread.get(account)
+        is_same = before is not None and before.attempt_id == attempt.attempt_id
+        kept_at = before.kept_at if is_same else transaction.now
+        tables.unread[account] = KeptAnswer(account, attempt.attempt_id, sealed, kept_at)
+        return Change(True, transaction.append(() if is_same else (kept_event(attempt, transaction.now, actor),)))
+
+    async def kept_answers(self, after, limit):
+        return page(self._tables.unread.values(), lambda answer: (answer.kept_at, answer.attempt_id), limit, after)
+
+    async def count_answers(self):
+        return Counter(account.provider for account in self._tables.unread)
+
+    @atomic
+    def drop_answer(self, transaction, answer):
+        unread = transaction.tables.unread
+        if answer.account in unread and unread[answer.account].attempt_id == answer.attempt_id:
+            del unread[answer.account]
+
+
+@frozen
+class _Value:
+    key: TokenKey
+    sealed: SealedToken
