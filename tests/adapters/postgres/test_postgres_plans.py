@@ -6,7 +6,7 @@ import re
 import psycopg
 import pytest
 
-from vault_adapters.stores.columns import range_of
+from vault_adapters.stores.columns import list_of
 from vault_adapters.stores.postgres.statements import load_statements, planned_once
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import ConnectionState
@@ -68,7 +68,7 @@ INDEXES = {
 
 
 def parameters_of(query):
-    parameters = {**PLACE, "after": "t2", "limit": 21, "tenant_id": "t77", **range_of("user777")}
+    parameters = {**PLACE, "after": "t2", "limit": 21, "tenant_id": "t77", **list_of(AccountQuery(text="user777"))[1]}
     return parameters | ({"provider": "rare"} if query == "list_provider_accounts" else {})
 
 
