@@ -101,9 +101,8 @@ def vault_services(
     window = ConfirmationWindow(config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within)
     rules, clients = provider_rules(refreshers, timing), Clients(refreshers)
     spends = {name: rule.spends for name, rule in rules.items()}
-    accounts, pages, upkeep = store.accounts, store.pages, store.upkeep
+    accounts, pages, upkeep, most = store.accounts, store.pages, store.upkeep, config.tuning.provider_concurrency
     ledger, changes = AttemptLedger(accounts), AccountChanges(accounts, tasks.new_id)
-    most = config.tuning.provider_concurrency
     tokens = TokenService(accounts, pages, changes, cipher, sink, opener, uses, policy, reader, clients)
     reviving = RevivalService(accounts, pages, changes, sink)
     counting = ClientLedger(store.clients, ledger, reviving, pages, sink, config.tuning.client_rules)

@@ -10,9 +10,9 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.page import Page
 from vault_domain.entities.token import Token, TokenInfo
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.audit_log import AuditLog, Noticed
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.token_repository import TokenRepository
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 
@@ -29,10 +29,10 @@ class ExportService:
     """Returns pages of tokens with their values. The values come from the store, never from this process's memory."""
 
     def __init__(
-        self, listing: ListingService, tokens: TokenRepository, opener: TokenOpener, audit: AuditLog, sink: EventSink
+        self, listing: ListingService, accounts: Accounts, opener: TokenOpener, audit: AuditLog, sink: EventSink
     ) -> None:
         self._listing = listing
-        self._tokens = tokens
+        self._accounts = accounts
         self._opener = opener
         self._audit = audit
         self._sink = sink
@@ -61,7 +61,7 @@ class ExportService:
         """Return the tokens that are still stored; None for one whose value cannot be decrypted."""
         opened: dict[TokenKey, Token | None] = {}
         for _ in range(_ROUNDS):
-            rows, now = await self._tokens.get_many(keys)
+            rows, now = await self._accounts.get_many(keys)
             found = {row.key: row for row in rows}
             overtaken = []
             for key in keys:
