@@ -160,8 +160,7 @@ async def _run(
         await home.settle()
         bound = await _bound(refreshers or {}, http_client, stack)
         timing = RefreshTiming(
-            config.refresh_deadline,
-            config.quiescence,
+            *(config.refresh_deadline, config.quiescence),
             answer_deadline=config.answer_deadline,
             hold=config.tuning.hold_answers,
         )

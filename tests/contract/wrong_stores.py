@@ -74,6 +74,7 @@ METHODS = {
         "rows_to_reseal": DataKeyCases,
         "reseal": DataKeyCases,
         "change_wraps": MasterKeyCases,
+        "move_data_key": KeyTableCases,
     },
     "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases},
     "clients": {

@@ -203,7 +203,7 @@ class KeyTableCases(ContractFixtures):
         # Its wraps are no longer those that were seen.
         assert (await store.keys.move_data_key(stored, second, code="c", actor=None)).result is False
         assert await store.keys.data_key("t1", stored.key_id) == moved
-        await store.eraser.erase("t1", actor=None)
+        await store.accounts.erase("t1", actor=None)
         assert (await store.keys.move_data_key(moved, second, code="c", actor=None)).result is False
         assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 1, 0)
 
