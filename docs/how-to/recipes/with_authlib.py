@@ -26,8 +26,12 @@ class VaultClient(AsyncOAuth2Client):
         super().__init__(**options)
         self.bearer = with_httpx2.VaultAuth(vault, account, hosts=hosts)
 
-    async def request(
-        self, method: str, url: str, withhold_token: bool = False, auth: Any = httpx2.USE_CLIENT_DEFAULT, **options: Any
-    ) -> Any:
-        auth = self.bearer if auth is httpx2.USE_CLIENT_DEFAULT and not withhold_token else auth
-        return await super().request(method, url, withhold_token=withhold_token, auth=auth, **options)
+    async def request(self, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        return await super().request(method, url, *arguments, **self.with_bearer(options))
+
+    def stream(self, method: str, url: str, *arguments: Any, **options: Any) -> Any:
+        return super().stream(method, url, *arguments, **self.with_bearer(options))
+
+    def with_bearer(self, options: dict[str, Any]) -> dict[str, Any]:
+        named = options.get("auth", httpx2.USE_CLIENT_DEFAULT) is not httpx2.USE_CLIENT_DEFAULT
+        return options if named or options.get("withhold_token") else {**options, "auth": self.bearer}

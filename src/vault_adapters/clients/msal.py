@@ -196,5 +196,6 @@ def _read(text: str) -> dict[str, Any] | None:
         cache = json.loads(text)
     except (ValueError, TypeError, RecursionError):
         return None
-    is_cache = isinstance(cache, dict) and all(isinstance(entries, dict) for entries in cache.values())
-    return cache if is_cache else None
+    kinds = list(cache.values()) if isinstance(cache, dict) else [None]
+    entries = [entry for kind in kinds if isinstance(kind, dict) for entry in kind.values()]
+    return cache if all(isinstance(each, dict) for each in (*kinds, *entries)) else None

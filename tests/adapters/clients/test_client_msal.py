@@ -205,7 +205,16 @@ def test_a_write_that_failed_is_made_with_the_next_one(vault, monkeypatch):
     assert held(other) == ["a1", "a2", "a3", "a4"]
 
 
-@pytest.mark.parametrize("state", ["no JSON with secret-text", "[]", '{"AccessToken": "secret-text"}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "state",
+    [
+        "no JSON with secret-text",
+        "[]",
+        '{"AccessToken": "secret-text"}',
+        '{"AccessToken": {"a": "secret-text"}}',
+        "[" * 100_000,
+    ],
+)
 def test_a_state_of_another_form_is_refused(vault, state):
     cache = VaultTokenCache(vault, "tenant-1", "ann")
     put(cache, 1)

@@ -140,3 +140,6 @@ async def test_authlibs_async_client(api):
 
 async def _check(client, url):
     assert (await client.get(f"{url}/api")).status_code == 200
+    async with client.stream("GET", f"{url}/api") as response:
+        assert response.status_code == 200
+    assert (await client.get(f"{url}/api", withhold_token=True)).status_code == 401
