@@ -142,4 +142,4 @@ async def _check(client, url):
     assert (await client.get(f"{url}/api")).status_code == 200
     async with client.stream("GET", f"{url}/api") as response:
         assert response.status_code == 200
-    assert (await client.get(f"{url}/api", withhold_token=True)).status_code == 401
+    assert (await client.request("GET", f"{url}/api", withhold_token=True)).status_code == 401
