@@ -17,7 +17,7 @@ from tests.release.lock import LOCK, PROJECT, ROOT, Pin, below, normalised, read
 
 _EXTRAS: Final = (
     *("postgres", "cli", "http", "httpx", "requests", "google", "aiohttp", "aws"),
-    *("jwt", "connect", "starlette", "django", "web", "otel", "metrics"),
+    *("pygithub", "slack", "msal", "jwt", "connect", "starlette", "django", "web", "otel", "metrics"),
 )
 """The extras that hosts install; the others serve the tests and the documentation."""
 
