@@ -42,6 +42,7 @@ def urls(
     done: str = "/",
     connected: Callable[[HttpRequest, AccountInfo], HttpResponse | Awaitable[HttpResponse | None] | None] | None = None,
     failed: Callable[[HttpRequest, VaultError], HttpResponse | Awaitable[HttpResponse]] | None = None,
+    challenge: Of | None = None,
 ) -> list[URLPattern]:
     """Return the patterns ``callback``, ``callback/<provider>`` and ``<provider>``, for `django.urls.include`.
 
@@ -61,6 +62,9 @@ def urls(
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because the callback's address holds the code.
         failed: returns the page for an error. Without this function, the page is a line of plain text.
+        challenge: returns the `ConsentRequiredError` that the user is about to answer, or None; it may be a coroutine
+            function. Keep the error's ``scopes``, ``parameters`` and ``account`` in the user's session when an API
+            raises it. It is asked for when a connection begins; one of another account's provider is ignored.
 
     Raises:
         InvalidInputError: ``done`` is not a path of this site, or ``connector`` is not a `Connector`.
@@ -83,7 +87,9 @@ def urls(
                 page = pages.ask(provider, ("csrfmiddlewaretoken", get_token(request)))
                 return HttpResponse(page, headers=PAGE_HEADERS)
             own_session = await _session(session, request)
-            to = await pages.begin(request.path, owner, provider, request.GET.dict(), own_session, request.headers)
+            asked = None if challenge is None else await _value(challenge, request)
+            query = request.GET.dict()
+            to = await pages.begin(request.path, owner, provider, query, own_session, request.headers, asked)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(_redirect(to.url), to.cookie)

@@ -27,6 +27,7 @@ from vault_domain.entities.errors import (
     AuthorizationRefusedError,
     ConfigurationError,
     ConnectError,
+    ConsentRequiredError,
     DecryptionError,
     InvalidInputError,
     KeyUnavailableError,
@@ -155,6 +156,7 @@ class Pages:
         query: Mapping[str, str],
         session: str,
         headers: Mapping[str, str],
+        challenge: ConsentRequiredError | None = None,
     ) -> Redirection:
         """Begin a connection, unless a page of another site or of another host asks for it.
 
@@ -170,6 +172,8 @@ class Pages:
                 connect again. All else is ignored.
             session: the text of the host's own session, or ``""``.
             headers: the headers of the request; their names have any case.
+            challenge: what an API asks the user for, or None. It is ignored if it concerns an account of another tenant
+                or provider, because the host may have kept it for that one.
 
         Raises:
             InvalidInputError: the request comes from another site or host (code ``foreign_page``), or ``next`` is not a
@@ -186,6 +190,7 @@ class Pages:
             provider,
             session=_bound(random, tenant_id, session),
             account=Account(tenant_id, provider, again) if again else None,
+            challenge=challenge if _concerns(challenge, tenant_id, provider) else None,
         )
         self._look_at(path, provider)
         value = f"{random}.{base64.urlsafe_b64encode(following.encode()).decode().rstrip('=')}"
@@ -239,6 +244,11 @@ class Pages:
     def _cookie(self, provider: str, state: str, value: str, max_age: int) -> Cookie:
         back = self._redirect_uris[provider]
         return Cookie(_name(state), value, max_age, back.path or "/", back.scheme == "https")
+
+
+def _concerns(challenge: ConsentRequiredError | None, tenant_id: str, provider: str) -> bool:
+    account = getattr(challenge, "account", None)
+    return account is None or (account.tenant_id, account.provider) == (tenant_id, provider)
 
 
 def require_local(done: object) -> None:

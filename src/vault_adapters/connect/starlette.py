@@ -46,6 +46,7 @@ def routes(
     done: str = "/",
     connected: Callable[[Request, AccountInfo], Response | Awaitable[Response | None] | None] | None = None,
     failed: Callable[[Request, VaultError], Response | Awaitable[Response]] | None = None,
+    challenge: Of | None = None,
 ) -> list[Route]:
     """Return the routes ``/callback``, ``/callback/{provider}`` and ``/{provider}``.
 
@@ -66,6 +67,9 @@ def routes(
         connected: called with each connected account; a response that it returns replaces the redirection, and
             gets the headers ``no-store`` and ``no-referrer``, because the callback's address holds the code.
         failed: returns the page for an error. Without this function, the page is a line of plain text.
+        challenge: returns the `ConsentRequiredError` that the user is about to answer, or None; it may be a coroutine
+            function. Keep the error's ``scopes``, ``parameters`` and ``account`` in the user's session when an API
+            raises it. It is asked for when a connection begins; one of another account's provider is ignored.
 
     Raises:
         InvalidInputError: ``done`` is not a path of this site, or ``connector`` is neither a `Connector` nor a
@@ -89,8 +93,9 @@ def routes(
             if request.method == "GET":
                 return HTMLResponse(pages_of(request).ask(provider), headers=PAGE_HEADERS)
             own_session = await _text(session, request)
+            asked = None if challenge is None else await _value(challenge(request))
             path, query = request.url.path, request.query_params
-            to = await pages_of(request).begin(path, owner, provider, query, own_session, request.headers)
+            to = await pages_of(request).begin(path, owner, provider, query, own_session, request.headers, asked)
         except VaultError as error:
             return await fail(request, error)
         return _with_cookie(RedirectResponse(to.url, 303, HEADERS), to.cookie)

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from contextlib import asynccontextmanager, closing
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from fastapi import FastAPI
@@ -17,9 +18,11 @@ from tests.adapters.connect.browser import REDIRECT_URI
 
 from vault_adapters import (
     Account,
+    ConsentRequiredError,
     InvalidInputError,
     ProviderConfigurationError,
     TokenKind,
+    TokenSet,
     VaultConfig,
     open_vault,
 )
@@ -79,6 +82,42 @@ async def test_a_lambda_may_return_what_must_be_awaited(make_app, connector, vau
         finished = await browser.get(await agree(browser, "http://localhost/connect/local"))
     assert finished.status_code == 303
     assert len((await vault.list_accounts("t2")).items) == 1
+
+
+ANA = Account("t1", "local", "user-1")
+
+
+@pytest.mark.parametrize("account", [ANA, None], ids=["of the account", "without one"])
+async def test_what_an_api_asks_for_is_asked_of_the_user(make_app, connector, vault, account):
+    """Step-up: the host keeps the error of `VaultAuth` in its session, and its page begins as always."""
+    await vault.store_token_set(ANA, TokenSet("a", "r", scopes=("openid", "calendar")))
+    asked = ConsentRequiredError(scopes=("mail.send",), parameters={"acr_values": "mfa"}, account=account)
+    async with client_of(make_app(connector, challenge=lambda request: asked)) as browser:
+        begun = await browser.post("http://localhost/connect/local")
+        sent = dict(parse_qsl(urlsplit(begun.headers["location"]).query))
+        assert sent["acr_values"] == "mfa"
+        assert {"mail.send", *(["calendar"] if account else [])} <= set(sent["scope"].split())
+        assert begun.status_code == 303
+        agreed = await browser.get(begun.headers["location"] + "&answer=ben@example.com")
+        finished = await browser.get(agreed.headers["location"])
+        assert finished.status_code == (400 if account else 303)  # the challenge's account is connected, no other
+
+
+@pytest.mark.parametrize("account", [Account("t2", "local", "user-1"), Account("t1", "other", "user-1")])
+async def test_what_another_accounts_api_asks_for_is_not_asked(make_app, connector, account):
+    async def kept(request):
+        return ConsentRequiredError(scopes=("mail.send",), account=account)
+
+    async with client_of(make_app(connector, challenge=kept)) as browser:
+        begun = await browser.post("http://localhost/connect/local")
+        assert (begun.status_code, "mail.send" in begun.headers["location"]) == (303, False)
+
+
+@pytest.mark.parametrize("wrong", ["mail.send", ConsentRequiredError(parameters={"redirect_uri": "https://evil"})])
+async def test_a_challenge_of_a_host_that_is_none_begins_nothing(make_app, connector, wrong):
+    async with client_of(make_app(connector, challenge=lambda request: wrong)) as browser:
+        begun = await browser.post("http://localhost/connect/local")
+        assert (begun.status_code, "location" in begun.headers, "evil" in begun.text) == (400, False, False)
 
 
 async def test_a_mistyped_provider(make_app, connector, caplog):
