@@ -12,6 +12,7 @@ from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import RefreshJournal
 from vault_domain.ports.master_key import MasterKeys
+from vault_domain.ports.prover import Prover
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.ports.waker import Waker
@@ -71,6 +72,12 @@ def key_services(
         rewrapping=RewrappingService(store.keys, keyring, sink, tasks, master_keys),
         of_tenants=of_tenants,
     )
+
+
+def _prover() -> Prover:
+    from vault_adapters.providers.dpop import DpopProver  # few vaults hold a token that is bound to a key
+
+    return DpopProver()
 
 
 def vault_services(
@@ -141,7 +148,7 @@ def vault_services(
         exporting=ExportService(listing, accounts, opener, store.audit, sink),
         reviving=reviving,
         restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
-        hosts=ApiHosts(named, packaged, tasks),
+        hosts=ApiHosts(named, packaged, tasks, _prover),
         api_keys=ApiKeys(tokens, tasks, named, packaged),
         states=StateService(cipher, accounts, upkeep),
         measuring=measures(CensusService(pages, listing, health, rules)),

@@ -21,6 +21,7 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_domain.entities.extra import as_extra
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 
@@ -65,6 +66,8 @@ async def _store(vault: TokenVault, supply: Iterator[str]) -> None:
     for number in range(40):
         await vault.store_token_set(account(number), TokenSet(next(supply), next(supply), expires_in=3600), label="Ann")
         await vault.store_token(account(number).key(TokenKind.API_KEY), Secret.from_fields(id="1", secret=next(supply)))
+    bound = as_extra({"instance": next(supply)}).proved_by(Secret(next(supply)))
+    await vault.store_token_set(account(38), TokenSet(next(supply), next(supply), token_type="DPoP", extra=bound))
     await vault.store_tokens([(account(number).key(TokenKind.WEBHOOK_SECRET), next(supply)) for number in range(40)])
     response = {"access_token": next(supply), "refresh_token": next(supply), "id_token": next(supply)}
     await vault.store_token_set(account(0), TokenSet.from_response({**response, "token_type": next(supply)}))
@@ -161,6 +164,8 @@ def _right(name: str) -> Any:
         "token": None,
         "since": datetime(2030, 1, 1, tzinfo=UTC),
         "text": "nobody",
+        "method": "GET",
+        "url": "https://api.example.com",
     }[name]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable
+from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
 from vault_adapters.clients.hosts import problem_with
@@ -28,6 +29,11 @@ class AccessTokens(Protocol):
     def api_header(self, token: Token) -> Awaitable[ApiHeader]:
         """Return the header in which requests carry the token."""
 
+    def api_proof(
+        self, token: Token, method: str, url: str, *, nonce: str | None = None, ahead: timedelta = timedelta(0)
+    ) -> Awaitable[str | None]:
+        """Return the proof for a request with a token that is bound to a key; None for any other token."""
+
 
 class SyncAccessTokens(Protocol):
     """The part of `SyncVault` that a sync client uses."""
@@ -44,6 +50,11 @@ class SyncAccessTokens(Protocol):
     def api_header(self, token: Token) -> ApiHeader:
         """Return the header in which requests carry the token."""
 
+    def api_proof(
+        self, token: Token, method: str, url: str, *, nonce: str | None = None, ahead: timedelta = timedelta(0)
+    ) -> str | None:
+        """Return the proof for a request with a token that is bound to a key; None for any other token."""
+
 
 # The characters of RFC 6750's b64token, of an HTTP `token` (RFC 9110), and ":". Real providers use characters that
 # b64token lacks: Salesforce "!", Meta "|", eBay "^" and "#". None of the allowed characters is a separator in a
@@ -54,13 +65,25 @@ PROOF_TYPES = frozenset({"dpop", "pop", "mac"})
 """Types of tokens that are sent with a proof that the sender holds a key; as bearer tokens they do not work."""
 
 
-def value_of(header: ApiHeader, token: Token) -> str:
+def value_of(header: ApiHeader, token: Token, *, proved: bool = False) -> str:
     """Return the value of the header that carries a token, such as ``Bearer abc`` (RFC 6750 section 2.1).
+
+    Args:
+        header: the header, as the vault names it.
+        token: the token.
+        proved: whether the request also carries a proof, if the token needs one that the vault can make.
 
     Raises:
         VaultError: see `check_sendable`.
     """
+    if proved and is_proved(header):
+        return header.over(check_characters(token, token.value))
     return header.over(check_sendable(token, header.credentials_of(token.value)))
+
+
+def is_proved(header: ApiHeader) -> bool:
+    """Return whether requests with this header carry a proof too (DPoP, RFC 9449); the vault has the token's key."""
+    return header.scheme == "DPoP"
 
 
 def check_sendable(token: Token, credentials: Secret | None) -> Secret:

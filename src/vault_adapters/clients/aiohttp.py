@@ -1,4 +1,4 @@
-"""Bearer tokens for aiohttp."""
+"""Access tokens for aiohttp."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from vault_adapters.clients.access import misuse, value_of
+from vault_adapters.clients.access import is_proved, misuse, value_of
 from vault_adapters.clients.bearer_flow import awaitable
 from vault_adapters.clients.challenges import asking, refuse_asking, refuse_forbidden
 from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, Place
+from vault_adapters.clients.proofs import NONCE, PROOF, SERVERS, refused_proof
 
 try:
     import aiohttp
@@ -39,6 +40,8 @@ class VaultAuth:
 
     - If a response rejects the token, this class reports the rejection to the vault and sends the request once more
       with the token that the vault then returns. For this report, the vault refreshes at most once.
+    - A token that is bound to the account's key (DPoP, RFC 9449) is sent with a proof for each request, and once more
+      if the server wants its nonce in the proof.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first response.
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
@@ -61,7 +64,7 @@ class VaultAuth:
       also after a refresh, for claims (Microsoft) or for a new sign-in (RFC 9470);
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
-      the token is bound to a key, as with DPoP;
+      the token is bound to a key that the vault does not have;
     - `RuntimeError` if the vault is a `SyncVault`.
 
     Raises:
@@ -101,10 +104,10 @@ class VaultAuth:
         response = await self._send(request, handler, token)
         try:
             refuse_forbidden(response.status, _challenges(response), self._account)
-            if self._rejected(response):
+            if self._refuses(response):
                 with asking(_challenges(response), self._account):
                     fresh = await awaitable(self._vault.report_rejected(token))
-                if isinstance(request.body, (bytes, BytesPayload)):
+                if _is_replayable(request):
                     response.release()
                     response = await self._send(request, handler, fresh)
                     refuse_asking(response.status, _challenges(response), self._account)
@@ -121,14 +124,42 @@ class VaultAuth:
     def _forsake(self, request: aiohttp.ClientRequest, targets: frozenset[URL]) -> None:
         _forsaken.set((id(self), _chain(request), targets))
 
+    def _refuses(self, response: aiohttp.ClientResponse) -> bool:
+        """Return whether a response rejects the token, and not only its proof."""
+        return refused_proof(response.status, _challenges(response)) is None and self._rejected(response)
+
     async def _send(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, token: Token
     ) -> aiohttp.ClientResponse:
         if self._hosts.named is None:
             self._check(request, await awaitable(self._vault.api_hosts(token)))
         header = await awaitable(self._vault.api_header(token))
-        request.headers[header.name] = value_of(header, token)
+        request.headers[header.name] = value_of(header, token, proved=True)
+        if not is_proved(header):
+            return await handler(request)
+        response = await self._prove(request, handler, token)
+        if self._has_learned(request, response) and _is_replayable(request):
+            response.release()
+            response = await self._prove(request, handler, token)
+            self._has_learned(request, response)
+        return response
+
+    async def _prove(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, token: Token
+    ) -> aiohttp.ClientResponse:
+        """Send a request with a proof that the vault holds the token's key."""
+        known = SERVERS.known(str(request.url))
+        proof = await awaitable(self._vault.api_proof(token, request.method, str(request.url), **known))
+        request.headers[PROOF] = proof or ""
         return await handler(request)
+
+    def _has_learned(self, request: aiohttp.ClientRequest, response: aiohttp.ClientResponse) -> bool:
+        nonce, date = response.headers.get(NONCE), response.headers.get("Date")
+        return SERVERS.has_learned(str(request.url), response.status, nonce, date, _challenges(response))
+
+
+def _is_replayable(request: aiohttp.ClientRequest) -> bool:
+    return isinstance(request.body, (bytes, BytesPayload))
 
 
 def _chain(request: aiohttp.ClientRequest) -> object:

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
-from vault_adapters.clients.access import value_of
+from vault_adapters.clients.access import is_proved, value_of
 from vault_adapters.clients.challenges import asking, refuse_asking, refuse_forbidden
+from vault_adapters.clients.proofs import NONCE, PROOF, SERVERS, refused_proof
 
 if TYPE_CHECKING:
     from vault_adapters.clients.access import AccessTokens, SyncAccessTokens
@@ -58,7 +59,9 @@ class BearerFlow(Generic[Request, Response]):
         token = await awaitable(self._vault.ensure_access_token(self._account))
         await self._check_told(request, token)
         header = await awaitable(self._vault.api_header(token))
-        response = yield _signed(request, token, header)
+        response = yield await self._signed(request, token, header)
+        if (again := self._to_prove(response, token, header)) is not None:
+            response = yield await self._signed(again, token, header)
         if _sent(response, token, header):
             refuse_forbidden(response.status_code, _challenges(response), self._account)
         if self._refused(response, token, header):
@@ -66,7 +69,10 @@ class BearerFlow(Generic[Request, Response]):
                 fresh = await awaitable(self._vault.report_rejected(token))
             if self._replayable(request):
                 await self._check_told(request, fresh)
-                response = yield _signed(request, fresh, header)
+                header = await awaitable(self._vault.api_header(fresh))
+                response = yield await self._signed(request, fresh, header)
+                if (again := self._to_prove(response, fresh, header)) is not None:
+                    response = yield await self._signed(again, fresh, header)
                 if _sent(response, fresh, header):
                     refuse_asking(response.status_code, _challenges(response), self._account)
 
@@ -76,7 +82,9 @@ class BearerFlow(Generic[Request, Response]):
         token = _immediate(self._vault.ensure_access_token(self._account))
         self._check_told_now(request, token)
         header = _immediate(self._vault.api_header(token))
-        response = yield _signed(request, token, header)
+        response = yield self._signed_now(request, token, header)
+        if (again := self._to_prove(response, token, header)) is not None:
+            response = yield self._signed_now(again, token, header)
         if _sent(response, token, header):
             refuse_forbidden(response.status_code, _challenges(response), self._account)
         if self._refused(response, token, header):
@@ -84,7 +92,10 @@ class BearerFlow(Generic[Request, Response]):
                 fresh = _immediate(self._vault.report_rejected(token))
             if self._replayable(request):
                 self._check_told_now(request, fresh)
-                response = yield _signed(request, fresh, header)
+                header = _immediate(self._vault.api_header(fresh))
+                response = yield self._signed_now(request, fresh, header)
+                if (again := self._to_prove(response, fresh, header)) is not None:
+                    response = yield self._signed_now(again, fresh, header)
                 if _sent(response, fresh, header):
                     refuse_asking(response.status_code, _challenges(response), self._account)
 
@@ -102,14 +113,56 @@ class BearerFlow(Generic[Request, Response]):
         if self._hosts.named is None:
             self._hosts.check(self._place_of(request), self._account, _immediate(self._vault.api_hosts(token)))
 
+    async def _signed(self, request: Request, token: Token, header: ApiHeader) -> Request:
+        proof = None
+        if is_proved(header):
+            known = SERVERS.known(str(request.url))
+            proof = await awaitable(self._vault.api_proof(token, request.method, str(request.url), **known))
+        return _with_token(request, token, header, proof)
+
+    def _signed_now(self, request: Request, token: Token, header: ApiHeader) -> Request:
+        proof = None
+        if is_proved(header):
+            known = SERVERS.known(str(request.url))
+            proof = _immediate(self._vault.api_proof(token, request.method, str(request.url), **known))
+        return _with_token(request, token, header, proof)
+
+    def _to_prove(self, response: Response, token: Token, header: ApiHeader) -> Request | None:
+        """Return the request to send again with another proof; None if there is none.
+
+        The server may want its nonce in the proof. Or it has redirected within its origin, so that the request carries
+        the token without a proof, because a proof is of one URL.
+        """
+        if not is_proved(header) or not _carries(response, token, header):
+            return None
+        request = response.request
+        has_learned = self._has_learned(response)
+        if response.status_code != 401 or not (has_learned or PROOF not in request.headers):
+            return None
+        return request if self._replayable(request) else None
+
     def _refused(self, response: Response, token: Token, header: ApiHeader) -> bool:
+        if is_proved(header):
+            self._has_learned(response)
+            if refused_proof(response.status_code, _challenges(response)) is not None:
+                return False
         return _sent(response, token, header) and self._rejected(response)
+
+    def _has_learned(self, response: Response) -> bool:
+        nonce, date = response.headers.get(NONCE), response.headers.get("Date")
+        url, status = str(response.request.url), response.status_code
+        return SERVERS.has_learned(url, status, nonce, date, _challenges(response))
 
 
 def _sent(response: Any, token: Token, header: ApiHeader) -> bool:
     # A request that was redirected to another origin lacks the token's header, so its response says nothing about the
-    # token.
-    return bool(response.request.headers.get(header.name) == value_of(header, token))
+    # token. Nor does the response to a request that lacks its proof.
+    is_whole = not is_proved(header) or PROOF in response.request.headers
+    return is_whole and _carries(response, token, header)
+
+
+def _carries(response: Any, token: Token, header: ApiHeader) -> bool:
+    return bool(response.request.headers.get(header.name) == value_of(header, token, proved=True))
 
 
 def _challenges(response: Any) -> list[str]:
@@ -120,14 +173,20 @@ def _is_unauthorized(response: Any) -> bool:
     return bool(response.status_code == 401)
 
 
-def _signed(request: Request, token: Token, header: ApiHeader) -> Request:
-    value = value_of(header, token)
+def _with_token(request: Request, token: Token, header: ApiHeader, proof: str | None) -> Request:
+    value = value_of(header, token, proved=proof is not None)
     if header.name.lower() == "authorization":
         request.headers[header.name] = value
     else:
-        known: Any = type(request.headers)
-        request.headers = _once(getattr(known, "plain", known))(request.headers, header.name, value)
+        _set_once(request, header.name, value)
+    if proof is not None:
+        _set_once(request, PROOF, proof)
     return request
+
+
+def _set_once(request: Any, name: str, value: str) -> None:
+    known: Any = type(request.headers)
+    request.headers = _once(getattr(known, "plain", known))(request.headers, name, value)
 
 
 @cache
@@ -144,12 +203,15 @@ def _once(headers: Any) -> Any:
         def __init__(self, others: Any, name: str, value: str) -> None:
             self._own = name.lower(), value
             super().__init__(others)
-            if name in others:
+            if super().__contains__(name):
                 del self[name]
 
         @property
         def raw(self) -> Any:
             return [*super().raw, (self._own[0].encode("ascii"), self._own[1].encode("ascii"))]
+
+        def __contains__(self, name: object) -> bool:
+            return str(name).lower() == self._own[0] or super().__contains__(name)
 
         def __getitem__(self, name: str) -> str:
             return self._own[1] if name.lower() == self._own[0] else str(super().__getitem__(name))

@@ -1,4 +1,4 @@
-"""Bearer tokens for httpx."""
+"""Access tokens for httpx."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
 
     - If a response rejects the token, this class reports the rejection to the vault and sends the request once more
       with the token that the vault then returns. For this report, the vault refreshes at most once.
+    - A token that is bound to the account's key (DPoP, RFC 9449) is sent with a proof for each request, and once more
+      if the server wants its nonce in the proof.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first response.
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
@@ -48,7 +50,7 @@ class VaultAuth(BearerFlow[httpx.Request, httpx.Response], httpx.Auth):
       also after a refresh, for claims (Microsoft) or for a new sign-in (RFC 9470);
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
-      the token is bound to a key, as with DPoP;
+      the token is bound to a key that the vault does not have;
     - `RuntimeError` if one of client and vault is async and the other is sync.
 
     Raises:

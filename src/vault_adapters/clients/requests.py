@@ -1,4 +1,4 @@
-"""Bearer tokens for the library `requests`."""
+"""Access tokens for the library `requests`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vault_adapters.clients.access import misuse, value_of
+from vault_adapters.clients.access import is_proved, misuse, value_of
 from vault_adapters.clients.challenges import asking, refuse_asking, refuse_forbidden
 from vault_adapters.clients.extras import missing
 from vault_adapters.clients.hosts import Hosts, place_of
+from vault_adapters.clients.proofs import NONCE, PROOF, SERVERS, refused_proof
 
 try:
     import requests
@@ -30,6 +31,8 @@ class VaultAuth(AuthBase):
 
     - If a response rejects the token, this class reports the rejection to the vault and sends the request once more
       with the token that the vault then returns. For this report, the vault refreshes at most once.
+    - A token that is bound to the account's key (DPoP, RFC 9449) is sent with a proof for each request, and once more
+      if the server wants its nonce in the proof.
     - A request with a streamed body is not sent again: this class only reports the rejection, and the caller gets the
       first response.
     - Only https requests to the account's hosts get the token; a request to another host is refused and not sent. The
@@ -52,7 +55,7 @@ class VaultAuth(AuthBase):
       also after a refresh, for claims (Microsoft) or for a new sign-in (RFC 9470);
     - `ConfigurationError` with the code ``host_not_allowed``, or ``hosts_unknown`` if nothing names the hosts;
     - `VaultError` with the code ``token_not_sendable`` if a header cannot carry the token, or ``token_needs_proof`` if
-      the token is bound to a key, as with DPoP.
+      the token is bound to a key that the vault does not have.
 
     Raises:
         InvalidInputError: an argument is not valid.
@@ -83,17 +86,27 @@ class VaultAuth(AuthBase):
         token = self._vault.ensure_access_token(self._account)
         self._check_told(place, token)
         header = self._vault.api_header(token)
-        request.headers[header.name] = value_of(header, token)
+        self._sign(request, token, header)
         request.register_hook("response", partial(self._answered, token, header))
         return request
+
+    def _sign(self, request: requests.PreparedRequest, token: Token, header: ApiHeader) -> None:
+        request.headers[header.name] = value_of(header, token, proved=True)
+        if is_proved(header):
+            url = request.url or ""
+            proof = self._vault.api_proof(token, request.method or "", url, **SERVERS.known(url))
+            request.headers[PROOF] = proof or ""
 
     def _answered(
         self, token: Token, header: ApiHeader, response: requests.Response, **settings: Any
     ) -> requests.Response:
         # Responses after redirects come here too. A request that was redirected to another host carries no
         # token, so its response does not reject the token.
-        sent = response.request.headers.get(header.name) == value_of(header, token)
-        _forget(header, response.request)
+        sent = response.request.headers.get(header.name) == value_of(header, token, proved=True)
+        has_proof = _forget(header, response.request)
+        if sent and is_proved(header):
+            response = self._proved(response, token, header, settings, has_proof=has_proof)
+            sent = refused_proof(response.status_code, _challenges(response)) is None
         try:
             if sent:
                 refuse_forbidden(response.status_code, _challenges(response), self._account)
@@ -102,18 +115,62 @@ class VaultAuth(AuthBase):
             with asking(_challenges(response), self._account):
                 fresh = self._vault.report_rejected(token)
             self._check_told(place_of(response.request.url or ""), fresh)
+            header = self._vault.api_header(fresh)
         except BaseException:
             response.close()  # no caller gets the response, so nobody else releases its connection
             raise
-        if not isinstance(response.request.body, str | bytes | None):
+        if not _is_replayable(response.request):
             return response
-        again = _sent_again(response, fresh, header, settings)
+        again = self._sent_again(response, fresh, header, settings)
+        if is_proved(header):
+            again = self._proved(again, fresh, header, settings, has_proof=True)
         try:
             refuse_asking(again.status_code, _challenges(again), self._account)
         except BaseException:
             again.close()
             raise
         return again
+
+    def _proved(
+        self,
+        response: requests.Response,
+        token: Token,
+        header: ApiHeader,
+        settings: dict[str, Any],
+        *,
+        has_proof: bool,
+    ) -> requests.Response:
+        """Send a request again if another proof is wanted; return the response that counts.
+
+        The server may want its nonce in the proof. Or it has redirected within its origin, so that the request carries
+        the token without a proof, because a proof is of one URL.
+        """
+        is_wanted = self._has_learned(response) or (response.status_code == 401 and not has_proof)
+        if not is_wanted or not _is_replayable(response.request):
+            return response
+        again = self._sent_again(response, token, header, settings)
+        self._has_learned(again)
+        return again
+
+    def _sent_again(
+        self, response: requests.Response, token: Token, header: ApiHeader, settings: dict[str, Any]
+    ) -> requests.Response:
+        """Repeat a request over the same connection, as digest authentication in the library `requests` does."""
+        _ = response.content  # reads the body to its end, so that the connection can be used again
+        response.close()
+        request = response.request.copy()
+        self._sign(request, token, header)
+        connection: requests.adapters.BaseAdapter = response.connection
+        again = connection.send(request, **settings)
+        _forget(header, request)
+        again.history.append(response)
+        again.request = request
+        return again
+
+    def _has_learned(self, response: requests.Response) -> bool:
+        nonce, date = response.headers.get(NONCE), response.headers.get("Date")
+        url, status = response.request.url or "", response.status_code
+        return SERVERS.has_learned(url, status, nonce, date, _challenges(response))
 
     def _check_told(self, place: Place | None, token: Token) -> None:
         if self._hosts.named is None:
@@ -124,29 +181,18 @@ def _challenges(response: requests.Response) -> list[str]:
     return [response.headers.get("WWW-Authenticate", "")]
 
 
-def _forget(header: ApiHeader, request: requests.PreparedRequest) -> None:
-    """Remove the token from an answered request whose headers `requests` copies for a redirect.
+def _forget(header: ApiHeader, request: requests.PreparedRequest) -> bool:
+    """Remove token and proof from an answered request whose headers `requests` copies for a redirect.
 
-    To another host, `requests` itself removes Authorization only.
+    To another host, `requests` itself removes Authorization only. Return whether the request had a proof.
     """
     if header.name.lower() != "authorization":
         request.headers.pop(header.name, None)
+    return is_proved(header) and request.headers.pop(PROOF, None) is not None
 
 
-def _sent_again(
-    response: requests.Response, token: Token, header: ApiHeader, settings: dict[str, Any]
-) -> requests.Response:
-    """Repeat a request over the same connection, as digest authentication in the library `requests` does."""
-    _ = response.content  # reads the body to its end, so that the connection can be used again
-    response.close()
-    request = response.request.copy()
-    request.headers[header.name] = value_of(header, token)
-    connection: requests.adapters.BaseAdapter = response.connection
-    again = connection.send(request, **settings)
-    _forget(header, request)
-    again.history.append(response)
-    again.request = request
-    return again
+def _is_replayable(request: requests.PreparedRequest) -> bool:
+    return isinstance(request.body, str | bytes | None)
 
 
 def _is_unauthorized(response: requests.Response) -> bool:

@@ -10,10 +10,11 @@ from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[im
 
 from vault_adapters.connect.asking import unavailable
 from vault_adapters.connect.client import Client
-from vault_adapters.connect.exchanging import refused
+from vault_adapters.connect.exchanging import key_of, refused
 from vault_adapters.connect.handshake import Handshake
 from vault_adapters.connect.posting import post
 from vault_adapters.providers.answers import json_object, read_answer
+from vault_adapters.providers.dpop import thumbprint
 from vault_adapters.providers.http import opened
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.text import plain_text
@@ -40,10 +41,13 @@ async def authorization_url(
     """
     parameters = {"response_type": "code", "client_id": client.made_of.client_id, "redirect_uri": redirect_uri}
     parameters |= {"state": state, **_further(client, handshake), **extra}
+    key = key_of(client, handshake)
+    if key is not None:
+        parameters["dpop_jkt"] = thumbprint(key)  # the code works only with proofs by this key (RFC 9449 section 10)
     push_url = client.url("pushed_authorization_url", handshake.variables)
     if push_url is not None:
         async with opened(client.made_of.client) as http:
-            answer = await post(client, push_url, parameters, handshake.variables, http, shaped=False)
+            answer = await post(client, push_url, parameters, handshake.variables, http, shaped=False, proof_key=key)
         parameters = {"client_id": client.made_of.client_id, "request_uri": _reference(answer)}
     base = client.url("authorization_url", handshake.variables) or ""
     return str(add_params_to_uri(base, list(parameters.items())))

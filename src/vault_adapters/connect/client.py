@@ -55,6 +55,10 @@ class MadeOfProfile(Protocol):
         """Values of variables in the profile's URLs, hosts and parameters; all accounts share these values."""
 
     @property
+    def dpop(self) -> bool:
+        """Whether each account gets a key that its tokens are bound to (DPoP, RFC 9449)."""
+
+    @property
     def client(self) -> HttpClient | None:
         """The given HTTP client, or None."""
 

@@ -15,9 +15,10 @@ from vault_adapters.connect.identity import Answers, identify
 from vault_adapters.connect.openid import Issuer, Issuers, check_id_token
 from vault_adapters.connect.several import Connected, others_in, warn_of_rest
 from vault_adapters.connect.vaults import Keeper
+from vault_adapters.providers.dpop import with_key
 from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.errors import OtherAccountError
-from vault_domain.entities.extra import fitting
+from vault_domain.entities.extra import as_extra, fitting
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.services.tokens.states import OpenedState
 
@@ -77,9 +78,10 @@ async def identified(
             access_token=token_set.access_token,
             client=http,
         )
-    said = Answers(answer, claims, token_set.access_token, handshake.variables, callback)
+    key = as_extra(token_set.extra).proof_key
+    said = Answers(answer, claims, token_set.access_token, handshake.variables, callback, key)
     identity = await identify(client, said, http)
-    others = await others_in(client, clients, answer, callback, http)
+    others = await others_in(client, clients, answer, callback, http, key)
     found = [Connected(client, _completed(token_set, handshake, identity.kept), identity), *others]
     warn_of_rest(client, answer, [each.token_set for each in found])
     return found
@@ -115,4 +117,5 @@ def _completed(token_set: TokenSet, handshake: Handshake, kept: Mapping[str, str
         token_set = evolve(token_set, scopes=handshake.scopes)
     if not kept and not handshake.variables:
         return token_set
-    return evolve(token_set, extra=fitting({**handshake.variables, **token_set.extra, **handshake.variables, **kept}))
+    extra = fitting({**handshake.variables, **token_set.extra, **handshake.variables, **kept})
+    return with_key(evolve(token_set, extra=extra), as_extra(token_set.extra).proof_key)

@@ -12,8 +12,8 @@ from attrs import field, frozen
 from vault_adapters.connect.asking import Members, unavailable
 from vault_adapters.connect.client import Client, as_clients, provider_unknown
 from vault_adapters.connect.completing import identified, issuer_of, stored
-from vault_adapters.connect.exchanging import refused, tokens_in
-from vault_adapters.connect.handshake import Handshake
+from vault_adapters.connect.exchanging import bound, key_of, refused, tokens_in
+from vault_adapters.connect.handshake import Handshake, new_seed
 from vault_adapters.connect.openid import Issuers
 from vault_adapters.connect.posting import post
 from vault_adapters.connect.settling import about, settling
@@ -142,11 +142,11 @@ class DeviceConnector:
         if not isinstance(start, DeviceStart):
             raise InvalidInputError("start must be the DeviceStart that begin returned")
         client = self._client(start.owner.provider)
-        handshake = Handshake(client.name, "", None, start.scopes)
+        handshake = Handshake(client.name, new_seed(), None, start.scopes)
         with about(start.owner):
             async with opened(client.made_of.client) as http:
                 issuer = await issuer_of(self._issuers, client, handshake, http)
-                given = await self._granted(client, start, http)
+                given = await self._granted(client, start, key_of(client, handshake), http)
                 connected = await identified(
                     client,
                     self._clients.values(),
@@ -161,7 +161,9 @@ class DeviceConnector:
         infos = await stored(self._keeper, start.owner.tenant_id, connected, None, None)
         return infos[0]
 
-    async def _granted(self, client: Client, start: DeviceStart, http: HttpClient) -> tuple[TokenSet, Members]:
+    async def _granted(
+        self, client: Client, start: DeviceStart, key: Secret | None, http: HttpClient
+    ) -> tuple[TokenSet, Members]:
         """Ask until the provider gives tokens or refuses."""
         url = client.url("token_url", {}) or ""
         members = {"grant_type": _GRANT, "device_code": start.device_code.reveal()}
@@ -169,14 +171,14 @@ class DeviceConnector:
         while time.monotonic() + interval < start.ends_at:
             await self._sleep(interval)
             try:
-                answer = await post(client, url, members, {}, http, shaped=True)
+                answer = await post(client, url, members, {}, http, shaped=True, proof_key=key)
             except ConnectError as error:
                 result: TokenSet | VaultError = error
             else:
                 found = answer_members(answer.body) if 200 <= answer.status < 300 else None
                 tokens = None if found is None else tokens_in(client.profile, found)
                 if found is not None and tokens is not None:
-                    return tokens, found
+                    return bound(tokens, key), found
                 result = read_shaped(answer, client.profile)
             interval = _next_interval(interval, result)
         raise AuthorizationRefusedError(reason="expired_token")

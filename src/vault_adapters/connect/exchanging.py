@@ -9,16 +9,19 @@ from vault_adapters.connect.client import Client
 from vault_adapters.connect.handshake import Handshake
 from vault_adapters.connect.posting import post
 from vault_adapters.providers.answers import answer_members
+from vault_adapters.providers.dpop import UNBOUND, is_bound, with_key
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.shaped_answers import is_in_place, read_shaped, read_token_set
-from vault_domain.entities.causes import REFUSED, UNREADABLE_ANSWER
+from vault_domain.entities.causes import REFUSED, TOKEN_NOT_BOUND, UNREADABLE_ANSWER
 from vault_domain.entities.errors import (
     AuthorizationRefusedError,
+    ConnectError,
     InvalidInputError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     VaultError,
 )
+from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet
 
 if TYPE_CHECKING:
@@ -33,8 +36,8 @@ async def exchanged(
     Raises:
         AuthorizationRefusedError: the provider refuses the code.
         ProviderConfigurationError: the provider rejects this client.
-        ConnectError: the provider gave no usable answer, or the request could not be signed. In both cases, the error's
-            code is ``provider_unavailable``.
+        ConnectError: the provider gave no usable answer, or did not bind the token to the account's key, or the request
+            could not be signed. In these cases, the error's code is ``provider_unavailable``.
     """
     profile, values = client.profile, client.values(handshake.variables)
     token_url = client.url("token_url", handshake.variables) or ""
@@ -42,13 +45,30 @@ async def exchanged(
     members |= {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
     if profile.authorization.pkce != "unsupported":
         members["code_verifier"] = handshake.verifier
-    answer = await post(client, token_url, members, handshake.variables, http, shaped=True)
+    key = key_of(client, handshake)
+    answer = await post(client, token_url, members, handshake.variables, http, shaped=True, proof_key=key)
     found = answer_members(answer.body) if 200 <= answer.status < 300 else None
     token_set = None if found is None else tokens_in(profile, found)
     if found is not None and token_set is not None:
-        return token_set, found
+        return bound(token_set, key), found
     result = read_shaped(answer, profile)
     raise unavailable(UNREADABLE_ANSWER) if isinstance(result, TokenSet) else refused(result)
+
+
+def key_of(client: Client, handshake: Handshake) -> Secret | None:
+    """Return the private key for the account that a request connects; None if its tokens are not to be bound."""
+    return handshake.proof_key if client.made_of.dpop else None
+
+
+def bound(token_set: TokenSet, key: Secret | None) -> TokenSet:
+    """Return the tokens with the key that they are bound to, or unchanged without a key.
+
+    Raises:
+        ConnectError: the provider did not bind the access token, so whoever gets it could use it (RFC 9449 section 5).
+    """
+    if key is not None and not is_bound(token_set):
+        raise ConnectError(UNBOUND, code="provider_unavailable", reason=TOKEN_NOT_BOUND)
+    return with_key(token_set, key)
 
 
 def tokens_in(profile: Profile, answer: Members) -> TokenSet | None:

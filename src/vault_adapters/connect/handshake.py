@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from vault_adapters.providers.dpop import new_key
 from vault_domain.entities.secret import Secret
 
 _SEED_BYTES = 32
@@ -22,7 +23,7 @@ class Handshake:
 
     Attributes:
         provider: the provider's name.
-        seed: the secret from which the PKCE verifier and the nonce are derived.
+        seed: the secret from which the PKCE verifier, the nonce and the account's key are derived.
         reconnected: the identifier of the account to connect again, or None for any account.
         scopes: the requested scopes. An answer that names no scopes grants all of these (RFC 6749 section 5.1).
         variables: the values of the profile's variables for this account.
@@ -33,6 +34,11 @@ class Handshake:
     reconnected: str | None = None
     scopes: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(factory=dict)
+
+    @property
+    def proof_key(self) -> Secret:
+        """The private key for an account that this request connects with DPoP. The browser sees it only sealed."""
+        return new_key(f"proof key\0{self.seed}".encode())
 
     @property
     def verifier(self) -> str:

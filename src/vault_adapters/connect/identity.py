@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from vault_adapters.connect.asking import Members, ask_further, carrying, get_json
+from vault_adapters.connect.asking import Carried, Members, ask_further, get_json
 from vault_adapters.connect.client import Client
 from vault_adapters.providers.members import member_at, text_of
 from vault_adapters.providers.profiles.facts import Place
-from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import MAX_NAME_LENGTH, as_identifier
@@ -51,6 +50,7 @@ class Answers:
         access_token: the access token.
         variables: the values of the profile's variables.
         callback: further parameters of the callback.
+        proof_key: the private key that the access token is bound to, or None.
     """
 
     answer: Members = field(repr=False)
@@ -58,6 +58,7 @@ class Answers:
     access_token: Secret = field(repr=False)
     variables: Mapping[str, str] = field(repr=False)
     callback: Mapping[str, str] = field(repr=False)
+    proof_key: Secret | None = None
 
 
 async def identify(client: Client, said: Answers, http: HttpClient) -> Identity:
@@ -91,16 +92,16 @@ async def _sources(client: Client, said: Answers, http: HttpClient) -> dict[str,
     used = {place.source for place in profile.places}
     if "userinfo" in used:
         # OpenID Connect Core 1.0 section 5.3.1: a bearer token, whatever the provider's other APIs take.
-        bearer = carrying(ApiHeader(), said.access_token)
-        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", bearer)
+        bearer = Carried(said.access_token, proof_key=said.proof_key)
+        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", carried=bearer)
         # OpenID Connect Core 1.0 section 5.3.2: the sub of userinfo must be the sub of the id_token.
         if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
         sources["userinfo"] = userinfo
     if "further" in used and profile.further is not None:
         url = profile.filled(profile.further.url, client.values(said.variables))
-        headers = carrying(profile.api.value, said.access_token)
-        sources["further"] = await ask_further(http, url, profile.further.body, headers)
+        carried = Carried(said.access_token, profile.api.value, said.proof_key)
+        sources["further"] = await ask_further(http, url, profile.further.body, carried)
     return sources
 
 

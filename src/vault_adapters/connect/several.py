@@ -12,7 +12,9 @@ from vault_adapters.connect.asking import Members
 from vault_adapters.connect.client import Client
 from vault_adapters.connect.exchanging import tokens_in
 from vault_adapters.connect.identity import Answers, Identity, identify
+from vault_adapters.providers.dpop import is_bound, with_key
 from vault_domain.entities.extra import fitting
+from vault_domain.entities.secret import Secret
 from vault_domain.entities.token_set import TokenSet
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ class Connected:
 
 
 async def others_in(
-    client: Client, clients: Iterable[Client], answer: Members, callback: Mapping[str, str], http: HttpClient
+    client: Client,
+    clients: Iterable[Client],
+    answer: Members,
+    callback: Mapping[str, str],
+    http: HttpClient,
+    key: Secret | None = None,
 ) -> list[Connected]:
     """Return the further accounts in an answer: those of `AnswerShape.also` that the host has the same client for.
 
@@ -44,6 +51,7 @@ async def others_in(
         answer: the token endpoint's answer.
         callback: further parameters of the callback.
         http: the HTTP client.
+        key: the private key that the tokens are bound to, or None.
 
     Raises:
         IdentityRefusedError, ConnectError: see `identify`.
@@ -56,9 +64,10 @@ async def others_in(
         token_set = tokens_in(other.profile, answer)
         if token_set is None:
             continue
-        identity = await identify(other, Answers(answer, None, token_set.access_token, {}, callback), http)
+        own = key if is_bound(token_set) else None
+        identity = await identify(other, Answers(answer, None, token_set.access_token, {}, callback, own), http)
         extra = fitting({**token_set.extra, **identity.kept})
-        found.append(Connected(other, evolve(token_set, extra=extra), identity))
+        found.append(Connected(other, with_key(evolve(token_set, extra=extra), own), identity))
     return found
 
 

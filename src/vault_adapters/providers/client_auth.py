@@ -16,9 +16,16 @@ from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.secret import Secret, as_secret
 
 AuthMethod: TypeAlias = Literal[
-    "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt", "none", "secret_as_user"
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "none",
+    "secret_as_user",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
 ]
-"""The authentication methods, as RFC 7591 section 2 and OpenID Connect Core section 9 name them.
+"""The authentication methods, as RFC 7591 section 2, OpenID Connect Core section 9 and RFC 8705 name them.
 
 ``secret_as_user`` has no name there: Basic authentication (RFC 7617) with the secret as user and an empty password, and
 no client id (Stripe).
@@ -26,6 +33,9 @@ no client id (Stripe).
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _METHODS: tuple[AuthMethod, ...] = get_args(AuthMethod)
+
+BY_CERTIFICATE = frozenset({"tls_client_auth", "self_signed_tls_client_auth"})
+"""The methods of RFC 8705: the host's HTTP client has a certificate, and only the client id is sent."""
 
 
 def as_auth_method(value: str) -> AuthMethod:
@@ -79,12 +89,22 @@ def as_signing_key(value: SigningKey | None) -> SigningKey | None:
     return value
 
 
-def check_client(auth_method: str, client_secret: Secret | None, signing_key: SigningKey | None = None) -> None:
+def check_client(
+    auth_method: str, client_secret: Secret | None, signing_key: SigningKey | None = None, client: object = None
+) -> None:
     """Check that a client has exactly what its method needs: a secret, a signing key, or neither for ``none``.
+
+    A method by certificate needs an HTTP client, because the one of the vault has no certificate.
 
     Raises:
         InvalidInputError: a secret or key that the method needs is missing, or one that it does not take was given.
     """
+    if auth_method in BY_CERTIFICATE:
+        if client_secret is not None or signing_key is not None:
+            raise InvalidInputError(f"auth_method {auth_method!r} takes no client_secret and no signing_key")
+        if client is None:
+            raise InvalidInputError(f"auth_method {auth_method!r} needs client, an HTTP client with the certificate")
+        return
     if (auth_method == "private_key_jwt") != (signing_key is not None):
         raise InvalidInputError("auth_method 'private_key_jwt' needs a signing_key, and no other method takes one")
     if auth_method == "private_key_jwt":

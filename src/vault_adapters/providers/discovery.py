@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias, cast
 
 from vault_adapters.providers.answers import json_object
+from vault_adapters.providers.client_auth import BY_CERTIFICATE
 from vault_adapters.providers.endpoint import as_endpoint
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_adapters.providers.profiled import ProfileRefresher, refresher
@@ -41,6 +42,7 @@ def openid(
     *,
     api_hosts: Collection[str] = (),
     document: Document | None = None,
+    pushed: bool = True,
     **options: Any,
 ) -> ProfileRefresher:
     """Return a refresher for an OpenID provider, made of the facts that the provider publishes.
@@ -55,7 +57,9 @@ def openid(
         api_hosts: the hosts to which access tokens may be sent; the provider does not publish them.
         document: the provider's document, if the host service has requested it itself, for example through a proxy;
             None: it is requested here.
-        options: further arguments of `refresher`, such as ``scopes`` and ``client``.
+        pushed: whether authorization requests are pushed (RFC 9126) if the provider offers it; they always are if it
+            demands it.
+        options: further arguments of `refresher`, such as ``scopes``, ``client`` and ``dpop``.
 
     Raises:
         ConfigurationError: the provider cannot be discovered: there is no such document, it is of another issuer, or it
@@ -66,10 +70,14 @@ def openid(
     if "?" in name:
         raise InvalidInputError("issuer must hold no query")
     remembered = _remembered(name) if document is None else document
-    found = _discovered(name) if remembered is None else remembered
-    profile = _profile(name, found, api_hosts)
+    found = read = _discovered(name) if remembered is None else remembered
+    if options.get("auth_method") in BY_CERTIFICATE:
+        found = _with_aliases(found)
+    profile = _profile(name, found, api_hosts, pushed=pushed)
+    if options.get("dpop") is True and "ES256" not in _texts(found, "dpop_signing_alg_values_supported"):
+        raise _failed("it binds no tokens to keys (DPoP) with ES256, so leave out dpop")
     if remembered is None:
-        _remember(name, found)
+        _remember(name, read)
     return cast("ProfileRefresher", refresher(profile, client_id, client_secret, **options))
 
 
@@ -111,7 +119,23 @@ def _check_issuer(issuer: str, document: object) -> None:
         raise _failed("its document is of another issuer; the issuer must be written exactly as there")
 
 
-def _profile(issuer: str, document: Document, api_hosts: Collection[str]) -> Profile:
+def _with_aliases(document: Document) -> Document:
+    """Return a document with the endpoints at which the provider asks for a certificate (RFC 8705 section 5)."""
+    aliases = document.get("mtls_endpoint_aliases") if isinstance(document, Mapping) else None
+    if not isinstance(aliases, Mapping):
+        return document
+    # The user's browser, which has no certificate, goes to the usual authorization endpoint.
+    given = {name: url for name, url in aliases.items() if str(name).endswith("_endpoint")}
+    return {**document, **given, "authorization_endpoint": document.get("authorization_endpoint")}
+
+
+def _pushing(issuer: str, document: Document, *, pushed: bool) -> str | None:
+    is_needed = document.get("require_pushed_authorization_requests") is True
+    endpoint = _endpoint(issuer, document, "pushed_authorization_request_endpoint", needed=is_needed)
+    return endpoint if pushed or is_needed else None
+
+
+def _profile(issuer: str, document: Document, api_hosts: Collection[str], *, pushed: bool) -> Profile:
     _check_issuer(issuer, document)
     userinfo = _endpoint(issuer, document, "userinfo_endpoint")
     scopes = [
@@ -129,12 +153,7 @@ def _profile(issuer: str, document: Document, api_hosts: Collection[str]) -> Pro
         unverified=["rotation"],  # type: ignore[arg-type]
         token_url=_endpoint(issuer, document, "token_endpoint", needed=True),
         authorization_url=_endpoint(issuer, document, "authorization_endpoint", needed=True),
-        pushed_authorization_url=_endpoint(
-            issuer,
-            document,
-            "pushed_authorization_request_endpoint",
-            needed=document.get("require_pushed_authorization_requests") is True,
-        ),
+        pushed_authorization_url=_pushing(issuer, document, pushed=pushed),
         device_authorization_url=_endpoint(issuer, document, "device_authorization_endpoint"),
         userinfo_url=userinfo,
         revocation_url=_endpoint(issuer, document, "revocation_endpoint"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from vault_adapters.providers.client_auth import (
     jwt_key,
     signed_form,
 )
+from vault_adapters.providers.dpop import Prove, proved
 from vault_adapters.providers.endpoint import (
     as_audience,
     as_client_id,
@@ -29,7 +31,8 @@ from vault_adapters.providers.endpoint import (
 from vault_adapters.providers.http import Incoming, exchange, settle
 from vault_adapters.providers.signing_key import JwtKey, SigningKey
 from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.errors import InvalidInputError, VaultError
+from vault_domain.entities.errors import InvalidInputError, RefreshFailedError, VaultError
+from vault_domain.entities.extra import as_extra
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.rotation_policy import RevocationScope, Rotation
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
@@ -75,6 +78,14 @@ def _as_scope(value: RevocationScope | str) -> RevocationScope:
     return RevocationScope(text)
 
 
+def later(request: RefreshRequest, spent: timedelta) -> RefreshRequest | RefreshFailedError:
+    """Return a request whose deadlines are shorter by the time that is spent, or the error if nothing may be sent."""
+    send_by = request.send_deadline or request.deadline
+    if spent >= send_by:
+        return RefreshFailedError("no time was left to send the request once more")
+    return evolve(request, deadline=request.deadline - spent, send_deadline=send_by - spent) if spent else request
+
+
 @scrubbed_class
 @frozen(eq=False)
 class OAuth2Refresher:
@@ -87,7 +98,8 @@ class OAuth2Refresher:
         auth_method: how the client authenticates: ``client_secret_basic`` (the default of RFC 6749),
             ``client_secret_post``, ``client_secret_jwt`` (a JWT under the secret, RFC 7523 section 2.2),
             ``private_key_jwt`` (a JWT under the client's key), ``secret_as_user`` (Stripe: the secret is the user of
-            Basic authentication, and no client id is sent) or ``none``.
+            Basic authentication, and no client id is sent), ``tls_client_auth`` or ``self_signed_tls_client_auth``
+            (RFC 8705: ``client`` has the client's certificate) or ``none``.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: ``token_url``. Some providers want the URL of their issuer.
         scopes: the scopes that users are asked for. A refresh does not send them, so that it never asks for more than
@@ -138,7 +150,7 @@ class OAuth2Refresher:
     client: HttpClient | None = field(default=None, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        check_client(self.auth_method, self.client_secret, self.signing_key)
+        check_client(self.auth_method, self.client_secret, self.signing_key, self.client)
 
     @property
     def spends(self) -> TokenKind:
@@ -169,13 +181,22 @@ class OAuth2Refresher:
         """Revoke a refresh token or an access token (RFC 7009); see `TokenRevoker`."""
         if self.revocation_url is None:
             return None
-        form = {"token": request.credential.reveal(), "token_type_hint": request.kind.value}
+
+        def form() -> dict[str, str]:
+            return {"token": request.credential.reveal(), "token_type_hint": request.kind.value}
+
         answer = await self._post(self.revocation_url, form, request)
         return isinstance(answer, Incoming) and answer.status == 200
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
-        form = {**self.extra, "grant_type": "refresh_token", "refresh_token": request.credential.reveal()}
-        answer = await self._post(self.token_url, form, request)
+        def form() -> dict[str, str]:
+            return {**self.extra, "grant_type": "refresh_token", "refresh_token": request.credential.reveal()}
+
+        async def send(prove: Prove, spent: timedelta) -> Incoming | VaultError:
+            again = later(request, spent)
+            return again if isinstance(again, VaultError) else await self._post(self.token_url, form, again, prove)
+
+        answer = await proved(as_extra(request.extra).proof_key, send)
         return self._judged(answer, request) if isinstance(answer, Incoming) else answer
 
     def _judged(self, answer: Incoming, request: RefreshRequest) -> TokenSet | VaultError:
@@ -185,18 +206,21 @@ class OAuth2Refresher:
     def _read(self, answer: Incoming) -> TokenSet | VaultError:
         return read_answer(answer)
 
-    async def _post(self, url: str, form: dict[str, str], request: RefreshRequest) -> Incoming | VaultError:
+    async def _post(
+        self, url: str, form: Callable[[], dict[str, str]], request: RefreshRequest, prove: Prove | None = None
+    ) -> Incoming | VaultError:
         proof = await self._proof(request, self.token_url)
         if isinstance(proof, VaultError):
             return proof
+        # A cancellation's traceback keeps this frame, so no name here holds the form, which holds the credential.
         outgoing = signed_form(
             url,
-            {**form, **proof.members},
+            {**form(), **proof.members},
             client_id=self.client_id,
             client_secret=self.client_secret,
             auth_method=self.auth_method,
         )
-        form.clear()  # a cancellation's traceback keeps this frame, so the form must not hold the credential
+        outgoing = outgoing if prove is None else prove(outgoing)
         return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
 
     @property

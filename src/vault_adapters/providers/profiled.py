@@ -18,10 +18,11 @@ from vault_adapters.providers.account_variables import (
     token_url_for,
 )
 from vault_adapters.providers.assertions import Proof
-from vault_adapters.providers.client_auth import AuthMethod, as_auth_method, as_secret_method
+from vault_adapters.providers.client_auth import BY_CERTIFICATE, AuthMethod, as_auth_method, as_secret_method
+from vault_adapters.providers.dpop import UNBOUND, Prove, is_bound, proved
 from vault_adapters.providers.http import Incoming, Outgoing, exchange
 from vault_adapters.providers.key_refresher import KeyRefresher
-from vault_adapters.providers.oauth2 import OAuth2Refresher
+from vault_adapters.providers.oauth2 import OAuth2Refresher, later
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.profiles import Profile, as_profile
 from vault_adapters.providers.shaped_answers import read_shaped
@@ -30,12 +31,15 @@ from vault_adapters.providers.signing_key import SigningKey
 from vault_adapters.providers.static_keys import StaticKeys
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.api_header import ApiHeader
+from vault_domain.entities.causes import TOKEN_NOT_BOUND
 from vault_domain.entities.errors import (
     ConfigurationError,
     InvalidInputError,
     ProviderConfigurationError,
+    RefreshFailedError,
     VaultError,
 )
+from vault_domain.entities.extra import as_extra
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret
@@ -45,6 +49,9 @@ from vault_domain.ports.token_refresher import RefreshRequest
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
+
+_UNTIL_BOUND = timedelta(minutes=15)
+"""Time until a refresh is tried again at a provider that has stopped binding tokens; each try costs a refresh token."""
 
 
 @scrubbed_class
@@ -58,11 +65,13 @@ class ProfileRefresher(OAuth2Refresher):
         profile: the provider's profile.
         fixed: values of the profile's variables; all accounts share these values.
         finder: the host's callable that returns an account's values of the profile's variables; None: there is none.
+        dpop: whether a `Connector` makes a key for each account, to which the provider must bind its tokens.
     """
 
     profile: Profile = field(repr=lambda profile: repr(profile.name))
     fixed: Mapping[str, str] = field(factory=dict, repr=False)
     finder: AccountVariables | None = field(default=None, repr=False)
+    dpop: bool = False
 
     @property
     def spends(self) -> TokenKind:
@@ -92,11 +101,15 @@ class ProfileRefresher(OAuth2Refresher):
         """Revoke a refresh token or an access token; see `TokenRevoker`."""
         if self.revocation_url is None:
             return None
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return False
+        request, values = ready
         facts = self.profile.revocation
         members = {facts.token: request.credential.reveal()}
         if facts.hint:
             members["token_type_hint"] = request.kind.value
-        answer = await self._send(self.revocation_url, members, request, shaped=False)
+        answer = await self._send(self.revocation_url, members, request, values, shaped=False)
         return isinstance(answer, Incoming) and 200 <= answer.status < 300
 
     async def _refresh(self, request: RefreshRequest) -> TokenSet | VaultError:
@@ -106,23 +119,39 @@ class ProfileRefresher(OAuth2Refresher):
         if not request.scopes or self.profile.request.scopes != "stored" or not _is_invalid_scope(result):
             return result
         # The provider has refused the scopes and not the credential. Without scopes it gives those of the grant.
-        again = _later(request, timedelta(seconds=clock() - began))
-        return result if again is None else await self._ask(evolve(again, scopes=()))
+        again = later(request, timedelta(seconds=clock() - began))
+        return result if isinstance(again, VaultError) else await self._ask(evolve(again, scopes=()))
 
     async def _ask(self, request: RefreshRequest) -> TokenSet | VaultError:
-        answer = await self._send(self.profile.request.url or self.token_url, None, request, shaped=True)
-        return self._judged(answer, request) if isinstance(answer, Incoming) else answer
+        ready = await prepared(self.profile, request, self.fixed, self.finder)
+        if isinstance(ready, VaultError):
+            return ready
+        request, values = ready
+        key, url = as_extra(request.extra).proof_key, self.profile.request.url or self.token_url
+
+        async def send(prove: Prove, spent: timedelta) -> Incoming | VaultError:
+            again = later(request, spent)
+            if isinstance(again, VaultError):
+                return again
+            return await self._send(url, None, again, values, prove, shaped=True)
+
+        answer = await proved(key, send)
+        result = self._judged(answer, request) if isinstance(answer, Incoming) else answer
+        return result if key is None or not self.dpop else _bound(result)
 
     def _read(self, answer: Incoming) -> TokenSet | VaultError:
         return read_shaped(answer, self.profile)
 
     async def _send(
-        self, template: str, members: dict[str, str] | None, request: RefreshRequest, *, shaped: bool
+        self,
+        template: str,
+        members: dict[str, str] | None,
+        request: RefreshRequest,
+        values: Mapping[str, Any],
+        prove: Prove | None = None,
+        *,
+        shaped: bool,
     ) -> Incoming | VaultError:
-        ready = await prepared(self.profile, request, self.fixed, self.finder)
-        if isinstance(ready, VaultError):
-            return ready
-        request, values = ready
         proof = await self._proof_at(values, request)
         if isinstance(proof, VaultError):
             return proof
@@ -131,6 +160,7 @@ class ProfileRefresher(OAuth2Refresher):
             members.clear()  # a cancellation's traceback keeps this frame, so it must not hold the credential
         if isinstance(outgoing, VaultError):
             return outgoing
+        outgoing = outgoing if prove is None else prove(outgoing)
         return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
 
     async def _proof_at(self, values: Mapping[str, Any], request: RefreshRequest) -> Proof | VaultError:
@@ -243,6 +273,7 @@ def refresher(
     signing_key: SigningKey | None = None,
     audience: str | None = None,
     account_variables: AccountVariables | None = None,
+    dpop: bool | None = None,
     client: HttpClient | None = None,
     **variables: str,
 ) -> ProfileRefresher | ProfileKeyRefresher | StaticKeys:
@@ -261,11 +292,14 @@ def refresher(
             does not send them, so that it never asks for more than the user has granted.
         auth_method: how the client authenticates. None: ``private_key_jwt`` if there is a ``signing_key``, else the
             first of the profile's methods that fits. ``none`` fits a public client, and a method that uses a secret
-            fits any other client.
+            fits any other client. The methods by certificate (RFC 8705) must be named, and need ``client``.
         signing_key: the client's key for ``private_key_jwt``, instead of a secret.
         audience: the ``aud`` of the client's JWT; None: the token endpoint's URL.
         account_variables: returns the values of variables for an `Account`; it may be a coroutine function. Its values
             override the account's extra members, and these override ``variables``.
+        dpop: whether tokens must be bound to a key of the account's own (DPoP, RFC 9449), which is made when the
+            account is connected. An access token that the provider does not bind is refused. Accounts that were
+            connected without a key go on without one. None: as the profile says.
         client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
             vault, a new HTTP client for each call.
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
@@ -282,6 +316,8 @@ def refresher(
         raise InvalidInputError("each account stores an API key of its own; pass neither client_id nor client_secret")
     if own_keys and signing_key is not None:
         raise InvalidInputError("each account stores an API key of its own; pass no signing_key")
+    if dpop is not None and (not isinstance(dpop, bool) or own_keys):
+        raise InvalidInputError("dpop must be True or False, and only a client whose users connect accounts can use it")
     if profile.token_url is None:
         return StaticKeys(profile, variables, account_variables)
     is_public = client_secret is None and not own_keys
@@ -304,6 +340,7 @@ def refresher(
         fixed=variables,
         finder=account_variables,
         client=client,
+        **({} if dpop is None else {"dpop": dpop}),
     )
 
 
@@ -318,6 +355,7 @@ def with_client(profile: Profile, client_id: Any, client_secret: Any, **options:
         "idle_lifetime": profile.rotation.idle,
         "old_token_dies": profile.rotation.old_token_dies,
         "request_limit": profile.limits.request_limit,
+        "dpop": profile.authorization.dpop,
     }
     return ProfileRefresher(profile=profile, client_id=client_id, client_secret=client_secret, **{**facts, **options})
 
@@ -326,17 +364,22 @@ def _is_invalid_scope(result: TokenSet | VaultError) -> bool:
     return isinstance(result, ProviderConfigurationError) and result.reason == "invalid_scope"
 
 
-def _later(request: RefreshRequest, spent: timedelta) -> RefreshRequest | None:
-    """Return a request whose deadlines are shorter by the time that is spent; None if nothing may be sent any more."""
-    send_by = request.send_deadline or request.deadline
-    if spent >= send_by:
-        return None
-    return evolve(request, deadline=request.deadline - spent, send_deadline=send_by - spent)
+def _bound(result: TokenSet | VaultError) -> TokenSet | VaultError:
+    """Refuse an access token that is not bound to the account's key; its refresh token is kept, as the only copy."""
+    if not isinstance(result, TokenSet) or is_bound(result):
+        return result
+    return RefreshFailedError(
+        UNBOUND, reason=TOKEN_NOT_BOUND, refresh_token=result.refresh_token, retry_after=_UNTIL_BOUND
+    )
 
 
 def _method(profile: Profile, *, is_public: bool) -> AuthMethod:
-    known = [as_auth_method(method) for method in profile.client_auth if method != "private_key_jwt"]
+    by_choice = BY_CERTIFICATE | {"private_key_jwt"}
+    known = [as_auth_method(method) for method in profile.client_auth if method not in by_choice]
     if not known and not is_public and profile.request.grant != "api_key":
-        raise ConfigurationError(f"{profile.name}: its clients authenticate with private_key_jwt; pass a signing_key")
+        raise ConfigurationError(
+            f"{profile.name}: its clients authenticate with {', '.join(profile.client_auth)}; pass a signing_key, or"
+            " auth_method and a client with a certificate"
+        )
     fitting = [method for method in known if (method == "none") == is_public]
     return (fitting or ["client_secret_basic"])[0]

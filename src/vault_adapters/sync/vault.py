@@ -130,6 +130,7 @@ class SyncVault(View[TokenVault]):
     report_rejected = blocking(TokenVault.report_rejected)
     api_hosts = blocking(TokenVault.api_hosts)
     api_header = blocking(TokenVault.api_header)
+    api_proof = blocking(TokenVault.api_proof)
     refresh_due = blocking(TokenVault.refresh_due)
 
     find_expiring_tokens = blocking(TokenVault.find_expiring_tokens)

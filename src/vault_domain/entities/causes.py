@@ -47,6 +47,8 @@ WRITE_CAUSES = frozenset({READ_ONLY, DISK_FULL})
 
 CLOCK_SKEW = "clock_skew"
 DPOP_REQUIRED = "dpop_required"
+TOKEN_NOT_BOUND = "token_not_bound"
+"""The provider gave an access token that is not bound to the account's key, although the host demands it (DPoP)."""
 PAR_REQUIRED = "par_required"
 """The provider wants pushed authorization requests (RFC 9126), and its profile does not say where to send them."""
 LOGIN_RESTRICTED = "login_restricted"
@@ -56,7 +58,9 @@ ACCESS_TOKEN_TOO_LONG = "access_token_too_long"
 ACCOUNT_CAUSES = frozenset({LOGIN_RESTRICTED, SUSPENDED, ACCESS_TOKEN_TOO_LONG})
 """The causes of a failed refresh that concern one account rather than its provider."""
 
-_OF_A_PROVIDER = frozenset({HTTP_404, REDIRECT, UNREADABLE_ANSWER, PRIVATE_ADDRESS, CLOCK_SKEW, DPOP_REQUIRED})
+_OF_A_PROVIDER = frozenset({HTTP_404, REDIRECT, UNREADABLE_ANSWER, PRIVATE_ADDRESS, CLOCK_SKEW, DPOP_REQUIRED}) | {
+    TOKEN_NOT_BOUND
+}
 
 PROVIDER_CAUSES = _OF_ANY_CONNECTION | ACCOUNT_CAUSES | _OF_A_PROVIDER
 """The causes of a failed refresh, in addition to the registered OAuth error codes."""

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.secret import Secret, is_storable
 
 MAX_EXTRA_BYTES = 16 * 1024
 """Largest size of all extra members together, in bytes of compact JSON in UTF-8."""
@@ -33,9 +33,10 @@ class Extra(Mapping[str, str]):
     only the names, because a member may be a credential of its own.
     """
 
-    __slots__ = ("_members", "_token_type")
+    __slots__ = ("_members", "_proof_key", "_token_type")
     _members: Mapping[str, str]
     _token_type: str
+    _proof_key: Secret | None
 
     def __getitem__(self, name: str) -> str:
         return self._members[name]
@@ -52,20 +53,32 @@ class Extra(Mapping[str, str]):
         return self._token_type
 
     @property
+    def proof_key(self) -> Secret | None:
+        """The private key that the account's tokens are bound to (DPoP, RFC 9449), or None; it is no member."""
+        return self._proof_key
+
+    @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to store: no member, and the type is Bearer."""
-        return not self._members and is_bearer(self._token_type)
+        """Whether there is nothing to store: no member, no key, and the type is Bearer."""
+        return not self._members and self._proof_key is None and is_bearer(self._token_type)
 
     def of_type(self, token_type: str) -> Extra:
         """Return the same members with this token type."""
-        return self if token_type == self._token_type else _extra(self._members, token_type)
+        return self if token_type == self._token_type else _extra(self._members, token_type, self._proof_key)
+
+    def proved_by(self, key: Secret | None) -> Extra:
+        """Return the same members with this key; with the key that is here if ``key`` is None."""
+        return self if key is None else _extra(self._members, self._token_type, key)
 
     def over(self, previous: Extra) -> Extra:
-        """Return these members, and those of ``previous`` whose names are missing here, as far as there is room."""
-        if not previous:
+        """Return these members, and those of ``previous`` whose names are missing here, as far as there is room.
+
+        If there is no key here, the key of ``previous`` is kept too.
+        """
+        if not previous and previous.proof_key is None:
             return self
         missing = {name: text for name, text in previous.items() if name not in self}
-        return _extra(fitting({**self, **missing}), self.token_type)
+        return _extra(fitting({**self, **missing}), self.token_type, self._proof_key or previous.proof_key)
 
     def __repr__(self) -> str:
         return f"Extra({', '.join(self._members)})"
@@ -83,8 +96,9 @@ class Extra(Mapping[str, str]):
         raise TypeError("an Extra cannot be pickled or copied")
 
 
-def _extra(members: Mapping[str, str], token_type: str = BEARER) -> Extra:
+def _extra(members: Mapping[str, str], token_type: str = BEARER, proof_key: Secret | None = None) -> Extra:
     extra: Extra = object.__new__(Extra)
+    object.__setattr__(extra, "_proof_key", proof_key)
     object.__setattr__(extra, "_members", MappingProxyType(dict(members)))
     object.__setattr__(extra, "_token_type", token_type)
     return extra
@@ -148,7 +162,11 @@ def sealable_extra(extra: Extra) -> Secret | None:
     if extra is NO_EXTRA or extra.is_empty:  # most values have no extra members, and a property takes longer
         return None
     document: dict[str, object] = {"extra": dict(extra)}
-    return Secret(_encode(document if is_bearer(extra.token_type) else document | {"token_type": extra.token_type}))
+    if not is_bearer(extra.token_type):
+        document["token_type"] = extra.token_type
+    if extra.proof_key is not None:
+        document["proof_key"] = extra.proof_key.reveal()
+    return Secret(_encode(document))
 
 
 def decoded_extra(text: Secret) -> Extra | None:
@@ -161,7 +179,9 @@ def decoded_extra(text: Secret) -> Extra | None:
         return None
     if _problem_with(members) is not None:
         return None
-    return _extra(members, read_token_type(document.get("token_type")))
+    key = document.get("proof_key")
+    proof_key = Secret(key) if isinstance(key, str) and is_storable(key) else None
+    return _extra(members, read_token_type(document.get("token_type")), proof_key)
 
 
 def _problem_with(members: dict[Any, Any]) -> str | None:

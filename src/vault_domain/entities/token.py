@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.choice import Choice
-from vault_domain.entities.extra import BEARER, NO_EXTRA, Extra, shown_token_type
+from vault_domain.entities.extra import BEARER, NO_EXTRA, Extra, as_extra, shown_token_type
 from vault_domain.entities.lifetime import is_ending
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.suspicion import MOST_CONFIRMATION, is_suspect
@@ -152,6 +152,11 @@ class Token:
     value: Secret
     extra: Mapping[str, str] = NO_EXTRA
     token_type: str = field(default=BEARER, repr=shown_token_type)
+
+    @property
+    def proof_key(self) -> Secret | None:
+        """The private key that the token is bound to (DPoP, RFC 9449), or None; `TokenVault.api_proof` uses it."""
+        return as_extra(self.extra).proof_key
 
 
 @frozen

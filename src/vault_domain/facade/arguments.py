@@ -98,6 +98,22 @@ def as_token(token: object) -> Token:
     return token
 
 
+def as_request_line(method: object, url: object) -> tuple[str, str]:
+    """Return a request's method and its URL."""
+    if not isinstance(method, str) or not method.isascii() or not method.isalpha():
+        raise InvalidInputError("method must be the method of a request, such as GET")
+    if not isinstance(url, str) or not url.isprintable() or not url.startswith(("https://", "http://")):
+        raise InvalidInputError("url must be the URL of a request")
+    return method, url
+
+
+def as_nonce(value: object) -> str | None:
+    """Return a nonce of RFC 9449, or None."""
+    if value is not None and not (isinstance(value, str) and value.isascii() and value.isprintable() and value):
+        raise InvalidInputError("nonce must be a text of visible ASCII characters, or None")
+    return value
+
+
 def as_flag(value: object, name: str) -> bool:
     """Return True or False."""
     if not isinstance(value, bool):

@@ -364,6 +364,34 @@ class TokenVault:
         return self._services.hosts.header_of(read.as_token(token))
 
     @scrubbed_async
+    async def api_proof(
+        self,
+        token: Token,
+        method: str,
+        url: str,
+        *,
+        nonce: str | None = None,
+        ahead: timedelta = timedelta(0),
+    ) -> str | None:
+        """Return the value of the header ``DPoP`` for one API request with a token (RFC 9449 section 7.1).
+
+        None: the token is not bound to a key, so its request carries no such header. Each request needs a proof of its
+        own. `VaultAuth` calls this method; call it only if you send requests in another way.
+
+        Args:
+            token: the token as the vault returned it.
+            method: the request's method, such as ``GET``.
+            url: the request's URL.
+            nonce: the server's last header ``DPoP-Nonce``, or None.
+            ahead: by how much this machine's clock is ahead of the server's.
+
+        Raises:
+            InvalidInputError: an argument is not valid.
+        """
+        found, (htm, htu) = read.as_token(token), read.as_request_line(method, url)
+        return self._services.hosts.proof_for(found, htm, htu, read.as_nonce(nonce), ahead)
+
+    @scrubbed_async
     async def refresh_due(
         self, *, limit: int | None = None, should_stop: Callable[[], bool] | None = None
     ) -> SweepReport:

@@ -88,6 +88,7 @@ def failed(state: AccountState, now: datetime, attempt: Attempt, failure: Failur
     next_at, due_at = now + failure.retry_in, state.row.due_at
     refresh = evolve(
         own,
+        credential_value_id=attempt.credential.value_id,  # another than the claimed one if the answer has replaced it
         lease_until=None,
         failures=own.failures + 1,
         next_attempt_at=next_at,

@@ -7,7 +7,9 @@ import anyio
 from tests.support.scripted_provider import error_answer, scripted_provider, token_answer
 
 from vault_adapters import Account, Secret, TokenKind, TokenSet, VaultConfig, open_vault
+from vault_adapters.providers.dpop import new_key, with_key
 
+KEY = new_key()
 MODULE = """
 from vault_adapters.providers import OAuth2Refresher
 refreshers = {{"acme": OAuth2Refresher({url!r}, "id", "secret")}}
@@ -47,6 +49,17 @@ def test_a_token_is_printed_with_all_that_belongs_to_it(token_vault):
         "token_type": "Bearer",
         "extra": {},
     }
+
+
+def test_a_token_whose_key_the_vault_keeps_is_not_printed(token_vault):
+    """No other program can use it, so an error says so before one tries."""
+    stored(token_vault, with_key(TokenSet("canary", "canary-r", token_type="DPoP"), KEY))
+    done = token_vault("token", "t1", "acme", "--identifier", "ann")
+    assert (done.code, done.out) == (1, "")
+    assert "bound to a key that the vault keeps" in done.stderr
+    for command in (("get", "t1", "acme", "access_token"), ("get", "t1", "acme", "refresh_token")):
+        shown = token_vault(*command, "--identifier", "ann", "--json", "--reveal")
+        assert (shown.code, KEY.reveal() in shown.out + shown.stderr) == (0, False)
 
 
 UNSENDABLE = 'a"\noutput = "written"\nurl = "file:///etc/passwd"\nheader = "x: '

@@ -27,6 +27,7 @@ from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
 from vault_adapters.clients.httpx2 import VaultAuth as Httpx2VaultAuth
 from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
 from vault_adapters.providers import presets, refresher
+from vault_adapters.providers.dpop import DpopProver
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.testing import memory_vault
 from vault_domain.services.tokens.hosts import ApiHosts
@@ -290,7 +291,7 @@ async def test_variables_that_never_come_leave_the_hosts_unknown(caplog):
         await asyncio.Event().wait()
 
     hanging = refresher("okta", "id", "secret", account_variables=never)
-    hosts = ApiHosts({ACCOUNT.provider: hanging}, {}.get, AsyncioTasks(), seconds=0.01)
+    hosts = ApiHosts({ACCOUNT.provider: hanging}, {}.get, AsyncioTasks(), DpopProver, seconds=0.01)
     async with asyncio.timeout(60):
         assert await hosts.of(token_of("a")) == ()
     assert "could not name its hosts (TimeoutError)" in caplog.text

@@ -15,6 +15,7 @@ from tests.adapters.importing.conftest import json_lines, plain_row
 
 from vault_adapters import open_sync_vault, open_vault
 from vault_adapters.cli.private_file import written_privately
+from vault_adapters.providers.dpop import new_key, with_key
 from vault_domain import Account, AuditAction, InvalidInputError, TokenInfo, TokenKey, TokenSet
 
 CANARY = "canary-7f3a9c"
@@ -51,6 +52,16 @@ def filled(token_vault, database):
 
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def test_the_key_of_a_bound_token_stays(token_vault, database):
+    """Such an account is connected again elsewhere; see the page."""
+    key = new_key()
+    async with open_vault(database.config()) as vault:
+        await vault.store_token_set(Account("t1", "corp", "ann"), with_key(TokenSet("a", "r", token_type="DPoP"), key))
+    assert token_vault(*LEAVE).code == 0
+    left = (token_vault.folder / "left").read_text()
+    assert ('"value": "a"' in left, key.reveal() in left, "proof" in left) == (True, False, False)
 
 
 async def test_what_leaves_comes_back(filled, database):

@@ -116,7 +116,7 @@ def refused(issuer, *canaries, **options):
         ({"token_endpoint": ["https://evil.example"]}, "token_endpoint must be an absolute URL"),
         ({"userinfo_endpoint": "https://user@evil.example"}, "userinfo_endpoint must hold neither user"),
         ({"token_endpoint": "https://evil.example/{x}"}, "token_endpoint must use https and hold no braces"),
-        ({"token_endpoint_auth_methods_supported": ["tls_client_auth"]}, "none of the supported methods"),
+        ({"token_endpoint_auth_methods_supported": ["attest_jwt_client_auth"]}, "none of the supported methods"),
     ],
 )
 def test_a_document_that_cannot_be_used_is_refused(corp, members, problem):

@@ -29,11 +29,18 @@ class Peer:
     signing_secret: str
     pushing_client_id: str
     device_client_id: str
+    bound_client_id: str
+    bound_device_client_id: str
+    certified_client_id: str
+    self_signed_client_id: str | None = None
 
 
 @contextmanager
-def openid_peer(redirect_uri, public_jwk):
-    """Run the provider with clients of several kinds; one signs with the key of ``public_jwk``."""
+def openid_peer(redirect_uri, public_jwk, tls=None):
+    """Run the provider with clients of several kinds; one signs with the key of ``public_jwk``.
+
+    With ``tls``, the provider is served by https; see `tests.support.client_certificates`.
+    """
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
@@ -41,7 +48,13 @@ def openid_peer(redirect_uri, public_jwk):
     server = folder / "server.mjs"
     shutil.copyfile(_SERVER, server)
     process = subprocess.Popen(
-        [node, str(server), redirect_uri, json.dumps(public_jwk)],
+        [
+            node,
+            str(server),
+            redirect_uri,
+            json.dumps(public_jwk),
+            *([] if tls is None else [json.dumps(tls.for_server)]),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

@@ -15,7 +15,7 @@ from vault_adapters.cli.session import with_vault
 from vault_adapters.clients.access import PROOF_TYPES, check_characters
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import iso
-from vault_domain import Account, ApiHeader, InvalidInputError, Token, TokenNotFoundError, TokenVault
+from vault_domain import Account, ApiHeader, InvalidInputError, Token, TokenNotFoundError, TokenVault, VaultError
 
 _MOST_SHOWN = 10
 """Largest number of identifiers in an error."""
@@ -42,6 +42,12 @@ def token(
         raise InvalidInputError("a token is printed on a terminal only with --reveal; a program reads it from a pipe")
     known = load_if_named(refreshers)
     found, header = with_vault(lambda vault: _access_token(vault, account), VaultConfig.from_env(), refreshers=known)
+    if header.scheme == "DPoP":
+        raise VaultError(
+            "the token is bound to a key that the vault keeps (DPoP), so only the vault's HTTP clients can use it",
+            code="token_needs_proof",
+            account=account,
+        )
     # Programs write the token into headers and files of options.
     credentials = check_characters(found, header.credentials_of(found.value))
     is_plain = found.token_type.lower() not in PROOF_TYPES

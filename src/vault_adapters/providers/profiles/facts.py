@@ -217,6 +217,8 @@ class AuthorizationFacts:
             profile's variables in braces.
         iss: whether the provider always sends ``iss`` in the callback (RFC 9207).
         nonce: whether the provider's id_tokens hold the nonce of the request.
+        dpop: whether the provider binds tokens to a key of the account (DPoP, RFC 9449). A `Connector` then makes a key
+            for each account, and refuses tokens that are not bound to it.
         hmac: the parameter of the callback that holds an HMAC-SHA256 of the other parameters under the client secret
             (Shopify), or None. A callback without it, or with another, is refused.
     """
@@ -229,6 +231,7 @@ class AuthorizationFacts:
     exchange: dict[str, str] = field(factory=dict, metadata=by(checked_parameters))
     iss: bool = field(default=False, metadata=by(checks.flag))
     nonce: bool = field(default=True, metadata=by(checks.flag))
+    dpop: bool = field(default=False, metadata=by(checks.flag))
     hmac: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
 
 

@@ -43,6 +43,7 @@ _ARGUMENTS = {
     "signing_key",
     "audience",
     "account_variables",
+    "dpop",
     "client",
 }
 _URLS = (

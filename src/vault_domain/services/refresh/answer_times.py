@@ -11,7 +11,7 @@ from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.attempt import Attempt
-from vault_domain.entities.extra import Extra, as_extra
+from vault_domain.entities.extra import NO_EXTRA, Extra, as_extra
 from vault_domain.entities.jwt import jwt_expiry
 from vault_domain.entities.lifetime import expiry_after, limited_expiry
 from vault_domain.entities.token import TokenDraft
@@ -36,7 +36,9 @@ def with_renewed_credential(request: RefreshRequest, answer: TokenSet) -> TokenS
 
 def with_kept_extra(previous: Extra, answer: TokenSet) -> TokenSet:
     """Add the extra members that the answer lacks; they come from the access token that the answer replaces."""
-    return evolve(answer, extra=as_extra(answer.extra).over(previous)) if previous else answer
+    if previous is NO_EXTRA:
+        return answer
+    return evolve(answer, extra=as_extra(answer.extra).over(previous))
 
 
 def drafts_in_time(attempt: Attempt, answer: TokenSet, policy: RefreshPolicy) -> list[TokenDraft]:

@@ -10,16 +10,17 @@ from attrs import evolve
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.attempt import Attempt
-from vault_domain.entities.causes import ACCESS_TOKEN_TOO_LONG
+from vault_domain.entities.causes import ACCESS_TOKEN_TOO_LONG, TOKEN_NOT_BOUND
 from vault_domain.entities.errors import (
     RefreshFailedError,
     StorageError,
     VaultError,
 )
-from vault_domain.entities.extra import Extra
+from vault_domain.entities.extra import NO_EXTRA, Extra
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.rotation_policy import RotationKind
+from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import StoredToken, TokenDraft, TokenInfo, TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.accounts import Snapshot
@@ -51,6 +52,9 @@ _log = logging.getLogger(__name__)
 
 _AFTER_CLOSING = timedelta(seconds=1)
 """If a closing vault refuses a caller, the caller may ask another vault after this time."""
+
+_ABOUT_THE_NEXT = frozenset({ACCESS_TOKEN_TOO_LONG, TOKEN_NOT_BOUND})
+"""Reasons for which the new credential would fail too, so that the failure is recorded as that of the new one."""
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -213,12 +217,19 @@ class AttemptRunner:
         async def finish(answer: Answer) -> Refreshed | NothingSent:
             if isinstance(answer, TokenSet):
                 answer = with_kept_extra(previous, with_renewed_credential(request, answer))
-            return await self._finish(attempt, answer, state, sealer, started, actor)
+            return await self._finish(attempt, answer, state, sealer, started, actor, previous.proof_key)
 
         return await self._exchanges.hold(attempt, request, since_first, finish)
 
     async def _finish(
-        self, attempt: Attempt, answer: Answer, state: RefreshState, sealer: Sealer, started: float, actor: str | None
+        self,
+        attempt: Attempt,
+        answer: Answer,
+        state: RefreshState,
+        sealer: Sealer,
+        started: float,
+        actor: str | None,
+        proof_key: Secret | None,
     ) -> Refreshed | NothingSent:
         """Keep the provider's answer, or record how the attempt failed."""
         self.turns.end()
@@ -227,9 +238,10 @@ class AttemptRunner:
         replacement = answer.refresh_token if isinstance(answer, RefreshFailedError) else None
         if replacement is not None and replacement.reveal():
             key = attempt.account.key(TokenKind.REFRESH_TOKEN)
-            draft = TokenDraft(key, replacement, scopes=None, refreshed=True)
+            extra = NO_EXTRA.proved_by(proof_key)
+            draft = TokenDraft(key, replacement, scopes=None, refreshed=True, extra=extra)
             await self._keep(attempt, [draft], sealer, started, actor)
-            if isinstance(answer, RefreshFailedError) and answer.reason == ACCESS_TOKEN_TOO_LONG:
+            if isinstance(answer, RefreshFailedError) and answer.reason in _ABOUT_THE_NEXT:
                 attempt = await self._replaced(attempt)
         recorded = None
         if isinstance(answer, RefreshFailedError):

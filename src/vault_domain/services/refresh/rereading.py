@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.secret import Secret
@@ -126,10 +125,7 @@ class Rereader:
         tokens = self._tokens(reader, answer)
         if tokens is None:
             return await self._keep_on(kept, attempt, sealer, text)
-        access = snapshot.token(TokenKind.ACCESS_TOKEN)
-        if access is not None:
-            key = account.key(TokenKind.ACCESS_TOKEN)
-            tokens = with_kept_extra(await self._opener.kept_extra(key, access, snapshot.now), tokens)
+        tokens = with_kept_extra(await self._opener.previous_extra(account, snapshot), tokens)
         await self._runner.take(attempt, tokens, sealer, started, None)
         await self._runner.guard.readable_again(attempt)
         await self._upkeep.drop_answer(kept)

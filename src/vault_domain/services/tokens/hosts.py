@@ -1,17 +1,22 @@
-"""Tells to which hosts an access token may be sent, and in which header."""
+"""Tells to which hosts an access token may be sent, in which header, and with which proof."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import Token
+from vault_domain.ports.prover import Prover
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
 
 _log = logging.getLogger(__name__)
+
+_OF_DPOP = ApiHeader(scheme="DPoP")  # RFC 9449 section 7.1, whatever else the provider's APIs take
 
 LONGEST_SECONDS = 10.0
 """Longest time for a refresher to name hosts.
@@ -30,6 +35,7 @@ class ApiHosts:
         packaged: returns the refresher of a provider that ``refreshers`` lacks, or None.
         tasks: cancels a refresher that takes longer than ``seconds``.
         seconds: longest time for a refresher.
+        prover: returns what makes the proofs for tokens that are bound to a key.
     """
 
     def __init__(
@@ -37,16 +43,26 @@ class ApiHosts:
         refreshers: Mapping[str, TokenRefresher],
         packaged: Callable[[str], TokenRefresher | None],
         tasks: Tasks,
+        prover: Callable[[], Prover],
         seconds: float = LONGEST_SECONDS,
     ) -> None:
         self._refreshers, self._packaged = refreshers, packaged
-        self._tasks, self._seconds = tasks, seconds
+        self._tasks, self._seconds, self._prover = tasks, seconds, prover
         self._known: dict[str, tuple[ApiHeader, HostNamer | None]] = {}
 
     def header_of(self, token: Token) -> ApiHeader:
         """Return the header in which API requests carry this token."""
+        if _bound_to(token) is not None:
+            return _OF_DPOP
         header, _ = self._about(token.info.key.provider)
         return header
+
+    def proof_for(self, token: Token, method: str, url: str, nonce: str | None, ahead: timedelta) -> str | None:
+        """Return the proof for a request with this token; None if the token is not bound to a key of the vault."""
+        key = _bound_to(token)
+        if key is None:
+            return None
+        return self._prover().prove(key, method, url, access_token=token.value, nonce=nonce, ahead=ahead)
 
     async def of(self, token: Token) -> tuple[str, ...]:
         """Return the hosts to which this token may be sent; an empty tuple if they are not known.
@@ -73,3 +89,8 @@ class ApiHosts:
             namer = refresher if isinstance(refresher, HostNamer) else None
             self._known[provider] = header if isinstance(header, ApiHeader) else ApiHeader(), namer
         return self._known[provider]
+
+
+def _bound_to(token: Token) -> Secret | None:
+    """Return the key that an access token is bound to; a refresh token may have a key beside a bearer token."""
+    return token.proof_key if token.token_type.lower() == "dpop" else None

@@ -98,12 +98,17 @@ class TokenOpener:
         return None if extra is None else Token(row.token.info, value, extra, extra.token_type)
 
     async def previous_extra(self, account: Account, snapshot: Snapshot) -> Extra:
-        """Return the extra members of an account's stored access token; see `kept_extra`."""
-        kind, record = TokenKind.ACCESS_TOKEN, snapshot.record
-        if record is None or kind not in record.tokens:
-            return NO_EXTRA
-        row = StoredToken(record.tokens[kind], snapshot.sealed[kind])
-        return await self.kept_extra(account.key(kind), row, snapshot.now)
+        """Return the extra members of an account's stored access token, with the key of its refresh token.
+
+        See `kept_extra`. Both tokens hold the key; the refresh token's counts, because that token is presented.
+        """
+        extra, kind = NO_EXTRA, TokenKind.ACCESS_TOKEN
+        if (row := snapshot.token(kind)) is not None:
+            extra = await self.kept_extra(account.key(kind), row, snapshot.now)
+        kind = TokenKind.REFRESH_TOKEN
+        if (row := snapshot.token(kind)) is not None:
+            extra = extra.proved_by((await self.kept_extra(account.key(kind), row, snapshot.now)).proof_key)
+        return extra
 
     async def kept_extra(self, key: TokenKey, stored: StoredToken, now: datetime) -> Extra:
         """Return the extra members of a row; if they cannot be decrypted, report a failed read and return no members.

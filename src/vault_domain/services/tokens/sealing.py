@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import StorageError
-from vault_domain.entities.extra import as_extra, sealable_extra
+from vault_domain.entities.extra import NO_EXTRA, as_extra, sealable_extra
 from vault_domain.entities.token import SealedToken, TokenDraft
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.change import Change, DataKeyInactiveError
@@ -149,6 +149,7 @@ def sealed_write(draft: Draft[W], value: SealedToken, policy: RefreshPolicy) -> 
 
 def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False) -> list[TokenDraft]:
     """Return the drafts that store a token set: the access token, and the refresh token if there is one."""
+    extra = as_extra(token_set.extra)
     drafts = [
         TokenDraft(
             account.key(TokenKind.ACCESS_TOKEN),
@@ -157,7 +158,7 @@ def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False)
             token_set.expires_in,
             token_set.scopes or None,
             refreshed,
-            extra=as_extra(token_set.extra).of_type(token_set.token_type),
+            extra=extra.of_type(token_set.token_type),
         )
     ]
     if token_set.refresh_token is not None:
@@ -169,6 +170,7 @@ def drafts_of(account: Account, token_set: TokenSet, *, refreshed: bool = False)
                 token_set.refresh_token_expires_in,
                 scopes=None,
                 refreshed=refreshed,
+                extra=NO_EXTRA.proved_by(extra.proof_key),  # bound to the same key, and it may outlive the access token
             )
         )
     return drafts
