@@ -69,7 +69,7 @@ async def test_a_client_that_signs_pushes_with_an_assertion(vault, server):
         (Answer(status=302, headers={"Location": "https://canary.example"}), ProviderConfigurationError, "redirect"),
         (Answer(status=401, json={"error": "invalid_client"}), ProviderConfigurationError, "invalid_client"),
         (Answer(status=400, json={"error": "invalid_request"}), ProviderConfigurationError, "invalid_request"),
-        (Answer(status=400, json={"error": "canary"}), AuthorizationRefusedError, None),
+        (Answer(status=400, json={"error": "canary"}), AuthorizationRefusedError, "refused"),
         (Answer(status=503, json={}), ConnectError, "temporarily_unavailable"),
         (Answer(status=500, json={}), ConnectError, "server_error"),
     ],
