@@ -135,6 +135,7 @@ def right_value(name: str) -> Any:
         "text": CANARY,
         "token_set": TokenSet(CANARY, OTHER),
         "token_url": "https://provider.invalid/token",
+        "uri": None,
         "value": CANARY,
         "values": (),
         "within": timedelta(1),

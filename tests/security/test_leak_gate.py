@@ -451,6 +451,7 @@ ARGUMENTS = {
     "delete-provider": ("t1", "google"),
     "delete-account": ("t1", "google"),
     "audit prune": ("--older-than", "400d"),
+    "keys tenant": ("t1", "--master-key", "configured"),
     "accounts": ("t1",),
     "find": ("t1",),
     "connect": ("google",),

@@ -161,6 +161,7 @@ def _right(name: str) -> Any:
         "tenant_id": "nobody",
         "provider": "nobody",
         "error_code": "x",
+        "uri": None,
         "token": None,
         "since": datetime(2030, 1, 1, tzinfo=UTC),
         "text": "nobody",
