@@ -5,10 +5,22 @@ from pathlib import Path
 import pytest
 from tests.simulation.chart import draw
 from tests.simulation.oracle import RULES
-from tests.simulation.table import ALGORITHMS, BEGIN, END, TITLES, bars
+from tests.simulation.table import (
+    ALGORITHMS,
+    BEGIN,
+    END,
+    LIBRARIES_BEGIN,
+    LIBRARIES_END,
+    LIBRARY_KINDS,
+    TITLES,
+    WITH_LIBRARIES,
+    bars,
+)
 
 PATH = Path(__file__).resolve().parents[2] / "docs/explanation/no-false-reconnects.md"
-PAGE = PATH.read_text()
+WHOLE = PATH.read_text()
+OF_LIBRARIES = WHOLE[WHOLE.index(LIBRARIES_BEGIN) : WHOLE.index(LIBRARIES_END)]
+PAGE = WHOLE.replace(OF_LIBRARIES, "")
 MEASURED = PAGE[PAGE.index(BEGIN) : PAGE.index(END)]
 SHOWN = bars(MEASURED)
 
@@ -29,6 +41,12 @@ def test_the_chart_is_drawn_from_the_tables():
 @pytest.mark.parametrize("name", ALGORITHMS.values())
 def test_each_algorithm_is_explained(name):
     assert PAGE.count(f"\n| {name} | ") == len(TITLES) + 1
+
+
+def test_each_library_has_a_row_in_each_table_of_libraries():
+    shown = bars(OF_LIBRARIES)
+    assert list(shown) == [TITLES[kind] for kind in LIBRARY_KINDS]
+    assert all(list(rows) == list(WITH_LIBRARIES.values()) for rows in shown.values())
 
 
 def test_each_rule_is_explained():

@@ -11,6 +11,8 @@ from random import SystemRandom
 
 from tests.simulation.kinds import KINDS
 from tests.simulation.known import is_known, rule_of
+from tests.simulation.libraries import LIBRARIES
+from tests.simulation.peers import PEERS
 from tests.simulation.runs import play_all, replay_command
 from tests.simulation.world import run
 
@@ -88,11 +90,19 @@ def excerpt(outcome, violation):
 
 def _replay(options, kinds):
     seed = 0 if options.seed is None else options.seed
-    outcomes = [run(seed, kind, is_verbose=True, days=options.days, only_fault=options.fault) for kind in kinds]
+    other = {"peer": options.peer, "is_measured": True} if options.peer else {}
+    outcomes = [
+        run(seed, kind, is_verbose=True, days=options.days, only_fault=options.fault, **other) for kind in kinds
+    ]
     for outcome in outcomes:
         print(outcome.history)
         print(f"{outcome.kind}, seed {outcome.seed}: {len(outcome.violations)} violations")
         print("\n".join(f"    {violation}" for violation in outcome.violations))
+        seen = outcome.measures
+        print(
+            f"{len(seen.lost)} grants lost, {len(seen.unavoidable)} of them unavoidable;"
+            f" {len(seen.false_reconnects)} false reconnects"
+        )
     return int(any(not is_known(each.kind, violation) for each in outcomes for violation in each.violations))
 
 
@@ -109,5 +119,6 @@ def _parser():
     )
     parser.add_argument("--wall", type=float, default=float("inf"), help="begin no world after these seconds")
     parser.add_argument("--until", nargs="+", default=(), metavar="RULE", help="end when one of these rules is broken")
+    parser.add_argument("--peer", choices=sorted({*PEERS, *LIBRARIES}), help="with --verbose: play this one")
     parser.add_argument("--verbose", action="store_true", help="play one seed here and print its history")
     return parser

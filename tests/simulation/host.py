@@ -8,8 +8,9 @@ from tests.simulation.database import Link, linked_store
 from tests.simulation.fakes import Disk
 from tests.simulation.http_client import SimulatedClient
 from tests.simulation.kinds import Kind
+from tests.simulation.libraries import open_library
 from tests.simulation.loop import Life, Process
-from tests.simulation.peers import open_peer
+from tests.simulation.peers import PEERS, open_peer
 from tests.simulation.provider import CLIENT_ID, CLIENT_SECRET, WRONG
 
 from vault_adapters import Rotation, VaultConfig, VaultError
@@ -112,7 +113,8 @@ class Host:
         """Return a context manager that gives an open vault, or a peer in its place."""
         world = self._world
         if world.peer is not None:
-            return open_peer(world.peer, world, self.link, self.is_lying)
+            open_other = open_peer if world.peer in PEERS else open_library
+            return open_other(world.peer, world, self.link, self.is_lying)
         store = await linked_store(world.server, world.clock, self.link, world.loop.time)
         refreshers = {PROVIDER: refresher_of(world.kind, **self.is_lying)}
         client = SimulatedClient(world.provider, world.random, world.ambush)

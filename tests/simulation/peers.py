@@ -139,15 +139,15 @@ class Peer:
         """Return a token, refreshed if it is due."""
         row = await self._read(account)
         if not is_due(row, self._world.clock.now(), BUFFER):
-            return _token(account, row)
+            return token_of(account, row)
         try:
             async with asyncio.timeout(timeout):
-                return _token(account, await asyncio.shield(self._refresh(account, row)))
+                return token_of(account, await asyncio.shield(self._refresh(account, row)))
         except TimeoutError:
             raise RefreshFailedError("timeout") from None
         except RefreshFailedError:
             if row.expires_at > self._world.clock.now():
-                return _token(account, row)
+                return token_of(account, row)
             raise
 
     async def report_rejected(self, token):
@@ -155,12 +155,12 @@ class Peer:
         account = token.account
         row = await self._read(account)
         if row.access != token.value.reveal():
-            return _token(account, row)
-        return _token(account, await asyncio.shield(self._refresh(account, row)))
+            return token_of(account, row)
+        return token_of(account, await asyncio.shield(self._refresh(account, row)))
 
     async def refresh_account(self, account):
         """Refresh although it is not due."""
-        return _token(account, await asyncio.shield(self._refresh(account, await self._read(account))))
+        return token_of(account, await asyncio.shield(self._refresh(account, await self._read(account))))
 
     async def refresh_due(self):
         """Refresh the accounts whose access tokens expire soon."""
@@ -229,9 +229,9 @@ class Peer:
     async def _post(self, row):
         body = urlencode({"grant_type": "refresh_token", "refresh_token": row.refresh}).encode()
         request = self._client.build_request(
-            "POST", "", content=body, headers=self._headers, extensions={"trace": _ignore}
+            "POST", "", content=body, headers=self._headers, extensions={"trace": ignore}
         )
-        async with asyncio.timeout(_DEADLINE):
+        async with deadline():
             response = await self._client.send(request)
         try:
             return response.status_code, json.loads(response.content)
@@ -249,7 +249,13 @@ async def open_peer(name, world, link, credentials):
     yield Peer(PEERS[name], world, link, credentials)
 
 
-def _token(account, row):
+def deadline():
+    """Return the context manager that ends a request to the provider after the longest time that a peer waits."""
+    return asyncio.timeout(_DEADLINE)
+
+
+def token_of(account, row):
+    """Return a token as a vault returns it."""
     info = SimpleNamespace(expires_at=row.expires_at, updated_at=row.updated_at)
     return SimpleNamespace(account=account, value=Secret(row.access), info=info)
 
@@ -263,5 +269,5 @@ def _look_at(task):
         task.exception()
 
 
-async def _ignore(*_):
+async def ignore(*_):
     """Take a trace event."""

@@ -1,6 +1,7 @@
 """Measures the vault and its peers: ``python -m tests.simulation.table`` prints a table for each kind of provider.
 
 ``--write docs/explanation/no-false-reconnects.md`` puts the tables into the page, and draws the chart beside it.
+``--libraries`` measures the code of installed libraries instead, which has tables of its own on the page.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from pathlib import Path
 
 from attrs import frozen
 from tests.simulation.chart import draw
+from tests.simulation.libraries import LIBRARIES
 from tests.simulation.peers import PEERS
 from tests.simulation.world import run
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+LIBRARIES_BEGIN, LIBRARIES_END = "<!-- libraries: begin -->", "<!-- libraries: end -->"
 TITLES = {
     "strict": "Single use, reuse revokes the grant",
     "strict_short": "Single use, access tokens of an hour",
@@ -38,7 +41,11 @@ TITLES = {
 }
 """Title of each kind of provider on the page."""
 
+LIBRARY_KINDS = ("strict", "grace", "late")
+"""The kinds of provider that have a table of libraries."""
+
 ALGORITHMS = {None: "token-vault", **{name: peer.title for name, peer in PEERS.items()}}
+WITH_LIBRARIES = {None: "token-vault", **LIBRARIES}
 _HEAD = (
     "| algorithm | lost grants | of these unavoidable | false reconnects | requests to the provider | refused calls "
     "| mean wait of a call |\n| --- | --- | --- | --- | --- | --- | --- |"
@@ -94,27 +101,37 @@ def main():
     parser.add_argument("--seeds", type=int, default=10, help="worlds of each kind and algorithm")
     parser.add_argument("--only", action="append", choices=TITLES, help="measure only this kind of provider")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--libraries", action="store_true", help="measure the code of installed libraries")
     parser.add_argument("--write", type=Path, help="put the tables into this page, and draw the chart beside it")
     chosen = parser.parse_args()
-    sections = measured(chosen.only or list(TITLES), chosen.seeds, chosen.jobs)
+    if chosen.libraries:
+        sections = measured(chosen.only or LIBRARY_KINDS, chosen.seeds, chosen.jobs, WITH_LIBRARIES)
+    else:
+        sections = measured(chosen.only or list(TITLES), chosen.seeds, chosen.jobs)
     print(sections)
-    if chosen.write:
-        page = chosen.write.read_text()
-        head, tail = page[: page.index(BEGIN)], page[page.index(END) :]
-        chosen.write.write_text(f"{head}{BEGIN}\n\n{sections}\n\n{tail}")
+    if chosen.write and chosen.libraries:
+        _put(chosen.write, sections, LIBRARIES_BEGIN, LIBRARIES_END)
+    elif chosen.write:
+        _put(chosen.write, sections, BEGIN, END)
         chosen.write.with_suffix(".svg").write_text(draw(bars(sections), list(ALGORITHMS.values())))
 
 
-def measured(kinds, seeds, jobs):
+def _put(path, sections, begin, end):
+    page = path.read_text()
+    head, tail = page[: page.index(begin)], page[page.index(end) :]
+    path.write_text(f"{head}{begin}\n\n{sections}\n\n{tail}")
+
+
+def measured(kinds, seeds, jobs, algorithms=ALGORITHMS):
     """Play the worlds, and return a section of the page for each kind."""
     keys = [
-        (kind, peer, seed) for kind in kinds for seed in range(_FIRST_SEED, _FIRST_SEED + seeds) for peer in ALGORITHMS
+        (kind, peer, seed) for kind in kinds for seed in range(_FIRST_SEED, _FIRST_SEED + seeds) for peer in algorithms
     ]
     sums = {}
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         for (kind, peer, _), each in zip(keys, pool.map(_play, keys), strict=True):
             sums[kind, peer] = sums.get((kind, peer), Sums()).plus(each)
-    return "\n\n".join(_section(kind, {peer: sums[kind, peer] for peer in ALGORITHMS}) for kind in kinds)
+    return "\n\n".join(_section(kind, {peer: sums[kind, peer] for peer in algorithms}, algorithms) for kind in kinds)
 
 
 def _play(key):
@@ -122,9 +139,9 @@ def _play(key):
     return Sums.of(run(seed, kind, peer=peer, is_measured=True))
 
 
-def _section(kind, sums):
+def _section(kind, sums, algorithms):
     months = sums[None].account_days / _MONTH
-    rows = [each.row(ALGORITHMS[peer]) for peer, each in sums.items()]
+    rows = [each.row(algorithms[peer]) for peer, each in sums.items()]
     return "\n".join(
         [f"### {TITLES[kind]}", "", f"Measured over {months:,.0f} months of an account.", "", _HEAD, *rows]
     )

@@ -20,6 +20,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.history import History
 from tests.simulation.host import PROVIDER, Host
 from tests.simulation.kinds import DAY, KINDS
+from tests.simulation.libraries import library_time
 from tests.simulation.loop import Life, Process, VirtualLoop
 from tests.simulation.measures import Measures
 from tests.simulation.oracle import Oracle
@@ -99,7 +100,7 @@ class World:
         """Play the world and return its outcome."""
         started = time.process_time()
         randomness.seed(self.seed)
-        with fake_ports(self.loop, self.naps), fast_values():
+        with fake_ports(self.loop, self.naps), fast_values(), library_time(self):
             try:
                 self.loop.run_until_complete(self._play())
                 return Outcome(
