@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import discard_output, report
@@ -54,5 +57,19 @@ def _run(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def program() -> NoReturn:
+    """Run one command, and end the process.
+
+    Most commands are short. So the collector seldom looks for cycles, and at the end nothing is taken apart: the vault
+    is closed by then, and both together took a quarter of such a command's processor time.
+    """
+    gc.set_threshold(100_000)
+    code = main()
+    for stream in sys.stdout, sys.stderr:
+        with suppress(OSError):  # whoever read it has gone
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -130,3 +130,26 @@ def test_help_does_not_import_what_it_does_not_need(bare):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=bare.environment(), timeout=30)
     assert done.stdout.decode().strip() == "[]"
+
+
+def test_the_process_ends_with_the_code_and_after_all_output():
+    """The process ends without taking itself apart, so that nobody else flushes what a pipe has not got yet."""
+    program = "import vault_adapters.cli.__main__ as cli; cli.main = lambda: print('printed') or 9; cli.program()"
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=buffered)
+    assert (done.returncode, done.stdout, done.stderr) == (9, "printed\n", "")
+
+
+def test_a_reader_that_has_gone_is_no_traceback():
+    program = (
+        "import os, vault_adapters.cli.__main__ as cli\n"
+        "cli.main = lambda: os.read(0, 1) or print('x') or 0\n"
+        "cli.program()"
+    )
+    pipe, buffered = subprocess.PIPE, {**os.environ, "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=buffered) as process:
+        process.stdout.close()
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 0

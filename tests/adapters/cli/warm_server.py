@@ -18,10 +18,11 @@ import time
 from importlib import import_module
 from typing import Any, NoReturn
 
-import vault_adapters.cli.application
+import vault_adapters.cli.__main__
 from vault_adapters.cli.__main__ import main
+from vault_adapters.cli.application import build
 
-# Modules that a command imports only when it needs them.
+# Modules that a command imports only when it needs them; `build()` names the modules of all commands.
 _LATER = (
     *("aiosqlite", "anyio._backends._asyncio", "cyclopts.help", "docstring_parser", "psycopg_pool"),
     *("rich.console", "rich.markdown", "rich.progress", "rich.table"),
@@ -92,6 +93,9 @@ def _end_without_clearing(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    application = build()
+    for name in application:
+        application[name]  # loads the module of a command
     for module in _LATER:
         import_module(module)
     # A garbage collection in a run would write to each object, and so copy its memory. So all objects are frozen.

@@ -52,9 +52,13 @@ for name in {libraries}:
         import_module(name)
 """
 
-_COMMAND = (
-    "import sys; from vault_adapters.cli.__main__ import main; sys.exit(main(['get', 'acme', 'google', 'api_key']))"
-)
+_COMMAND = """
+import sys
+from vault_adapters.cli.__main__ import program
+
+sys.argv[1:] = ["get", "acme", "google", "api_key"]
+program()
+"""
 
 _LIBRARIES = f"import sys; {_NAMES}; print(*(name for name in sys.modules if not name.startswith('vault_')))"
 
