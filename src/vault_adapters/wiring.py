@@ -55,8 +55,8 @@ from vault_domain.services.tokens.readiness import ReadinessService
 from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
-from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.states import StateService
+from vault_domain.services.tokens.token_service import TokenService
 from vault_domain.services.tokens.uses import UseTracker
 from vault_domain.services.use_cases import KeyServices, VaultServices
 

@@ -35,7 +35,7 @@ VIOLATIONS = [
     ("vault_domain/rules/helpers.py", "", "Rules"),
     ("vault_domain/rules/freshness.py", "import vault_domain.rules.refresh", "Rules"),
     ("vault_domain/services/helpers.py", "", "Use cases"),
-    ("vault_domain/services/tokens/single.py", "import vault_domain.services.refresh.access", "Use cases"),
+    ("vault_domain/services/tokens/token_service.py", "import vault_domain.services.refresh.access", "Use cases"),
     ("vault_domain/facade/helpers.py", "", "The facade"),
     ("vault_domain/rules/freshness.py", "import asyncio", "The domain knows no adapter"),
     ("vault_domain/services/spoilt.py", "import vault_adapters.runtime", "The domain knows no adapter"),

@@ -47,7 +47,7 @@ from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
-from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.token_service import TokenService
 from vault_domain.services.tokens.uses import UseTracker
 
 ACCOUNT = Account("t1", "google", "ann")

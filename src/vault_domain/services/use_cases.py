@@ -25,8 +25,8 @@ from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.readiness import ReadinessService
 from vault_domain.services.tokens.revival import RevivalService
-from vault_domain.services.tokens.single import TokenService
 from vault_domain.services.tokens.states import StateService
+from vault_domain.services.tokens.token_service import TokenService
 
 
 @frozen

@@ -48,7 +48,7 @@ from vault_domain.services.refresh.pacing import RateLimitedError
 from vault_domain.services.refresh.refusing import refusal_of
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.reading import PATIENCE
-from vault_domain.services.tokens.single import Access, TokenService
+from vault_domain.services.tokens.token_service import Access, TokenService
 
 _log = logging.getLogger(__name__)
 

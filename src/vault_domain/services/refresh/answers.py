@@ -58,7 +58,7 @@ class AnswerKeeper:
         tasks: runs only this keeper's work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
         answers: the answers of this process; reads use them too.
-        unread: keeps the answers that could not be read.
+        upkeep: keeps the answers that could not be read.
         observed: is told of each write to the journal.
     """
 

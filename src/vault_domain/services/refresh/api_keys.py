@@ -11,7 +11,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.services.refresh.exchange import overdue
 from vault_domain.services.refresh.provider_rules import is_static
-from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.token_service import TokenService
 
 
 class ApiKeys:

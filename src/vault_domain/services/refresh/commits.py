@@ -52,7 +52,7 @@ class AnswerCommitter:
         cipher: seals an answer again if its data key was replaced.
         sink: takes the events.
         calls: runs the commits.
-        unread: keeps the answers that could not be read.
+        upkeep: keeps the answers that could not be read.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.exchange import overdue
 from vault_domain.services.tokens.opening import checked_snapshot
-from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.token_service import TokenService
 
 YOUNG = timedelta(seconds=30)
 """Age below which a rejected token is not refreshed, because the resource would probably reject a new one too."""

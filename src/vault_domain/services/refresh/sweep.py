@@ -34,7 +34,7 @@ from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.pacing import RateLimitedError
 from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.tokens.opening import checked_snapshot
-from vault_domain.services.tokens.single import TokenService
+from vault_domain.services.tokens.token_service import TokenService
 
 _log = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ class RowReader:
     """Reads rows for callers who want to use the token.
 
     Args:
-        tokens: the store's tokens.
+        accounts: the store's accounts and tokens.
         rows: the remembered rows.
         held: the answers of providers that the database has not stored yet.
         tasks: limits the time of reads, and runs reads that go on without a caller.
