@@ -288,13 +288,13 @@ def test_strict_after_quiescence(age, how):
 def test_an_attempt_whose_lease_ran_out_is_not_explained_by_an_earlier_failure():
     failed = {"failures": 1, "error_code": "client_mismatch", "lease_until": NOW}
     stored = record(EXPIRED, REFRESH, **state_of(REFRESH, **failed))
-    assert decide(stored, NOW, POLICY, STRICT) == BackOff(TIMING.quiescence)
+    assert decide(stored, NOW, POLICY, STRICT) == BackOff(TIMING.quiescence, "outcome_unknown")
 
 
 def test_an_unknown_outcome_counts_from_the_later_of_both():
     unknown = {"lease_until": NOW - 10 * SECOND, "unknown_since": NOW - 100 * SECOND}
     decision = decide(record(EXPIRED, REFRESH, **state_of(REFRESH, **unknown)), NOW, POLICY, STRICT)
-    assert decision == BackOff(50 * SECOND)
+    assert decision == BackOff(50 * SECOND, "outcome_unknown")
 
 
 @pytest.mark.parametrize(("since", "waits"), [(10, 50), (60, 0), (200, 0), (None, 0)])
@@ -309,7 +309,7 @@ def test_an_unknown_outcome_counts_from_the_time_when_the_store_was_back(since, 
         decide(stored, NOW, POLICY, STRICT, Demand(), back),
         decide_ahead(stored, NOW, POLICY, STRICT, back),
     ):
-        assert decision == BackOff(waits * SECOND) if waits else isinstance(decision, Claim)
+        assert decision == BackOff(waits * SECOND, "outcome_unknown") if waits else isinstance(decision, Claim)
     for rule in (GRACE, STEADY):
         known = evolve(stored, refresh=evolve(stored.refresh, sent_at=NOW - SECOND))
         assert isinstance(decide(known, NOW, POLICY, rule, Demand(), back), Claim)
@@ -343,7 +343,7 @@ def test_a_lease_that_a_step_of_the_clock_ended_is_waited_for_in_the_grace_perio
     state = {"sent_at": NOW - 61 * SECOND, "lease_until": NOW - 41 * SECOND}
     stored, since = record(EXPIRED, REFRESH, **state_of(REFRESH, **state)), NOW + 19 * SECOND
     assert isinstance(decide(stored, NOW, POLICY, rule), Claim)
-    assert decide(stored, NOW, POLICY, rule, store_since=since) == BackOff(19 * SECOND)
+    assert decide(stored, NOW, POLICY, rule, store_since=since) == BackOff(19 * SECOND, "outcome_unknown")
     assert next_due(stored, NOW, POLICY, rule, since) == since
     assert isinstance(decide(stored, since, POLICY, rule, store_since=since), Claim)
     assert isinstance(decide(stored, NOW, POLICY, STEADY, store_since=since), Claim)
@@ -609,7 +609,7 @@ def test_the_schedule_of_an_account_that_is_due_and_has_a_history(state, rule, e
 def test_a_lease_is_over_at_its_end_and_its_outcome_unknown_from_then_on():
     stored = record(EXPIRED, REFRESH, **state_of(REFRESH, lease_until=NOW))
     assert isinstance(decide(stored, NOW, POLICY, STEADY), Claim)
-    assert decide(stored, NOW, POLICY, STRICT) == BackOff(TIMING.quiescence)
+    assert decide(stored, NOW, POLICY, STRICT) == BackOff(TIMING.quiescence, "outcome_unknown")
 
 
 def test_a_provider_that_does_not_rotate_is_asked_again_at_once():
@@ -620,7 +620,7 @@ def test_a_provider_that_does_not_rotate_is_asked_again_at_once():
 def test_a_grace_period_that_is_over_when_the_backoff_is_does_not_help():
     state = {"sent_at": NOW - 40 * SECOND, "unknown_since": NOW - SECOND, "next_attempt_at": NOW + 10 * SECOND}
     stored = record(EXPIRED, REFRESH, **state_of(REFRESH, **state))
-    assert decide(stored, NOW, POLICY, GRACE) == BackOff(59 * SECOND)
+    assert decide(stored, NOW, POLICY, GRACE) == BackOff(59 * SECOND, "outcome_unknown")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.causes import UNREADABLE_ANSWER
+from vault_domain.entities.causes import OUTCOME_UNKNOWN, UNREADABLE_ANSWER
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef
@@ -101,7 +101,7 @@ class BackOff:
 
     Attributes:
         retry_after: time until the next attempt may begin.
-        reason: error code of the latest failure with this credential, or `RATE_LIMITED`; or None.
+        reason: error code of the latest failure with this credential, `OUTCOME_UNKNOWN` or `RATE_LIMITED`; or None.
         refused: whether the latest failure was a definite refusal.
     """
 
@@ -213,13 +213,16 @@ def _may_attempt(
         return claim
     if good is not None:
         return Use(good)
-    return BackOff(turn - now, RATE_LIMITED) if when <= now else _back_off(state, credential, turn, now)
+    return BackOff(turn - now, RATE_LIMITED) if when <= now else _back_off(state, credential, turn, now, rule)
 
 
-def _back_off(state: RefreshState, credential: TokenInfo, until: datetime, now: datetime) -> BackOff:
+def _back_off(state: RefreshState, credential: TokenInfo, until: datetime, now: datetime, rule: RefreshRule) -> BackOff:
     if not state.concerns(credential):
         return BackOff(until - now)
-    return BackOff(until - now, state.latest_code(now), refused=state.was_refused(now))
+    code, refused = state.latest_code(now), state.was_refused(now)
+    if code is None and not refused and rule.rotation.kind is not RotationKind.NON_ROTATING:
+        code = None if state.unknown_at(now) is None else OUTCOME_UNKNOWN
+    return BackOff(until - now, code, refused=refused)
 
 
 def _held_until(state: RefreshState, credential: TokenInfo | None, now: datetime) -> datetime | None:
