@@ -202,15 +202,16 @@ async def test_an_api_key_buys_access_tokens(opened, clock):
 
 
 async def test_metas_token_buys_its_successor(opened, clock):
-    rotation = Rotation.non_rotating()
-    refresher = ScriptedRefresher(answer(1, refresh=False), spends=TokenKind.ACCESS_TOKEN, rotation=rotation)
+    """Its lifetime may be an assumption, so after it the provider is asked, and its answer counts."""
+    rotation, dead = Rotation.non_rotating(), ReauthorizationRequiredError(reason="invalid_grant")
+    refresher = ScriptedRefresher(answer(1, refresh=False), dead, spends=TokenKind.ACCESS_TOKEN, rotation=rotation)
     vault = await opened(refresher)
     await store(vault, refresh=False)
     clock.advance(56 * MINUTE)
     assert value(await vault.ensure_access_token(ACCOUNT)) == "access-1"
     clock.advance(HOUR)
     assert isinstance(await failure(vault.ensure_access_token(ACCOUNT)), ReauthorizationRequiredError)
-    assert len(refresher.calls) == 1
+    assert [call.credential.reveal() for call in refresher.calls] == ["access-0", "access-1"]
 
 
 # Lifetimes
