@@ -224,7 +224,7 @@ async def _ensure_all(config: VaultConfig, url: str, grants: int) -> None:
             outcomes = await asyncio.gather(*map(ensure, numbers[at : at + 1000]), return_exceptions=True)
             for outcome in outcomes:
                 if isinstance(outcome, Exception):
-                    sys.stderr.write(f"{type(outcome).__name__}\n")
+                    sys.stderr.write(f"{type(outcome).__name__} {getattr(outcome, 'reason', '')}\n")
 
 
 if __name__ == "__main__":

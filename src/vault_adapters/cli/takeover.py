@@ -24,6 +24,7 @@ System = Literal["allauth", "mcp", "nango", "slack", "social-django"]
 SYSTEMS = get_args(System)
 
 _Records = Iterator[Record | ImportFailure]
+_PIECE = 1024 * 1024
 _SQLITE = b"SQLite format 3\0"
 
 
@@ -120,7 +121,9 @@ def open_system(place: str, choice: Choice) -> Iterator[Taken]:
         yield Taken(slack.read_files(files), len(files), choice)
     elif choice.system == "nango" and not (is_url(place) or _is_sqlite(place)):
         with _opened(place).open("rb") as stream:
-            yield Taken(nango.read_export(stream), sum(1 for _ in _opened(place).open("rb")), choice)
+            lines = sum(piece.count(b"\n") for piece in iter(lambda: stream.read(_PIECE), b"")) + 1
+            stream.seek(0)
+            yield Taken(nango.read_export(stream), lines, choice)
     else:
         if not (is_url(place) or _is_sqlite(place)):
             raise InvalidInputError("this is neither a SQLite file nor the URL of a Postgres database")

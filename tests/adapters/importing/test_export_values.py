@@ -138,7 +138,8 @@ def test_a_terminal_asks(filled, tenant, typed):
     refused = filled.on_terminal(*command, typed=f"{typed}x\n")
     assert (refused.code, (filled.folder / "left").exists()) == (2, False)
     assert "was not typed; nothing was exported" in refused.out
-    assert filled.on_terminal(*command, typed=f"{typed}\n").code == 0
+    done = filled.on_terminal(*command, typed=f"{typed}\n")
+    assert (done.code, "exporting" in done.out) == (0, True)
     assert {row["tenant_id"] for row in lines_of(filled.folder / "left")} >= {"t1"}
 
 
