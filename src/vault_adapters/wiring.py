@@ -143,7 +143,7 @@ def vault_services(
         sweeping=sweeping,
         rereader=rereader,
         keys=keys,
-        erasing=ErasureService(accounts, upkeep, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
+        erasing=ErasureService(accounts, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
         importing=ImportService(accounts, cipher, sink, tasks, policy),
         exporting=ExportService(listing, accounts, opener, store.audit, sink),
         reviving=reviving,

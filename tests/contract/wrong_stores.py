@@ -70,7 +70,6 @@ METHODS = {
         "data_keys": KeyTableCases,
         "change_data_keys": DataKeyCases,
         "key_counts": KeyTableCases,
-        "count_to_rotate": DataKeyCases,
         "rows_to_reseal": DataKeyCases,
         "reseal": DataKeyCases,
         "change_wraps": MasterKeyCases,
@@ -83,7 +82,6 @@ METHODS = {
     },
     "upkeep": {
         "ping": TokenCases,
-        "purge": KeyTableCases,
         **dict.fromkeys(["tenant_of", "use_state"], StateCases),
         **dict.fromkeys(["keep_answer", "kept_answers", "count_answers", "drop_answer"], UnreadCases),
     },

@@ -156,7 +156,7 @@ class Cases:
         self.sweeping = SweepService(
             ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, self.rereader, observed
         )
-        self.erasing = ErasureService(noticed.accounts, noticed.upkeep, cipher, sink, tasks, remembered=0.0)
+        self.erasing = ErasureService(noticed.accounts, cipher, sink, tasks, remembered=0.0)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(
             store.keys, cipher, cipher, sink, tasks, master_keys, TenantKeyService(store.keys, cipher, sink)

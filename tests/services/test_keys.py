@@ -128,11 +128,3 @@ async def test_erasing_forgets_the_keys_and_publishes_an_event(cases):
     await cases.connect(number=1)
     assert (await cases.tokens.get(ACCESS)).value.reveal() == "access-1"
     assert (await cases.accounts.get(ACCOUNT)).label is None
-
-
-async def test_an_erasure_stands_where_the_files_cannot_be_cleaned(cases):
-    await cases.connect()
-    upkeep = Failing(cases.store.upkeep, "purge", StorageError("busy"))
-    report = await cases.over(store=evolve(cases.store, upkeep=upkeep)).erasing.erase("t1", actor=None)
-    assert (report.tokens, report.checkpointed) == (2, False)
-    assert await cases.tokens.get(ACCESS) is None

@@ -10,7 +10,9 @@ from vault_domain.ports.keys import KeyCounts
 from vault_domain.rules.key_states import confirmed_data_key, is_resurrected
 
 
-def counted(groups: Iterable[tuple[Any, ...]], wraps: Iterable[tuple[Any, ...]], tokens: int) -> KeyCounts:
+def counted(
+    groups: Iterable[tuple[Any, ...]], wraps: Iterable[tuple[Any, ...]], tokens: int, old: tuple[int, int]
+) -> KeyCounts:
     """Return the counts of keys.
 
     Args:
@@ -18,6 +20,7 @@ def counted(groups: Iterable[tuple[Any, ...]], wraps: Iterable[tuple[Any, ...]],
             damaged states are left out.
         wraps: for each master key, the number of data keys that it wraps.
         tokens: number of tokens to encrypt again.
+        old: numbers of data keys to rotate, and of tokens under them.
     """
     states = dict.fromkeys(DataKeyState, 0)
     resurrected = 0
@@ -35,4 +38,5 @@ def counted(groups: Iterable[tuple[Any, ...]], wraps: Iterable[tuple[Any, ...]],
         destroyed,
         tokens,
         resurrected,
+        *old,
     )

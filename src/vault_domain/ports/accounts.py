@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
@@ -118,13 +118,20 @@ class DueAccount:
 
 @frozen
 class Erased:
-    """The counts of one erasure; `ErasureReport` explains them."""
+    """The counts of one erasure; `ErasureReport` explains them.
+
+    Attributes:
+        tokens, accounts, data_keys, wraps, audit_events: see `ErasureReport`.
+        is_purged: whether the database's files hold nothing of the deleted rows. False if another connection to the
+            database prevented it for now, or if cleaning the files failed. None if the store cannot clean its files.
+    """
 
     tokens: int
     accounts: int
     data_keys: int
     wraps: int
     audit_events: int
+    is_purged: bool | None = field(default=None, kw_only=True)
 
 
 class Accounts(Protocol):
@@ -299,5 +306,7 @@ class Accounts(Protocol):
         key. These events and the tombstones of the data keys still name the tenant, even after a later erasure. The
         tenant's other audit events lose tenant and identifier; their action and time stay.
 
-        A concurrent write commits before the erasure and is erased, or fails because its data key is destroyed.
+        A concurrent write commits before the erasure and is erased, or fails because its data key is destroyed. After
+        the commit, a store that can do so removes the deleted rows from the database's files too. The erasure stands if
+        that fails.
         """

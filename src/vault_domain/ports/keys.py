@@ -85,6 +85,8 @@ class KeyCounts:
         destroyed: number of destroyed data keys, whose records are tombstones.
         tokens_to_reseal: number of tokens under data keys that are decrypt_only and not marked as emptied.
         resurrected: number of data keys whose state was set back from the state that the audit log confirms.
+        to_rotate: number of active data keys of at least the age that was asked for; 0 if none was.
+        tokens_to_rotate: number of tokens under these data keys.
     """
 
     wraps: dict[bytes, int]
@@ -93,6 +95,8 @@ class KeyCounts:
     destroyed: int
     tokens_to_reseal: int
     resurrected: int = 0
+    to_rotate: int = 0
+    tokens_to_rotate: int = 0
 
 
 class Keys(Protocol):
@@ -186,13 +190,8 @@ class Keys(Protocol):
         deleted. A data key whose id is damaged stays, because tokens may still name its former id.
         """
 
-    async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
-        """Count the keys of all tenants or of one."""
-
-    async def count_to_rotate(
-        self, min_age: timedelta, tenant_id: str | None = None, *, with_tokens: bool = False
-    ) -> tuple[int, int]:
-        """Count the active data keys that are at least ``min_age`` old, and if wanted the tokens under them."""
+    async def key_counts(self, tenant_id: str | None = None, min_age: timedelta | None = None) -> KeyCounts:
+        """Count the keys of all tenants or of one, and if ``min_age`` is given those that are to be rotated."""
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, of one tenant or of all, sorted by token key.

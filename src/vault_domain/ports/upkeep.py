@@ -72,14 +72,6 @@ class Upkeep(Protocol):
             SchemaOutdatedError: the schema is missing or older than this release.
         """
 
-    async def purge(self) -> bool | None:
-        """Remove the deleted rows from the database's files too.
-
-        Returns:
-            True if the files are clean. False if another connection to the database prevented it for now. None if the
-            store cannot clean its files.
-        """
-
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant whose data key has this id, even if this key was destroyed; None if no data key has it."""
 

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
-from tests.adapters.rotation.gated import GatedStore
 from tests.adapters.rotation.place import OLD, TABLES, read_all
 
 from vault_adapters import (
@@ -138,25 +137,14 @@ async def test_erasing_nobody_and_erasing_again(place):
         assert len([event async for event in vault.iter_audit_events()]) == events + 2
 
 
-class Uncleanable:
-    """A real database whose files cannot be cleaned."""
-
-    def __init__(self, upkeep):
-        self._upkeep = upkeep
-
-    def __getattr__(self, name):
-        return getattr(self._upkeep, name)
-
-    async def purge(self):
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+async def test_files_that_cannot_be_cleaned_do_not_make_it_a_failure(place, caplog, monkeypatch):
+    async def fail():
         raise StorageError("the disk is full")
 
-
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
-async def test_files_that_cannot_be_cleaned_do_not_make_it_a_failure(place, caplog):
     async with open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None) as store:
-        gated = GatedStore(store)
-        gated.upkeep = Uncleanable(store.upkeep)
-        async with open_vault_over(gated, place.config()) as vault:
+        monkeypatch.setattr(store.accounts._database, "checkpoint", fail)
+        async with open_vault_over(store, place.config()) as vault:
             await fill(vault)
             report = await vault.erase_tenant("doomed")
             assert (report.tokens, report.checkpointed) == (2, False)

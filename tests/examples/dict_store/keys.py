@@ -89,8 +89,8 @@ class DictKeys(Port):
         transaction.append(events)
         return Change(count, tuple(events))
 
-    async def key_counts(self, tenant_id=None):
-        tables = self._tables
+    async def key_counts(self, tenant_id=None, min_age=None):
+        tables, old = self._tables, DataKeyQuery(tenant_id, DataKeyState.ACTIVE, min_age)
         records = [record for record in tables.data_keys.values() if tenant_id in (None, record.tenant_id)]
         states = Counter(record.state for record in records)
         return KeyCounts(
@@ -100,11 +100,9 @@ class DictKeys(Port):
             destroyed=states[DataKeyState.DESTROYED],
             tokens_to_reseal=self._count_tokens(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY, is_emptied=False)),
             resurrected=sum(is_resurrected(confirmed(tables, record)) for record in records),
+            to_rotate=0 if min_age is None else len(self._places(old)),
+            tokens_to_rotate=0 if min_age is None else self._count_tokens(old),
         )
-
-    async def count_to_rotate(self, min_age, tenant_id=None, *, with_tokens=False):
-        old = DataKeyQuery(tenant_id, DataKeyState.ACTIVE, min_age)
-        return len(self._places(old)), self._count_tokens(old) if with_tokens else 0
 
     async def rows_to_reseal(self, tenant_id, after, limit):
         old = set(self._places(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY)))

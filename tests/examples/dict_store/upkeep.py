@@ -19,9 +19,6 @@ class DictUpkeep(Port):
     async def ping(self):
         """Return at once, because a dictionary always answers."""
 
-    async def purge(self):
-        """Return None, because there are no files to clean."""
-
     async def tenant_of(self, data_key_id):
         keys = self._tables.data_keys
         return next((tenant_id for tenant_id, key_id in keys if key_id == data_key_id), None)

@@ -1,6 +1,7 @@
 """Erases tenants on Postgres."""
 
 from datetime import datetime
+from typing import Any
 
 from vault_adapters.stores.postgres.audit import append_key_event
 from vault_adapters.stores.postgres.database import Transaction
@@ -30,7 +31,7 @@ async def erase_tenant(transaction: Transaction, queries: Queries, tenant_id: st
         destroyed += [_destroyed(tenant_id, bytes(key_id), now, actor) for key_id, now in rows]
     tenant = {"tenant_id": tenant_id}
     [(accounts,)] = await transaction.fetch(queries["count_tenant_accounts"], tenant)
-    counts = {"data_keys": len(destroyed)}
+    counts: dict[str, Any] = {"data_keys": len(destroyed)}
     for name, query in _STEPS.items():
         counts[name] = await transaction.execute(queries[query], tenant)
     await transaction.fetch(queries["tell_erasure"], tenant)

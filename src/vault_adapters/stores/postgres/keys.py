@@ -191,19 +191,14 @@ class PostgresKeys:
             after = after if is_end else data_key_position(rows[-1])
         return Change(count, tuple(events))
 
-    async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
-        """Count the keys of all tenants or of one."""
+    async def key_counts(self, tenant_id: str | None = None, min_age: timedelta | None = None) -> KeyCounts:
+        """Count the keys of all tenants or of one, and those that are to be rotated."""
         tenant = {"tenant_id": tenant_id}
         groups = await self._database.fetch(self._queries["count_data_keys"], tenant, pace=Pace.BULK)
         wraps = await self._database.fetch(self._queries["count_wraps"], tenant, pace=Pace.BULK)
-        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id, with_tokens=True)
-        return counted(groups, wraps, tokens)
-
-    async def count_to_rotate(
-        self, min_age: timedelta, tenant_id: str | None = None, *, with_tokens: bool = False
-    ) -> tuple[int, int]:
-        """Count the active data keys that are at least ``min_age`` old, and if wanted the tokens under them."""
-        return await self._count(DataKeyState.ACTIVE, min_age, tenant_id, with_tokens=with_tokens)
+        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id)
+        old = (0, 0) if min_age is None else await self._count(DataKeyState.ACTIVE, min_age, tenant_id)
+        return counted(groups, wraps, tokens, old)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, sorted by token key."""
@@ -312,14 +307,11 @@ class PostgresKeys:
         places = set(await self._database.write(self._queries["put_data_keys"], parameters, pace=Pace.BULK))
         return [decision for record, decision in changes if (record.tenant_id, record.key_id) in places]
 
-    async def _count(
-        self, state: DataKeyState, age: timedelta, tenant_id: str | None, *, with_tokens: bool
-    ) -> tuple[int, int]:
+    async def _count(self, state: DataKeyState, age: timedelta, tenant_id: str | None) -> tuple[int, int]:
         parameters = {
             "state": state.value,
             "age": micros(age),
             "tenant_id": tenant_id,
-            "token_state": state.value if with_tokens else "",  # no data key has the state ""
             "now": self._database.now(),
         }
         counts: dict[str, int] = dict(

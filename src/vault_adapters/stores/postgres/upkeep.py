@@ -55,9 +55,6 @@ class PostgresUpkeep:
         if applied < _KNOWN:
             raise SchemaOutdatedError
 
-    async def purge(self) -> None:
-        """Do nothing, because only the server's VACUUM and WAL recycling remove deleted rows from its files."""
-
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant of a data key, or None."""
         rows = await self._database.fetch(self._queries["find_tenant_of_data_key"], {"data_key_id": data_key_id})

@@ -1,9 +1,12 @@
 """Accounts on SQLite."""
 
+import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+
+from attrs import evolve
 
 from vault_adapters.stores.batching import Asked, ReadBatcher
 from vault_adapters.stores.damage import (
@@ -25,6 +28,7 @@ from vault_adapters.stores.sqlite.writing import deletion_events, write_tokens
 from vault_adapters.stores.taking import taken
 from vault_domain.entities.account import Account, TokenKey, stored_account
 from vault_domain.entities.account_state import Decision
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import (
     DamagedToken,
     StoredToken,
@@ -37,6 +41,8 @@ from vault_domain.ports.change import Change
 from vault_domain.ports.late_writes import LateWrites
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -137,10 +143,24 @@ class SqliteAccounts:
         return Importer(self._database, self._queries, source, overwrite=overwrite, actor=actor).prepare
 
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
-        """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
-        return await self._database.transact(
+        """Delete a tenant's rows and wraps and destroy its data keys, in one transaction; then clean the files."""
+        change = await self._database.transact(
             lambda transaction: erase_tenant(transaction, self._queries, tenant_id, actor)
         )
+        return evolve(change, result=evolve(change.result, is_purged=await self._purge()))
+
+    async def _purge(self) -> bool:
+        """Move the write-ahead log into the database file, and empty the log.
+
+        The log holds earlier versions of the deleted rows. It also holds the zeros with which ``secure_delete`` has
+        overwritten these rows; this call brings the zeros into the database file.
+        """
+        try:
+            return await self._database.checkpoint()
+        except StorageError as error:
+            # The erasure is committed, so a failed cleaning must not look like a failed erasure.
+            _log.warning("the database's files could not be cleaned (%s)", error.code)
+            return False
 
 
 def _due_account(row: Row, provider: str) -> DueAccount:

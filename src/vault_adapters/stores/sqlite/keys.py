@@ -171,19 +171,14 @@ class SqliteKeys:
             after = after if is_end else _position(page[-1][0])
         return Change(count, tuple(events))
 
-    async def key_counts(self, tenant_id: str | None = None) -> KeyCounts:
-        """Count the keys of all tenants or of one."""
+    async def key_counts(self, tenant_id: str | None = None, min_age: timedelta | None = None) -> KeyCounts:
+        """Count the keys of all tenants or of one, and those that are to be rotated."""
         tenant = {"tenant_id": tenant_id}
         groups = await self._database.fetch(self._queries["count_data_keys"], tenant)
         wraps = await self._database.fetch(self._queries["count_wraps"], tenant)
-        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id, with_tokens=True)
-        return counted(groups, wraps, tokens)
-
-    async def count_to_rotate(
-        self, min_age: timedelta, tenant_id: str | None = None, *, with_tokens: bool = False
-    ) -> tuple[int, int]:
-        """Count the active data keys that are at least ``min_age`` old, and if wanted the tokens under them."""
-        return await self._count(DataKeyState.ACTIVE, min_age, tenant_id, with_tokens=with_tokens)
+        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id)
+        old = (0, 0) if min_age is None else await self._count(DataKeyState.ACTIVE, min_age, tenant_id)
+        return counted(groups, wraps, tokens, old)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, sorted by token key."""
@@ -266,10 +261,8 @@ class SqliteKeys:
         await transaction.execute_many(self._queries["delete_wraps"], ended)
         await append_events(transaction, self._queries, events)
 
-    async def _count(
-        self, state: DataKeyState, age: timedelta, tenant_id: str | None, *, with_tokens: bool
-    ) -> tuple[int, int]:
-        parameters = {"state": state.value, "tenant_id": tenant_id, "with_tokens": with_tokens} | self._until(age)
+    async def _count(self, state: DataKeyState, age: timedelta, tenant_id: str | None) -> tuple[int, int]:
+        parameters = {"state": state.value, "tenant_id": tenant_id} | self._until(age)
         [(data_keys, tokens)] = await self._database.fetch(self._queries["count_tokens"], parameters)
         return int(data_keys), int(tokens)
 

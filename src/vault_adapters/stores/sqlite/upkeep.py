@@ -49,14 +49,6 @@ class SqliteUpkeep:
         if applied < _KNOWN:
             raise SchemaOutdatedError
 
-    async def purge(self) -> bool:
-        """Move the write-ahead log into the database file, and empty the log.
-
-        The log holds earlier versions of the deleted rows. It also holds the zeros with which ``secure_delete`` has
-        overwritten these rows; this call brings the zeros into the database file.
-        """
-        return await self._database.checkpoint()
-
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant of a data key, or None."""
         rows = await self._database.fetch(self._queries["find_tenant_of_data_key"], {"data_key_id": data_key_id})

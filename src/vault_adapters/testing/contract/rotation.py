@@ -163,13 +163,13 @@ class DataKeyCases(ContractFixtures):
         assert await tenants_to_rotate(store, DAY, "", 10) == ["a", "c"]
         assert await tenants_to_rotate(store, DAY, "a", 10) == ["c"]
         assert await tenants_to_rotate(store, timedelta(0), "", 2) == ["a", "b"]
-        assert await store.keys.count_to_rotate(DAY) == (2, 0)
-        assert await store.keys.count_to_rotate(2 * DAY) == (0, 0)
         await vault.store_token(TokenKey("c", "p", TokenKind.WEBHOOK_SECRET), "v")
         tenants = (None, "a", "b", "c")
-        counts = [await store.keys.count_to_rotate(DAY, tenant, with_tokens=True) for tenant in tenants]
-        assert counts == [(2, 3), (1, 1), (0, 0), (1, 2)]
-        assert await store.keys.count_to_rotate(2 * DAY, with_tokens=True) == (0, 0)
+        counts = [
+            await store.keys.key_counts(*each) for each in [*((tenant, DAY) for tenant in tenants), (None, 2 * DAY)]
+        ]
+        found = [(each.to_rotate, each.tokens_to_rotate) for each in counts]
+        assert found == [(2, 3), (1, 1), (0, 0), (1, 2), (0, 0)]
         assert (await vault.keys.rotate_data_keys(older_than=DAY)).rotated == 2
 
     async def test_a_dry_run_counts_what_there_will_be_to_encrypt_again(self, vault: TokenVault) -> None:

@@ -87,7 +87,7 @@ class RotationService:
         self, older_than: timedelta, progress: Progress | None, *, dry_run: bool, actor: str | None
     ) -> DataKeyRotations:
         """Give a new active data key to each tenant whose active data key is at least ``older_than`` old."""
-        total = (await self._keys.count_to_rotate(older_than))[0]
+        total = (await self._keys.key_counts(min_age=older_than)).to_rotate
         outcomes: list[bool | None] = []
 
         async def flip(record: DataKeyRecord) -> None:
@@ -119,9 +119,8 @@ class RotationService:
 
     async def _count_tokens(self, older_than: timedelta, tenant_id: str | None) -> int:
         """Count the tokens that would have to be encrypted again after a rotation."""
-        counts = await self._keys.key_counts(tenant_id)
-        _, tokens = await self._keys.count_to_rotate(older_than, tenant_id, with_tokens=True)
-        return counts.tokens_to_reseal + tokens
+        counts = await self._keys.key_counts(tenant_id, older_than)
+        return counts.tokens_to_reseal + counts.tokens_to_rotate
 
     async def _flip(self, old: DataKeyRecord, actor: str | None) -> tuple[DataKeyRecord | None, bool]:
         """Replace a data key if it is active; return the tenant's active data key or None, and whether it is new."""

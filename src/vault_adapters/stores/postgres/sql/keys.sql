@@ -143,7 +143,7 @@ WHERE %(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b
 GROUP BY master_key_id
 
 -- name: count_tokens
--- Count data keys of a state and of at least the given age, and if that is asked for the tokens under them. Emptied data
+-- Count data keys of a state and of at least the given age, and the tokens under them. Emptied data
 -- keys are skipped, because each of them would make the query read all tokens of its tenant again.
 SELECT 'data_keys', count(*) FROM {{schema}}.data_key d
 WHERE d.state = %(state)b::text AND d.emptied_at IS NULL AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
@@ -152,7 +152,7 @@ UNION ALL
 SELECT 'tokens', count(*)
 FROM {{schema}}.data_key d
 JOIN {{schema}}.token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
-WHERE d.state = %(token_state)b::text AND d.emptied_at IS NULL
+WHERE d.state = %(state)b::text AND d.emptied_at IS NULL
     AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
     AND d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
 

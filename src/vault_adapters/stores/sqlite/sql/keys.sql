@@ -75,13 +75,13 @@ WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
 GROUP BY master_key_id
 
 -- name: count_tokens
--- Count data keys of a state that are as old as a given time, and if that is asked for the tokens under them. Emptied
+-- Count data keys of a state that are as old as a given time, and the tokens under them. Emptied
 -- data keys are skipped, because each of them would make the query read all tokens of its tenant again.
 SELECT count(*), (
     SELECT count(*)
     FROM token_vault_data_key d
     JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
-    WHERE :with_tokens AND d.state = :state AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
+    WHERE d.state = :state AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
         AND d.created_at <= :created_until)
 FROM token_vault_data_key
 WHERE state = :state AND emptied_at IS NULL AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
