@@ -17,6 +17,7 @@ from attrs import define, field
 
 from vault_adapters.sync.rows import CallersRows, give_up
 from vault_adapters.sync.running import Opener, Running
+from vault_adapters.sync.signals import in_signal_handler
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.facade.vault import TokenVault
 
@@ -159,9 +160,9 @@ class Session:
     def close(self) -> None:
         """Refuse new calls, wait for running ones, then close the vault.
 
-        This does nothing if the vault is closed, or in a forked child. If a signal handler has interrupted a call of
-        this same thread, the method returns after `_HANDLER_SECONDS`. The vault's thread goes on closing, and the next
-        `close` waits for it, at the latest the one at the end of the process.
+        This does nothing if the vault is closed, or in a forked child. In a signal handler, the method returns after
+        `_HANDLER_SECONDS`. The vault's thread goes on closing, and the next `close` waits for it, at the latest the one
+        at the end of the process.
         """
         if self._process not in (None, os.getpid()):
             return
@@ -170,7 +171,7 @@ class Session:
         if self._closing == own:  # a signal handler has interrupted `close`
             return
         self._closed = True
-        is_interrupted = any(each.thread == own for each in tuple(self._inside))
+        is_interrupted = in_signal_handler() or any(each.thread == own for each in tuple(self._inside))
         ends = time.monotonic() + _HANDLER_SECONDS if is_interrupted else _never()
         if not self._idle.acquire(timeout=ends - time.monotonic()):
             return  # another thread closes the vault, or is opening it and then closes it

@@ -82,9 +82,9 @@ class SyncVault(View[TokenVault]):
           next batch does not come for 30 seconds;
         - a call that was interrupted by a signal handler, if the handler calls this method: after a second.
 
-        In such a handler, this method returns within two seconds. If the vault is not closed by then, because for
-        example the interrupted call is refreshing a token, the vault's own thread goes on: the provider's answer is
-        stored, and the vault closes. The next call of this method waits for that, and so does the end of the process.
+        In a signal handler, this method returns within two seconds. If the vault is not closed by then, because for
+        example a token is being refreshed, the vault's own thread goes on: the provider's answer is stored, and the
+        vault closes. The next call of this method waits for that, and so does the end of the process.
 
         The end of the process closes the vault too, unless the process ends without calling Python's exit functions, as
         by `os._exit` or a signal. Celery's prefork processes end in this way: close the vault at Celery's signal

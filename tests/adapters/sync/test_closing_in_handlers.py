@@ -21,10 +21,12 @@ pytestmark = pytest.mark.real_scrypt
 
 LATENCY, SOON = 4.0, 2.0
 SALT = "salt"
+HOW = {"exits": 3, "beside": 3, "goes-on": 0, "closes-again": 4}
+"""What the program does after the handler, and the exit code."""
 
 
 PROGRAM = """
-import json, os, signal, sys, time
+import json, os, signal, sys, threading, time
 from datetime import timedelta
 from vault_adapters import Account, ConfigurationError, Rotation, TokenSet, VaultConfig, open_sync_vault
 from vault_adapters.providers import OAuth2Refresher
@@ -44,16 +46,20 @@ def code_of(call):
         return error.code
 
 def handler(*_):
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if how != "beside":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     began = time.monotonic()
     vault.close()
     seen["seconds"] = time.monotonic() - began
     seen["new call"] = code_of(lambda: vault.list_tokens(how))
     print(json.dumps(seen), flush=True)
-    if how == "exits":
+    if how in ("exits", "beside"):
         sys.exit(3)
 
 signal.signal(signal.SIGTERM, handler)
+if how == "beside":  # the signal interrupts no call
+    threading.Thread(target=vault.ensure_access_token, args=[account]).start()
+    time.sleep(60)
 seen["interrupted"] = code_of(lambda: vault.ensure_access_token(account))
 if how == "closes-again":
     vault.close()
@@ -115,19 +121,19 @@ async def newest_refresh_token(config, tenant):
 def test_a_handler_closes_soon_and_the_answer_is_kept(place):
     config, break_connections = place
     asyncio.run(create(config))
-    with strict_provider(SALT) as (provider, base_url):
+    with strict_provider(SALT, lifetime=3600) as (provider, base_url):
         provider.weather(latency=LATENCY)
-        programs = [Program(how, config, provider, f"{base_url}/token") for how in ("exits", "goes-on", "closes-again")]
+        programs = [Program(how, config, provider, f"{base_url}/token") for how in HOW]
         for program in programs:
             program.interrupt()
         time.sleep(SOON)
         break_connections()
         results = [program.ended() for program in programs]
-        assert [code for code, _ in results] == [3, 0, 4]
-        for program, (_, printed) in zip(programs, results, strict=True):
+        assert [code for code, _ in results] == list(HOW.values())
+        for program, (code, printed) in zip(programs, results, strict=True):
             assert printed[0]["seconds"] < SOON
             assert printed[0]["new call"] == "vault_closed"
-            assert [each["interrupted"] for each in printed[1:]] == ["vault_closed"] * (program.how != "exits")
+            assert [each["interrupted"] for each in printed[1:]] == ["vault_closed"] * (code != 3)
             newest = asyncio.run(newest_refresh_token(config, program.how))
             assert provider.is_live(digest(SALT, newest))
         assert len(provider.presented) == len(programs)
