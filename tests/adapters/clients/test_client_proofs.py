@@ -222,6 +222,23 @@ async def test_a_clock_that_differs_is_corrected_once_the_server_refuses_the_tim
     assert refresher.calls == []
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"WWW-Authenticate": 'DPoP error="use_dpop_nonce" ' * 200, "DPoP-Nonce": "n"},
+        {"WWW-Authenticate": 'DPoP error="use_dpop_nonce"', "DPoP-Nonce": "evil nonce"},
+        {"WWW-Authenticate": 'DPoP error="invalid_dpop_proof"', "Date": "Fri, 31 Dec 9999 23:59:59 GMT"},
+        {"WWW-Authenticate": 'DPoP error="invalid_dpop_proof"', "Date": "yesterday"},
+        {"WWW-Authenticate": 'Bearer realm="x", DPoP error="invalid_dpop_proof"'},
+    ],
+    ids=["long", "no nonce", "far", "no date", "two schemes"],
+)
+async def test_an_api_that_answers_nonsense_costs_no_token(ask, api, refresher, headers):
+    api.answer_always(Answer(status=401, headers=headers))
+    assert await ask(refresher, [api.resource_url], b"body") == [401]
+    assert (len(api.requests) <= 2, refresher.calls) == (True, [])
+
+
 def test_googles_library_cannot_prove_so_nothing_is_sent(api):
     vault = memory_sync_vault()
     vault.store_token_set(ACCOUNT, BOUND)

@@ -1,5 +1,6 @@
 """DPoP at token endpoints (RFC 9449): proofs, nonces, clocks, and providers that do not bind a token."""
 
+import asyncio
 import time
 from datetime import date, timedelta
 from email.utils import formatdate
@@ -9,14 +10,16 @@ import pytest
 from attrs import evolve
 from joserfc.jwk import ECKey
 from tests.adapters.providers.asking import ACCOUNT, request_for, revocation_of
+from tests.domain.leaks import shown_by
 from tests.support.proofs import checked_proof
-from tests.support.scripted_provider import Answer, error_answer, scripted_provider, token_answer
+from tests.support.scripted_provider import FOREVER, Answer, error_answer, scripted_provider, token_answer
 
 from vault_adapters import (
     ConfigurationError,
     InvalidInputError,
     ProviderConfigurationError,
     RefreshFailedError,
+    Secret,
     TokenKind,
     TokenSet,
 )
@@ -203,6 +206,21 @@ async def test_only_a_refusal_of_the_proof_is_repeated(provider, make, status):
     with pytest.raises((RefreshFailedError, ProviderConfigurationError)):
         await bound(make(provider))
     assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("hangs_at", [1, 2])
+async def test_a_cancelled_refresh_shows_neither_key_nor_refresh_token(provider, make, hangs_at):
+    """A cancellation's traceback keeps the frames that it passed through, and error trackers show their locals."""
+    provider.answer(*[asking("nonce-1")] * (hangs_at - 1), Answer(delay=FOREVER))
+    made = make(provider)
+    refreshing = asyncio.create_task(bound(made, credential=Secret("refresh-canary")))
+    await asyncio.to_thread(provider.wait_for_requests, hangs_at)
+    refreshing.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await refreshing
+    shown = shown_by(caught.value)
+    assert "proved" in shown  # the frames are there
+    assert (KEY.reveal() in shown, "refresh-canary" in shown) == (False, False)
 
 
 async def test_a_revocation_carries_no_proof(provider, make):
