@@ -5,8 +5,14 @@ import hashlib
 import json
 import time
 
+import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey
+
+from vault_adapters.clients.proofs import SERVERS
+from vault_adapters.providers import dpop
+
+__all__ = ["checked_proof", "no_nonces"]
 
 
 def checked_proof(request, url, *, access_token=None, nonce=None, ahead=0):
@@ -25,6 +31,13 @@ def checked_proof(request, url, *, access_token=None, nonce=None, ahead=0):
     hashed = None if access_token is None else _encoded(hashlib.sha256(access_token.encode()).digest())
     assert claims.get("ath") == hashed
     return claims, ECKey.import_key(header["jwk"]).thumbprint()
+
+
+@pytest.fixture(autouse=True)
+def no_nonces():
+    """Forget what servers have told this process: a server of a test may get the port of an earlier one."""
+    dpop._servers.clear()
+    SERVERS._known.clear()
 
 
 def _key_in(proof):

@@ -12,7 +12,7 @@ import httpx2
 import pytest
 import requests
 from tests.adapters.clients.small_vault import ACCOUNT, LOOPBACK
-from tests.support.proofs import checked_proof
+from tests.support.proofs import checked_proof, no_nonces
 from tests.support.scripted_provider import Answer, redirect_answer, scripted_provider
 
 from vault_adapters import InvalidInputError, TokenKind, TokenSet, VaultError
@@ -23,6 +23,8 @@ from vault_adapters.clients.httpx2 import VaultAuth as Httpx2VaultAuth
 from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
 from vault_adapters.providers.dpop import new_key, thumbprint, with_key
 from vault_adapters.testing import ManualClock, ScriptedRefresher, memory_sync_vault, memory_vault
+
+__all__ = ["no_nonces"]
 
 KEY = new_key()
 BOUND = with_key(TokenSet("access-1", "refresh-1", expires_in=3600, token_type="DPoP"), KEY)

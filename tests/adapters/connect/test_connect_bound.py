@@ -10,7 +10,7 @@ from tests.adapters.connect.browser import REDIRECT_URI
 from tests.adapters.connect.test_connect_peer import callback_of, submit
 from tests.adapters.connect.test_connect_pushed import REFERENCE, profile_of
 from tests.support.openid_peer import openid_peer
-from tests.support.proofs import checked_proof
+from tests.support.proofs import checked_proof, no_nonces
 from tests.support.scripted_provider import Answer, scripted_provider
 
 from vault_adapters import ConnectError, ProviderConfigurationError, ReauthorizationRequiredError, TokenKind, TokenSet
@@ -20,6 +20,8 @@ from vault_adapters.connect.handshake import Handshake, new_seed
 from vault_adapters.providers import openid, refresher
 from vault_adapters.providers.dpop import thumbprint, with_key
 from vault_adapters.testing import memory_vault
+
+__all__ = ["no_nonces"]
 
 KEY = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": "client-key"}, private=True)
 

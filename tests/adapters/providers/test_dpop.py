@@ -11,7 +11,7 @@ from attrs import evolve
 from joserfc.jwk import ECKey
 from tests.adapters.providers.asking import ACCOUNT, request_for, revocation_of
 from tests.domain.leaks import shown_by
-from tests.support.proofs import checked_proof
+from tests.support.proofs import checked_proof, no_nonces
 from tests.support.scripted_provider import FOREVER, Answer, error_answer, scripted_provider, token_answer
 
 from vault_adapters import (
@@ -28,6 +28,8 @@ from vault_adapters.providers.dpop import new_key, proof, thumbprint, with_key
 from vault_adapters.providers.profiles import Profile
 from vault_adapters.testing import memory_vault
 from vault_domain.entities.extra import NO_EXTRA
+
+__all__ = ["no_nonces"]
 
 KEY = new_key()
 CLIENT_KEY = SigningKey.from_jwk(ECKey.generate_key("P-256").as_dict(private=True))

@@ -8,7 +8,7 @@ import pytest
 from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, MINUTE, answer, rows_of
 from tests.support.answers import Answer, token_answer
-from tests.support.proofs import checked_proof
+from tests.support.proofs import checked_proof, no_nonces
 
 from vault_adapters import RefreshFailedError, Secret, TokenKind
 from vault_adapters.providers import refresher
@@ -16,6 +16,8 @@ from vault_adapters.providers.dpop import new_key, thumbprint, with_key
 from vault_adapters.providers.profiles import Profile
 from vault_adapters.runtime.json_forms import token_json
 from vault_adapters.testing import ScriptedRefresher
+
+__all__ = ["no_nonces"]
 
 KEY, OTHER = new_key(), new_key()
 ACCESS, REFRESH = (ACCOUNT.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN))
