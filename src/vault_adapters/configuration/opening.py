@@ -19,7 +19,10 @@ def misuse(
     if not isinstance(config, VaultConfig):
         return InvalidInputError("config must be a VaultConfig")
     if refreshers is not None and not _are_refreshers(refreshers):
-        return InvalidInputError("refreshers must map providers' names to refreshers")
+        return InvalidInputError(
+            "refreshers must map providers' names to refreshers, with the attributes rotation and spends and the method"
+            " refresh"
+        )
     if pool is not None and not hasattr(pool, "getconn"):
         return ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")
     if clock is not None and not hasattr(clock, "now"):
@@ -43,5 +46,6 @@ def wrong_event_loop() -> VaultError | None:
 
 def _are_refreshers(value: object) -> bool:
     return isinstance(value, Mapping) and all(
-        isinstance(name, str) and hasattr(refresher, "refresh") for name, refresher in value.items()
+        isinstance(name, str) and all(hasattr(refresher, needed) for needed in ("rotation", "spends", "refresh"))
+        for name, refresher in value.items()
     )
