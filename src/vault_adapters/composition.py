@@ -17,6 +17,7 @@ from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
+from vault_adapters.crypto.tenant_keys import TenantKeys
 from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.forks import OwnStack, refuse_in_children
 from vault_adapters.runtime.journal import FileJournal, NoJournal
@@ -35,6 +36,7 @@ from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
 from vault_domain.memory.answers import Answers
 from vault_domain.ports.clock import Clock
+from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.measuring import MeasuringService
@@ -142,7 +144,7 @@ async def _run(
         stack.callback(observed.close)
         master_keys = await open_with_sources(store.keys, sources)
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
-        keyring = Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=bool(config.serve_stale))
+        keyring = _keyring(store, master_keys, config)
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
         waker = StoreWaker(store.watch if isinstance(store, WatchedStore) else None)
@@ -223,6 +225,11 @@ def _packaged_key(provider: str) -> TokenRefresher | None:
     from vault_adapters.providers.static_keys import packaged_keys
 
     return packaged_keys().get(provider)
+
+
+def _keyring(store: Store, master_keys: MasterKeys, config: VaultConfig) -> Keyring:
+    renewing, tenant_keys = bool(config.serve_stale), TenantKeys(config.tuning.key_service_tokens)
+    return Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=renewing, tenant_keys=tenant_keys)
 
 
 def _sources(config: VaultConfig) -> list[MasterKeySource]:

@@ -55,7 +55,7 @@ VIOLATIONS = [
     ("vault_adapters/sync/vault.py", "import sqlite3", "Third-party packages"),
     ("vault_adapters/runtime/worker.py", "import cryptography.fernet", "Third-party packages"),
     ("vault_adapters/composition.py", "import boto3", "Third-party packages"),
-    ("vault_adapters/crypto/spoilt.py", "import httpx2", "Third-party packages"),
+    ("vault_adapters/crypto/spoilt.py", "import psycopg", "Third-party packages"),
     ("vault_adapters/sync/vault.py", "import google.auth", "Third-party packages"),
     ("vault_adapters/runtime/worker.py", "import rich.console", "Third-party packages"),
     ("vault_adapters/composition.py", "import a_package_of_tomorrow", "Third-party packages"),

@@ -48,6 +48,7 @@ def status_fields(status: KeyStatus) -> list[tuple[str, Content]]:
         ("wraps missing", _to_do(status.wraps_missing)),
         ("master key rotation", Cell("due", "warning") if due else Cell("not due", "good")),
         *([("the tenant's own master key", status.tenant_master_key)] if status.tenant_master_key else []),
+        *([("it cannot be used", Cell(problem, "bad"))] if (problem := status.tenant_key_problem) else []),
     ]
 
 

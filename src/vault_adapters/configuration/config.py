@@ -20,7 +20,7 @@ from attrs.validators import optional
 from vault_adapters.configuration.database_url import ConfiguredUrl, as_configured_url
 from vault_adapters.configuration.environment import LEAST_SECRET, read_environment, with_variable
 from vault_adapters.configuration.tuning import Tuning
-from vault_adapters.configuration.validation import DAY, ZERO, duration, whole
+from vault_adapters.configuration.validation import DAY, ZERO, as_path, duration, whole
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.scrub import scrubbed, scrubbed_class
 from vault_domain.entities.secret import Secret, as_secret
@@ -86,12 +86,7 @@ def _as_deployment(value: str | None) -> str | None:
 
 
 def _as_directory(value: Path | str | None) -> Path | None:
-    if value is None or isinstance(value, Path):
-        return value
-    text = plain_text(value)
-    if not text or "\0" in text:
-        raise ConfigurationError("journal_dir must be a path")
-    return Path(text)
+    return as_path(value, "journal_dir")
 
 
 def _one_of(*choices: str) -> Callable[[Any, Attribute[Any], Any], None]:

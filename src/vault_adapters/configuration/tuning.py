@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 from attrs import field, frozen
 
-from vault_adapters.configuration.validation import DAY, ZERO, duration, whole
+from vault_adapters.configuration.validation import DAY, ZERO, as_path, duration, whole
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
@@ -15,6 +16,10 @@ from vault_domain.rules.clients import MOST_ACCOUNTS, MOST_COUNTED, ClientRules
 from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
 from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
 from vault_domain.rules.turns import DEFAULT_HOLD
+
+
+def _as_tokens(value: Path | str | None) -> Path | None:
+    return as_path(value, "key_service_tokens")
 
 
 @scrubbed_class
@@ -53,6 +58,10 @@ class Tuning:
         fleet_guard_limit: after this time without a success, the vault condemns rejected credentials in spite of
             `fleet_guard_accounts`.
 
+        key_service_tokens: file with the tokens for servers of HashiCorp Vault or OpenBao, as JSON from the address of
+            a server to its token: ``{"https://vault.example:8200": {"token": "..."}}``, and ``namespace`` if needed. It
+            is read at each use, because tokens are renewed. None: tenants have no keys at such servers.
+
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.
     """
@@ -84,6 +93,8 @@ class Tuning:
         default=timedelta(days=4),
         validator=duration(timedelta(hours=1), timedelta(days=365)),
     )
+
+    key_service_tokens: Path | None = field(default=None, converter=_as_tokens)
 
     def __attrs_post_init__(self) -> None:
         if self.rejection_confirm_after > self.rejection_confirm_within:

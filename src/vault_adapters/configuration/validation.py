@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from attrs import Attribute
 
 from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.text import plain_text
 
 ZERO, DAY = timedelta(0), timedelta(days=1)
 
@@ -32,3 +34,17 @@ def whole(least: int, most: int) -> Callable[[Any, Attribute[Any], Any], None]:
             raise ConfigurationError(f"{attribute.name} must be a whole number from {least} to {most}")
 
     return validate
+
+
+def as_path(value: Path | str | None, name: str) -> Path | None:
+    """Return a path, or None.
+
+    Raises:
+        ConfigurationError: the value of the field ``name`` is no path.
+    """
+    if value is None or isinstance(value, Path):
+        return value
+    text = plain_text(value)
+    if not text or "\0" in text:
+        raise ConfigurationError(f"{name} must be a path")
+    return Path(text)

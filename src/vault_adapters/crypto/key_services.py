@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from vault_adapters.crypto import kms
+from pathlib import Path
+
+from vault_adapters.crypto import kms, transit
+from vault_adapters.crypto.service_tokens import ServiceTokens
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.master_key import MasterKey
 
-FORMS = "`aws-kms:<key id, alias or ARN>`"
+FORMS = "`aws-kms:<key id, alias or ARN>` or `transit:https://<host>:<port>/<mount>/<key>`"
 """The forms of URIs, for error messages."""
 
 
-def is_service_uri(uri: str) -> bool:
-    """Return whether a URI names a key of a key service that the vault knows."""
-    return kms.is_kms_uri(uri)
-
-
-def service_key(uri: str) -> MasterKey:
+def service_key(uri: str, tokens: Path | None = None) -> MasterKey:
     """Return the master key of a URI; this does not call the key service.
+
+    Args:
+        uri: names a key of a key service.
+        tokens: see `Tuning.key_service_tokens`.
 
     Raises:
         ConfigurationError: the URI names no key of a key service.
     """
     if kms.is_kms_uri(uri):
         return kms.KmsMasterKey(uri)
+    if transit.is_transit_uri(uri):
+        return transit.TransitMasterKey(uri, ServiceTokens(tokens))
     raise ConfigurationError(f"a key of a key service is named {FORMS}", code="master_key_unknown")

@@ -20,6 +20,7 @@ from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.keys import Keys
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 from vault_domain.rules.key_states import (
+    OF_ONE_TENANT,
     RESURRECTED_KEY,
     RESURRECTED_MASTER_KEY,
     RETIRED_MASTER_KEY,
@@ -36,6 +37,11 @@ DEFAULT_CAPACITY = 10_000
 
 _ROUNDS = 3
 """Tries to store a new data key. Another try is needed only if a rotation made another master key active meanwhile."""
+
+_REFUSED_SECONDS = 0.5
+"""Time for which a tenant whose own master key cannot be used gets the same error again at once."""
+
+_MOST_REFUSED = 10_000
 
 _Flight = tuple[str, bytes | None]
 """A tenant and a key id; None means the tenant's active key."""
@@ -80,6 +86,8 @@ class Keyring:
         """Returns a cached key, or None. It is the cache's own method, which saves one call in each read."""
         self._flights = Flights()
         self._forgotten = 0
+        self._monotonic = monotonic
+        self._refused: dict[str, tuple[float, str]] = {}
         self._wrapping = Wrapping(master_keys, tenant_keys or TenantKeys())
 
     def counts(self) -> tuple[int, int, int]:
@@ -110,9 +118,11 @@ class Keyring:
             KeyUnavailableError: no master key that could unwrap the data key is available now.
             ConfigurationError: the key service refuses permanently; see `MasterKey`.
         """
-        return self._cache.get(tenant_id, key_id) or await self._share(
-            (tenant_id, key_id), lambda: self._find(tenant_id, key_id)
-        )
+        key = self._cache.get(tenant_id, key_id)
+        if key is not None:
+            return key
+        self._refuse_again(tenant_id)
+        return await self._share((tenant_id, key_id), lambda: self._find(tenant_id, key_id))
 
     async def confirm(self, tenant_id: str, key_id: bytes) -> None:
         """Ask the repository whether one of a tenant's keys may still open values; see `Cipher.confirm`."""
@@ -129,9 +139,11 @@ class Keyring:
             UnreadableError: the key's wrap was changed, or its state was set back.
             KeyUnavailableError, ConfigurationError: see `find_key`.
         """
-        return self._cache.get_active(tenant_id) or await self._share(
-            (tenant_id, None), lambda: self._ensure_active(tenant_id)
-        )
+        key = self._cache.get_active(tenant_id)
+        if key is not None:
+            return key
+        self._refuse_again(tenant_id)
+        return await self._share((tenant_id, None), lambda: self._ensure_active(tenant_id))
 
     async def find_active_key(self, tenant_id: str) -> EnvelopeKey:
         """Return a tenant's active key; never create one.
@@ -223,6 +235,10 @@ class Keyring:
         """See `DataKeyWrapper`."""
         await self._wrapping.check(uri)
 
+    async def tenant_key_problem(self, uri: str) -> str | None:
+        """See `DataKeyWrapper`."""
+        return await self._wrapping.problem(uri)
+
     def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
         """See `DataKeyWrapper`."""
         return tenant_wrap.key_uri(record)
@@ -230,7 +246,9 @@ class Keyring:
     async def move(self, record: DataKeyRecord, uri: str | None) -> DataKeyWrap:
         """See `DataKeyWrapper`."""
         check_may_open(record)
-        return await self._wrapping.move(record, await self.find_active_master_key(), uri)
+        wrap = await self._wrapping.move(record, await self.find_active_master_key(), uri)
+        self._refused.pop(record.tenant_id, None)
+        return wrap
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
         """Forget which data keys of these tenants are active; the next seal asks the repository."""
@@ -242,6 +260,7 @@ class Keyring:
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop all keys of a tenant, including keys that are being unwrapped now."""
         self._forgotten += 1
+        self._refused.pop(tenant_id, None)
         self._cache.forget_tenant(tenant_id)
         self._flights.forget(lambda flight: flight[0] == tenant_id)
 
@@ -257,7 +276,11 @@ class Keyring:
 
     async def _hold(self, flight: _Flight, work: Callable[[], Coroutine[Any, Any, EnvelopeKey]]) -> EnvelopeKey:
         """Run the work, and cache the resulting key unless the key was forgotten meanwhile."""
-        key = await work()
+        try:
+            key = await work()
+        except KeyUnavailableError as error:
+            self._note_refusal(flight[0], error)
+            raise
         if self._flights.is_current(flight):
             tenant_id, key_id = flight
             if key_id is None:
@@ -265,6 +288,18 @@ class Keyring:
             else:
                 self._cache.put(tenant_id, key)
         return key
+
+    def _note_refusal(self, tenant_id: str, error: KeyUnavailableError) -> None:
+        if error.reason in OF_ONE_TENANT:
+            while len(self._refused) >= _MOST_REFUSED:
+                self._refused.pop(next(iter(self._refused)))
+            self._refused[tenant_id] = self._monotonic() + _REFUSED_SECONDS, str(error.reason)
+
+    def _refuse_again(self, tenant_id: str) -> None:
+        """Raise the error of a moment ago, so that a tenant whose own key is dead costs no queries."""
+        until, reason = self._refused.get(tenant_id, (0.0, ""))
+        if self._monotonic() < until:
+            raise KeyUnavailableError(reason=reason)
 
     async def _find(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
         return await self._open(await self._find_record(tenant_id, key_id))

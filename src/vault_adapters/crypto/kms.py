@@ -120,7 +120,10 @@ class KmsMasterKey(Uncopied):
         return {"KeyId": self._key_name, "EncryptionContext": bound, **text}
 
     async def _call(self, operation: str, request: dict[str, Any], member: str) -> bytes:
-        outcome = await to_thread.run_sync(lambda: self._call_now(operation, request, member), limiter=self._limiter)
+        # A caller may give up before the thread ends, which botocore's own limits of time bound.
+        outcome = await to_thread.run_sync(
+            lambda: self._call_now(operation, request, member), limiter=self._limiter, abandon_on_cancel=True
+        )
         if isinstance(outcome, _Answer):
             return outcome.content
         # Raise here, because an error that the thread raises would keep botocore's frames, which hold the request and

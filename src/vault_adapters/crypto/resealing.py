@@ -13,6 +13,7 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import KeyUnavailableError, VaultError
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.cipher import UnreadableError
+from vault_domain.rules.key_states import OF_ONE_TENANT
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ async def _had(fetching: Awaitable[EnvelopeKey]) -> EnvelopeKey | UnreadableErro
     except UnreadableError as error:
         return error
     except VaultError as error:
-        if (isinstance(error, KeyUnavailableError) and not error.retryable) or error.code in _OF_ONE_KEY:
+        if isinstance(error, KeyUnavailableError) and (not error.retryable or error.reason in OF_ONE_TENANT):
+            return UnreadableError(error.reason or error.code)
+        if error.code in _OF_ONE_KEY:
             return UnreadableError(error.reason or error.code)
         raise
 

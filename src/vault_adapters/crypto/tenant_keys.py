@@ -7,6 +7,7 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
@@ -30,7 +31,7 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
 """After a failure, nobody asks the key service for this key for a pause: 1 s, doubled at each failure up to 30 s."""
 
-_DENIALS = frozenset({KEY_DENIED, "kms_access_denied", "kms_key_disabled", "kms_key_state", "kms_key_not_found"})
+DENIALS = frozenset({KEY_DENIED, "kms_access_denied", "kms_key_disabled", "kms_key_state", "kms_key_not_found"})
 """The codes of errors by which a key service says that the key itself may not be used."""
 
 _MESSAGES = {
@@ -120,7 +121,7 @@ class GuardedKey:
 
     def _failed(self, cause: str) -> str:
         """Begin a pause; return the reason for callers."""
-        now, reason = self._monotonic(), KEY_DENIED if cause in _DENIALS else TENANT_KEY_UNAVAILABLE
+        now, reason = self._monotonic(), KEY_DENIED if cause in DENIALS else TENANT_KEY_UNAVAILABLE
         if now >= self._paused_until:  # of several calls that fail together, only the first makes the pause longer
             self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
             self._paused_until = now + self._pause
@@ -134,17 +135,17 @@ class TenantKeys:
     """Opens each master key at its first use, and keeps it apart from the others.
 
     Args:
-        open_key: returns the master key of a URI, without calling its key service; None: `service_key`.
+        tokens: see `Tuning.key_service_tokens`.
         monotonic: a monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        open_key: Callable[[str], MasterKey] | None = None,
+        tokens: Path | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open_key = open_key
+        self._tokens = tokens
         self._monotonic = monotonic
         self._keys: OrderedDict[str, GuardedKey] = OrderedDict()
 
@@ -163,8 +164,6 @@ class TenantKeys:
         return key
 
     def _opened(self, uri: str) -> MasterKey:
-        if self._open_key is not None:
-            return self._open_key(uri)
         from vault_adapters.crypto.key_services import service_key  # only a vault that has such tenants loads it
 
-        return service_key(uri)
+        return service_key(uri, self._tokens)

@@ -10,11 +10,12 @@ from attrs import evolve
 
 from vault_adapters.crypto import tenant_wrap
 from vault_adapters.crypto.envelope import KEY_SIZE
-from vault_adapters.crypto.tenant_keys import TenantKeys
+from vault_adapters.crypto.tenant_keys import DENIALS, TenantKeys
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyWrap
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.master_key import MasterKey, MasterKeys
+from vault_domain.rules.key_states import KEY_DENIED
 
 _AT_ONCE = 8
 """Largest number of concurrent calls to the vault's master key. A tenant's own master key has a limit of its own."""
@@ -48,6 +49,16 @@ class Wrapping:
                 key of a key service.
         """
         await self._tenant_keys.get(uri).check()
+
+    async def problem(self, uri: str) -> str | None:
+        """Return why a tenant's own master key cannot be used now; None if it can."""
+        try:
+            await self.check(uri)
+        except KeyUnavailableError as error:
+            return error.reason
+        except ConfigurationError as error:
+            return KEY_DENIED if error.code in DENIALS else error.code
+        return None
 
     async def wrap(self, data_key: bytes, place: tuple[str, bytes], master: MasterKey, uri: str | None) -> DataKeyWrap:
         """Wrap a data key.

@@ -34,8 +34,8 @@ class CursorSeal:
     """
 
     def __init__(self, material: bytes) -> None:
-        self._hash_key = hashlib.blake2b(material, person=b"cursor hash").digest()
-        self._stream_key = hashlib.blake2b(material, person=b"cursor stream").digest()
+        self._hash_key = hashlib.sha256(b"cursor hash\0" + material).digest()
+        self._stream_key = hashlib.sha256(b"cursor stream\0" + material).digest()
 
     def seal(self, position: tuple[int, int], tenant_id: str | None) -> str:
         """Return the cursor of a position.
@@ -68,10 +68,10 @@ class CursorSeal:
     def _tag(self, plain: bytes, tenant_id: str | None) -> bytes:
         # The empty text stands for the listing of all tenants, because no tenant id is empty.
         listing = plain + (tenant_id or "").encode()
-        return hashlib.blake2b(listing, digest_size=_TAG_BYTES, key=self._hash_key).digest()
+        return hmac.digest(self._hash_key, listing, "sha256")[:_TAG_BYTES]
 
     def _mixed(self, tag: bytes, text: bytes) -> bytes:
-        stream = hashlib.blake2b(tag, digest_size=_POSITION.size, key=self._stream_key).digest()
+        stream = hmac.digest(self._stream_key, tag, "sha256")[: _POSITION.size]
         return (int.from_bytes(text) ^ int.from_bytes(stream)).to_bytes(_POSITION.size)
 
 

@@ -52,6 +52,8 @@ class KeyStatus:
         resurrected: number of data keys that were set back to a state that the audit log contradicts. Such a data key
             seals nothing; if it was destroyed before, it opens nothing either.
         tenant_master_key: the URI of the tenant's own master key; None if it has none, or if no tenant was asked for.
+        tenant_key_problem: why this process cannot use that key now, asked at its key service: ``key_denied``, or
+            another reason or code. None if it can.
     """
 
     master_keys: tuple[MasterKeyStatus, ...]
@@ -62,6 +64,7 @@ class KeyStatus:
     wraps_missing: int
     resurrected: int = 0
     tenant_master_key: str | None = None
+    tenant_key_problem: str | None = None
 
     @property
     def master_key_rotation_due(self) -> bool:

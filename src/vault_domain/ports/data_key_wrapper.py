@@ -52,6 +52,9 @@ class DataKeyWrapper(Protocol):
             KeyUnavailableError: the key service does not answer.
         """
 
+    async def tenant_key_problem(self, uri: str) -> str | None:
+        """Return the reason why a master key of a key service cannot be used now, or None if it can."""
+
     def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
         """Return the URI of the tenant's own master key that wraps a data key; None if there is none.
 

@@ -53,6 +53,7 @@ class RotationService:
         """Return the status of all keys, or of one tenant's keys."""
         counts = await self._keys.key_counts(tenant_id)
         records = await self._keys.master_keys()
+        uri = None if tenant_id is None else await self._of_tenants.get(tenant_id)
         return KeyStatus(
             master_keys=tuple(self._describe(record, counts) for record in records),
             active=counts.active,
@@ -63,7 +64,8 @@ class RotationService:
                 counts.active + counts.decrypt_only - counts.wraps.get(self._master_keys.configured_id, 0), 0
             ),
             resurrected=counts.resurrected,
-            tenant_master_key=None if tenant_id is None else await self._of_tenants.get(tenant_id),
+            tenant_master_key=uri,
+            tenant_key_problem=None if uri is None else await self._wrapper.tenant_key_problem(uri),
         )
 
     async def rotate(self, tenant_id: str, *, dry_run: bool = False, actor: str | None) -> DataKeyRotation:

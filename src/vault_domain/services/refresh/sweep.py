@@ -14,6 +14,7 @@ from vault_domain.entities.account import Account
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import (
     DecryptionError,
+    KeyUnavailableError,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     VaultError,
@@ -25,6 +26,7 @@ from vault_domain.ports.accounts import DueAccount, Snapshot
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import LONGEST_WAIT
 from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.key_states import OF_ONE_TENANT
 from vault_domain.rules.refresh import Claim, RefreshRule, decide_ahead, next_due
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.answers import AnswerKeeper
@@ -196,7 +198,12 @@ class SweepService:
         if attempt is None:
             return None  # another sweep or a caller was faster
         sweep.counts["claimed"] += 1
-        return await self._runner.run(attempt, started=started, actor=sweep.actor)
+        try:
+            return await self._runner.run(attempt, started=started, actor=sweep.actor)
+        except KeyUnavailableError as error:
+            if error.reason in OF_ONE_TENANT:
+                await self._postpone(account)
+            raise
 
     async def _claim(self, account: Account, decision: Claim, rule: RefreshRule) -> Attempt | None:
         """Claim an account.
@@ -206,13 +213,17 @@ class SweepService:
         try:
             return await self._runner.claim(account, decision, rule.timing.lease)
         except ProviderConfigurationError:
-            wait = LONGEST_WAIT * max(0.2, self._tasks.jitter())
-            await self._ledger.reschedule(account, lambda _, now: now + wait)
+            await self._postpone(account)
             raise
         except RateLimitedError as error:
             turn = (error.retry_after or timedelta(0)) * (1 + self._tasks.jitter())
             await self._ledger.reschedule(account, lambda _, now: now + turn)
             raise
+
+    async def _postpone(self, account: Account) -> None:
+        """Make an account due later, because nothing can be sent for it now, so that few sweeps read it."""
+        wait = LONGEST_WAIT * max(0.2, self._tasks.jitter())
+        await self._ledger.reschedule(account, lambda _, now: now + wait)
 
     def _judge(self, rule: RefreshRule, read: Snapshot, record: AccountRecord | None, now: datetime) -> datetime | None:
         since = read.undisturbed_since(rule.timing.lease)
