@@ -177,8 +177,8 @@ async def _run(
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
         await keeper.recover()
-        keys = key_services(
-            store=store, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
+        keys = partial(
+            key_services, store=store, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
         )
         services = vault_services(
             store=store,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import TypeAlias
 
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.keyring import Keyring
@@ -16,11 +18,9 @@ from vault_domain.ports.prover import Prover
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.ports.waker import Waker
+from vault_domain.rules.freshness import RefreshPolicy
+from vault_domain.rules.refresh import RefreshRule
 from vault_domain.rules.timing import RefreshTiming
-from vault_domain.services.keys.data_keys import RotationService
-from vault_domain.services.keys.master_keys import RewrappingService
-from vault_domain.services.keys.tenant_keys import TenantKeyService
-from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.access import RefreshService
@@ -35,20 +35,15 @@ from vault_domain.services.refresh.pacing import Pacer
 from vault_domain.services.refresh.provider_rules import policy_of, provider_rules, without_static
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.rereading import Rereader
-from vault_domain.services.refresh.restoring import RestoreService
-from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.census import CensusService
 from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.erasing import ErasureService
-from vault_domain.services.tokens.exporting import ExportService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.hosts import ApiHosts
-from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.readiness import ReadinessService
@@ -58,19 +53,67 @@ from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.states import StateService
 from vault_domain.services.tokens.token_service import TokenService
 from vault_domain.services.tokens.uses import UseTracker
-from vault_domain.services.use_cases import KeyServices, VaultServices
+from vault_domain.services.use_cases import KeyServices, OperatingServices, VaultServices
 
 
 def key_services(
     *, store: Store, keyring: Keyring, cipher: Cipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
 ) -> KeyServices:
     """Return the use cases about keys."""
+    from vault_domain.services.keys.data_keys import RotationService
+    from vault_domain.services.keys.master_keys import RewrappingService
+    from vault_domain.services.keys.tenant_keys import TenantKeyService
+    from vault_domain.services.keys.values import ResealingService
+
     of_tenants = TenantKeyService(store.keys, keyring, sink)
     return KeyServices(
         rotating=RotationService(store.keys, keyring, cipher, sink, tasks, master_keys, of_tenants),
         resealing=ResealingService(store.keys, cipher, sink, tasks),
         rewrapping=RewrappingService(store.keys, keyring, sink, tasks, master_keys),
         of_tenants=of_tenants,
+    )
+
+
+_Sweep: TypeAlias = tuple[
+    AttemptLedger,
+    AttemptRunner,
+    AnswerKeeper,
+    Tasks,
+    RefreshPolicy,
+    Mapping[str, RefreshRule],
+    TokenService,
+    Rereader,
+    Observed,
+]
+"""What `SweepService` is made of."""
+
+
+def operating_services(
+    store: Store,
+    config: VaultConfig,
+    counting: ClientLedger,
+    guard: ClientGuard,
+    listing: ListingService,
+    opener: TokenOpener,
+    cipher: Cipher,
+    sink: EventSink,
+    sweep: _Sweep,
+) -> OperatingServices:
+    """Return the use cases of workers and operators."""
+    from vault_domain.services.refresh.restoring import RestoreService
+    from vault_domain.services.refresh.sweep import SweepService
+    from vault_domain.services.tokens.erasing import ErasureService
+    from vault_domain.services.tokens.exporting import ExportService
+    from vault_domain.services.tokens.importing import ImportService
+
+    accounts, remembered, sweeping = store.accounts, config.remembered.total_seconds(), SweepService(*sweep)
+    _, _, _, tasks, policy, *_ = sweep
+    return OperatingServices(
+        sweeping=sweeping,
+        restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
+        erasing=ErasureService(accounts, cipher, sink, tasks, remembered=remembered),
+        importing=ImportService(accounts, cipher, sink, tasks, policy),
+        exporting=ExportService(listing, accounts, opener, store.audit, sink),
     )
 
 
@@ -96,7 +139,7 @@ def vault_services(
     config: VaultConfig,
     refreshers: Mapping[str, TokenRefresher],
     packaged: Callable[[str], TokenRefresher | None],
-    keys: KeyServices,
+    keys: Callable[[], KeyServices],
     reader: RowReader,
     measures: Callable[[CensusService], MeasuringService],
     observed: Observed,
@@ -123,12 +166,13 @@ def vault_services(
     revoker = RevocationService(accounts, opener, tasks, refreshers, timing.deadline, pages, home)
     rereader = Rereader(upkeep, ledger, cipher, opener, runner, tasks, refreshers)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
-    sweeping = SweepService(ledger, runner, keeper, tasks, policy, rules, tokens, rereader, observed)
     listing = ListingService(pages, store.audit, spends, store.keys)
     health = HealthService(
         *(pages, readiness, opener, policy.buffer, store.clients, upkeep),
         *(window.most, policy.notice, config.tuning.client_rules),
     )
+    sweep = (ledger, runner, keeper, tasks, policy, rules, tokens, rereader, observed)
+    operating = partial(operating_services, store, config, counting, guard, listing, opener, cipher, sink, sweep)
     return VaultServices(
         tokens=tokens,
         auditing=auditing,
@@ -140,14 +184,10 @@ def vault_services(
         health=health,
         refreshing=refreshing,
         rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window, tasks),
-        sweeping=sweeping,
         rereader=rereader,
-        keys=keys,
-        erasing=ErasureService(accounts, cipher, sink, tasks, remembered=config.remembered.total_seconds()),
-        importing=ImportService(accounts, cipher, sink, tasks, policy),
-        exporting=ExportService(listing, accounts, opener, store.audit, sink),
+        keys=cache(keys),
+        operating=cache(operating),
         reviving=reviving,
-        restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
         hosts=ApiHosts(named, packaged, tasks, _prover),
         api_keys=ApiKeys(tokens, tasks, named, packaged),
         states=StateService(cipher, accounts, upkeep),

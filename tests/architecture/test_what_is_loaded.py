@@ -36,6 +36,17 @@ NEVER = {
 }
 """What a program on SQLite without refreshers does not need."""
 
+SELDOM = {
+    "vault_domain.facade.keys",
+    "vault_domain.services.keys",
+    "vault_domain.services.refresh.restoring",
+    "vault_domain.services.refresh.sweep",
+    "vault_domain.services.tokens.erasing",
+    "vault_domain.services.tokens.exporting",
+    "vault_domain.services.tokens.importing",
+}
+"""Use cases of workers and operators."""
+
 OPENING = """
 import asyncio
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
@@ -88,8 +99,15 @@ def test_one_name_loads_its_module_only(environ):
 
 def test_opening_loads_no_part_that_is_not_used(environ):
     modules = loaded(OPENING, environ)
-    assert sorted(modules & NEVER) == []
-    assert len(ours(modules)) < 245
+    assert sorted(modules & (NEVER | SELDOM)) == []
+    assert len(ours(modules)) < 235
+
+
+def test_a_seldom_use_case_is_loaded_when_it_is_called(environ):
+    called = OPENING.replace("await vault.store_token", "await vault.refresh_due()\n        await vault.store_token")
+    modules = loaded(called, environ)
+    assert "vault_domain.services.refresh.sweep" in modules
+    assert "vault_domain.services.keys" not in modules
 
 
 def test_a_refresher_loads_no_other_kind_of_refresher(environ):
@@ -103,6 +121,6 @@ def test_a_refresher_loads_no_other_kind_of_refresher(environ):
 
 def test_a_command_loads_its_own_module_only(environ):
     modules = loaded(OPENING, environ) and loaded(GETTING, environ)
-    assert sorted(modules & (NEVER - {"cyclopts", "vault_adapters.cli"})) == []
+    assert sorted(modules & (NEVER | SELDOM) - {"cyclopts", "vault_adapters.cli"}) == []
     assert [each for each in ours(modules) if "cli.commands." in each] == ["vault_adapters.cli.commands.tokens"]
     assert "importlib.metadata" not in modules  # only --version needs it

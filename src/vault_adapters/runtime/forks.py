@@ -37,6 +37,9 @@ class _Refused:
     def __getattr__(self, name: str) -> NoReturn:
         raise used_across_fork()
 
+    def __call__(self) -> NoReturn:
+        raise used_across_fork()
+
 
 def refuse_in_children(services: VaultServices) -> None:
     """In processes that are forked from now on, make every call of these services raise `used_across_fork`.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
 from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportReport
-from vault_domain.entities.key_reports import ErasureReport
 from vault_domain.entities.page import Page, walk_pages
 from vault_domain.entities.reports import HealthReport, Readiness, RestoreReport, RevivalReport, SweepReport
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
@@ -30,12 +29,15 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
 from vault_domain.facade.feed import EventFeed
-from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.measures import VaultMeasures
 from vault_domain.facade.states import VaultStates
-from vault_domain.services.tokens.importing import ImportOptions, ImportRows, Progress
 from vault_domain.services.tokens.states import OpenedState
 from vault_domain.services.use_cases import VaultServices
+
+if TYPE_CHECKING:
+    from vault_domain.entities.key_reports import ErasureReport
+    from vault_domain.facade.keys import VaultKeys
+    from vault_domain.services.tokens.importing import ImportRows, Progress
 
 T = TypeVar("T", Token, Token | None)
 
@@ -76,7 +78,9 @@ class TokenVault:
     @property
     def keys(self) -> VaultKeys:
         """The keys of this vault: their status and their rotation."""
-        return VaultKeys(self._services.keys, self._actor)
+        from vault_domain.facade.keys import VaultKeys
+
+        return VaultKeys(self._services.keys(), self._actor)
 
     @property
     def states(self) -> VaultStates:
@@ -403,7 +407,7 @@ class TokenVault:
                 taken, at most 20 of each provider, and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
-        report = await self._services.sweeping.sweep(most, stop, actor=self._actor)
+        report = await self._services.operating().sweeping.sweep(most, stop, actor=self._actor)
         await self._services.auditing.prune_after_sweep(actor=self._actor)
         return report
 
@@ -546,11 +550,13 @@ class TokenVault:
         Raises:
             InvalidInputError: a row has neither of the types above; the batches before that row are stored.
         """
+        from vault_domain.services.tokens.importing import ImportOptions
+
         options = ImportOptions(
             read.as_flag(overwrite, "overwrite"), read.as_flag(dry_run, "dry_run"), as_label(source, "source")
         )
         report = read.as_function(progress, "progress")
-        return await self._services.importing.run(rows, options, report, actor=self._actor)
+        return await self._services.operating().importing.run(rows, options, report, actor=self._actor)
 
     @scrubbed_async
     async def export_tokens(
@@ -569,7 +575,7 @@ class TokenVault:
             after: the ``next`` of a page of the same list.
         """
         tenant, name, most = as_tenant_id(tenant_id), read.as_optional_provider(provider), read.as_limit(limit)
-        return await self._services.exporting.page(
+        return await self._services.operating().exporting.page(
             tenant, provider=name, limit=most, after=after, actor=self._actor, reason=self._reason
         )
 
@@ -621,7 +627,7 @@ class TokenVault:
         so repeat the call later, when others have been due. `revive_accounts` undoes a call that was a mistake.
         ``since`` is the time at which the restored database went into use, zone-aware; None: now.
         """
-        return await self._services.restoring.restored(as_time(since, "since"), actor=self._actor)
+        return await self._services.operating().restoring.restored(as_time(since, "since"), actor=self._actor)
 
     # The audit log
 
@@ -741,4 +747,4 @@ class TokenVault:
         - The erasure does not reach backups. Other processes keep the tenant's cached keys until these expire.
         """
         tenant, settled = as_tenant_id(tenant_id), read.as_flag(wait, "wait")
-        return await self._services.erasing.erase(tenant, actor=self._actor, wait=settled)
+        return await self._services.operating().erasing.erase(tenant, actor=self._actor, wait=settled)

@@ -1,32 +1,39 @@
-"""Groups the use cases of one vault."""
+"""Groups the use cases of one vault. Those that few processes call are made, and loaded, when one of them is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from vault_domain.ports.waker import Waker
-from vault_domain.services.keys.data_keys import RotationService
-from vault_domain.services.keys.master_keys import RewrappingService
-from vault_domain.services.keys.tenant_keys import TenantKeyService
-from vault_domain.services.keys.values import ResealingService
 from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.api_keys import ApiKeys
 from vault_domain.services.refresh.rejections import RejectionService
 from vault_domain.services.refresh.rereading import Rereader
-from vault_domain.services.refresh.restoring import RestoreService
-from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
-from vault_domain.services.tokens.erasing import ErasureService
-from vault_domain.services.tokens.exporting import ExportService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.hosts import ApiHosts
-from vault_domain.services.tokens.importing import ImportService
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.readiness import ReadinessService
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.states import StateService
 from vault_domain.services.tokens.token_service import TokenService
+
+if TYPE_CHECKING:
+    from vault_domain.services.keys.data_keys import RotationService
+    from vault_domain.services.keys.master_keys import RewrappingService
+    from vault_domain.services.keys.tenant_keys import TenantKeyService
+    from vault_domain.services.keys.values import ResealingService
+    from vault_domain.services.refresh.restoring import RestoreService
+    from vault_domain.services.refresh.sweep import SweepService
+    from vault_domain.services.tokens.erasing import ErasureService
+    from vault_domain.services.tokens.exporting import ExportService
+    from vault_domain.services.tokens.importing import ImportService
 
 
 @frozen
@@ -37,6 +44,17 @@ class KeyServices:
     resealing: ResealingService
     rewrapping: RewrappingService
     of_tenants: TenantKeyService
+
+
+@frozen
+class OperatingServices:
+    """The use cases of workers and operators."""
+
+    sweeping: SweepService
+    restoring: RestoreService
+    erasing: ErasureService
+    importing: ImportService
+    exporting: ExportService
 
 
 @frozen
@@ -53,14 +71,10 @@ class VaultServices:
     homes: HomeService
     refreshing: RefreshService
     rejections: RejectionService
-    sweeping: SweepService
     rereader: Rereader
-    keys: KeyServices
-    erasing: ErasureService
-    importing: ImportService
-    exporting: ExportService
+    keys: Callable[[], KeyServices]
+    operating: Callable[[], OperatingServices]
     reviving: RevivalService
-    restoring: RestoreService
     states: StateService
     hosts: ApiHosts
     api_keys: ApiKeys
