@@ -29,3 +29,14 @@ async def read_until(url, settings, secret, tokens, ttl, memory, stop):
                     times.append(time.time())
             await asyncio.sleep(0.02)
     return {**read, "reasons": sorted(map(str, reasons))}
+
+
+async def move_for_ever(url, settings, secret, tokens, uris):
+    """Move a tenant from key to key, until the process is killed."""
+    settings = {name: value for name, value in settings.items() if value is not None}
+    tuning = Tuning(key_service_tokens=Path(tokens))
+    async with Place(url, **settings).vault(secret, tuning=tuning) as vault:
+        print("open", flush=True)
+        while True:
+            for uri in uris:
+                await vault.keys.set_tenant_master_key("own", uri)

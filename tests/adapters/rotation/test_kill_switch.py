@@ -1,18 +1,28 @@
 """The customer disables the tenant's key: within ``data_key_ttl``, no process opens a value; nothing is lost."""
 
 import asyncio
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from tests.adapters.rotation.key_workers import read_until
+from tests.adapters.rotation.key_workers import move_for_ever, read_until
 from tests.adapters.rotation.place import OLD, Place, read_all
 from tests.support.fault_proxy import fault_proxy
 from tests.support.processes import Call, start_processes
 from tests.support.transit_server import running
 
-from vault_adapters import Account, KeyUnavailableError, Rotation, TokenKey, TokenKind, TokenSet, Tuning
+from vault_adapters import (
+    Account,
+    DecryptionError,
+    KeyUnavailableError,
+    Rotation,
+    TokenKey,
+    TokenKind,
+    TokenSet,
+    Tuning,
+)
 from vault_adapters.testing import ScriptedRefresher
 
 TTL = 2.0
@@ -179,3 +189,66 @@ async def test_work_for_all_tenants_passes_over_a_tenant_whose_key_is_dead(place
         assert (await vault.keys.set_tenant_master_key("own", None)).moved == 2
         assert (await vault.keys.reencrypt()).incomplete is False
         assert await read_all(vault, [OWN, OTHER]) == ["one", "two"]
+
+
+async def test_a_move_that_is_killed_at_any_moment_leaves_every_value_readable(place, transit, tmp_path):
+    uris = [transit.uri(f"killed-{place.is_sqlite}-{number}") for number in range(2)]
+    values = [TokenKey("own", "acme", TokenKind.API_KEY, str(number)) for number in range(6)]
+    async with place.vault() as vault:
+        for key in values:
+            await vault.store_token(key, key.identifier)
+            await vault.keys.rotate_data_key("own")
+    settings = {"postgres_schema": place.settings.get("postgres_schema")}
+    chance = random.Random(7)
+    for _ in range(4):
+        call = Call(move_for_ever, (place.url, settings, OLD, str(tmp_path / "tokens.json"), [*uris, None]))
+        with start_processes([call]) as group:
+            group.go()
+            group[0].wait_for_output("open")
+            await asyncio.sleep(chance.uniform(0.02, 0.3))
+            group[0].kill()
+        async with place.vault() as vault:
+            assert await read_all(vault, values) == [key.identifier for key in values]
+            target = chance.choice([*uris, None])
+            assert not (await vault.keys.set_tenant_master_key("own", target)).incomplete
+            assert (await vault.keys.set_tenant_master_key("own", target)).moved == 0
+            found = {bytes(wrapped) for (wrapped,) in place.rows("SELECT wrapped FROM {data_key_wrap}")}
+            assert {b"transit:" in wrapped for wrapped in found} == {target is not None}
+
+
+async def test_one_tenants_wrap_opens_nothing_of_another_tenant(place, transit):
+    """Both have keys at one engine, even the same key."""
+    key = f"shared-{place.is_sqlite}"
+    async with place.vault() as vault:
+        await vault.store_tokens([(OWN, "one"), (OTHER, "two")])
+        for tenant_id in ("own", "other"):
+            await vault.keys.set_tenant_master_key(tenant_id, transit.uri(key))
+    [(theirs,)] = place.rows("SELECT wrapped FROM {data_key_wrap} WHERE tenant_id = 'other'")
+    place.rows("UPDATE {data_key_wrap} SET wrapped = ? WHERE tenant_id = 'own'", bytes(theirs))
+    async with place.vault() as vault:
+        with pytest.raises(DecryptionError):
+            await vault.get_token(OWN)
+        assert await read_all(vault, [OTHER]) == ["two"]
+
+
+async def test_erasing_a_tenant_while_it_moves(place, transit):
+    uri = transit.uri(f"erased-{place.is_sqlite}")
+    async with place.vault() as vault, place.vault() as another:
+        for _ in range(5):
+            await vault.store_token(OWN, "one")
+            await asyncio.gather(another.keys.set_tenant_master_key("own", uri), vault.erase_tenant("own"))
+            assert await read_all(vault, [OWN]) == [None]
+            await vault.store_token(OWN, "again")
+            assert await read_all(another, [OWN]) == ["again"]
+
+
+async def test_an_export_passes_no_value_of_a_tenant_whose_key_is_denied(place, transit):
+    key = f"export-{place.is_sqlite}"
+    async with place.vault() as vault:
+        await vault.store_tokens([(OWN, "one"), (OTHER, "two")])
+        await vault.keys.set_tenant_master_key("own", transit.uri(key))
+    transit.make(key, "denied")
+    async with place.vault() as vault:
+        assert await refused(vault.export_tokens("own")) == "key_denied"
+        [token] = (await vault.export_tokens("other")).items
+        assert token.value.reveal() == "two"
