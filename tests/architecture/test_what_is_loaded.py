@@ -10,6 +10,8 @@ import pytest
 from vault_adapters import generate_encryption_secret
 
 NEVER = {
+    "importlib.resources",
+    "zipfile",
     "boto3",
     "botocore",
     "cyclopts",

@@ -4,10 +4,10 @@ import hashlib
 import logging
 import re
 from collections.abc import Collection
-from importlib.resources import files
 
 from attrs import field, frozen
 
+from vault_adapters.stores.queries import folder_of
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Applied:
 
 def load_migrations(package: str) -> list[Migration]:
     """Read the numbered ``.sql`` files of the folder ``migrations`` in ``package``, in order."""
-    paths = sorted(files(package).joinpath("migrations").iterdir(), key=lambda path: path.name)
+    paths = sorted(folder_of(package).joinpath("migrations").iterdir(), key=lambda path: path.name)
     return [_load(path.name, path.read_text(encoding="utf-8")) for path in paths if path.name.endswith(".sql")]
 
 

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
+from importlib import import_module
+from pathlib import Path
 
 from attrs import field, frozen
 
@@ -48,9 +49,18 @@ def load_queries(package: str, *, size: str, overlay: str | None = None, **place
     return Queries(by_name)
 
 
+def folder_of(package: str) -> Path:
+    """Return the folder of a store's package.
+
+    `importlib.resources` would find it in an archive too, and loads zip and temporary files for that. But a package
+    that needs drivers in C is never run from an archive.
+    """
+    return Path(str(import_module(package).__file__)).parent
+
+
 def _read(package: str, folder: str, placeholders: Mapping[str, str]) -> dict[str, str]:
     by_name: dict[str, str] = {}
-    for path in sorted(files(package).joinpath(folder).iterdir(), key=lambda path: path.name):
+    for path in sorted(folder_of(package).joinpath(folder).iterdir(), key=lambda path: path.name):
         if path.name.endswith(".sql"):
             for name, sql in _split(path.read_text(encoding="utf-8")):
                 if name in by_name:
