@@ -60,7 +60,8 @@ class Tuning:
 
         key_service_tokens: file with the tokens for servers of HashiCorp Vault or OpenBao, as JSON from the address of
             a server to its token: ``{"https://vault.example:8200": {"token": "..."}}``, and ``namespace`` if needed. It
-            is read at each use, because tokens are renewed. None: tenants have no keys at such servers.
+            is read at each use, because tokens are renewed. Modules and PINs of hardware security modules stand there
+            too. None: tenants have no keys at such servers and modules.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.

@@ -26,14 +26,19 @@ class ServiceTokens:
 
     def __call__(self, address: str) -> tuple[Secret, str | None] | None:
         """Return the token and the namespace for a server; None if the file has none or cannot be read."""
-        entry = self._entries().get(address)
-        if not isinstance(entry, dict) or not isinstance(entry.get("token"), str):
+        entry = self.entry(address)
+        if entry is None or not isinstance(entry.get("token"), str):
             return None
         namespace = entry.get("namespace")
         try:
-            return as_secret(entry["token"]), namespace if isinstance(namespace, str) else None
+            return as_secret(str(entry["token"])), namespace if isinstance(namespace, str) else None
         except InvalidInputError:
             return None
+
+    def entry(self, address: str) -> dict[str, object] | None:
+        """Return what the file says about a server or a token of a hardware security module."""
+        found = self._entries().get(address)
+        return found if isinstance(found, dict) else None
 
     def _entries(self) -> dict[str, object]:
         if self._path is None:

@@ -57,6 +57,7 @@ def test_every_field_has_a_variable(tmp_path):
         TOKEN_VAULT_FLEET_GUARD_ACCOUNTS="8",
         TOKEN_VAULT_FLEET_GUARD_WINDOW="120",
         TOKEN_VAULT_FLEET_GUARD_LIMIT="86400",
+        TOKEN_VAULT_KEY_SERVICE_TOKENS="/run/secrets/tokens.json",
         TOKEN_VAULT_READ_CACHE="30",
         TOKEN_VAULT_HOLD_ANSWERS="60",
         TOKEN_VAULT_SERVE_STALE="60",
@@ -104,6 +105,7 @@ def test_every_field_has_a_variable(tmp_path):
         "fleet_guard_accounts": 8,
         "fleet_guard_window": timedelta(minutes=2),
         "fleet_guard_limit": timedelta(days=1),
+        "key_service_tokens": Path("/run/secrets/tokens.json"),
     }
     day, minute = timedelta(days=1), timedelta(minutes=1)
     assert config.tuning.client_rules == ClientRules(4, minute / 2, 8, 2 * minute, day)

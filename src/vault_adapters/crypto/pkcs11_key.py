@@ -1,0 +1,150 @@
+"""A key of a hardware security module as a master key, over PKCS#11 with the library python-pkcs11."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+
+from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied, encode_context
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
+from vault_domain.ports.cipher import UnreadableError
+from vault_domain.rules.key_states import KEY_DENIED
+
+_PREFIX = "pkcs11:"
+_URI = re.compile(r"(pkcs11:token=[A-Za-z0-9_. -]{1,32});object=([A-Za-z0-9_. -]{1,128})\Z")
+_NONCE, _TAG_BITS, _WRAPPED = 12, 128, 12 + KEY_SIZE + 16
+_AT_ONCE = 2
+_CHECKED_TENANT = "token-vault-check"
+
+_DENIALS = frozenset(
+    {"NoSuchKey", "NoSuchToken", "PinIncorrect", "PinInvalid", "PinLocked", "PinExpired", "TokenNotPresent"}
+)
+_CHANGED = frozenset({"EncryptedDataInvalid", "EncryptedDataLenRange"})
+
+# Logging in concerns all sessions of a module, so its calls run one after the other.
+_calling: dict[str, threading.Lock] = {}
+
+Entries = Callable[[str], dict[str, object] | None]
+"""Returns what the file of `Tuning.key_service_tokens` says about a token: ``module`` and ``pin``."""
+
+
+def is_pkcs11_uri(uri: str) -> bool:
+    """Return whether the URI of a master key names a key of a hardware security module."""
+    return uri.startswith(_PREFIX)
+
+
+class Pkcs11MasterKey(Uncopied):
+    """Implements `MasterKey` with an AES key of a hardware security module, by AES-GCM.
+
+    Args:
+        uri: ``pkcs11:token=<label>;object=<label>``, as in RFC 7512.
+        entries: gives the module and the PIN of the token.
+
+    Raises:
+        ConfigurationError: the URI names no key.
+    """
+
+    _what = "a key"
+
+    def __init__(self, uri: str, entries: Entries) -> None:
+        found = _URI.match(uri)
+        if found is None:
+            raise ConfigurationError(
+                "a key of a hardware security module is named `pkcs11:token=<label>;object=<label>`",
+                code="master_key_unknown",
+            )
+        self._token, self._object = found.groups()
+        self._entries = entries
+        self._key_id = hashlib.sha256(b"tokenvault/v1/pkcs11\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
+        self._limiter = CapacityLimiter(_AT_ONCE)
+
+    @property
+    def key_id(self) -> bytes:
+        """The key's id, derived from the URI."""
+        return self._key_id
+
+    async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
+        """See `MasterKey`."""
+        nonce, bound, held = os.urandom(_NONCE), _context(tenant_id, data_key_id), [data_key]
+        del data_key
+        try:
+            return nonce + await self._call(lambda key, by: key.encrypt(held[0], **by(nonce, bound)))
+        finally:
+            held.clear()  # tracebacks of errors must not hold the data key
+
+    async def unwrap(self, wrapped: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
+        """See `MasterKey`."""
+        if len(wrapped) != _WRAPPED:
+            raise UnreadableError("size")
+        nonce, bound = wrapped[:_NONCE], _context(tenant_id, data_key_id)
+        data_key = await self._call(lambda key, by: key.decrypt(wrapped[_NONCE:], **by(nonce, bound)))
+        if len(data_key) == KEY_SIZE:
+            return data_key
+        del data_key
+        raise UnreadableError("size")
+
+    async def check(self) -> None:
+        """Wrap and unwrap random bytes, to check the same rights that data keys need."""
+        probe, probe_id = os.urandom(KEY_SIZE), os.urandom(KEY_ID_SIZE)
+        try:
+            returned = await self.unwrap(await self.wrap(probe, _CHECKED_TENANT, probe_id), _CHECKED_TENANT, probe_id)
+        except UnreadableError:
+            returned = b""
+        if not hmac.compare_digest(probe, returned):
+            raise ConfigurationError("the module did not return the data that it encrypted", code="pkcs11_wrong_key")
+
+    def __repr__(self) -> str:
+        return f"Pkcs11MasterKey(key_id={self._key_id.hex()})"
+
+    async def _call(self, work: Callable[[Any, Any], bytes]) -> bytes:
+        outcome = await to_thread.run_sync(lambda: self._call_now(work), limiter=self._limiter, abandon_on_cancel=True)
+        if isinstance(outcome, Exception):
+            raise outcome  # raised here, because the thread's frames hold the PIN
+        return outcome[0]
+
+    def _call_now(self, work: Callable[[Any, Any], bytes]) -> list[bytes] | Exception:
+        try:
+            import pkcs11  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        except ImportError:
+            return ConfigurationError(
+                "PKCS#11 needs python-pkcs11: install `token-vault[pkcs11]`", code="missing_extra"
+            )
+        entry = self._entries(self._token) or {}
+        module, pin = entry.get("module"), entry.get("pin")
+        if not isinstance(module, str) or not isinstance(pin, str):
+            return ConfigurationError(
+                "there is no module and PIN for the token in the file of key_service_tokens",
+                code="pkcs11_pin_missing",
+            )
+
+        def by(nonce: bytes, bound: bytes) -> dict[str, Any]:
+            parameters = pkcs11.GCMParams(nonce, bound, _TAG_BITS)
+            return {"mechanism": pkcs11.Mechanism.AES_GCM, "mechanism_param": parameters}
+
+        try:
+            with _calling.setdefault(module, threading.Lock()):
+                token = pkcs11.lib(module).get_token(token_label=self._token.removeprefix("pkcs11:token="))
+                with token.open(user_pin=pin) as session:
+                    secret = pkcs11.ObjectClass.SECRET_KEY
+                    return [bytes(work(session.get_key(label=self._object, object_class=secret), by))]
+        except Exception as error:  # any error of the module may hold the data key
+            return _translated(type(error).__name__)
+
+
+def _translated(name: str) -> Exception:
+    if name in _CHANGED:
+        return UnreadableError("pkcs11_ciphertext")
+    if name in _DENIALS:
+        return ConfigurationError("the module does not allow the use of the master key", code=KEY_DENIED)
+    return KeyUnavailableError(reason="pkcs11_unavailable")
+
+
+def _context(tenant_id: str, data_key_id: bytes) -> bytes:
+    return encode_context("dek", tenant_id, data_key_id.hex())
