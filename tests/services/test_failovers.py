@@ -29,7 +29,7 @@ class Turning:
     def __getattr__(self, name):
         return getattr(self._right, name)
 
-    async def read(self, account):
+    async def read(self, account, *, with_values=True):
         if self.is_away:
             raise StorageError("away", retryable=True)
         snapshot = await self._right.read(account)

@@ -30,7 +30,7 @@ class Swapped:
     async def get(self, question):
         return await self._right.get(self._swap(question))
 
-    async def read(self, account):
+    async def read(self, account, *, with_values=True):
         return await self._right.read(self._swap(account))
 
     async def get_many(self, keys):

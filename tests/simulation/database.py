@@ -223,7 +223,7 @@ class LinkedAccounts(Linked):
         except _RefusedError:
             return await self._link.refuse()
 
-    async def read(self, account):
+    async def read(self, account, *, with_values=True):
         """Read an account, and tell since when the server's clock has not been set."""
         asked = self._watch.monotonic()
         if self._link.is_calm:

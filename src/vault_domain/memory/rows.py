@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from vault_domain.entities.account import TokenKey
+from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.token import NO_VALUE, StoredToken, TokenInfo
 from vault_domain.memory.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
@@ -163,6 +163,20 @@ class RememberedRows:
     def doubt(self, keys: Sequence[TokenKey]) -> None:
         """Remember no rows of these keys for a while, because a write of them goes on, whose end nobody learns."""
         self._log.doubt([*map(scope_of_key, keys)])
+
+    def learn(self, key: TokenKey, tokens: Mapping[TokenKind, TokenInfo] | None) -> None:
+        """Forget a row if its account's metadata shows that its value or status has changed or that it was deleted.
+
+        Args:
+            key: the row's key.
+            tokens: the account's tokens, by kind; None if nothing is stored.
+        """
+        place = scope_of_key(key)
+        row, info = self._rows.get(place), None if tokens is None else tokens.get(key.kind)
+        if row is None:
+            return
+        if info is None or info.value_id != row.token.info.value_id or info.status is not row.token.info.status:
+            self._drop(place)
 
     def refuse(self, info: TokenInfo) -> None:
         """Never hand out this value from memory again, because a resource rejected it."""

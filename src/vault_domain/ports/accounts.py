@@ -209,8 +209,8 @@ class Accounts(Protocol):
             DataKeyInactiveError: a value's data key is not active; nothing was written.
         """
 
-    async def read(self, account: Account) -> Snapshot:
-        """Read an account with its sealed values.
+    async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:
+        """Read an account with its sealed values; a store may leave them out if ``with_values`` is False.
 
         Raises:
             DecryptionError: a row of the account is damaged, or belongs to another account.

@@ -29,7 +29,7 @@ class DictAccounts(Port):
         tokens = self._tables.tokens
         return [tokens[key] for key in keys if key in tokens], self._clock.now()
 
-    async def read(self, account):
+    async def read(self, account, *, with_values=True):
         state = _state(self._tables, account)
         return Snapshot(state.record, {kind: row.sealed for kind, row in state.tokens.items()}, self._clock.now())
 

@@ -16,6 +16,8 @@ from vault_adapters.stores.postgres.erasure import erase_tenant
 from vault_adapters.stores.postgres.importing import Importer
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import (
+    account_parameters,
+    account_record,
     key_columns,
     keys_parameters,
     stored_info,
@@ -102,8 +104,12 @@ class PostgresAccounts:
         found, now = await self._database.read(lambda reader: self._token_reads.read_many(reader, keys, now))
         return [token for token in found if token is not None], now
 
-    async def read(self, account: Account) -> Snapshot:
-        """Read an account with its sealed values."""
+    async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:
+        """Read an account, with its sealed values or without them."""
+        if not with_values:
+            parameters = account_parameters(account) | {"now": self._database.now()}
+            record, now = account_record(await self._database.fetch(self._queries["get_account"], parameters), account)
+            return Snapshot(record, {}, now)
         return await self._states.read(account)
 
     async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, STORED, is_missing, plain_arrays, plain_values
-from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, scopes_of, sealed_value
+from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.account_state import AccountRow
@@ -136,6 +136,27 @@ def answers_of(rows: list[Row], keys: Sequence[TokenKey]) -> tuple[list[StoredTo
 def has_token(row: Row) -> bool:
     """Return whether a row holds a token; some queries return a row even if there is no token."""
     return not is_missing(row)  # the token's columns come first
+
+
+def account_record(rows: Sequence[Row], account: Account) -> tuple[AccountRecord | None, datetime]:
+    """Return the account (None if it has no token) and the store's time, from the rows of the account's tokens.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    try:
+        tokens, state, now = {}, None, None
+        for row in rows:
+            token, key, state, (now,) = OWNED.split(row)
+            if not is_missing(token):
+                own = own_key(key, account)
+                tokens[own.kind] = token_info(token, own)
+        assert state is not None  # noqa: S101 - the query returns at least one row
+        assert now is not None  # noqa: S101 - every row holds the time
+        return _record(account, tokens, state) if tokens else None, now
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
 
 
 def time_of(rows: Sequence[Row]) -> datetime:

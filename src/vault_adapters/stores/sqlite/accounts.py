@@ -20,6 +20,7 @@ from vault_adapters.stores.sqlite.erasure import erase_tenant
 from vault_adapters.stores.sqlite.importing import Importer
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
+    account_record,
     key_parameters,
     to_micros,
 )
@@ -69,8 +70,11 @@ class SqliteAccounts:
         """Return the tokens stored under these keys, and the store's time."""
         return [token for token in await self._rows.get_many(keys) if token is not None], self._database.now()
 
-    async def read(self, account: Account) -> Snapshot:
-        """Read an account with its sealed values."""
+    async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:
+        """Read an account, with its sealed values or without them."""
+        if not with_values:
+            rows = await self._database.fetch(self._queries["get_account"], account_parameters(account))
+            return Snapshot(account_record(rows, account), {}, self._database.now())
         rows = await self._database.fetch(self._queries["load_account"], account_parameters(account))
         state = state_of(rows, account).require_intact()
         sealed = {kind: token.sealed for kind, token in state.tokens.items()}

@@ -16,7 +16,7 @@ from vault_adapters.stores.columns import (
     is_missing,
     plain_values,
 )
-from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, scopes_of, sealed_value
+from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.sqlite.database import Parameters, Row
 from vault_domain.entities.account import Account, TokenKey
 from vault_domain.entities.account_state import AccountRow
@@ -145,6 +145,19 @@ def stored_token(row: Row, key: TokenKey) -> StoredToken | DamagedToken | None:
         return StoredToken(token_info(token, key), sealed_value(*value), version)
     except Exception:  # a damaged row may hold anything, so decoding it may raise anything
         return DamagedToken(key, DAMAGED_ROW)
+
+
+def account_record(rows: Sequence[Row], account: Account) -> AccountRecord | None:
+    """Return the account from the rows of its tokens; None if there are no rows.
+
+    Raises:
+        DecryptionError: a row is damaged or belongs to another account.
+    """
+    try:
+        return decoded_account(rows, account)
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
 
 
 def decoded_account(rows: Sequence[Row], account: Account) -> AccountRecord | None:

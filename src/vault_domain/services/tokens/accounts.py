@@ -91,7 +91,7 @@ class AccountService:
 
     async def get(self, account: Account) -> AccountInfo | None:
         """Return an account as a host shows it, or None if nothing is stored for it."""
-        snapshot = checked_snapshot(account, await self._accounts.read(account))
+        snapshot = checked_snapshot(account, await self._accounts.read(account, with_values=False))
         record, spends = snapshot.record, self._spends.get(account.provider)
         return None if record is None else describe_account(record, snapshot.now, spends)
 

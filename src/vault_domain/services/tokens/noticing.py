@@ -41,7 +41,11 @@ class _Noticing:
             self._rows.saw(key, answers.get(key), now, ticket)
         return found, now
 
-    async def read(self, account: Account) -> Snapshot:
+    async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:
+        if not with_values:
+            snapshot = await self._right.read(account, with_values=False)
+            self._rows.learn(access_key(account), None if snapshot.record is None else snapshot.record.tokens)
+            return snapshot
         ticket = self._rows.begin()
         snapshot = await self._right.read(account)
         self._rows.saw(access_key(account), snapshot.token(TokenKind.ACCESS_TOKEN), snapshot.now, ticket)

@@ -1,3 +1,15 @@
+-- name: get_account
+-- Get an account's tokens, each with the account's label and refresh state. Every row also holds the current time; an
+-- account without tokens gives one row that holds nothing else.
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
+FROM (SELECT) one
+LEFT JOIN {{schema}}.token t
+    ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+
 -- name: has_sibling
 -- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
 -- partial index of access and refresh tokens.

@@ -1,3 +1,11 @@
+-- name: get_account
+-- Get an account's tokens, each with the account's label and refresh state.
+SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
+FROM token_vault_token t
+LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
+WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
+
 -- name: has_sibling
 -- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
 -- partial index of access and refresh tokens.
