@@ -85,11 +85,17 @@ class VaultKeyValue:
         collection: str | None = None,
         ttl: SupportsFloat | None = None,
     ) -> None:
-        """Store several values with the same time to live."""
-        if len(keys) != len(values):
+        """Store several values with the same time to live, all or none; of a repeated key, the last value.
+
+        Raises:
+            InvalidInputError: see `put`; or there are not as many values as keys, or more than 10,000.
+        """
+        if not isinstance(keys, Sequence) or not isinstance(values, Sequence) or len(keys) != len(values):
             raise InvalidInputError("keys and values must be as many as each other")
-        for key, value in zip(keys, values, strict=True):
-            await self.put(key, value, collection=collection, ttl=ttl)
+        end = _end(ttl)
+        places = [self._key(key, collection) for key in keys]
+        sealed = dict(zip(places, map(_sealed, values), strict=True))
+        await self._vault.store_tokens([(place, value, end) for place, value in sealed.items()])
 
     async def delete_many(self, keys: Sequence[str], *, collection: str | None = None) -> int:
         """Delete several values; return how many there were."""
@@ -114,7 +120,7 @@ def _sealed(value: Mapping[str, Any]) -> Secret:
     if isinstance(value, Mapping):
         try:
             text = json.dumps(dict(value), separators=(",", ":"))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             text = None
     if text is None or len(text.encode()) > _MOST_BYTES:
         raise InvalidInputError("a value must be a JSON object of at most 64 KiB")
@@ -124,7 +130,10 @@ def _sealed(value: Mapping[str, Any]) -> Secret:
 def _end(ttl: SupportsFloat | None) -> datetime | None:
     if ttl is None:
         return None
-    seconds = float(ttl)
+    try:
+        seconds = float(ttl)
+    except (TypeError, ValueError, OverflowError):
+        seconds = 0.0
     if not 0 < seconds < 1e10:
         raise InvalidInputError("ttl must be a positive number of seconds")
     return datetime.now(UTC) + timedelta(seconds=min(seconds, 3e9))

@@ -85,3 +85,29 @@ async def test_arguments_are_checked(vault):
         await VaultKeyValue(vault, "t1").get(5)
     with pytest.raises(InvalidInputError):
         await VaultKeyValue(vault, "t1").put_many(["a"], [])
+
+
+@pytest.mark.parametrize("ttl", ["secret-1", object(), 0, -1, float("nan"), 10**400])
+async def test_a_time_to_live_that_is_none_is_refused_without_repeating_it(vault, store, ttl):
+    with pytest.raises(InvalidInputError, match="ttl must be a positive number of seconds"):
+        await store.put("k", {"n": 1}, ttl=ttl)
+    assert await store.get("k") is None
+
+
+async def test_several_values_are_stored_all_or_none(store):
+    with pytest.raises(InvalidInputError):
+        await store.put_many(["a", "b"], [{"n": 1}, {"n": object()}])
+    with pytest.raises(InvalidInputError):
+        await store.put_many(None, None)
+    assert await store.get("a") is None
+    await store.put_many(["a", "a", "b"], [{"n": 1}, {"n": 2}, {"n": 3}])
+    assert await store.get_many(["a", "b"]) == [{"n": 2}, {"n": 3}]
+    await store.put_many([], [])
+
+
+async def test_a_value_nested_too_deep_is_refused(store):
+    deep = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(InvalidInputError, match="64 KiB"):
+        await store.put("k", deep)
