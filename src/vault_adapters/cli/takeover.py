@@ -115,11 +115,13 @@ def open_system(place: str, choice: Choice) -> Iterator[Taken]:
     if choice.system == "mcp":
         yield Taken(_of_server(place, choice), 1, choice)
     elif choice.system == "slack" and Path(place).is_dir():
+        _refuse_choices_of_tables(choice)
         files = slack.files_of(Path(place))
         if not files:
             raise InvalidInputError("the folder holds no installations")
         yield Taken(slack.read_files(files), len(files), choice)
     elif choice.system == "nango" and not (is_url(place) or _is_sqlite(place)):
+        _refuse_choices_of_tables(choice)
         with _opened(place).open("rb") as stream:
             lines = sum(piece.count(b"\n") for piece in iter(lambda: stream.read(_PIECE), b"")) + 1
             stream.seek(0)
@@ -130,6 +132,12 @@ def open_system(place: str, choice: Choice) -> Iterator[Taken]:
         count, read = _reader(choice)
         with open_tables(place) as tables:
             yield Taken(read(tables, choice.only), count(tables), choice)
+
+
+def _refuse_choices_of_tables(choice: Choice) -> None:
+    """Refuse what files cannot obey: whoever names one environment must not get all of them."""
+    if choice.only is not None or choice.key_file is not None:
+        raise InvalidInputError("--only and --key-file go with tables; what files hold is of one app, and in clear")
 
 
 def _of_server(place: str, choice: Choice) -> _Records:

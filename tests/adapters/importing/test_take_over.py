@@ -299,6 +299,19 @@ def test_nango_export(token_vault, database, tmp_path):
 
 
 @on_sqlite
+@pytest.mark.parametrize("option", ["--only", "--key-file"])
+def test_a_choice_that_only_tables_know_is_refused_for_files(token_vault, database, tmp_path, option):
+    connection = {"connection_id": "c-1", "provider_config_key": "hubspot", "credentials": oauth2("x")}
+    (tmp_path / "nango.jsonl").write_text(json.dumps(connection))
+    FileInstallationStore(base_dir=str(tmp_path / "bolt"), client_id="C").save(Installation(user_id="U1", team_id="T1"))
+    places = [("nango", "nango.jsonl")] + ([("slack", "bolt/C")] if option == "--only" else [])
+    for system, place in places:
+        done = token_vault("import", "--from", system, place, option, "prod")
+        assert (done.code, "go with tables" in done.stderr) == (2, True)
+    assert tokens_in(database) == {}
+
+
+@on_sqlite
 def test_postgres_tables_with_a_password_in_the_url_are_refused(token_vault):
     done = token_vault("import", "--from", "allauth", f"postgresql://ann:{CANARY}@127.0.0.1/db")
     assert (done.code, "PGPASSWORD" in done.stderr, CANARY in done.stderr) == (2, True, False)
