@@ -190,16 +190,19 @@ class _Installations:
 
     async def save(self, installation: Installation) -> None:
         place = await self._place_of(installation)
-        members = vars(installation)
+        members, whole = vars(installation), []
         if installation.bot_token is not None:
-            await self._store(place.bot, "bot", members)
+            whole.append((place.bot, _tokens("bot", members)))
         if installation.user_token is not None:
-            await self._store(place.user(installation.user_id), "user", members)
+            whole.append((place.user(installation.user_id), _tokens("user", members)))
+        for account, tokens in whole:  # only once all of them are known to be good
+            await self._store(account, tokens, members)
 
     async def save_bot(self, bot: Bot) -> None:
         place = await self._place_of(bot)
         known = _record(await self._vault.get_access_token(place.bot))
-        await self._store(place.bot, "bot", {**known, **vars(bot)})
+        members = {**known, **vars(bot)}
+        await self._store(place.bot, _tokens("bot", members), members)
 
     async def find_bot(self, enterprise_id: str | None, team_id: str | None, whole: bool | None) -> Bot | None:
         place = await self._place(enterprise_id, team_id, whole)
@@ -242,16 +245,7 @@ class _Installations:
             raise InvalidInputError("tenant_of names no tenant for this workspace")
         return _Place(tenant_id, enterprise_id, where)
 
-    async def _store(self, account: Account, who: str, members: dict[str, Any]) -> None:
-        record = {name: value for name, value in members.items() if name not in _SECRET}
-        ends = members.get(f"{who}_token_expires_at")
-        tokens = TokenSet(
-            members[f"{who}_token"],
-            members.get(f"{who}_refresh_token"),
-            expires_at=None if ends is None else datetime.fromtimestamp(ends, UTC),
-            scopes=tuple(members.get(f"{who}_scopes") or ()),
-            extra={_RECORD: json.dumps(record)},
-        )
+    async def _store(self, account: Account, tokens: TokenSet, members: dict[str, Any]) -> None:
         await self._vault.store_token_set(account, tokens, label=members.get("team_name") or None)
 
     async def _take(self, place: _Place, account: Account) -> Token | None:
@@ -280,6 +274,24 @@ class _Installations:
             record = _record(await self._vault.get_access_token(account))
             found.append((record.get("installed_at", 0), (account.identifier or "").partition(":")[2]))
         return max(found)[1] if found else None
+
+
+def _tokens(who: str, members: dict[str, Any]) -> TokenSet:
+    """Return the tokens of a bot or of a user, with what else Slack and the host said of the installation."""
+    ends = members.get(f"{who}_token_expires_at")
+    try:
+        record = json.dumps({name: value for name, value in members.items() if name not in _SECRET})
+    except (TypeError, ValueError, RecursionError):
+        record = None
+    if record is None:
+        raise InvalidInputError("the custom values of an installation must be JSON")
+    return TokenSet(
+        members[f"{who}_token"],
+        members.get(f"{who}_refresh_token"),
+        expires_at=None if ends is None else datetime.fromtimestamp(ends, UTC),
+        scopes=tuple(members.get(f"{who}_scopes") or ()),
+        extra={_RECORD: record},
+    )
 
 
 def _record(token: Any) -> dict[str, Any]:

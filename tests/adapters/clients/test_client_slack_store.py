@@ -203,6 +203,16 @@ def test_a_workspace_of_no_tenant_is_refused(stores):
     assert (stores.vault("list_tenants")).items == ()
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"user_token": ""}, {"custom_values": {"canary": object()}}], ids=["an empty token", "no JSON"]
+)
+def test_an_installation_that_cannot_be_kept_is_refused_as_a_whole(stores, wrong):
+    with pytest.raises(InvalidInputError) as caught:
+        stores.call("save", Installation(**EVERYTHING | wrong))
+    assert "canary" not in str(caught.value)
+    assert stores.accounts() == ()
+
+
 async def test_the_tenant_may_be_looked_up_by_a_coroutine_in_an_async_store():
     async def looked_up(enterprise_id, team_id):
         return tenant_of(enterprise_id, team_id)
