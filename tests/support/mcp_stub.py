@@ -22,6 +22,7 @@ class McpStub:
         self.scopes, self.lifetime, self.accepts = scopes, lifetime, accepts
         self.base, self.changes = "", {}
         self.clients, self.codes, self.families, self.access, self.issued = {}, {}, {}, {}, {}
+        self.registered, self.unregistered = {}, set()
         self.lost, self.refreshes, self.codes_given = 0, 0, []
         self._numbers, self._lock = itertools.count(1), threading.Lock()
 
@@ -66,16 +67,25 @@ class McpStub:
         return self._document("server", members)
 
     def _register(self, request):
+        if self.unregistered & set(json.loads(request.body).get("scope", "").split()):
+            return error_answer("invalid_client_metadata")
         number = next(self._numbers)
         self.clients[f"client-{number}"] = f"secret-{number}"
         members = {"client_id": f"client-{number}", "client_secret": f"secret-{number}", "client_secret_expires_at": 0}
         asked = json.loads(request.body)
         members |= {name: asked[name] for name in ("redirect_uris", "token_endpoint_auth_method")}
+        self.registered[f"client-{number}"] = asked
         return self._document("register", members)
 
     def _authorize(self, request):
         asked = request.query
         assert asked["resource"] == self.url
+        known = self.registered.get(asked["client_id"])
+        if known is not None and asked["redirect_uri"] not in known["redirect_uris"]:
+            return Answer(status=400)
+        if known is not None and not set(asked.get("scope", "").split()) <= set(known.get("scope", "").split()):
+            refused = {"error": "invalid_scope", "state": asked["state"], "iss": self.base}
+            return redirect_answer(f"{asked['redirect_uri']}?{urlencode(refused)}")
         code = f"code-{next(self._numbers)}"
         self.codes[code] = asked
         self.codes_given.append(code)
@@ -90,6 +100,8 @@ class McpStub:
         assert form["resource"] == self.url
         if form["grant_type"] == "authorization_code":
             asked = self.codes.pop(form["code"])
+            if asked["client_id"] != client[0]:
+                return error_answer("invalid_grant")
             digest = hashlib.sha256(form["code_verifier"].encode()).digest()
             assert urlsafe_b64encode(digest).decode().rstrip("=") == asked["code_challenge"]
             return self._issue(next(self._numbers), asked.get("scope", ""))

@@ -56,9 +56,6 @@ _log = logging.getLogger(__name__)
 LIFETIME = timedelta(minutes=10)
 """The time that a user has between `McpConnector.begin` and `McpConnector.finish`."""
 
-_FORGOTTEN = frozenset({"invalid_client", "unauthorized_client"})
-"""The codes by which an authorization server says that it does not know the client."""
-
 
 class McpConnector:
     """Connects accounts of a vault's tenants at MCP servers, whose URLs users may choose.
@@ -147,11 +144,12 @@ class McpConnector:
         with about(owner):
             async with self._reach() as reach:
                 found = await discover(owner.identifier or "", reach, said)
-                had = None if account is None else await self._keeper.account(account)
+                stored = await self._keeper.account(owner)
+                had = None if account is None else stored
                 asked = found.scopes if scopes is None else tuple(as_scopes(scopes))
                 wanted = _union(() if had is None else had.scopes, asked)
-                is_forgotten = had is not None and had.reason in _FORGOTTEN
-                client = await self._registration(owner, found, reach, wanted, anew=is_forgotten)
+                forgotten = await registrations.forgotten(self._keeper, stored)
+                client = await self._registration(owner, found, reach, wanted, forgotten)
         variables = {"server": owner.identifier or "", "issuer": client.issuer, "resource": found.resource or ""}
         variables |= {"label": found.name} if found.name else {}
         handshake = Handshake(PROVIDER, new_seed(), None, wanted or (), variables)
@@ -177,7 +175,7 @@ class McpConnector:
         handshake = decoded(state.content)
         account = self._account(state.tenant_id, handshake.variables["server"])
         with about(account):
-            client = await registrations.kept(self._keeper, state.tenant_id, handshake.variables["issuer"])
+            client = (await registrations.kept(self._keeper, state.tenant_id, handshake.variables["issuer"])).client
             if client is None:
                 raise unavailable("invalid_client")
             _check_issuer(client, callback)
@@ -253,7 +251,7 @@ class McpConnector:
             async with self._reach() as reach:
                 found = await discover(account.identifier or "", reach)
                 wanted = found.scopes if scopes is None else tuple(as_scopes(scopes))
-                client = await self._registration(account, found, reach, wanted, anew=False)
+                client = await self._registration(account, found, reach, wanted)
                 token_set = await asserted(provider, as_secret(id_token), client, found, wanted, reach)
             extra = kept_with_token(client, found.resource)
             token_set = evolve(token_set, scopes=token_set.scopes or wanted or (), extra=extra)
@@ -269,7 +267,12 @@ class McpConnector:
             yield Reach(client, self._private)
 
     async def _registration(
-        self, owner: Account, found: Discovered, reach: Reach, scopes: tuple[str, ...] | None, *, anew: bool
+        self,
+        owner: Account,
+        found: Discovered,
+        reach: Reach,
+        scopes: tuple[str, ...] | None,
+        forgotten: str | None = None,
     ) -> Registration:
         """Return the client to use: one that was registered by hand, the metadata document, or a registered one."""
         server = found.server
@@ -282,11 +285,9 @@ class McpConnector:
         elif self._metadata_url is not None and server.takes_metadata_url:
             client = registrations.at(server, self._metadata_url, None, "none")
         else:
-            known = None if anew else await registrations.kept(self._keeper, owner.tenant_id, server.issuer)
-            if known is not None and known.token_url == server.token_url:
-                return known
-            client = await registrations.register(
-                server, reach, client_name=self._name, redirect_uri=self._redirect_uri, scopes=scopes
+            names = {"client_name": self._name, "redirect_uri": self._redirect_uri}
+            return await registrations.kept_or_registered(
+                self._keeper, owner.tenant_id, server, reach, **names, scopes=scopes, forgotten=forgotten
             )
         await registrations.keep(self._keeper, owner.tenant_id, client)
         return client
@@ -320,7 +321,7 @@ class McpConnector:
             result = read_answer(await reach.send(client.request(client.token_url, form)))
         if isinstance(result, TokenSet):
             return result
-        if isinstance(result, ProviderConfigurationError) and result.reason in _FORGOTTEN:
+        if isinstance(result, ProviderConfigurationError) and result.reason in registrations.FORGOTTEN:
             await registrations.forget(self._keeper, tenant_id, client.issuer)
         raise refused(result)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from vault_adapters.connect.asking import unavailable
 from vault_adapters.connect.mcp.asking import Reach, small_object
@@ -14,14 +15,18 @@ from vault_adapters.connect.mcp.discovery import AuthorizationServer
 from vault_adapters.connect.vaults import Keeper
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method, as_client_secret
 from vault_adapters.providers.endpoint import as_client_id
-from vault_adapters.providers.mcp import Registration
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_adapters.providers.mcp import Registration, registration_of
+from vault_domain.entities.account import Account, AccountInfo, TokenKey, TokenKind
 from vault_domain.entities.causes import UNREADABLE_ANSWER
-from vault_domain.entities.errors import ConfigurationError, InvalidInputError
+from vault_domain.entities.errors import ConfigurationError, ConnectError, GenerationConflictError, InvalidInputError
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.token import Token
 
 CLIENTS = "mcp_client"
 """Name of the provider under which registrations are stored; their identifier is the issuer."""
+
+FORGOTTEN = frozenset({"invalid_client", "unauthorized_client"})
+"""The codes by which an authorization server says that it does not know the client."""
 
 _USABLE: tuple[AuthMethod, ...] = ("client_secret_basic", "client_secret_post", "none")
 _LAST = 253_402_300_000  # the year 9999, as a Unix time
@@ -33,22 +38,118 @@ def at(server: AuthorizationServer, client_id: str, secret: Secret | None, metho
     return Registration(client_id, secret, method, *urls, server.sends_iss)
 
 
-async def kept(keeper: Keeper, tenant_id: str, issuer: str) -> Registration | None:
-    """Return a tenant's registration at an issuer; None if there is none that can be used."""
-    token = await keeper.token(_key(tenant_id, issuer))
-    if token is None or (token.info.expires_at is not None and token.info.expires_at <= datetime.now(UTC)):
-        return None
+@frozen
+class Kept:
+    """What a tenant keeps of an issuer.
+
+    Attributes:
+        client: the registration; None if there is none that can be used.
+        generation: the number of the stored value; 0: nothing is stored.
+        redirect_uri, scopes: what the client was registered for.
+    """
+
+    client: Registration | None = None
+    generation: int = 0
+    redirect_uri: str = ""
+    scopes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, token: Token | None) -> Kept:
+        """Read the stored value."""
+        if token is None:
+            return cls()
+        generation = token.info.generation
+        if token.info.expires_at is not None and token.info.expires_at <= datetime.now(UTC):
+            return cls(generation=generation)
+        try:
+            members = token.value.reveal_fields()
+            client = Registration.of(members)
+        except (InvalidInputError, KeyError):
+            return cls(generation=generation)
+        return cls(client, generation, members.get("redirect_uri", ""), tuple(members.get("scope", "").split()))
+
+
+async def kept(keeper: Keeper, tenant_id: str, issuer: str) -> Kept:
+    """Return what a tenant keeps of an issuer."""
+    return Kept.of(await keeper.token(_key(tenant_id, issuer)))
+
+
+async def keep(
+    keeper: Keeper, tenant_id: str, registration: Registration, *, over: int | None = None, **more: str
+) -> None:
+    """Store a tenant's registration, sealed like a token.
+
+    Args:
+        keeper: the tenant's vault.
+        tenant_id: the tenant.
+        registration: the client.
+        over: store only over this generation; None: over any.
+        more: further texts to store with it.
+
+    Raises:
+        GenerationConflictError: another generation is stored.
+    """
+    fields = registration.members | ({"sends_iss": "1"} if registration.sends_iss else {}) | more
+    value = Secret.from_fields(**{name: text for name, text in fields.items() if text})
+    await keeper.keep(_key(tenant_id, registration.issuer), value, registration.expires_at, over=over)
+
+
+async def kept_or_registered(
+    keeper: Keeper,
+    tenant_id: str,
+    server: AuthorizationServer,
+    reach: Reach,
+    *,
+    client_name: str,
+    redirect_uri: str,
+    scopes: tuple[str, ...] | None,
+    forgotten: str | None,
+) -> Registration:
+    """Return the tenant's client at a server; register one if none fits.
+
+    A client fits only the redirect URI and the scopes that it was registered for: many servers refuse any other. Of
+    several processes that register at the same time, one stores its client, and all use this one; a code of another
+    client could not be exchanged.
+
+    Args:
+        keeper, tenant_id: where the client is kept.
+        server, reach: the authorization server, and what sends the requests.
+        client_name, redirect_uri: what to register.
+        scopes: the scopes that will be asked for; None: none.
+        forgotten: the id of a client that the server does not know any more, or None.
+
+    Raises:
+        ConfigurationError, ConnectError: see `register`.
+    """
+    known = await kept(keeper, tenant_id, server.issuer)
+    client, wanted = known.client, scopes or ()
+    asked = wanted
+    if client is not None and client.client_id != forgotten and client.token_url == server.token_url:
+        if known.redirect_uri == redirect_uri and set(wanted) <= set(known.scopes):
+            return client
+        asked = tuple(dict.fromkeys([*wanted, *known.scopes]))
+    register_for = partial(register, server, reach, client_name=client_name, redirect_uri=redirect_uri)
     try:
-        return Registration.of(token.value.reveal_fields())
-    except (InvalidInputError, KeyError):
+        fresh = await register_for(scopes=asked)
+    except ConnectError as error:
+        if asked == wanted or error.reason != UNREADABLE_ANSWER:
+            raise
+        fresh, asked = await register_for(scopes=wanted), wanted  # a scope of earlier may not exist any more
+    more = {"redirect_uri": redirect_uri, "scope": " ".join(asked)}
+    try:
+        await keep(keeper, tenant_id, fresh, over=known.generation, **more)
+    except GenerationConflictError:
+        return (await kept(keeper, tenant_id, server.issuer)).client or fresh
+    return fresh
+
+
+async def forgotten(keeper: Keeper, account: AccountInfo | None) -> str | None:
+    """Return the id of the account's client if its authorization server does not know it any more."""
+    if account is None or account.reason not in FORGOTTEN:
         return None
-
-
-async def keep(keeper: Keeper, tenant_id: str, registration: Registration) -> None:
-    """Store a tenant's registration, sealed like a token."""
-    fields = registration.members | ({"sends_iss": "1"} if registration.sends_iss else {})
-    value = Secret.from_fields(**fields)
-    await keeper.keep(_key(tenant_id, registration.issuer), value, registration.expires_at)
+    token = await keeper.token(account.account.key(TokenKind.ACCESS_TOKEN))
+    client = None if token is None else registration_of(token.extra)
+    return None if client is None else client.client_id
 
 
 async def forget(keeper: Keeper, tenant_id: str, issuer: str) -> None:

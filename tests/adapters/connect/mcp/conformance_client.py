@@ -66,10 +66,6 @@ async def main(server_url: str) -> None:
         raise SystemExit("the server wants further scopes again and again")
 
 
-def _clients(server_url, client_id=None, client_secret=None, **_):
-    return {server_url: (client_id, client_secret)} if client_secret is not None else None
-
-
 async def _connect(connector, server_url, account, challenge):
     start = await connector.begin(_TENANT, server_url, session=_SESSION, account=account, challenge=challenge)
     async with httpx2.AsyncClient() as browser:

@@ -25,6 +25,7 @@ from vault_adapters import (
     TokenKind,
     VaultConfig,
     open_sync_vault,
+    open_vault,
 )
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Start
@@ -128,6 +129,54 @@ async def test_further_scopes_are_asked_for_together_with_those_that_it_has(vaul
         more = await connected(connector, stub, challenge=caught.value)
         assert more.scopes == ("tools:read", "tools:write")
         assert (await api.post(stub.url)).status_code == 200
+
+
+async def test_users_who_begin_at_the_same_time_get_one_client_and_all_come_back(vault, stub, tmp_path):
+    config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", encryption_secret="s" * 8 + "0123456789abcdefghijklmno")
+    starts = {}
+    async with open_vault(config, refreshers=REFRESHERS) as first, open_vault(config, refreshers=REFRESHERS) as second:
+        connectors = [connector_of(each) for each in (first, second, first, second)]
+
+        async def begin(number):
+            starts[number] = await connectors[number].begin("t1", stub.url, session=f"s{number}")
+
+        async with anyio.create_task_group() as group:
+            for number in range(4):
+                group.start_soon(begin, number)
+        for number, start in starts.items():
+            info = await connectors[number].finish(await callback(start), session=f"s{number}")
+            assert info.state is ConnectionState.CONNECTED
+
+
+async def test_users_who_connect_again_at_the_same_time_after_the_server_forgot_the_client_all_come_back(
+    vault, connector, stub
+):
+    info = await connected(connector, stub)
+    stub.clients.clear()
+    with pytest.raises(Exception, match="invalid_client"):
+        await vault.refresh_account(info.account)
+    starts = [await connector.begin("t1", stub.url, session="s") for _ in range(2)]
+    assert len(stub.clients) == 1
+    for start in starts:
+        assert (await connector.finish(await callback(start), session="s")).state is ConnectionState.CONNECTED
+
+
+async def test_a_client_is_registered_anew_for_further_scopes_and_once_for_all_of_them(connector, stub):
+    for scopes in ("a", "b", "a", "b", "a b"):
+        assert (await connected(connector, stub, scopes=scopes.split())).scopes == tuple(scopes.split())
+    assert len(stub.clients) == 2
+
+
+async def test_scopes_that_a_server_registers_no_more_are_left_out(connector, stub):
+    await connected(connector, stub, scopes=["old"])
+    stub.unregistered = {"old"}
+    assert (await connected(connector, stub, scopes=["new"])).scopes == ("new",)
+
+
+async def test_a_client_is_registered_anew_for_another_redirect_uri(vault, connector, stub):
+    await connected(connector, stub)
+    moved = McpConnector(vault, client_name="Example", redirect_uri="http://127.0.0.1:9/moved", private_addresses=True)
+    assert (await connected(moved, stub)).state is ConnectionState.CONNECTED
 
 
 async def test_a_client_that_was_registered_by_hand_is_used(vault, stub):
