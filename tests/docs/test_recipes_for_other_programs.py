@@ -11,7 +11,7 @@ import anyio
 import pytest
 from tests.support.scripted_provider import Answer, scripted_provider
 
-from vault_adapters import Account, TokenSet, VaultConfig, generate_encryption_secret, open_vault
+from vault_adapters import Account, TokenKind, TokenSet, VaultConfig, generate_encryption_secret, open_vault
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "docs" / "how-to" / "recipes"
@@ -32,6 +32,8 @@ def environment(tmp_path):
             await vault.store_token_set(Account("tenant-1", "acme"), TokenSet("good", expires_in=3600))
             await vault.store_token_set(Account("tenant-2", "acme"), TokenSet("dead"))
             await vault.store_token_set(Account("tenant-3", "acme"), TokenSet("bound", token_type="PoP"))
+            key = Account("tenant-4", "anthropic").key(TokenKind.API_KEY)
+            await vault.store_token(key, "key")
             dead = await vault.get_access_token(Account("tenant-2", "acme"))
             await vault.mark_token_invalid(dead.token, "invalid_token")
 
@@ -47,7 +49,7 @@ def environment(tmp_path):
 @pytest.fixture
 def api():
     def respond(request):
-        is_good = request.headers.get("authorization") == "Bearer good"
+        is_good = request.headers.get("authorization") == "Bearer good" or request.headers.get("x-api-key") == "key"
         return Answer(json={"items": 3}) if is_good else Answer(status=401)
 
     with scripted_provider(respond) as running:
@@ -68,8 +70,8 @@ def test_a_recipe_calls_an_api(recipe, environment, api):
     if missing:
         pytest.skip(f"{missing} not installed")
 
-    def run(tenant):
-        argv = [*program, str(RECIPES / recipe), tenant, "acme", api.resource_url]
+    def run(tenant, provider="acme"):
+        argv = [*program, str(RECIPES / recipe), tenant, provider, api.resource_url]
         return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
 
     done = run("tenant-1")
@@ -81,6 +83,9 @@ def test_a_recipe_calls_an_api(recipe, environment, api):
     bound = run("tenant-3")
     assert (bound.returncode, "needs a proof" in bound.stderr) == (1, True), bound.stderr
     assert len(api.requests) == 1
+    keyed = run("tenant-4", "anthropic")  # which wants its key in a header of its own
+    assert (keyed.returncode, '"items":' in keyed.stdout) == (0, True), keyed.stderr
+    assert "authorization" not in {name.lower() for name in api.requests[-1].headers}
 
 
 def test_curl_in_the_reference_takes_a_value_for_a_header_only(environment, tmp_path):

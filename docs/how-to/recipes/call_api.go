@@ -10,16 +10,14 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 )
 
 // Token is the output of `token-vault token`.
 type Token struct {
-	AccessToken string            `json:"access_token"`
-	ExpiresAt   *time.Time        `json:"expires_at"`
-	TokenType   string            `json:"token_type"`
-	Extra       map[string]string `json:"extra"`
+	Headers   map[string]string `json:"headers"`
+	ExpiresAt *time.Time        `json:"expires_at"`
+	Extra     map[string]string `json:"extra"`
 }
 
 // ErrReconnect says that the user must connect the account again.
@@ -42,8 +40,7 @@ func AccessToken(ctx context.Context, tenant, provider, identifier string) (*Tok
 	if err := json.Unmarshal(output, token); err != nil {
 		return nil, errors.New("token-vault wrote no JSON") // err could repeat the output
 	}
-	switch strings.ToLower(token.TokenType) {
-	case "dpop", "pop", "mac":
+	if len(token.Headers) == 0 {
 		return nil, errors.New("this token needs a proof with each request")
 	}
 	return token, nil
@@ -60,8 +57,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	request.Header.Set("Authorization", "Bearer "+token.AccessToken) // net/http sends it to no other host
-	response, err := http.DefaultClient.Do(request)
+	for name, value := range token.Headers {
+		request.Header.Set(name, value)
+	}
+	// A redirect is not followed, because it could lead the token to another host.
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	response, err := client.Do(request)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

@@ -6,10 +6,9 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const EARLY = 60_000; // ask again a minute before a token expires
 const RECONNECT = 9; // the exit code if the user must connect the account again
-const PROVEN = ["dpop", "pop", "mac"]; // types of tokens that are of no use without a proof
 const held = new Map();
 
-/** Returns { access_token, expires_at, token_type, extra } of an account; a token is kept until it nearly expires. */
+/** Returns { headers, expires_at, extra, ... } of an account; a token is kept until it nearly expires. */
 export async function accessToken(tenant, provider, identifier = "") {
   const key = JSON.stringify([tenant, provider, identifier]);
   const kept = held.get(key);
@@ -20,15 +19,15 @@ export async function accessToken(tenant, provider, identifier = "") {
     },
   );
   const answer = JSON.parse(stdout);
-  if (PROVEN.includes(answer.token_type.toLowerCase())) throw new Error("this token needs a proof with each request");
+  if (Object.keys(answer.headers).length === 0) throw new Error("this token needs a proof with each request");
   held.set(key, answer);
   return answer;
 }
 
 /** Calls a URL of the account's API; a redirect is an error, because it could lead the token to another host. */
 export async function callApi(url, tenant, provider, identifier) {
-  const { access_token } = await accessToken(tenant, provider, identifier);
-  return fetch(url, { headers: { Authorization: `Bearer ${access_token}` }, redirect: "error" });
+  const { headers } = await accessToken(tenant, provider, identifier);
+  return fetch(url, { headers, redirect: "error" });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
