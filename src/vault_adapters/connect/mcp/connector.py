@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from attrs import evolve
 from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped]
@@ -44,7 +43,7 @@ from vault_domain.entities.errors import (
 )
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.secret import Secret, as_secret
-from vault_domain.entities.text import Scopes, as_label, as_scopes, as_tenant_id
+from vault_domain.entities.text import Scopes, as_scopes, as_tenant_id
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -94,13 +93,10 @@ class McpConnector:
         client: HttpClient | None = None,
     ) -> None:
         self._keeper = keeper_of(vault)
-        self._name = as_label(client_name, "client_name") or ""
+        self._name = registrations.as_client_name(client_name)
         self._redirect_uri = as_endpoint(redirect_uri, "redirect_uri")
-        self._metadata_url = _metadata_url(client_metadata_url)
-        self._clients = {
-            canonical(str(place)): (as_client_id(client_id), as_client_secret(secret))
-            for place, (client_id, secret) in (clients or {}).items()
-        }
+        self._metadata_url = registrations.as_metadata_url(client_metadata_url)
+        self._clients = registrations.by_hand(clients)
         self._private = private_addresses
         self._client = client
 
@@ -135,9 +131,12 @@ class McpConnector:
             KeyUnavailableError, StorageError: nothing can be sealed or stored now.
         """
         owner = self._account(as_tenant_id(tenant_id), server_url)
+        given = None if scopes is None else tuple(as_scopes(scopes))
         said = Challenge.of(challenge) if isinstance(challenge, str) else None
         if isinstance(challenge, ConsentRequiredError):
             said, account = Challenge(None, challenge.scopes), account or challenge.account
+        elif not isinstance(challenge, str | None):
+            raise InvalidInputError("challenge must be a ConsentRequiredError or a header")
         if account is not None and account != owner:
             raise InvalidInputError("account must be of this tenant and server")
         bound = bound_to(session_text(session), self._redirect_uri)
@@ -146,8 +145,7 @@ class McpConnector:
                 found = await discover(owner.identifier or "", reach, said)
                 stored = await self._keeper.account(owner)
                 had = None if account is None else stored
-                asked = found.scopes if scopes is None else tuple(as_scopes(scopes))
-                wanted = _union(() if had is None else had.scopes, asked)
+                wanted = _union(() if had is None else had.scopes, found.scopes if given is None else given)
                 forgotten = await registrations.forgotten(self._keeper, stored)
                 client = await self._registration(owner, found, reach, wanted, forgotten)
         variables = {"server": owner.identifier or "", "issuer": client.issuer, "resource": found.resource or ""}
@@ -215,11 +213,11 @@ class McpConnector:
         """
         account = evolve(self._account(as_tenant_id(tenant_id), server_url), provider=SERVICE)
         secret, key = as_client_secret(client_secret), as_client_secret(private_key)
+        given, name = None if scopes is None else tuple(as_scopes(scopes)), as_client_id(client_id)
         with about(account):
             async with self._reach() as reach:
                 found = await discover(account.identifier or "", reach)
-            wanted = found.scopes if scopes is None else tuple(as_scopes(scopes))
-            value = service_key(found, as_client_id(client_id), secret, key, wanted)
+            value = service_key(found, name, secret, key, found.scopes if given is None else given)
             await self._keeper.keep(account.key(TokenKind.API_KEY), value, None)
         return account
 
@@ -246,13 +244,16 @@ class McpConnector:
             InvalidInputError, AuthorizationRefusedError, IdentityRefusedError, ConnectError,
             ProviderConfigurationError, KeyUnavailableError, StorageError: see `finish`.
         """
-        account = self._account(as_tenant_id(tenant_id), server_url)
+        account, proof = self._account(as_tenant_id(tenant_id), server_url), as_secret(id_token)
+        given = None if scopes is None else tuple(as_scopes(scopes))
+        if not isinstance(provider, IdentityProvider):
+            raise InvalidInputError("provider must be an IdentityProvider")
         with about(account):
             async with self._reach() as reach:
                 found = await discover(account.identifier or "", reach)
-                wanted = found.scopes if scopes is None else tuple(as_scopes(scopes))
+                wanted = found.scopes if given is None else given
                 client = await self._registration(account, found, reach, wanted)
-                token_set = await asserted(provider, as_secret(id_token), client, found, wanted, reach)
+                token_set = await asserted(provider, proof, client, found, wanted, reach)
             extra = kept_with_token(client, found.resource)
             token_set = evolve(token_set, scopes=token_set.scopes or wanted or (), extra=extra)
             return await self._keeper.store(account, token_set, found.name, None)
@@ -324,15 +325,6 @@ class McpConnector:
         if isinstance(result, ProviderConfigurationError) and result.reason in registrations.FORGOTTEN:
             await registrations.forget(self._keeper, tenant_id, client.issuer)
         raise refused(result)
-
-
-def _metadata_url(value: object) -> str | None:
-    if value is None:
-        return None
-    url = as_endpoint(value, "client_metadata_url")
-    if not urlsplit(url).path.strip("/"):
-        raise InvalidInputError("client_metadata_url must have a path")
-    return url
 
 
 def _check_issuer(client: Registration, callback: Callback) -> None:

@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from attrs import evolve, frozen
 
 from vault_adapters.connect.asking import unavailable
 from vault_adapters.connect.mcp.asking import Reach, small_object
-from vault_adapters.connect.mcp.discovery import AuthorizationServer
+from vault_adapters.connect.mcp.discovery import AuthorizationServer, canonical
 from vault_adapters.connect.vaults import Keeper
 from vault_adapters.providers.client_auth import AuthMethod, as_auth_method, as_client_secret
-from vault_adapters.providers.endpoint import as_client_id
+from vault_adapters.providers.endpoint import as_client_id, as_endpoint
 from vault_adapters.providers.mcp import Registration, registration_of
 from vault_domain.entities.account import Account, AccountInfo, TokenKey, TokenKind
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import ConfigurationError, ConnectError, GenerationConflictError, InvalidInputError
 from vault_domain.entities.secret import Secret
+from vault_domain.entities.text import as_label
 from vault_domain.entities.token import Token
 
 CLIENTS = "mcp_client"
@@ -30,6 +32,32 @@ FORGOTTEN = frozenset({"invalid_client", "unauthorized_client"})
 
 _USABLE: tuple[AuthMethod, ...] = ("client_secret_basic", "client_secret_post", "none")
 _LAST = 253_402_300_000  # the year 9999, as a Unix time
+
+
+def as_client_name(value: object) -> str:
+    """Check the name that users read, and return it."""
+    name = as_label(value, "client_name")
+    if name is None:
+        raise InvalidInputError("client_name must be a string")
+    return name
+
+
+def as_metadata_url(value: object) -> str | None:
+    """Check the URL of a client's metadata document, and return it; None if there is none."""
+    if value is None:
+        return None
+    url = as_endpoint(value, "client_metadata_url")
+    if not urlsplit(url).path.strip("/"):
+        raise InvalidInputError("client_metadata_url must have a path")
+    return url
+
+
+def by_hand(clients: object) -> dict[str, tuple[str, Secret | None]]:
+    """Check clients that were registered by hand, and return them by the canonical form of their places."""
+    given = {} if clients is None else clients
+    if not isinstance(given, Mapping) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in given.values()):
+        raise InvalidInputError("clients must have a pair of id and secret for each URL")
+    return {canonical(str(place)): (as_client_id(name), as_client_secret(key)) for place, (name, key) in given.items()}
 
 
 def at(server: AuthorizationServer, client_id: str, secret: Secret | None, method: AuthMethod) -> Registration:

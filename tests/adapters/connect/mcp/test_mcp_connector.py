@@ -29,7 +29,7 @@ from vault_adapters import (
 )
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Start
-from vault_adapters.connect.mcp import McpConnector, McpRefresher
+from vault_adapters.connect.mcp import IdentityProvider, McpConnector, McpRefresher
 from vault_adapters.providers.addresses import is_public
 from vault_adapters.testing import ManualClock, memory_vault
 
@@ -219,6 +219,40 @@ async def test_documents_that_lie_are_refused_and_nothing_is_stored(
     assert reason in (None, caught.value.reason)
     assert "elsewhere" not in str(caught.value)
     assert [page async for page in vault.iter_accounts()] == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"client_name": None},
+        {"client_name": ""},
+        {"clients": 5},
+        {"clients": {"https://mcp.example": "ab"}},
+        {"clients": {"https://mcp.example": ("canary",)}},
+        {"clients": {"https://mcp.example": ("canary", 5)}},
+    ],
+)
+async def test_a_connector_checks_what_it_is_given(vault, options):
+    with pytest.raises(InvalidInputError) as caught:
+        McpConnector(vault, **{"client_name": "Example", "redirect_uri": REDIRECT_URI, **options})
+    assert "canary" not in str(caught.value)
+
+
+async def test_wrong_arguments_are_refused_before_a_request_is_sent(connector, stub):
+    service, identity = {"client_id": "c", "client_secret": "s"}, {"provider": IdentityProvider("https://i/t", "c")}
+    calls = [
+        (connector.begin, {"session": "s", "scopes": "a b"}),
+        (connector.begin, {"session": "s", "challenge": 5}),
+        (connector.connect_service, {**service, "scopes": "a b"}),
+        (connector.connect_service, {**service, "client_id": ""}),
+        (connector.connect_by_identity, {**identity, "id_token": "t", "scopes": "a b"}),
+        (connector.connect_by_identity, {**identity, "id_token": None}),
+        (connector.connect_by_identity, {"id_token": "t", "provider": None}),
+    ]
+    for method, options in calls:
+        with pytest.raises(InvalidInputError):
+            await method("t1", stub.url, **options)
+    assert stub.server.requests == []
 
 
 async def test_a_server_without_registration_names_what_to_configure(vault, connector, stub):
