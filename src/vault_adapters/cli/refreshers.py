@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from vault_domain import ConfigurationError, InvalidInputError, TokenRefresher
+from vault_domain import ConfigurationError, InvalidInputError, TokenRefresher, VaultError
 
 VARIABLE = "TOKEN_VAULT_REFRESHERS"
 
@@ -60,13 +60,15 @@ def load_if_named(place: str | None) -> dict[str, TokenRefresher] | None:
 
 
 def _found(module_name: str, attribute: str) -> tuple[Any, str | None]:
-    """Return the attribute, or a message without the host's error text, because this text may hold secrets."""
+    """Return the attribute, or a message, without the text of the host's own error, which may hold secrets."""
     try:
         sys.meta_path.append(_WorkingDirectory(module_name.partition(".")[0]))  # the last one that is asked
         found: Any = importlib.import_module(module_name)
         for name in attribute.split("."):
             found = getattr(found, name)
         return (found() if callable(found) else found), None
+    except VaultError as error:  # its text repeats no input
+        return None, f"the refreshers could not be loaded: {error}"
     except Exception as error:
         return None, f"the refreshers could not be loaded ({type(error).__qualname__}); import the module to see why"
 

@@ -56,6 +56,8 @@ def challenged(challenge: object, account: Account | None) -> tuple[Account | No
     if not all(name in _CHALLENGING and _is_short(text) for name, text in items):
         raise InvalidInputError(f"the parameters of challenge must be among {', '.join(sorted(_CHALLENGING))}")
     own = challenge.account
+    if not isinstance(own, Account | None):
+        raise InvalidInputError("the account of challenge must be an Account")
     found = own if account is None and own is not None and own.identifier is not None else account
     return found, as_scopes(challenge.scopes), dict(items)
 

@@ -137,6 +137,7 @@ def _pushing(issuer: str, document: Document, *, pushed: bool) -> str | None:
 
 def _profile(issuer: str, document: Document, api_hosts: Collection[str], *, pushed: bool) -> Profile:
     _check_issuer(issuer, document)
+    _endpoint(issuer, document, "jwks_uri", needed=True)  # without keys, no id_token says whose account it is
     userinfo = _endpoint(issuer, document, "userinfo_endpoint")
     scopes = [
         "openid",

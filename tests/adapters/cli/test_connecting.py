@@ -228,3 +228,24 @@ def test_a_provider_without_codes_for_devices_is_said(token_vault, provider):
     done = token_vault("connect", *REGISTERED, "--device")
     assert (done.code, done.out) == (3, "")
     assert "device_authorization_url" in done.stderr
+
+
+def test_a_provider_that_cannot_be_discovered_is_said(token_vault):
+    with openid_provider() as running:
+        issuer = running.issuer
+    module = f"from vault_adapters.providers import openid\nrefreshers = {{'corp': openid({issuer!r}, 'client')}}\n"
+    (token_vault.folder / "connected.py").write_text(module)
+    done = token_vault("connect", "corp", "--refreshers", "connected:refreshers")
+    assert (done.code, done.out) == (3, "")
+    assert (
+        "the refreshers could not be loaded: the OpenID provider cannot be discovered: it gave no answer" in done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "problem"), [("stripe", "token-vault store"), ("acme", "no profile of this name")]
+)
+def test_a_client_is_asked_for_only_where_there_is_something_to_connect(token_vault, provider, problem):
+    done = token_vault("connect", provider, stdin="")
+    assert done.code != 0
+    assert problem in done.stderr

@@ -424,6 +424,7 @@ async def test_a_challenge_asks_for_what_was_granted_and_what_is_missing(vault):
         ConsentRequiredError(scopes=("evil\n",)),
         ConsentRequiredError(account=Account("t2", "microsoft", "ana")),
         ConsentRequiredError(account=Account("t1", "google", "ana")),
+        ConsentRequiredError(account="evil"),
     ],
 )
 async def test_a_challenge_that_cannot_be_asked_is_refused(vault, challenge):

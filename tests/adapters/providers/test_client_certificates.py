@@ -97,6 +97,7 @@ DOCUMENT = {
     "issuer": "https://id.example.com",
     "token_endpoint": "https://id.example.com/token",
     "authorization_endpoint": "https://id.example.com/auth",
+    "jwks_uri": "https://id.example.com/jwks",
     "userinfo_endpoint": "https://id.example.com/me",
     "token_endpoint_auth_methods_supported": METHODS,
     "mtls_endpoint_aliases": {

@@ -283,6 +283,7 @@ def test_an_openid_provider_that_binds_no_tokens_is_refused(listed):
         "issuer": "https://id.example.com",
         "token_endpoint": "https://id.example.com/token",
         "authorization_endpoint": "https://id.example.com/auth",
+        "jwks_uri": "https://id.example.com/jwks",
         "token_endpoint_auth_methods_supported": ["none"],
     }
     if listed is not None:

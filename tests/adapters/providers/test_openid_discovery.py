@@ -116,6 +116,8 @@ def refused(issuer, *canaries, **options):
         ({"token_endpoint": ["https://evil.example"]}, "token_endpoint must be an absolute URL"),
         ({"userinfo_endpoint": "https://user@evil.example"}, "userinfo_endpoint must hold neither user"),
         ({"token_endpoint": "https://evil.example/{x}"}, "token_endpoint must use https and hold no braces"),
+        ({"jwks_uri": None}, "jwks_uri must be an absolute URL"),
+        ({"jwks_uri": "http://evil.example/keys"}, "jwks_uri must use https"),
         ({"token_endpoint_auth_methods_supported": ["attest_jwt_client_auth"]}, "none of the supported methods"),
     ],
 )

@@ -39,9 +39,9 @@ DISCOVERY = Target(
     _opened,
     (ConfigurationError,),
     (
-        *(b'"issuer":', b'"https://id.example.com"', b'"token_endpoint":', b'"authorization_endpoint":', b"null"),
+        *(b'"issuer":', b'"https://id.example.com"', b'"token_endpoint":', b'"authorization_endpoint":'),
         *(b'"https://127.0.0.1/"', b'"http://127.0.0.1/"', b'"https://{a}/"', b'"scopes_supported":', b'["openid"]'),
         *(b'"userinfo_endpoint":', b'"token_endpoint_auth_methods_supported":', b"[", b"{", b"}", b'"\\ud800"'),
-        CANARY.encode(),
+        *(b'"jwks_uri":', b"null", CANARY.encode()),
     ),
 )

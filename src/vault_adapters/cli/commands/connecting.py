@@ -22,6 +22,7 @@ from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles import Profile
+from vault_adapters.providers.profiles.loading import as_profile
 from vault_adapters.runtime.json_forms import account_json
 from vault_domain import AccountInfo, ConfigurationError, InvalidInputError, TokenVault
 
@@ -114,8 +115,11 @@ def _refresher(provider: str, place: str | None) -> Any:
         if provider not in known:
             raise InvalidInputError("the refreshers have no such provider")
         return known[provider]
+    profile = as_profile(provider)
+    if profile.token_url is None:
+        raise InvalidInputError("API keys of this provider are not connected: keep one with token-vault store")
     client_id, client_secret = _client()
-    return refresher(provider, client_id, client_secret, auth_method="none" if client_secret is None else None)
+    return refresher(profile, client_id, client_secret, auth_method="none" if client_secret is None else None)
 
 
 def _client() -> tuple[str, str | None]:

@@ -81,7 +81,9 @@ def host(key: str, value: object) -> str:
     A name that begins with ``*.`` stands for all hosts below the rest of the name.
     """
     template = checks.text(key, value)
-    if not _HOST.match(_VARIABLE.sub("x", template)):
+    example = _VARIABLE.sub("x.x", template)
+    is_domain = example.startswith("*.") and "." not in example.removeprefix("*.")  # all hosts below com, for example
+    if is_domain or not _HOST.match(example):
         raise refused(key, "must be a host's name in lower case, such as api.example.com or *.example.com")
     return template
 

@@ -120,6 +120,7 @@ URL = 'token_url = "https://acme.example/token"\n'
         ),
         (LEAST + URL + "client_auth = ['basic']\n", "client_auth[1]", "must be one of"),
         (LEAST + URL + "api_hosts = ['https://acme.example']\n", "api_hosts[1]", "must be a host's name"),
+        (LEAST + URL + "api_hosts = ['*.com']\n", "api_hosts[1]", "must be a host's name"),
         (LEAST.replace("2026-11-26", "'today'") + URL, "checked", "must be a date"),
     ],
 )
