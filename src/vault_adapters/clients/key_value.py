@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _PROVIDER = "key_value"
 _DEFAULT = "default_collection"
 _MOST_BYTES = 64 * 1024
+_BATCH = 500
 
 
 class VaultKeyValue:
@@ -59,7 +60,7 @@ class VaultKeyValue:
         Raises:
             InvalidInputError: the value is no JSON object of at most 64 KiB, or ``ttl`` is not positive.
         """
-        await self._vault.store_token(self._key(key, collection), _sealed(value), expires_at=_end(ttl))
+        await self._vault.store_token(self._key(key, collection), _sealed(value, _end(ttl)))
 
     async def delete(self, key: str, *, collection: str | None = None) -> bool:
         """Delete a value; return whether there was one."""
@@ -94,19 +95,21 @@ class VaultKeyValue:
             raise InvalidInputError("keys and values must be as many as each other")
         end = _end(ttl)
         places = [self._key(key, collection) for key in keys]
-        sealed = dict(zip(places, map(_sealed, values), strict=True))
-        await self._vault.store_tokens([(place, value, end) for place, value in sealed.items()])
+        sealed = {place: _sealed(value, end) for place, value in zip(places, values, strict=True)}
+        await self._vault.store_tokens(list(sealed.items()))
 
     async def delete_many(self, keys: Sequence[str], *, collection: str | None = None) -> int:
         """Delete several values; return how many there were."""
         return sum([await self.delete(key, collection=collection) for key in keys])
 
     async def cull(self) -> None:
-        """Delete the values that have expired."""
-        now = datetime.now(UTC)
-        async for info in self._vault.iter_tokens(self._tenant_id, provider=_PROVIDER):
-            if info.expires_at is not None and info.expires_at <= now:
-                await self._vault.delete_token(info.key)
+        """Delete the values that have expired; nothing else does, so call it daily."""
+        keys = [info.key async for info in self._vault.iter_tokens(self._tenant_id, provider=_PROVIDER)]
+        for start in range(0, len(keys), _BATCH):
+            found = await self._vault.get_tokens(keys[start : start + _BATCH])
+            for key, token in found.items():
+                if _read(token) == (None, None):
+                    await self._vault.delete_token(key)
 
     def _key(self, key: str, collection: str | None) -> TokenKey:
         if not isinstance(key, str) or not isinstance(collection or "", str):
@@ -115,13 +118,20 @@ class VaultKeyValue:
         return TokenKey(self._tenant_id, _PROVIDER, TokenKind.API_KEY, hashlib.sha256(named).hexdigest())
 
 
-def _sealed(value: Mapping[str, Any]) -> Secret:
+def _sealed(value: Mapping[str, Any], end: datetime | None) -> Secret:
+    """Return a value to seal, after its end and a space.
+
+    The end is not the token's expiry: an account whose API key has expired is shown as one that its user must connect
+    again.
+    """
     text = None
     if isinstance(value, Mapping):
         try:
             text = json.dumps(dict(value), separators=(",", ":"))
         except (TypeError, ValueError, RecursionError):
             text = None
+    if text is not None and end is not None:
+        text = f"{end.isoformat()} {text}"
     if text is None or len(text.encode()) > _MOST_BYTES:
         raise InvalidInputError("a value must be a JSON object of at most 64 KiB")
     return Secret(text)
@@ -142,9 +152,12 @@ def _end(ttl: SupportsFloat | None) -> datetime | None:
 def _read(token: Token | None) -> tuple[dict[str, Any] | None, float | None]:
     if token is None:
         return None, None
-    end = token.info.expires_at
+    text, end = token.value.reveal(), token.info.expires_at  # values of earlier versions have the token's expiry
+    if not text.startswith("{"):
+        ends, _, text = text.partition(" ")
+        end = datetime.fromisoformat(ends)
     left = None if end is None else (end - datetime.now(UTC)).total_seconds()
     if left is not None and left <= 0:
         return None, None
-    value: dict[str, Any] = json.loads(token.value.reveal())
+    value: dict[str, Any] = json.loads(text)
     return value, left

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -38,7 +38,7 @@ class Keeper(Protocol):
     async def token(self, key: TokenKey) -> Token | None:
         """See `TokenVault.get_token`."""
 
-    async def keep(self, key: TokenKey, value: Secret, expires_at: datetime | None, *, over: int | None = None) -> None:
+    async def keep(self, key: TokenKey, value: Secret, *, over: int | None = None) -> None:
         """Store a value; see `TokenVault.store_token`, whose ``expected_generation`` is ``over``."""
 
     async def forget(self, key: TokenKey) -> None:
@@ -69,8 +69,8 @@ class _Direct:
         self.token = vault.get_token
         self.account = vault.get_account
 
-    async def keep(self, key: TokenKey, value: Secret, expires_at: datetime | None, *, over: int | None = None) -> None:
-        await self._vault.store_token(key, value, expires_at=expires_at, expected_generation=over)
+    async def keep(self, key: TokenKey, value: Secret, *, over: int | None = None) -> None:
+        await self._vault.store_token(key, value, expected_generation=over)
 
     async def forget(self, key: TokenKey) -> None:
         await self._vault.delete_token(key)
@@ -101,8 +101,8 @@ class _OnThreads:
     async def token(self, key: TokenKey) -> Token | None:
         return await _on_thread(self._vault.get_token, key)
 
-    async def keep(self, key: TokenKey, value: Secret, expires_at: datetime | None, *, over: int | None = None) -> None:
-        await _on_thread(self._vault.store_token, key, value, expires_at=expires_at, expected_generation=over)
+    async def keep(self, key: TokenKey, value: Secret, *, over: int | None = None) -> None:
+        await _on_thread(self._vault.store_token, key, value, expected_generation=over)
 
     async def forget(self, key: TokenKey) -> None:
         await _on_thread(self._vault.delete_token, key)

@@ -2,10 +2,11 @@
 
 import asyncio
 import warnings
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vault_adapters import InvalidInputError
+from vault_adapters import ConnectionState, InvalidInputError, Secret
 from vault_adapters.clients.key_value import VaultKeyValue
 from vault_adapters.testing import memory_vault
 
@@ -60,6 +61,26 @@ async def test_a_value_ends_with_its_time_to_live(vault, store):
     await store.cull()
     assert len([each async for each in vault.iter_tokens("tenant-1")]) == 1
     assert await store.delete_many(["a", "c"]) == 1
+
+
+async def test_a_value_that_has_expired_is_no_account_to_connect_again(vault, store):
+    await store.put("a", {"n": 1}, ttl=0.1)
+    await asyncio.sleep(0.2)
+    assert await store.get("a") is None
+    assert [info.state async for info in vault.iter_accounts("tenant-1")] == [ConnectionState.CONNECTED]
+    await store.cull()
+    assert [info async for info in vault.iter_accounts("tenant-1")] == []
+
+
+async def test_a_value_that_an_earlier_version_stored_is_read(vault, store):
+    await store.put("a", {})
+    [info] = [each async for each in vault.iter_tokens("tenant-1")]
+    for left, value in ((60, {"n": 1}), (-60, None)):
+        end = datetime.now(UTC) + timedelta(seconds=left)
+        await vault.store_token(info.key, Secret('{"n":1}'), expires_at=end)
+        assert await store.get("a") == value
+    await store.cull()
+    assert [each async for each in vault.iter_tokens("tenant-1")] == []
 
 
 @pytest.mark.parametrize("value", [{"a": object()}, {"a": "x" * 70_000}, [1], "text", None])

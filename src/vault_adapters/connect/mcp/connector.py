@@ -218,7 +218,7 @@ class McpConnector:
             async with self._reach() as reach:
                 found = await discover(account.identifier or "", reach)
             value = service_key(found, name, secret, key, found.scopes if given is None else given)
-            await self._keeper.keep(account.key(TokenKind.API_KEY), value, None)
+            await self._keeper.keep(account.key(TokenKind.API_KEY), value)
         return account
 
     @settling

@@ -87,12 +87,14 @@ class Kept:
         if token is None:
             return cls()
         generation = token.info.generation
-        if token.info.expires_at is not None and token.info.expires_at <= datetime.now(UTC):
-            return cls(generation=generation)
+        end = token.info.expires_at  # registrations of earlier versions have the token's expiry
         try:
             members = token.value.reveal_fields()
             client = Registration.of(members)
-        except (InvalidInputError, KeyError):
+            end = datetime.fromisoformat(members["expires_at"]) if "expires_at" in members else end
+        except (InvalidInputError, KeyError, ValueError):
+            return cls(generation=generation)
+        if end is not None and end <= datetime.now(UTC):
             return cls(generation=generation)
         return cls(client, generation, members.get("redirect_uri", ""), tuple(members.get("scope", "").split()))
 
@@ -107,6 +109,9 @@ async def keep(
 ) -> None:
     """Store a tenant's registration, sealed like a token.
 
+    Its end is not the token's expiry: an account whose API key has expired is shown as one that its user must connect
+    again.
+
     Args:
         keeper: the tenant's vault.
         tenant_id: the tenant.
@@ -118,8 +123,9 @@ async def keep(
         GenerationConflictError: another generation is stored.
     """
     fields = registration.members | ({"sends_iss": "1"} if registration.sends_iss else {}) | more
+    fields |= {} if registration.expires_at is None else {"expires_at": registration.expires_at.isoformat()}
     value = Secret.from_fields(**{name: text for name, text in fields.items() if text})
-    await keeper.keep(_key(tenant_id, registration.issuer), value, registration.expires_at, over=over)
+    await keeper.keep(_key(tenant_id, registration.issuer), value, over=over)
 
 
 async def kept_or_registered(

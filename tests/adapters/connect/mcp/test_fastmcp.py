@@ -18,7 +18,11 @@ from vault_adapters.testing import memory_vault
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from fastmcp import Client
+    from fastmcp.server.auth import OAuthProxy
+    from fastmcp.server.auth.providers.jwt import StaticTokenVerifier
     from fastmcp.utilities.tests import HeadlessOAuth
+    from mcp.server.auth.provider import AuthorizationParams
+    from mcp.shared.auth import OAuthClientInformationFull
 
 SERVER = Path(__file__).with_name("fastmcp_server.py")
 
@@ -54,6 +58,31 @@ async def test_its_client_keeps_tokens_and_registration_in_the_vault(server):
                 assert (await client.call_tool("add", {"a": 1, "b": 2})).data == 3
         kept = [info async for info in vault.iter_tokens("tenant-1")]
         assert len(kept) >= 2
+
+
+async def test_its_oauth_proxy_keeps_clients_and_transactions_in_the_vault():
+    async with memory_vault() as vault:
+
+        def proxy():
+            return OAuthProxy(
+                upstream_authorization_endpoint="https://upstream.example/authorize",
+                upstream_token_endpoint="https://upstream.example/token",
+                upstream_client_id="upstream",
+                upstream_client_secret="of-the-upstream-client",
+                token_verifier=StaticTokenVerifier({"t": {"client_id": "c", "scopes": []}}),
+                base_url="https://proxy.example",
+                jwt_signing_key="k" * 40,
+                client_storage=VaultKeyValue(vault, "host"),
+            )
+
+        back = "http://127.0.0.1:9/callback"
+        await proxy().register_client(OAuthClientInformationFull(client_id="c-1", redirect_uris=[back]))
+        found = await proxy().get_client("c-1")  # another process
+        asked = AuthorizationParams(
+            state="s", scopes=[], code_challenge="x" * 43, redirect_uri=back, redirect_uri_provided_explicitly=True
+        )
+        assert "txn_id=" in await proxy().authorize(found, asked)
+        assert len([info async for info in vault.iter_tokens("host")]) == 2
 
 
 async def test_its_client_calls_with_tokens_that_the_vault_refreshes(server):

@@ -179,6 +179,18 @@ async def test_a_client_is_registered_anew_for_another_redirect_uri(vault, conne
     assert (await connected(moved, stub)).state is ConnectionState.CONNECTED
 
 
+async def test_a_client_whose_secret_has_ended_is_registered_anew_and_is_no_account_to_connect_again(
+    vault, connector, stub
+):
+    for seconds in (-60, 3600):
+        stub.changes["register"] = {"client_secret_expires_at": int(datetime.now(UTC).timestamp()) + seconds}
+        await connector.begin("t1", stub.url, session="s")
+        states = [info.state async for info in vault.iter_accounts("t1")]
+        assert states == [ConnectionState.CONNECTED]
+    await connected(connector, stub)
+    assert len(stub.clients) == 2
+
+
 async def test_a_client_that_was_registered_by_hand_is_used(vault, stub):
     stub.clients["by-hand"] = "its-secret"
     for place in (stub.url, stub.base):
