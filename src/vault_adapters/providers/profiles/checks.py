@@ -28,7 +28,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _MEMBER = re.compile(r"[A-Za-z0-9_$-]{1,64}(\.[A-Za-z0-9_$-]{1,64}){0,3}\Z")
 _PART = r"([A-Za-z0-9_$-]{1,64}|\[[A-Za-z0-9_$-]{1,64}\]|\*)"
 _PATH = re.compile(rf"{_PART}(\.{_PART}){{0,7}}\Z")
-_DURATION = re.compile(r"([1-9][0-9]{0,5}) (second|minute|hour|day)s?\Z")
+_DURATION = re.compile(r"([1-9][0-9]{0,8}) (second|minute|hour|day)s?\Z")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}\Z")
 # A profile must not set these headers. The refresher or the HTTP library sets all of them except ``cookie``.
 _OWN_HEADERS = {"authorization", "host", "cookie", "content-type", "content-length", "transfer-encoding", "accept"}
@@ -137,12 +137,15 @@ def whole(least: int, most: int) -> Check:
 
 def duration(key: str, value: object) -> timedelta:
     """Check a duration: a text such as "30 seconds" or "60 days", or a timedelta."""
-    if isinstance(value, timedelta):
-        return as_duration(value, key, positive=True)
     match = _DURATION.match(plain_text(value) or "")
-    if match is None:
+    if match is None and not isinstance(value, timedelta):
         raise refused(key, 'must be a time such as "30 seconds", "15 minutes", "1 hour" or "60 days"')
-    return as_duration(timedelta(**{f"{match[2]}s": int(match[1])}), key)
+    given = value if match is None else timedelta(**{f"{match[2]}s": int(match[1])})
+    try:
+        return as_duration(given, key, positive=True)
+    except InvalidInputError as error:
+        problem = str(error).removeprefix(f"{key} ")
+    raise refused(key, problem)
 
 
 def day(key: str, value: object) -> date:

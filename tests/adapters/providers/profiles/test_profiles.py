@@ -42,6 +42,7 @@ URL = 'token_url = "https://acme.example/token"\n'
         (LEAST + URL + "[rotation]\nkind = 'often'\n", "rotation.kind", "must be one of strict, grace, non_rotating"),
         (LEAST + URL + "[rotation]\ngrace = '30 seconds'\n", "rotation.grace", "must be given for the kind grace"),
         (LEAST + URL + "[rotation]\nidle = 30\n", "rotation.idle", "must be a time such as"),
+        (LEAST + URL + "[rotation]\nidle = '999999999 days'\n", "rotation.idle", "must be at most 100 years"),
         (LEAST + URL + "[limits]\nrequests = 10\n", "limits.requests", "must be given together with per"),
         (LEAST + URL + "[request]\nextra = {grant_type = 'x'}\n", "request.extra", "must not set any of"),
         (
