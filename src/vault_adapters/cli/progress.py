@@ -24,6 +24,9 @@ class Waiting:
         self.note = note
 
 
+NOTHING_SHOWN = Waiting(lambda _: None, complain)
+
+
 @contextmanager
 def waiting(title: str, total: int | None) -> Iterator[Waiting]:
     """Show progress until the block ends.
@@ -33,7 +36,7 @@ def waiting(title: str, total: int | None) -> Iterator[Waiting]:
         total: value of the progress at the end; None if unknown.
     """
     if not sys.stderr.isatty():
-        yield Waiting(lambda _: None, complain)
+        yield NOTHING_SHOWN
         return
     from rich.console import Console  # imported here, because it is slow to import and a pipe does not need it
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn

@@ -75,18 +75,21 @@ class CommandLine:
     def environment(self, **variables: str) -> dict[str, str]:
         return {**clean_environment(), **self.variables, **variables}
 
-    def on_terminal(self, *arguments: str, typed: str = "", columns: int = 100) -> Result:
-        """Run the command on a terminal of its own; the result's `stdout` holds both output streams.
+    def on_terminal(self, *arguments: str, typed: str = "", columns: int = 100, to: Path | None = None) -> Result:
+        """Run the command on a terminal of its own; the result's `stdout` holds what it shows.
+
+        This is both output streams, or only standard error if standard output goes to the file `to`.
 
         Whatever asks for input runs in a process of its own, because a fork of the warm process cannot open `/dev/tty`
         and gets no interrupt from the terminal.
         """
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        output = os.dup(theirs) if to is None else os.open(to, os.O_WRONLY | os.O_CREAT)
         process = subprocess.Popen(
             [*(PROGRAM if typed else quick_program()), *arguments],
             stdin=theirs,
-            stdout=theirs,
+            stdout=output,
             stderr=theirs,
             cwd=self.folder,
             env=self.environment(TERM="xterm-256color"),
@@ -94,6 +97,7 @@ class CommandLine:
             preexec_fn=take_terminal if typed else None,  # noqa: PLW1509 - no threads run here
         )
         os.close(theirs)
+        os.close(output)
         try:
             shown = _read_all(ours, typed.encode())
         except TimeoutError:

@@ -144,6 +144,17 @@ def test_a_terminal_asks(filled, tenant, typed):
 
 
 @on_sqlite
+def test_what_goes_to_standard_output_is_not_shown_on_the_terminal_of_standard_error(filled):
+    piped = filled.folder / "piped"
+    done = filled.on_terminal("export", "t1", "--values", "--to", "-", typed="t1\n", to=piped)
+    assert (done.code, CANARY in done.out) == (0, False)
+    assert f"{CANARY}-r" in [row["value"] for row in lines_of(piped)]
+    shown = filled.on_terminal("export", "t1", "--values", "--to", "-", typed="t1\n")
+    lines = [json.loads(line) for line in shown.out.splitlines() if "tenant_id" in line]
+    assert len(lines) == len(lines_of(piped))
+
+
+@on_sqlite
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -6,6 +6,7 @@ import csv
 import json as json_lines
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -14,7 +15,7 @@ from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.parameters import All, OnlyProvider, TenantOrAll, one_tenant_or_all
 from vault_adapters.cli.private_file import STANDARD_OUTPUT, Write, refuse_existing, written_privately
-from vault_adapters.cli.progress import Waiting, waiting
+from vault_adapters.cli.progress import NOTHING_SHOWN, Waiting, waiting
 from vault_adapters.cli.screen import printable
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import TOKEN_MEMBERS, token_json
@@ -107,7 +108,10 @@ def _leave(tenant: str | None, provider: str | None, to: str, config: VaultConfi
 
     async def work(vault: TokenVault) -> tuple[int, int]:
         counts = (await vault.health(tenant_id=tenant)).counts
-        with waiting("exporting", sum(each.count for each in counts) or None) as shown, written_privately(to) as write:
+        # A bar would take over standard output, and show on the terminal what a pipe shall get.
+        total = sum(each.count for each in counts) or None
+        bar = nullcontext(NOTHING_SHOWN) if to == STANDARD_OUTPUT else waiting("exporting", total)
+        with bar as shown, written_privately(to) as write:
             return await _write_values(vault, _each(tenant, vault), provider, write, shown)
 
     written, unreadable = with_vault(work, config)
