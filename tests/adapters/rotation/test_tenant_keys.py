@@ -171,7 +171,8 @@ async def test_the_vault_stays_in_use_while_a_tenant_moves_and_its_data_key_rota
                 stored += 1
                 await another.store_token(OWN, str(stored))
                 assert await read_all(vault, [OWN]) == [str(stored)]
-                await another.keys.rotate_data_key("own")
+                if stored <= 10:  # each rotation gives every later move one more key to wrap
+                    await another.keys.rotate_data_key("own")
 
         async def move():
             nonlocal is_over
