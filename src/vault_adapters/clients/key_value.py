@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -37,7 +38,7 @@ class VaultKeyValue:
     """
 
     def __init__(self, vault: TokenVault, tenant_id: str) -> None:
-        if not hasattr(vault, "store_tokens") or not hasattr(vault, "iter_tokens"):
+        if not inspect.iscoroutinefunction(getattr(vault, "store_token", None)):  # a SyncVault has the same methods
             raise InvalidInputError("vault must be a TokenVault")
         TokenKey(tenant_id, _PROVIDER, TokenKind.API_KEY)  # checks the tenant's name
         self._vault = vault

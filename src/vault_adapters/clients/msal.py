@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import secrets
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ class VaultTokenCache(SerializableTokenCache):  # type: ignore[misc]  # msal has
     """
 
     def __init__(self, vault: SyncVault, tenant_id: str, user: str | None = None) -> None:
-        if not hasattr(vault, "store_tokens"):
+        if not hasattr(vault, "store_token") or inspect.iscoroutinefunction(vault.store_token):
             raise InvalidInputError("vault must be a SyncVault")
         super().__init__()
         self._record = _Record(vault, TokenKey(tenant_id, _PROVIDER, TokenKind.API_KEY, user))

@@ -118,7 +118,7 @@ class VaultInstallationStore(InstallationStore):
     """
 
     def __init__(self, vault: SyncVault, *, tenant_of: TenantOf | None = None) -> None:
-        self._rooms = _Installations(_Immediate(vault), tenant_of)
+        self._rooms = _Installations(vault, tenant_of, sync=True)
 
     @property
     def logger(self) -> logging.Logger:
@@ -180,12 +180,13 @@ class _Place:
 class _Installations:
     """What both stores do."""
 
-    def __init__(self, vault: Any, tenant_of: TenantOf | None) -> None:
-        if not hasattr(vault, "ensure_access_token"):
-            raise InvalidInputError("vault must be a TokenVault or a SyncVault")
+    def __init__(self, vault: Any, tenant_of: TenantOf | None, *, sync: bool = False) -> None:
+        call = getattr(vault, "ensure_access_token", None)
+        if not callable(call) or inspect.iscoroutinefunction(call) is sync:
+            raise InvalidInputError(f"vault must be a {'SyncVault' if sync else 'TokenVault'}")
         if tenant_of is not None and not callable(tenant_of):
             raise InvalidInputError("tenant_of must be a function or None")
-        self._vault = vault
+        self._vault = _Immediate(vault) if sync else vault
         self._tenant_of = tenant_of
 
     async def save(self, installation: Installation) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from vault_adapters import ConnectionState, InvalidInputError, Secret
 from vault_adapters.clients.key_value import VaultKeyValue
-from vault_adapters.testing import memory_vault
+from vault_adapters.testing import memory_sync_vault, memory_vault
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -96,6 +96,11 @@ async def test_a_value_that_cannot_be_kept_is_refused_and_the_old_one_stays(stor
 async def test_a_time_to_live_is_positive(store, ttl):
     with pytest.raises(InvalidInputError):
         await store.put("k", {}, ttl=ttl)
+
+
+def test_a_sync_vault_is_refused():
+    with memory_sync_vault() as vault, pytest.raises(InvalidInputError, match="TokenVault"):
+        VaultKeyValue(vault, "t1")
 
 
 async def test_arguments_are_checked(vault):

@@ -16,7 +16,7 @@ from tests.support.scripted_provider import ScriptedProvider
 
 from vault_adapters import InvalidInputError, Secret, StorageError, TokenKey, TokenKind, VaultConfig, open_sync_vault
 from vault_adapters.clients.msal import VaultTokenCache
-from vault_adapters.testing import memory_sync_vault
+from vault_adapters.testing import memory_sync_vault, memory_vault
 
 FOUR = 4
 EACH = 6
@@ -247,6 +247,12 @@ def test_nothing_is_stored_in_clear(vault):
     [info] = vault.iter_tokens("tenant-1")
     assert info.key == TokenKey("tenant-1", "msal", TokenKind.API_KEY, "ann")
     assert "xxx" not in repr(vault.get_token(info.key))
+
+
+async def test_a_vault_that_is_not_sync_is_refused():
+    async with memory_vault() as vault:
+        with pytest.raises(InvalidInputError, match="SyncVault"):
+            VaultTokenCache(vault, "tenant-1")
 
 
 def test_arguments_are_checked(vault):

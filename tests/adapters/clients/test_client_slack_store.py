@@ -237,3 +237,14 @@ def test_arguments_are_checked(kind):
         kind(Secret("vault"))
     with memory_sync_vault() as vault, pytest.raises(InvalidInputError):
         kind(vault, tenant_of="tenant-1")
+
+
+async def test_a_sync_store_refuses_an_async_vault():
+    async with memory_vault() as vault:
+        with pytest.raises(InvalidInputError, match="SyncVault"):
+            VaultInstallationStore(vault)
+
+
+def test_an_async_store_refuses_a_sync_vault():
+    with memory_sync_vault() as vault, pytest.raises(InvalidInputError, match="TokenVault"):
+        AsyncVaultInstallationStore(vault)
