@@ -80,7 +80,8 @@ def test_a_child_cannot_use_its_parents_vault_and_ends_at_once(url, kind):
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, url, kind], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.stderr == ""
+    # On a loaded machine, psycopg may be cancelling a query when a process ends; it says so in a line of its own.
+    assert [line for line in done.stderr.splitlines() if "query cancellation interrupted" not in line] == []
     exit_code, told, found = json.loads(done.stdout)
     assert told[:5] == ["used_across_fork"] * 5
     assert told[5] in ("used_across_fork", "wrong_event_loop")  # the view of the keys was made before the fork
