@@ -118,10 +118,9 @@ class DueAccount:
 
 @frozen
 class Erased:
-    """The counts of one erasure; `ErasureReport` explains them.
+    """The counts of one erasure; `ErasureReport` explains all but the last attribute.
 
     Attributes:
-        tokens, accounts, data_keys, wraps, audit_events: see `ErasureReport`.
         is_purged: whether the database's files hold nothing of the deleted rows. False if another connection to the
             database prevented it for now, or if cleaning the files failed. None if the store cannot clean its files.
     """
