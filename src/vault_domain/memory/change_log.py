@@ -31,11 +31,6 @@ def scope_of_access(account: Account) -> Scope:
     return (account.tenant_id, account.provider, account.identifier or "", TokenKind.ACCESS_TOKEN)
 
 
-def scope_of_account(account: Account) -> Scope:
-    """Return the scope of an account's rows."""
-    return (account.tenant_id, account.provider, account.identifier or "")
-
-
 @frozen
 class _Told:
     number: int
