@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
-import os
 import threading
 from typing import Any
 
@@ -13,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied
 from vault_adapters.crypto.kms_client import connect, hide_bodies
 from vault_adapters.crypto.kms_errors import translated
+from vault_adapters.crypto.round_trip import check_round_trip
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.cipher import UnreadableError
 
@@ -24,7 +23,6 @@ _AT_ONCE = 10
 not use up the host's threads.
 """
 _MAX_WRAPPED = 6144
-_CHECKED_TENANT = "token-vault-check"
 
 
 def is_kms_uri(uri: str) -> bool:
@@ -104,13 +102,8 @@ class KmsMasterKey(Uncopied):
             KeyUnavailableError: see `MasterKey`.
             ConfigurationError: see `MasterKey`.
         """
-        probe, probe_id = os.urandom(KEY_SIZE), os.urandom(KEY_ID_SIZE)
-        try:
-            returned = await self.unwrap(await self.wrap(probe, _CHECKED_TENANT, probe_id), _CHECKED_TENANT, probe_id)
-        except UnreadableError:
-            returned = b""
-        if not hmac.compare_digest(probe, returned):
-            raise ConfigurationError("the key service did not return the data that it encrypted", code="kms_wrong_key")
+        wrong = ConfigurationError("the key service did not return the data that it encrypted", code="kms_wrong_key")
+        await check_round_trip(self, wrong)
 
     def __repr__(self) -> str:
         return f"KmsMasterKey(key_id={self._key_id.hex()})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 import re
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 from anyio import CapacityLimiter, to_thread
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied, encode_context
+from vault_adapters.crypto.round_trip import check_round_trip
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.rules.key_states import KEY_DENIED
@@ -21,7 +21,6 @@ _PREFIX = "pkcs11:"
 _URI = re.compile(r"(pkcs11:token=[A-Za-z0-9_. -]{1,32});object=([A-Za-z0-9_. -]{1,128})\Z")
 _NONCE, _TAG_BITS, _WRAPPED = 12, 128, 12 + KEY_SIZE + 16
 _AT_ONCE = 2
-_CHECKED_TENANT = "token-vault-check"
 
 _DENIALS = frozenset(
     {"NoSuchKey", "NoSuchToken", "PinIncorrect", "PinInvalid", "PinLocked", "PinExpired", "TokenNotPresent"}
@@ -92,13 +91,8 @@ class Pkcs11MasterKey(Uncopied):
 
     async def check(self) -> None:
         """Wrap and unwrap random bytes, to check the same rights that data keys need."""
-        probe, probe_id = os.urandom(KEY_SIZE), os.urandom(KEY_ID_SIZE)
-        try:
-            returned = await self.unwrap(await self.wrap(probe, _CHECKED_TENANT, probe_id), _CHECKED_TENANT, probe_id)
-        except UnreadableError:
-            returned = b""
-        if not hmac.compare_digest(probe, returned):
-            raise ConfigurationError("the module did not return the data that it encrypted", code="pkcs11_wrong_key")
+        wrong = ConfigurationError("the module did not return the data that it encrypted", code="pkcs11_wrong_key")
+        await check_round_trip(self, wrong)
 
     def __repr__(self) -> str:
         return f"Pkcs11MasterKey(key_id={self._key_id.hex()})"

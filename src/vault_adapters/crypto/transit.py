@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import hmac
 import json
-import os
 import re
 import ssl
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied, encode_context
+from vault_adapters.crypto.round_trip import check_round_trip
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.cipher import UnreadableError
@@ -32,7 +32,6 @@ _URI = re.compile(r"transit:(https?://[A-Za-z0-9.\[\]:-]{1,255})/([A-Za-z0-9_./-
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _SECONDS = 4.0
 _MOST_ANSWER = 65_536
-_CHECKED_TENANT = "token-vault-check"
 
 # What the engine says when the key may not be used, with the status 400. Every other 400 concerns the ciphertext.
 _KEY_REFUSED = ("encryption key not found", "disallowed by policy", "key is not", "soft deleted", "soft-deleted")
@@ -107,15 +106,10 @@ class TransitMasterKey(Uncopied):
 
     async def check(self) -> None:
         """Wrap and unwrap random bytes, to check the same permissions that data keys need."""
-        probe, probe_id = os.urandom(KEY_SIZE), os.urandom(KEY_ID_SIZE)
-        try:
-            returned = await self.unwrap(await self.wrap(probe, _CHECKED_TENANT, probe_id), _CHECKED_TENANT, probe_id)
-        except UnreadableError:
-            returned = b""
-        if not hmac.compare_digest(probe, returned):
-            raise ConfigurationError(
-                "the key service did not return the data that it encrypted", code="transit_wrong_key"
-            )
+        wrong = ConfigurationError(
+            "the key service did not return the data that it encrypted", code="transit_wrong_key"
+        )
+        await check_round_trip(self, wrong)
 
     def __repr__(self) -> str:
         return f"TransitMasterKey(key_id={self._key_id.hex()})"
