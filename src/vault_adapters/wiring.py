@@ -166,7 +166,7 @@ def vault_services(
     revoker = RevocationService(accounts, opener, tasks, refreshers, timing.deadline, pages, home)
     rereader = Rereader(upkeep, ledger, cipher, opener, runner, tasks, refreshers)
     refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
-    listing = ListingService(pages, store.audit, spends, store.keys)
+    listing = ListingService(pages, store.audit, spends, store.keys, cipher)
     health = HealthService(
         *(pages, readiness, opener, policy.buffer, store.clients, upkeep),
         *(window.most, policy.notice, config.tuning.client_rules),

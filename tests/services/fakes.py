@@ -53,6 +53,9 @@ class PlainCipher:
     def open_at_hand(self, key, sealed):
         return None  # no data key is held
 
+    async def key_problems(self, tenant_ids):
+        return {}
+
     async def confirm(self, tenant_id, data_key_id):
         record = await self._keys.data_key(tenant_id, data_key_id)
         if record is None or record.state is DataKeyState.DESTROYED:

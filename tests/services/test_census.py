@@ -13,7 +13,7 @@ from vault_domain.services.tokens.readiness import ReadinessService
 async def test_a_store_that_fails_while_it_counts_tokens_is_an_error(cases):
     away = StorageError("away", retryable=True, reason="timeout")
     store, pages = cases.store, Failing(cases.store.pages, "count_health", away)
-    listing = ListingService(pages, store.audit, {}, store.keys)
+    listing = ListingService(pages, store.audit, {}, store.keys, cases.cipher)
     ready = ReadinessService(store.upkeep, cases.cipher, cases.tasks, MemoryJournal())
     policy = cases.tokens._policy
     health = HealthService(pages, ready, cases.opener, policy.buffer, store.clients, store.upkeep)

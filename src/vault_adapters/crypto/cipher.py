@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from vault_adapters.crypto.context import ContextEncoder, beside
@@ -128,6 +128,10 @@ class AesGcmCipher:
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop all cached keys of an erased tenant."""
         self._keyring.forget_tenant(tenant_id)
+
+    async def key_problems(self, tenant_ids: Iterable[str]) -> Mapping[str, str]:
+        """See `Cipher`."""
+        return await self._keyring.key_problems(tenant_ids)
 
     async def check(self) -> None:
         """See `Cipher`."""

@@ -11,6 +11,7 @@ from vault_adapters.crypto import tenant_wrap
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
 from vault_adapters.crypto.key_checks import check_may_open, check_may_seal, own
+from vault_adapters.crypto.key_problems import KeyProblems
 from vault_adapters.crypto.tenant_keys import TenantKeys
 from vault_adapters.crypto.wrapping import Wrapping
 from vault_adapters.runtime.flights import Flights
@@ -20,7 +21,6 @@ from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.ports.keys import Keys
 from vault_domain.ports.master_key import MasterKey, MasterKeys
 from vault_domain.rules.key_states import (
-    OF_ONE_TENANT,
     RESURRECTED_KEY,
     RESURRECTED_MASTER_KEY,
     RETIRED_MASTER_KEY,
@@ -37,11 +37,6 @@ DEFAULT_CAPACITY = 10_000
 
 _ROUNDS = 3
 """Tries to store a new data key. Another try is needed only if a rotation made another master key active meanwhile."""
-
-_REFUSED_SECONDS = 0.5
-"""Time for which a tenant whose own master key cannot be used gets the same error again at once."""
-
-_MOST_REFUSED = 10_000
 
 _Flight = tuple[str, bytes | None]
 """A tenant and a key id; None means the tenant's active key."""
@@ -86,8 +81,9 @@ class Keyring:
         """Returns a cached key, or None. It is the cache's own method, which saves one call in each read."""
         self._flights = Flights()
         self._forgotten = 0
-        self._monotonic = monotonic
-        self._refused: dict[str, tuple[float, str]] = {}
+        self._problems = KeyProblems(self._examine, ttl.total_seconds(), monotonic)
+        self.key_problems = self._problems.find
+        """See `Cipher.key_problems`."""
         self._wrapping = Wrapping(master_keys, tenant_keys or TenantKeys())
 
     def counts(self) -> tuple[int, int, int]:
@@ -121,7 +117,7 @@ class Keyring:
         key = self._cache.get(tenant_id, key_id)
         if key is not None:
             return key
-        self._refuse_again(tenant_id)
+        self._problems.refuse_again(tenant_id)
         return await self._share((tenant_id, key_id), lambda: self._find(tenant_id, key_id))
 
     async def confirm(self, tenant_id: str, key_id: bytes) -> None:
@@ -142,7 +138,7 @@ class Keyring:
         key = self._cache.get_active(tenant_id)
         if key is not None:
             return key
-        self._refuse_again(tenant_id)
+        self._problems.refuse_again(tenant_id)
         return await self._share((tenant_id, None), lambda: self._ensure_active(tenant_id))
 
     async def find_active_key(self, tenant_id: str) -> EnvelopeKey:
@@ -247,7 +243,7 @@ class Keyring:
         """See `DataKeyWrapper`."""
         check_may_open(record)
         wrap = await self._wrapping.move(record, await self.find_active_master_key(), uri)
-        self._refused.pop(record.tenant_id, None)
+        self._problems.forget(record.tenant_id)
         return wrap
 
     def forget_active(self, tenant_ids: Iterable[str]) -> None:
@@ -260,7 +256,7 @@ class Keyring:
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop all keys of a tenant, including keys that are being unwrapped now."""
         self._forgotten += 1
-        self._refused.pop(tenant_id, None)
+        self._problems.forget(tenant_id)
         self._cache.forget_tenant(tenant_id)
         self._flights.forget(lambda flight: flight[0] == tenant_id)
 
@@ -279,8 +275,9 @@ class Keyring:
         try:
             key = await work()
         except KeyUnavailableError as error:
-            self._note_refusal(flight[0], error)
+            self._problems.note(flight[0], error)
             raise
+        self._problems.opened(flight[0])
         if self._flights.is_current(flight):
             tenant_id, key_id = flight
             if key_id is None:
@@ -289,17 +286,13 @@ class Keyring:
                 self._cache.put(tenant_id, key)
         return key
 
-    def _note_refusal(self, tenant_id: str, error: KeyUnavailableError) -> None:
-        if error.reason in OF_ONE_TENANT:
-            while len(self._refused) >= _MOST_REFUSED:
-                self._refused.pop(next(iter(self._refused)))
-            self._refused[tenant_id] = self._monotonic() + _REFUSED_SECONDS, str(error.reason)
-
-    def _refuse_again(self, tenant_id: str) -> None:
-        """Raise the error of a moment ago, so that a tenant whose own key is dead costs no queries."""
-        until, reason = self._refused.get(tenant_id, (0.0, ""))
-        if self._monotonic() < until:
-            raise KeyUnavailableError(reason=reason)
+    async def _examine(self, tenant_id: str) -> bool:
+        """Return whether a tenant has a master key of its own; raise an error if its active data key does not open."""
+        before, record = self._forgotten, await self._repository.active_data_key(tenant_id)
+        if record is None or tenant_wrap.key_uri(record) is None:
+            return False
+        await self._of_record(own(record, tenant_id), before)
+        return True
 
     async def _find(self, tenant_id: str, key_id: bytes) -> EnvelopeKey:
         return await self._open(await self._find_record(tenant_id, key_id))

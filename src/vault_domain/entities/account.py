@@ -160,7 +160,8 @@ class AccountInfo:
     Attributes:
         account: the account.
         state: the connection state; REAUTHORIZATION_REQUIRED means that the user must connect the account again.
-        reason: the error code that explains a state other than CONNECTED, or None. In the result of
+        reason: the error code that explains a state other than CONNECTED, or None; ``key_denied`` and
+            ``tenant_key_unavailable`` mean that the tenant's own master key cannot be used now. In the result of
             `store_token_set` it may also be the `refresh_token_problem` of the token set.
         label: the latest label that was given with a token set, such as an e-mail address, or None.
         scopes: the scopes of the access token.

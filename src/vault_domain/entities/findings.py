@@ -32,6 +32,7 @@ class FindingCode(Choice):
     NOT_HOME = "not_home"
     PROVIDER_PAUSED = "provider_paused"
     ANSWERS_UNREAD = "answers_unread"
+    TENANT_KEY_UNUSABLE = "tenant_key_unusable"
     RECONNECT_REQUIRED = "reconnect_required"
     REFRESHER_MISSING = "refresher_missing"
     SECRET_WEAK = "secret_weak"

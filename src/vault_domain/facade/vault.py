@@ -246,7 +246,11 @@ class TokenVault:
 
     @scrubbed_async
     async def get_account(self, account: Account) -> AccountInfo | None:
-        """Return an account's connection state and metadata, or None if nothing is stored for it."""
+        """Return an account's connection state and metadata, or None if nothing is stored for it.
+
+        While the tenant's own master key cannot be used and no data key of the tenant is held any more, the state is
+        RETRYING, and the reason ``key_denied`` or ``tenant_key_unavailable``.
+        """
         return await self._services.accounts.get(read.as_account(account))
 
     @scrubbed_async
@@ -452,7 +456,8 @@ class TokenVault:
         Args:
             tenant_id: the tenant whose accounts are returned; None: all tenants.
             provider: only accounts at this provider.
-            state: only accounts in this state.
+            state: only accounts in this state. For all tenants, RETRYING leaves out accounts that are retrying only
+                because their tenant's own master key cannot be used.
             limit: largest number of accounts, 1 to 10,000.
             after: the ``next`` of a page of the same list.
         """

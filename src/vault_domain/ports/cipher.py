@@ -1,6 +1,6 @@
 """Cipher: encrypts each value for one token key; the value decrypts for that key only."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from vault_domain.entities.account import TokenKey
@@ -145,6 +145,13 @@ class Cipher(Protocol):
 
     def forget_tenant(self, tenant_id: str) -> None:
         """Drop all cached data keys of a tenant that was erased."""
+
+    async def key_problems(self, tenant_ids: Iterable[str]) -> Mapping[str, str]:
+        """Return why tenants' own master keys cannot be used now, by tenant: a reason of `OF_ONE_TENANT`.
+
+        Tenants whose values can be opened are left out, as long as they are opened with a data key that is held in
+        memory too; and so are tenants about which nothing is known after some seconds.
+        """
 
     async def check(self) -> None:
         """Return normally if the active master key can be used now; raise an error otherwise."""

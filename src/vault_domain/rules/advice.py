@@ -6,6 +6,7 @@ from vault_domain.entities import causes
 from vault_domain.entities.account import Account, AccountInfo, ConnectionState
 from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.findings import Finding, FindingCode, Severity
+from vault_domain.rules.key_states import OF_ONE_TENANT
 
 _CRITICAL, _WARNING, _NOTE = Severity.CRITICAL, Severity.WARNING, Severity.NOTE
 
@@ -49,6 +50,11 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
         _CRITICAL,
         "Answers of the provider with a status of success cannot be read; they are kept, and may hold new tokens.",
         "Correct the profile or refresher within four days; the vault then reads these answers by itself.",
+    ),
+    FindingCode.TENANT_KEY_UNUSABLE: (
+        _CRITICAL,
+        "A tenant's own master key cannot be used, so nothing of the tenant opens; the stored values are intact.",
+        "Ask the customer whether the key was disabled. The values open again when the key does.",
     ),
     FindingCode.RECONNECT_REQUIRED: (
         _CRITICAL,
@@ -183,6 +189,8 @@ def advice_for(info: AccountInfo) -> Finding | None:
         return None
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
         return finding(FindingCode.RECONNECT_REQUIRED, provider=provider, detail=info.reason)
+    if info.reason in OF_ONE_TENANT:
+        return finding(FindingCode.TENANT_KEY_UNUSABLE, provider=provider, detail=info.reason)
     if info.reason in CLIENT_REASONS:
         return finding(FindingCode.PROVIDER_PAUSED, provider=provider, detail=info.reason)
     if info.reason == causes.CLOCK_SKEW:

@@ -22,11 +22,23 @@ def credential_of(record: AccountRecord, spends: TokenKind | None = None) -> Tok
     return record.tokens.get(TokenKind.REFRESH_TOKEN) or record.tokens.get(TokenKind.API_KEY)
 
 
-def describe_account(record: AccountRecord, now: datetime, spends: TokenKind | None = None) -> AccountInfo:
-    """Return the account as a host shows it at ``now``."""
+def describe_account(
+    record: AccountRecord, now: datetime, spends: TokenKind | None = None, key_problem: str | None = None
+) -> AccountInfo:
+    """Return the account as a host shows it at ``now``.
+
+    Args:
+        record: the account.
+        now: the present time.
+        spends: see `credential_of`.
+        key_problem: why the tenant's own master key cannot be used now; see `Cipher.key_problems`.
+    """
     access = record.tokens.get(TokenKind.ACCESS_TOKEN)
     refresh_token = record.tokens.get(TokenKind.REFRESH_TOKEN)
     state, reason = _connection(record, now, spends)
+    if key_problem is not None and state is not ConnectionState.REAUTHORIZATION_REQUIRED:
+        # Nothing opens, and no refresh begins, until the key can be used again; the user has nothing to do.
+        state, reason = ConnectionState.RETRYING, key_problem
     pending = state is ConnectionState.RETRYING
     return AccountInfo(
         account=record.account,

@@ -14,6 +14,7 @@ from vault_domain.entities.findings import Finding, FindingCode
 from vault_domain.entities.lifetime import is_ending
 from vault_domain.entities.reports import Incident, Readiness
 from vault_domain.rules.advice import finding
+from vault_domain.rules.key_states import OF_ONE_TENANT
 
 MOST_SKEW = timedelta(seconds=5)
 """A difference between two clocks is a finding if it is larger than this."""
@@ -141,7 +142,7 @@ def account_codes(
         yield FindingCode.RECONNECT_REQUIRED
         return  # only the user can help now, so the findings below do not matter
     if info.state is ConnectionState.RETRYING:
-        yield FindingCode.REFRESH_FAILING
+        yield FindingCode.TENANT_KEY_UNUSABLE if info.reason in OF_ONE_TENANT else FindingCode.REFRESH_FAILING
         if info.reason == CLOCK_SKEW_CAUSE:
             yield FindingCode.CLOCK_SKEW
     if is_ending(info.refresh_token_expires_at, info.refresh_token_lifetime, now, notice):

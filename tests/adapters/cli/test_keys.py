@@ -5,6 +5,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
+from attrs import evolve
+from tests.support.transit_server import running
 
 KEY = ("t1", "acme", "api_key")
 NEW_SECRET = "another-secret-that-only-these-tests-use-0123"
@@ -85,6 +87,28 @@ def test_a_tenants_own_master_key(filled, kms_uri):
     refused = filled("keys", "tenant", "t1", "--master-key", "kms:hunter2")
     assert refused.code == 3
     assert "hunter2" not in refused.stderr
+
+
+def test_a_tenants_own_master_key_that_is_denied_is_told_by_every_command(filled, tmp_path):
+    with running() as transit:
+        tokens = {"TOKEN_VAULT_KEY_SERVICE_TOKENS": str(transit.tokens(tmp_path))}
+        token_vault = evolve(filled, variables={**filled.variables, **tokens})
+        assert token_vault("store", "t2", "acme", "api_key", stdin="other").code == 0
+        assert token_vault("keys", "tenant", "t1", "--master-key", transit.uri("acme")).code == 0
+        assert "tenant_key_unusable" not in token_vault("doctor").out
+        transit.make("acme", "denied")
+        shown = token_vault("accounts", "--all").out
+        assert "key_denied: A tenant's own master key cannot be used" in shown.replace("\n", " ")
+        [one, two, other] = read(token_vault("accounts", "--all", "--json"))
+        assert (one["state"], one["reason"], two["reason"]) == ("retrying", "key_denied", "key_denied")
+        assert (other["state"], other["reason"]) == ("connected", None)
+        doctor = token_vault("doctor", "--json")
+        [found] = [each for each in read(doctor)["findings"] if each["code"] == "tenant_key_unusable"]
+        assert (doctor.code, found["severity"], found["accounts"]) == (15, "critical", 2)
+        assert {each["tenant_id"] for each in found["examples"]} == {"t1"}
+        transit.make("acme", "ok")
+        assert "key_denied" not in token_vault("accounts", "--all").out
+        assert "tenant_key_unusable" not in token_vault("doctor").out
 
 
 def test_a_tenant_without_a_key(filled):

@@ -92,8 +92,11 @@ class AccountService:
     async def get(self, account: Account) -> AccountInfo | None:
         """Return an account as a host shows it, or None if nothing is stored for it."""
         snapshot = checked_snapshot(account, await self._accounts.read(account, with_values=False))
-        record, spends = snapshot.record, self._spends.get(account.provider)
-        return None if record is None else describe_account(record, snapshot.now, spends)
+        if snapshot.record is None:
+            return None
+        problems = await self._cipher.key_problems([account.tenant_id])
+        spends, problem = self._spends.get(account.provider), problems.get(account.tenant_id)
+        return describe_account(snapshot.record, snapshot.now, spends, problem)
 
     async def delete(self, account: Account, *, revoke: bool, actor: str | None) -> AccountDeletion:
         """Delete the account's tokens and refresh state, even if the provider does not confirm the revocation."""

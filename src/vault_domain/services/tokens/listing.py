@@ -11,6 +11,7 @@ from vault_domain.entities.page import Cursor, Page, decode_cursor, make_page
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.audit_log import AuditLog, Sought
+from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.keys import Keys
 from vault_domain.ports.pages import AccountQuery, Expiring, Owned, Pages
 from vault_domain.rules.connection import describe_account
@@ -34,10 +35,12 @@ class ListingService:
         audit: AuditLog,
         spends: Mapping[str, TokenKind],
         keys: Keys,
+        cipher: Cipher,
     ) -> None:
         self._pages = pages
         self._audit = audit
         self._spends = spends
+        self._cipher = cipher
         self._seal = VaultSeal(keys)
 
     async def expiring(
@@ -63,12 +66,16 @@ class ListingService:
     async def all_accounts(
         self, *, provider: str | None, state: ConnectionState | None, limit: int, after: str | None
     ) -> Page[AccountInfo]:
-        """Return all tenants' accounts, sorted by tenant, provider and identifier; see `accounts`."""
+        """Return all tenants' accounts, sorted by tenant, provider and identifier; see `accounts`.
+
+        For a state other than ``connected``, the store leaves out most connected accounts, also those that are retrying
+        only because their tenant's own master key cannot be used.
+        """
         query, position = AccountQuery(provider=provider, state=state), decode_cursor(after, str, str, str)
         found: list[AccountInfo] = []
         while len(found) <= limit:
             records, now = await self._pages.accounts(query, limit=limit + 1, after=position)
-            found += self._described(records, now, state)
+            found += await self._all_described(records, now, state)
             if len(records) <= limit:
                 break
             position = _by_owner(records[-1])
@@ -78,7 +85,7 @@ class ListingService:
         """Return the accounts of all tenants that a text names; see `AccountQuery`."""
         position = decode_cursor(after, str, str, str)
         records, now = await self._pages.accounts(AccountQuery(text=text), limit=limit + 1, after=position)
-        return make_page(self._described(records, now, None), limit, _by_owner)
+        return make_page(await self._all_described(records, now, None), limit, _by_owner)
 
     async def accounts(
         self,
@@ -97,22 +104,36 @@ class ListingService:
         """
         position = decode_cursor(after, str, str)
         found: list[AccountInfo] = []
-        judged = 0
+        judged, problems = 0, await self._cipher.key_problems([tenant_id])
         while len(found) <= limit:
-            is_narrowed = state not in (None, ConnectionState.CONNECTED) and judged >= _MOST_JUDGED
+            is_narrowed = state not in (None, ConnectionState.CONNECTED) and judged >= _MOST_JUDGED and not problems
             query = AccountQuery(provider=provider, state=state) if is_narrowed else AccountQuery(tenant_id, provider)
             records, now = await self._pages.accounts(query, limit=limit + 1, after=position and (tenant_id, *position))
             own = [record for record in records if record.account.tenant_id == tenant_id]
-            found += self._described(own, now, state)
+            found += self._described(own, now, state, problems)
             if len(own) <= limit:
                 break
             position, judged = _by_account(own[-1]), judged + len(own)
         return make_page(found, limit, _by_account)
 
-    def _described(
+    async def _all_described(
         self, records: Sequence[AccountRecord], now: datetime, state: ConnectionState | None
     ) -> list[AccountInfo]:
-        infos = [describe_account(record, now, self._spends.get(record.account.provider)) for record in records]
+        problems = await self._cipher.key_problems({record.account.tenant_id for record in records})
+        return self._described(records, now, state, problems)
+
+    def _described(
+        self,
+        records: Sequence[AccountRecord],
+        now: datetime,
+        state: ConnectionState | None,
+        problems: Mapping[str, str],
+    ) -> list[AccountInfo]:
+        infos = (
+            describe_account(record, now, self._spends.get(account.provider), problems.get(account.tenant_id))
+            for record in records
+            for account in (record.account,)
+        )
         return [info for info in infos if state is None or info.state is state]
 
     async def latest_events(self, tenant_id: str | None, sought: Sought, *, limit: int) -> Page[AuditEvent]:
