@@ -214,7 +214,7 @@ def test_whoever_can_be_served_is_served(situation, demand):
 
 def was_set_back_of(state):
     """Return whether the state is from before the clock was set back; laws about later times do not hold then."""
-    moments = (state.lease_until, state.unknown_since)
+    moments = (state.lease_until, state.unknown_since, state.sent_at)
     is_early = state.next_attempt_at is None or state.next_attempt_at - NOW <= LONGEST_BACKOFF
     return not is_early or any(was_set_back(moment, NOW) for moment in moments if moment is not None)
 

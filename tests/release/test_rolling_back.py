@@ -1,4 +1,4 @@
-"""Two real builds of the package take turns on one database, before and after a migration."""
+"""Two releases take turns on one database, before and after a migration, each in processes of its own."""
 
 import io
 import json
@@ -10,40 +10,61 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from tests.contract.stores import contract_database, database, prepared_schemas
+from tests.contract.stores import contract_database, postgres_schema
+from tests.support.databases import PostgresSchema, SqliteFile
 
 from vault_adapters.stores.migrations import load_migrations
 
-__all__ = ["contract_database", "database", "prepared_schemas"]
+__all__ = ["contract_database", "postgres_schema"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("src", "pyproject.toml", "README.md", "LICENSE")
 STORES = {"sqlite": "token_vault_{}", "postgres": "{{{{schema}}}}.{}"}
 KNOWN = load_migrations("vault_adapters.stores.sqlite")
+# The last commit whose releases run on no newer schema; its schema is that of the migrations 0001 and 0002.
+STRICT = "d32bebbd^"
 TABLES = (
     *("master_key", "data_key", "data_key_wrap", "token", "token_use", "audit_event", "account", "client_refusal"),
     *("client_turn", "used_state", "migration"),
 )
 
-# What a service does. The values and the events stay, so that the next build meets what this one wrote.
+# What a service does. The values, the states and the events stay, so that the next release meets what this one wrote.
 WORK = """
 import asyncio, json, sys
 from datetime import UTC, datetime, timedelta
 import vault_domain
-from vault_adapters import Account, TokenKind, TokenSet, VaultConfig, open_vault
+from vault_adapters import (Account, ConfigurationError, ReauthorizationRequiredError, RefreshFailedError, TokenKind,
+    TokenSet, VaultConfig, open_vault)
 from vault_adapters.testing import ScriptedRefresher
+
+async def states_of(vault):
+    return [[info.account.provider, info.account.identifier, info.state, info.reason, info.label,
+             info.next_attempt_at and info.next_attempt_at.isoformat()]
+            for info in (await vault.list_accounts("t1")).items]
 
 async def work(config, turn, migrate):
     past = datetime.now(UTC) - timedelta(hours=1)
     account, other = Account("t1", "acme", "a"), Account("t1", "acme", f"b{turn}")
-    refresher = ScriptedRefresher(*(TokenSet(f"new {turn} {n}", expires_in=3600) for n in range(2)))
-    async with open_vault(config, refreshers={"acme": refresher}, migrate=migrate) as vault:
+    refreshers = {
+        "acme": ScriptedRefresher(*(TokenSet(f"new {turn} {n}", expires_in=3600) for n in range(2))),
+        f"gone{turn}": ScriptedRefresher(ReauthorizationRequiredError(reason="invalid_grant")),
+        "down": ScriptedRefresher(RefreshFailedError(retry_after=timedelta(hours=9))),
+        "lost": ScriptedRefresher(RefreshFailedError(retry_after=timedelta(hours=9), outcome_unknown=True)),
+    }
+    async with open_vault(config, refreshers=refreshers, migrate=migrate) as vault:
         found = [] if turn == 0 else [(await vault.get_token(account.key(TokenKind.REFRESH_TOKEN))).value.reveal()]
+        states = [await states_of(vault)]
         await vault.store_token_set(account, TokenSet("old", f"refresh {turn}", expires_at=past))
         await vault.store_token_set(other, TokenSet("old", "refresh", expires_at=past), label="Ann")
         await vault.store_token(account.key(TokenKind.API_KEY), "key")
         found.append((await vault.ensure_access_token(account)).value.reveal())
         found.append((await vault.refresh_due()).refreshed)
+        for provider in (f"gone{turn}", "down", "lost"):
+            failing = Account("t1", provider, f"c{turn}")
+            await vault.store_token_set(failing, TokenSet("old", "refresh", expires_at=past), label="Bob")
+            try:
+                await vault.ensure_access_token(failing)
+            except (ReauthorizationRequiredError, RefreshFailedError):
+                pass
         await vault.keys.rotate_data_key("t1")
         await vault.keys.reencrypt()
         await vault.mark_token_invalid(await vault.get_token(account.key(TokenKind.API_KEY)), "revoked")
@@ -53,56 +74,41 @@ async def work(config, turn, migrate):
         found.append(len((await vault.audit_events(tenant_id="t1", limit=1000)).items))
         await vault.prune_audit(older_than=timedelta(days=30))
         found.append((await vault.health()).ok)
-        return found
+        states.append(await states_of(vault))
+        return [*found, states]
 
 url, schema, turn, migrate = json.loads(sys.argv[1])
 config = VaultConfig(url, encryption_secret="an encryption secret for tests, long enough", scrypt_log2_n=14,
     postgres_schema=schema)
-print(json.dumps([vault_domain.__file__, asyncio.run(work(config, turn, migrate))]))
+try:
+    found = asyncio.run(work(config, turn, migrate))
+except ConfigurationError as error:
+    found = error.code
+print(json.dumps([vault_domain.__file__, found]))
 """
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """Give a function that builds a tree as a wheel, installs the wheel in a folder, and returns the folder."""
-
-    def build(tree):
-        folder = tmp_path_factory.mktemp("installed")
-        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder), str(tree)]
-        done = subprocess.run(pip, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return folder
-
-    return build
-
-
-def copied(folder):
-    for part in PARTS:
-        source = ROOT / part
-        if source.is_dir():
-            shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / part)
-    return folder
+@pytest.fixture(params=STORES)
+def database(request, tmp_path):
+    """Give an empty database: the older release makes the schema."""
+    if request.param == "sqlite":
+        return SqliteFile(tmp_path / "vault.db")
+    return PostgresSchema(*request.getfixturevalue("postgres_schema"))
 
 
 @pytest.fixture(scope="module")
-def this_build(build, tmp_path_factory):
-    return build(copied(tmp_path_factory.mktemp("this")))
-
-
-@pytest.fixture(scope="module")
-def next_build(build, tmp_path_factory):
-    """Give a build with one migration more, which adds as much as a migration may that allows this release."""
-    tree = copied(tmp_path_factory.mktemp("next"))
+def next_tree(tmp_path_factory):
+    """Give the source with one migration more, which adds as much as a migration may that allows this release."""
+    tree = tmp_path_factory.mktemp("next") / "src"
+    shutil.copytree(ROOT / "src", tree)
     for store, name in STORES.items():
         lines = [f"-- needs: {len(KNOWN):04d}"]
         lines += [f"ALTER TABLE {name.format(table)} ADD COLUMN later text;" for table in TABLES]
         lines += [f"CREATE TABLE {name.format('later')} (later text NOT NULL);"]
         lines += [f"CREATE INDEX later_index ON {name.format('token')} (provider, later);"]
-        file = tree / f"src/vault_adapters/stores/{store}/migrations/{len(KNOWN) + 1:04d}_later.sql"
+        file = tree / f"vault_adapters/stores/{store}/migrations/{len(KNOWN) + 1:04d}_later.sql"
         file.write_text("\n".join(lines) + "\n")
-    return build(tree)
+    return tree
 
 
 def git(*arguments):
@@ -115,68 +121,90 @@ def migrations_at(commit):
     return {line for line in listed if "/migrations/" in line and line.endswith(".sql")}
 
 
-def commit_before(latest):
-    """Return the latest commit that had only some of the migrations of ``latest``, each as it is now, or None."""
-    changes = git("log", "--format=%H", latest, "--", "src/vault_adapters/stores/*/migrations/*.sql")
-    known = migrations_at(latest)
-    for change in changes.stdout.decode().split():
-        if migrations_at(f"{change}^") < known:
-            return f"{change}^"
-    return None
+def commit_that_knows(number):
+    """Return the latest commit with only the first migrations of each store, up to a number, each as it is now."""
+    changes = git("log", "--format=%H", "--", "src/vault_adapters/stores/*/migrations/*.sql").stdout.decode().split()
+    wanted = {line for line in migrations_at("HEAD") if int(line.rpartition("/")[2][:4]) <= number}
+    return next((f"{change}^" for change in changes if migrations_at(f"{change}^") == wanted), "none")
+
+
+def oldest_that_may_run():
+    """Return the number of the migration that a release must at least know to run on this schema."""
+    return next(n for n in range(len(KNOWN)) if all(later.needs <= n for later in KNOWN[n:]))
 
 
 @pytest.fixture(scope="module")
-def previous_build(build, tmp_path_factory):
-    """Give a build of the commit before the latest migration; skip if the history does not reach back to it."""
-    commit = commit_before("HEAD")
-    archive = git("archive", commit or "none", *PARTS)
-    if archive.returncode:
-        pytest.skip("the history does not hold the commit before the latest migration")
-    tree = tmp_path_factory.mktemp("previous")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(tree, filter="data")
-    if "needs" not in (tree / "src/vault_adapters/stores/migrations.py").read_text():
-        pytest.skip("the release before the latest migration refused every newer schema")
-    return build(tree)
+def earlier_tree(tmp_path_factory):
+    """Give a function that returns the source of a commit; the test is skipped if the history lacks the commit."""
+
+    def earlier_tree(commit):
+        archive = git("archive", commit, "src")
+        if archive.returncode:
+            pytest.skip("the history does not hold the commit")
+        tree = tmp_path_factory.mktemp("earlier")
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+            files.extractall(tree, filter="data")
+        return tree / "src"
+
+    return earlier_tree
 
 
-def run(folder, database, turn, *, migrate=True):
-    """Let a build do its work in a process of its own; return what the process found."""
+def run(source, database, turn, *, migrate=True):
+    """Let a release do its work in a process of its own; return what the process found, or how it was refused."""
     config = database.config()
     arguments = [config.database_url.reveal(), config.postgres_schema, turn, migrate]
     done = subprocess.run(
         [sys.executable, "-c", WORK, json.dumps(arguments)],
-        env={**os.environ, "PYTHONPATH": str(folder)},
+        env={**os.environ, "PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     file, found = json.loads(done.stdout)
-    assert file.startswith(str(folder))
+    assert file.startswith(str(source))
     return found
 
 
-def take_turns(database, older, newer):
-    """Let the older build work, then the newer one, and then the older one that is rolled back to, and so on."""
-    events = 0
-    for turn, (folder, migrate) in enumerate(
-        [(older, True), (newer, True), (older, True), (older, False), (newer, False), (older, True)]
-    ):
-        *found, refreshed, swept, counted, ok = run(folder, database, turn, migrate=migrate)
+def take_turns(database, older, newer, *, may_go_back=True):
+    """Let the older release work, then the newer one, and then the older one that is rolled back to, and so on."""
+    events, left, turn = 0, [], 0
+    for release, migrate, refused in [
+        (older, True, None),
+        (newer, False, "schema_outdated"),
+        (newer, True, None),
+        (older, True, None if may_go_back else "schema_newer"),
+        (newer, False, None),
+    ]:
+        found = run(release, database, turn, migrate=migrate)
+        if refused:
+            assert found == refused
+            continue
+        *found, refreshed, swept, counted, ok, (met, states) = found
         assert found == ([f"refresh {turn - 1}"] if turn else [])
         assert (refreshed, swept, ok) == (f"new {turn} 0", 1, True)
+        assert met == left
         assert counted > events
-        events = counted
+        events, left, turn = counted, states, turn + 1
+    assert {(state, provider.rstrip("0123456789")) for provider, _, state, *_ in left} == {
+        *(("connected", "acme"), ("reauthorization_required", "gone"), ("retrying", "down"), ("retrying", "lost"))
+    }
 
 
-def test_a_release_serves_on_the_schema_of_the_next_one(database, this_build, next_build):
-    take_turns(database, this_build, next_build)
+def test_a_release_serves_on_the_schema_of_the_next_one(database, next_tree):
+    take_turns(database, ROOT / "src", next_tree)
     assert database.execute("SELECT max(number) FROM {migration}") == [(len(KNOWN) + 1,)]
     assert database.execute("SELECT count(*) FROM {later}") == [(0,)]
 
 
-def test_the_release_before_the_latest_migration_serves_on_this_schema(database, previous_build, this_build):
-    if KNOWN[-1].needs == len(KNOWN):
+@pytest.mark.parametrize("number", sorted({oldest_that_may_run(), len(KNOWN) - 1}))
+def test_an_earlier_release_serves_on_this_schema(database, earlier_tree, number):
+    """The release before the latest migration does, and the oldest one that the migrations allow."""
+    if number < oldest_that_may_run():
         pytest.skip("the latest migration ends what the release before it needs")
-    take_turns(database, previous_build, this_build)
+    take_turns(database, earlier_tree(commit_that_knows(number)), ROOT / "src")
+
+
+def test_a_release_that_refuses_every_newer_schema_changes_nothing_there(database, earlier_tree):
+    """Its ledger does not say yet which migration a release needs; this release takes over what it has stored."""
+    take_turns(database, earlier_tree(STRICT), ROOT / "src", may_go_back=False)
