@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 
 from attrs import field, frozen
-from tests.adapters.cli import warm
+from tests.support import warm
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = [sys.executable, "-m", "vault_adapters.cli"]
+WARM = Path(__file__).with_name("warm_command.py")
 _PATIENCE_SECONDS = 90.0
 CONFIGURED = ("DATABASE_URL", "ENCRYPTION_SECRET", "TOKEN_VAULT_")
 
@@ -31,7 +32,7 @@ def clean_environment() -> dict[str, str]:
 
 def quick_program() -> list[str]:
     """Return the beginning of a command line; where the system allows, it runs in a fork of a warm process."""
-    return warm.program(clean_environment()) if warm.is_supported() else PROGRAM
+    return warm.program(WARM, clean_environment()) if warm.is_supported() else PROGRAM
 
 
 @frozen

@@ -6,8 +6,8 @@ import subprocess
 import time
 
 import pytest
-from tests.adapters.cli import warm
-from tests.adapters.cli.command import PROGRAM, clean_environment
+from tests.adapters.cli.command import PROGRAM, quick_program
+from tests.support import warm
 
 pytestmark = pytest.mark.skipif(not warm.is_supported(), reason="the system has no process descriptors")
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not warm.is_supported(), reason="the system has 
 def test_it_says_and_ends_with_the_same(bare, arguments):
     done = [
         subprocess.run([*program, *arguments], cwd=bare.folder, env=bare.environment(), capture_output=True, timeout=60)
-        for program in (warm.program(clean_environment()), PROGRAM)
+        for program in (quick_program(), PROGRAM)
     ]
     assert (done[0].returncode, done[0].stdout, done[0].stderr) == (done[1].returncode, done[1].stdout, done[1].stderr)
 
@@ -26,7 +26,7 @@ def test_it_ends_with_whoever_waits_for_it(token_vault):
     with (
         open(writing, "wb"),
         subprocess.Popen(
-            [*warm.program(clean_environment()), "store", "t1", "google", "api_key"],
+            [*quick_program(), "store", "t1", "google", "api_key"],
             stdin=reading,
             stdout=subprocess.PIPE,
             cwd=token_vault.folder,

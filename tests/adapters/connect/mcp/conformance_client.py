@@ -1,6 +1,7 @@
 """A client for the conformance suite of the Model Context Protocol: connects through the vault, then calls the server.
 
-The suite starts it with the server's URL, and names the scenario in MCP_CONFORMANCE_SCENARIO.
+The suite starts it with the server's URL, and names the scenario in MCP_CONFORMANCE_SCENARIO. Started with the path of
+a socket, it serves runs of itself there (`tests/support/warm.py`).
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import sys
 import warnings
 
 import httpx2
+from tests.support.warm_server import end_without_clearing, serve
 
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect.mcp import IdentityProvider, McpConnector, McpRefresher, McpServiceRefresher
@@ -94,4 +96,8 @@ async def _use(vault, account, server_url):
 
 
 if __name__ == "__main__":
+    if sys.argv[1].startswith("/"):
+        serve(sys.argv[1], __file__)
+        asyncio.run(main(sys.argv[1]))
+        end_without_clearing(0)
     asyncio.run(main(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""The command that runs `token-vault` quickly, for tests that are not about its start."""
+"""Commands that run a program in forks of a warm process, for tests that are not about the program's start."""
 
 import atexit
 import os
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _FOLDER = Path(__file__).resolve().parent
-_addresses: list[str] = []
+_addresses: dict[Path, str] = {}
 
 
 def is_supported() -> bool:
@@ -17,21 +17,22 @@ def is_supported() -> bool:
     return hasattr(os, "pidfd_open")
 
 
-def program(environment: Mapping[str, str]) -> list[str]:
-    """Return the beginning of a command line; one server runs all commands, and ends with this process.
+def program(script: Path, environment: Mapping[str, str]) -> list[str]:
+    """Return the beginning of a command line; one server runs all commands of a script, and ends with this process.
 
     Args:
+        script: a program that calls `warm_server.serve` with its first argument, the path of a socket.
         environment: configures the server's interpreter; each run has an environment of its own.
     """
-    if not _addresses:
-        _addresses.append(_start(environment))
-    return [sys.executable, "-I", "-S", str(_FOLDER / "warm_client.py"), _addresses[0]]
+    if script not in _addresses:
+        _addresses[script] = _start(script, environment)
+    return [sys.executable, "-I", "-S", str(_FOLDER / "warm_client.py"), _addresses[script]]
 
 
-def _start(environment: Mapping[str, str]) -> str:
+def _start(script: Path, environment: Mapping[str, str]) -> str:
     address = Path(tempfile.mkdtemp(prefix="token-vault-warm-")) / "socket"
     server = subprocess.Popen(
-        [sys.executable, str(_FOLDER / "warm_server.py"), str(address)],
+        [sys.executable, str(script), str(address)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
