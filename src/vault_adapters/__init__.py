@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vault_adapters.crypto.local_key import generate_encryption_secret
     from vault_adapters.runtime.json_forms import as_json
     from vault_adapters.runtime.worker import RefreshWorker
-    from vault_adapters.sync.vault import SyncKeys, SyncStates, SyncVault, open_sync_vault
+    from vault_adapters.sync.vault import SyncHostTransaction, SyncKeys, SyncStates, SyncVault, open_sync_vault
     from vault_domain import (
         Account,
         AccountDeletion,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
         GenerationConflictError,
         HealthCount,
         HealthReport,
+        HostTransaction,
+        HostTransactionError,
         IdentityRefusedError,
         ImportedToken,
         ImportFailure,
@@ -100,7 +102,7 @@ else:
             "vault_adapters.crypto.local_key": "generate_encryption_secret",
             "vault_adapters.runtime.json_forms": "as_json",
             "vault_adapters.runtime.worker": "RefreshWorker",
-            "vault_adapters.sync.vault": "SyncKeys SyncStates SyncVault open_sync_vault",
+            "vault_adapters.sync.vault": "SyncHostTransaction SyncKeys SyncStates SyncVault open_sync_vault",
             "vault_domain": " ".join(vault_domain.__all__),
         },
     )
@@ -129,6 +131,8 @@ __all__ = [
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
+    "HostTransaction",
+    "HostTransactionError",
     "IdentityRefusedError",
     "ImportFailure",
     "ImportReport",
@@ -162,6 +166,7 @@ __all__ = [
     "StateRefusedError",
     "StorageError",
     "SweepReport",
+    "SyncHostTransaction",
     "SyncKeys",
     "SyncStates",
     "SyncVault",

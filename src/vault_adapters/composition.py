@@ -16,6 +16,7 @@ from vault_adapters.configuration.opening import misuse, wrong_event_loop
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
+from vault_adapters.crypto.keyring_beside import KeyringBeside
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.crypto.tenant_keys import TenantKeys
 from vault_adapters.runtime.closing import running
@@ -29,14 +30,18 @@ from vault_adapters.stores.port import HomedStore, PooledStore, WatchedStore
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
 from vault_adapters.stores.sqlite.store import open_sqlite_store
-from vault_adapters.wiring import key_services, vault_services
+from vault_adapters.wiring import host_ports, key_services, vault_services
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
 from vault_domain.memory.answers import Answers
+from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
+from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.keys import Keys
 from vault_domain.ports.master_key import MasterKeys
+from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.measuring import MeasuringService
@@ -45,7 +50,9 @@ from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.homes import HomeService
+from vault_domain.services.tokens.hosting import HostPorts, UncommittedEvents
 from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.uses import UseTracker
 
 _log = logging.getLogger(__name__)
@@ -152,7 +159,7 @@ async def _run(
         held = Answers(commits, config.tuning.hold_answers.total_seconds())
         pool = store.pool_counts if isinstance(store, PooledStore) else None
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock, observed.reads)
-        homes = store.homes if isinstance(store, HomedStore) else None
+        hosted, homes = store, store.homes if isinstance(store, HomedStore) else None
         store, reader = await stack.enter_async_context(memory)
         told = CallbackSink(on_event)
         stack.push_async_callback(told.aclose, config.tuning.close_timeout.total_seconds())
@@ -160,7 +167,6 @@ async def _run(
         cipher = AesGcmCipher(keyring, sink)
         home = HomeService(homes, sink, config.deployment)
         await home.settle()
-        bound = await _bound(refreshers or {}, http_client, stack)
         timing = RefreshTiming(
             *(config.refresh_deadline, config.quiescence),
             answer_deadline=config.answer_deadline,
@@ -193,13 +199,14 @@ async def _run(
             journal=journal,
             timing=timing,
             config=config,
-            refreshers=bound,
+            refreshers=await _bound(refreshers or {}, http_client, stack),
             packaged=_packaged_key,
             keys=keys,
             reader=reader,
             measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
             observed=observed,
             home=home,
+            on=_on_hosts(hosted, partial(_cipher_beside, keyring, master_keys, config, sink), held, reader, tasks),
         )
         refuse_in_children(services)
         limit, lease = config.tuning.close_timeout.total_seconds(), timing.lease.total_seconds()
@@ -230,6 +237,28 @@ def _packaged_key(provider: str) -> TokenRefresher | None:
 def _keyring(store: Store, master_keys: MasterKeys, config: VaultConfig) -> Keyring:
     renewing, tenant_keys = bool(config.serve_stale), TenantKeys(config.tuning.key_service_tokens)
     return Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=renewing, tenant_keys=tenant_keys)
+
+
+def _on_hosts(
+    store: Store,
+    cipher: Callable[[Keys], AbstractAsyncContextManager[Cipher]],
+    held: Answers,
+    reader: RowReader,
+    tasks: Tasks,
+) -> Callable[[object], AbstractAsyncContextManager[HostPorts]]:
+    return partial(host_ports, store=store, cipher=cipher, sink=UncommittedEvents(held), reader=reader, tasks=tasks)
+
+
+@asynccontextmanager
+async def _cipher_beside(
+    keyring: Keyring, master_keys: MasterKeys, config: VaultConfig, sink: EventSink, keys: Keys
+) -> AsyncIterator[AesGcmCipher]:
+    """Give a cipher for one call on a connection of the host, over the data keys that this connection sees."""
+    beside = KeyringBeside(keyring, keys, master_keys, TenantKeys(config.tuning.key_service_tokens))
+    try:
+        yield AesGcmCipher(beside, sink)
+    finally:
+        await beside.aclose()
 
 
 def _sources(config: VaultConfig) -> list[MasterKeySource]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, partial
 from typing import TypeAlias
 
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.keyring import Keyring
-from vault_adapters.stores.port import Store
+from vault_adapters.runtime.host_connections import opened, unfit_store
+from vault_adapters.stores.port import HostedStore, Store
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import RefreshJournal
+from vault_domain.ports.keys import Keys
 from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.prover import Prover
 from vault_domain.ports.tasks import Tasks
@@ -43,6 +46,7 @@ from vault_domain.services.tokens.census import CensusService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.homes import HomeService
+from vault_domain.services.tokens.hosting import HostAccounts, HostPorts
 from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.opening import TokenOpener
@@ -144,6 +148,7 @@ def vault_services(
     measures: Callable[[CensusService], MeasuringService],
     observed: Observed,
     home: HomeService,
+    on: Callable[[object], AbstractAsyncContextManager[HostPorts]],
 ) -> VaultServices:
     """Return the use cases of a vault."""
     named, refreshers = refreshers, without_static(refreshers)
@@ -192,4 +197,35 @@ def vault_services(
         api_keys=ApiKeys(tokens, tasks, named, packaged),
         states=StateService(cipher, accounts, upkeep),
         measuring=measures(CensusService(pages, listing, health, rules)),
+        on=on,
     )
+
+
+@asynccontextmanager
+async def host_ports(
+    connection: object,
+    *,
+    store: Store,
+    cipher: Callable[[Keys], AbstractAsyncContextManager[Cipher]],
+    sink: EventSink,
+    reader: RowReader,
+    tasks: Tasks,
+) -> AsyncIterator[HostPorts]:
+    """Give the ports for one call inside the transaction of a host's connection.
+
+    Args:
+        connection: the host's connection.
+        store: the store.
+        cipher: gives a cipher that finds and creates data keys on the host's connection.
+        sink: gets the events before the host's commit.
+        reader: remembers rows for this process's other callers.
+        tasks: makes ids.
+
+    Raises:
+        HostTransactionError: this store or this connection cannot be used.
+    """
+    if not isinstance(store, HostedStore):
+        raise unfit_store("this store cannot write on a host's connection")
+    async with store.on(await opened(connection)) as host, cipher(host.keys) as own:
+        accounts = HostAccounts(host.accounts, reader, tasks.new_id)
+        yield HostPorts(accounts, own, sink)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ConsentRequiredError,
         DecryptionError,
         GenerationConflictError,
+        HostTransactionError,
         IdentityRefusedError,
         InvalidInputError,
         KeyUnavailableError,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from vault_domain.entities.token import MarkOutcome, Token, TokenHealth, TokenInfo, TokenStatus, UsableToken
     from vault_domain.entities.token_set import TokenSet
     from vault_domain.facade.feed import EventFeed
+    from vault_domain.facade.host import HostTransaction
     from vault_domain.facade.keys import VaultKeys
     from vault_domain.facade.states import VaultStates
     from vault_domain.facade.vault import TokenVault
@@ -84,8 +86,9 @@ else:
             "vault_domain.entities.audit": "AuditAction AuditEvent",
             "vault_domain.entities.errors": (
                 "AuthorizationRefusedError ConfigurationError ConnectError ConsentRequiredError DecryptionError "
-                "GenerationConflictError IdentityRefusedError InvalidInputError KeyUnavailableError "
-                "OtherAccountError ProviderConfigurationError ReauthorizationRequiredError RefreshFailedError "
+                "GenerationConflictError HostTransactionError IdentityRefusedError InvalidInputError "
+                "KeyUnavailableError OtherAccountError ProviderConfigurationError ReauthorizationRequiredError "
+                "RefreshFailedError "
                 "RefreshNotPersistedError SchemaOutdatedError StateRefusedError StorageError TokenNotFoundError "
                 "VaultError WrongEncryptionSecretError"
             ),
@@ -105,6 +108,7 @@ else:
             "vault_domain.entities.token": "MarkOutcome Token TokenHealth TokenInfo TokenStatus UsableToken",
             "vault_domain.entities.token_set": "TokenSet",
             "vault_domain.facade.feed": "EventFeed",
+            "vault_domain.facade.host": "HostTransaction",
             "vault_domain.facade.keys": "VaultKeys",
             "vault_domain.facade.states": "VaultStates",
             "vault_domain.facade.vault": "TokenVault",
@@ -139,6 +143,8 @@ __all__ = [
     "GenerationConflictError",
     "HealthCount",
     "HealthReport",
+    "HostTransaction",
+    "HostTransactionError",
     "IdentityRefusedError",
     "ImportFailure",
     "ImportReport",

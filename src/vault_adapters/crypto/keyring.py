@@ -85,6 +85,8 @@ class Keyring:
         self.key_problems = self._problems.find
         """See `Cipher.key_problems`."""
         self._wrapping = Wrapping(master_keys, tenant_keys or TenantKeys())
+        self.active_at_hand = self._cache.get_active
+        """Returns a tenant's cached active key, or None."""
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many data keys were found in the cache, how many were unwrapped, and how many are cached now."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, runtime_checkable
 
+from vault_adapters.runtime.host_connections import HostConnection
 from vault_domain.entities.measures import PoolCounts
 from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.audit_log import AuditLog
@@ -60,6 +61,32 @@ class WatchedStore(Protocol):
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
         """Tell ``hearer`` about changes until the block ends."""
+
+
+class HostStore(Protocol):
+    """The ports of a store that a transaction of a host may use."""
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts; only `get_many` and `change` may be called."""
+
+    @property
+    def keys(self) -> Keys:
+        """The keys; only reading keys and creating data keys is allowed."""
+
+
+@runtime_checkable
+class HostedStore(Protocol):
+    """What a store offers in addition if it can write on a connection of the host."""
+
+    def on(self, connection: HostConnection) -> AbstractAsyncContextManager[HostStore]:
+        """Give ports that write inside the transaction that is open on the host's connection.
+
+        What the block has written is undone if it raises an error. The host's transaction goes on in any case.
+
+        Raises:
+            HostTransactionError: this connection cannot be used.
+        """
 
 
 @runtime_checkable

@@ -1,15 +1,16 @@
-"""Rows for `SyncVault.import_tokens`: the caller's thread reads them while the vault's own thread stores them.
+"""Work for the caller's thread, which waits for a call while the vault's own thread runs it.
 
-A lazy iterable often works only in the thread that made it: Django's ORM refuses to run where an event loop runs, and
-a connection of SQLite refuses another thread.
+Some things work only in the thread that made them: Django's ORM refuses to run where an event loop runs, and a
+connection of SQLite refuses another thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -20,7 +21,57 @@ _AT_ONCE = 1000
 """Number of rows that the caller's thread reads before it passes them on."""
 
 
-class CallersRows(Generic[T]):
+class CallersThread:
+    """Calls functions in the caller's thread for one call of the vault."""
+
+    def __init__(self) -> None:
+        self._wanted: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._awaited: Future[Any] | None = None
+        self._refusal: Exception | None = None
+
+    @property
+    def awaited(self) -> Future[Any] | None:
+        """The future of the result that the vault waits for, or None; any thread may read it."""
+        return self._awaited
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Call a function in the caller's thread; return its result. Runs on the vault's event loop."""
+        self._awaited = answer = Future[T]()
+        if self._refusal is not None:
+            raise self._refusal
+        self._wanted.put((answer, work))
+        if self._refusal is not None:  # the thread has gone meanwhile
+            give_up(answer, self._refusal)
+        result = await asyncio.wrap_future(answer)
+        self._awaited = None
+        return result
+
+    def refuse(self, error: Exception) -> None:
+        """Raise ``error`` in `run`, now and from now on."""
+        self._refusal = error
+        if self._awaited is not None:
+            give_up(self._awaited, error)
+
+    def serve(self, call: Future[Any]) -> None:
+        """Call functions whenever the vault wants it, until ``call`` ends; runs on the caller's thread."""
+        call.add_done_callback(lambda _: self._wanted.put(None))
+        try:
+            while (wanted := self._wanted.get()) is not None:
+                answer, work = wanted
+                if answer.set_running_or_notify_cancel():
+                    self._answer(answer, work)
+        except BaseException:  # an interrupt, after which this thread calls nothing any more
+            self.refuse(RuntimeError("the caller's thread was interrupted"))
+            raise
+
+    def _answer(self, answer: Future[T], work: Callable[[], T]) -> None:
+        try:
+            answer.set_result(work())
+        except Exception as error:  # the vault's call raises it
+            give_up(answer, error)
+
+
+class CallersRows(CallersThread, Generic[T]):
     """An iterable for the vault's thread, over an iterable of the caller's thread.
 
     Args:
@@ -28,52 +79,20 @@ class CallersRows(Generic[T]):
     """
 
     def __init__(self, rows: Iterable[T]) -> None:
+        super().__init__()
         self._rows = iter(rows)
-        self._wanted: SimpleQueue[Future[list[T]] | None] = SimpleQueue()
-        self._awaited: Future[list[T]] | None = None
-        self._refusal: Exception | None = None
-
-    @property
-    def awaited(self) -> Future[list[T]] | None:
-        """The future of the rows that the vault waits for, or None; any thread may read it."""
-        return self._awaited
 
     async def __aiter__(self) -> AsyncIterator[T]:
         """Give the rows; runs on the vault's event loop."""
-        while True:
-            self._awaited = answer = Future[list[T]]()
-            if self._refusal is not None:
-                raise self._refusal
-            self._wanted.put(answer)
-            rows = await asyncio.wrap_future(answer)
-            self._awaited = None
-            if not rows:
-                return
+        while rows := await self.run(partial(self._next, _AT_ONCE)):
             for row in rows:
                 yield row
 
-    def refuse(self, error: Exception) -> None:
-        """Raise ``error`` in the import as soon as it wants more rows."""
-        self._refusal = error
-        if self._awaited is not None:
-            give_up(self._awaited, error)
-
-    def serve(self, call: Future[Any]) -> None:
-        """Read rows whenever the vault wants some, until ``call`` (the import) ends; runs on the caller's thread."""
-        call.add_done_callback(lambda _: self._wanted.put(None))
-        while (answer := self._wanted.get()) is not None:
-            if not answer.set_running_or_notify_cancel():
-                continue
-            self._answer(answer)
-
-    def _answer(self, answer: Future[list[T]]) -> None:
-        try:
-            answer.set_result(list(islice(self._rows, _AT_ONCE)))
-        except Exception as error:  # an error of the caller's iterable; `import_tokens` raises it
-            give_up(answer, error)
+    def _next(self, count: int) -> list[T]:
+        return list(islice(self._rows, count))
 
 
-def give_up(answer: Future[list[T]], error: Exception) -> None:
-    """Raise ``error`` in the import that waits for these rows, unless the rows have come or the import has ended."""
+def give_up(answer: Future[Any], error: Exception) -> None:
+    """Raise ``error`` in the call that waits for this answer, unless the answer has come or the call has ended."""
     with suppress(InvalidStateError):
         answer.set_exception(error)

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from attrs import define, field
 
-from vault_adapters.sync.rows import CallersRows, give_up
+from vault_adapters.sync.rows import CallersThread, give_up
 from vault_adapters.sync.running import Opener, Running
 from vault_adapters.sync.signals import in_signal_handler
 from vault_domain.entities.errors import ConfigurationError
@@ -42,6 +42,7 @@ _INSTEAD = {
     "close": "async with open_vault(...)",
     "event_feed": "async for page in vault.event_feed(...)",
     "measures.counts": "vault.measures.counts()",
+    "on": "vault.on(connection)",
 }
 
 
@@ -80,6 +81,10 @@ class Call(Generic[V, T]):
         """Return the same call for the page after a cursor."""
         return Call(self._method, self._target, self._args, {**self._kwargs, "after": after}, self.name)
 
+    def at(self, target: Callable[[TokenVault], V]) -> Call[V, T]:
+        """Return the same call of another object."""
+        return Call(self._method, target, self._args, self._kwargs, self.name)
+
     async def __call__(self, vault: TokenVault) -> T:
         """Call the method; runs on the vault's event loop."""
         return await self._method(self._target(vault), *self._args, **self._kwargs)
@@ -97,7 +102,7 @@ class _Inside:
     """
 
     name: str
-    rows: CallersRows[Any] | None = None
+    rows: CallersThread | None = None
     thread: int = field(factory=threading.get_ident)
     future: Future[Any] | None = None
 
@@ -123,7 +128,7 @@ class Session:
         # thread holds it. A forked child that waited for the copy would wait forever.
         self._process: int | None = None
 
-    def run(self, call: Call[V, T], rows: CallersRows[Any] | None = None) -> T:
+    def run(self, call: Call[V, T], rows: CallersThread | None = None) -> T:
         """Run a call on the vault's event loop and wait for its result; this thread reads ``rows`` meanwhile."""
         self._refuse_wrong_place(call.name)
         if self._closed:  # while the vault closes, another thread holds the lock

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from vault_adapters.composition import open_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.opening import misuse
+from vault_adapters.runtime.host_connections import HostConnection, opened_here
 from vault_adapters.sync.measures import SyncMeasures
+from vault_adapters.sync.rows import CallersThread
 from vault_adapters.sync.session import Call, Session
 from vault_adapters.sync.views import View, blocking, blocking_over_rows, walk_pages
 from vault_domain.entities.account import AccountInfo, ConnectionState
@@ -24,6 +26,7 @@ from vault_domain.entities.text import as_label
 from vault_domain.entities.token import Token, TokenInfo
 from vault_domain.facade.arguments import as_reason
 from vault_domain.facade.feed import EventFeed
+from vault_domain.facade.host import HostTransaction, refuse_other_calls
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
@@ -56,6 +59,34 @@ class SyncStates(View[VaultStates]):
 
     seal = blocking(VaultStates.seal)
     open = blocking(VaultStates.open)
+
+
+class SyncHostTransaction(View[HostTransaction]):
+    """Stores and deletes inside the host's own transaction; it has the methods of `HostTransaction`, without await.
+
+    The statements run in the caller's thread.
+    """
+
+    _path = "on(...)."
+
+    def __init__(self, session: Session, vault: Callable[[TokenVault], TokenVault], connection: object) -> None:
+        super().__init__(session, lambda inner: vault(inner).on(connection))
+        self._vault = vault
+        self._connection = connection
+
+    def _run(self, call: Call[HostTransaction, T]) -> T:
+        thread = CallersThread()
+        own = HostConnection(opened_here(self._connection), thread.run)
+        return self._session.run(call.at(lambda vault: self._vault(vault).on(own)), thread)
+
+    store_token = blocking(HostTransaction.store_token)
+    store_token_set = blocking(HostTransaction.store_token_set)
+    delete_account = blocking(HostTransaction.delete_account)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            refuse_other_calls(self, name)
 
 
 class SyncVault(View[TokenVault]):
@@ -163,6 +194,17 @@ class SyncVault(View[TokenVault]):
 
     adopt = blocking(TokenVault.adopt)
     erase_tenant = blocking(TokenVault.erase_tenant)
+
+    @scrubbed
+    def on(self, connection: object) -> SyncHostTransaction:
+        """Return the calls that store and delete inside the host's own transaction; see `HostTransaction`.
+
+        Args:
+            connection: a connection to the vault's own database, inside a transaction: of ``psycopg``, ``aiosqlite`` or
+                ``sqlite3``, Django's ``connection``, or a connection or session of SQLAlchemy. It must be asynchronous
+                for a `TokenVault`, and blocking for a `SyncVault`.
+        """
+        return SyncHostTransaction(self._session, self._target, connection)
 
     @property
     def keys(self) -> SyncKeys:

@@ -29,6 +29,9 @@ class View(Generic[V]):
         self._session = session
         self._target = target
 
+    def _run(self, call: Call[V, T]) -> T:
+        return self._session.run(call)
+
 
 def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Concatenate[View[V], P], T]:
     """Return a blocking method with the arguments and the result of an async method."""
@@ -37,7 +40,7 @@ def blocking(method: Callable[Concatenate[V, P], Awaitable[T]]) -> Callable[Conc
     def wrapper(self: View[V], /, *args: P.args, **kwargs: P.kwargs) -> T:
         call: Call[V, T] = Call(method, self._target, args, kwargs, self._path + method.__name__)
         del args, kwargs  # tracebacks of later errors must not hold the arguments
-        return self._session.run(call)
+        return self._run(call)
 
     return wrapper
 

@@ -258,6 +258,17 @@ class StorageError(VaultError):
     default_message = "the database could not do this"
 
 
+class HostTransactionError(VaultError):
+    """A call on the host's own connection cannot be part of the host's transaction; it has written nothing.
+
+    `reason` says why. With the reason ``refreshing``, the account is being refreshed, and the host may repeat its whole
+    transaction a moment later.
+    """
+
+    default_code = "host_transaction"
+    default_message = "this cannot be part of the host's transaction"
+
+
 class ConnectError(VaultError):
     """An account could not be connected, and nothing was stored; the user may start again.
 

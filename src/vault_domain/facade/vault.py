@@ -29,6 +29,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
 from vault_domain.facade.feed import EventFeed
+from vault_domain.facade.host import HostTransaction
 from vault_domain.facade.measures import VaultMeasures
 from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.states import OpenedState
@@ -74,6 +75,17 @@ class TokenVault:
         if token is not None:
             self._services.auditing.read((token.info,), self._actor, self._reason)
         return token
+
+    @scrubbed
+    def on(self, connection: object) -> HostTransaction:
+        """Return the calls that store and delete inside the host's own transaction; see `HostTransaction`.
+
+        Args:
+            connection: a connection to the vault's own database, inside a transaction: of ``psycopg``, ``aiosqlite`` or
+                ``sqlite3``, Django's ``connection``, or a connection or session of SQLAlchemy. It must be asynchronous
+                for a `TokenVault`, and blocking for a `SyncVault`.
+        """
+        return HostTransaction(self._services, connection, lambda services: TokenVault(services, self._actor))
 
     @property
     def keys(self) -> VaultKeys:

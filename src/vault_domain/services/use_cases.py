@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from vault_domain.ports.waker import Waker
 from vault_domain.services.measuring import MeasuringService
@@ -17,6 +18,7 @@ from vault_domain.services.tokens.accounts import AccountService
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.health import HealthService
 from vault_domain.services.tokens.homes import HomeService
+from vault_domain.services.tokens.hosting import HostPorts
 from vault_domain.services.tokens.hosts import ApiHosts
 from vault_domain.services.tokens.listing import ListingService
 from vault_domain.services.tokens.readiness import ReadinessService
@@ -79,3 +81,9 @@ class VaultServices:
     hosts: ApiHosts
     api_keys: ApiKeys
     measuring: MeasuringService
+    on: Callable[[object], AbstractAsyncContextManager[HostPorts]]
+    """Gives ports that write inside the transaction of a host's connection."""
+
+    def over(self, ports: HostPorts) -> VaultServices:
+        """Return the same use cases, but those that store and delete write inside the host's transaction."""
+        return evolve(self, tokens=self.tokens.over(ports), accounts=self.accounts.over(ports))

@@ -15,8 +15,10 @@ from tests.support.processes import Script, start_processes
 from vault_adapters import (
     Account,
     ConfigurationError,
+    HostTransaction,
     InvalidInputError,
     StorageError,
+    SyncHostTransaction,
     SyncVault,
     TokenKey,
     TokenKind,
@@ -54,6 +56,7 @@ def without_await(signature):
     """Return a signature's parameters and return type, with async types replaced by sync ones."""
     returned = str(signature.return_annotation).replace("AsyncIterator", "Iterator")
     returned = returned.replace("TokenVault", "SyncVault").replace("EventFeed", "Iterator[Page[AuditEvent]]")
+    returned = "SyncHostTransaction" if returned == "HostTransaction" else returned
     return [(p.name, p.kind, p.default, p.annotation) for p in signature.parameters.values()], returned
 
 
@@ -68,6 +71,12 @@ def test_the_methods_and_signatures_are_those_of_the_async_vault():
             assert sync.__doc__ == member.__doc__, name
         else:
             assert isinstance(found[name], property | View), name
+
+
+def test_a_host_s_transaction_has_the_same_calls():
+    for name, member in public(HostTransaction).items():
+        sync = getattr(SyncHostTransaction, name)
+        assert without_await(inspect.signature(sync)) == without_await(inspect.signature(member)), name
 
 
 def test_the_event_feed_waits_for_events(vault):

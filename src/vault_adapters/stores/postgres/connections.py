@@ -269,7 +269,7 @@ class Connections:
             await connection.set_autocommit(True)
             self._manual.add(connection)
         if connection not in self._plain:
-            _refuse_unfit(connection)
+            refuse_unfit(connection)
             cursor = await VaultCursor(connection).execute(_SETTINGS)
             [(isolation, read_only, search_path)] = await cursor.fetchall()
             _refuse_foreign_operators(search_path)
@@ -305,7 +305,8 @@ def _refuse_foreign_operators(search_path: str) -> None:
         )
 
 
-def _refuse_unfit(connection: Connection) -> None:
+def refuse_unfit(connection: Connection) -> None:
+    """Refuse a connection to a server that is too old, or with another client encoding than UTF-8."""
     if connection.info.server_version < _OLDEST_SERVER:
         raise ConfigurationError("PostgreSQL 13 or newer is needed", code="server_too_old")
     if connection.info.encoding != "utf-8":

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from psycopg.pq.abc import PGresult
 
+from vault_adapters.stores.postgres.callers_connection import CallersConnection
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.limits import Limits, answered
 from vault_adapters.stores.postgres.line import Encoded, Parameters
@@ -27,6 +28,8 @@ async def query(
     if isinstance(connection, OwnConnection):
         line = connection.line
         return line.rows(await answered(connection, limits.answer, line.run(sql, parameters, prepare=prepare)))
+    if isinstance(connection, CallersConnection):
+        return (await answered(connection, limits.answer, connection.run(sql, parameters)))[0]
     cursor = VaultCursor(connection)
     work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
     await answered(connection, limits.answer, work)
@@ -100,6 +103,8 @@ async def execute(
         running = connection.line.run(sql, parameters, prepare=prepare)
         result = await answered(connection, limits.answer, running)
         return result.command_tuples or 0
+    if isinstance(connection, CallersConnection):
+        return (await answered(connection, limits.answer, connection.run(sql, parameters)))[1]
     cursor = VaultCursor(connection)
     await answered(connection, limits.answer, cursor.execute(sql, parameters, prepare=prepare, binary=True))
     return cursor.rowcount

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 
 from attrs import frozen
 
 from vault_adapters.runtime.forks import OwnStack
+from vault_adapters.runtime.host_connections import HostConnection
 from vault_adapters.stores.postgres.account_states import AccountStates
 from vault_adapters.stores.postgres.accounts import PostgresAccounts
 from vault_adapters.stores.postgres.audit import PostgresAuditLog
@@ -20,6 +21,7 @@ from vault_adapters.stores.postgres.citus_states import CitusAccountStates
 from vault_adapters.stores.postgres.clients import PostgresClientStates
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.homes import PostgresHomeLedger
+from vault_adapters.stores.postgres.hosting import PostgresHosting, PostgresHostStore
 from vault_adapters.stores.postgres.keys import PostgresKeys
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT
 from vault_adapters.stores.postgres.listening import DeafWatch, NotificationWatch, listening
@@ -49,6 +51,11 @@ class PostgresStore:
     homes: PostgresHomeLedger
     make_watch: Callable[[ChangeHearer], NotificationWatch]
     pool_counts: Callable[[], PoolCounts]
+    hosting: PostgresHosting
+
+    def on(self, connection: HostConnection) -> AbstractAsyncContextManager[PostgresHostStore]:
+        """See `HostedStore`."""
+        return self.hosting.on(connection)
 
     @asynccontextmanager
     async def watch(self, hearer: ChangeHearer) -> AsyncIterator[ChangeWatch]:
@@ -131,4 +138,5 @@ async def open_postgres_store(
             PostgresHomeLedger(database, queries, schema),
             lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
             connections.counts,
+            PostgresHosting(database, connections.peer, queries, waking, schema, clock, timeout),
         )

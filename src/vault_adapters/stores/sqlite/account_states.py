@@ -63,6 +63,7 @@ async def _write(
     if new:
         await require_active_data_keys(transaction, queries, new)
     gone = [key_parameters(after.account.key(kind)) for kind in gone_kinds(before, after)]
+    await transaction.execute_many(queries["delete_use"], gone)
     await transaction.execute_many(queries["delete_token"], gone)
     if gone and after.is_empty:
         await transaction.execute(queries["delete_account"], account_parameters(after.account))

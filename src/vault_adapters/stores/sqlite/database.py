@@ -102,7 +102,7 @@ class SqliteDatabase:
         self._path = path
         self._errors = FileErrors(path)
         self._now = clock or _utc_now
-        self._boot = boot or (machine_boot_clock if clock is None else no_boot_clock)
+        self.boot = boot or (machine_boot_clock if clock is None else no_boot_clock)
         self._timeout = timeout.total_seconds()
         self._identity: FileIdentity | None = None
         self._lock = asyncio.Lock()
@@ -140,7 +140,7 @@ class SqliteDatabase:
 
     async def _connected(self) -> aiosqlite.Connection:
         connection = await _connect(self._path, self._end())
-        for name, arguments, function in clock_functions(self._now, self._boot):
+        for name, arguments, function in clock_functions(self._now, self.boot):
             await connection.create_function(name, arguments, function)
         return connection
 

@@ -20,7 +20,7 @@ class FileIdentity:
 
     def __init__(self, path: Path) -> None:
         self._path = str(path.absolute())  # the host may change its working directory
-        self._identity = self._current()
+        self._identity = _current(self._path)
         self._seen_at = -math.inf
 
     def check(self) -> None:
@@ -30,13 +30,18 @@ class FileIdentity:
             StorageError: the path names another file, or none.
         """
         self._seen_at = -math.inf  # after a failure, the next read looks again
-        if self._current() != self._identity:
+        if _current(self._path) != self._identity:
             raise StorageError(
                 "the SQLite file was deleted or replaced while it was open; nothing was stored",
                 code="database_replaced",
                 retryable=False,
             )
         self._seen_at = time.monotonic()
+
+    def is_of(self, path: str) -> bool:
+        """Return whether another path names this file too; an empty path names none."""
+        self.check()
+        return bool(path) and _current(path) == self._identity
 
     def check_for_read(self) -> None:
         """Call `check`, unless it succeeded less than 0.1 s ago.
@@ -46,9 +51,10 @@ class FileIdentity:
         if time.monotonic() - self._seen_at >= _READ_SECONDS:
             self.check()
 
-    def _current(self) -> tuple[int, int] | None:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+
+def _current(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

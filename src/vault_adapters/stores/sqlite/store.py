@@ -9,12 +9,14 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 from vault_adapters.runtime.forks import OwnStack
+from vault_adapters.runtime.host_connections import HostConnection
 from vault_adapters.stores.sqlite.accounts import SqliteAccounts
 from vault_adapters.stores.sqlite.audit import SqliteAuditLog
 from vault_adapters.stores.sqlite.boot_clock import BootClock
 from vault_adapters.stores.sqlite.clients import SqliteClientStates
 from vault_adapters.stores.sqlite.database import DEFAULT_TIMEOUT, MEMORY, SqliteDatabase
 from vault_adapters.stores.sqlite.homes import SqliteHomeLedger
+from vault_adapters.stores.sqlite.hosting import SqliteHosting, SqliteHostStore
 from vault_adapters.stores.sqlite.keys import SqliteKeys
 from vault_adapters.stores.sqlite.pages import SqlitePages
 from vault_adapters.stores.sqlite.schema import prepare_schema
@@ -36,6 +38,11 @@ class SqliteStore:
     upkeep: SqliteUpkeep
     homes: SqliteHomeLedger
     path: str
+    hosting: SqliteHosting
+
+    def on(self, connection: HostConnection) -> AbstractAsyncContextManager[SqliteHostStore]:
+        """See `HostedStore`."""
+        return self.hosting.on(connection)
 
     def watch(self, hearer: ChangeHearer) -> AbstractAsyncContextManager[ChangeWatch]:
         """See `WatchedStore`."""
@@ -84,4 +91,5 @@ async def open_sqlite_store(
             SqliteUpkeep(database, queries),
             SqliteHomeLedger(database, queries, path),
             path,
+            SqliteHosting(path, database.now, database.boot),
         )

@@ -33,9 +33,9 @@ class AccountChanges:
         self._new_id = new_id
 
     async def store_expecting(
-        self, write: TokenWrite, expected_generation: int, *, actor: str | None
+        self, write: TokenWrite, expected_generation: int | None, *, actor: str | None
     ) -> Change[list[TokenInfo]]:
-        """Insert or replace a token if its key holds the expected generation (0: nothing).
+        """Insert or replace a token if its key holds the expected generation (0: nothing; None: any).
 
         Raises:
             DataKeyInactiveError: the value is sealed under a data key that is not active.

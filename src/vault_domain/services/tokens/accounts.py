@@ -1,8 +1,11 @@
 """Stores token sets, and describes and deletes whole accounts."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import cast
 
 from attrs import evolve
 
@@ -18,6 +21,7 @@ from vault_domain.rules.connection import describe_account
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.hosting import HostPorts
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.sealing import drafts_of, write_sealed
@@ -56,6 +60,21 @@ class AccountService:
         self._policy = policy
         self._spends = spends
         self._clients = clients
+
+    def over(self, ports: HostPorts) -> AccountService:
+        """Return this service for one call inside a transaction of the host, which may store a set or delete."""
+        accounts = ports.accounts
+        return AccountService(
+            cast("Accounts", accounts),
+            accounts.changes,
+            self._audit,
+            ports.cipher,
+            ports.sink,
+            self._revoker,
+            self._policy,
+            self._spends,
+            self._clients,
+        )
 
     async def store_set(
         self,

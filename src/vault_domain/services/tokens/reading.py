@@ -146,6 +146,11 @@ class RowReader:
         answers = _by_question(keys, rows)
         return {key: Reading.of(self._held.over(key, answers.get(key)), now) for key in keys}
 
+    def leave_open(self, keys: Sequence[TokenKey]) -> None:
+        """Remember no rows of these keys for a while: somebody else commits a write of them, or rolls it back."""
+        self._rows.forget_keys(keys)
+        self._rows.doubt(keys)
+
     def refuse(self, info: TokenInfo) -> None:
         """Never answer with this value from memory again, because a resource rejected it."""
         self._rows.refuse(info)

@@ -1,8 +1,11 @@
 """Stores, reads, invalidates and deletes single tokens."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import cast
 
 from attrs import frozen
 
@@ -30,6 +33,7 @@ from vault_domain.ports.pages import Ending, Pages
 from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.clients import Clients
+from vault_domain.services.tokens.hosting import HostPorts
 from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
 from vault_domain.services.tokens.reading import PATIENCE, RowReader
 from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
@@ -86,6 +90,22 @@ class TokenService:
         self._policy = policy
         self._reader = reader
         self._clients = clients
+
+    def over(self, ports: HostPorts) -> TokenService:
+        """Return this service for one call inside a transaction of the host, which may store one value."""
+        accounts = ports.accounts
+        return TokenService(
+            cast("Accounts", accounts),
+            self._pages,
+            accounts.changes,
+            ports.cipher,
+            ports.sink,
+            self._opener,
+            self._uses,
+            self._policy,
+            self._reader,
+            self._clients,
+        )
 
     async def store(
         self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None

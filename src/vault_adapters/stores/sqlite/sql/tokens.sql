@@ -52,6 +52,12 @@ ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
     generation = token_vault_token.generation + 1,
     last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
 
+-- name: delete_use
+-- Delete the time of a token's last use. On the vault's own connections a foreign key does this when the token is
+-- deleted; the host's connection may have foreign keys switched off.
+DELETE FROM token_vault_token_use
+WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
+
 -- name: delete_token
 -- Delete one token.
 DELETE FROM token_vault_token
