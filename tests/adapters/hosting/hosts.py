@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager, contextmanager
 
 import aiosqlite
 import psycopg
-from sqlalchemy import create_engine, text
-from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from sqlalchemy.orm import Session
 
 TABLE = "app_customer"
 
@@ -49,6 +46,9 @@ async def driver(database):
 @asynccontextmanager
 async def alchemy(database):
     """Do what `driver` does, with SQLAlchemy's connection."""
+    from sqlalchemy import text  # processes that are killed load this module without SQLAlchemy
+    from sqlalchemy.ext.asyncio import create_async_engine
+
     engine = create_async_engine(_alchemy_url(database, asynchronous=True))
     try:
         async with engine.connect() as connection:
@@ -60,6 +60,9 @@ async def alchemy(database):
 @asynccontextmanager
 async def alchemy_session(database):
     """Do what `driver` does, with SQLAlchemy's session."""
+    from sqlalchemy import text
+    from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
     engine = create_async_engine(_alchemy_url(database, asynchronous=True))
     try:
         async with AsyncSession(engine) as session:
@@ -84,6 +87,8 @@ def sync_driver(database):
 @contextmanager
 def sync_alchemy(database):
     """Do what `sync_driver` does, with SQLAlchemy's connection."""
+    from sqlalchemy import create_engine, text
+
     engine = create_engine(_alchemy_url(database, asynchronous=False))
     try:
         with engine.connect() as connection:
@@ -95,6 +100,9 @@ def sync_alchemy(database):
 @contextmanager
 def sync_alchemy_session(database):
     """Do what `sync_driver` does, with SQLAlchemy's session."""
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.orm import Session
+
     engine = create_engine(_alchemy_url(database, asynchronous=False))
     try:
         with Session(engine) as session:

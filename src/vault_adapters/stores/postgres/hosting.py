@@ -245,6 +245,11 @@ class PostgresHosting:
         self._place: str | None = None
         self._in_use: set[int] = set()
 
+    async def look(self) -> None:
+        """Find out where the vault's database is, so that a call needs no connection besides the host's."""
+        if not self._database.is_distributed:
+            [(self._place,)] = await self._database.fetch(f"SELECT {_place(self._schema)}")
+
     @asynccontextmanager
     async def on(self, connection: HostConnection) -> AsyncIterator[PostgresHostStore]:
         """See `HostedStore`."""
@@ -270,9 +275,9 @@ class PostgresHosting:
         """Begin the call, if the connection is to the vault's database."""
         line.check()
         place = await line.begin(self._schema)
-        if place != self._place:  # of the first call, or since the server was started again
+        if place != self._place:  # the server may have been started again
             try:
-                [(self._place,)] = await self._database.fetch(f"SELECT {_place(self._schema)}")
+                await self.look()
                 if place != self._place:
                     raise other_database()
             except BaseException:

@@ -125,6 +125,8 @@ async def open_postgres_store(
         states = (CitusAccountStates if distributed else AccountStates)(database, queries, timelines)
         accounts = PostgresAccounts(database, queries, waking, states)
         keys = PostgresKeys(database, queries)
+        hosting = PostgresHosting(database, connections.peer, queries, waking, schema, clock, timeout)
+        await hosting.look()
         watch = DeafWatch if distributed else NotificationWatch
         stack.push_async_callback(keys.close)
         stack.push_async_callback(accounts.close)
@@ -138,5 +140,5 @@ async def open_postgres_store(
             PostgresHomeLedger(database, queries, schema),
             lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
             connections.counts,
-            PostgresHosting(database, connections.peer, queries, waking, schema, clock, timeout),
+            hosting,
         )
