@@ -7,6 +7,7 @@ import typing
 
 import pytest
 from pglast import ast
+from pglast.stream import RawStream
 from pglast.visitors import Skip, Visitor
 from tests.adapters.postgres.citus_rules import parsed
 
@@ -150,3 +151,49 @@ def test_a_planted_choice_is_found_on_postgres(sql, chosen, columns):
 )
 def test_a_planted_choice_is_found_on_sqlite(sql, chosen, columns):
     assert chosen_on_sqlite(sql, columns) == chosen
+
+
+class Insertions(Visitor):
+    """Collects the insertions into the audit log, each as text."""
+
+    def __init__(self):
+        self.found = set()
+
+    def visit_InsertStmt(self, ancestors, node):  # noqa: N802
+        if node.relation.relname == "audit_event":
+            node.withClause = None
+            self.found.add(RawStream()(node))
+
+
+def appending_on_postgres(queries):
+    """Return for each different insertion into the audit log the names of the statements that have it."""
+    found = {}
+    for name in queries:
+        insertions = Insertions()
+        insertions(parsed(queries[name]))
+        for text in insertions.found:
+            found.setdefault(text, set()).add(name)
+    return found
+
+
+def test_one_statement_of_postgres_appends_events():
+    """Other statements have it as a part, so that a change and its event are one round trip."""
+    [(text, names)] = appending_on_postgres(postgres_statements("vault")).items()
+    assert "append_events" in names
+    on_citus = appending_on_postgres(postgres_statements("vault", distributed=True))
+    assert "append_events" in on_citus.pop(text)
+    assert set().union(*on_citus.values()) == {
+        "insert_events",  # a list of values, which Citus plans quicker
+        "copy_tenant_audit_events",  # appends no event: Citus cannot change the tenant of a row
+    }
+
+
+def test_one_statement_of_sqlite_appends_events():
+    queries = sqlite_statements()
+    assert {name for name in queries if "INTO token_vault_audit_event" in queries[name]} == {"insert_audit_event"}
+
+
+def test_a_planted_insertion_is_found():
+    queries = postgres_statements("vault")
+    planted = "WITH a AS (INSERT INTO vault.audit_event (action) SELECT 'token_stored') SELECT 1"
+    assert len(appending_on_postgres({name: queries[name] for name in queries} | {"planted": planted})) == 2

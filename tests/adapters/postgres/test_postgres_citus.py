@@ -58,8 +58,8 @@ COSTS = {
         reserve_due_accounts wake_spared_accounts""",
     # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
-        change_wraps create_data_keys delete_provider_tokens move_wrap put_data_keys
-        destroy_tenant_data_keys import_tokens reseal_tokens reserve_due_accounts""",
+        change_wraps create_data_keys move_wrap put_data_keys
+        import_tokens reseal_tokens reserve_due_accounts""",
     OUTER: "get_tokens get_versions",
     # This locks one row that nobody else locks.
     REFERENCE_LOCK: "use_state",

@@ -45,22 +45,6 @@ _TOKEN = {
 }
 """The columns of a token besides its account, each with its parameter and its type."""
 
-_EVENT = {
-    "tenant_id": "text",
-    "action": "text",
-    "occurred_at": "timestamptz",
-    "provider": "text",
-    "identifier": "text",
-    "kind": "text",
-    "generation": "bigint",
-    "credential_generation": "bigint",
-    "actor": "text",
-    "code": "text",
-}
-"""The columns of an audit event, with their types; the parameters have the prefix ``event_``."""
-
-EVENT_COLUMNS = tuple(_EVENT)
-
 BINARY_HASH = "pg_catalog.hash_record_extended(ROW({columns}), 0)"
 TEXT_HASH = "pg_catalog.hashtextextended(ROW({columns})::text, 0)"
 """The hash of a row's columns on PostgreSQL 13, which cannot hash a record."""
@@ -90,7 +74,4 @@ def state_fragments(row_hash: str) -> dict[str, str]:
         "written_changes": ", ".join(f"{name} = excluded.{name}" for name in written),
         "written_settings": ", ".join(f"{name} = w.{name}" for name in written),
         "first_written_values": ", ".join(f"(%(w_{name})b::{kind}[])[1]" for name, kind in _TOKEN.values()),
-        "event_columns": ", ".join(_EVENT),
-        "first_event": ", ".join(f"(%(event_{name})b::{kind}[])[1]" for name, kind in _EVENT.items()),
-        "events": f"unnest({', '.join(f'%(event_{name})b::{kind}[]' for name, kind in _EVENT.items())})",
     }

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing, plain_arrays
 from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, report_damage, sealed_value
-from vault_adapters.stores.postgres.account_columns import EVENT_COLUMNS
+from vault_adapters.stores.postgres.appending import event_parameters
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import (
@@ -25,7 +25,6 @@ from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKey, stored_account
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
-from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.causes import LOCKED
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import StoredToken
@@ -297,24 +296,3 @@ def token_parameters(changed: Sequence[StoredToken], before: AccountState) -> di
         "w_noted_value_ids": [token.info.value_id if token.is_end_told else None for token in changed],
         **plain_arrays(infos, "w_"),
     }
-
-
-def event_parameters(events: Sequence[AuditEvent]) -> dict[str, Any]:
-    """Return the parameters of `{{events}}` in statements."""
-    rows = [
-        (
-            event.tenant_id or "",
-            event.action.value,
-            event.occurred_at,
-            event.provider if event.account is None else event.account.provider,
-            None if event.account is None else event.account.identifier or "",
-            None if event.kind is None else event.kind.value,
-            None if event.generation is None else int8(event.generation),
-            None if event.credential_generation is None else int8(event.credential_generation),
-            event.actor,
-            event.code,
-        )
-        for event in events
-    ]
-    columns = zip(*rows, strict=True) if rows else [()] * len(EVENT_COLUMNS)
-    return {f"event_{name}": list(column) for name, column in zip(EVENT_COLUMNS, columns, strict=True)}

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from vault_adapters.stores.columns import sought_parameters
 from vault_adapters.stores.damage import WrongRowError, sound, sound_page
-from vault_adapters.stores.postgres.account_states import event_parameters
+from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.audit_partitions import drop_partitions, make_partitions
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -20,24 +20,13 @@ from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.rows import micros
 from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import Account, TokenKey, TokenKind
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import Cursor, encode_cursor
 from vault_domain.ports.audit_log import Noticed, Sought
 from vault_domain.ports.change import Change
-from vault_domain.transitions.events import key_event
 
 _log = logging.getLogger(__name__)
-
-
-def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
-    """Return the events of deleted tokens; each row is (kind, identifier, generation, time)."""
-    return tuple(
-        key_event(
-            AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
-        )
-        for kind, identifier, generation, occurred_at in rows
-    )
 
 
 @frozen
@@ -135,7 +124,7 @@ class PostgresAuditLog:
             [(now,)] = await transaction.fetch(self._queries["get_time_ago"], {"age": int8(0), "now": transaction.now})
             events = [evolve(each.event, occurred_at=now - each.age) for each in noticed]
             events = [event for event in events if _failure_of(event) not in told]
-            await transaction.execute(self._queries["append_events"], event_parameters(events))
+            await append_events(transaction, self._queries, events)
             return events
 
         return Change(None, await self._database.transact(work))
@@ -153,34 +142,13 @@ class PostgresAuditLog:
         if not pruned:
             return Change(0)
         code = before.astimezone(UTC).isoformat(timespec="seconds")
-        return Change(pruned, (await self._tell_pruned(code, actor),))
-
-    async def _tell_pruned(self, code: str, actor: str | None) -> AuditEvent:
-        action = AuditAction.AUDIT_PRUNED
-        parameters: dict[str, Any] = {"tenant_id": None, "action": action.value, "actor": actor, "code": code}
-        parameters |= {"now": self._database.now()}
-        [(now,)] = await self._database.write(self._queries["append_key_event"], parameters)
-        return AuditEvent(action, now, actor=actor, code=code)
+        event = AuditEvent(AuditAction.AUDIT_PRUNED, before, actor=actor, code=code)
+        return Change(pruned, (await self.append([Noticed(event)], apart=None)).events)
 
     async def _prune_some(self, batch: dict[str, Any]) -> int:
         return await self._database.transact(
             lambda transaction: transaction.execute(self._queries["prune_audit_events"], batch), pace=Pace.BULK
         )
-
-
-async def append_key_event(
-    transaction: Transaction,
-    queries: Queries,
-    action: AuditAction,
-    actor: str | None,
-    *,
-    tenant_id: str | None = None,
-    code: str | None = None,
-) -> AuditEvent:
-    """Append an event about a key or a tenant in the transaction of the change; return the event."""
-    parameters = {"tenant_id": tenant_id, "action": action.value, "actor": actor, "code": code, "now": transaction.now}
-    [(now,)] = await transaction.fetch(queries["append_key_event"], parameters)
-    return AuditEvent(action, now, tenant_id=tenant_id, actor=actor, code=code)
 
 
 _PLACES = 2**48

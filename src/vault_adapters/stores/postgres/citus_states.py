@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,11 +13,11 @@ from vault_adapters.stores.postgres.account_states import (
     AccountStates,
     Loaded,
     changed_tokens,
-    event_parameters,
     loaded_account,
     state_parameters,
     token_parameters,
 )
+from vault_adapters.stores.postgres.appending import append_events, of_rows
 from vault_adapters.stores.postgres.cursors import Texts, int8
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import account_parameters
@@ -32,8 +31,6 @@ from vault_domain.ports.change import DataKeyInactiveError
 T = TypeVar("T")
 
 _MOST_REMEMBERED = 1000
-
-_ROW = re.compile(r"^VALUES (.*)$", re.MULTILINE)
 
 
 class _ChangedError(Exception):
@@ -97,10 +94,7 @@ class CitusAccountStates(AccountStates):
         if gone and after.is_empty:
             # The account's row is locked now. A writer that held it before may have stored a token. Then the row stays.
             await transaction.execute(self._queries["delete_orphaned_account"], parameters)
-        if decision.events:
-            # Rows of the account are locked now, so the events get a place after those of all earlier writers.
-            sql = _of_rows(self._queries["insert_events"], len(decision.events))
-            await transaction.execute(sql, event_parameters(decision.events))
+        await append_events(transaction, self._queries, decision.events)
 
     async def _write_account(
         self, transaction: Transaction, before: AccountState, changed: Sequence[StoredToken], parameters: dict[str, Any]
@@ -132,7 +126,7 @@ class CitusAccountStates(AccountStates):
         """Insert tokens of kinds that were absent; return the loaded versions with those of these tokens."""
         if not new:
             return {}
-        sql = _of_rows(self._queries["insert_tokens"], len(new))
+        sql = of_rows(self._queries["insert_tokens"], len(new))
         rows = await transaction.fetch(sql, parameters | token_parameters(new, before))
         _require(len(rows) == len(new))
         kinds, versions = zip(*rows, strict=True)
@@ -140,12 +134,6 @@ class CitusAccountStates(AccountStates):
             "kinds": Texts([*parameters["kinds"], *kinds]),
             "versions": [*parameters["versions"], *map(int8, versions)],
         }
-
-
-def _of_rows(sql: str, count: int) -> str:
-    """Return an INSERT of several rows; ``sql`` inserts one row, whose columns are the first items of arrays."""
-    [row] = _ROW.findall(sql)
-    return sql.replace(row, ", ".join(row.replace("[])[1]", f"[])[{number}]") for number in range(1, count + 1)))
 
 
 def _require(is_unchanged: object) -> None:

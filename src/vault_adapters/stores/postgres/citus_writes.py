@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from vault_adapters.stores.columns import value_id_of
-from vault_adapters.stores.postgres.account_states import event_parameters
+from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import (
@@ -91,7 +91,7 @@ async def _append_events(
     """Append the events only now, when the rows are locked; see `citus_store_token` in ``citus_functions.sql``."""
     action, now = AuditAction(common["action"]), _time(transaction)
     events = [key_event(action, key, stored_info(row, key).generation, now, common["actor"]) for key, row in stored]
-    await transaction.execute(queries["append_events"], event_parameters(events))
+    await append_events(transaction, queries, events)
 
 
 def _expiry(write: TokenWrite, now: datetime) -> datetime | None:

@@ -12,7 +12,7 @@ from vault_adapters.stores.client_rows import (
     turns_of,
 )
 from vault_adapters.stores.damage import sound
-from vault_adapters.stores.postgres.account_states import event_parameters
+from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import account_parameters
@@ -60,8 +60,7 @@ class PostgresClientStates:
                 await transaction.execute(self._queries["delete_client"], scope_columns(scope))
             elif decision.record != record:
                 await transaction.execute(self._queries["put_client"], record_columns(decision.record))
-            if decision.events:
-                await transaction.execute(self._queries["append_events"], event_parameters(decision.events))
+            await append_events(transaction, self._queries, decision.events)
             return decision
 
         return await self._database.transact(work)
@@ -104,7 +103,7 @@ class PostgresClientStates:
                 raise InvalidInputError("since must not lie in the future")
             await transaction.execute(self._queries["wake_spared_accounts"], clock)
             events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
-            await transaction.execute(self._queries["append_events"], event_parameters(events))
+            await append_events(transaction, self._queries, events)
             return Change(restored_at, events)
 
         return await self._database.transact(work)

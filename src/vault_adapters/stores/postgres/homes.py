@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from vault_adapters.stores.home_rows import home_columns, home_of
-from vault_adapters.stores.postgres.account_states import event_parameters
+from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -50,7 +50,7 @@ class PostgresHomeLedger:
             parameters = home_columns(home, anyway=True) | {"now": transaction.now}
             [(now,)] = await transaction.fetch(self._queries["record_home"], parameters)
             event = AuditEvent(AuditAction.VAULT_ADOPTED, now, actor=actor)
-            await transaction.execute(self._queries["append_events"], event_parameters([event]))
+            await append_events(transaction, self._queries, [event])
             return event
 
         return Change(None, (await self._database.transact(work),))

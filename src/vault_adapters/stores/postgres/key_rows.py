@@ -95,8 +95,7 @@ def query_parameters(query: DataKeyQuery, after: DataKeyPosition, limit: int) ->
 
 
 def changes_parameters(changes: Sequence[DataKeyChange]) -> dict[str, Any]:
-    """Return the parameters of `put_data_keys`: data keys as they were and as they become, and the events."""
-    told = [(record, event) for record, decision in changes for event in decision.events]
+    """Return the parameters of `put_data_keys`: data keys as they were and as they become."""
     return {
         "tenant_ids": [record.tenant_id for record, _ in changes],
         "data_key_ids": [record.key_id for record, _ in changes],
@@ -104,12 +103,6 @@ def changes_parameters(changes: Sequence[DataKeyChange]) -> dict[str, Any]:
         "old_emptied_at": [record.emptied_at for record, _ in changes],
         "states": [decision.state.state.value for _, decision in changes],
         "emptied_at": [decision.state.emptied_at for _, decision in changes],
-        "event_tenant_ids": [record.tenant_id for record, _ in told],
-        "event_data_key_ids": [record.key_id for record, _ in told],
-        "event_actions": [event.action.value for _, event in told],
-        "event_times": [event.occurred_at for _, event in told],
-        "event_actors": [event.actor for _, event in told],
-        "event_codes": [event.code for _, event in told],
     }
 
 

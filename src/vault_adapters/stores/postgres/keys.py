@@ -9,7 +9,7 @@ from typing import Any
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
 from vault_adapters.stores.key_counting import counted
-from vault_adapters.stores.postgres.audit import append_key_event
+from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.citus_keys import DataKeyReads
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
@@ -97,8 +97,7 @@ class PostgresKeys:
             changed = [record for record in decision.state.records if record is not before.get(record.key_id)]
             for record in sorted(changed, key=lambda record: record.state is MasterKeyState.ACTIVE):
                 await transaction.execute(self._queries["put_master_key"], master_key_parameters(record))
-            for event in decision.events:
-                await append_key_event(transaction, self._queries, event.action, event.actor, code=event.code)
+            await append_events(transaction, self._queries, decision.events)
             rows = await transaction.fetch(self._queries["list_master_keys"])
             return Change(sound(rows, master_key_record), decision.events)
 
@@ -158,13 +157,8 @@ class PostgresKeys:
             place = {"tenant_id": seen.tenant_id, "data_key_id": seen.key_id}
             new = {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped}
             await transaction.execute(self._queries["move_wrap"], place | new)
-            events = [
-                await append_key_event(
-                    transaction, self._queries, event.action, event.actor, tenant_id=event.tenant_id, code=event.code
-                )
-                for event in decision.events
-            ]
-            return Change(True, tuple(events))
+            await append_events(transaction, self._queries, decision.events)
+            return Change(True, decision.events)
 
         return await self._database.transact(work, pace=Pace.BULK)
 
@@ -184,7 +178,8 @@ class PostgresKeys:
             rows = await self._page(query, after, CHANGED_AT_ONCE, with_use=True)
             decisions = [(record, decide(record, now, is_used)) for record, now, is_used in sound(rows, data_key_use)]
             changes = [each for each in decisions if each[0] is not each[1].state]
-            for decision in await self._write(changes) if changes else ():
+            write = partial(self._write, changes)
+            for decision in await self._database.transact(write, pace=Pace.BULK) if changes else ():
                 count += 1
                 events += decision.events
             is_end = len(rows) < CHANGED_AT_ONCE
@@ -288,8 +283,7 @@ class PostgresKeys:
             decision = replaced_data_key(held, now, active.key_id, new, actor, seen)
             if decision.state is held:
                 return Change(held)
-            parameters = changes_parameters([(active, decision)])
-            if not await transaction.fetch(self._queries["put_data_keys"], parameters):
+            if not await self._write([(active, decision)], transaction):
                 return None
             stored = data_keys_parameters([new]) | {"now": transaction.now}
             await transaction.fetch(self._queries["create_data_keys"], stored)
@@ -301,11 +295,14 @@ class PostgresKeys:
         parameters = query_parameters(query, after, limit) | {"with_use": with_use, "now": self._database.now()}
         return await self._database.fetch(self._queries["list_data_keys"], parameters, pace=Pace.BULK)
 
-    async def _write(self, changes: Sequence[DataKeyChange]) -> list[KeyDecision[DataKeyRecord]]:
-        """Write data keys that nobody has changed meanwhile; return the decisions about these."""
-        parameters = changes_parameters(changes)
-        places = set(await self._database.write(self._queries["put_data_keys"], parameters, pace=Pace.BULK))
-        return [decision for record, decision in changes if (record.tenant_id, record.key_id) in places]
+    async def _write(
+        self, changes: Sequence[DataKeyChange], transaction: Transaction
+    ) -> list[KeyDecision[DataKeyRecord]]:
+        """Write data keys that nobody has changed meanwhile, with their events; return the decisions about these."""
+        places = set(await transaction.fetch(self._queries["put_data_keys"], changes_parameters(changes)))
+        stored = [decision for record, decision in changes if (record.tenant_id, record.key_id) in places]
+        await append_events(transaction, self._queries, [event for decision in stored for event in decision.events])
+        return stored
 
     async def _count(self, state: DataKeyState, age: timedelta, tenant_id: str | None) -> tuple[int, int]:
         parameters = {

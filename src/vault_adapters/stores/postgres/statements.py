@@ -4,6 +4,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from vault_adapters.stores.postgres.account_columns import BINARY_HASH, state_fragments
+from vault_adapters.stores.postgres.appending import appending_fragments
 from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
 from vault_adapters.stores.postgres.notifying import notifying_fragments
 from vault_adapters.stores.postgres.schema import quoted
@@ -291,6 +292,7 @@ def load_statements(
         "tokens_of_keys": _TOKENS_OF_KEYS,
         **notifying_fragments(schema),
         **state_fragments(row_hash),
+        **appending_fragments(),
     }
     if distributed:
         shared |= distributed_fragments(shared["horizon"], _LAST_EVENT, _DATA_KEY_EVENT)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from vault_adapters.stores.migrations import load_migrations
-from vault_adapters.stores.postgres.account_states import event_parameters
+from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
 from vault_adapters.stores.postgres.rows import account_parameters
@@ -88,8 +88,7 @@ class PostgresUpkeep:
             since = before.get(attempt.attempt_id)  # an answer of the same attempt is replaced without an event
             stored = await transaction.fetch(self._queries["keep_answer"], own | {"kept_at": since})
             events = tuple(kept_event(attempt, kept_at, actor) for (kept_at,) in stored if since is None)
-            if events:
-                await transaction.execute(self._queries["append_events"], event_parameters(events))
+            await append_events(transaction, self._queries, events)
             return Change(bool(stored), events)
 
         return await self._database.transact(work)

@@ -65,7 +65,8 @@ WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
 -- Append events, in the transaction of the change that they report if there is one. They come from parameters and not
 -- from a table. So Citus computes each event's place in the audit log (xid, seq) on the node that runs this statement,
 -- and not on the tenants' nodes.
-INSERT INTO {{schema}}.audit_event ({{event_columns}}) SELECT e.* FROM {{events}} e
+WITH event AS (SELECT e.*, (SELECT {{schema}}.audit_place()) AS xid FROM {{events}})
+{{appended}}
 
 -- name: get_time_ago
 -- Get the time that was some microseconds ago.
@@ -84,10 +85,3 @@ WITH doomed AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED)
 DELETE FROM {{schema}}.audit_event e USING doomed d
 WHERE e.tenant_id = d.tenant_id AND e.xid = d.xid AND e.seq = d.seq AND e.occurred_at = d.occurred_at
-
--- name: append_key_event
--- Append an event about a key or a tenant in the transaction of the change; return its time.
-INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
-VALUES (coalesce(%(tenant_id)b::text, ''), %(action)b::text, {{now}},
-    %(actor)b::text, %(code)b::text)
-RETURNING occurred_at

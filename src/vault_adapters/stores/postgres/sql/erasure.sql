@@ -1,25 +1,19 @@
 -- name: destroy_tenant_data_keys
--- Mark a tenant's data keys as destroyed and append events. The statement waits for running writes under these data
+-- Mark a tenant's data keys as destroyed, and return their ids and the time. The statement waits for running writes under these data
 -- keys, because such a write locks its data key's row FOR SHARE. Later writes under these data keys fail.
 WITH doomed AS (
     SELECT tenant_id, data_key_id FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND state IN ('active', 'decrypt_only')
     ORDER BY data_key_id
-    FOR UPDATE),
-destroyed AS (
-    UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM doomed o
-    WHERE d.tenant_id = o.tenant_id AND d.data_key_id = o.data_key_id AND d.state IN ('active', 'decrypt_only')
-    RETURNING d.tenant_id, d.data_key_id, {{now}} AS now),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
-    SELECT tenant_id, 'data_key_destroyed', now, %(actor)b::text, encode(data_key_id, 'hex')
-    FROM destroyed
-    ORDER BY data_key_id)
-SELECT data_key_id, now FROM destroyed ORDER BY data_key_id
+    FOR UPDATE)
+UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM doomed o
+WHERE d.tenant_id = o.tenant_id AND d.data_key_id = o.data_key_id AND d.state IN ('active', 'decrypt_only')
+RETURNING d.data_key_id, {{now}}
 
 -- name: count_tenant_accounts
--- Count a tenant's accounts that have a token. The tenant's data keys are destroyed by now, so no token can be added.
-SELECT count(*) FROM (SELECT DISTINCT provider, identifier FROM {{schema}}.token WHERE tenant_id = %(tenant_id)b) a
+-- Count a tenant's accounts that have a token, and get the time. The tenant's data keys are destroyed by now, so no token
+-- can be added.
+SELECT count(*), {{now}} FROM (SELECT DISTINCT provider, identifier FROM {{schema}}.token WHERE tenant_id = %(tenant_id)b) a
 
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's destroyed data keys.

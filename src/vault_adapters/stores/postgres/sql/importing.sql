@@ -67,13 +67,14 @@ scheduled AS (
         WHERE a.due_at IS NULL OR a.due_at > excluded.due_at),
 told AS MATERIALIZED (
     {{told_values}}),
+event AS (
+    SELECT tenant_id, 'token_imported' AS action, now AS occurred_at, provider, identifier, kind, 1 AS generation,
+        NULL::bigint AS credential_generation, %(actor)b::text AS actor,
+        CASE WHEN NOT is_new THEN 'replaced' END AS code,
+        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored) AS xid  -- see store_tokens
+    FROM stored),
 audited AS (
-    INSERT INTO {{schema}}.audit_event (
-        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code, xid)
-    SELECT tenant_id, 'token_imported', now, provider, identifier, kind, 1, %(actor)b::text,
-        CASE WHEN NOT is_new THEN 'replaced' END,
-        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)  -- see store_tokens
-    FROM stored)
+    {{appended}})
 SELECT (SELECT count(*) FROM guarded), s.id, s.is_new, s.now
 FROM (SELECT) one
 LEFT JOIN stored s ON true

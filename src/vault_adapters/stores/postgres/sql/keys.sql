@@ -94,8 +94,7 @@ wrapped AS (
 SELECT tenant_id, data_key_id FROM created
 
 -- name: put_data_keys
--- Store what was decided about data keys, each if it still is as it was read, and append the events of those that were
--- stored. Wraps of destroyed data keys are deleted. The statement waits for transactions that store values under these
+-- Store what was decided about data keys, each if it still is as it was read. Wraps of destroyed data keys are deleted. The statement waits for transactions that store values under these
 -- data keys, because they lock the keys FOR SHARE. It returns the data keys that were stored.
 WITH held AS (
     SELECT s.*
@@ -113,15 +112,7 @@ stored AS (
     RETURNING d.tenant_id, d.data_key_id, d.state),
 unwrapped AS (
     DELETE FROM {{schema}}.data_key_wrap w USING stored s
-    WHERE w.tenant_id = s.tenant_id AND w.data_key_id = s.data_key_id AND s.state = 'destroyed'),
-told AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, actor, code)
-    SELECT e.tenant_id, e.action, e.occurred_at, e.actor, e.code
-    FROM unnest(%(event_tenant_ids)b::text[], %(event_data_key_ids)b::bytea[], %(event_actions)b::text[],
-            %(event_times)b::timestamptz[], %(event_actors)b::text[], %(event_codes)b::text[])
-        WITH ORDINALITY e (tenant_id, data_key_id, action, occurred_at, actor, code, ord)
-    JOIN stored USING (tenant_id, data_key_id)
-    ORDER BY e.ord)
+    WHERE w.tenant_id = s.tenant_id AND w.data_key_id = s.data_key_id AND s.state = 'destroyed')
 SELECT tenant_id, data_key_id FROM stored
 
 -- name: count_data_keys

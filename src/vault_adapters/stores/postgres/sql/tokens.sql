@@ -59,9 +59,13 @@ stored AS (
         last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
     RETURNING *, {{told_value}}),
 {{scheduled}},
+event AS (
+    SELECT tenant_id, %(action)b::text AS action, updated_at AS occurred_at, provider, identifier, kind, generation,
+        NULL::bigint AS credential_generation, %(actor)b::text AS actor, NULL::text AS code,
+        {{schema}}.audit_place() AS xid
+    FROM stored),
 audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, %(action)b, updated_at, provider, identifier, kind, generation, %(actor)b::text FROM stored)
+    {{appended}})
 SELECT {{token_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -107,14 +111,15 @@ scheduled AS (
     {{schedule_timed}}),
 told AS MATERIALIZED (
     {{told_values}}),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (
-        tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, xid)
-    SELECT tenant_id, %(action)b::text, updated_at, provider, identifier, kind, generation, %(actor)b::text,
-        -- This subquery computes xid once, when all rows are locked. The default of xid would be computed for each row.
-        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored)
+event AS (
+    SELECT tenant_id, %(action)b::text AS action, updated_at AS occurred_at, provider, identifier, kind, generation,
+        NULL::bigint AS credential_generation, %(actor)b::text AS actor, NULL::text AS code,
+        -- This subquery computes the place once, when all rows are locked.
+        (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored) AS xid
     FROM stored
-    WHERE %(action)b::text IS NOT NULL)
+    WHERE %(action)b::text IS NOT NULL),
+audited AS (
+    {{appended}})
 SELECT {{token_columns}}
 FROM stored t
 LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
@@ -132,25 +137,15 @@ WITH timed AS (
 {{schedule_timed}}
 
 -- name: delete_provider_tokens
--- Delete all of a tenant's tokens at a provider; see delete_account_tokens.
+-- Delete all of a tenant's tokens at a provider; the tokens are locked in the order of their keys.
 WITH doomed AS (
     SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
     ORDER BY identifier, kind
-    FOR UPDATE),
-gone AS (
-    DELETE FROM {{schema}}.token t USING doomed d
-    WHERE t.tenant_id = %(tenant_id)b AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
-    RETURNING t.*, {{told_tenant}}),
-audited AS (
-    INSERT INTO {{schema}}.audit_event (tenant_id, action, occurred_at, provider, identifier, kind, generation, actor)
-    SELECT tenant_id, 'token_deleted', {{now}}, provider, identifier,
-        kind, generation, %(actor)b::text
-    FROM gone
-    ORDER BY identifier, kind)
-SELECT kind, identifier, generation, {{now}}
-FROM gone
-ORDER BY identifier, kind
+    FOR UPDATE)
+DELETE FROM {{schema}}.token t USING doomed d
+WHERE t.tenant_id = %(tenant_id)b AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
+RETURNING t.kind, t.identifier, t.generation, {{now}}, {{told_tenant}}
 
 -- name: find_expiring_tokens
 -- Find access tokens with status valid that expire within a given time or have expired, earliest first, after a

@@ -65,7 +65,7 @@ SELECT v.same, v.active, (SELECT count(*) FROM written) > 0 FROM verdict v
 
 -- name: insert_tokens
 -- Insert tokens where none were, and return their kinds and versions; one that is missing: another writer was faster.
--- See `_of_rows` in citus_states.py.
+-- See `of_rows` in appending.py.
 INSERT INTO {{schema}}.token AS t (tenant_id, provider, identifier, {{written_columns}})
 VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, {{first_written_values}})
 ON CONFLICT (tenant_id, provider, identifier, kind) DO NOTHING

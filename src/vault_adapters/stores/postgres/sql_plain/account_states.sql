@@ -16,9 +16,9 @@ written AS (
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET {{row_changes}}
         WHERE {{account_hash}} = %(version)b::int8
     RETURNING true),
+event AS (SELECT e.*, {{schema}}.audit_place() AS xid FROM written, {{events}}),
 audited AS (
-    INSERT INTO {{schema}}.audit_event ({{event_columns}})
-    SELECT e.* FROM written, {{events}} e)
+    {{appended}})
 SELECT true FROM written
 
 -- name: apply_account
@@ -66,9 +66,10 @@ written AS (
     ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET {{row_changes}}
         WHERE {{account_hash}} = %(version)b::int8
     RETURNING true),
+event AS (
+    SELECT e.*, {{schema}}.audit_place() AS xid FROM verdict v, {{events}} WHERE v.active AND v.same),
 audited AS (
-    INSERT INTO {{schema}}.audit_event ({{event_columns}})
-    SELECT e.* FROM verdict v, {{events}} e WHERE v.active AND v.same)
+    {{appended}})
 SELECT v.same, v.active, v.durable,
     (CASE WHEN v.same AND v.active AND (
         (SELECT count(*) FROM stored) < pg_catalog.cardinality(%(w_ids)b::uuid[])

@@ -1,0 +1,105 @@
+"""The one place that appends audit events on Postgres, as a statement of its own or as a part of another statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.database import Transaction
+from vault_adapters.stores.queries import Queries
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.transitions.events import key_event
+
+_COLUMNS = {
+    "tenant_id": "text",
+    "action": "text",
+    "occurred_at": "timestamptz",
+    "provider": "text",
+    "identifier": "text",
+    "kind": "text",
+    "generation": "bigint",
+    "credential_generation": "bigint",
+    "actor": "text",
+    "code": "text",
+}
+"""The columns of an audit event, with their types; the parameters have the prefix ``event_``."""
+
+_NAMES = ", ".join(_COLUMNS)
+
+APPENDED = """INSERT INTO {{schema}}.audit_event ({{event_columns}}, xid)
+    SELECT {{event_columns}}, xid FROM event"""
+"""Appends the rows of the CTE ``event``, which has the columns of an event and its place, xid.
+
+A change and its event are mostly one statement, because that is one round trip less. The CTE computes the place when
+the rows that the event reports are locked. A statement about many rows computes it once, for all of them.
+"""
+
+_FEW = 8
+"""Largest number of events for which `insert_events` is quicker than `append_events` on Citus."""
+
+_ROW = re.compile(r"^VALUES (.*)$", re.MULTILINE)
+
+
+def appending_fragments() -> dict[str, str]:
+    """Return the parts of statements that append events, by name."""
+    return {
+        "appended": APPENDED,
+        "event_columns": _NAMES,
+        "first_event": ", ".join(f"(%(event_{name})b::{kind}[])[1]" for name, kind in _COLUMNS.items()),
+        "events": f"unnest({', '.join(f'%(event_{name})b::{kind}[]' for name, kind in _COLUMNS.items())}) e ({_NAMES})",
+    }
+
+
+async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
+    """Append events in the transaction of the change that they report.
+
+    On Citus, run this when the rows of the change are locked, so that the events get a place after those of all earlier
+    writers.
+    """
+    if not events:
+        return
+    if transaction.is_distributed and len(events) <= _FEW:
+        sql = of_rows(queries["insert_events"], len(events))
+    else:
+        sql = queries["append_events"]
+    await transaction.execute(sql, event_parameters(events))
+
+
+def event_parameters(events: Sequence[AuditEvent]) -> dict[str, Any]:
+    """Return the parameters of `{{events}}` in statements."""
+    rows = [
+        (
+            event.tenant_id or "",
+            event.action.value,
+            event.occurred_at,
+            event.provider if event.account is None else event.account.provider,
+            None if event.account is None else event.account.identifier or "",
+            None if event.kind is None else event.kind.value,
+            None if event.generation is None else int8(event.generation),
+            None if event.credential_generation is None else int8(event.credential_generation),
+            event.actor,
+            event.code,
+        )
+        for event in events
+    ]
+    columns = zip(*rows, strict=True) if rows else [()] * len(_COLUMNS)
+    return {f"event_{name}": list(column) for name, column in zip(_COLUMNS, columns, strict=True)}
+
+
+def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
+    """Return the events of deleted tokens; each row begins with kind, identifier, generation and time."""
+    return tuple(
+        key_event(
+            AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
+        )
+        for kind, identifier, generation, occurred_at, *_ in rows
+    )
+
+
+def of_rows(sql: str, count: int) -> str:
+    """Return an INSERT of several rows; ``sql`` inserts one row, whose columns are the first items of arrays."""
+    [row] = _ROW.findall(sql)
+    return sql.replace(row, ", ".join(row.replace("[])[1]", f"[])[{number}]") for number in range(1, count + 1)))
