@@ -39,7 +39,13 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_configure():
-    """Put the tests' folders into memory if enough is free, because databases on a disk wait for the disk."""
+    """Put the tests' folders into memory if enough is free, because databases on a disk wait for the disk.
+
+    Let TLS contexts read no authority of the machine; see `tests.support.public_authorities`.
+    """
+    from tests.support.public_authorities import pass_over
+
+    pass_over()
     if _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 

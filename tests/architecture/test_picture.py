@@ -9,8 +9,6 @@ from tests.architecture.imports import read_contents, read_imports
 from tests.architecture.picture import PICTURE, draw
 from tests.architecture.tree import SOURCE
 
-IMPORTS = read_imports()
-
 
 def drawn(source, implementations=None):
     """Draw a source; its implementations of ports may be given, because finding them takes half of the time."""
@@ -23,8 +21,13 @@ def implementations():
 
 
 @pytest.fixture(scope="module")
-def picture(implementations):
-    return draw(IMPORTS, implementations, read_contents(SOURCE))
+def imports():
+    return read_imports()
+
+
+@pytest.fixture(scope="module")
+def picture(imports, implementations):
+    return draw(imports, implementations, read_contents(SOURCE))
 
 
 @pytest.fixture
@@ -97,13 +100,13 @@ def test_implementations_are_found_by_their_shape(port, parts, implementations):
     assert implementations[port] == parts
 
 
-def test_names_are_followed_to_where_they_are_defined():
-    assert ("vault_adapters.cli", "vault_adapters.composition") in IMPORTS.arrows
-    assert all(part.count(".") for part in IMPORTS.parts)
+def test_names_are_followed_to_where_they_are_defined(imports):
+    assert ("vault_adapters.cli", "vault_adapters.composition") in imports.arrows
+    assert all(part.count(".") for part in imports.parts)
 
 
-def test_each_arrow_is_drawn_once():
-    within = {(one, other) for one, other in IMPORTS.arrows if one.startswith("vault_domain")}
+def test_each_arrow_is_drawn_once(imports):
+    within = {(one, other) for one, other in imports.arrows if one.startswith("vault_domain")}
     heads = len(re.findall("<polygon", PICTURE.read_text(encoding="utf-8")))
     assert len(within) > 4
-    assert heads == len(IMPORTS.arrows)
+    assert heads == len(imports.arrows)

@@ -19,6 +19,8 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, Final
 
+from tests.support.public_authorities import pass_over
+
 __all__ = ["ForkedProcess", "is_supported", "spawn"]
 
 _IMPORTED_BEFORE = (
@@ -203,6 +205,7 @@ if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[1])) as control:
         for module in _IMPORTED_BEFORE:
             import_module(module)
+        pass_over()
         gc.freeze()
         job = _serve(control)
     if job is not None:
