@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
@@ -36,7 +37,6 @@ from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
 from vault_domain.memory.answers import Answers
-from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.keys import Keys
@@ -151,7 +151,7 @@ async def _run(
         stack.callback(observed.close)
         master_keys = await open_with_sources(store.keys, sources)
         sources.clear()  # they hold the encryption secret, and the callers' frames hold this list
-        keyring = _keyring(store, master_keys, config)
+        keyring, tenant_keys = _keyring(store, master_keys, config)
         stack.push_async_callback(keyring.aclose)
         tasks, commits = AsyncioTasks(), AsyncioTasks()
         waker = StoreWaker(store.watch if isinstance(store, WatchedStore) else None)
@@ -206,7 +206,7 @@ async def _run(
             measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
             observed=observed,
             home=home,
-            on=_on_hosts(hosted, partial(_cipher_beside, keyring, master_keys, config, sink), held, reader, tasks),
+            on=_on_hosts(stack, hosted, (keyring, master_keys, tenant_keys, sink), held, reader, tasks),
         )
         refuse_in_children(services)
         limit, lease = config.tuning.close_timeout.total_seconds(), timing.lease.total_seconds()
@@ -234,27 +234,40 @@ def _packaged_key(provider: str) -> TokenRefresher | None:
     return packaged_keys().get(provider)
 
 
-def _keyring(store: Store, master_keys: MasterKeys, config: VaultConfig) -> Keyring:
+def _keyring(store: Store, master_keys: MasterKeys, config: VaultConfig) -> tuple[Keyring, TenantKeys]:
     renewing, tenant_keys = bool(config.serve_stale), TenantKeys(config.tuning.key_service_tokens)
-    return Keyring(store.keys, master_keys, ttl=config.data_key_ttl, renewing=renewing, tenant_keys=tenant_keys)
+    ttl = config.data_key_ttl
+    return Keyring(store.keys, master_keys, ttl=ttl, renewing=renewing, tenant_keys=tenant_keys), tenant_keys
 
 
 def _on_hosts(
+    stack: AsyncExitStack,
     store: Store,
-    cipher: Callable[[Keys], AbstractAsyncContextManager[Cipher]],
+    sealing: tuple[Keyring, MasterKeys, TenantKeys, EventSink],
     held: Answers,
     reader: RowReader,
     tasks: Tasks,
 ) -> Callable[[object], AbstractAsyncContextManager[HostPorts]]:
-    return partial(host_ports, store=store, cipher=cipher, sink=UncommittedEvents(held), reader=reader, tasks=tasks)
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+    stack.callback(closed.set)
+    return partial(
+        host_ports,
+        loop=loop,
+        closed=closed,
+        store=store,
+        cipher=partial(_cipher_beside, *sealing),
+        sink=UncommittedEvents(held),
+        reader=reader,
+        tasks=tasks,
+    )
 
 
 @asynccontextmanager
 async def _cipher_beside(
-    keyring: Keyring, master_keys: MasterKeys, config: VaultConfig, sink: EventSink, keys: Keys
+    keyring: Keyring, master_keys: MasterKeys, tenant_keys: TenantKeys, sink: EventSink, keys: Keys
 ) -> AsyncIterator[AesGcmCipher]:
     """Give a cipher for one call on a connection of the host, over the data keys that this connection sees."""
-    beside = KeyringBeside(keyring, keys, master_keys, TenantKeys(config.tuning.key_service_tokens))
+    beside = KeyringBeside(keyring, keys, master_keys, tenant_keys)
     try:
         yield AesGcmCipher(beside, sink)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache, partial
@@ -10,7 +11,10 @@ from typing import TypeAlias
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.runtime.host_connections import opened, unfit_store
+from vault_adapters.stores.batching import own_loop
 from vault_adapters.stores.port import HostedStore, Store
+from vault_domain.entities.causes import CLOSED
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
@@ -205,6 +209,8 @@ def vault_services(
 async def host_ports(
     connection: object,
     *,
+    loop: asyncio.AbstractEventLoop,
+    closed: asyncio.Event,
     store: Store,
     cipher: Callable[[Keys], AbstractAsyncContextManager[Cipher]],
     sink: EventSink,
@@ -215,6 +221,8 @@ async def host_ports(
 
     Args:
         connection: the host's connection.
+        loop: the event loop on which the vault was opened.
+        closed: is set when the vault is closed.
         store: the store.
         cipher: gives a cipher that finds and creates data keys on the host's connection.
         sink: gets the events before the host's commit.
@@ -223,7 +231,12 @@ async def host_ports(
 
     Raises:
         HostTransactionError: this store or this connection cannot be used.
+        ConfigurationError: another event loop runs, or this is a forked child.
+        StorageError: the vault is closed.
     """
+    own_loop(loop)
+    if closed.is_set():
+        raise StorageError("the vault is closed", reason=CLOSED)
     if not isinstance(store, HostedStore):
         raise unfit_store("this store cannot write on a host's connection")
     async with store.on(await opened(connection)) as host, cipher(host.keys) as own:

@@ -104,4 +104,5 @@ async def wrong_calls(vault: TokenVault) -> None:
     await vault.store_token(Account("t1", "google"), "value")  # refused
     await vault.store_token(TokenKey("t1", "google", "api_key"), "value", scopes="openid")  # refused
     await vault.ready(timeout="1")  # refused
+    await vault.on(None).get_account(Account("t1", "google"))  # refused
     open_vault(VaultConfig(), refreshers={"google": "a name"})  # refused

@@ -12,8 +12,9 @@ WRONG = {number for number, line in enumerate(LINES, 1) if line.endswith("# refu
 
 RECIPES = HOST.parents[2] / "docs" / "how-to" / "recipes"
 TYPED = [
-    *(RECIPES / f"{name}_fastapi.py" for name in ("connect", "dashboard", "probes", "service")),
+    *(RECIPES / f"{name}_fastapi.py" for name in ("connect", "dashboard", "probes", "service", "transaction")),
     *(RECIPES / f"{name}.py" for name in ("account_life", "fastapi_app", "host_tests", "service_tests", "webhooks")),
+    RECIPES / "transaction_sqlalchemy.py",
 ]
 """The recipes that a host with strict type checkers copies."""
 

@@ -21,9 +21,7 @@ class KeyringBeside(Keyring):
         master_keys, tenant_keys: see `Keyring`.
     """
 
-    def __init__(
-        self, other: Keyring, repository: Keys, master_keys: MasterKeys, tenant_keys: TenantKeys | None = None
-    ) -> None:
+    def __init__(self, other: Keyring, repository: Keys, master_keys: MasterKeys, tenant_keys: TenantKeys) -> None:
         super().__init__(repository, master_keys, tenant_keys=tenant_keys)
         self._other = other
         self._borrowed: set[str] = set()

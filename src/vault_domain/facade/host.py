@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, TokenKey
 from vault_domain.entities.errors import HostTransactionError
 from vault_domain.entities.scrub import scrubbed_async
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import Scopes
 from vault_domain.entities.token import TokenInfo
 from vault_domain.entities.token_set import TokenSet
@@ -65,9 +65,11 @@ class HostTransaction:
         expected_generation: int | None = None,
     ) -> TokenInfo:
         """See `TokenVault.store_token`."""
+        secret = as_value(value)
+        del value  # tracebacks of later errors must not hold the value
         async with self._call() as vault:
             return await vault.store_token(
-                key, value, expires_at=expires_at, scopes=scopes, expected_generation=expected_generation
+                key, secret, expires_at=expires_at, scopes=scopes, expected_generation=expected_generation
             )
 
     @scrubbed_async

@@ -21,3 +21,6 @@ async def says_so(url):
     with pytest.raises(StorageError, match="is closed") as caught:
         await vault.get_account(Account("t1", "google"))
     assert (caught.value.reason, caught.value.retryable) == ("closed", False)
+    with pytest.raises(StorageError, match="is closed") as caught:
+        await vault.on(None).delete_account(Account("t1", "google"))
+    assert (caught.value.reason, caught.value.retryable) == ("closed", False)

@@ -226,9 +226,10 @@ async def test_a_data_key_that_was_replaced_elsewhere_is_noticed(database):
     ):
         await vault.store_token_set(account(), OLD)
         await other.keys.rotate_data_key("t1")
-        await vault.on(connection).store_token_set(account(), NEW)
+        await vault.with_actor("ops").on(connection).store_token_set(account(), NEW)
         await connection.commit()
         assert await value(other) == "new"
+        assert (await vault.latest_audit_events(account=account(), limit=1)).items[0].actor == "ops"
         assert (await vault.keys.status(tenant_id="t1")).tokens_to_reencrypt == 0
 
 
