@@ -281,6 +281,7 @@ def _sources(config: VaultConfig) -> list[MasterKeySource]:
         config.scrypt_log2_n,
         config.master_key,
         config.previous_master_key,
+        config.tuning.key_service_tokens,
     )
     return list(sources)
 

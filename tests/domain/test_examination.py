@@ -115,6 +115,10 @@ def test_the_rights_of_a_process_are_named_only_if_the_key_service_refuses_it():
     """A refusal never has the code ``kms_unavailable``."""
     assert "right" not in actions_of(master_key="kms_unavailable")[0]
     assert "right" in actions_of(master_key="kms_access_denied")[0]
+    assert "right" in actions_of(master_key="key_denied")[0]
+    for service in ("gcp", "azure", "transit", "pkcs11"):
+        assert "network" in actions_of(master_key=f"{service}_unavailable")[0]
+        assert "credentials" in actions_of(master_key=f"{service}_credentials")[0]
 
 
 def test_each_reason_of_a_pause_has_an_action_of_its_own():

@@ -29,7 +29,7 @@ from vault_domain.entities.token import DEFAULT_REFRESH_BUFFER
 from vault_domain.rules.remembering import MemoryPolicy
 
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}\Z")
-_MASTER_KEY = re.compile(r"(local|aws-kms:[A-Za-z0-9:/_.-]{1,2048})\Z")
+_MASTER_KEY = re.compile(r"(local|(aws-kms|gcp-kms|azure-kv|transit|pkcs11):[A-Za-z0-9:/_.;=\[\] -]{1,2048})\Z")
 
 _MOST_DEPLOYMENT = 64
 
@@ -59,7 +59,7 @@ def _as_url(value: ConfiguredUrl | str) -> ConfiguredUrl:
 def _as_master_key(value: str) -> str:
     text = plain_text(value)
     if text is None or not _MASTER_KEY.match(text):
-        raise ConfigurationError('master_key must be "local" or "aws-kms:" and a key id, alias or ARN')
+        raise ConfigurationError('master_key must be "local" or name a key of a key service, such as "aws-kms:<ARN>"')
     return text
 
 
@@ -120,7 +120,8 @@ class VaultConfig:
             ``reveal()`` returns the URL.
         encryption_secret: at least 32 characters; see `generate_encryption_secret`. Needed for the local master key.
         previous_encryption_secret: the previous secret, during a master key rotation.
-        master_key: ``local`` (derived from the secret) or ``aws-kms:`` and a key id, alias or ARN.
+        master_key: ``local`` (derived from the secret) or the URI of a key of a key service, such as ``aws-kms:`` and
+            a key id, alias or ARN.
         previous_master_key: the previous master key, during a master key rotation.
         refresh_buffer: time before expiry from which an access token is refreshed.
         refresh_deadline: longest time that a caller waits for a provider.

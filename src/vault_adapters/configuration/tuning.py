@@ -61,7 +61,8 @@ class Tuning:
         key_service_tokens: file with the tokens for servers of HashiCorp Vault or OpenBao, as JSON from the address of
             a server to its token: ``{"https://vault.example:8200": {"token": "..."}}``, and ``namespace`` if needed. It
             is read at each use, because tokens are renewed. Modules and PINs of hardware security modules stand there
-            too. None: tenants have no keys at such servers and modules.
+            too, and credentials for Google Cloud KMS and Azure Key Vault that are not the default ones. None: there are
+            none of these.
 
     Raises:
         ConfigurationError: a field is not valid; the message does not repeat its value.

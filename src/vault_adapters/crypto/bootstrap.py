@@ -52,8 +52,7 @@ async def open_master_keys(
         secret: the current encryption secret.
         previous_secret: the previous secret, during a master key rotation.
         scrypt_log2_n: scrypt cost of a new local key, 14 to 18; stored keys keep their cost.
-        master_key: the configured master key: ``local`` (derived from the secret), or ``aws-kms:`` and a key id, alias
-            or ARN.
+        master_key: the configured master key: ``local`` (derived from the secret), or the URI of a key service's key.
         previous_master_key: the previous master key, during a master key rotation.
 
     Raises:

@@ -6,8 +6,7 @@ import hashlib
 import threading
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
-
+from vault_adapters.crypto.calling import Calls
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied
 from vault_adapters.crypto.kms_client import connect, hide_bodies
 from vault_adapters.crypto.kms_errors import translated
@@ -15,31 +14,11 @@ from vault_adapters.crypto.round_trip import check_round_trip
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.cipher import UnreadableError
 
-PROVIDER = "aws-kms"
-
 _PREFIX = "aws-kms:"
 _AT_ONCE = 10
-"""Largest number of concurrent calls. They have their own limit of threads, so that an outage of the key service does
-not use up the host's threads.
-"""
+_SECONDS = 30.0
+"""Longer than botocore's own limits of time, so that its retries are not cut off."""
 _MAX_WRAPPED = 6144
-
-
-def is_kms_uri(uri: str) -> bool:
-    """Return whether the URI of a master key names a key of AWS KMS."""
-    return uri.startswith(_PREFIX)
-
-
-class _Answer:
-    """The bytes of the key service's answer, as a thread returns them.
-
-    asyncio's debug mode logs the results of futures, and a result may be a data key; this object's repr hides it.
-    """
-
-    __slots__ = ("content",)
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
 
 
 class KmsMasterKey(Uncopied):
@@ -60,12 +39,12 @@ class KmsMasterKey(Uncopied):
 
     def __init__(self, uri: str, client: Any = None) -> None:
         self._key_name = uri.removeprefix(_PREFIX)
-        if not is_kms_uri(uri) or not self._key_name:
+        if not uri.startswith(_PREFIX) or not self._key_name:
             raise ConfigurationError("a KMS key is named `aws-kms:<key id, alias or ARN>`", code="master_key_unknown")
         self._key_id = hashlib.sha256(b"tokenvault/v1/kms\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
         self._client = client
         self._connecting = threading.Lock()
-        self._limiter = CapacityLimiter(_AT_ONCE)
+        self._calls = Calls(_AT_ONCE, _SECONDS, "kms_unavailable", translated)
         if client is not None:
             hide_bodies(client)
 
@@ -113,21 +92,7 @@ class KmsMasterKey(Uncopied):
         return {"KeyId": self._key_name, "EncryptionContext": bound, **text}
 
     async def _call(self, operation: str, request: dict[str, Any], member: str) -> bytes:
-        # A caller may give up before the thread ends, which botocore's own limits of time bound.
-        outcome = await to_thread.run_sync(
-            lambda: self._call_now(operation, request, member), limiter=self._limiter, abandon_on_cancel=True
-        )
-        if isinstance(outcome, _Answer):
-            return outcome.content
-        # Raise here, because an error that the thread raises would keep botocore's frames, which hold the request and
-        # the response.
-        raise outcome
-
-    def _call_now(self, operation: str, request: dict[str, Any], member: str) -> _Answer | Exception:
-        try:
-            return _Answer(bytes(getattr(self._connected(), operation)(**request)[member]))
-        except Exception as error:  # any error of boto3 may hold the data key
-            return translated(error)
+        return await self._calls.run(lambda: bytes(getattr(self._connected(), operation)(**request)[member]))
 
     def _connected(self) -> Any:
         with self._connecting:

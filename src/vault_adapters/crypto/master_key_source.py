@@ -1,10 +1,13 @@
 """Sources of master keys: configured keys that are not yet matched with records of the database."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
-from vault_adapters.crypto import kms, local_key
+from vault_adapters.crypto import local_key
 from vault_adapters.crypto.secret_strength import refuse_weak
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.key_records import MasterKeyRecord
@@ -52,28 +55,28 @@ class LocalSource:
 
 
 @frozen
-class KmsSource:
-    """A key of AWS KMS. `make` calls the key service before the record is stored, so that denied access is found early.
+class ServiceSource:
+    """A key of a key service. `make` calls it before the record is stored, so that denied access is found early.
 
     Attributes:
-        uri: ``aws-kms:`` and a key id, alias or ARN.
-        client: a boto3 client; None creates one.
+        uri: names the key.
+        open_key: opens the key of a URI; it does not call the service.
     """
 
     uri: str
-    client: Any = None
+    open_key: Callable[[str], MasterKey] = field(eq=False)
 
     async def open(self, record: MasterKeyRecord) -> MasterKey | None:
         """See `MasterKeySource`."""
-        key = kms.KmsMasterKey(self.uri, self.client)
-        same = (record.provider, record.uri, record.key_id) == (kms.PROVIDER, self.uri, key.key_id)
-        return key if same else None
+        key = self.open_key(self.uri)
+        provider = self.uri.partition(":")[0]
+        return key if (record.provider, record.uri, record.key_id) == (provider, self.uri, key.key_id) else None
 
     async def make(self) -> tuple[MasterKeyRecord, MasterKey]:
         """See `MasterKeySource`."""
-        key = kms.KmsMasterKey(self.uri, self.client)
+        key = self.open_key(self.uri)
         await key.check()
-        return MasterKeyRecord(key.key_id, kms.PROVIDER, uri=self.uri), key
+        return MasterKeyRecord(key.key_id, self.uri.partition(":")[0], uri=self.uri), key
 
 
 def configured_sources(
@@ -82,6 +85,7 @@ def configured_sources(
     log2_n: int,
     master_key: str,
     previous_master_key: str | None,
+    tokens: Path | None = None,
 ) -> tuple[MasterKeySource, ...]:
     """Return the source of the configured master key, then the sources of previous ones.
 
@@ -96,15 +100,15 @@ def configured_sources(
     )
     if current is not None:
         refuse_weak(current)  # a weak previous secret is allowed, because it is about to be replaced
-    sources = [_source(master_key, current, log2_n)]
+    sources = [_source(master_key, current, log2_n, tokens)]
     if previous_master_key is not None and previous_master_key != master_key:
-        sources.append(_source(previous_master_key, current or previous, log2_n))
+        sources.append(_source(previous_master_key, current or previous, log2_n, tokens))
     if previous is not None:
         sources.append(LocalSource(previous, log2_n))
     return tuple(source for number, source in enumerate(sources) if source not in sources[:number])
 
 
-def _source(master_key: str, secret: Secret | None, log2_n: int) -> MasterKeySource:
+def _source(master_key: str, secret: Secret | None, log2_n: int, tokens: Path | None) -> MasterKeySource:
     if master_key == LOCAL:
         if secret is None:
             raise ConfigurationError(
@@ -113,8 +117,8 @@ def _source(master_key: str, secret: Secret | None, log2_n: int) -> MasterKeySou
                 code="encryption_secret_missing",
             )
         return LocalSource(secret, log2_n)
-    if kms.is_kms_uri(master_key):
-        return KmsSource(master_key)
-    raise ConfigurationError(
-        "master_key must be `local` or `aws-kms:<key id, alias or ARN>`", code="master_key_unknown"
-    )
+    from vault_adapters.crypto.key_services import vault_key  # only a vault with a key service loads it
+
+    source = ServiceSource(master_key, partial(vault_key, tokens=tokens))
+    source.open_key(master_key)  # a name that is none is found before the store is asked
+    return source

@@ -9,18 +9,17 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from anyio import CapacityLimiter, to_thread
-
+from vault_adapters.crypto.calling import Calls
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied, encode_context
 from vault_adapters.crypto.round_trip import check_round_trip
-from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, VaultError
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.rules.key_states import KEY_DENIED
 
-_PREFIX = "pkcs11:"
 _URI = re.compile(r"(pkcs11:token=[A-Za-z0-9_. -]{1,32});object=([A-Za-z0-9_. -]{1,128})\Z")
 _NONCE, _TAG_BITS, _WRAPPED = 12, 128, 12 + KEY_SIZE + 16
 _AT_ONCE = 2
+_SECONDS = 5.0
 
 _DENIALS = frozenset(
     {"NoSuchKey", "NoSuchToken", "PinIncorrect", "PinInvalid", "PinLocked", "PinExpired", "TokenNotPresent"}
@@ -32,11 +31,6 @@ _calling: dict[str, threading.Lock] = {}
 
 Entries = Callable[[str], dict[str, object] | None]
 """Returns what the file of `Tuning.key_service_tokens` says about a token: ``module`` and ``pin``."""
-
-
-def is_pkcs11_uri(uri: str) -> bool:
-    """Return whether the URI of a master key names a key of a hardware security module."""
-    return uri.startswith(_PREFIX)
 
 
 class Pkcs11MasterKey(Uncopied):
@@ -62,7 +56,7 @@ class Pkcs11MasterKey(Uncopied):
         self._token, self._object = found.groups()
         self._entries = entries
         self._key_id = hashlib.sha256(b"tokenvault/v1/pkcs11\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
-        self._limiter = CapacityLimiter(_AT_ONCE)
+        self._calls = Calls(_AT_ONCE, _SECONDS, "pkcs11_unavailable", _translated)
 
     @property
     def key_id(self) -> bytes:
@@ -98,22 +92,15 @@ class Pkcs11MasterKey(Uncopied):
         return f"Pkcs11MasterKey(key_id={self._key_id.hex()})"
 
     async def _call(self, work: Callable[[Any, Any], bytes]) -> bytes:
-        outcome = await to_thread.run_sync(lambda: self._call_now(work), limiter=self._limiter, abandon_on_cancel=True)
-        if isinstance(outcome, Exception):
-            raise outcome  # raised here, because the thread's frames hold the PIN
-        return outcome[0]
+        return await self._calls.run(lambda: self._call_now(work))
 
-    def _call_now(self, work: Callable[[Any, Any], bytes]) -> list[bytes] | Exception:
-        try:
-            import pkcs11  # type: ignore[import-untyped, import-not-found, unused-ignore]
-        except ImportError:
-            return ConfigurationError(
-                "PKCS#11 needs python-pkcs11: install `token-vault[pkcs11]`", code="missing_extra"
-            )
+    def _call_now(self, work: Callable[[Any, Any], bytes]) -> bytes:
+        import pkcs11  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
         entry = self._entries(self._token) or {}
         module, pin = entry.get("module"), entry.get("pin")
         if not isinstance(module, str) or not isinstance(pin, str):
-            return ConfigurationError(
+            raise ConfigurationError(
                 "there is no module and PIN for the token in the file of key_service_tokens",
                 code="pkcs11_pin_missing",
             )
@@ -122,17 +109,24 @@ class Pkcs11MasterKey(Uncopied):
             parameters = pkcs11.GCMParams(nonce, bound, _TAG_BITS)
             return {"mechanism": pkcs11.Mechanism.AES_GCM, "mechanism_param": parameters}
 
+        calling = _calling.setdefault(module, threading.Lock())
+        if not calling.acquire(timeout=_SECONDS):
+            raise KeyUnavailableError(reason="pkcs11_unavailable")
         try:
-            with _calling.setdefault(module, threading.Lock()):
-                token = pkcs11.lib(module).get_token(token_label=self._token.removeprefix("pkcs11:token="))
-                with token.open(user_pin=pin) as session:
-                    secret = pkcs11.ObjectClass.SECRET_KEY
-                    return [bytes(work(session.get_key(label=self._object, object_class=secret), by))]
-        except Exception as error:  # any error of the module may hold the data key
-            return _translated(type(error).__name__)
+            token = pkcs11.lib(module).get_token(token_label=self._token.removeprefix("pkcs11:token="))
+            with token.open(user_pin=pin) as session:
+                secret = pkcs11.ObjectClass.SECRET_KEY
+                return bytes(work(session.get_key(label=self._object, object_class=secret), by))
+        finally:
+            calling.release()
 
 
-def _translated(name: str) -> Exception:
+def _translated(error: Exception) -> Exception:
+    name = type(error).__name__
+    if isinstance(error, VaultError):
+        return error.with_traceback(None)
+    if isinstance(error, ImportError):
+        return ConfigurationError("PKCS#11 needs python-pkcs11: install `token-vault[pkcs11]`", code="missing_extra")
     if name in _CHANGED:
         return UnreadableError("pkcs11_ciphertext")
     if name in _DENIALS:

@@ -9,40 +9,29 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import hmac
-import json
 import re
-import ssl
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 from urllib.parse import urlsplit
 
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied, encode_context
+from vault_adapters.crypto.bindings import BOUND_SIZE, bound, unbound
+from vault_adapters.crypto.envelope import KEY_ID_SIZE, Uncopied
+from vault_adapters.crypto.key_http import HttpAnswer, post
 from vault_adapters.crypto.round_trip import check_round_trip
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.rules.key_states import KEY_DENIED
 
-PROVIDER = "transit"
-
-_PREFIX = "transit:"
 _URI = re.compile(r"transit:(https?://[A-Za-z0-9.\[\]:-]{1,255})/([A-Za-z0-9_./-]{1,255})/([A-Za-z0-9_.-]{1,128})\Z")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_SECONDS = 4.0
-_MOST_ANSWER = 65_536
+_SYMMETRIC_SIZE = 12 + BOUND_SIZE + 16
+"""Length of a wrap by AES-GCM or ChaCha20-Poly1305, with nonce and tag."""
 
 # What the engine says when the key may not be used, with the status 400. Every other 400 concerns the ciphertext.
 _KEY_REFUSED = ("encryption key not found", "disallowed by policy", "key is not", "soft deleted", "soft-deleted")
 
 Tokens = Callable[[str], tuple[Secret, str | None] | None]
 """Returns the token and the namespace for a server's address; None: there is none."""
-
-
-def is_transit_uri(uri: str) -> bool:
-    """Return whether the URI of a master key names a key of a Transit engine."""
-    return uri.startswith(_PREFIX)
 
 
 class TransitMasterKey(Uncopied):
@@ -55,6 +44,7 @@ class TransitMasterKey(Uncopied):
         uri: ``transit:``, the server's address, the engine's mount and the key's name, as in
             ``transit:https://vault.example:8200/transit/acme``.
         tokens: gives the token for the server's address.
+        only_symmetric: whether only the engine may be able to make a wrap, as for a master key of the whole vault.
 
     Raises:
         ConfigurationError: the URI names no key; plain HTTP is allowed on loopback only.
@@ -62,7 +52,7 @@ class TransitMasterKey(Uncopied):
 
     _what = "a key"
 
-    def __init__(self, uri: str, tokens: Tokens) -> None:
+    def __init__(self, uri: str, tokens: Tokens, *, only_symmetric: bool = False) -> None:
         found = _URI.match(uri)
         if found is None or ".." in uri or not _is_safe(found[1]):
             raise ConfigurationError(
@@ -71,6 +61,7 @@ class TransitMasterKey(Uncopied):
             )
         self._address, self._mount, self._name = found.groups()
         self._tokens = tokens
+        self._only_symmetric = only_symmetric
         self._key_id = hashlib.sha256(b"tokenvault/v1/transit\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
 
     @property
@@ -80,29 +71,32 @@ class TransitMasterKey(Uncopied):
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
-        body = {"plaintext": base64.b64encode(data_key + _binding(tenant_id, data_key_id)).decode()}
+        body = {"plaintext": base64.b64encode(bound(data_key, tenant_id, data_key_id)).decode()}
         del data_key
         try:
-            ciphertext = await self._ask("encrypt", body, "ciphertext")
+            wrapped = (await self._ask("encrypt", body, "ciphertext")).encode()
         finally:
             body.clear()  # tracebacks of errors must not hold the data key
-        return ciphertext.encode()
+        if self._only_symmetric and not _is_symmetric(wrapped):
+            raise ConfigurationError(
+                "a vault's master key in a Transit engine must be of the type aes256-gcm96 or chacha20-poly1305",
+                code="transit_key_type",
+            )
+        return wrapped
 
     async def unwrap(self, wrapped: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
+        if self._only_symmetric and not _is_symmetric(wrapped):
+            raise UnreadableError("size")
         answer = await self._ask("decrypt", {"ciphertext": wrapped.decode("ascii", "replace")}, "plaintext")
+        held = []  # empty when an error is raised, whose traceback must not hold the data key
         try:
-            plaintext = base64.b64decode(answer, validate=True)
+            held.append(base64.b64decode(answer, validate=True))
         except binascii.Error:
-            plaintext = b""
+            held.append(b"")
         finally:
             del answer
-        data_key, binding = plaintext[:KEY_SIZE], plaintext[KEY_SIZE:]
-        del plaintext
-        if hmac.compare_digest(binding, _binding(tenant_id, data_key_id)):
-            return data_key
-        del data_key
-        raise UnreadableError("binding")
+        return unbound(held.pop(), tenant_id, data_key_id)
 
     async def check(self) -> None:
         """Wrap and unwrap random bytes, to check the same permissions that data keys need."""
@@ -115,80 +109,51 @@ class TransitMasterKey(Uncopied):
         return f"TransitMasterKey(key_id={self._key_id.hex()})"
 
     async def _ask(self, operation: str, body: dict[str, str], member: str) -> str:
-        outcome = await self._send(operation, body, member)
-        body = {}
+        try:
+            found = self._tokens(self._address)
+            if found is None:
+                raise ConfigurationError(
+                    "there is no token for the Transit engine's address in the file of key_service_tokens",
+                    code="transit_token_missing",
+                )
+            token, namespace = found
+            headers = {"X-Vault-Token": token.reveal(), "X-Vault-Request": "true"}
+            if namespace is not None:
+                headers["X-Vault-Namespace"] = namespace
+            url = f"{self._address}/v1/{self._mount}/{operation}/{self._name}"
+            outcome = await post(url, body, headers, service="transit", extra="http")
+        finally:
+            body, headers = {}, {}
         if isinstance(outcome, Exception):
-            # Raise here, because an error of the HTTP library would keep frames that hold the request or the answer.
             raise outcome
-        return outcome[0]
-
-    async def _send(self, operation: str, body: dict[str, str], member: str) -> list[str] | Exception:
-        try:
-            import httpx2
-        except ImportError:
-            return ConfigurationError(
-                "a Transit engine needs httpx2: install `token-vault[http]`", code="missing_extra"
-            )
-        found = self._tokens(self._address)
-        if found is None:
-            return ConfigurationError(
-                "there is no token for the Transit engine's address in the file of key_service_tokens",
-                code="transit_token_missing",
-            )
-        token, namespace = found
-        headers = {"X-Vault-Token": token.reveal(), "X-Vault-Request": "true"}
-        if namespace is not None:
-            headers["X-Vault-Namespace"] = namespace
-        url = f"{self._address}/v1/{self._mount}/{operation}/{self._name}"
-        try:
-            async with (
-                httpx2.AsyncClient(timeout=_SECONDS, follow_redirects=False, verify=_trusted()) as client,
-                client.stream("POST", url, json=body, headers=headers) as response,
-            ):
-                content = b""
-                async for part in response.aiter_bytes():
-                    content += part
-                    if len(content) > _MOST_ANSWER:
-                        return KeyUnavailableError(reason="transit_unavailable")
-            return _read(response.status_code, content, member)
-        except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError):
-            return KeyUnavailableError(reason="transit_unavailable")
+        if outcome.status != 200:
+            raise _refusal(outcome)
+        text = outcome.text("data", member)
+        if text is None:
+            raise KeyUnavailableError(reason="transit_unavailable")
+        return text
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return one context for all requests, because making one takes many milliseconds."""
-    return ssl.create_default_context()
-
-
-def _read(status: int, content: bytes, member: str) -> list[str] | Exception:
-    """Return the member of an answer, in a list, whose items asyncio's debug mode does not log; or the error."""
-    answer = _parsed(content)
-    if status == 200:
-        data = answer.get("data")
-        value = data.get(member) if isinstance(data, dict) else None
-        return [value] if isinstance(value, str) else KeyUnavailableError(reason="transit_unavailable")
-    if status in (401, 403, 404):
-        return ConfigurationError("the key service does not allow the use of the master key", code=KEY_DENIED)
-    if status != 400:
-        return KeyUnavailableError(reason="transit_throttled" if status == 429 else "transit_unavailable")
-    errors = answer.get("errors")
+def _refusal(answer: HttpAnswer) -> Exception:
+    denied = ConfigurationError("the key service does not allow the use of the master key", code=KEY_DENIED)
+    if answer.status in (401, 403, 404):
+        return denied
+    if answer.status != 400:
+        return KeyUnavailableError(reason="transit_throttled" if answer.status == 429 else "transit_unavailable")
+    errors = answer.members.get("errors")
     told = " ".join(map(str, errors)).lower() if isinstance(errors, list) else ""
-    if any(text in told for text in _KEY_REFUSED):
-        return ConfigurationError("the key service does not allow the use of the master key", code=KEY_DENIED)
-    return UnreadableError("transit_ciphertext")
+    return denied if any(text in told for text in _KEY_REFUSED) else UnreadableError("transit_ciphertext")
 
 
-def _parsed(content: bytes) -> dict[str, Any]:
+def _is_symmetric(wrapped: bytes) -> bool:
+    """Return whether a wrap has the length that it has under a symmetric key.
+
+    The public half of an RSA key can make a wrap too, so a wrap under one proves nothing.
+    """
     try:
-        found = json.loads(content)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _binding(tenant_id: str, data_key_id: bytes) -> bytes:
-    return hashlib.sha256(encode_context("dek", tenant_id, data_key_id.hex())).digest()
+        return len(base64.b64decode(wrapped.rpartition(b":")[2], validate=True)) == _SYMMETRIC_SIZE
+    except binascii.Error:
+        return False
 
 
 def _is_safe(address: str) -> bool:

@@ -6,7 +6,7 @@ from vault_domain.entities import causes
 from vault_domain.entities.account import Account, AccountInfo, ConnectionState
 from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.findings import Finding, FindingCode, Severity
-from vault_domain.rules.key_states import OF_ONE_TENANT
+from vault_domain.rules.key_states import KEY_DENIED, OF_ONE_TENANT
 
 _CRITICAL, _WARNING, _NOTE = Severity.CRITICAL, Severity.WARNING, Severity.NOTE
 
@@ -133,6 +133,15 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     ),
 }
 
+_KEY_SERVICES = ("kms", "gcp", "azure", "transit", "pkcs11")
+"""How the reasons of errors begin that concern a key service."""
+
+_OF_KEY_SERVICES = {
+    "unavailable": "Check the key service and the network.",
+    "credentials": "Give this process valid credentials for the key service.",
+    "throttled": "Raise the key service's limit of requests, or data_key_ttl.",
+}
+
 _ACTIONS = {
     causes.CONNECTION_REFUSED: "Start the server, or correct host and port in DATABASE_URL.",
     causes.UNKNOWN_HOST: "Correct the host's name in DATABASE_URL, or mend the resolver.",
@@ -143,13 +152,11 @@ _ACTIONS = {
     causes.TIMEOUT: "Look at the server's load, its locks and the network.",
     causes.TOO_MANY_CONNECTIONS: "Raise the server's limit, lower TOKEN_VAULT_POOL_SIZE, or use a pooler.",
     causes.SHUTTING_DOWN: "Wait until the server has started.",
-    "unknown_master_key": "Give this process the encryption secret or KMS key that is active now; `token-vault keys"
+    "unknown_master_key": "Give this process the encryption secret or master key that is active now; `token-vault keys"
     " status` shows the active master key, if you run it where the vault can be opened.",
-    "retired_master_key": "Give this process the encryption secret or KMS key that is active now.",
-    "kms_unavailable": "Check the key service and the network.",
-    "kms_access_denied": "Give this process the right to use the master key at the key service.",
-    "kms_credentials": "Give this process valid credentials for the key service.",
-    "kms_throttled": "Raise the key service's limit of requests, or data_key_ttl.",
+    "retired_master_key": "Give this process the encryption secret or master key that is active now.",
+    **{f"{service}_{cause}": action for service in _KEY_SERVICES for cause, action in _OF_KEY_SERVICES.items()},
+    **dict.fromkeys(("kms_access_denied", KEY_DENIED), "Give this process the right to use the master key."),
     INVALID_CLIENT: "Check client id and secret; the pause ends by itself after a success.",
     causes.UNREADABLE_ANSWER: "Correct the profile or the refresher: its paths do not fit the provider's answers.",
     CLIENT_MISMATCH: "Configure the client id under which the users connected, or let them connect again.",

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from functools import partial
 
 import pytest
 from attrs import evolve
@@ -18,7 +19,7 @@ from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.kms import KmsMasterKey
 from vault_adapters.crypto.kms_client import connect
-from vault_adapters.crypto.master_key_source import KmsSource, LocalSource
+from vault_adapters.crypto.master_key_source import LocalSource, ServiceSource
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.entities.key_records import MasterKeyState
@@ -258,7 +259,7 @@ class TestMoving:
     """From the local secret to KMS and back, over the same tables."""
 
     async def test_there_and_back(self, repository, kms_client):
-        kms = KmsSource(f"aws-kms:{new_key(kms_client)}", kms_client)
+        kms = ServiceSource(f"aws-kms:{new_key(kms_client)}", partial(KmsMasterKey, client=kms_client))
         secret = LocalSource(BESIDE, 14)
         sealed = await self.seal(repository, secret)
 
@@ -273,7 +274,7 @@ class TestMoving:
         assert len(repository.masters) == 3
 
     async def test_a_key_that_cannot_be_used_is_not_introduced(self, repository, kms_client):
-        broken = KmsSource(URI, kms_client)
+        broken = ServiceSource(URI, partial(KmsMasterKey, client=kms_client))
         with pytest.raises(ConfigurationError):
             await open_with_sources(repository, [broken])
         secret = LocalSource(BESIDE, 14)
@@ -284,15 +285,17 @@ class TestMoving:
 
     async def test_an_outage_does_not_keep_a_vault_from_opening(self, repository, kms_client):
         uri = f"aws-kms:{new_key(kms_client)}"
-        await open_with_sources(repository, [KmsSource(uri, kms_client)])
+        await open_with_sources(repository, [ServiceSource(uri, partial(KmsMasterKey, client=kms_client))])
         away = client_for("http://127.0.0.1:9")
-        keys = await open_with_sources(repository, [KmsSource(uri, away)])
+        keys = await open_with_sources(repository, [ServiceSource(uri, partial(KmsMasterKey, client=away))])
         with pytest.raises(KeyUnavailableError):
             await AesGcmCipher(Keyring(repository, keys)).seal([(KEY, VALUE)])
         away.close()
 
     async def test_another_kms_key_is_refused(self, repository, kms_client):
-        await open_with_sources(repository, [KmsSource(f"aws-kms:{new_key(kms_client)}", kms_client)])
+        await open_with_sources(
+            repository, [ServiceSource(f"aws-kms:{new_key(kms_client)}", partial(KmsMasterKey, client=kms_client))]
+        )
         for configured in (
             {"master_key": URI},
             {"secret": BESIDE, "scrypt_log2_n": 14},

@@ -5,9 +5,14 @@ import pickle
 
 import pytest
 from tests.adapters.crypto.kms_service import new_key
+from tests.support import azure_key_server, google_kms_server, transit_server
 
+from vault_adapters.crypto.azure_key import AzureMasterKey
+from vault_adapters.crypto.google_kms import GoogleMasterKey
 from vault_adapters.crypto.kms import KmsMasterKey
 from vault_adapters.crypto.local_key import LocalMasterKey
+from vault_adapters.crypto.service_tokens import ServiceTokens
+from vault_adapters.crypto.transit import TransitMasterKey
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.master_key import MasterKey
@@ -27,7 +32,36 @@ def kms(kms_client):
     return lambda: KmsMasterKey(f"aws-kms:{new_key(kms_client)}", kms_client)
 
 
-@pytest.fixture(params=["local", "kms"])
+@pytest.fixture(scope="module")
+def transit(tmp_path_factory):
+    with transit_server.running() as server:
+        tokens = ServiceTokens(server.tokens(tmp_path_factory.mktemp("transit")))
+        yield lambda: TransitMasterKey(server.uri(os.urandom(8).hex()), tokens)
+
+
+@pytest.fixture(scope="module")
+def google(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("google")
+    with google_kms_server.running(folder) as server:
+        entry = ServiceTokens(server.tokens(folder)).entry
+        yield lambda: GoogleMasterKey(server.uri(os.urandom(8).hex()), entry)
+
+
+@pytest.fixture(scope="module")
+def azure_server(tmp_path_factory):
+    with azure_key_server.running(tmp_path_factory.mktemp("azure")) as server:
+        yield server
+
+
+@pytest.fixture
+def azure(azure_server, tmp_path, monkeypatch):
+    for name, value in azure_server.environment().items():
+        monkeypatch.setenv(name, value)
+    entry = ServiceTokens(azure_server.tokens(tmp_path)).entry
+    return lambda: AzureMasterKey(azure_server.uri(f"rsa-{os.urandom(8).hex()}"), entry)
+
+
+@pytest.fixture(params=["local", "kms", "transit", "google", "azure"])
 def make(request):
     """Give a function that makes a new master key."""
     return request.getfixturevalue(request.param)

@@ -106,3 +106,18 @@ async def test_nobody_answers(tmp_path):
     path.write_text(json.dumps({"http://127.0.0.1:1": {"token": "t"}}))
     with pytest.raises(KeyUnavailableError):
         await TransitMasterKey("transit:http://127.0.0.1:1/transit/key", ServiceTokens(path)).check()
+
+
+async def test_a_whole_vault_needs_a_key_under_which_only_the_engine_wraps(server, tmp_path):
+    """Everybody who has the public half of an RSA key can make a wrap under it."""
+    tokens = ServiceTokens(server.tokens(tmp_path))
+    server.make("public", "rsa")
+    of_tenant = TransitMasterKey(server.uri("public"), tokens)
+    wrapped = await of_tenant.wrap(DATA_KEY, "t1", KEY_ID)
+    assert await of_tenant.unwrap(wrapped, "t1", KEY_ID) == DATA_KEY
+    key = TransitMasterKey(server.uri("public"), tokens, only_symmetric=True)
+    with pytest.raises(ConfigurationError) as caught:
+        await key.check()
+    assert caught.value.code == "transit_key_type"
+    with pytest.raises(UnreadableError):
+        await key.unwrap(wrapped, "t1", KEY_ID)
