@@ -156,6 +156,11 @@ async def _derive(secret: Secret, parameters: ScryptParameters) -> _Derived:
     # Use a thread, because scrypt would block the event loop. If scrypt fails, the thread returns None instead of
     # raising an error, because the traceback of an error would keep frames that hold the secret.
     derived = await _in_a_thread_of_its_own(_derive_now, secret, parameters)
+    if derived is None and not _has_scrypt():
+        raise ConfigurationError(
+            "OpenSSL has no scrypt here, as over a FIPS provider: use a key service for the master key",
+            code="scrypt_missing",
+        )
     if derived is None:
         raise ConfigurationError("there is not enough memory to run scrypt", code="scrypt_memory", retryable=True)
     return derived
@@ -201,6 +206,16 @@ def _root(secret: Secret, parameters: ScryptParameters) -> bytes | None:
         )
     except (ValueError, MemoryError):
         return None
+
+
+def _has_scrypt() -> bool:
+    try:
+        hashlib.scrypt(b"", salt=bytes(16), n=2, r=1, p=1)
+    except ValueError:
+        return False
+    except MemoryError:
+        return True
+    return True
 
 
 def _block(root: bytes, label: bytes, extra: bytes = b"") -> bytes:
