@@ -110,18 +110,25 @@ def operating_services(
     """Return the use cases of workers and operators."""
     from vault_domain.services.refresh.restoring import RestoreService
     from vault_domain.services.refresh.sweep import SweepService
+    from vault_domain.services.tokens.chaining import ChainService
     from vault_domain.services.tokens.erasing import ErasureService
     from vault_domain.services.tokens.exporting import ExportService
     from vault_domain.services.tokens.importing import ImportService
+    from vault_domain.services.tokens.recording import TokenRecorder
+    from vault_domain.services.tokens.verifying import VerifyingService
 
     accounts, remembered, sweeping = store.accounts, config.remembered.total_seconds(), SweepService(*sweep)
     _, _, _, tasks, policy, *_ = sweep
+    recorder = TokenRecorder(store.audit, store.pages)
+    chain = ChainService(store.audit, cipher, tasks, recorder)
     return OperatingServices(
         sweeping=sweeping,
         restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
-        erasing=ErasureService(accounts, cipher, sink, tasks, remembered=remembered),
+        erasing=ErasureService(accounts, cipher, sink, tasks, chain, remembered=remembered),
         importing=ImportService(accounts, cipher, sink, tasks, policy),
         exporting=ExportService(listing, accounts, opener, store.audit, sink),
+        chain=chain,
+        verifying=VerifyingService(store.audit, chain, recorder, tasks),
     )
 
 

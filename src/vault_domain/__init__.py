@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from vault_domain.entities.api_header import ApiHeader
     from vault_domain.entities.audit import AuditAction, AuditEvent
+    from vault_domain.entities.audit_chain import AuditFault, AuditFinding, AuditHead, AuditVerification
     from vault_domain.entities.errors import (
         AuthorizationRefusedError,
         ConfigurationError,
@@ -84,6 +85,7 @@ else:
             "vault_domain.entities.account": "Account AccountDeletion AccountInfo ConnectionState TokenKey TokenKind",
             "vault_domain.entities.api_header": "ApiHeader",
             "vault_domain.entities.audit": "AuditAction AuditEvent",
+            "vault_domain.entities.audit_chain": "AuditFault AuditFinding AuditHead AuditVerification",
             "vault_domain.entities.errors": (
                 "AuthorizationRefusedError ConfigurationError ConnectError ConsentRequiredError DecryptionError "
                 "GenerationConflictError HostTransactionError IdentityRefusedError InvalidInputError "
@@ -129,6 +131,10 @@ __all__ = [
     "ApiHeader",
     "AuditAction",
     "AuditEvent",
+    "AuditFault",
+    "AuditFinding",
+    "AuditHead",
+    "AuditVerification",
     "AuthorizationRefusedError",
     "ClientNamer",
     "ConfigurationError",

@@ -42,7 +42,7 @@ class ExitCode(enum.IntEnum):
     INCOMPLETE = 13
     # Only `connect` and `demo` use this code, because no other command connects an account.
     CONNECT_FAILED = 14
-    # `doctor` found something that somebody must act on.
+    # `doctor` or `audit verify` found something that somebody must act on.
     AT_RISK = 15
     # The shell's convention: 128 plus the signal's number.
     INTERRUPTED = 130

@@ -172,6 +172,8 @@ class SyncVault(View[TokenVault]):
     audit_events = blocking(TokenVault.audit_events)
     latest_audit_events = blocking(TokenVault.latest_audit_events)
     prune_audit = blocking(TokenVault.prune_audit)
+    audit_head = blocking(TokenVault.audit_head)
+    verify_audit = blocking(TokenVault.verify_audit)
 
     import_tokens = blocking_over_rows(TokenVault.import_tokens)
     export_tokens = blocking(TokenVault.export_tokens)

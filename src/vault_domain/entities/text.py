@@ -14,6 +14,9 @@ from uuid import UUID
 from vault_domain.entities.errors import InvalidInputError
 
 MAX_NAME_LENGTH = 255
+AUDIT_TENANT = "token-vault:audit"
+"""A tenant that no host can name; its data key seals the secret of the audit log's chain."""
+
 MAX_SCOPES = 1000
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
 _ERROR_CODE = re.compile(r"[a-z0-9_]{1,64}\Z")
@@ -60,7 +63,10 @@ def as_tenant_id(value: object) -> str:
     elif issubclass(kind, int) and kind is not bool:
         # Do not convert a very long number, because Python raises an error of its own for it.
         value = int.__repr__(value) if int.bit_length(value) < 1000 else ""  # type: ignore[arg-type]  # it is an int
-    return _name(value, "tenant_id")
+    text = _name(value, "tenant_id")
+    if text == AUDIT_TENANT:
+        raise InvalidInputError("tenant_id must not be the vault's own")
+    return text
 
 
 def as_provider(value: object) -> str:

@@ -3,11 +3,13 @@
 Each function returns the checked value, or raises an error that does not contain the value.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction
@@ -30,6 +32,9 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.audit_log import Sought
 from vault_domain.ports.pages import Condemned
 from vault_domain.services.tokens.states import OpenedState
+
+if TYPE_CHECKING:
+    from vault_domain.entities.audit_chain import AuditHead
 
 StoreItem = tuple[TokenKey, Secret | str] | tuple[TokenKey, Secret | str, datetime | None]
 
@@ -96,6 +101,18 @@ def as_token(token: object) -> Token:
     if not isinstance(token, Token):
         raise InvalidInputError("token must be a Token")
     return token
+
+
+def as_heads(heads: object) -> list[AuditHead]:
+    """Return heads of the audit log."""
+    from vault_domain.entities.audit_chain import AuditHead  # few processes verify the log
+
+    if isinstance(heads, (str, bytes)) or not isinstance(heads, Iterable):
+        raise InvalidInputError("heads must be a sequence of AuditHead")
+    found = list(_bounded(heads, "heads"))
+    if not all(isinstance(head, AuditHead) for head in found):
+        raise InvalidInputError("heads must be a sequence of AuditHead")
+    return found
 
 
 def as_request_line(method: object, url: object) -> tuple[str, str]:

@@ -36,6 +36,7 @@ from vault_domain.services.tokens.states import OpenedState
 from vault_domain.services.use_cases import VaultServices
 
 if TYPE_CHECKING:
+    from vault_domain.entities.audit_chain import AuditHead, AuditVerification
     from vault_domain.entities.key_reports import ErasureReport
     from vault_domain.facade.keys import VaultKeys
     from vault_domain.services.tokens.importing import ImportRows, Progress
@@ -423,8 +424,10 @@ class TokenVault:
                 taken, at most 20 of each provider, and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
-        report = await self._services.operating().sweeping.sweep(most, stop, actor=self._actor)
-        await self._services.auditing.prune_after_sweep(actor=self._actor)
+        operating = self._services.operating()
+        report = await operating.sweeping.sweep(most, stop, actor=self._actor)
+        await operating.chain.seal_after_sweep()
+        await self._services.auditing.prune_after_sweep(actor=self._actor, announce=operating.chain.announce)
         return report
 
     # Lists, by page or as iterators; they decrypt nothing
@@ -711,7 +714,37 @@ class TokenVault:
         Args:
             older_than: one day at least.
         """
-        return await self._services.auditing.prune(read.as_age(older_than), actor=self._actor)
+        announce = self._services.operating().chain.announce
+        return await self._services.auditing.prune(read.as_age(older_than), actor=self._actor, announce=announce)
+
+    @scrubbed_async
+    async def audit_head(self, *, tenant_id: str | None = None) -> AuditHead:
+        """Return the head of the audit log's chain, after sealing all events; the first call begins the chain.
+
+        Keep heads where nobody who can write to the database can change them: `verify_audit` finds each change of the
+        log behind a head. A head is small and names no tenant. Sweeps seal new events once a minute.
+
+        Args:
+            tenant_id: the tenant whose chain's head is returned; None: the head of all chains together.
+
+        Raises:
+            TokenNotFoundError: there is no event of the tenant.
+            StorageError: somebody has changed the rows of the chain (reason ``chain_changed``).
+        """
+        tenant = None if tenant_id is None else as_tenant_id(tenant_id)
+        return await self._services.operating().chain.head(tenant)
+
+    @scrubbed_async
+    async def verify_audit(self, heads: Iterable[AuditHead] = ()) -> AuditVerification:
+        """Compare the audit log with its chain, and the chain with heads that were kept elsewhere.
+
+        This reads the whole log, and takes about two minutes for a million events. What a pruning of the vault deleted
+        and what an erasure took out of events is no finding.
+
+        Args:
+            heads: what `audit_head` returned earlier.
+        """
+        return await self._services.operating().verifying.verify(read.as_heads(heads))
 
     # The vault itself
 

@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from vault_domain.services.keys.values import ResealingService
     from vault_domain.services.refresh.restoring import RestoreService
     from vault_domain.services.refresh.sweep import SweepService
+    from vault_domain.services.tokens.chaining import ChainService
     from vault_domain.services.tokens.erasing import ErasureService
     from vault_domain.services.tokens.exporting import ExportService
     from vault_domain.services.tokens.importing import ImportService
+    from vault_domain.services.tokens.verifying import VerifyingService
 
 
 @frozen
@@ -57,6 +59,8 @@ class OperatingServices:
     erasing: ErasureService
     importing: ImportService
     exporting: ExportService
+    chain: ChainService
+    verifying: VerifyingService
 
 
 @frozen

@@ -20,6 +20,7 @@ from vault_domain.entities.key_records import (
     MasterKeyRecord,
     MasterKeyState,
 )
+from vault_domain.entities.text import AUDIT_TENANT
 from vault_domain.rules.key_states import may_wrap, no_active_master_key
 
 
@@ -132,8 +133,11 @@ def emptied(record: DataKeyRecord, now: datetime, is_used: bool) -> KeyDecision[
 
 
 def destroyed(record: DataKeyRecord, now: datetime, is_used: bool, actor: str | None) -> KeyDecision[DataKeyRecord]:
-    """Destroy an emptied data key. If a token uses it again, because a backup restored the token's row, it stays."""
-    if record.state is not DataKeyState.DECRYPT_ONLY or record.emptied_at is None:
+    """Destroy an emptied data key. If a token uses it again, because a backup restored the token's row, it stays.
+
+    The data keys of `AUDIT_TENANT` stay in any case: one of them seals the secret of the audit log's chain.
+    """
+    if record.state is not DataKeyState.DECRYPT_ONLY or record.emptied_at is None or record.tenant_id == AUDIT_TENANT:
         return KeyDecision(record)
     if is_used:
         return KeyDecision(evolve(record, emptied_at=None))

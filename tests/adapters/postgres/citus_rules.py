@@ -13,7 +13,18 @@ from pglast.visitors import Skip, Visitor
 
 DISTRIBUTED = frozenset({"data_key", "data_key_wrap", "token", "token_use", "account", "audit_event", "unread_answer"})
 REFERENCE = frozenset(
-    {"master_key", "migration", "client_refusal", "client_turn", "used_state", "timeline", "home", "restoration"}
+    {
+        "master_key",
+        "migration",
+        "client_refusal",
+        "client_turn",
+        "used_state",
+        "timeline",
+        "home",
+        "restoration",
+        "audit_seal",
+        "audit_chain",
+    }
 )
 """Tables that Citus copies to each node, because they have no tenant."""
 

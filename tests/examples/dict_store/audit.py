@@ -31,9 +31,14 @@ class DictAuditLog(Port):
                 appended.append(event)
         return Change(None, appended)
 
+    async def prune(self, older_than, *, actor, announce):
+        before = self._clock.now() - older_than
+        await announce(before)
+        return await self._prune(before, actor)
+
     @atomic
-    def prune(self, transaction, older_than, *, actor):
-        events, before = transaction.tables.events, transaction.now - older_than
+    def _prune(self, transaction, before, actor):
+        events = transaction.tables.events
         pruned = 0
         for number, event in enumerate(events):
             if event is not None and event.occurred_at < before and event.action not in LASTING_ACTIONS:
@@ -43,6 +48,28 @@ class DictAuditLog(Port):
         told = (AuditEvent(AuditAction.AUDIT_PRUNED, transaction.now, actor=actor, code=code),) if pruned else ()
         transaction.append(told)
         return Change(pruned, told)
+
+    async def seals(self, *, after, limit):
+        seals = sorted(self._tables.seals.values(), key=lambda seal: seal.number)
+        return seals[-1:] if after is None else [seal for seal in seals if seal.number > after][:limit]
+
+    async def chain_ends(self, tenant_ids):
+        ends = self._tables.chain_ends
+        return {tenant_id: ends[tenant_id] for tenant_id in tenant_ids if tenant_id in ends}
+
+    @atomic
+    def add_seal(self, transaction, sealing):
+        seals, ends = transaction.tables.seals, transaction.tables.chain_ends
+        if sealing.seal.number in seals:
+            return False
+        seals[sealing.seal.number] = sealing.seal
+        for tenant_id in sealing.closed:
+            ends.pop(tenant_id, None)
+        ends.update((end.tenant_id, end) for end in sealing.ends)
+        for number, seal in seals.items():
+            if sealing.empty_before is not None and seal.until < sealing.empty_before:
+                seals[number] = evolve(seal, body=None)
+        return True
 
     def _numbered(self, tenant_id):
         for number, event in enumerate(self._tables.events, start=1):

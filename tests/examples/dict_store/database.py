@@ -22,6 +22,8 @@ class Tables:
     used_states: dict = field(factory=dict)  # expiry by the state's id
     unread: dict = field(factory=dict)  # KeptAnswer by Account
     events: list = field(factory=list)  # AuditEvent; the first has number 1
+    seals: dict = field(factory=dict)  # Seal by number
+    chain_ends: dict = field(factory=dict)  # ChainEnd by tenant
 
     def copy(self):
         return Tables(*[table.copy() for table in _tables_of(self)])

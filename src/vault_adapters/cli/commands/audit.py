@@ -1,14 +1,16 @@
-"""`audit` and `audit prune`: lists audit events, follows them, and deletes old ones."""
+"""`audit`: lists audit events, follows them, deletes old ones, and verifies the log against its chain."""
 
 from __future__ import annotations
 
 import json as json_lines
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from vault_adapters.cli.exit_codes import ExitCode
 from vault_adapters.cli.failures import complain
 from vault_adapters.cli.following import follow_feed
 from vault_adapters.cli.inputs import as_duration, as_moment_or_age
@@ -17,13 +19,24 @@ from vault_adapters.cli.screen import Content, Screen, open_screen, print_json
 from vault_adapters.cli.session import with_vault
 from vault_adapters.cli.views import EVENT_COLUMNS, event_row
 from vault_adapters.configuration.config import VaultConfig
-from vault_adapters.runtime.json_forms import event_json
-from vault_domain import Account, AuditAction, AuditEvent, InvalidInputError, TokenVault
+from vault_adapters.runtime.json_forms import as_json, event_json, iso
+from vault_domain import (
+    Account,
+    AuditAction,
+    AuditEvent,
+    AuditFinding,
+    AuditHead,
+    AuditVerification,
+    InvalidInputError,
+    TokenVault,
+)
 
 _UNNAMED = (
     "--account TENANT/PROVIDER selects the account that has no identifier; `token-vault accounts TENANT` lists the"
     " identifiers, and --tenant selects all accounts of a tenant"
 )
+
+_NO_HEADS = "--head must name a readable file with heads that `audit head` printed"
 
 _Account = Annotated[
     str | None,
@@ -95,6 +108,36 @@ def prune(
         print_json({"pruned": pruned})
     else:
         open_screen().text(f"deleted {pruned} {'event' if pruned == 1 else 'events'}")
+
+
+def head(*, tenant: OnlyTenant = None) -> None:
+    """Print the head of the audit log's chain, as one line of JSON; the first call begins the chain.
+
+    Append the line to a file where nobody who can write to the database can change it, at best after each day. `audit
+    verify` finds what was changed in the log behind a head.
+    """
+    found = with_vault(lambda vault: vault.audit_head(tenant_id=tenant), VaultConfig.from_env())
+    sys.stdout.write(json_lines.dumps(as_json(found)) + "\n")
+
+
+def verify(
+    *,
+    head: Annotated[
+        list[Path] | None, Parameter(help="A file with heads that `audit head` printed, one a line; may be repeated.")
+    ] = None,
+    json: Json = False,
+) -> ExitCode:
+    """Compare the audit log with its chain, and with heads that were kept elsewhere.
+
+    Without --head, a log that was cut off at its end together with its chain is not noticed.
+    """
+    heads = [each for path in head or () for each in _heads(path)]
+    found = with_vault(lambda vault: vault.verify_audit(heads), VaultConfig.from_env())
+    if json:
+        print_json(as_json(found))
+    else:
+        _show_verification(found)
+    return ExitCode.OK if found.ok else ExitCode.AT_RISK
 
 
 class _Filters:
@@ -173,6 +216,46 @@ def _rows(events: Sequence[AuditEvent], screen: Screen) -> list[list[Content]]:
     return [event_row(event, screen) for event in events]
 
 
-group = App(name="audit", help="List the audit events of tokens and keys, follow them, and delete old ones.")
+def parsed_heads(text: str) -> list[AuditHead]:
+    """Return the heads in a text, one a line.
+
+    Raises:
+        InvalidInputError: a line is no head.
+    """
+    try:
+        parts = [json_lines.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        raise InvalidInputError(_NO_HEADS) from None
+    return [AuditHead.of_json(part) for part in parts]
+
+
+def _heads(path: Path) -> list[AuditHead]:
+    try:
+        return parsed_heads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInputError(_NO_HEADS) from None
+
+
+def _show_verification(found: AuditVerification) -> None:
+    screen = open_screen()
+    if not found.seals:
+        complain("the log has no chain; `token-vault audit head` begins one")
+    if found.findings:
+        columns = ("fault", "seal", "time", "tenant", "provider", "identifier", "kind")
+        screen.table(columns, [_finding_row(each) for each in found.findings])
+    screen.text(
+        f"{found.events} events are as they were sealed, {found.pruned} more were pruned; {found.heads} heads agree;"
+        f" {found.faults} {'fault' if found.faults == 1 else 'faults'}"
+    )
+
+
+def _finding_row(finding: AuditFinding) -> list[Content]:
+    place = finding.tenant_id, finding.provider, finding.identifier, finding.kind
+    return [finding.fault.value, finding.seal, iso(finding.occurred_at), *place]
+
+
+group = App(name="audit", help="List the audit events of tokens and keys, follow, verify and delete them.")
 group.default(audit)
 group.command(prune)
+group.command(head)
+group.command(verify)

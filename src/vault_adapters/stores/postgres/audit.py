@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from vault_adapters.stores.columns import sought_parameters
 from vault_adapters.stores.damage import WrongRowError, sound, sound_page
@@ -22,8 +22,9 @@ from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
+from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
 from vault_domain.entities.page import Cursor, encode_cursor
-from vault_domain.ports.audit_log import Noticed, Sought
+from vault_domain.ports.audit_log import Announce, Noticed, Sought
 from vault_domain.ports.change import Change
 
 _log = logging.getLogger(__name__)
@@ -129,10 +130,11 @@ class PostgresAuditLog:
 
         return Change(None, await self._database.transact(work))
 
-    async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
+    async def prune(self, older_than: timedelta, *, actor: str | None, announce: Announce) -> Change[int]:
         """Drop the partitions whose events are all old, and delete the other old events in batches."""
         parameters = {"age": micros(older_than), "now": self._database.now()}
         [(before,)] = await self._database.fetch(self._queries["get_time_ago"], parameters)
+        await announce(before)
         await make_partitions(self._database, self._schema)
         pruned = await drop_partitions(self._database, self._schema, before)
         batch = {"before": before, "limit": int8(_PRUNED_AT_ONCE)}
@@ -144,6 +146,40 @@ class PostgresAuditLog:
         code = before.astimezone(UTC).isoformat(timespec="seconds")
         event = AuditEvent(AuditAction.AUDIT_PRUNED, before, actor=actor, code=code)
         return Change(pruned, (await self.append([Noticed(event)], apart=None)).events)
+
+    async def seals(self, *, after: int | None, limit: int) -> list[Seal]:
+        """Return seals of the chain in order."""
+        name = "get_last_seal" if after is None else "list_seals"
+        parameters = {} if after is None else {"after": int8(after), "limit": int8(limit)}
+        return [_seal(row) for row in await self._database.fetch(self._queries[name], parameters)]
+
+    async def chain_ends(self, tenant_ids: Sequence[str]) -> Mapping[str, ChainEnd]:
+        """Return the ends of these tenants' chains."""
+        rows = await self._database.fetch(self._queries["get_chain_ends"], {"tenant_ids": list(tenant_ids)})
+        return {
+            tenant_id: ChainEnd(tenant_id, bytes(secret), events, bytes(digest))
+            for tenant_id, secret, events, digest in rows
+        }
+
+    async def add_seal(self, sealing: Sealing) -> bool:
+        """Store a seal and what goes with it, unless there is one with its number."""
+        seal, ends = sealing.seal, sorted(sealing.ends, key=lambda end: end.tenant_id)
+        own = asdict(seal) | {"number": int8(seal.number), "until": int8(seal.until)}
+
+        async def work(transaction: Transaction) -> bool:
+            if not await transaction.execute(self._queries["add_seal"], own):
+                return False
+            if sealing.closed:
+                await transaction.execute(self._queries["drop_chain_ends"], {"tenant_ids": sorted(sealing.closed)})
+            if ends:
+                columns = {"tenant_ids": [end.tenant_id for end in ends], "secrets": [end.secret for end in ends]}
+                columns |= {"events": [int8(end.events) for end in ends], "digests": [end.digest for end in ends]}
+                await transaction.execute(self._queries["put_chain_ends"], columns)
+            if sealing.empty_before is not None:
+                await transaction.execute(self._queries["empty_seals"], {"before": int8(sealing.empty_before)})
+            return True
+
+        return await self._database.transact(work, pace=Pace.BULK)
 
     async def _prune_some(self, batch: dict[str, Any]) -> int:
         return await self._database.transact(
@@ -180,6 +216,11 @@ def _stored_event(row: Sequence[Any], **beside: Any) -> AuditEvent:
         code=code,
         **beside,
     )
+
+
+def _seal(row: Row) -> Seal:
+    number, until, body, body_digest, digest = row
+    return Seal(number, until, None if body is None else bytes(body), bytes(body_digest), bytes(digest))
 
 
 def _place(row: Row) -> tuple[int, int]:

@@ -26,6 +26,8 @@ REFERENCE = (
     "timeline",
     "restoration",
     "home",
+    "audit_seal",
+    "audit_chain",
 )
 """The tables without tenants, which Citus copies to each node."""
 

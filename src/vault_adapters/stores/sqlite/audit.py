@@ -1,10 +1,10 @@
 """The audit log on SQLite."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from typing import Any
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from vault_adapters.stores.columns import sought_parameters
 from vault_adapters.stores.damage import WrongRowError, sound, sound_page
@@ -13,8 +13,9 @@ from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transacti
 from vault_adapters.stores.sqlite.rows import text, to_micros, to_time, whole
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
+from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
 from vault_domain.entities.page import Cursor, encode_cursor
-from vault_domain.ports.audit_log import Noticed, Sought
+from vault_domain.ports.audit_log import Announce, Noticed, Sought
 from vault_domain.ports.change import Change
 
 
@@ -61,9 +62,10 @@ class SqliteAuditLog:
 
         return Change(None, await self._database.transact(work))
 
-    async def prune(self, older_than: timedelta, *, actor: str | None) -> Change[int]:
+    async def prune(self, older_than: timedelta, *, actor: str | None, announce: Announce) -> Change[int]:
         """Delete old events in batches, so that other writers can write between two batches."""
         before, pruned = self._database.now() - older_than, 0
+        await announce(before)
         batch = {"before": to_micros(before), "limit": _PRUNED_AT_ONCE}
         while deleted := await self._database.transact(
             lambda transaction: transaction.execute(self._queries["prune_audit_events"], batch)
@@ -79,6 +81,35 @@ class SqliteAuditLog:
             return event
 
         return Change(pruned, (await self._database.transact(tell),))
+
+    async def seals(self, *, after: int | None, limit: int) -> list[Seal]:
+        """Return seals of the chain in order."""
+        name = "get_last_seal" if after is None else "list_seals"
+        parameters = {} if after is None else {"after": after, "limit": limit}
+        return [Seal(*row) for row in await self._database.fetch(self._queries[name], parameters)]
+
+    async def chain_ends(self, tenant_ids: Sequence[str]) -> Mapping[str, ChainEnd]:
+        """Return the ends of these tenants' chains."""
+        query, found = self._queries["get_chain_end"], {}
+        for tenant_id in tenant_ids:
+            for row in await self._database.fetch(query, {"tenant_id": tenant_id}):
+                found[tenant_id] = ChainEnd(*row)
+        return found
+
+    async def add_seal(self, sealing: Sealing) -> bool:
+        """Store a seal and what goes with it, unless there is one with its number."""
+
+        async def work(transaction: Transaction) -> bool:
+            if not await transaction.execute(self._queries["add_seal"], asdict(sealing.seal)):
+                return False
+            closed = [{"tenant_id": tenant_id} for tenant_id in sealing.closed]
+            await transaction.execute_many(self._queries["drop_chain_end"], closed)
+            await transaction.execute_many(self._queries["put_chain_end"], [asdict(end) for end in sealing.ends])
+            if sealing.empty_before is not None:
+                await transaction.execute(self._queries["empty_seals"], {"before": sealing.empty_before})
+            return True
+
+        return await self._database.transact(work)
 
     async def _was_told(self, transaction: Transaction, parameters: dict[str, Any]) -> bool:
         [(told,)] = await transaction.fetch(self._queries["was_told"], parameters)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from attrs import evolve
 
@@ -11,6 +11,7 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, events_of, key
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import LASTING_ACTIONS, AuditAction, AuditEvent
+from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.audit_log import Noticed
@@ -80,10 +81,37 @@ class AuditCases(ContractFixtures):
         events = [Noticed(AuditEvent(action, clock.now(), None)) for action in sorted(AuditAction)]
         await store.audit.append(events, apart=None)
         clock.advance(2 * DAY)
-        pruned = await store.audit.prune(DAY, actor=None)
+        told: list[datetime] = []
+
+        async def announce(before: datetime) -> None:
+            assert len(await store.audit.page(None, limit=100, after=None)) == len(events), "told after a deletion"
+            told.append(before)
+
+        border = clock.now() - DAY
+        pruned = await store.audit.prune(DAY, actor=None, announce=announce)
+        assert told == [border]
         assert pruned.result == len(AuditAction) - len(LASTING_ACTIONS)
         kept = await store.audit.page(None, limit=100, after=None)
         assert {event.action for event in kept} == LASTING_ACTIONS
+
+    async def test_seals_follow_each_other_and_bring_the_ends_of_chains_along(self, store: Store) -> None:
+        seals = [Seal(number, 10 * number, b"%d" % number, bytes(32), bytes([number]) * 32) for number in range(4)]
+        ends = [ChainEnd(tenant_id, bytes(16), 3, bytes(32)) for tenant_id in ("", "t1", "t2")]
+        audit = store.audit
+        assert await audit.seals(after=None, limit=1) == []
+        assert await audit.chain_ends(["t1"]) == {}
+        for number, seal in enumerate(seals[:3]):
+            assert await audit.add_seal(Sealing(seal, ends[number : number + 1]))
+        assert not await audit.add_seal(Sealing(seals[2], [evolve(ends[0], events=9)], ["t1"], 99))
+        assert await audit.seals(after=-1, limit=9) == seals[:3]
+        assert await audit.seals(after=0, limit=1) == seals[1:2]
+        assert await audit.seals(after=None, limit=1) == seals[2:3]
+        assert await audit.chain_ends(["", "t1", "t2", "t3"]) == {end.tenant_id: end for end in ends}
+        moved = [evolve(ends[1], secret=b"s" * 16, events=2**40), evolve(ends[0], digest=b"d" * 32)]
+        assert await audit.add_seal(Sealing(seals[3], moved, ["t1", "t2"], empty_before=20))
+        assert await audit.chain_ends(["", "t1", "t2"]) == {end.tenant_id: end for end in moved}
+        emptied = [evolve(seal, body=None) for seal in seals[:2]]
+        assert await audit.seals(after=-1, limit=9) == [*emptied, *seals[2:]]
 
     async def test_a_noted_failure_is_stored_once_an_hour(
         self, store: Store, vault: TokenVault, clock: ManualClock

@@ -11,7 +11,7 @@ from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import TokenInfo
-from vault_domain.ports.audit_log import AuditLog, Noticed
+from vault_domain.ports.audit_log import Announce, AuditLog, Noticed
 from vault_domain.ports.event_sink import EventSink
 
 _log = logging.getLogger(__name__)
@@ -132,13 +132,13 @@ class AuditService:
             if apart is None:
                 self._sink.publish(change.events)
 
-    async def prune(self, older_than: timedelta, *, actor: str | None) -> int:
+    async def prune(self, older_than: timedelta, *, actor: str | None, announce: Announce) -> int:
         """Delete events that are older than ``older_than``; return their number."""
-        change = await self._audit.prune(older_than, actor=actor)
+        change = await self._audit.prune(older_than, actor=actor, announce=announce)
         self._sink.publish(change.events)
         return change.result
 
-    async def prune_after_sweep(self, *, actor: str | None) -> None:
+    async def prune_after_sweep(self, *, actor: str | None, announce: Announce) -> None:
         """Prune the log if it has a retention, and if this process did not do so within the last hour."""
         now = self._monotonic()
         is_early = self._pruned_at is not None and now - self._pruned_at < _PRUNE_SECONDS
@@ -146,7 +146,7 @@ class AuditService:
             return
         self._pruned_at = now
         try:
-            await self.prune(self._retention, actor=actor)
+            await self.prune(self._retention, actor=actor, announce=announce)
         except StorageError as error:
             _log.warning("the audit log was not pruned (%s)", error.code)
 

@@ -5,6 +5,7 @@ from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.tasks import Tasks
+from vault_domain.services.tokens.chaining import ChainService
 
 
 class ErasureService:
@@ -12,13 +13,24 @@ class ErasureService:
 
     Args:
         accounts, cipher, sink: where the rows are deleted, the data keys forgotten, and the events published.
+        chain: cuts the tenant from its chain of audit events.
         tasks: waits.
         remembered: longest time in seconds for which another process, cut off from the store, may go on to return a row
             that it has read or asked for before the erasure.
     """
 
-    def __init__(self, accounts: Accounts, cipher: Cipher, sink: EventSink, tasks: Tasks, *, remembered: float) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        cipher: Cipher,
+        sink: EventSink,
+        tasks: Tasks,
+        chain: ChainService,
+        *,
+        remembered: float,
+    ) -> None:
         self._tasks = tasks
+        self._chain = chain
         self._remembered = remembered
         self._accounts = accounts
         self._cipher = cipher
@@ -33,6 +45,7 @@ class ErasureService:
         self._cipher.forget_tenant(tenant_id)
         self._sink.publish(change.events)
         began, erased = self._tasks.monotonic(), change.result
+        await self._chain.seal_now()
         if wait:
             await self._tasks.sleep(max(0.0, began + self._remembered - self._tasks.monotonic()))
         return ErasureReport(

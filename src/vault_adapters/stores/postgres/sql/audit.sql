@@ -85,3 +85,39 @@ WITH doomed AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED)
 DELETE FROM {{schema}}.audit_event e USING doomed d
 WHERE e.tenant_id = d.tenant_id AND e.xid = d.xid AND e.seq = d.seq AND e.occurred_at = d.occurred_at
+
+-- name: list_seals
+-- List the seals of the chain after a number.
+SELECT number, until, body, body_digest, digest FROM {{schema}}.audit_seal
+WHERE number > %(after)b::bigint
+ORDER BY number
+LIMIT %(limit)b::bigint
+
+-- name: get_last_seal
+-- Get the last seal of the chain.
+SELECT number, until, body, body_digest, digest FROM {{schema}}.audit_seal ORDER BY number DESC LIMIT 1
+
+-- name: add_seal
+-- Add a seal, unless there is one with its number.
+INSERT INTO {{schema}}.audit_seal (number, until, body, body_digest, digest)
+VALUES (%(number)b::bigint, %(until)b::bigint, %(body)b::bytea, %(body_digest)b::bytea, %(digest)b::bytea)
+ON CONFLICT (number) DO NOTHING
+
+-- name: empty_seals
+-- Remove the bodies of the seals whose events are all from before a given time.
+UPDATE {{schema}}.audit_seal SET body = NULL WHERE until < %(before)b::bigint AND body IS NOT NULL
+
+-- name: get_chain_ends
+-- Get where the chains of some tenants end.
+SELECT tenant_id, secret, events, digest FROM {{schema}}.audit_chain WHERE tenant_id = ANY (%(tenant_ids)b::text[])
+
+-- name: put_chain_ends
+-- Store where the chains of some tenants end; the tenants are sorted.
+INSERT INTO {{schema}}.audit_chain (tenant_id, secret, events, digest)
+SELECT e.* FROM unnest(
+    %(tenant_ids)b::text[], %(secrets)b::bytea[], %(events)b::bigint[], %(digests)b::bytea[]) e
+ON CONFLICT (tenant_id) DO UPDATE SET secret = excluded.secret, events = excluded.events, digest = excluded.digest
+
+-- name: drop_chain_ends
+-- Delete where the chains of erased tenants ended.
+DELETE FROM {{schema}}.audit_chain WHERE tenant_id = ANY (%(tenant_ids)b::text[])

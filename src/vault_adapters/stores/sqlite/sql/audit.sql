@@ -47,3 +47,38 @@ WHERE seq IN (
             'master_key_retired', 'audit_pruned')
     ORDER BY seq
     LIMIT :limit)
+
+-- name: list_seals
+-- List the seals of the chain after a number.
+SELECT number, until, body, body_digest, digest FROM token_vault_audit_seal
+WHERE number > :after
+ORDER BY number
+LIMIT :limit
+
+-- name: get_last_seal
+-- Get the last seal of the chain.
+SELECT number, until, body, body_digest, digest FROM token_vault_audit_seal ORDER BY number DESC LIMIT 1
+
+-- name: add_seal
+-- Add a seal, unless there is one with its number.
+INSERT INTO token_vault_audit_seal (number, until, body, body_digest, digest)
+VALUES (:number, :until, :body, :body_digest, :digest)
+ON CONFLICT (number) DO NOTHING
+
+-- name: empty_seals
+-- Remove the bodies of the seals whose events are all from before a given time.
+UPDATE token_vault_audit_seal SET body = NULL WHERE until < :before AND body IS NOT NULL
+
+-- name: get_chain_end
+-- Get where a tenant's chain ends.
+SELECT tenant_id, secret, events, digest FROM token_vault_audit_chain WHERE tenant_id = :tenant_id
+
+-- name: put_chain_end
+-- Store where a tenant's chain ends.
+INSERT INTO token_vault_audit_chain (tenant_id, secret, events, digest)
+VALUES (:tenant_id, :secret, :events, :digest)
+ON CONFLICT (tenant_id) DO UPDATE SET secret = excluded.secret, events = excluded.events, digest = excluded.digest
+
+-- name: drop_chain_end
+-- Delete where the chain of an erased tenant ended.
+DELETE FROM token_vault_audit_chain WHERE tenant_id = :tenant_id

@@ -1,0 +1,361 @@
+"""Verifies the audit log against its chain, and against heads that were kept elsewhere."""
+
+from __future__ import annotations
+
+import hmac
+import struct
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from attrs import define, evolve, field, frozen
+
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import LASTING_ACTIONS, AuditEvent
+from vault_domain.entities.audit_chain import MOST_FINDINGS, AuditFault, AuditFinding, AuditHead, AuditVerification
+from vault_domain.entities.chain_records import ChainEnd, Seal
+from vault_domain.entities.errors import StorageError
+from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.tasks import Tasks
+from vault_domain.rules.audit_chain import (
+    START,
+    ChainKey,
+    Entry,
+    Header,
+    Numbers,
+    Segment,
+    chain_of,
+    from_micros,
+    micros,
+    parsed_body,
+)
+from vault_domain.services.tokens.chaining import (
+    CHAIN_CHANGED,
+    EVENTS_AT_ONCE,
+    SEALS_AT_ONCE,
+    ChainService,
+    place_of,
+)
+from vault_domain.services.tokens.recording import Recorded, TokenRecorder
+
+_MOST_AHEAD = 20_000
+"""Largest number of stored events that wait for their seals. Both come in one order, except after a restored dump."""
+
+
+_COUNTS = ("seals", "events", "pruned", "heads", "tokens", "unrecorded")
+
+_PAUSES = (0.0, 0.5, 0.5)
+"""Seconds to wait before each further look at a token that differs from its record: it may be changing just now."""
+
+
+@define
+class _Report:
+    """What was found so far."""
+
+    counts: dict[str, int] = field(factory=lambda: dict.fromkeys(_COUNTS, 0))
+    faults: int = 0
+    findings: list[AuditFinding] = field(factory=list)
+
+    def count(self, name: str, number: int = 1) -> None:
+        self.counts[name] += number
+
+    def add(self, finding: AuditFinding) -> None:
+        self.faults += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(finding)
+
+
+@define
+class _Said:
+    """What the genuine seals say together."""
+
+    last: int = -1
+    digest: bytes = START
+    place: tuple[int, int] = (0, 0)
+    pruned_before: int = 0
+    closed: set[bytes] = field(factory=set)
+    numbers: Numbers = field(factory=Numbers)
+    emptied: dict[int, int] = field(factory=dict)
+    actions: int = 0
+    recorded: Recorded = field(factory=Recorded)
+    is_whole: bool = True
+
+
+@frozen
+class _Sealed:
+    """One event of a seal."""
+
+    seal: int
+    chain: bytes
+    entry: Entry
+
+
+@define
+class _Matching:
+    """Brings sealed entries and stored events together, which come in nearly the same order."""
+
+    entries: dict[int, _Sealed] = field(factory=dict)
+    events: dict[int, AuditEvent] = field(factory=dict)
+    doubtful: list[tuple[_Sealed, AuditEvent]] = field(factory=list)
+    end_of_log: bool = False
+    place: tuple[int, int] = (0, 0)
+
+
+class VerifyingService:
+    """Verifies the audit log.
+
+    Args:
+        audit: the audit log.
+        chain: the chain's keys; it also seals what is not sealed yet, so that erasures are known.
+        recorder: finds the stored tokens.
+        tasks: waits.
+    """
+
+    def __init__(self, audit: AuditLog, chain: ChainService, recorder: TokenRecorder, tasks: Tasks) -> None:
+        self._recorder = recorder
+        self._tasks = tasks
+        self._audit = audit
+        self._chain = chain
+
+    async def verify(self, heads: Sequence[AuditHead]) -> AuditVerification:
+        """Verify the log and its chain; see `TokenVault.verify_audit`."""
+        report = _Report()
+        try:
+            key = await self._chain.find_key()
+        except StorageError as error:
+            if error.reason != CHAIN_CHANGED:
+                raise
+            report.add(AuditFinding(AuditFault.SEAL_CHANGED, 0))
+            return _result(report)
+        if key is None:
+            for _ in heads:
+                report.add(AuditFinding(AuditFault.HEAD_DIFFERS))
+            return _result(report)
+        await self._chain.try_to_seal()
+        said = await self._read_seals(key, heads, report)
+        matching = await self._read_events(key, said, report)
+        await self._judge(key, said, matching, report)
+        await self._compare_tokens(key, said, report)
+        return _result(report)
+
+    async def _seals(self, key: ChainKey, said: _Said) -> AsyncIterator[tuple[Seal, bool, int]]:
+        """Yield each seal after the last one that was read, whether it is genuine, and how many before it are missing.
+
+        The seal after a gap counts as genuine; it cannot be verified, but the gap is a finding.
+        """
+        expected, before = said.last + 1, said.digest
+        while seals := await self._audit.seals(after=expected - 1, limit=SEALS_AT_ONCE):
+            for seal in seals:
+                missing = seal.number - expected
+                yield seal, missing > 0 or key.is_genuine(seal, before), missing
+                expected, before = seal.number + 1, seal.digest
+
+    async def _read_seals(self, key: ChainKey, heads: Sequence[AuditHead], report: _Report) -> _Said:
+        said, chains = _Said(), _Chains(key, heads)
+        async for seal, is_genuine, missing in self._seals(key, _Said()):
+            report.count("seals")
+            chains.pass_seal(seal)
+            if missing:
+                said.is_whole = False
+                report.add(AuditFinding(AuditFault.SEAL_MISSING, seal.number - 1))
+            header, segments = _parsed(seal) if is_genuine else (None, [])
+            _note(said, seal, header)
+            if seal.body is not None and header is None:
+                said.is_whole = False
+                report.add(AuditFinding(AuditFault.SEAL_CHANGED, seal.number))
+            for segment in segments:
+                said.numbers.add(entry.number for entry in segment.entries)
+                said.recorded.learn(segment)
+                if not chains.take(segment, is_first=said.is_whole and not said.emptied):
+                    report.add(AuditFinding(AuditFault.SEAL_CHANGED, seal.number))
+        for fault in chains.verdicts():
+            if fault is None:
+                report.count("heads")
+            else:
+                report.add(AuditFinding(fault))
+        return said
+
+    async def _read_events(self, key: ChainKey, said: _Said, report: _Report) -> _Matching:
+        matching = _Matching()
+        async for seal, is_genuine, _ in self._seals(key, _Said()):
+            if seal.number > said.last:
+                break
+            header, segments = _parsed(seal) if is_genuine else (None, [])
+            if header is None:
+                continue
+            for segment in segments:
+                for entry in segment.entries:
+                    matching.entries[entry.number] = _Sealed(seal.number, segment.chain, entry)
+            await self._match(key, said, matching, report)
+            while matching.place < header.place and len(matching.events) < _MOST_AHEAD:
+                if not await self._read_page(key, said, matching, report):
+                    break
+        while matching.place < said.place and await self._read_page(key, said, matching, report):
+            pass
+        return matching
+
+    async def _judge(self, key: ChainKey, said: _Said, matching: _Matching, report: _Report) -> None:
+        """Report what is missing or changed, unless a pruning or an erasure explains it that happened meanwhile."""
+        await self._read_on(key, said)
+        for number, until in said.emptied.items():
+            if until >= said.pruned_before:
+                report.add(AuditFinding(AuditFault.SEAL_MISSING, number))
+        for sealed, event in matching.doubtful:
+            if sealed.chain in said.closed and hmac.compare_digest(sealed.entry.what, key.what(event)):
+                report.count("events")
+            else:
+                report.add(evolve(_finding(AuditFault.EVENT_CHANGED, event), seal=sealed.seal))
+        for sealed in matching.entries.values():
+            entry = sealed.entry
+            if entry.lasts or entry.occurred >= said.pruned_before:
+                report.add(AuditFinding(AuditFault.EVENT_MISSING, sealed.seal, from_micros(entry.occurred)))
+            else:
+                report.count("pruned")
+
+    async def _read_on(self, key: ChainKey, said: _Said) -> None:
+        """Seal what there is, and learn what the new seals say."""
+        await self._chain.try_to_seal()
+        async for seal, is_genuine, _ in self._seals(key, said):
+            header, segments = _parsed(seal) if is_genuine else (None, [])
+            _note(said, seal, header)
+            for segment in segments:
+                said.recorded.learn(segment)
+
+    async def _compare_tokens(self, key: ChainKey, said: _Said, report: _Report) -> None:
+        """Report the tokens that are not stored as the newest seals that tell of them have recorded them."""
+        seen, doubtful = set[bytes](), list[TokenKey]()
+        async for info, end in self._recorder.stored():
+            verdict = said.recorded.agrees(key, info.key, info, end)
+            report.count("tokens" if verdict else "unrecorded", verdict is not False)
+            doubtful += [info.key] if verdict is False else []
+            if end is not None:
+                seen.add(key.record(info.key, None, end).token)
+        lost = said.recorded.present(said.closed) - seen
+        for pause in _PAUSES:
+            if not (doubtful or lost):
+                break
+            await self._tasks.sleep(pause)
+            await self._read_on(key, said)
+            doubtful = [each for each in doubtful if await self._is_doubtful(key, each, said)]
+            lost &= said.recorded.present(said.closed)
+        for each in doubtful:
+            place = each.tenant_id, each.provider, each.identifier, each.kind.value
+            report.add(AuditFinding(AuditFault.TOKEN_CHANGED, None, None, *place))
+        for _ in lost:
+            report.add(AuditFinding(AuditFault.TOKEN_MISSING))
+
+    async def _is_doubtful(self, key: ChainKey, each: TokenKey, said: _Said) -> bool:
+        end = (await self._audit.chain_ends([each.tenant_id])).get(each.tenant_id)
+        return said.recorded.agrees(key, each, await self._recorder.find(each), end) is False
+
+    async def _read_page(self, key: ChainKey, said: _Said, matching: _Matching, report: _Report) -> bool:
+        """Read a page of the log; return False if it was the last one."""
+        if matching.end_of_log:
+            return False
+        page = await self._audit.page(None, limit=EVENTS_AT_ONCE, after=matching.place)
+        matching.end_of_log = len(page) < EVENTS_AT_ONCE
+        for event in page:
+            place = matching.place = place_of(event)
+            if place[1] in said.numbers:
+                matching.events[place[1]] = event
+            elif said.is_whole and place <= said.place and not _may_be_unsealed(event, said):
+                report.add(_finding(AuditFault.EVENT_INSERTED, event))
+        await self._match(key, said, matching, report)
+        return not matching.end_of_log
+
+    async def _match(self, key: ChainKey, said: _Said, matching: _Matching, report: _Report) -> None:
+        both = matching.entries.keys() & matching.events.keys()
+        pairs = [(matching.entries.pop(number), matching.events.pop(number)) for number in both]
+        ends = await self._audit.chain_ends(sorted({chain_of(event) for _, event in pairs})) if pairs else {}
+        for sealed, event in pairs:
+            if _is_unchanged(key, sealed, event, ends, said):
+                report.count("events")
+            else:
+                matching.doubtful.append((sealed, event))
+
+
+@define
+class _Chains:
+    """Follows each chain through the seals, and compares given heads on the way."""
+
+    key: ChainKey
+    heads: Sequence[AuditHead]
+    ends: dict[bytes, tuple[int, bytes]] = field(factory=dict)
+    reached: set[int] = field(factory=set)
+    differing: set[int] = field(factory=set)
+
+    def pass_seal(self, seal: Seal) -> None:
+        """Compare the heads that were made after this seal; nobody knows which chains an emptied seal continued."""
+        if seal.body is None:
+            self.ends.clear()
+        for index, head in enumerate(self.heads):
+            if head.seal == seal.number:
+                same = hmac.compare_digest(seal.digest.hex(), head.digest)
+                (self.reached if same else self.differing).add(index)
+
+    def take(self, segment: Segment, *, is_first: bool) -> bool:
+        """Return whether a segment continues its chain.
+
+        Args:
+            segment: the segment.
+            is_first: whether a chain that was not met yet begins here; if False, earlier seals may have been emptied.
+        """
+        known = self.ends.get(segment.chain, (0, START) if is_first else None)
+        after = segment.events + len(segment.entries), self.key.after(segment)
+        self.ends[segment.chain] = after
+        for events, digest in (after, (segment.events, segment.before)):
+            for index, head in enumerate(self.heads):
+                if head.chain == segment.chain.hex() and head.events == events and head.chain_digest != digest.hex():
+                    self.differing.add(index)
+        return known is None or known == (segment.events, segment.before)
+
+    def verdicts(self) -> list[AuditFault | None]:
+        """Return for each head what is wrong, or None."""
+        return [self._verdict(index, head) for index, head in enumerate(self.heads)]
+
+    def _verdict(self, index: int, head: AuditHead) -> AuditFault | None:
+        if not hmac.compare_digest(self.key.with_mac(head).mac, head.mac):
+            return AuditFault.HEAD_FORGED
+        return None if index in self.reached and index not in self.differing else AuditFault.HEAD_DIFFERS
+
+
+def _note(said: _Said, seal: Seal, header: Header | None) -> None:
+    said.last, said.digest = seal.number, seal.digest
+    if seal.body is None:
+        said.emptied[seal.number] = seal.until
+    if header is None:
+        return
+    said.place = header.place
+    said.pruned_before = max(said.pruned_before, header.pruned_before)
+    said.closed.update(map(bytes.fromhex, header.closed))
+    said.actions = header.actions
+
+
+def _may_be_unsealed(event: AuditEvent, said: _Said) -> bool:
+    """Return whether no seal need have an event: its seal was emptied, or its action is newer than the last seal."""
+    is_prunable = event.action not in LASTING_ACTIONS and micros(event.occurred_at) < said.pruned_before
+    return is_prunable or list(type(event.action)).index(event.action) >= said.actions
+
+
+def _is_unchanged(key: ChainKey, sealed: _Sealed, event: AuditEvent, ends: Mapping[str, ChainEnd], said: _Said) -> bool:
+    entry = sealed.entry
+    if not hmac.compare_digest(entry.what, key.what(event)):
+        return False
+    if sealed.chain in said.closed:  # the tenant was erased, and with it the secret of the first MAC
+        return True
+    end = ends.get(chain_of(event))
+    return end is not None and key.name(end) == sealed.chain and hmac.compare_digest(entry.who, key.who(event, end))
+
+
+def _finding(fault: AuditFault, event: AuditEvent) -> AuditFinding:
+    return AuditFinding(fault, occurred_at=event.occurred_at, tenant_id=event.tenant_id)
+
+
+def _parsed(seal: Seal) -> tuple[Header | None, list[Segment]]:
+    """Return what a seal says; the header is None if it was emptied, or if it follows a gap and is no seal at all."""
+    try:
+        return (None, []) if seal.body is None else parsed_body(seal.body)
+    except (ValueError, TypeError, KeyError, struct.error):
+        return None, []
+
+
+def _result(report: _Report) -> AuditVerification:
+    return AuditVerification(**report.counts, faults=report.faults, findings=tuple(report.findings))

@@ -1,0 +1,430 @@
+"""The chain of the audit log: each change behind a head is found, and what the vault itself does is no finding."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vault_adapters import (
+    Account,
+    AuditFault,
+    AuditHead,
+    ImportedToken,
+    InvalidInputError,
+    ReauthorizationRequiredError,
+    TokenKey,
+    TokenKind,
+    TokenNotFoundError,
+    TokenSet,
+    as_json,
+    open_vault,
+)
+from vault_adapters.testing import ManualClock, ScriptedRefresher
+
+DAY = timedelta(days=1)
+EVENT = ["tenant_id", "xid", "seq", "action", "occurred_at", "provider", "identifier", "kind", "generation", "actor"]
+EVENT += ["code", "credential_generation"]
+COLUMNS = {
+    "audit_event": EVENT,
+    "audit_seal": ["number", "until", "body", "body_digest", "digest"],
+    "audit_chain": ["tenant_id", "secret", "events", "digest"],
+}
+FREED = {
+    "sqlite": [
+        "DROP TRIGGER {keep_lasting_event_update}",
+        "DROP TRIGGER {keep_lasting_event_delete}",
+    ],
+    "postgres": ["ALTER TABLE {audit_event} DISABLE TRIGGER USER"],
+}
+"""Statements with which an owner of the tables gets rid of the triggers that keep lasting events."""
+
+
+def columns_of(database, table):
+    return [name for name in COLUMNS[table] if not (database.kind == "sqlite" and name == "xid")]
+
+
+def taken(database):
+    """Return the rows of the log and its chain as lists, in order."""
+    tables = {}
+    for table in COLUMNS:
+        names = columns_of(database, table)
+        shown = ", ".join("xid::text" if name == "xid" else name for name in names)
+        order = {"audit_event": "seq", "audit_seal": "number", "audit_chain": "tenant_id"}[table]
+        rows = database.execute(f"SELECT {shown} FROM {{{table}}} ORDER BY {order}")
+        tables[table] = [[bytes(part) if isinstance(part, memoryview) else part for part in row] for row in rows]
+    return tables
+
+
+def put(database, tables):
+    """Make these rows the rows of the log and its chain, as somebody may who owns the tables."""
+    for table, rows in tables.items():
+        names = columns_of(database, table)
+        marks = ", ".join("?::xid8" if name == "xid" else "?" for name in names)
+        way = "OVERRIDING SYSTEM VALUE " if database.kind == "postgres" and table == "audit_event" else ""
+        database.execute(f"DELETE FROM {{{table}}}")
+        for row in rows:
+            database.execute(f"INSERT INTO {{{table}}} ({', '.join(names)}) {way}VALUES ({marks})", row)
+
+
+async def some_events(vault, clock):
+    for number in range(4):
+        account = Account(f"t{number % 2}", "google", f"user{number}")
+        await vault.with_actor("host").store_token_set(account, TokenSet(f"a{number}", "r"))
+        clock.advance(DAY)
+    info = (await vault.list_tokens("t1")).items[0]
+    await vault.mark_token_invalid(info, "revoked")
+    await vault.keys.rotate_data_key("t0")
+
+
+@pytest.fixture
+async def sealed(database):
+    """Give a database with a sealed log, and two heads of it: one from the middle, one from the end."""
+    clock = ManualClock()
+    async with open_vault(database.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        heads = [await vault.audit_head(), await vault.audit_head(tenant_id="t1")]
+        await some_events(vault, clock)
+        heads.append(await vault.audit_head())
+    for statement in FREED[database.kind]:
+        database.execute(statement)
+    return database, clock, heads
+
+
+async def verified(database, heads=(), clock=None):
+    async with open_vault(database.config(), clock=clock or ManualClock()) as vault:
+        return await vault.verify_audit(heads)
+
+
+def faults(found):
+    return {finding.fault for finding in found.findings}
+
+
+async def test_a_log_without_a_chain_says_so_and_its_first_head_covers_what_was_there(database):
+    clock = ManualClock()
+    async with open_vault(database.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        found = await vault.verify_audit()
+        assert (found.ok, found.seals, found.events) == (True, 0, 0)
+        head = await vault.audit_head()
+        events = (await vault.audit_events()).items
+        assert head.events == len(events)
+        assert head.latest == max(event.occurred_at for event in events)
+        found = await vault.verify_audit([head])
+        assert (found.ok, found.heads, found.events) == (True, 1, len(events))
+        with pytest.raises(TokenNotFoundError):
+            await vault.audit_head(tenant_id="nobody")
+
+
+async def test_heads_survive_their_form_and_name_no_tenant(sealed):
+    database, _, heads = sealed
+    forms = [as_json(head) for head in heads]
+    assert [AuditHead.of_json(form) for form in forms] == heads
+    assert "t1" not in str(forms).replace("latest", "")
+    assert (await verified(database, heads)).heads == 3
+    forged = AuditHead.of_json(forms[0] | {"events": forms[0]["events"] + 1})
+    assert faults(await verified(database, [forged])) == {AuditFault.HEAD_FORGED}
+    for wrong in (None, [], {}, forms[0] | {"seal": -1}, forms[0] | {"digest": "x"}, forms[0] | {"latest": "1"}):
+        with pytest.raises(InvalidInputError):
+            AuditHead.of_json(wrong)
+
+
+TAMPERING = {
+    "an actor": (AuditFault.EVENT_CHANGED, "UPDATE {audit_event} SET actor = 'x' WHERE action = 'token_invalidated'"),
+    "a tenant": (AuditFault.EVENT_CHANGED, "UPDATE {audit_event} SET tenant_id = 't0' WHERE tenant_id = 't1'"),
+    "an identifier": (AuditFault.EVENT_CHANGED, "UPDATE {audit_event} SET identifier = 'x' WHERE identifier = 'user1'"),
+    "a lasting event": (AuditFault.EVENT_MISSING, "DELETE FROM {audit_event} WHERE action = 'data_key_replaced'"),
+    "one tenant": (AuditFault.EVENT_MISSING, "DELETE FROM {audit_event} WHERE tenant_id = 't1'"),
+    "all events": (AuditFault.EVENT_MISSING, "DELETE FROM {audit_event}"),
+    "a seal": (AuditFault.SEAL_MISSING, "DELETE FROM {audit_seal} WHERE number = 1"),
+    "a body": (AuditFault.SEAL_MISSING, "UPDATE {audit_seal} SET body = NULL WHERE number = 1"),
+    "a digest": (AuditFault.SEAL_CHANGED, "UPDATE {audit_seal} SET digest = body_digest WHERE number = 1"),
+    "the first seal": (AuditFault.SEAL_CHANGED, "DELETE FROM {audit_seal} WHERE number = 0"),
+    "the chain": (AuditFault.HEAD_DIFFERS, "DELETE FROM {audit_seal}"),
+    "the end": (AuditFault.HEAD_DIFFERS, "DELETE FROM {audit_seal} WHERE number > 1"),
+    "an erasure that was none": (
+        AuditFault.EVENT_CHANGED,
+        "UPDATE {audit_event} SET tenant_id = " + "{none}, identifier = NULL WHERE tenant_id = 't1'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+async def test_a_change_behind_a_head_is_found(sealed, name):
+    database, _, heads = sealed
+    fault, sql = TAMPERING[name]
+    database.execute(sql.replace("{none}", "''" if database.kind == "postgres" else "NULL"))
+    found = await verified(database, heads)
+    assert fault in faults(found)
+    assert not found.ok
+    assert found.faults >= len(found.findings) > 0
+
+
+async def test_a_cut_log_with_a_cut_chain_is_found_by_its_head_only(sealed):
+    database, clock, heads = sealed
+    tables = taken(database)
+    cut = heads[0].events
+    put(database, tables | {"audit_event": tables["audit_event"][:cut], "audit_seal": tables["audit_seal"][:2]})
+    async with open_vault(database.config(), clock=clock) as vault:
+        assert faults(await vault.verify_audit(heads[:2])) == {AuditFault.TOKEN_CHANGED}, "the tokens are newer"
+        assert faults(await vault.verify_audit(heads[2:])) == {AuditFault.HEAD_DIFFERS, AuditFault.TOKEN_CHANGED}
+        await some_events(vault, clock)  # the ends of the chains are newer than the seals
+        assert AuditFault.SEAL_CHANGED in faults(await vault.verify_audit(heads[:2]))
+
+
+@st.composite
+def changes(draw):
+    """Draw a function that changes the rows of the log or of its chain."""
+    table = draw(st.sampled_from(["audit_event", "audit_event", "audit_event", "audit_seal"]))
+    kind = draw(st.sampled_from(["edit", "delete", "copy", "swap", "cut"]))
+    first, second, column = draw(st.integers(0, 99)), draw(st.integers(1, 98)), draw(st.integers(0, 99))
+
+    def change(tables, names):
+        rows = [list(row) for row in tables[table]]
+        at = first % len(rows)
+        other = (at + 1 + second % (len(rows) - 1)) % len(rows)
+        if kind == "delete":
+            del rows[at]
+        elif kind == "cut":
+            del rows[max(at, 1) :]
+        elif kind == "copy":
+            new = list(rows[at])
+            number = names[table].index("seq" if table == "audit_event" else "number")
+            new[number] = rows[-1][number] + 1 if table == "audit_seal" else -1 - second
+            rows.append(new)
+        elif kind == "swap":
+            number = names[table].index("seq" if table == "audit_event" else "number")
+            rows[at][number], rows[other][number] = rows[other][number], rows[at][number]
+        else:
+            editable = [i for i, name in enumerate(names[table]) if name not in ("seq", "xid", "number")]
+            edited = editable[column % len(editable)]
+            rows[at][edited] = rows[other][edited]
+        return tables | {table: rows}
+
+    return change
+
+
+async def test_any_change_of_any_row_is_found(sealed):
+    database, clock, heads = sealed
+    tables = taken(database)
+    names = {table: columns_of(database, table) for table in COLUMNS}
+
+    def looked_for(change):
+        changed = change(tables, names)
+        if (
+            sorted(map(repr, changed["audit_event"])) == sorted(map(repr, tables["audit_event"]))
+            and changed["audit_seal"] == tables["audit_seal"]
+        ):
+            return
+        put(database, changed)
+        found = asyncio.run(verified(database, heads, clock))
+        assert not found.ok, changed
+
+    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(changes())
+    def search(change):
+        looked_for(change)
+
+    await asyncio.to_thread(search)
+    put(database, tables)
+    assert (await verified(database, heads, clock)).ok
+
+
+CHANGED_TOKENS = {
+    "an expiry": "UPDATE {token} SET expires_at = created_at WHERE tenant_id = 't1' AND kind = 'access_token'",
+    "a status": "UPDATE {token} SET status = 'valid', error_code = NULL WHERE status = 'invalid'",
+    "a generation": "UPDATE {token} SET generation = generation + 1 WHERE identifier = 'user1'",
+    "an id": "UPDATE {token} SET value_id = id WHERE identifier = 'user3' AND kind = 'access_token'",
+}
+
+
+@pytest.mark.parametrize("name", CHANGED_TOKENS)
+async def test_changed_metadata_of_a_token_is_found(sealed, name):
+    database, clock, heads = sealed
+    before = await verified(database, heads, clock)
+    assert (before.ok, before.tokens, before.unrecorded) == (True, 8, 0)
+    database.execute(CHANGED_TOKENS[name])
+    found = await verified(database, heads, clock)
+    assert faults(found) == {AuditFault.TOKEN_CHANGED}
+    assert {finding.tenant_id for finding in found.findings} == {"t1"}
+    assert found.tokens + found.faults == 8
+
+
+ROW = "provider, kind, identifier, id, value_id, data_key_id, blob, status, generation, created_at, updated_at"
+
+
+async def test_an_old_row_that_is_put_back_is_found_and_so_is_a_row_that_is_gone(sealed):
+    database, clock, heads = sealed
+    where = "WHERE tenant_id = 't1' AND identifier = 'user1' AND kind = 'refresh_token'"
+    [old] = database.execute(f"SELECT tenant_id, {ROW} FROM {{token}} {where}")
+    scopes = ("scopes", "'[]'") if database.kind == "sqlite" else ("extra", "NULL")
+
+    def put_back():
+        database.execute(f"DELETE FROM {{token}} {where}")
+        marks = ", ".join("?" * len(old))
+        sql = f"INSERT INTO {{token}} (tenant_id, {ROW}, {scopes[0]}) VALUES ({marks}, {scopes[1]})"
+        database.execute(sql, old)
+
+    async with open_vault(database.config(), clock=clock) as vault:
+        put_back()
+        assert (await vault.verify_audit(heads)).ok, "it is the same row"
+        await vault.store_token_set(Account("t1", "google", "user1"), TokenSet("newer", "newer"))
+        heads.append(await vault.audit_head())
+        put_back()
+        token = await vault.get_token(TokenKey("t1", "google", TokenKind.REFRESH_TOKEN, "user1"))
+        assert token.value.reveal() == "r", "it opens"
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.TOKEN_CHANGED}
+        database.execute(f"DELETE FROM {{token}} {where}")
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.TOKEN_MISSING}
+        await vault.delete_account(Account("t1", "google", "user1"))
+        database.execute("DELETE FROM {audit_event} WHERE action = 'nothing'")
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.TOKEN_MISSING}, "its deletion has no event"
+        await vault.store_token_set(Account("t1", "google", "user1"), TokenSet("a", "r"))
+        assert (await vault.verify_audit(heads)).ok
+        await vault.delete_account(Account("t1", "google", "user1"))
+        assert (await vault.verify_audit(heads)).ok
+        put_back()
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.TOKEN_CHANGED}, "it was deleted"
+
+
+async def test_all_that_changes_tokens_is_recorded(database):
+    clock = ManualClock()
+    refused = ReauthorizationRequiredError(code="invalid_grant")
+    refresher = ScriptedRefresher(TokenSet("new", "new", expires_in=timedelta(hours=1)), refused)
+    async with open_vault(database.config(), clock=clock, refreshers={"google": refresher}) as vault:
+        head = await vault.audit_head()
+        expiring = TokenSet("a", "r", expires_in=timedelta(hours=1))
+        accounts = [Account("t1", "google", f"user{number}") for number in range(5)]
+        for account in accounts:
+            await vault.store_token_set(account, expiring)
+            clock.advance(timedelta(seconds=1))
+        await vault.refresh_account(accounts[0])
+        with pytest.raises(ReauthorizationRequiredError):
+            await vault.refresh_account(accounts[1])
+        assert (await vault.verify_audit([head])).ok
+        await vault.report_rejected(await vault.get_token(accounts[2].key(TokenKind.ACCESS_TOKEN)))
+        await vault.delete_token(accounts[3].key(TokenKind.REFRESH_TOKEN))
+        rows = [
+            ImportedToken(accounts[4].key(TokenKind.API_KEY), "v"),
+            ImportedToken(accounts[4].key("access_token"), "w"),
+        ]
+        await vault.import_tokens(rows, overwrite=True)
+        since = clock.now() - DAY
+        await vault.revive_accounts(provider="google", since=since)
+        await vault.store_tokens([(TokenKey(f"t{number}", "acme", "api_key"), "v") for number in range(30)])
+        await vault.keys.rotate_data_keys()
+        await vault.keys.reencrypt()
+        found = await vault.verify_audit([head])
+        assert (found.ok, found.findings, found.unrecorded) == (True, (), 0)
+        stored = sum([len((await vault.list_tokens(tenant)).items) async for tenant in vault.iter_tenants()])
+        assert found.tokens == stored
+        await vault.delete_provider_tokens("t1", "google")
+        found = await vault.verify_audit([head])
+        assert (found.ok, found.tokens) == (True, 30)
+
+
+async def test_an_erasure_keeps_the_log_verifiable_and_leaves_nothing_that_names_the_tenant(sealed):
+    database, clock, heads = sealed
+    async with open_vault(database.config(), clock=clock) as vault:
+        await vault.erase_tenant("t1")
+        assert [row[0] for row in taken(database)["audit_chain"]] == ["", "t0"]
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.heads) == (True, 3)
+        await vault.store_token(TokenKey("t1", "google", TokenKind.API_KEY), "again")
+        assert (await vault.audit_head(tenant_id="t1")).chain != heads[1].chain
+        assert (await vault.verify_audit(heads)).ok
+        none = "''" if database.kind == "postgres" else "NULL"
+        database.execute("UPDATE {audit_event} SET code = 'x' WHERE action = 'token_invalidated'")
+        database.execute(f"UPDATE {{audit_event}} SET tenant_id = {none}, identifier = NULL WHERE tenant_id = 't0'")
+        found = await vault.verify_audit(heads)
+        assert faults(found) == {AuditFault.EVENT_CHANGED}
+
+
+async def test_events_that_were_not_sealed_before_an_erasure_are_sealed_without_their_tenant(database):
+    clock = ManualClock()
+    async with open_vault(database.config(), clock=clock) as vault:
+        await vault.audit_head()
+        await some_events(vault, clock)
+        await vault.erase_tenant("t1")
+        head = await vault.audit_head()
+        assert head.events == len((await vault.audit_events()).items)
+        assert (await vault.verify_audit([head])).ok
+
+
+async def test_a_pruning_keeps_the_log_verifiable_and_explains_no_other_deletion(sealed):
+    database, clock, heads = sealed
+    async with open_vault(database.config(), clock=clock) as vault:
+        await vault.store_token(TokenKey("t0", "google", TokenKind.API_KEY), "v")
+        await vault.audit_head()
+        clock.advance(2 * DAY)
+        before = len(taken(database)["audit_event"])
+        pruned = await vault.prune_audit(older_than=4 * DAY)
+        assert 0 < pruned < before
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.heads) == (True, 3)
+        assert found.events == before - pruned + 1
+        await vault.prune_audit(older_than=DAY)
+        await some_events(vault, clock)
+        heads.append(await vault.audit_head())
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.heads) == (True, 4)
+        bodies = [row[2] is None for row in taken(database)["audit_seal"]]
+        assert True in bodies
+        database.execute("DELETE FROM {audit_event} WHERE action = 'audit_pruned'")
+        assert AuditFault.EVENT_MISSING in faults(await vault.verify_audit(heads))
+
+
+async def test_a_pruning_that_was_interrupted_is_no_finding(sealed):
+    database, clock, heads = sealed
+    clock.advance(30 * DAY)
+    async with open_vault(database.config(), clock=clock) as vault:
+        chain = vault._services.operating().chain
+        await chain.announce(clock.now() - 20 * DAY)
+        database.execute("DELETE FROM {audit_event} WHERE action = 'token_stored' AND tenant_id = 't0'")
+        assert (await vault.verify_audit(heads)).ok
+
+
+async def test_the_chain_survives_all_rotations_of_keys(sealed):
+    database, clock, heads = sealed
+    new = {"encryption_secret": "another encryption secret for tests, long enough"}
+    old = {"previous_encryption_secret": database.config().encryption_secret}
+    async with open_vault(database.config(**new, **old), clock=clock) as vault:
+        await vault.keys.rotate_data_keys()
+        await vault.keys.reencrypt()
+        clock.advance(2 * DAY)
+        report = await vault.keys.reencrypt()
+        assert report.destroyed > 0
+        await vault.keys.rotate_master_key()
+    async with open_vault(database.config(**new), clock=clock) as vault:
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.heads) == (True, 3)
+        await some_events(vault, clock)
+        assert (await vault.verify_audit([*heads, await vault.audit_head()])).heads == 4
+
+
+async def test_processes_that_seal_at_once_seal_each_event_once(database):
+    async with open_vault(database.config()) as one, open_vault(database.config()) as other:
+        for number in range(20):
+            await one.store_token(TokenKey(f"t{number}", "google", TokenKind.API_KEY), "v")
+        heads = await asyncio.gather(*(vault.audit_head() for vault in (one, other) * 4))
+        found = await one.verify_audit(heads)
+        assert (found.ok, found.heads) == (True, 8)
+        assert {head.events for head in heads} >= {20}
+
+
+async def test_sweeps_seal_once_a_minute_after_the_chain_was_begun(database):
+    async with open_vault(database.config()) as vault:
+        await vault.refresh_due()
+        assert taken(database)["audit_seal"] == []
+        await vault.audit_head()
+    async with open_vault(database.config()) as vault:
+        await vault.store_token(TokenKey("t1", "google", TokenKind.API_KEY), "v")
+        before = len(taken(database)["audit_seal"])
+        await vault.refresh_due()
+        assert len(taken(database)["audit_seal"]) == before + 1
+
+
+async def test_no_host_may_name_the_tenant_of_the_chain():
+    with pytest.raises(InvalidInputError):
+        Account("token-vault:audit", "google")
