@@ -109,6 +109,7 @@ def right_value(name: str) -> Any:
         "client": None,
         "client_id": "client",
         "client_secret": CANARY,
+        "connection": CANARY,
         "config": VaultConfig("sqlite:///:memory:", encryption_secret=OTHER * 2, scrypt_log2_n=14),
         "content": CANARY,
         "credential": CANARY,

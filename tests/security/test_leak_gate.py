@@ -16,6 +16,7 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
+from tests.adapters.hosting.hosts import driver, sync_driver
 from tests.security.canaries import leaks_in
 from tests.security.gate import ACCOUNT, CANARY, KEY, OTHER, Gate, right_call, right_value, wrong_calls
 from tests.security.surface import commands, public_names
@@ -25,12 +26,14 @@ from tests.support.scripted_provider import FOREVER, Answer, error_answer, scrip
 from vault_adapters import (
     Account,
     ApiHeader,
+    HostTransaction,
     ImportedToken,
     ReauthorizationRequiredError,
     RefreshFailedError,
     RefreshRequest,
     RefreshWorker,
     Secret,
+    SyncHostTransaction,
     SyncKeys,
     SyncStates,
     SyncVault,
@@ -68,6 +71,8 @@ VAULTS = {
     "SyncVault": SyncVault,
     "SyncKeys": SyncKeys,
     "SyncStates": SyncStates,
+    "HostTransaction": HostTransaction,
+    "SyncHostTransaction": SyncHostTransaction,
 }
 """Classes whose instances come only from opening a vault; tests of their own call their methods."""
 
@@ -249,7 +254,7 @@ def test_a_vault(database):
     gate = Gate()
     asyncio.run(_all_of_a_vault(database, gate))
     methods = {name for name in public_names() if name.startswith(tuple(f"{part}." for part in ASYNC))}
-    assert set(gate.raised) == methods
+    assert set(gate.raised) == methods - CANNOT_RAISE
     assert sum(gate.raised.values()) > 2 * len(methods)
 
 
@@ -312,6 +317,50 @@ def test_a_sync_vault(database):
     assert gate.expect_now("SyncVault.open", refused.open)
     methods = {name for name in public_names() if name.startswith(("SyncVault.", "SyncKeys.", "SyncStates."))}
     assert set(gate.raised) == methods - CANNOT_RAISE
+
+
+def _methods_of(cls, instance):
+    names = [name for name in public_names() if name.startswith(f"{cls.__name__}.")]
+    assert len(names) == 3
+    return {name: getattr(instance, name.partition(".")[2]) for name in names}
+
+
+async def test_a_host_s_transaction(database):
+    gate = Gate()
+    async with (
+        open_vault(database.config(encryption_secret=CANARY * 2)) as vault,
+        driver(database) as (connection, _),
+    ):
+        await _set_up(vault)
+        on = vault.on(connection)
+        calls = _methods_of(HostTransaction, on)
+        for name, method in calls.items():
+            for call in wrong_calls(method, right_value, shapes=2):
+                await gate.expect(name, call)
+        assert await gate.expect("conflict", lambda: on.store_token(KEY, CANARY, expected_generation=9))
+        await connection.rollback()
+        _break(database)
+        for name, method in calls.items():
+            assert await gate.expect(name, right_call(method, right_value)), name
+
+
+def test_a_host_s_transaction_without_an_event_loop(database):
+    gate = Gate()
+    with (
+        open_sync_vault(database.config(encryption_secret=CANARY * 2)) as vault,
+        sync_driver(database) as (connection, _),
+    ):
+        vault.store_token(KEY, CANARY)
+        on = vault.on(connection)
+        calls = _methods_of(SyncHostTransaction, on)
+        for name, method in calls.items():
+            for call in wrong_calls(method, right_value, shapes=2):
+                gate.expect_now(name, call)
+        assert gate.expect_now("conflict", lambda: on.store_token(KEY, CANARY, expected_generation=9))
+        connection.rollback()
+        _break(database)
+        for name, method in calls.items():
+            assert gate.expect_now(name, right_call(method, right_value)), name
 
 
 REFUSALS = {

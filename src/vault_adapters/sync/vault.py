@@ -26,7 +26,7 @@ from vault_domain.entities.text import as_label
 from vault_domain.entities.token import Token, TokenInfo
 from vault_domain.facade.arguments import as_reason
 from vault_domain.facade.feed import EventFeed
-from vault_domain.facade.host import HostTransaction, refuse_other_calls
+from vault_domain.facade.host import HostTransaction, as_connection, refuse_other_calls
 from vault_domain.facade.keys import VaultKeys
 from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
@@ -206,7 +206,7 @@ class SyncVault(View[TokenVault]):
                 ``sqlite3``, Django's ``connection``, or a connection or session of SQLAlchemy. It must be asynchronous
                 for a `TokenVault`, and blocking for a `SyncVault`.
         """
-        return SyncHostTransaction(self._session, self._target, connection)
+        return SyncHostTransaction(self._session, self._target, as_connection(connection))
 
     @property
     def keys(self) -> SyncKeys:

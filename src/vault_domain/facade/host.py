@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 NOT_PART = "not_part"
 """Reason: the call is none of those that can be part of a host's transaction."""
 
+WRONG_CONNECTION = "connection"
+"""Reason: the object is no connection that the vault can use."""
+
 
 class HostTransaction:
     """Stores and deletes inside the host's own transaction, on the host's connection; `TokenVault.on` gives it.
@@ -90,6 +93,17 @@ class HostTransaction:
 
         def __getattr__(self, name: str) -> Any:
             refuse_other_calls(self, name)
+
+
+def as_connection(connection: object) -> object:
+    """Return a connection, or what says in which thread a connection is used.
+
+    Raises:
+        HostTransactionError: it is neither. The object may be a URL with a password, so no frame may keep it.
+    """
+    if not any(hasattr(connection, name) for name in ("commit", "driver")):
+        raise HostTransactionError("this is no connection to a database", reason=WRONG_CONNECTION)
+    return connection
 
 
 def refuse_other_calls(view: object, name: str) -> NoReturn:

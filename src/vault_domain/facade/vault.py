@@ -29,7 +29,7 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade import arguments as read
 from vault_domain.facade.arguments import StoreItem
 from vault_domain.facade.feed import EventFeed
-from vault_domain.facade.host import HostTransaction
+from vault_domain.facade.host import HostTransaction, as_connection
 from vault_domain.facade.measures import VaultMeasures
 from vault_domain.facade.states import VaultStates
 from vault_domain.services.tokens.states import OpenedState
@@ -86,7 +86,9 @@ class TokenVault:
                 ``sqlite3``, Django's ``connection``, or a connection or session of SQLAlchemy. It must be asynchronous
                 for a `TokenVault`, and blocking for a `SyncVault`.
         """
-        return HostTransaction(self._services, connection, lambda services: TokenVault(services, self._actor))
+        return HostTransaction(
+            self._services, as_connection(connection), lambda services: TokenVault(services, self._actor)
+        )
 
     @property
     def keys(self) -> VaultKeys:

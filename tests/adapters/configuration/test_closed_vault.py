@@ -1,5 +1,6 @@
 """A vault that was closed says so, whichever store it has: a host may still hold the vault of an earlier lifespan."""
 
+import aiosqlite
 import pytest
 
 from vault_adapters import Account, StorageError, VaultConfig, open_vault
@@ -22,5 +23,5 @@ async def says_so(url):
         await vault.get_account(Account("t1", "google"))
     assert (caught.value.reason, caught.value.retryable) == ("closed", False)
     with pytest.raises(StorageError, match="is closed") as caught:
-        await vault.on(None).delete_account(Account("t1", "google"))
+        await vault.on(aiosqlite.connect(":memory:")).delete_account(Account("t1", "google"))
     assert (caught.value.reason, caught.value.retryable) == ("closed", False)
