@@ -15,7 +15,7 @@ from tests.contract.stores import opening
 
 from vault_adapters import Secret, VaultConfig
 from vault_adapters.composition import open_vault_over
-from vault_adapters.stores.postgres import citus_states
+from vault_adapters.stores.postgres import account_states
 from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
 from vault_adapters.testing.contract.refreshing import answer, claimed, token_set, unclaimed
@@ -199,7 +199,7 @@ async def test_an_event_gets_its_place_when_the_row_is_held(store, vault, citus_
 
 
 async def test_few_reads_are_remembered(store, vault, monkeypatch):
-    monkeypatch.setattr(citus_states, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(account_states, "_MOST_REMEMBERED", 2)
     for name in "abc":
         await store.accounts.read(evolve(ACCOUNT, identifier=name))
     assert [account.identifier for account in store.accounts._states._last_read] == ["b", "c"]

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from vault_adapters import Secret, VaultConfig
 from vault_adapters.composition import open_vault_over
+from vault_adapters.stores.postgres.account_states import MOST_AGE
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
@@ -134,3 +135,72 @@ async def test_the_row_stays_for_a_token_that_another_writer_stores_at_the_end(u
     assert await deletion
     left, _ = await loaded(store)
     assert (left.tokens.keys(), left.row.label) == ({TokenKind.API_KEY}, "Ann")
+
+
+class Seen:
+    """A decision that notes the labels of the states that it is given."""
+
+    def __init__(self, **changes):
+        self.labels, self._changes = [], changes
+
+    def __call__(self, state, now):
+        self.labels.append(state.row.label)
+        return Decision(state.with_row(**self._changes) if self._changes else state, None)
+
+
+@pytest.fixture
+async def other(url, clock):
+    """Give the vault of another process."""
+    async with (
+        open_postgres_store(url, migrate=False, clock=clock.now) as store,
+        open_vault_over(store, CONFIG) as vault,
+    ):
+        yield vault
+
+
+async def test_a_change_of_an_account_that_was_just_read_does_not_read_it_again(store, vault):
+    await store.accounts.read(ACCOUNT)
+    seen = Seen(due_at=None)
+    await store.accounts.change(ACCOUNT, seen)
+    assert seen.labels == ["Ann"]
+    assert (await loaded(store))[0].row.due_at is None
+
+
+async def test_what_was_read_is_outdated_after_another_write(store, vault, other):
+    await store.accounts.read(ACCOUNT)
+    await other.store_token_set(ACCOUNT, token_set(2), label="Ben")
+    seen = Seen(due_at=None)
+    await store.accounts.change(ACCOUNT, seen)
+    assert seen.labels == ["Ann", "Ben"]
+    assert (await loaded(store))[0].row.label == "Ben"
+
+
+async def test_a_decision_that_writes_nothing_is_about_the_stored_account(store, vault):
+    """Nothing else would show that what was read is still the account."""
+    await store.accounts.read(ACCOUNT)
+    seen = Seen()
+    await store.accounts.change(ACCOUNT, seen)
+    assert seen.labels == ["Ann", "Ann"]
+
+
+async def test_a_lease_begins_when_the_account_is_read_for_it(store, vault, clock):
+    """Its holder counts from before that read. Had the lease begun earlier, it would end before its holder believes."""
+    await store.accounts.read(ACCOUNT)
+    seen = []
+
+    def claim(state, now):
+        seen.append(state.version)
+        return Decision(state.with_row(refresh=evolve(state.refresh, lease_until=now + SECOND)), None)
+
+    await store.accounts.change(ACCOUNT, claim)
+    assert len(seen) == 2
+    assert seen[-1] is not seen[0]
+
+
+async def test_an_account_that_was_read_long_ago_is_read_again(store, vault, other):
+    await store.accounts.read(ACCOUNT)
+    await other.store_token_set(ACCOUNT, token_set(2), label="Ben")
+    await asyncio.sleep(MOST_AGE.total_seconds() / 2 + 0.05)
+    seen = Seen(due_at=None)
+    await store.accounts.change(ACCOUNT, seen)
+    assert seen.labels == ["Ben"]

@@ -26,7 +26,7 @@ from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKey, stored_account
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
 from vault_domain.entities.causes import LOCKED
-from vault_domain.entities.errors import StorageError
+from vault_domain.entities.errors import StorageError, VaultError
 from vault_domain.entities.token import StoredToken
 from vault_domain.ports.accounts import Decide, DueAccount, Snapshot
 from vault_domain.ports.change import DataKeyInactiveError
@@ -41,6 +41,8 @@ MOST_AGE = timedelta(seconds=1)
 If it were written much later, it would end too early, and another process might present the same credential while the
 request is still open.
 """
+
+_MOST_REMEMBERED = 1000
 
 _MOST_TRIES = 50
 """Largest number of times that a change is decided. Each time, another writer has made progress."""
@@ -88,6 +90,8 @@ class AccountStates:
         self._database = database
         self._queries = queries
         self._timelines = timelines
+        self._last_read: dict[Account, tuple[Loaded, float]] = {}
+        """Accounts as `read` has found them, each with the monotonic time of the answer."""
 
     async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
         """Load an account, decide, and write the new state if the account is still the one that was loaded."""
@@ -99,9 +103,34 @@ class AccountStates:
 
     async def try_change(self, account: Account, decide: Decide[T]) -> Decision[T] | None:
         """Do what `change` does; return None and write nothing if another writer has changed the account meanwhile."""
+        foreseen = self._foresee(account, decide)
+        if foreseen is not None and await self.apply(*foreseen):
+            return foreseen[1]
         state, now = await self.load(account)
         decision = decide(state, now)
         return decision if decision.state is state or await self.apply(state, decision) else None
+
+    def _foresee(self, account: Account, decide: Decide[T]) -> tuple[AccountState, Decision[T]] | None:
+        """Decide about an account that `read` has read a moment ago; return what it was and the decision.
+
+        This saves a read, because a refresh reads the account before its request and changes it after the answer. If
+        the account has changed meanwhile, `apply` writes nothing. Return None if the account must be read again:
+
+        - Only a write shows whether this is still the account. So a decision to write nothing does not count.
+        - A new lease would begin before the answer to that read, and end before its holder believes.
+        """
+        loaded, answered = self._last_read.pop(account, (None, 0.0))
+        age = timedelta(seconds=self._database.clock_watch.monotonic() - answered)
+        if loaded is None or age > MOST_AGE / 2:
+            return None
+        before = loaded.state
+        try:
+            decision = decide(before, self._database.now() or loaded.now + age)
+        except VaultError:  # an account may be refused that has become another one meanwhile
+            return None
+        after = decision.state
+        begins_lease = after.refresh.lease_until not in {None, before.refresh.lease_until}
+        return None if after is before or begins_lease else (before, decision)
 
     async def load(self, account: Account) -> tuple[AccountState, datetime]:
         """Return the account as it is stored, and the store's time."""
@@ -158,7 +187,11 @@ class AccountStates:
     async def read(self, account: Account) -> Snapshot:
         """Read an account with its sealed values."""
         asked = self._database.clock_watch.monotonic()
-        snapshot = (await self._load(account)).snapshot()
+        loaded = await self._load(account)
+        snapshot = loaded.snapshot()
+        self._last_read[account] = loaded, self._database.clock_watch.monotonic()
+        if len(self._last_read) > _MOST_REMEMBERED:
+            del self._last_read[next(iter(self._last_read))]
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
             # `turned_at` may be much later than the snapshot's `now`. Limit it to `now`, because `settled_at` ignores a

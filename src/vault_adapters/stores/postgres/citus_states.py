@@ -11,7 +11,6 @@ from vault_adapters.stores.damage import gone_kinds, report_damage
 from vault_adapters.stores.postgres.account_states import (
     MOST_AGE,
     AccountStates,
-    Loaded,
     changed_tokens,
     loaded_account,
     state_parameters,
@@ -30,8 +29,6 @@ from vault_domain.ports.change import DataKeyInactiveError
 
 T = TypeVar("T")
 
-_MOST_REMEMBERED = 1000
-
 
 class _ChangedError(Exception):
     """Another writer has changed the account meanwhile; nothing of the transaction may be committed."""
@@ -45,10 +42,6 @@ class CitusAccountStates(AccountStates):
     stored. The time comes from the beginning of the transaction.
     """
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._last_read: dict[Account, AccountState] = {}
-
     async def try_change(self, account: Account, decide: Decide[T]) -> Decision[T] | None:
         """Do what `change` does; return None and write nothing if another writer has changed the account meanwhile."""
         try:
@@ -56,18 +49,12 @@ class CitusAccountStates(AccountStates):
         except _ChangedError:
             return None
 
-    async def _load(self, account: Account) -> Loaded:
-        loaded = await super()._load(account)
-        self._last_read[account] = loaded.state
-        if len(self._last_read) > _MOST_REMEMBERED:
-            del self._last_read[next(iter(self._last_read))]
-        return loaded
-
     async def _change(self, transaction: Transaction, account: Account, decide: Decide[T]) -> Decision[T]:
         now = transaction.now
         assert now is not None  # noqa: S101 - on Citus, a transaction reads the time when it begins
-        state, decision = self._last_read.pop(account, None), None
-        if state is not None:
+        (last, _), state, decision = self._last_read.pop(account, (None, 0.0)), None, None
+        if last is not None:
+            state = last.state
             with suppress(VaultError):  # an old state may be refused, and the stored one not
                 decision = decide(state, now)
         # Only a write shows whether the state is still the stored one.
