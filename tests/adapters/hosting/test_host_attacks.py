@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from datetime import timedelta
 
 import aiosqlite
@@ -24,6 +25,9 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.testing import ScriptedRefresher, memory_vault
+
+LOCK_SECONDS = 4
+"""The longest wait for a lock, after which the statement would end by itself."""
 
 ACCESS = account().key(TokenKind.ACCESS_TOKEN)
 
@@ -137,6 +141,28 @@ async def test_a_failed_call_leaves_the_transaction_usable(database):
         assert (await vault.get_token(ACCESS)).value.reveal() == "third"
 
 
+async def test_a_call_that_fails_after_it_has_written_leaves_nothing(database):
+    """The event cannot be written; the data key of the new tenant and the value are gone with it."""
+    if database.kind == "sqlite":
+        when = "BEFORE INSERT ON {audit_event} WHEN NEW.action = 'token_stored'"
+        rule = f"CREATE TRIGGER never {when} BEGIN SELECT RAISE(ABORT, 'x'); END"
+    else:
+        rule = "ALTER TABLE {audit_event} ADD CHECK (action <> 'token_stored') NOT VALID"
+    async with open_vault(config(database)) as vault, driver(database) as (connection, execute):
+        database.execute(rule)
+        await execute(insert(database))
+        for call in (
+            vault.on(connection).store_token_set(account(), NEW),
+            vault.on(connection).store_token(ACCESS, "v"),
+        ):
+            with pytest.raises(StorageError):
+                await call
+        await connection.commit()
+    assert names(database) == {"ada"}
+    for table in ("token", "data_key", "account"):
+        assert database.execute(f"SELECT count(*) FROM {{{table}}}") == [(0,)]
+
+
 async def test_the_host_s_settings_stay(database):
     async with open_vault(config(database)) as vault, driver(database) as (connection, execute):
         if database.kind == "sqlite":
@@ -172,9 +198,12 @@ async def test_a_cancelled_call_leaves_nothing_running(database):
                 await hold("BEGIN IMMEDIATE")
             else:
                 await hold(f"SELECT 1 FROM {database.schema}.token FOR UPDATE")
+            began = time.monotonic()
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.5):
                     await vault.on(connection).store_token_set(account(), NEW)
+            if database.kind == "postgres":  # SQLite cannot end its wait for a lock
+                assert time.monotonic() - began < LOCK_SECONDS
             await other.rollback()
         await connection.rollback()
         await execute(insert(database))
