@@ -19,3 +19,10 @@ def test_the_named_tests_exist():
 def test_every_extra_for_other_software_is_on_the_page():
     extras = set(metadata.metadata("token-vault").get_all("Provides-Extra")) - INTERNAL
     assert [extra for extra in extras if SHOWN_AS.get(extra, extra).lower() not in PAGE.lower()] == []
+
+
+def test_every_extra_that_a_host_may_install_is_in_the_first_table():
+    extras = set(metadata.metadata("token-vault").get_all("Provides-Extra"))
+    table = PAGE.partition("## Extras")[2].partition("## ")[0]
+    first = " ".join(row.split("|")[1] for row in table.splitlines() if row.startswith("| `"))
+    assert set(re.findall("`(.+?)`", first)) == extras - {"bench", "dev", "docs", "test"}

@@ -19,7 +19,7 @@ from vault_domain.entities.clients import CLIENT_REASONS, MASS_REJECTION
 from vault_domain.entities.findings import FindingCode, Severity
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import NO_VALUE
-from vault_domain.rules.advice import ADVICE
+from vault_domain.rules.advice import ADVICE, advice_for
 from vault_domain.rules.connection import describe_account
 from vault_domain.rules.examination import LARGE_LOG, ProviderFacts, SetUp, clock_skew, setup_findings
 from vault_domain.rules.key_states import RETIRED_MASTER_KEY
@@ -214,3 +214,11 @@ def test_a_slow_answer_is_no_skew():
 
 def test_every_code_has_advice():
     assert set(ADVICE) == set(FindingCode)
+
+
+def test_a_dead_grant_says_what_happened_by_its_reason():
+    dead = [
+        info(state=ConnectionState.REAUTHORIZATION_REQUIRED, reason=each) for each in ("invalid_grant", "exhausted")
+    ]
+    rejected, other = (advice_for(each).sentence for each in dead)
+    assert (rejected.startswith("The provider rejected the refresh token"), "rejected" in other) == (True, False)

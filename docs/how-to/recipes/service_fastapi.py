@@ -105,7 +105,7 @@ async def profile(request: Request, identifier: str, tenant_id: Tenant, vault: V
     auth = VaultAuth(vault, Account(tenant_id, "google", identifier))
     answer = await request.app.state.http.get(url, auth=auth)
     if not answer.is_success:
-        raise HTTPException(502)
+        raise HTTPException(502, f"the API answered {answer.status_code}")
     return answer.json()
 
 

@@ -160,11 +160,7 @@ def _as_client(name: str, given: object, begins_at: str) -> Client:
             f"{name}: pass refresher(profile, client_id, client_secret), because connecting needs profile and client"
         )
     profile = given.profile
-    lacking = [key for key in (begins_at, "token_url", "identifier") if getattr(profile, key) is None]
-    if any(place.source == "id_token" for place in profile.places) and profile.issuer is None:
-        lacking.append("issuer")
-    if profile.identifier is not None and profile.identifier.collides and not profile.identifier.within:
-        lacking.append("identifier.within (different accounts have the same identifier)")
+    lacking = profile.lacking(begins_at)
     if profile.authorization.hmac is not None and given.client_secret is None:
         raise ConfigurationError(f"{name}: its callbacks are checked with the client secret, so pass client_secret")
     if profile.long_lived is not None and given.client_secret is None:

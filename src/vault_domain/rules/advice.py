@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from vault_domain.entities import causes
 from vault_domain.entities.account import Account, AccountInfo, ConnectionState
 from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, INVALID_CLIENT, MASS_REJECTION
@@ -59,7 +61,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.RECONNECT_REQUIRED: (
         _CRITICAL,
         "The user must connect the account again.",
-        "Ask the user to connect again; after an incident, try `token-vault revive`.",
+        "Ask the user to connect again. If the provider rejected many by mistake, see `token-vault revive --help`.",
     ),
     FindingCode.REFRESHER_MISSING: (
         _CRITICAL,
@@ -165,6 +167,12 @@ _ACTIONS = {
 }
 """What to do about an outage or a pause, by its cause."""
 
+_ENDINGS = {
+    "invalid_grant": "The provider rejected the refresh token, mostly because the user or an administrator took the"
+    " access back. The user must connect the account again.",
+}
+"""What happened to an account whose user must connect it again, by the provider's code."""
+
 _WAIT = "Nothing: the vault tries again by itself. If it goes on, look up the reason in the page about errors."
 
 _WITH_CAUSES = {FindingCode.DATABASE_UNAVAILABLE, FindingCode.MASTER_KEY_UNAVAILABLE, FindingCode.PROVIDER_PAUSED}
@@ -195,7 +203,8 @@ def advice_for(info: AccountInfo) -> Finding | None:
     if info.state is ConnectionState.CONNECTED:
         return None
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
-        return finding(FindingCode.RECONNECT_REQUIRED, provider=provider, detail=info.reason)
+        found = finding(FindingCode.RECONNECT_REQUIRED, provider=provider, detail=info.reason)
+        return evolve(found, sentence=_ENDINGS.get(info.reason or "", found.sentence))
     if info.reason in OF_ONE_TENANT:
         return finding(FindingCode.TENANT_KEY_UNUSABLE, provider=provider, detail=info.reason)
     if info.reason in CLIENT_REASONS:

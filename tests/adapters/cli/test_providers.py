@@ -44,6 +44,11 @@ def test_a_profile_of_ones_own_is_checked(bare):
     assert (found.code, found.stderr) == (0, "")
     shown = json.loads(bare("providers", "--check", str(EXAMPLE), "--json").out)
     assert shown["name"] in found.out
+    unconnectable = bare.folder / "unconnectable.toml"
+    lines = EXAMPLE.read_text().splitlines()
+    unconnectable.write_text("\n".join(line for line in lines if not line.startswith("authorization_url")))
+    told = bare("providers", "--check", str(unconnectable))
+    assert (told.code, "cannot be connected with this profile: it lacks authorization_url" in told.stderr) == (0, True)
     wrong = bare.folder / "wrong.toml"
     wrong.write_text(EXAMPLE.read_text().replace("title =", "tittle ="))
     refused = bare("providers", "--check", str(wrong))

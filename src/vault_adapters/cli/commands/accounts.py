@@ -68,16 +68,16 @@ def find(
     Upper and lower case of the letters A to Z are alike. Nothing is decrypted.
     """
     page = with_vault(lambda vault: vault.find(text, limit=limit), VaultConfig.from_env())
-    _show(page.items, json=json)
+    _show(page.items, json=json, none="no account's label or identifier begins with this, and no provider is called so")
     if page.next is not None:
         complain("there are more accounts; write more of the text, or pass a larger --limit")
 
 
-def _show(infos: Sequence[AccountInfo], *, json: bool) -> None:
+def _show(infos: Sequence[AccountInfo], *, json: bool, none: str = "no accounts") -> None:
     if json:
         print_json([account_json(info) for info in infos])
     elif not infos:
-        complain("no accounts")
+        complain(none)
     else:
         screen = open_screen()
         screen.table(ACCOUNT_COLUMNS, [account_row(info, screen) for info in infos])

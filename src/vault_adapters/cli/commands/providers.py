@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from vault_adapters.cli.failures import complain
 from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import Cell, Content, open_screen, print_json
@@ -48,7 +49,10 @@ def providers(name: Name = None, /, *, check: Check = None, refreshers: Refreshe
     if check is not None:
         if name is not None:
             raise InvalidInputError("name a provider, or pass --check")
-        _print_one(load_profile(check), json=json)
+        profile = load_profile(check)
+        _print_one(profile, json=json)
+        if profile.request.grant == "refresh_token" and (lacking := profile.lacking()):
+            complain(f"accounts cannot be connected with this profile: it lacks {', '.join(lacking)}")
     elif name is not None:
         _print_one(_own(refreshers).get(name) or packaged_profile(name), json=json)
     else:

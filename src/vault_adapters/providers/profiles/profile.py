@@ -160,6 +160,15 @@ class Profile:
         """All places where a `Connector` reads a text about an account."""
         return tuple(place for place in (self.identifier, self.label, *self.kept.values()) if place is not None)
 
+    def lacking(self, begins_at: str = "authorization_url") -> list[str]:
+        """Return what the profile lacks for connecting accounts at the URL that ``begins_at`` names."""
+        lacking = [key for key in (begins_at, "token_url", "identifier") if getattr(self, key) is None]
+        if any(place.source == "id_token" for place in self.places) and self.issuer is None:
+            lacking.append("issuer")
+        if self.identifier is not None and self.identifier.collides and not self.identifier.within:
+            lacking.append("identifier.within (different accounts have the same identifier)")
+        return lacking
+
     def _check_sources(self) -> None:
         for source, key, fact in (
             ("userinfo", "userinfo_url", self.userinfo_url),
