@@ -159,8 +159,8 @@ async def _run(
         held = Answers(commits, config.tuning.hold_answers.total_seconds())
         pool = store.pool_counts if isinstance(store, PooledStore) else None
         memory = remembering(store, config.memory, held, tasks, keyring.holds, clock, observed.reads)
-        hosted, homes = store, store.homes if isinstance(store, HomedStore) else None
-        store, reader = await stack.enter_async_context(memory)
+        homes = store.homes if isinstance(store, HomedStore) else None
+        own, reader = await stack.enter_async_context(memory)
         told = CallbackSink(on_event)
         stack.push_async_callback(told.aclose, config.tuning.close_timeout.total_seconds())
         sink = held.watching(told)
@@ -173,21 +173,21 @@ async def _run(
             hold=config.tuning.hold_answers,
         )
         auditing = AuditService(
-            store.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
+            own.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
         )
-        opener, uses = TokenOpener(cipher, sink, store.accounts, auditing.unreadable), UseTracker(store.accounts)
+        opener, uses = TokenOpener(cipher, sink, own.accounts, auditing.unreadable), UseTracker(own.accounts)
         keeper = AnswerKeeper(
-            *(AttemptLedger(store.accounts), cipher, opener, sink, journal, commits, timing, held, store.upkeep),
+            *(AttemptLedger(own.accounts), cipher, opener, sink, journal, commits, timing, held, own.upkeep),
             observed,
         )
         stack.callback(keeper.report_lost)
         stack.push_async_callback(commits.drain, 0)
         await keeper.recover()
         keys = partial(
-            key_services, store=store, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
+            key_services, store=own, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
         )
         services = vault_services(
-            store=store,
+            store=own,
             cipher=cipher,
             sink=sink,
             tasks=tasks,
@@ -206,7 +206,7 @@ async def _run(
             measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
             observed=observed,
             home=home,
-            on=_on_hosts(stack, hosted, (keyring, master_keys, tenant_keys, sink), held, reader, tasks),
+            on=_on_hosts(stack, store, (keyring, master_keys, tenant_keys, sink), held, reader, tasks),
         )
         refuse_in_children(services)
         limit, lease = config.tuning.close_timeout.total_seconds(), timing.lease.total_seconds()

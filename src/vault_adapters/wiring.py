@@ -12,6 +12,7 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.runtime.host_connections import opened, unfit_store
 from vault_adapters.stores.batching import own_loop
+from vault_adapters.stores.noticed import NoticedStore
 from vault_adapters.stores.port import HostedStore, Store
 from vault_domain.entities.causes import CLOSED
 from vault_domain.entities.errors import StorageError
@@ -97,7 +98,7 @@ _Sweep: TypeAlias = tuple[
 
 
 def operating_services(
-    store: Store,
+    store: NoticedStore,
     config: VaultConfig,
     counting: ClientLedger,
     guard: ClientGuard,
@@ -119,7 +120,7 @@ def operating_services(
 
     accounts, remembered, sweeping = store.accounts, config.remembered.total_seconds(), SweepService(*sweep)
     _, _, _, tasks, policy, *_ = sweep
-    recorder = TokenRecorder(store.audit, store.pages)
+    recorder = TokenRecorder(store.audit, store.pages, store.unnoticed)
     chain = ChainService(store.audit, cipher, tasks, recorder)
     return OperatingServices(
         sweeping=sweeping,
@@ -140,7 +141,7 @@ def _prover() -> Prover:
 
 def vault_services(
     *,
-    store: Store,
+    store: NoticedStore,
     cipher: Cipher,
     sink: EventSink,
     tasks: Tasks,

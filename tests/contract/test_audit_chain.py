@@ -3,9 +3,11 @@
 import asyncio
 from datetime import timedelta
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.databases import PostgresSchema
 
 from vault_adapters import (
     Account,
@@ -22,8 +24,10 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_domain.services.tokens import chaining, verifying
 
 DAY = timedelta(days=1)
+KEY = TokenKey("t1", "google", TokenKind.API_KEY)
 EVENT = ["tenant_id", "xid", "seq", "action", "occurred_at", "provider", "identifier", "kind", "generation", "actor"]
 EVENT += ["code", "credential_generation"]
 COLUMNS = {
@@ -428,3 +432,52 @@ async def test_sweeps_seal_once_a_minute_after_the_chain_was_begun(database):
 async def test_no_host_may_name_the_tenant_of_the_chain():
     with pytest.raises(InvalidInputError):
         Account("token-vault:audit", "google")
+
+
+@pytest.fixture
+def schema(prepared_schemas):
+    """Give an empty schema of a Postgres database."""
+    with prepared_schemas.lend() as name:
+        yield PostgresSchema(prepared_schemas.url, name)
+
+
+async def test_an_event_that_is_committed_late_is_sealed_too(schema):
+    columns = "(tenant_id, action, occurred_at)"
+    event = f"INSERT INTO {schema.schema}.audit_event {columns} VALUES ('t1', 'token_suspected', now())"
+    async with open_vault(schema.config()) as vault:
+        before = await vault.audit_head()
+        with psycopg.connect(schema.url) as late:
+            late.execute(event)
+            await vault.store_token(KEY, "v")
+            head = await vault.audit_head()
+            assert head.events == before.events, "the open transaction may add an earlier event"
+            late.commit()
+        await vault.store_token(KEY, "w")
+        last = await vault.audit_head()
+        assert last.events == before.events + 3
+        found = await vault.verify_audit([before, head, last])
+        assert (found.ok, found.heads, found.events) == (True, 3, last.events)
+
+
+@pytest.mark.parametrize("place", ["2", "9000000000"], ids=["adopted", "of another server"])
+async def test_a_log_whose_places_have_changed_is_sealed_on_and_each_event_once(schema, place, monkeypatch):
+    monkeypatch.setattr(chaining, "EVENTS_AT_ONCE", 7)
+    monkeypatch.setattr(verifying, "EVENTS_AT_ONCE", 7)
+    clock = ManualClock()
+    async with open_vault(schema.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        heads = [await vault.audit_head()]
+        await some_events(vault, clock)
+        schema.execute(f"UPDATE {{audit_event}} SET xid = '{place}'::xid8")
+    async with open_vault(schema.config(), clock=clock) as vault:  # it renumbers the events of another server
+        await some_events(vault, clock)
+        heads.append(await vault.audit_head())
+        await some_events(vault, clock)
+        heads.append(await vault.audit_head())
+        stored = len((await vault.audit_events(limit=10_000)).items)
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.findings, found.heads, found.events) == (True, (), 3, stored)
+        assert heads[-1].events == stored
+        schema.execute("DELETE FROM {audit_event} WHERE action = 'token_invalidated'")
+        found = await vault.verify_audit(heads)
+        assert faults(found) == {AuditFault.EVENT_MISSING}

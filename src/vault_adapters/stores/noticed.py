@@ -28,9 +28,10 @@ from vault_domain.services.tokens.reading import RowReader
 
 @frozen
 class NoticedStore:
-    """Implements `Store`; its `accounts` report rows of tokens to `RememberedRows`."""
+    """Implements `Store`; its `accounts` report rows of tokens to `RememberedRows`, its `unnoticed` ones do not."""
 
     accounts: Accounts
+    unnoticed: Accounts
     pages: Pages
     keys: Keys
     audit: AuditLog
@@ -72,4 +73,4 @@ async def remembering(
 def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
     """Wrap a store, so that it tells ``rows`` which rows of tokens this process reads and writes."""
     accounts = noticing(rows, store.accounts)
-    return NoticedStore(accounts, store.pages, store.keys, store.audit, store.clients, store.upkeep)
+    return NoticedStore(accounts, store.accounts, store.pages, store.keys, store.audit, store.clients, store.upkeep)

@@ -740,8 +740,8 @@ class TokenVault:
     async def verify_audit(self, heads: Iterable[AuditHead] = ()) -> AuditVerification:
         """Compare the audit log with its chain, and the chain with heads that were kept elsewhere.
 
-        This reads the whole log, and takes about two minutes for a million events. What a pruning of the vault deleted
-        and what an erasure took out of events is no finding.
+        This reads the whole log and the metadata of all tokens, and takes a few minutes for a million events. What a
+        pruning of the vault deleted and what an erasure took out of events is no finding.
 
         Args:
             heads: what `audit_head` returned earlier.

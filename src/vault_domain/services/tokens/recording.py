@@ -3,54 +3,66 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.audit import READ_ACTIONS, AuditEvent
+from vault_domain.entities.account import TokenKey, TokenKind
+from vault_domain.entities.audit import READ_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.chain_records import ChainEnd
 from vault_domain.entities.page import MAX_PAGE
-from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token import DamagedToken, StoredToken, TokenInfo
+from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.pages import Owned, Pages
-from vault_domain.rules.audit_chain import ChainKey, Record, Segment, chain_of
+from vault_domain.rules.audit_chain import ChainKey, Record, Segment
+
+_OF_A_REFRESH = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
+"""The kinds of tokens that the event of a refresh may be about."""
 
 
 class TokenRecorder:
-    """Makes the records of tokens, and lists what is stored to be compared with them."""
+    """Makes the records of tokens, and lists what is stored to be compared with them.
 
-    def __init__(self, audit: AuditLog, pages: Pages) -> None:
+    Args:
+        audit, pages: where the ends of chains and the tokens are.
+        accounts: the accounts; no row that is read from them for a record is remembered.
+    """
+
+    def __init__(self, audit: AuditLog, pages: Pages, accounts: Accounts) -> None:
         self._audit = audit
         self._pages = pages
+        self._accounts = accounts
 
     async def records(
         self, key: ChainKey, events: Iterable[AuditEvent], ends: Mapping[str, ChainEnd]
     ) -> dict[str, list[Record]]:
         """Return, by tenant, the records of the tokens that events are about, as these tokens are stored now.
 
-        An event may be about several tokens, as that of a refresh, so all tokens of its account are recorded. The
-        tokens of tenants without an end of a chain are left out.
+        A damaged row gets no record, so that it differs from the one before. The tokens of tenants without an end of a
+        chain are left out.
         """
-        told: dict[Account, set[TokenKind]] = {}
+        told: dict[TokenKey, None] = {}
         for event in events:
-            if event.account is not None and event.action not in READ_ACTIONS and chain_of(event) in ends:
-                told.setdefault(event.account, set()).update({event.kind} if event.kind else ())
-        made: dict[str, list[Record]] = {}
-        for account, kinds in told.items():
-            end = ends[account.tenant_id]
-            stored = {info.key.kind: info for info in await self._tokens_of(account)}
-            for kind in sorted(kinds | stored.keys()):
-                made.setdefault(account.tenant_id, []).append(key.record(account.key(kind), stored.get(kind), end))
+            account, kind = event.account, event.kind
+            if account is None or kind is None or event.action in READ_ACTIONS or account.tenant_id not in ends:
+                continue
+            kinds = _OF_A_REFRESH if event.action is AuditAction.TOKEN_REFRESHED else (kind,)
+            told.update((account.key(each), None) for each in kinds)
+        keys, made = list(told), dict[str, list[Record]]()
+        for start in range(0, len(keys), _AT_ONCE):
+            batch = keys[start : start + _AT_ONCE]
+            rows, _ = await self._accounts.get_many(batch)
+            stored = {row.key: row.info for row in rows if isinstance(row, StoredToken)}
+            damaged = {row.key for row in rows if isinstance(row, DamagedToken)}
+            for each in (each for each in batch if each not in damaged):
+                record = key.record(each, stored.get(each), ends[each.tenant_id])
+                made.setdefault(each.tenant_id, []).append(record)
         return made
 
-    async def find(self, key: TokenKey) -> TokenInfo | None:
-        """Return the metadata of a stored token, or None."""
-        return next((info for info in await self._tokens_of(key.account) if info.key.kind is key.kind), None)
-
-    async def _tokens_of(self, account: Account) -> list[TokenInfo]:
-        query, start = Owned(account.tenant_id, account.provider), (account.provider, account.identifier or "", "")
-        found = await self._pages.tokens(query, limit=len(TokenKind), after=start)
-        return [info for info in found if info.key.identifier == account.identifier]
+    async def find(self, keys: Sequence[TokenKey]) -> dict[TokenKey, TokenInfo]:
+        """Return the metadata of the tokens that are stored under these keys and can be read."""
+        rows, _ = await self._accounts.get_many(keys)
+        return {row.key: row.info for row in rows if isinstance(row, StoredToken)}
 
     async def stored(self) -> AsyncIterator[tuple[TokenInfo, ChainEnd | None]]:
         """Yield all stored tokens with the ends of their tenants' chains."""

@@ -244,7 +244,7 @@ class VerifyingService:
 
     async def _is_doubtful(self, key: ChainKey, each: TokenKey, said: _Said) -> bool:
         end = (await self._audit.chain_ends([each.tenant_id])).get(each.tenant_id)
-        return said.recorded.agrees(key, each, await self._recorder.find(each), end) is False
+        return said.recorded.agrees(key, each, (await self._recorder.find([each])).get(each), end) is False
 
     async def _read_page(self, key: ChainKey, said: _Said, matching: _Matching, report: _Report) -> bool:
         """Read a page of the log; return False if it was the last one."""
