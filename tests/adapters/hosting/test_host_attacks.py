@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from tests.adapters.hosting.hosts import driver, names, sync_driver, table_of
 from tests.adapters.hosting.test_host_transactions import NEW, OLD, account, config, insert, value
 from tests.support.databases import PostgresSchema, SqliteFile
+from tests.support.pgbouncer import start_pgbouncer
 
 from vault_adapters import (
     GenerationConflictError,
@@ -225,6 +226,18 @@ async def test_a_call_takes_no_other_connection(postgres):
             async with asyncio.timeout(2):
                 await vault.on(connection).store_token_set(account(), NEW)
         assert await value(vault) == "new"
+    database.drop()
+
+
+async def test_the_host_may_be_behind_a_pooler_in_transaction_mode(postgres):
+    database = PostgresSchema(postgres.url)
+    with start_pgbouncer(postgres) as url:
+        opening = await psycopg.AsyncConnection.connect(url, prepare_threshold=None)
+        async with open_vault(config(database)) as vault, opening as connection:
+            for number in range(8):  # psycopg would prepare a statement at its sixth use
+                await vault.on(connection).store_token_set(account(), NEW)
+                await (connection.rollback() if number % 2 else connection.commit())
+            assert (await vault.get_token(ACCESS)).info.generation == 4
     database.drop()
 
 

@@ -56,11 +56,11 @@ class CallersConnection:
         return self._connection.autocommit
 
     async def run(self, sql: str, parameters: Parameters | None) -> tuple[list[Row], int]:
-        """Run a statement, unprepared; return its rows, and the number of rows that it changed."""
+        """Run a statement; return its rows, and the number of rows that it changed."""
 
         def work() -> tuple[list[Row], int]:
             cursor = _CallersCursor(self._connection)
-            cursor.execute(sql, parameters, prepare=False, binary=True)
+            cursor.execute(sql, parameters, binary=True)
             return cursor.fetchall() if cursor.description else [], cursor.rowcount
 
         found: tuple[list[Row], int] = await self._call(work)

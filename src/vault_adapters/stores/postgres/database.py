@@ -41,7 +41,7 @@ class Transaction:
         now: datetime | None,
         limits: Limits,
         *,
-        prepare: bool,
+        prepare: bool | None,
         held: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self._connection = connection
@@ -120,7 +120,7 @@ class Transaction:
                 await asyncio.gather(running, return_exceptions=True)
 
     def _query(self, sql: str, parameters: Parameters) -> Query:
-        return query_in_steps(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+        return query_in_steps(self._connection, self._limits, sql, parameters, prepare=bool(self._prepare))
 
     async def run_script(self, sql: str) -> None:
         """Run several statements without parameters."""

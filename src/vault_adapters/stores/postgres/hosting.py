@@ -101,10 +101,10 @@ class _HostDatabase(PostgresDatabase):
         self._line = line
 
     async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
-        return await self._undone(query(self._line.connection, limits, sql, parameters, prepare=False))
+        return await self._undone(query(self._line.connection, limits, sql, parameters, prepare=None))
 
     async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits, *, hasty: bool) -> T:
-        return await self._undone(work(Transaction(self._line.connection, self.now(), limits, prepare=False)))
+        return await self._undone(work(Transaction(self._line.connection, self.now(), limits, prepare=None)))
 
     async def _undone(self, work: Awaitable[T]) -> T:
         try:

@@ -22,12 +22,12 @@ _MICROSECONDS = "SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 
 
 
 async def query(
-    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool
+    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool | None
 ) -> list[Row]:
-    """Run a statement; return its rows."""
+    """Run a statement; return its rows. If ``prepare`` is None, psycopg decides by the settings of the connection."""
     if isinstance(connection, OwnConnection):
         line = connection.line
-        return line.rows(await answered(connection, limits.answer, line.run(sql, parameters, prepare=prepare)))
+        return line.rows(await answered(connection, limits.answer, line.run(sql, parameters, prepare=bool(prepare))))
     if isinstance(connection, CallersConnection):
         return (await answered(connection, limits.answer, connection.run(sql, parameters)))[0]
     cursor = VaultCursor(connection)
@@ -96,11 +96,11 @@ class _CursorQuery:
 
 
 async def execute(
-    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool
+    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool | None
 ) -> int:
     """Run a statement; return the number of rows that it changed."""
     if isinstance(connection, OwnConnection):
-        running = connection.line.run(sql, parameters, prepare=prepare)
+        running = connection.line.run(sql, parameters, prepare=bool(prepare))
         result = await answered(connection, limits.answer, running)
         return result.command_tuples or 0
     if isinstance(connection, CallersConnection):
