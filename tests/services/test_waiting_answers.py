@@ -17,6 +17,7 @@ from vault_domain.entities.audit import READ_ACTIONS
 from vault_domain.entities.token import TokenDraft
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh.fresh_calls import FreshCalls
+from vault_domain.services.tokens.hosting import UncommittedEvents
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -523,6 +524,16 @@ async def test_an_event_without_an_account_concerns_its_tenant_or_all(connected,
     for cut in cuts:
         cut.left = 10**9
     assert (cases.held.alone(ACCESS) is None) == is_concerned
+
+
+async def test_a_change_that_the_host_has_not_committed_counts_too_but_nobody_is_told(connected, refresher):
+    cases, _ = unreachable(connected)
+    refresher.then(answer(1))
+    assert await ensure(cases) == "access-1"
+    told = list(cases.sink.events)
+    UncommittedEvents(cases.held).publish([AuditEvent("token_stored", NOW, "t1", ACCOUNT, ACCESS.kind)])
+    assert cases.held.alone(ACCESS) is None
+    assert cases.sink.events == told
 
 
 async def test_a_change_during_the_commit_counts_too(connected, refresher):

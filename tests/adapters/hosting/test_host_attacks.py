@@ -357,6 +357,26 @@ async def test_a_deferred_transaction_of_sqlite_takes_the_lock_before_it_reads(t
         assert await value(vault) == "new"
 
 
+async def test_a_host_may_read_on_beside_the_call(tmp_path):
+    """SQLite refuses to replace a function while a statement runs, and the host's loop over its rows is one."""
+    database = SqliteFile(tmp_path / "app.db")
+    async with open_vault(config(database)) as vault, driver(database) as (connection, execute):
+        await execute("CREATE TABLE customer (name text)")
+        await connection.executemany("INSERT INTO customer VALUES (?)", [(f"user-{number}",) for number in range(300)])
+        async with connection.execute("SELECT name FROM customer") as rows:
+            connection._iter_chunk_size = 1
+            seen = 0
+            async for (name,) in rows:
+                seen += 1
+                if seen % 100 == 0:
+                    await vault.on(connection).store_token_set(account(name), NEW)
+                    with pytest.raises(GenerationConflictError):
+                        await vault.on(connection).store_token(ACCESS, "v", expected_generation=7)
+        await connection.commit()
+        assert seen == 300
+        assert len([info async for info in vault.iter_accounts("t1")]) == 3
+
+
 async def test_the_last_use_goes_with_the_token_where_foreign_keys_are_off(tmp_path):
     database = SqliteFile(tmp_path / "app.db")
     async with open_vault(config(database)) as vault:

@@ -178,7 +178,8 @@ class SqliteHosting:
             raw.execute("BEGIN IMMEDIATE")  # as sqlite3 itself would before it writes
         before = _Before(sqlite3.Cursor(raw).execute("PRAGMA secure_delete").fetchone()[0], raw.text_factory)
         for name, arguments, function in self._functions:
-            raw.create_function(name, arguments, function)
+            with suppress(sqlite3.OperationalError):  # an earlier call has made it, and a statement of the host runs
+                raw.create_function(name, arguments, function)
         raw.execute("SAVEPOINT token_vault_on")
         try:
             raw.text_factory = str
