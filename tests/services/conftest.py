@@ -40,11 +40,13 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.chaining import ChainService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
 from vault_domain.services.tokens.homes import HomeService
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.reading import RowReader
+from vault_domain.services.tokens.recording import TokenRecorder
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.token_service import TokenService
@@ -156,7 +158,8 @@ class Cases:
         self.sweeping = SweepService(
             ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, self.rereader, observed
         )
-        self.erasing = ErasureService(noticed.accounts, cipher, sink, tasks, remembered=0.0)
+        chain = ChainService(store.audit, cipher, tasks, TokenRecorder(store.audit, store.pages, store.accounts))
+        self.erasing = ErasureService(noticed.accounts, cipher, sink, tasks, chain, remembered=0.0)
         master_keys = MasterKeys({}, MASTER_KEY.key_id, MASTER_KEY.key_id)
         self.rotating = RotationService(
             store.keys, cipher, cipher, sink, tasks, master_keys, TenantKeyService(store.keys, cipher, sink)
