@@ -7,53 +7,47 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import datetime
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.opening import misuse, wrong_event_loop
 from vault_adapters.crypto.bootstrap import open_with_sources
 from vault_adapters.crypto.cipher import AesGcmCipher
 from vault_adapters.crypto.keyring import Keyring
-from vault_adapters.crypto.keyring_beside import KeyringBeside
 from vault_adapters.crypto.master_key_source import MasterKeySource, configured_sources
 from vault_adapters.crypto.tenant_keys import TenantKeys
 from vault_adapters.runtime.closing import running
 from vault_adapters.runtime.forks import OwnStack, refuse_in_children
-from vault_adapters.runtime.journal import FileJournal, NoJournal
 from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.runtime.waking import StoreWaker
 from vault_adapters.stores.noticed import remembering
 from vault_adapters.stores.port import HomedStore, PooledStore, WatchedStore
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
-from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
-from vault_adapters.stores.sqlite.store import open_sqlite_store
-from vault_adapters.wiring import host_ports, key_services, vault_services
-from vault_domain.entities.audit import AuditEvent
+from vault_adapters.wiring import WiredServices
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
-from vault_domain.entities.secret import Secret
 from vault_domain.facade.vault import TokenVault
 from vault_domain.memory.answers import Answers
-from vault_domain.ports.clock import Clock
-from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.keys import Keys
-from vault_domain.ports.master_key import MasterKeys
-from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.rules.timing import RefreshTiming
-from vault_domain.services.measuring import MeasuringService
 from vault_domain.services.observing import Observed
-from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.homes import HomeService
-from vault_domain.services.tokens.hosting import HostPorts, UncommittedEvents
 from vault_domain.services.tokens.opening import TokenOpener
-from vault_domain.services.tokens.reading import RowReader
 from vault_domain.services.tokens.uses import UseTracker
+
+if TYPE_CHECKING:
+    from vault_adapters.configuration.config import VaultConfig
+    from vault_domain.entities.audit import AuditEvent
+    from vault_domain.entities.secret import Secret
+    from vault_domain.ports.clock import Clock
+    from vault_domain.ports.event_sink import EventSink
+    from vault_domain.ports.journal import RefreshJournal
+    from vault_domain.ports.master_key import MasterKeys
+    from vault_domain.ports.tasks import Tasks
+    from vault_domain.ports.token_refresher import TokenRefresher
+    from vault_domain.services.tokens.hosting import HostPorts
+    from vault_domain.services.tokens.reading import RowReader
 
 _log = logging.getLogger(__name__)
 
@@ -145,8 +139,7 @@ async def _run(
     on_event: Callable[[AuditEvent], object] | None,
     clock: Clock | None = None,
 ) -> AsyncIterator[TokenVault]:
-    journal = NoJournal() if config.journal_dir is None else FileJournal(config.journal_dir)
-    observed = Observed()
+    journal, observed = _journal(config.journal_dir), Observed()
     async with OwnStack() as stack:
         stack.callback(observed.close)
         master_keys = await open_with_sources(store.keys, sources)
@@ -167,54 +160,69 @@ async def _run(
         cipher = AesGcmCipher(keyring, sink)
         home = HomeService(homes, sink, config.deployment)
         await home.settle()
-        timing = RefreshTiming(
-            *(config.refresh_deadline, config.quiescence),
-            answer_deadline=config.answer_deadline,
-            hold=config.tuning.hold_answers,
-        )
         auditing = AuditService(
             own.audit, sink, tasks.monotonic, reads=config.audit_reads, retention=config.audit_retention
         )
         opener, uses = TokenOpener(cipher, sink, own.accounts, auditing.unreadable), UseTracker(own.accounts)
-        keeper = AnswerKeeper(
-            *(AttemptLedger(own.accounts), cipher, opener, sink, journal, commits, timing, held, own.upkeep),
-            observed,
-        )
-        stack.callback(keeper.report_lost)
-        stack.push_async_callback(commits.drain, 0)
-        await keeper.recover()
-        keys = partial(
-            key_services, store=own, keyring=keyring, cipher=cipher, sink=sink, tasks=tasks, master_keys=master_keys
-        )
-        services = vault_services(
+        bound = await _bound(refreshers or {}, http_client, stack)
+        closed = asyncio.Event()
+        services = WiredServices(
             store=own,
+            reader=reader,
+            keyring=keyring,
+            master_keys=master_keys,
             cipher=cipher,
             sink=sink,
             tasks=tasks,
+            commits=commits,
             opener=opener,
-            auditing=auditing,
-            waker=waker,
             uses=uses,
-            keeper=keeper,
-            journal=journal,
-            timing=timing,
-            config=config,
-            refreshers=await _bound(refreshers or {}, http_client, stack),
-            packaged=_packaged_key,
-            keys=keys,
-            reader=reader,
-            measures=partial(MeasuringService, observed, opener=opener, held=held, data_keys=keyring.counts, pool=pool),
+            auditing=auditing,
+            homes=home,
+            held=held,
             observed=observed,
-            home=home,
-            on=_on_hosts(stack, store, (keyring, master_keys, tenant_keys, sink), held, reader, tasks),
+            journal=journal,
+            waker=waker,
+            pool=pool,
+            config=config,
+            named=bound,
+            packaged=_packaged_key,
+            on=_on_hosts(closed, store, (keyring, master_keys, tenant_keys, sink), held, reader, tasks),
         )
         refuse_in_children(services)
-        limit, lease = config.tuning.close_timeout.total_seconds(), timing.lease.total_seconds()
-        await stack.enter_async_context(
-            running(services.refreshing, keeper, (uses, auditing), tasks, limit=limit, lease=lease)
-        )
-        await services.rereader.read_all()
+        stack.callback(_report_lost, services)
+        stack.push_async_callback(commits.drain, 0)
+        stack.callback(closed.set)
+        limit = config.tuning.close_timeout.total_seconds()
+        if bound or config.journal_dir is not None:  # without either, nothing is refreshed and no answer waits
+            await services.keeper.recover()
+        await stack.enter_async_context(running(lambda: services.begun, (uses, auditing), tasks, limit=limit))
+        if bound:
+            services.prepare_to_refresh()
+            await services.rereader.read_all()
         yield TokenVault(services)
+
+
+def _journal(directory: Path | None) -> Callable[[], RefreshJournal]:
+    """Return what gives the journal; make it now if it has a directory, because an unusable one is an error."""
+    if directory is None:
+        return _no_journal
+    from vault_adapters.runtime.journal import FileJournal
+
+    made = FileJournal(directory)
+    return lambda: made
+
+
+def _no_journal() -> RefreshJournal:
+    from vault_adapters.runtime.journal import NoJournal
+
+    return NoJournal()
+
+
+def _report_lost(services: WiredServices) -> None:
+    begun = services.begun
+    if begun is not None:
+        begun.keeper.report_lost()
 
 
 async def _bound(
@@ -241,37 +249,23 @@ def _keyring(store: Store, master_keys: MasterKeys, config: VaultConfig) -> tupl
 
 
 def _on_hosts(
-    stack: AsyncExitStack,
+    closed: asyncio.Event,
     store: Store,
     sealing: tuple[Keyring, MasterKeys, TenantKeys, EventSink],
     held: Answers,
     reader: RowReader,
     tasks: Tasks,
 ) -> Callable[[object], AbstractAsyncContextManager[HostPorts]]:
-    loop, closed = asyncio.get_running_loop(), asyncio.Event()
-    stack.callback(closed.set)
-    return partial(
-        host_ports,
-        loop=loop,
-        closed=closed,
-        store=store,
-        cipher=partial(_cipher_beside, *sealing),
-        sink=UncommittedEvents(held),
-        reader=reader,
-        tasks=tasks,
-    )
+    loop = asyncio.get_running_loop()
 
+    def on(connection: object) -> AbstractAsyncContextManager[HostPorts]:
+        from vault_adapters.hosting import host_ports
 
-@asynccontextmanager
-async def _cipher_beside(
-    keyring: Keyring, master_keys: MasterKeys, tenant_keys: TenantKeys, sink: EventSink, keys: Keys
-) -> AsyncIterator[AesGcmCipher]:
-    """Give a cipher for one call on a connection of the host, over the data keys that this connection sees."""
-    beside = KeyringBeside(keyring, keys, master_keys, tenant_keys)
-    try:
-        yield AesGcmCipher(beside, sink)
-    finally:
-        await beside.aclose()
+        return host_ports(
+            connection, loop=loop, closed=closed, store=store, sealing=sealing, held=held, reader=reader, tasks=tasks
+        )
+
+    return on
 
 
 def _sources(config: VaultConfig) -> list[MasterKeySource]:
@@ -300,6 +294,8 @@ def _open_store(
         return _open_postgres_store(url.target, config, pool, now, migrate=migrate)
     if pool is not None:
         raise ConfigurationError("a pool was given, but database_url names no Postgres database", code="host_pool")
+    from vault_adapters.stores.sqlite.store import open_sqlite_store
+
     return open_sqlite_store(url.target.reveal(), migrate=migrate, clock=now, timeout=config.storage_timeout)
 
 
@@ -337,6 +333,8 @@ def schema_script(
         raise InvalidInputError("Citus distributes tables of Postgres only")
     if tenants_table is not None:
         raise InvalidInputError("the trigger on a table of tenants exists for Postgres only")
+    from vault_adapters.stores.sqlite.schema import schema_sql as sqlite_schema_sql
+
     return sqlite_schema_sql()
 
 

@@ -1,136 +1,43 @@
-"""Makes the use cases, and gives each use case its ports; `composition` chooses the adapters."""
+"""Makes the use cases of a vault, and gives each its ports; `composition` chooses the adapters."""
+
+# ruff: noqa: D102 - each use case is described by its class
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache, partial
-from typing import TypeAlias
+from copy import copy
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from vault_adapters.configuration.config import VaultConfig
-from vault_adapters.crypto.keyring import Keyring
-from vault_adapters.runtime.host_connections import opened, unfit_store
-from vault_adapters.stores.batching import own_loop
-from vault_adapters.stores.noticed import NoticedStore
-from vault_adapters.stores.port import HostedStore, Store
-from vault_domain.entities.causes import CLOSED
-from vault_domain.entities.errors import StorageError
-from vault_domain.entities.suspicion import ConfirmationWindow
-from vault_domain.ports.cipher import Cipher
-from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.journal import RefreshJournal
-from vault_domain.ports.keys import Keys
-from vault_domain.ports.master_key import MasterKeys
-from vault_domain.ports.prover import Prover
-from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.ports.waker import Waker
-from vault_domain.rules.freshness import RefreshPolicy
-from vault_domain.rules.refresh import RefreshRule
-from vault_domain.rules.timing import RefreshTiming
-from vault_domain.services.measuring import MeasuringService
-from vault_domain.services.observing import Observed
-from vault_domain.services.refresh.access import RefreshService
-from vault_domain.services.refresh.answers import AnswerKeeper
-from vault_domain.services.refresh.api_keys import ApiKeys
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
-from vault_domain.services.refresh.attempts import AttemptRunner
-from vault_domain.services.refresh.client_ledger import ClientLedger
-from vault_domain.services.refresh.clients import ClientGuard
-from vault_domain.services.refresh.failures import FailureRecorder
-from vault_domain.services.refresh.pacing import Pacer
-from vault_domain.services.refresh.provider_rules import policy_of, provider_rules, without_static
-from vault_domain.services.refresh.rejections import RejectionService
-from vault_domain.services.refresh.rereading import Rereader
-from vault_domain.services.refresh.unread import UnreadKeeper
-from vault_domain.services.tokens.account_changes import AccountChanges
-from vault_domain.services.tokens.accounts import AccountService
-from vault_domain.services.tokens.auditing import AuditService
-from vault_domain.services.tokens.census import CensusService
-from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.health import HealthService
-from vault_domain.services.tokens.homes import HomeService
-from vault_domain.services.tokens.hosting import HostAccounts, HostPorts
-from vault_domain.services.tokens.hosts import ApiHosts
-from vault_domain.services.tokens.listing import ListingService
-from vault_domain.services.tokens.opening import TokenOpener
-from vault_domain.services.tokens.readiness import ReadinessService
-from vault_domain.services.tokens.reading import RowReader
-from vault_domain.services.tokens.revival import RevivalService
-from vault_domain.services.tokens.revocation import RevocationService
-from vault_domain.services.tokens.states import StateService
+from vault_adapters.parts import SharedParts
+from vault_adapters.runtime.closing import Begun
 from vault_domain.services.tokens.token_service import TokenService
-from vault_domain.services.tokens.uses import UseTracker
-from vault_domain.services.use_cases import KeyServices, OperatingServices, VaultServices
 
-
-def key_services(
-    *, store: Store, keyring: Keyring, cipher: Cipher, sink: EventSink, tasks: Tasks, master_keys: MasterKeys
-) -> KeyServices:
-    """Return the use cases about keys."""
+if TYPE_CHECKING:
+    from vault_domain.ports.prover import Prover
     from vault_domain.services.keys.data_keys import RotationService
     from vault_domain.services.keys.master_keys import RewrappingService
     from vault_domain.services.keys.tenant_keys import TenantKeyService
     from vault_domain.services.keys.values import ResealingService
-
-    of_tenants = TenantKeyService(store.keys, keyring, sink)
-    return KeyServices(
-        rotating=RotationService(store.keys, keyring, cipher, sink, tasks, master_keys, of_tenants),
-        resealing=ResealingService(store.keys, cipher, sink, tasks),
-        rewrapping=RewrappingService(store.keys, keyring, sink, tasks, master_keys),
-        of_tenants=of_tenants,
-    )
-
-
-_Sweep: TypeAlias = tuple[
-    AttemptLedger,
-    AttemptRunner,
-    AnswerKeeper,
-    Tasks,
-    RefreshPolicy,
-    Mapping[str, RefreshRule],
-    TokenService,
-    Rereader,
-    Observed,
-]
-"""What `SweepService` is made of."""
-
-
-def operating_services(
-    store: NoticedStore,
-    config: VaultConfig,
-    counting: ClientLedger,
-    guard: ClientGuard,
-    listing: ListingService,
-    opener: TokenOpener,
-    cipher: Cipher,
-    sink: EventSink,
-    sweep: _Sweep,
-) -> OperatingServices:
-    """Return the use cases of workers and operators."""
+    from vault_domain.services.measuring import MeasuringService
+    from vault_domain.services.refresh.access import RefreshService
+    from vault_domain.services.refresh.api_keys import ApiKeys
+    from vault_domain.services.refresh.rejections import RejectionService
     from vault_domain.services.refresh.restoring import RestoreService
     from vault_domain.services.refresh.sweep import SweepService
+    from vault_domain.services.tokens.accounts import AccountService
     from vault_domain.services.tokens.chaining import ChainService
     from vault_domain.services.tokens.erasing import ErasureService
     from vault_domain.services.tokens.exporting import ExportService
+    from vault_domain.services.tokens.health import HealthService
+    from vault_domain.services.tokens.hosting import HostPorts
+    from vault_domain.services.tokens.hosts import ApiHosts
     from vault_domain.services.tokens.importing import ImportService
+    from vault_domain.services.tokens.listing import ListingService
+    from vault_domain.services.tokens.readiness import ReadinessService
     from vault_domain.services.tokens.recording import TokenRecorder
+    from vault_domain.services.tokens.states import StateService
+    from vault_domain.services.tokens.token_writer import TokenWriter
     from vault_domain.services.tokens.verifying import VerifyingService
-
-    accounts, remembered, sweeping = store.accounts, config.remembered.total_seconds(), SweepService(*sweep)
-    _, _, _, tasks, policy, *_ = sweep
-    recorder = TokenRecorder(store.audit, store.pages, store.unnoticed)
-    chain = ChainService(store.audit, cipher, tasks, recorder)
-    return OperatingServices(
-        sweeping=sweeping,
-        restoring=RestoreService(store.clients, counting, sink, guard, sweeping, listing),
-        erasing=ErasureService(accounts, cipher, sink, tasks, chain, remembered=remembered),
-        importing=ImportService(accounts, cipher, sink, tasks, policy),
-        exporting=ExportService(listing, accounts, opener, store.audit, sink),
-        chain=chain,
-        verifying=VerifyingService(store.audit, chain, recorder, tasks),
-    )
 
 
 def _prover() -> Prover:
@@ -139,114 +46,202 @@ def _prover() -> Prover:
     return DpopProver()
 
 
-def vault_services(
-    *,
-    store: NoticedStore,
-    cipher: Cipher,
-    sink: EventSink,
-    tasks: Tasks,
-    opener: TokenOpener,
-    auditing: AuditService,
-    waker: Waker,
-    uses: UseTracker,
-    keeper: AnswerKeeper,
-    journal: RefreshJournal,
-    timing: RefreshTiming,
-    config: VaultConfig,
-    refreshers: Mapping[str, TokenRefresher],
-    packaged: Callable[[str], TokenRefresher | None],
-    keys: Callable[[], KeyServices],
-    reader: RowReader,
-    measures: Callable[[CensusService], MeasuringService],
-    observed: Observed,
-    home: HomeService,
-    on: Callable[[object], AbstractAsyncContextManager[HostPorts]],
-) -> VaultServices:
-    """Return the use cases of a vault."""
-    named, refreshers = refreshers, without_static(refreshers)
-    policy = policy_of(refreshers, config.refresh_buffer, config.tuning.reconnect_notice)
-    window = ConfirmationWindow(config.tuning.rejection_confirm_after, config.tuning.rejection_confirm_within)
-    rules, clients = provider_rules(refreshers, timing), Clients(refreshers)
-    spends = {name: rule.spends for name, rule in rules.items()}
-    accounts, pages, upkeep, most = store.accounts, store.pages, store.upkeep, config.tuning.provider_concurrency
-    ledger, changes = AttemptLedger(accounts), AccountChanges(accounts, tasks.new_id)
-    tokens = TokenService(accounts, pages, changes, cipher, sink, opener, uses, policy, reader, clients)
-    reviving = RevivalService(accounts, pages, changes, sink)
-    counting = ClientLedger(store.clients, ledger, reviving, pages, sink, config.tuning.client_rules)
-    guard = ClientGuard(counting, tasks, clients, config.tuning.client_rules, home)
-    failures = FailureRecorder(ledger, sink, tasks, guard, config.tuning.exhausted_after)
-    runner = AttemptRunner(
-        *(ledger, cipher, opener, keeper, failures, guard, Pacer(store.clients, tasks, clients, refreshers)),
-        *(tasks, policy, timing, refreshers, UnreadKeeper(upkeep, keeper, tasks, refreshers), most, observed),
-    )
-    readiness = ReadinessService(upkeep, cipher, tasks, journal, home)
-    revoker = RevocationService(accounts, opener, tasks, refreshers, timing.deadline, pages, home)
-    rereader = Rereader(upkeep, ledger, cipher, opener, runner, tasks, refreshers)
-    refreshing = RefreshService(tokens, ledger, runner, keeper, tasks, policy, rules, observed)
-    listing = ListingService(pages, store.audit, spends, store.keys, cipher)
-    health = HealthService(
-        *(pages, readiness, opener, policy.buffer, store.clients, upkeep),
-        *(window.most, policy.notice, config.tuning.client_rules),
-    )
-    sweep = (ledger, runner, keeper, tasks, policy, rules, tokens, rereader, observed)
-    operating = partial(operating_services, store, config, counting, guard, listing, opener, cipher, sink, sweep)
-    return VaultServices(
-        tokens=tokens,
-        auditing=auditing,
-        waker=waker,
-        accounts=AccountService(accounts, changes, store.audit, cipher, sink, revoker, policy, spends, clients),
-        listing=listing,
-        readiness=readiness,
-        homes=home,
-        health=health,
-        refreshing=refreshing,
-        rejections=RejectionService(tokens, ledger, keeper, refreshing, rules, window, tasks),
-        rereader=rereader,
-        keys=cache(keys),
-        operating=cache(operating),
-        reviving=reviving,
-        hosts=ApiHosts(named, packaged, tasks, _prover),
-        api_keys=ApiKeys(tokens, tasks, named, packaged),
-        states=StateService(cipher, accounts, upkeep),
-        measuring=measures(CensusService(pages, listing, health, rules)),
-        on=on,
-    )
+class WiredServices(SharedParts):
+    """Implements `VaultServices`: makes each use case, and loads its module, when it is first used.
 
-
-@asynccontextmanager
-async def host_ports(
-    connection: object,
-    *,
-    loop: asyncio.AbstractEventLoop,
-    closed: asyncio.Event,
-    store: Store,
-    cipher: Callable[[Keys], AbstractAsyncContextManager[Cipher]],
-    sink: EventSink,
-    reader: RowReader,
-    tasks: Tasks,
-) -> AsyncIterator[HostPorts]:
-    """Give the ports for one call inside the transaction of a host's connection.
-
-    Args:
-        connection: the host's connection.
-        loop: the event loop on which the vault was opened.
-        closed: is set when the vault is closed.
-        store: the store.
-        cipher: gives a cipher that finds and creates data keys on the host's connection.
-        sink: gets the events before the host's commit.
-        reader: remembers rows for this process's other callers.
-        tasks: makes ids.
-
-    Raises:
-        HostTransactionError: this store or this connection cannot be used.
-        ConfigurationError: another event loop runs, or this is a forked child.
-        StorageError: the vault is closed.
+    Most processes use few of them, and loading all of them takes as long as loading the libraries.
     """
-    own_loop(loop)
-    if closed.is_set():
-        raise StorageError("the vault is closed", reason=CLOSED)
-    if not isinstance(store, HostedStore):
-        raise unfit_store("this store cannot write on a host's connection")
-    async with store.on(await opened(connection)) as host, cipher(host.keys) as own:
-        accounts = HostAccounts(host.accounts, reader, tasks.new_id)
-        yield HostPorts(accounts, own, sink)
+
+    @property
+    def begun(self) -> Begun | None:
+        """The refreshes that the vault has to end when it closes; None if nothing has asked for any."""
+        return Begun(self.refreshing, self.keeper, self.timing.lease) if "keeper" in vars(self) else None
+
+    def prepare_to_refresh(self) -> None:
+        """Make what refreshes now, so that the event loop does not stand still for the first caller's refresh."""
+        _ = self.rejections, self.api_keys, self.rereader
+
+    def over(self, ports: HostPorts) -> WiredServices:
+        """See `VaultServices`."""
+        beside = copy(self)
+        vars(beside).update(writing=self.writing.over(ports), accounts=self.accounts.over(ports))
+        return beside
+
+    # Tokens and accounts
+
+    @cached_property
+    def tokens(self) -> TokenService:
+        """See `VaultServices`, as for each use case below."""
+        return TokenService(self.opener, self.uses, self.policy, self.reader)
+
+    @cached_property
+    def writing(self) -> TokenWriter:
+        from vault_domain.services.tokens.token_writer import TokenWriter
+
+        store, cipher, sink = self.store, self.cipher, self.sink
+        return TokenWriter(store.accounts, store.pages, self.changes, cipher, sink, self.policy, self.presented)
+
+    @cached_property
+    def accounts(self) -> AccountService:
+        from vault_domain.services.tokens.accounts import AccountService
+        from vault_domain.services.tokens.revocation import RevocationService
+
+        store, deadline = self.store, self.timing.deadline
+        revoker = RevocationService(
+            store.accounts, self.opener, self.tasks, self.refreshers, deadline, store.pages, self.homes
+        )
+        return AccountService(
+            *(store.accounts, self.changes, store.audit, self.cipher, self.sink, revoker, self.policy, self.spends),
+            self.presented,
+        )
+
+    @cached_property
+    def listing(self) -> ListingService:
+        from vault_domain.services.tokens.listing import ListingService
+
+        return ListingService(self.store.pages, self.store.audit, self.spends, self.store.keys, self.cipher)
+
+    @cached_property
+    def states(self) -> StateService:
+        from vault_domain.services.tokens.states import StateService
+
+        return StateService(self.cipher, self.store.accounts, self.store.upkeep)
+
+    @cached_property
+    def hosts(self) -> ApiHosts:
+        from vault_domain.services.tokens.hosts import ApiHosts
+
+        return ApiHosts(self.named, self.packaged, self.tasks, _prover)
+
+    # Refreshing
+
+    @cached_property
+    def refreshing(self) -> RefreshService:
+        from vault_domain.services.refresh.access import RefreshService
+
+        return RefreshService(
+            *(self.tokens, self.ledger, self.runner, self.keeper, self.tasks, self.policy, self.rules, self.observed)
+        )
+
+    @cached_property
+    def rejections(self) -> RejectionService:
+        from vault_domain.services.refresh.rejections import RejectionService
+
+        return RejectionService(
+            *(self.tokens, self.writing, self.ledger, self.keeper, self.refreshing, self.rules, self.window),
+            self.tasks,
+        )
+
+    @cached_property
+    def sweeping(self) -> SweepService:
+        from vault_domain.services.refresh.sweep import SweepService
+
+        return SweepService(
+            *(self.ledger, self.runner, self.keeper, self.tasks, self.policy, self.rules, self.writing),
+            *(self.rereader, self.observed),
+        )
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        from vault_domain.services.refresh.api_keys import ApiKeys
+
+        return ApiKeys(self.tokens, self.tasks, self.named, self.packaged)
+
+    # Operating
+
+    @cached_property
+    def readiness(self) -> ReadinessService:
+        from vault_domain.services.tokens.readiness import ReadinessService
+
+        return ReadinessService(self.store.upkeep, self.cipher, self.tasks, self.own_journal, self.homes)
+
+    @cached_property
+    def health(self) -> HealthService:
+        from vault_domain.services.tokens.health import HealthService
+
+        store, rules = self.store, self.config.tuning.client_rules
+        return HealthService(
+            *(store.pages, self.readiness, self.opener, self.policy.buffer, store.clients, store.upkeep),
+            *(self.window.most, self.policy.notice, rules),
+        )
+
+    @cached_property
+    def measuring(self) -> MeasuringService:
+        from vault_domain.services.measuring import MeasuringService
+        from vault_domain.services.tokens.census import CensusService
+
+        census = CensusService(self.store.pages, self.listing, self.health, self.rules)
+        return MeasuringService(self.observed, census, self.opener, self.held, self.keyring.counts, self.pool)
+
+    @cached_property
+    def restoring(self) -> RestoreService:
+        from vault_domain.services.refresh.restoring import RestoreService
+
+        clients, counting, guard = self.store.clients, self.counting, self.guard
+        return RestoreService(clients, counting, self.sink, guard, self.sweeping, self.listing)
+
+    @cached_property
+    def erasing(self) -> ErasureService:
+        from vault_domain.services.tokens.erasing import ErasureService
+
+        remembered = self.config.remembered.total_seconds()
+        return ErasureService(
+            self.store.accounts, self.cipher, self.sink, self.tasks, self.chain, remembered=remembered
+        )
+
+    @cached_property
+    def importing(self) -> ImportService:
+        from vault_domain.services.tokens.importing import ImportService
+
+        return ImportService(self.store.accounts, self.cipher, self.sink, self.tasks, self.policy)
+
+    @cached_property
+    def exporting(self) -> ExportService:
+        from vault_domain.services.tokens.exporting import ExportService
+
+        return ExportService(self.listing, self.store.accounts, self.opener, self.store.audit, self.sink)
+
+    @cached_property
+    def _recorder(self) -> TokenRecorder:
+        from vault_domain.services.tokens.recording import TokenRecorder
+
+        return TokenRecorder(self.store.audit, self.store.pages, self.store.unnoticed)
+
+    @cached_property
+    def chain(self) -> ChainService:
+        from vault_domain.services.tokens.chaining import ChainService
+
+        return ChainService(self.store.audit, self.cipher, self.tasks, self._recorder)
+
+    @cached_property
+    def verifying(self) -> VerifyingService:
+        from vault_domain.services.tokens.verifying import VerifyingService
+
+        return VerifyingService(self.store.audit, self.chain, self._recorder, self.tasks)
+
+    # Keys
+
+    @cached_property
+    def tenant_keys(self) -> TenantKeyService:
+        from vault_domain.services.keys.tenant_keys import TenantKeyService
+
+        return TenantKeyService(self.store.keys, self.keyring, self.sink)
+
+    @cached_property
+    def rotating(self) -> RotationService:
+        from vault_domain.services.keys.data_keys import RotationService
+
+        keys, keyring, masters = self.store.keys, self.keyring, self.master_keys
+        return RotationService(keys, keyring, self.cipher, self.sink, self.tasks, masters, self.tenant_keys)
+
+    @cached_property
+    def resealing(self) -> ResealingService:
+        from vault_domain.services.keys.values import ResealingService
+
+        return ResealingService(self.store.keys, self.cipher, self.sink, self.tasks)
+
+    @cached_property
+    def rewrapping(self) -> RewrappingService:
+        from vault_domain.services.keys.master_keys import RewrappingService
+
+        return RewrappingService(self.store.keys, self.keyring, self.sink, self.tasks, self.master_keys)

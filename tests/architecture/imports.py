@@ -11,8 +11,8 @@ from attrs import frozen
 from tests.architecture.tree import SOURCE, python_files
 
 PACKAGES = ("vault_domain", "vault_adapters")
-WITH = {"vault_adapters.wiring": "vault_adapters.composition"}
-"""The composition root consists of two modules, which are one part."""
+WITH = {f"vault_adapters.{name}": "vault_adapters.composition" for name in ("wiring", "parts", "hosting")}
+"""The composition root consists of four modules, which are one part."""
 
 LAZY = "vault_domain.lazy"
 """Loads the public names of packages; it is part of their ``__init__``, and not drawn."""

@@ -3,15 +3,14 @@
 import inspect
 import re
 import sqlite3
-import typing
 
 import pytest
 from pglast import ast
 from pglast.stream import RawStream
 from pglast.visitors import Skip, Visitor
 from tests.adapters.postgres.citus_rules import parsed
+from tests.support.store_ports import port_classes
 
-from vault_adapters.composition import Store
 from vault_adapters.stores.postgres.statements import load_statements as postgres_statements
 from vault_adapters.stores.sqlite.schema import schema_sql
 from vault_adapters.stores.sqlite.statements import load_statements as sqlite_statements
@@ -30,15 +29,10 @@ _WRITES = re.compile(r"^\s*(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.MULTILINE)
 
 def ports():
     """Return the methods of each port of a store, by the port's attribute."""
-    hints = {name: typing.get_type_hints(each.fget)["return"] for name, each in vars(Store).items() if _is_port(each)}
     return {
         name: [method for method, _ in inspect.getmembers(port, inspect.isfunction) if not method.startswith("_")]
-        for name, port in hints.items()
+        for name, port in port_classes().items()
     }
-
-
-def _is_port(member):
-    return isinstance(member, property)
 
 
 def test_a_store_is_small():

@@ -49,6 +49,35 @@ SELDOM = {
 }
 """Use cases of workers and operators."""
 
+READING = """
+import asyncio
+from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
+
+async def main():
+    async with open_vault(VaultConfig.from_env()) as vault:
+        key = TokenKey("acme", "google", TokenKind.ACCESS_TOKEN)
+        assert (await vault.get_token(key)).value.reveal() == "value"
+
+asyncio.run(main())
+"""
+
+REFRESHING = """
+import asyncio
+from vault_adapters import Account, TokenSet, VaultConfig, open_vault
+from vault_adapters.providers import refresher
+
+async def main():
+    google, account = refresher("google", "id", "secret"), Account("acme", "google", "ana")
+    async with open_vault(VaultConfig.from_env(), refreshers={"google": google}) as vault:
+        opened = set(sys.modules)
+        await vault.store_token_set(account, TokenSet("value", expires_in=3600))
+        assert (await vault.ensure_access_token(account)).value.reveal() == "value"
+        later = sorted(name for name in set(sys.modules) - opened if "refresh" in name)
+        assert later == [], later
+
+asyncio.run(main())
+"""
+
 OPENING = """
 import asyncio
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
@@ -102,7 +131,17 @@ def test_one_name_loads_its_module_only(environ):
 def test_opening_loads_no_part_that_is_not_used(environ):
     modules = loaded(OPENING, environ)
     assert sorted(modules & (NEVER | SELDOM)) == []
-    assert len(ours(modules)) < 235
+    assert len(ours(modules)) < 160
+
+
+def test_a_process_that_only_reads_loads_no_write_and_no_refresh(environ):
+    modules = loaded(OPENING, environ) and ours(loaded(READING, environ))
+    assert [each for each in modules if "refresh." in each or each.endswith(("_writer", "transitions.attempts"))] == []
+    assert len(modules) < 130
+
+
+def test_a_vault_with_a_refresher_loads_what_refreshes_while_it_opens(environ):
+    loaded(REFRESHING, environ)
 
 
 def test_a_seldom_use_case_is_loaded_when_it_is_called(environ):

@@ -383,7 +383,7 @@ async def test_a_pruning_that_was_interrupted_is_no_finding(sealed):
     database, clock, heads = sealed
     clock.advance(30 * DAY)
     async with open_vault(database.config(), clock=clock) as vault:
-        chain = vault._services.operating().chain
+        chain = vault._services.chain
         await chain.announce(clock.now() - 20 * DAY)
         database.execute("DELETE FROM {audit_event} WHERE action = 'token_stored' AND tenant_id = 't0'")
         assert (await vault.verify_audit(heads)).ok

@@ -5,13 +5,12 @@ import json
 import os
 import subprocess
 import sys
-import typing
 from pathlib import Path
 
 import pytest
 from tests.contract.wrong_stores import METHODS, MISTAKES
+from tests.support.store_ports import port_classes
 
-from vault_adapters.composition import Store
 from vault_adapters.testing import contract
 from vault_adapters.testing.contract import PARTS, SharedStoreContract
 
@@ -51,13 +50,8 @@ def test_all_ports_and_methods_are_listed():
     def methods_of(port):
         return {name for name, _ in inspect.getmembers(port, inspect.isfunction) if not name.startswith("_")}
 
-    ports = {
-        name: typing.get_type_hints(member.fget)["return"]
-        for name, member in vars(Store).items()
-        if isinstance(member, property)
-    }
     assert {name: set(methods) for name, methods in METHODS.items()} == {
-        name: methods_of(port) for name, port in ports.items()
+        name: methods_of(port) for name, port in port_classes().items()
     }
 
 

@@ -10,7 +10,7 @@ from tests.examples.dict_store.database import DictDatabase
 from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCipher, VirtualTasks
 
 from vault_adapters import Account, TokenKind, TokenSet
-from vault_adapters.stores.noticed import noticed as noticed_store
+from vault_adapters.stores.noticed import NoticedStore
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities.suspicion import ConfirmationWindow
@@ -50,6 +50,7 @@ from vault_domain.services.tokens.recording import TokenRecorder
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.services.tokens.revocation import RevocationService
 from vault_domain.services.tokens.token_service import TokenService
+from vault_domain.services.tokens.token_writer import TokenWriter
 from vault_domain.services.tokens.uses import UseTracker
 
 ACCOUNT = Account("t1", "google", "ann")
@@ -102,7 +103,7 @@ class Cases:
         opener = self.opener = TokenOpener(cipher, sink, store.accounts)
         self.uses, clients = UseTracker(store.accounts), Clients(self.refreshers)
         self.rows = RememberedRows(self.memory, tasks, lambda *_: True, self.clock)
-        noticed = self.noticed = noticed_store(store, self.rows)
+        noticed = self.noticed = NoticedStore(store, self.rows)
         # A test may put another ledger in place; the memory is not told of what such a ledger writes.
         is_own = isinstance(store.refreshes, AttemptLedger)
         ledger = AttemptLedger(noticed.accounts) if is_own else store.refreshes
@@ -110,9 +111,8 @@ class Cases:
             AccountChanges(noticed.accounts, uuid4) if isinstance(store.changes, AccountChanges) else store.changes
         )
         self.reader = RowReader(noticed.accounts, self.rows, self.held, tasks, observed.reads)
-        self.tokens = TokenService(
-            *(noticed.accounts, noticed.pages, changes, cipher, sink, opener, self.uses, POLICY, self.reader, clients)
-        )
+        self.tokens = TokenService(opener, self.uses, POLICY, self.reader)
+        self.writing = TokenWriter(noticed.accounts, noticed.pages, changes, cipher, sink, POLICY, clients)
         self.keeper = AnswerKeeper(
             ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.upkeep, observed
         )
@@ -153,10 +153,10 @@ class Cases:
         )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(
-            self.tokens, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow(), tasks
+            *(self.tokens, self.writing, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow(), tasks)
         )
         self.sweeping = SweepService(
-            ledger, runner, self.keeper, tasks, POLICY, rules, self.tokens, self.rereader, observed
+            ledger, runner, self.keeper, tasks, POLICY, rules, self.writing, self.rereader, observed
         )
         chain = ChainService(store.audit, cipher, tasks, TokenRecorder(store.audit, store.pages, store.accounts))
         self.erasing = ErasureService(noticed.accounts, cipher, sink, tasks, chain, remembered=0.0)

@@ -71,7 +71,7 @@ async def test_many_values_are_sealed_when_the_store_takes_them(cases):
     cipher = Counting(cases.cipher)
     tokens = Watched(cases.store.accounts, cipher)
     cases = cases.over(store=evolve(cases.store, accounts=tokens), cipher=cipher)
-    infos = await cases.tokens.store(drafts(), actor="me")
+    infos = await cases.writing.store(drafts(), actor="me")
     assert [info.key for info in infos] == keys()
     assert tokens.sealed == [0, MANY]
     found = await cases.tokens.get_many(keys())
@@ -80,9 +80,9 @@ async def test_many_values_are_sealed_when_the_store_takes_them(cases):
 
 
 async def test_many_values_are_sealed_anew_where_the_data_key_was_rotated_meanwhile(cases):
-    await cases.tokens.store(drafts(1), actor=None)
+    await cases.writing.store(drafts(1), actor=None)
     await rotate(cases)
-    await cases.tokens.store(drafts(), actor=None)
+    await cases.writing.store(drafts(), actor=None)
     active = await cases.store.keys.active_data_key("t1")
     rows, _ = await cases.store.accounts.get_many(keys())
     assert {row.sealed.data_key_id for row in rows} == {active.key_id}
@@ -92,7 +92,7 @@ async def test_a_data_key_that_keeps_changing_is_given_up(cases):
     failing = Failing(cases.store.accounts, "store_many", DataKeyInactiveError())
     cases = cases.over(store=evolve(cases.store, accounts=failing))
     with pytest.raises(StorageError) as caught:
-        await cases.tokens.store(drafts(), actor=None)
+        await cases.writing.store(drafts(), actor=None)
     assert caught.value.retryable
 
 

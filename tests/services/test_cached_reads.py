@@ -62,7 +62,7 @@ def cached(cases):
 
 
 async def stored(cases, key=ACCESS, value="v", **fields):
-    [info] = await cases.tokens.store([TokenDraft(key, Secret(value), **fields)], actor=None)
+    [info] = await cases.writing.store([TokenDraft(key, Secret(value), **fields)], actor=None)
     return info
 
 
@@ -331,7 +331,7 @@ async def test_a_value_whose_opening_has_ended_is_unlocked_again(cached):
 async def test_a_new_value_is_not_opened_by_the_opening_of_the_old_one(cached):
     await stored(cached)
     assert cached.tokens.at_hand(ACCESS).value.reveal() == "v"
-    await cached.tokens.store([TokenDraft(ACCESS, Secret("new"), expires_at=None)], actor=None)
+    await cached.writing.store([TokenDraft(ACCESS, Secret("new"), expires_at=None)], actor=None)
     assert cached.tokens.at_hand(ACCESS).value.reveal() == "new"
 
 

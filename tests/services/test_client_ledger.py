@@ -245,7 +245,7 @@ async def test_a_count_that_began_again_meanwhile_keeps_what_it_has_counted_sinc
 
 async def test_only_credentials_are_taken_back(cases, fleet):
     marked = await credential_of(cases.store, fleet[9])
-    await cases.tokens.mark_invalid(marked, "revoked", actor=None)
+    await cases.writing.mark_invalid(marked, "revoked", actor=None)
     assert await condemn_all(cases, *fleet[:5]) == [*[CONDEMNED] * 4, SPARED]
     info = await credential_of(cases.store, fleet[9])
     assert (info.status, info.error_code, info.key.kind) == (TokenStatus.INVALID, "revoked", TokenKind.REFRESH_TOKEN)

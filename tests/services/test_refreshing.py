@@ -171,7 +171,7 @@ async def test_a_caller_after_a_wrong_address_hears_that_waiting_does_not_help(c
 
 async def test_a_confirmed_rejection_neither_reads_nor_uses_the_token_again(cases):
     key = ACCOUNT.key(TokenKind.API_KEY)
-    [info] = await cases.tokens.store([TokenDraft(key, Secret("key"))], actor=None)
+    [info] = await cases.writing.store([TokenDraft(key, Secret("key"))], actor=None)
     cases.clock.advance(HOUR)
     await cases.rejections.report(info, actor=None)
     await cases.uses.flush()
@@ -345,7 +345,7 @@ class Overtaken(Obstructed):
     async def obstruct(self):
         if not self._is_over:
             self._is_over = True
-            await self._cases.tokens.store([TokenDraft(ACCESS, Secret("theirs"))], actor=None)
+            await self._cases.writing.store([TokenDraft(ACCESS, Secret("theirs"))], actor=None)
 
 
 async def test_an_access_token_that_came_after_the_decision_costs_no_refresh(connected, refresher):

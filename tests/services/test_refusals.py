@@ -119,7 +119,7 @@ async def test_the_run_of_an_exhausted_account_begins_anew_when_it_is_revived(co
         cases.clock.advance(DAY)
     calls = provider.calls
     report = await RevivalService(
-        cases.noticed.accounts, cases.noticed.pages, cases.tokens._changes, cases.sink
+        cases.noticed.accounts, cases.noticed.pages, cases.writing._changes, cases.sink
     ).revive(Condemned("google", begin), dry_run=False, progress=None, actor=None)
     assert report.revived == 1
     assert cases.sink.actions[-3:] == [
@@ -196,7 +196,7 @@ async def test_pages_share_one_schedule(cases, refresher):
     assert (await cases.sweeping.sweep(None, None, actor=None)).reauthorization_required == len(accounts)
     seen = []
     await RevivalService(
-        cases.noticed.accounts, cases.noticed.pages, cases.tokens._changes, cases.sink, per_page=3
+        cases.noticed.accounts, cases.noticed.pages, cases.writing._changes, cases.sink, per_page=3
     ).revive(Condemned("google", begin), dry_run=False, progress=seen.append, actor=None)
     assert [report.revived for report in seen] == [3, 4]
     due, now = await cases.store.accounts.reserve_due(

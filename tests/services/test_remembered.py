@@ -31,7 +31,7 @@ def without(cases, error=AWAY):
 
 
 async def stored(cases, key=ACCESS, value="v", **fields):
-    [info] = await cases.tokens.store([TokenDraft(key, Secret(value), **fields)], actor=None)
+    [info] = await cases.writing.store([TokenDraft(key, Secret(value), **fields)], actor=None)
     return info
 
 
@@ -93,7 +93,7 @@ async def test_a_token_that_was_read_stored_or_refreshed_is_handed_out_while_the
 
 async def test_a_token_that_is_missing_among_many_is_forgotten(cases):
     await stored(cases)
-    await cases.over().tokens.delete(ACCESS, actor=None)
+    await cases.over().writing.delete(ACCESS, actor=None)
     assert await cases.tokens.get_many([ACCESS]) == {}
     assert await remembered(cases) is None
 
@@ -215,11 +215,11 @@ async def test_the_least_recently_confirmed_row_is_forgotten_first(cases):
 
 
 async def delete(cases):
-    await cases.tokens.delete(ACCESS, actor=None)
+    await cases.writing.delete(ACCESS, actor=None)
 
 
 async def delete_provider(cases):
-    await cases.tokens.delete_provider("t1", "google", actor=None)
+    await cases.writing.delete_provider("t1", "google", actor=None)
 
 
 async def delete_account(cases):
@@ -232,12 +232,12 @@ async def erase(cases):
 
 async def mark(cases):
     info = (await cases.store.accounts.get(ACCESS)).row.info
-    assert await cases.tokens.mark_invalid(info, "x", actor=None) is MarkOutcome.APPLIED
+    assert await cases.writing.mark_invalid(info, "x", actor=None) is MarkOutcome.APPLIED
 
 
 async def suspect(cases):
     info = (await cases.store.accounts.get(ACCESS)).row.info
-    await cases.tokens.report_rejected(info, "x", window=ConfirmationWindow(), actor=None)
+    await cases.writing.report_rejected(info, "x", window=ConfirmationWindow(), actor=None)
 
 
 async def report(cases):
@@ -338,9 +338,9 @@ async def test_a_write_without_a_known_result_keeps_its_row_out_of_the_memory(ca
             raise error
 
     await stored(cases)
-    cases.tokens._changes._accounts._right = Lost()
+    cases.writing._changes._accounts._right = Lost()
     with pytest.raises(type(error)):
-        await cases.tokens.delete(ACCESS, actor=None)
+        await cases.writing.delete(ACCESS, actor=None)
     await cases.tokens.get(ACCESS)
     assert await remembered(cases) is None
     cases.reader._accounts = cases.store.accounts
@@ -380,7 +380,7 @@ async def test_an_import_forgets_the_rows_that_it_may_replace(cases):
 async def test_many_values_forget_the_rows_that_they_replace(cases):
     await stored(cases)
     keys = [ACCESS, *(evolve(ACCESS, identifier=f"u{number}") for number in range(1000))]
-    await cases.tokens.store([TokenDraft(key, Secret("w")) for key in keys], actor=None)
+    await cases.writing.store([TokenDraft(key, Secret("w")) for key in keys], actor=None)
     assert await remembered(cases) is None
 
 

@@ -19,7 +19,7 @@ MINUTE = timedelta(minutes=1)
 
 
 async def stored(cases, key=ACCESS, value="v", **fields):
-    [info] = await cases.tokens.store([TokenDraft(key, Secret(value), **fields)], actor="me")
+    [info] = await cases.writing.store([TokenDraft(key, Secret(value), **fields)], actor="me")
     return info
 
 
@@ -31,11 +31,11 @@ async def test_a_stored_value_comes_back_and_publishes_an_event(cases):
 
 
 async def test_nothing_stored_is_nothing_read(cases):
-    assert await cases.tokens.store([], actor=None) == []
+    assert await cases.writing.store([], actor=None) == []
     assert await cases.tokens.get(ACCESS) is None
     assert await cases.tokens.get_many([ACCESS]) == {}
     assert await cases.tokens.get_access(ACCOUNT, None) is None
-    assert await cases.tokens.delete(ACCESS, actor=None) is False
+    assert await cases.writing.delete(ACCESS, actor=None) is False
     assert cases.sink.events == []
 
 
@@ -93,8 +93,8 @@ async def test_uses_are_collected_and_flushed(cases):
 async def test_marking_tells_whether_the_value_was_still_stored(cases):
     old = await stored(cases)
     new = await stored(cases, value="w")
-    assert await cases.tokens.mark_invalid(old, "x", actor=None) is MarkOutcome.STALE
-    assert await cases.tokens.mark_invalid(new, "x", actor=None) is MarkOutcome.APPLIED
+    assert await cases.writing.mark_invalid(old, "x", actor=None) is MarkOutcome.STALE
+    assert await cases.writing.mark_invalid(new, "x", actor=None) is MarkOutcome.APPLIED
     assert cases.sink.actions == [AuditAction.TOKEN_STORED] * 2 + [AuditAction.TOKEN_INVALIDATED]
 
 

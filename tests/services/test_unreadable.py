@@ -18,7 +18,7 @@ HOUR = 3600.0
 async def opener(cases):
     """Give an opener whose failures an audit service collects; the values of two keys do not decrypt."""
     auditing = AuditService(cases.store.audit, cases.sink, cases.tasks.monotonic)
-    await cases.tokens.store([TokenDraft(ACCESS, Secret("v"))], actor=None)
+    await cases.writing.store([TokenDraft(ACCESS, Secret("v"))], actor=None)
     sealed = (await cases.store.accounts.get(ACCESS)).row.sealed
     others = [ACCESS.account.key("api_key"), REFRESH]
     await cases.store.accounts.store([TokenWrite(key, sealed) for key in others], actor=None)

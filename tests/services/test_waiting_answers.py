@@ -404,7 +404,7 @@ async def test_a_waiting_token_that_a_resource_rejected_is_not_handed_out_again(
 
 
 async def test_a_first_access_token_is_read_too(connected, refresher):
-    await connected.tokens.delete(ACCESS, actor=None)
+    await connected.writing.delete(ACCESS, actor=None)
     cases, _ = failing(connected)
     refresher.then(answer(1))
     assert await ensure(cases) == "access-1"
@@ -438,7 +438,7 @@ async def test_what_only_memory_holds_is_not_read(connected, refresher):
 
 async def put(cases, value):
     draft = TokenDraft(ACCESS, Secret(value))
-    await cases.tokens.store([draft], actor=None)
+    await cases.writing.store([draft], actor=None)
 
 
 @pytest.mark.parametrize("here", [True, False])
@@ -455,7 +455,7 @@ async def test_what_is_deleted_meanwhile_is_not_read(connected, refresher):
     cases, _ = failing(connected)
     refresher.then(answer(1))
     assert await ensure(cases) == "access-1"
-    await connected.tokens.delete(ACCESS, actor=None)
+    await connected.writing.delete(ACCESS, actor=None)
     assert await read(cases) == [None] * 3
 
 

@@ -23,10 +23,17 @@ from tests.support.public_authorities import pass_over
 
 __all__ = ["ForkedProcess", "is_supported", "spawn"]
 
+_USE_CASES = tuple(
+    f"vault_domain.services.{name}"
+    for name in (
+        *("refresh.access", "refresh.api_keys", "refresh.rejections", "refresh.rereading", "refresh.sweep"),
+        *("tokens.accounts", "tokens.health", "tokens.listing", "tokens.token_writer"),
+    )
+)
 _IMPORTED_BEFORE = (
     *("aiosqlite", "anyio._backends._asyncio", "httpx2", "psycopg_pool", "pytest", "tests.support.oauth_server"),
     *("vault_adapters.providers", "vault_adapters.stores.postgres.store", "vault_adapters.stores.sqlite.store"),
-    *("vault_adapters.testing", "tests.support.process_child"),
+    *("vault_adapters.composition", "vault_adapters.testing", *_USE_CASES, "tests.support.process_child"),
 )
 _MOST_BYTES: Final = 1 << 20
 _MOST_DESCRIPTORS: Final = 8

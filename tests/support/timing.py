@@ -3,20 +3,27 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import partial
+from functools import cached_property
 
-from vault_adapters import composition
+from attrs import evolve
+
+from vault_adapters.parts import SharedParts
 from vault_domain.rules.timing import RefreshTiming
 
 
 @contextmanager
 def refresh_times(*, commit_budget: float = 5.0, slack: float = 5.0) -> Iterator[None]:
     """Use these times (in seconds) in the vaults that this process opens; `VaultConfig` has no setting for them."""
-    built = composition.RefreshTiming
-    composition.RefreshTiming = partial(  # type: ignore[assignment, misc] - `composition` only calls it
-        RefreshTiming, commit_budget=timedelta(seconds=commit_budget), slack=timedelta(seconds=slack)
-    )
+    built = SharedParts.timing
+
+    def timing(parts: SharedParts) -> RefreshTiming:
+        configured: RefreshTiming = built.func(parts)
+        return evolve(configured, commit_budget=timedelta(seconds=commit_budget), slack=timedelta(seconds=slack))
+
+    shorter = cached_property(timing)
+    shorter.__set_name__(SharedParts, "timing")
+    SharedParts.timing = shorter  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        composition.RefreshTiming = built  # type: ignore[misc] - as above
+        SharedParts.timing = built  # type: ignore[assignment, method-assign]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
@@ -12,10 +13,11 @@ from vault_domain.entities.errors import ConfigurationError
 from vault_domain.entities.scrub import scrubbed_class
 from vault_domain.entities.suspicion import LEAST_CONFIRMATION, MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
-from vault_domain.rules.clients import MOST_ACCOUNTS, MOST_COUNTED, ClientRules
-from vault_domain.rules.refresh import DEFAULT_CONCURRENCY
+from vault_domain.rules.bounds import DEFAULT_CONCURRENCY, DEFAULT_HOLD, MOST_ACCOUNTS, MOST_COUNTED
 from vault_domain.rules.refusals import DEFAULT_EXHAUSTION
-from vault_domain.rules.turns import DEFAULT_HOLD
+
+if TYPE_CHECKING:
+    from vault_domain.rules.clients import ClientRules
 
 
 def _as_tokens(value: Path | str | None) -> Path | None:
@@ -105,6 +107,8 @@ class Tuning:
     @property
     def client_rules(self) -> ClientRules:
         """The numbers by which the vault distinguishes a fault of a client from dead grants."""
+        from vault_domain.rules.clients import ClientRules
+
         return ClientRules(
             self.client_pause_accounts,
             self.client_probe_interval,

@@ -1,24 +1,31 @@
 """`AesGcmCipher`: encrypts values in AES-256-GCM envelopes under the tenants' data keys."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from vault_adapters.crypto.context import ContextEncoder, beside
-from vault_adapters.crypto.envelope import EnvelopeKey
 from vault_adapters.crypto.fetching import fetch_keys
-from vault_adapters.crypto.keyring import Keyring
 from vault_adapters.crypto.openings import opening_of
 from vault_adapters.crypto.resealing import reseal
-from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.secret import Secret, decoded_secret
+from vault_domain.entities.secret import decoded_secret
 from vault_domain.entities.token import SealedToken
-from vault_domain.ports.cipher import NO_ACTIVE_KEY, Opening, Sealer, UnreadableError
-from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
 from vault_domain.rules.key_states import RESURRECTED_KEY
+
+if TYPE_CHECKING:
+    from vault_adapters.crypto.envelope import EnvelopeKey
+    from vault_adapters.crypto.keyring import Keyring
+    from vault_domain.entities.account import TokenKey
+    from vault_domain.entities.secret import Secret
+    from vault_domain.ports.cipher import Opening, Sealer
+    from vault_domain.ports.event_sink import EventSink
 
 _log = logging.getLogger(__name__)
 

@@ -15,12 +15,9 @@ from types import TracebackType
 from typing import Any, NoReturn
 from weakref import WeakSet
 
-from attrs import fields
-
 from vault_domain.entities.errors import ConfigurationError
-from vault_domain.services.use_cases import VaultServices
 
-_opened: WeakSet[VaultServices] = WeakSet()
+_opened: WeakSet[Any] = WeakSet()
 _loops: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 _abandoned: list[AsyncExitStack] = []
 """What a child has inherited. It is kept, because the garbage collector would end it."""
@@ -34,17 +31,14 @@ def used_across_fork() -> ConfigurationError:
 
 
 class _Refused:
-    def __getattr__(self, name: str) -> NoReturn:
-        raise used_across_fork()
-
-    def __call__(self) -> NoReturn:
+    def __getattribute__(self, name: str) -> NoReturn:
         raise used_across_fork()
 
 
-def refuse_in_children(services: VaultServices) -> None:
-    """In processes that are forked from now on, make every call of these services raise `used_across_fork`.
+def refuse_in_children(services: object) -> None:
+    """In processes that are forked from now on, make every use of this object raise `used_across_fork`.
 
-    Call this on the event loop of the vault.
+    Call this on the event loop of the vault. The object's class must have no slots.
     """
     _opened.add(services)
     _loops.add(asyncio.get_running_loop())
@@ -54,8 +48,7 @@ def _refuse() -> None:
     for loop in list(_loops):
         _part(loop)
     for services in list(_opened):
-        for attribute in fields(VaultServices):
-            object.__setattr__(services, attribute.name, _Refused())  # the services are frozen for everybody else
+        object.__setattr__(services, "__class__", _Refused)
 
 
 def _part(loop: Any) -> None:

@@ -1,11 +1,13 @@
 """Time, waiting and shared calls over asyncio."""
 
+from __future__ import annotations
+
 import asyncio
 import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID, uuid4
 
 import anyio
@@ -14,7 +16,9 @@ from vault_adapters.runtime.deadlines import Deadlines
 from vault_adapters.runtime.flights import Flights
 from vault_adapters.runtime.time_limit import Beat, TimeLimit
 from vault_adapters.runtime.turns import Turns, end_turn
-from vault_domain.ports.tasks import Choose
+
+if TYPE_CHECKING:
+    from vault_domain.ports.tasks import Choose
 
 K = TypeVar("K")
 T = TypeVar("T")

@@ -6,9 +6,10 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from vault_domain.ports.tasks import Choose
+if TYPE_CHECKING:
+    from vault_domain.ports.tasks import Choose
 
 T = TypeVar("T")
 

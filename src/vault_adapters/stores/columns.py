@@ -4,19 +4,23 @@ A query names a group of columns by a placeholder, such as ``{{token_columns}}``
 with a `RowLayout` of the same groups. So no other module uses a column's place in a row.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
 from vault_domain.entities.account import ConnectionState
-from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.text import MAX_NAME_LENGTH
-from vault_domain.entities.token import TokenInfo, TokenWrite
-from vault_domain.ports.audit_log import Sought
-from vault_domain.ports.pages import AccountQuery
+
+if TYPE_CHECKING:
+    from vault_domain.entities.imported import ImportedWrite
+    from vault_domain.entities.token import TokenInfo, TokenWrite
+    from vault_domain.ports.audit_log import Sought
+    from vault_domain.ports.pages import AccountQuery
 
 Columns = tuple[str, ...]
 
@@ -163,7 +167,7 @@ class RowLayout:
     split: Callable[[Sequence[Any]], tuple[Any, ...]]
 
     @classmethod
-    def of(cls, *groups: Columns) -> "RowLayout":
+    def of(cls, *groups: Columns) -> RowLayout:
         """Return the layout of a query whose first columns are these groups."""
         slices, start = [], 0
         for group in groups:

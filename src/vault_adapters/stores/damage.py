@@ -1,20 +1,25 @@
 """Refuses damaged rows and wrong rows: a list leaves them out, and a read of one key or account raises an error."""
 
+from __future__ import annotations
+
 import json
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vault_adapters.stores.columns import MOST_WRAP
-from vault_domain.entities.account import Account, TokenKey, TokenKind, stored_account, stored_key
-from vault_domain.entities.account_state import AccountState
+from vault_domain.entities.account import TokenKind, stored_account, stored_key
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
 from vault_domain.ports.keys import SealedRow
 from vault_domain.rules.key_states import confirmed_data_key, confirmed_master_key
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.account_state import AccountState
 
 _log = logging.getLogger(__name__)
 

@@ -1,42 +1,63 @@
 """A store that tells `RememberedRows` which rows of tokens this process reads and writes."""
 
+# ruff: noqa: D102 - `Store` describes the ports
+
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-
-from attrs import frozen
+from typing import TYPE_CHECKING
 
 from vault_adapters.runtime.forks import OwnStack
-from vault_adapters.stores.port import Store, WatchedStore
-from vault_domain.memory.answers import Answers
+from vault_adapters.stores.port import WatchedStore
 from vault_domain.memory.change_log import EVERYTHING
 from vault_domain.memory.rows import RememberedRows
-from vault_domain.ports.accounts import Accounts
-from vault_domain.ports.audit_log import AuditLog
-from vault_domain.ports.client_states import ClientStates
-from vault_domain.ports.clock import Clock
-from vault_domain.ports.keys import Keys
-from vault_domain.ports.pages import Pages
-from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.upkeep import Upkeep
-from vault_domain.rules.remembering import MemoryPolicy
-from vault_domain.services.observing import ReadCounts
 from vault_domain.services.tokens.noticing import noticing
 from vault_domain.services.tokens.reading import RowReader
 
+if TYPE_CHECKING:
+    from vault_adapters.stores.port import Store
+    from vault_domain.memory.answers import Answers
+    from vault_domain.ports.accounts import Accounts
+    from vault_domain.ports.audit_log import AuditLog
+    from vault_domain.ports.client_states import ClientStates
+    from vault_domain.ports.clock import Clock
+    from vault_domain.ports.keys import Keys
+    from vault_domain.ports.pages import Pages
+    from vault_domain.ports.tasks import Tasks
+    from vault_domain.ports.upkeep import Upkeep
+    from vault_domain.rules.remembering import MemoryPolicy
+    from vault_domain.services.observing import ReadCounts
 
-@frozen
+
 class NoticedStore:
     """Implements `Store`; its `accounts` report rows of tokens to `RememberedRows`, its `unnoticed` ones do not."""
 
-    accounts: Accounts
-    unnoticed: Accounts
-    pages: Pages
-    keys: Keys
-    audit: AuditLog
-    clients: ClientStates
-    upkeep: Upkeep
+    def __init__(self, store: Store, rows: RememberedRows) -> None:
+        self._store = store
+        self.unnoticed = store.accounts
+        self.accounts: Accounts = noticing(rows, store.accounts)
+
+    @property
+    def pages(self) -> Pages:
+        """The other store's, as are all further ports."""
+        return self._store.pages
+
+    @property
+    def keys(self) -> Keys:
+        return self._store.keys
+
+    @property
+    def audit(self) -> AuditLog:
+        return self._store.audit
+
+    @property
+    def clients(self) -> ClientStates:
+        return self._store.clients
+
+    @property
+    def upkeep(self) -> Upkeep:
+        return self._store.upkeep
 
 
 @asynccontextmanager
@@ -66,11 +87,5 @@ async def remembering(
             rows.watch_by(await stack.enter_async_context(store.watch(rows)))
         # Forget the remembered rows, because they hold subkeys, and the host may keep the object of the closed vault.
         stack.callback(rows.forget, EVERYTHING)
-        own = noticed(store, rows)
+        own = NoticedStore(store, rows)
         yield own, RowReader(own.accounts, rows, held, tasks, counts)
-
-
-def noticed(store: Store, rows: RememberedRows) -> NoticedStore:
-    """Wrap a store, so that it tells ``rows`` which rows of tokens this process reads and writes."""
-    accounts = noticing(rows, store.accounts)
-    return NoticedStore(accounts, store.accounts, store.pages, store.keys, store.audit, store.clients, store.upkeep)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from vault_adapters.runtime.host_connections import HostConnection
-from vault_domain.entities.measures import PoolCounts
-from vault_domain.ports.accounts import Accounts
-from vault_domain.ports.audit_log import AuditLog
-from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
-from vault_domain.ports.client_states import ClientStates
-from vault_domain.ports.home_ledger import HomeLedger
-from vault_domain.ports.keys import Keys
-from vault_domain.ports.pages import Pages
-from vault_domain.ports.upkeep import Upkeep
+if TYPE_CHECKING:
+    from vault_adapters.runtime.host_connections import HostConnection
+    from vault_domain.entities.measures import PoolCounts
+    from vault_domain.ports.accounts import Accounts
+    from vault_domain.ports.audit_log import AuditLog
+    from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
+    from vault_domain.ports.client_states import ClientStates
+    from vault_domain.ports.home_ledger import HomeLedger
+    from vault_domain.ports.keys import Keys
+    from vault_domain.ports.pages import Pages
+    from vault_domain.ports.upkeep import Upkeep
 
 
 class Store(Protocol):

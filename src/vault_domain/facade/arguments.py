@@ -17,7 +17,6 @@ from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.page import MAX_PAGE
 from vault_domain.entities.secret import Secret, as_value
 from vault_domain.entities.text import (
-    Scopes,
     as_count,
     as_duration,
     as_error_code,
@@ -28,10 +27,15 @@ from vault_domain.entities.text import (
     plain_text,
 )
 from vault_domain.entities.token import Token, TokenDraft, TokenInfo
-from vault_domain.entities.token_set import TokenSet
-from vault_domain.ports.audit_log import Sought
-from vault_domain.ports.pages import Condemned
-from vault_domain.services.tokens.states import OpenedState
+
+if TYPE_CHECKING:
+    from vault_domain.entities.text import (
+        Scopes,
+    )
+    from vault_domain.entities.token_set import TokenSet
+    from vault_domain.ports.audit_log import Sought
+    from vault_domain.ports.pages import Condemned
+    from vault_domain.services.tokens.states import OpenedState
 
 if TYPE_CHECKING:
     from vault_domain.entities.audit_chain import AuditHead
@@ -68,6 +72,8 @@ def as_account(account: object) -> Account:
 
 def as_state_of(account: Account, state: object) -> OpenedState | None:
     """Return an opened state of the account's tenant, or None."""
+    from vault_domain.services.tokens.states import OpenedState
+
     if state is not None and not (isinstance(state, OpenedState) and state.tenant_id == account.tenant_id):
         raise InvalidInputError("state must be an OpenedState of the same tenant")
     return state
@@ -151,6 +157,8 @@ def as_seconds(value: object, name: str) -> float | None:
 
 def as_token_set(token_set: object) -> TokenSet:
     """Return a token set."""
+    from vault_domain.entities.token_set import TokenSet
+
     if not isinstance(token_set, TokenSet):
         raise InvalidInputError("token_set must be a TokenSet; see TokenSet.from_response")
     return token_set
@@ -199,6 +207,8 @@ def as_optional_state(state: object) -> ConnectionState | None:
 
 def as_condemned(provider: object, since: object, until: object, tenant_id: object) -> Condemned:
     """Return the selection of condemned credentials for `revive_accounts`."""
+    from vault_domain.ports.pages import Condemned
+
     begin, end = as_time(since, "since"), as_time(until, "until")
     if begin is None:
         raise InvalidInputError("since must be a zone-aware datetime")
@@ -218,6 +228,8 @@ def as_reason(reason: object) -> str:
 
 def as_sought(account: object, action: object, since: object) -> Sought:
     """Return the selection of audit events for `latest_audit_events`."""
+    from vault_domain.ports.audit_log import Sought
+
     if action is not None and not isinstance(action, AuditAction):
         raise InvalidInputError("action must be an AuditAction")
     return Sought(None if account is None else as_account(account), action, as_time(since, "since"))

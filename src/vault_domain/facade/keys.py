@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from vault_domain.entities.key_reports import (
-    DataKeyRotation,
-    DataKeyRotations,
-    KeyStatus,
-    MasterKeyRotation,
-    Reencryption,
-    TenantMasterKey,
-)
 from vault_domain.entities.scrub import scrubbed_async
 from vault_domain.entities.text import as_duration, as_tenant_id
 from vault_domain.facade.arguments import as_flag, as_key_uri, as_optional_tenant_id, as_progress
-from vault_domain.services.use_cases import KeyServices
+
+if TYPE_CHECKING:
+    from vault_domain.entities.key_reports import (
+        DataKeyRotation,
+        DataKeyRotations,
+        KeyStatus,
+        MasterKeyRotation,
+        Reencryption,
+        TenantMasterKey,
+    )
+    from vault_domain.services.use_cases import VaultServices
 
 
 class VaultKeys:
@@ -28,7 +31,7 @@ class VaultKeys:
 
     __slots__ = ("_actor", "_services")
 
-    def __init__(self, services: KeyServices, actor: str | None = None) -> None:
+    def __init__(self, services: VaultServices, actor: str | None = None) -> None:
         self._services = services
         self._actor = actor
 
@@ -82,7 +85,7 @@ class VaultKeys:
             KeyUnavailableError: the new key or the present one cannot be used now; call again later.
         """
         tenant, name = as_tenant_id(tenant_id), as_key_uri(uri)
-        return await self._services.of_tenants.set(tenant, name, actor=self._actor)
+        return await self._services.tenant_keys.set(tenant, name, actor=self._actor)
 
     @scrubbed_async
     async def rotate_data_keys(

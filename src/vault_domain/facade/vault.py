@@ -6,16 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
-from vault_domain.entities.api_header import ApiHeader
-from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.imported import ImportReport
-from vault_domain.entities.page import Page, walk_pages
-from vault_domain.entities.reports import HealthReport, Readiness, RestoreReport, RevivalReport, SweepReport
+from vault_domain.entities.page import walk_pages
 from vault_domain.entities.scrub import scrubbed, scrubbed_async
-from vault_domain.entities.secret import Secret, as_value
+from vault_domain.entities.secret import as_value
 from vault_domain.entities.text import (
-    Scopes,
     as_duration,
     as_error_code,
     as_label,
@@ -24,22 +18,33 @@ from vault_domain.entities.text import (
     as_tenant_id,
     as_time,
 )
-from vault_domain.entities.token import MarkOutcome, Token, TokenInfo, UsableToken
-from vault_domain.entities.token_set import TokenSet
+from vault_domain.entities.token import Token
 from vault_domain.facade import arguments as read
-from vault_domain.facade.arguments import StoreItem
-from vault_domain.facade.feed import EventFeed
-from vault_domain.facade.host import HostTransaction, as_connection
-from vault_domain.facade.measures import VaultMeasures
-from vault_domain.facade.states import VaultStates
-from vault_domain.services.tokens.states import OpenedState
-from vault_domain.services.use_cases import VaultServices
 
 if TYPE_CHECKING:
+    from vault_domain.entities.account import Account, AccountDeletion, AccountInfo, ConnectionState, TokenKey
+    from vault_domain.entities.api_header import ApiHeader
+    from vault_domain.entities.audit import AuditAction, AuditEvent
     from vault_domain.entities.audit_chain import AuditHead, AuditVerification
+    from vault_domain.entities.imported import ImportReport
     from vault_domain.entities.key_reports import ErasureReport
+    from vault_domain.entities.page import Page
+    from vault_domain.entities.reports import HealthReport, Readiness, RestoreReport, RevivalReport, SweepReport
+    from vault_domain.entities.secret import Secret
+    from vault_domain.entities.text import (
+        Scopes,
+    )
+    from vault_domain.entities.token import MarkOutcome, TokenInfo, UsableToken
+    from vault_domain.entities.token_set import TokenSet
+    from vault_domain.facade.arguments import StoreItem
+    from vault_domain.facade.feed import EventFeed
+    from vault_domain.facade.host import HostTransaction
     from vault_domain.facade.keys import VaultKeys
+    from vault_domain.facade.measures import VaultMeasures
+    from vault_domain.facade.states import VaultStates
     from vault_domain.services.tokens.importing import ImportRows, Progress
+    from vault_domain.services.tokens.states import OpenedState
+    from vault_domain.services.use_cases import VaultServices
 
 T = TypeVar("T", Token, Token | None)
 
@@ -86,6 +91,8 @@ class TokenVault:
                 ``sqlite3``, Django's ``connection``, or a connection or session of SQLAlchemy. It must be asynchronous
                 for a `TokenVault`, and blocking for a `SyncVault`.
         """
+        from vault_domain.facade.host import HostTransaction, as_connection
+
         return HostTransaction(
             self._services, as_connection(connection), lambda services: TokenVault(services, self._actor)
         )
@@ -95,16 +102,20 @@ class TokenVault:
         """The keys of this vault: their status and their rotation."""
         from vault_domain.facade.keys import VaultKeys
 
-        return VaultKeys(self._services.keys(), self._actor)
+        return VaultKeys(self._services, self._actor)
 
     @property
     def states(self) -> VaultStates:
         """The states of authorization requests, sealed under this vault's keys."""
+        from vault_domain.facade.states import VaultStates
+
         return VaultStates(self._services.states)
 
     @property
     def measures(self) -> VaultMeasures:
         """The counts and the observers of this vault, for metrics and traces."""
+        from vault_domain.facade.measures import VaultMeasures
+
         return VaultMeasures(self._services.measuring)
 
     # Single tokens
@@ -139,7 +150,7 @@ class TokenVault:
         del value  # tracebacks of later errors must not hold the value
         draft = read.as_draft(key, secret, expires_at, scopes)
         generation = read.as_generation(expected_generation)
-        infos = await self._services.tokens.store([draft], actor=self._actor, expected_generation=generation)
+        infos = await self._services.writing.store([draft], actor=self._actor, expected_generation=generation)
         return infos[0]
 
     @scrubbed_async
@@ -153,7 +164,7 @@ class TokenVault:
         """
         drafts = read.as_drafts(items)
         del items  # tracebacks of later errors must not hold the values
-        return await self._services.tokens.store(drafts, actor=self._actor)
+        return await self._services.writing.store(drafts, actor=self._actor)
 
     @scrubbed_async
     async def get_token(self, key: TokenKey, *, fresh: bool = False) -> Token | None:
@@ -221,18 +232,18 @@ class TokenVault:
                 because providers echo tokens in it.
         """
         info, code = read.as_token_info(token), as_error_code(error_code)
-        return await self._services.tokens.mark_invalid(info, code, actor=self._actor)
+        return await self._services.writing.mark_invalid(info, code, actor=self._actor)
 
     @scrubbed_async
     async def delete_token(self, key: TokenKey) -> bool:
         """Delete one token; return whether it existed."""
-        return await self._services.tokens.delete(read.as_key(key), actor=self._actor)
+        return await self._services.writing.delete(read.as_key(key), actor=self._actor)
 
     @scrubbed_async
     async def delete_provider_tokens(self, tenant_id: str, provider: str) -> int:
         """Delete all of a tenant's tokens at a provider; return the number of deleted tokens."""
         tenant, name = as_tenant_id(tenant_id), as_provider(provider)
-        return await self._services.tokens.delete_provider(tenant, name, actor=self._actor)
+        return await self._services.writing.delete_provider(tenant, name, actor=self._actor)
 
     # Accounts
 
@@ -426,10 +437,10 @@ class TokenVault:
                 taken, at most 20 of each provider, and ends.
         """
         most, stop = None if limit is None else read.as_limit(limit), read.as_function(should_stop, "should_stop")
-        operating = self._services.operating()
-        report = await operating.sweeping.sweep(most, stop, actor=self._actor)
-        await operating.chain.seal_after_sweep()
-        await self._services.auditing.prune_after_sweep(actor=self._actor, announce=operating.chain.announce)
+        report = await self._services.sweeping.sweep(most, stop, actor=self._actor)
+        chain = self._services.chain
+        await chain.seal_after_sweep()
+        await self._services.auditing.prune_after_sweep(actor=self._actor, announce=chain.announce)
         return report
 
     # Lists, by page or as iterators; they decrypt nothing
@@ -578,7 +589,7 @@ class TokenVault:
             read.as_flag(overwrite, "overwrite"), read.as_flag(dry_run, "dry_run"), as_label(source, "source")
         )
         report = read.as_function(progress, "progress")
-        return await self._services.operating().importing.run(rows, options, report, actor=self._actor)
+        return await self._services.importing.run(rows, options, report, actor=self._actor)
 
     @scrubbed_async
     async def export_tokens(
@@ -597,7 +608,7 @@ class TokenVault:
             after: the ``next`` of a page of the same list.
         """
         tenant, name, most = as_tenant_id(tenant_id), read.as_optional_provider(provider), read.as_limit(limit)
-        return await self._services.operating().exporting.page(
+        return await self._services.exporting.page(
             tenant, provider=name, limit=most, after=after, actor=self._actor, reason=self._reason
         )
 
@@ -649,7 +660,7 @@ class TokenVault:
         so repeat the call later, when others have been due. `revive_accounts` undoes a call that was a mistake.
         ``since`` is the time at which the restored database went into use, zone-aware; None: now.
         """
-        return await self._services.operating().restoring.restored(as_time(since, "since"), actor=self._actor)
+        return await self._services.restoring.restored(as_time(since, "since"), actor=self._actor)
 
     # The audit log
 
@@ -695,6 +706,8 @@ class TokenVault:
             limit: largest number of events on a page, 1 to 10,000.
             interval: longest time between two reads of the log; a notification leads to an earlier read.
         """
+        from vault_domain.facade.feed import EventFeed
+
         tenant, most = None if tenant_id is None else as_tenant_id(tenant_id), read.as_limit(limit)
         pause = as_duration(interval, "interval", positive=True)
         listing = self._services.listing
@@ -716,7 +729,7 @@ class TokenVault:
         Args:
             older_than: one day at least.
         """
-        announce = self._services.operating().chain.announce
+        announce = self._services.chain.announce
         return await self._services.auditing.prune(read.as_age(older_than), actor=self._actor, announce=announce)
 
     @scrubbed_async
@@ -734,7 +747,7 @@ class TokenVault:
             StorageError: somebody has changed the rows of the chain (reason ``chain_changed``).
         """
         tenant = None if tenant_id is None else as_tenant_id(tenant_id)
-        return await self._services.operating().chain.head(tenant)
+        return await self._services.chain.head(tenant)
 
     @scrubbed_async
     async def verify_audit(self, heads: Iterable[AuditHead] = ()) -> AuditVerification:
@@ -746,7 +759,7 @@ class TokenVault:
         Args:
             heads: what `audit_head` returned earlier.
         """
-        return await self._services.operating().verifying.verify(read.as_heads(heads))
+        return await self._services.verifying.verify(read.as_heads(heads))
 
     # The vault itself
 
@@ -799,4 +812,4 @@ class TokenVault:
         - The erasure does not reach backups. Other processes keep the tenant's cached keys until these expire.
         """
         tenant, settled = as_tenant_id(tenant_id), read.as_flag(wait, "wait")
-        return await self._services.operating().erasing.erase(tenant, actor=self._actor, wait=settled)
+        return await self._services.erasing.erase(tenant, actor=self._actor, wait=settled)

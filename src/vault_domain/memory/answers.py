@@ -10,18 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from attrs import define, evolve, frozen
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.audit import READ_ACTIONS, AuditEvent
+from vault_domain.entities.account import TokenKind
+from vault_domain.entities.audit import READ_ACTIONS
 from vault_domain.entities.token import NO_VALUE, DamagedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
-from vault_domain.ports.accounts import Reading, Snapshot
-from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.tasks import Tasks
+from vault_domain.ports.readings import Reading
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.audit import AuditEvent
+    from vault_domain.ports.accounts import Snapshot
+    from vault_domain.ports.event_sink import EventSink
+    from vault_domain.ports.journal import JournalEntry
+    from vault_domain.ports.tasks import Tasks
 
 _MOST = 20_000
 """Largest number of committed answers; beyond it, the oldest is dropped. An answer takes about two kilobytes."""

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import UUID
 
-from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError
-from vault_domain.entities.token import NO_VALUE, StoredToken, TokenInfo
-from vault_domain.memory.change_log import EVERYTHING, ChangeLog, Scope, is_value, scope_of_key
+from vault_domain.entities.token import NO_VALUE
+from vault_domain.memory.change_log import EVERYTHING, ChangeLog, is_value, scope_of_key
 from vault_domain.memory.row import RememberedRow
-from vault_domain.ports.accounts import Reading
-from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.change_watch import ChangeWatch
-from vault_domain.ports.clock import Clock
-from vault_domain.ports.tasks import Tasks
-from vault_domain.rules.remembering import MemoryPolicy, may_answer, may_be_remembered
+from vault_domain.ports.change import DataKeyInactiveError
+from vault_domain.ports.readings import Reading
+from vault_domain.rules.remembering import may_answer, may_be_remembered
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import TokenKey, TokenKind
+    from vault_domain.entities.token import StoredToken, TokenInfo
+    from vault_domain.memory.change_log import Scope
+    from vault_domain.ports.change import Change
+    from vault_domain.ports.change_watch import ChangeWatch
+    from vault_domain.ports.clock import Clock
+    from vault_domain.ports.tasks import Tasks
+    from vault_domain.rules.remembering import MemoryPolicy
 
 T = TypeVar("T")
 

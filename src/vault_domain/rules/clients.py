@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from vault_domain.entities.account import Account
-from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, MASS_REJECTION, ClientRecord, ClientScope
+from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, MASS_REJECTION, ClientRecord
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.rules.bounds import MOST_ACCOUNTS
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account
+    from vault_domain.entities.clients import ClientScope
 
 _DOMAIN = b"token-vault client fingerprint v1"
 _ENDPOINT_DOMAIN = b"token-vault client at an endpoint v1"
@@ -18,12 +23,6 @@ _MARK_DOMAIN = b"token-vault refused account v1"
 _SIZE, _HALF_MARK = 16, 2
 MARK_SIZE = 2 * _HALF_MARK
 """Size of a mark (`mark_of`) in bytes."""
-
-MOST_ACCOUNTS = 10
-"""Largest allowed value of `ClientRules.accounts`."""
-
-MOST_COUNTED = 1000
-"""Largest number to which rejections, the present one included, and successes are counted."""
 
 _REPEATED = 3
 """Number of probe intervals that an account waits if it was refused lately, so that other accounts probe first."""

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from attrs import field, frozen
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.causes import OUTCOME_UNKNOWN, UNREADABLE_ANSWER
-from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef
 from vault_domain.rules.connection import credential_of
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_presentable, is_usable
+from vault_domain.rules.freshness import Freshness, freshness, is_presentable, is_usable
 from vault_domain.rules.grace import may_repeat, since_first_request
 from vault_domain.rules.pacing import RATE_LIMITED, spaced
 from vault_domain.rules.refusals import LONGEST_BACKOFF, LONGEST_WAIT
@@ -25,8 +25,9 @@ from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 from vault_domain.rules.unread import UNREAD_HOLD
 
-DEFAULT_CONCURRENCY = 32
-"""Largest number of refreshes that one process runs at one provider at the same time."""
+if TYPE_CHECKING:
+    from vault_domain.entities.refresh_state import AccountRecord, RefreshState
+    from vault_domain.rules.freshness import RefreshPolicy
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 

@@ -6,10 +6,16 @@ run of refusals begins with the first refusal, and ends when a refresh succeeds 
 Failures of other kinds do not end the run.
 """
 
-from datetime import datetime, timedelta
+from __future__ import annotations
 
-from vault_domain.entities.errors import ProviderConfigurationError, VaultError
-from vault_domain.entities.refresh_state import RefreshState
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from vault_domain.entities.errors import ProviderConfigurationError
+
+if TYPE_CHECKING:
+    from vault_domain.entities.errors import VaultError
+    from vault_domain.entities.refresh_state import RefreshState
 
 EXHAUSTED = "exhausted"
 """The error code of an exhausted credential: the vault condemned it, because the provider refused it for days."""

@@ -1,11 +1,13 @@
 """The time limits of the steps of a refresh."""
 
+from __future__ import annotations
+
 from datetime import timedelta
 
 from attrs import frozen
 
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.rules.turns import DEFAULT_HOLD
+from vault_domain.rules.bounds import DEFAULT_HOLD
 
 
 @frozen

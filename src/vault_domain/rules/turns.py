@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from vault_domain.entities.rotation_policy import Rotation, RotationKind
+from vault_domain.entities.rotation_policy import RotationKind
 
-DEFAULT_HOLD = timedelta(seconds=15)
-"""Default of `RefreshTiming.hold`; longer than the default of `RefreshTiming.deadline`."""
+if TYPE_CHECKING:
+    from vault_domain.entities.rotation_policy import Rotation
 
 _SLACK = timedelta(seconds=1)
 """Longest time by which ``turned_at``, the time of the timeline's change, may be later than the ``now`` read with it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from attrs import define
 
@@ -23,10 +24,12 @@ from vault_domain.entities.errors import (
     TokenNotFoundError,
     VaultError,
 )
-from vault_domain.entities.measures import Operation
 from vault_domain.entities.text import plain_text
-from vault_domain.ports.observer import Observer, Step
 from vault_domain.rules.oauth_codes import registered_code
+
+if TYPE_CHECKING:
+    from vault_domain.entities.measures import Operation
+    from vault_domain.ports.observer import Observer, Step
 
 _log = logging.getLogger(__name__)
 

@@ -115,7 +115,7 @@ async def mark(vault):
 async def suspect(vault):
     """Report the token as rejected, as if no refresh could replace it; its row becomes suspect, but stays valid."""
     info = (await vault.get_token(ACCESS)).info
-    await vault._services.tokens.report_rejected(info, "invalid_token", window=ConfirmationWindow(), actor=None)
+    await vault._services.writing.report_rejected(info, "invalid_token", window=ConfirmationWindow(), actor=None)
     return ("access-0", "suspect")
 
 

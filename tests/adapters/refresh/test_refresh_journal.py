@@ -572,8 +572,8 @@ async def test_an_entry_that_cannot_be_checked_yet_waits(config, clock, journal_
     path = config.database_url.reveal().removeprefix("sqlite:///")
     entry_files = files(journal_dir)
     async with open_sqlite_store(path, migrate=True, clock=clock.now) as below:
-        keys = Failing(below.keys, "data_key", StorageError("away", retryable=True))
-        async with open_vault_over(evolve(below, keys=keys), config, refreshers={"acme": ScriptedRefresher()}) as vault:
+        keys = below.keys = Failing(below.keys, "data_key", StorageError("away", retryable=True))
+        async with open_vault_over(below, config, refreshers={"acme": ScriptedRefresher()}) as vault:
             assert files(journal_dir) == entry_files
             assert isinstance(await failure(vault.ensure_access_token(ACCOUNT)), StorageError)
             keys.left = 0

@@ -282,7 +282,7 @@ async def test_many_data_keys_are_destroyed_page_by_page(place, monkeypatch):
         clock.advance(timedelta(days=1))
         transactions = []
         if place.is_sqlite:
-            database = vault._services.keys().resealing._keys._database
+            database = vault._services.resealing._keys._database
             transact = database.transact
             monkeypatch.setattr(
                 database, "transact", lambda work: transactions.append(work.__qualname__) or transact(work)

@@ -77,7 +77,7 @@ async def test_nothing_of_the_tenant_is_left_and_the_others_are_untouched(place)
             assert await read_all(reader, [OTHER]) == ["another tenant's"]
     # Even with the master key, nothing but the values of other tenants can be opened from the dump.
     async with place.vault() as vault:
-        keyring = vault._services.tokens._cipher._keyring
+        keyring = vault._services.cipher._keyring
         left = place.rows("SELECT tenant_id FROM {data_key_wrap}")
         assert left == [("other",)]
         assert len(envelopes(cells)) == 2

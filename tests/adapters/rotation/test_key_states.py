@@ -256,7 +256,7 @@ async def test_a_wrap_made_under_a_retired_master_key_is_not_unwrapped(place, st
         assert (await vault.keys.rotate_master_key()).retired == 1
         [[retired]] = place.rows("SELECT master_key_id FROM {master_key} WHERE state = 'retired'")
         [(tenant_id, data_key_id, _, _)] = wraps_of(place)
-        keyring = vault._services.tokens._cipher._keyring
+        keyring = vault._services.cipher._keyring
         theirs = await keyring._master_keys.opened[bytes(retired)].wrap(bytes(32), tenant_id, data_key_id)
         place.rows("DELETE FROM {data_key_wrap}")
         place.rows(WRAP, tenant_id, data_key_id, bytes(retired), theirs)

@@ -218,7 +218,7 @@ async def test_a_master_key_in_use_is_not_retired(place):
     """The store itself refuses to retire the active master key, or one that still wraps data keys."""
     await fill(place)
     async with place.vault(NEW, OLD) as vault:
-        port = vault._services.keys().rewrapping._keys
+        port = vault._services.rewrapping._keys
         old, new = (
             bytes(key_id) for (key_id,) in place.rows("SELECT master_key_id FROM {master_key} ORDER BY created_at")
         )

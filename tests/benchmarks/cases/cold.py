@@ -27,7 +27,7 @@ async def _run(bench: Bench) -> None:
 
 def _calls(vault: TokenVault, callers: int, next_key: Callable[[], TokenKey], *, is_cold: bool) -> Contestant:
     each = max(4, 100 // callers)
-    cipher = vault._services.tokens._cipher
+    cipher = vault._services.cipher
     block: list[TokenKey] = []
 
     async def prepare() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
 from vault_adapters.stores.damage import (
@@ -16,23 +16,26 @@ from vault_adapters.stores.damage import (
     report_damage,
     sealed_value,
 )
-from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.account_rows import account_row
 from vault_adapters.stores.sqlite.audit import append_events
-from vault_adapters.stores.sqlite.database import Row, Transaction
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
-    account_row,
     key_parameters,
     plain_parameters,
     to_micros,
     token_info,
 )
 from vault_adapters.stores.sqlite.writing import require_active_data_keys
-from vault_domain.entities.account import Account, TokenKey
-from vault_domain.entities.account_state import AccountRow, AccountState, Decision
-from vault_domain.entities.audit import AuditEvent
+from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.token import StoredToken
-from vault_domain.ports.accounts import Decide
+
+if TYPE_CHECKING:
+    from vault_adapters.stores.queries import Queries
+    from vault_adapters.stores.sqlite.database import Row, Transaction
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.account_state import AccountRow, Decision
+    from vault_domain.entities.audit import AuditEvent
+    from vault_domain.ports.accounts import Decide
 
 T = TypeVar("T")
 

@@ -1,45 +1,45 @@
 """Accounts on SQLite."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from vault_adapters.stores.batching import Asked, ReadBatcher
+from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.damage import (
     sound,
 )
-from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.account_states import change_state, state_of
-from vault_adapters.stores.sqlite.audit import append_events
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.erasure import erase_tenant
-from vault_adapters.stores.sqlite.importing import Importer
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
-    account_record,
     key_parameters,
     to_micros,
 )
 from vault_adapters.stores.sqlite.token_reads import TokenReads
-from vault_adapters.stores.sqlite.writing import deletion_events, write_tokens
-from vault_adapters.stores.taking import taken
-from vault_domain.entities.account import Account, TokenKey, stored_account
-from vault_domain.entities.account_state import Decision
+from vault_domain.entities.account import stored_account
 from vault_domain.entities.errors import StorageError
-from vault_domain.entities.token import (
-    DamagedToken,
-    StoredToken,
-    TokenInfo,
-    TokenRef,
-    TokenWrite,
-)
-from vault_domain.ports.accounts import Decide, DueAccount, Erased, PrepareBatch, Reading, Snapshot
 from vault_domain.ports.change import Change
-from vault_domain.ports.late_writes import LateWrites
+from vault_domain.ports.readings import Snapshot
+
+if TYPE_CHECKING:
+    from vault_adapters.stores.batching import Asked
+    from vault_adapters.stores.queries import Queries
+    from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.account_state import Decision
+    from vault_domain.entities.token import (
+        DamagedToken,
+        StoredToken,
+        TokenInfo,
+        TokenRef,
+        TokenWrite,
+    )
+    from vault_domain.ports.accounts import Decide, DueAccount, Erased, PrepareBatch, Reading
+    from vault_domain.ports.late_writes import LateWrites
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqliteAccounts:
-    """Implements `Accounts`."""
+    """Implements `Accounts`. A process that only reads tokens does not load what writes accounts."""
 
     def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
         self._database = database
@@ -73,8 +73,12 @@ class SqliteAccounts:
     async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:
         """Read an account, with its sealed values or without them."""
         if not with_values:
+            from vault_adapters.stores.sqlite.account_rows import account_record
+
             rows = await self._database.fetch(self._queries["get_account"], account_parameters(account))
             return Snapshot(account_record(rows, account), {}, self._database.now())
+        from vault_adapters.stores.sqlite.account_states import state_of
+
         rows = await self._database.fetch(self._queries["load_account"], account_parameters(account))
         state = state_of(rows, account).require_intact()
         sealed = {kind: token.sealed for kind, token in state.tokens.items()}
@@ -82,22 +86,30 @@ class SqliteAccounts:
 
     async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
         """Load an account, decide and write the new state in one transaction, so that nothing comes in between."""
+        from vault_adapters.stores.sqlite.account_states import change_state
+
         return await self._database.transact(
             lambda transaction: change_state(transaction, self._queries, account, decide)
         )
 
     async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none."""
+        from vault_adapters.stores.sqlite.writing import write_tokens
+
         return await self._database.transact(
             lambda transaction: write_tokens(transaction, self._queries, writes, actor)
         )
 
     async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
         """Insert or replace many tokens, all or none."""
+        from vault_adapters.stores.taking import taken
+
         return await self.store(await taken(writes), actor=actor)
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         """Delete all tokens, labels and refresh states of a tenant at a provider."""
+        from vault_adapters.stores.sqlite.audit import append_events
+        from vault_adapters.stores.sqlite.writing import deletion_events
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "provider": provider}
@@ -144,10 +156,14 @@ class SqliteAccounts:
 
     def begin_import(self, source: str | None, *, overwrite: bool, actor: str | None) -> PrepareBatch:
         """Begin an import of tokens of another system."""
+        from vault_adapters.stores.sqlite.importing import Importer
+
         return Importer(self._database, self._queries, source, overwrite=overwrite, actor=actor).prepare
 
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction; then clean the files."""
+        from vault_adapters.stores.sqlite.erasure import erase_tenant
+
         change = await self._database.transact(
             lambda transaction: erase_tenant(transaction, self._queries, tenant_id, actor)
         )
@@ -171,4 +187,6 @@ def _due_account(row: Row, provider: str) -> DueAccount:
     tenant_id, identifier, due_at = row
     if type(tenant_id) is not str or type(identifier) is not str or not tenant_id:
         raise ValueError
+    from vault_domain.ports.accounts import DueAccount
+
     return DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)

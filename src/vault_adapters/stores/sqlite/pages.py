@@ -1,9 +1,11 @@
 """Lists and counts of tokens and accounts on SQLite."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vault_adapters.stores.columns import (
     PLACE_OF_ACCOUNT,
@@ -15,26 +17,31 @@ from vault_adapters.stores.columns import (
 )
 from vault_adapters.stores.counting import health_counts, sampled_rows
 from vault_adapters.stores.damage import sound_page
-from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
+from vault_adapters.stores.sqlite.account_rows import listed_account
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
-    listed_account,
     listed_info,
     to_micros,
     to_time,
 )
-from vault_domain.entities.account import Account
 from vault_domain.entities.measures import AccountCount
-from vault_domain.entities.page import Cursor
-from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import (
     RECONNECT_NOTICE,
-    TokenInfo,
 )
-from vault_domain.ports.pages import MOST_COUNTED, AccountQuery, Condemned, Ending, Owned, TokenQuery
+from vault_domain.ports.pages import MOST_COUNTED, Condemned, Ending, Owned
+
+if TYPE_CHECKING:
+    from vault_adapters.stores.queries import Queries
+    from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
+    from vault_domain.entities.account import Account
+    from vault_domain.entities.page import Cursor
+    from vault_domain.entities.refresh_state import AccountRecord
+    from vault_domain.entities.reports import HealthCount
+    from vault_domain.entities.token import (
+        TokenInfo,
+    )
+    from vault_domain.ports.pages import AccountQuery, TokenQuery
 
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -12,7 +12,7 @@ from vault_adapters.stores.sqlite.database import Row, SqliteDatabase
 from vault_adapters.stores.sqlite.rows import key_parameters, keys_parameter, stored_token
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken
-from vault_domain.ports.accounts import Reading
+from vault_domain.ports.readings import Reading
 
 
 class TokenReads:

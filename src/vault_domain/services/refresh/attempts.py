@@ -27,9 +27,10 @@ from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.cipher import Cipher, Sealer, UnreadableError
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
+from vault_domain.rules.bounds import DEFAULT_CONCURRENCY
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.rules.grace import listening_time, since_first_request
-from vault_domain.rules.refresh import DEFAULT_CONCURRENCY, Claim
+from vault_domain.rules.refresh import Claim
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.turns import settled_at
 from vault_domain.services.observing import Observed

@@ -15,7 +15,8 @@ from vault_domain.entities.clients import MASS_REJECTION, ClientCounts, ClientRe
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.pages import Condemned, Pages
-from vault_domain.rules.clients import MOST_COUNTED, ClientRules, after_restore, believing, is_mass
+from vault_domain.rules.bounds import MOST_COUNTED
+from vault_domain.rules.clients import ClientRules, after_restore, believing, is_mass
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.transitions import clients

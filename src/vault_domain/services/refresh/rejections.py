@@ -21,6 +21,7 @@ from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.exchange import overdue
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.token_service import TokenService
+from vault_domain.services.tokens.token_writer import TokenWriter
 
 YOUNG = timedelta(seconds=30)
 """Age below which a rejected token is not refreshed, because the resource would probably reject a new one too."""
@@ -39,7 +40,8 @@ class RejectionService:
     credential.
 
     Args:
-        tokens: marks and hands out tokens.
+        tokens: hands out tokens.
+        writing: marks tokens.
         ledger: reads accounts.
         keeper: stores an answer that waits, so that its token can be marked.
         refreshing: replaces access tokens.
@@ -51,6 +53,7 @@ class RejectionService:
     def __init__(
         self,
         tokens: TokenService,
+        writing: TokenWriter,
         ledger: AttemptLedger,
         keeper: AnswerKeeper,
         refreshing: RefreshService,
@@ -59,6 +62,7 @@ class RejectionService:
         tasks: Tasks,
     ) -> None:
         self._tokens = tokens
+        self._writing = writing
         self._ledger = ledger
         self._keeper = keeper
         self._refreshing = refreshing
@@ -128,7 +132,7 @@ class RejectionService:
 
     async def _mark(self, info: TokenInfo, *, actor: str | None) -> MarkOutcome:
         with self._open_until_taken(info):
-            return await self._tokens.mark_invalid(info, REJECTED, actor=actor)
+            return await self._writing.mark_invalid(info, REJECTED, actor=actor)
 
     @contextmanager
     def _open_until_taken(self, info: TokenInfo) -> Iterator[None]:
@@ -144,7 +148,7 @@ class RejectionService:
     async def _suspect(self, row: StoredToken, now: datetime, *, actor: str | None) -> Token:
         """Note a report of a token that no refresh can replace; a second report within the window makes it invalid."""
         account = row.key.account
-        outcome = await self._tokens.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
+        outcome = await self._writing.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
         if outcome in (MarkOutcome.APPLIED, MarkOutcome.ALREADY_INVALID):
             raise ReauthorizationRequiredError(account=account, reason=REJECTED)
         return await self._next(row.info, now, actor=actor)

@@ -36,7 +36,7 @@ from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.pacing import RateLimitedError
 from vault_domain.services.refresh.rereading import Rereader
 from vault_domain.services.tokens.opening import checked_snapshot
-from vault_domain.services.tokens.token_service import TokenService
+from vault_domain.services.tokens.token_writer import TokenWriter
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +90,13 @@ class SweepService:
         tasks: Tasks,
         policy: RefreshPolicy,
         rules: Mapping[str, RefreshRule],
-        tokens: TokenService,
+        writing: TokenWriter,
         rereader: Rereader,
         observed: Observed | None = None,
     ) -> None:
         self._rereader = rereader
         self._ledger = ledger
-        self._tokens = tokens
+        self._writing = writing
         self._runner = runner
         self._keeper = keeper
         self._tasks = tasks
@@ -120,7 +120,7 @@ class SweepService:
     async def _sweep(self, limit: int | None, should_stop: Callable[[], bool] | None, actor: str | None) -> SweepReport:
         await self._keeper.retry_all()
         await self._rereader.read_all()
-        await self._tokens.note_ending(lambda: self._is_to_stop(should_stop), actor=actor)
+        await self._writing.note_ending(lambda: self._is_to_stop(should_stop), actor=actor)
         sweep = _Sweep(actor, limit, {provider: _Position(rule) for provider, rule in self._rules.items()})
         while sweep.positions and sweep.wanted(0) > 0 and not self._is_to_stop(should_stop):
             jobs: list[_Job] = []

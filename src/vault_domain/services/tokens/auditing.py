@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import StorageError
-from vault_domain.entities.token import TokenInfo
-from vault_domain.ports.audit_log import Announce, AuditLog, Noticed
-from vault_domain.ports.event_sink import EventSink
+from vault_domain.ports.audit_log import Noticed
+
+if TYPE_CHECKING:
+    from vault_domain.entities.token import TokenInfo
+    from vault_domain.ports.audit_log import Announce, AuditLog
+    from vault_domain.ports.event_sink import EventSink
 
 _log = logging.getLogger(__name__)
 

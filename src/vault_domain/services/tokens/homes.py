@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from vault_domain.entities.account import Account
 from vault_domain.entities.causes import NOT_HOME
 from vault_domain.entities.errors import RefreshFailedError, StorageError
-from vault_domain.entities.home import Home
-from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.home_ledger import HomeLedger
 from vault_domain.rules.homes import is_home
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account
+    from vault_domain.entities.home import Home
+    from vault_domain.ports.event_sink import EventSink
+    from vault_domain.ports.home_ledger import HomeLedger
 
 _log = logging.getLogger(__name__)
 

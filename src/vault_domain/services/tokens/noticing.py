@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
-from vault_domain.entities.account_state import AccountState, Decision
-from vault_domain.entities.token import StoredToken, TokenInfo, TokenWrite
-from vault_domain.memory.rows import RememberedRows, Ticket
-from vault_domain.ports.accounts import Accounts, Decide, Erased, PrepareBatch, Snapshot, StoreBatch
+from vault_domain.entities.account import TokenKind, access_key
+from vault_domain.entities.token import StoredToken
 from vault_domain.ports.change import Change
-from vault_domain.ports.late_writes import LateWrites
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.account_state import AccountState, Decision
+    from vault_domain.entities.token import TokenInfo, TokenWrite
+    from vault_domain.memory.rows import RememberedRows, Ticket
+    from vault_domain.ports.accounts import Accounts, Decide, Erased, PrepareBatch, Snapshot, StoreBatch
+    from vault_domain.ports.late_writes import LateWrites
 
 T = TypeVar("T")
 

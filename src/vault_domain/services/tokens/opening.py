@@ -1,19 +1,28 @@
 """Decrypts rows. Callers get the same error for every unreadable row; operators find the reason code in the log."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind, is_key_of
+from vault_domain.entities.account import TokenKind, is_key_of
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError, StorageError
-from vault_domain.entities.extra import NO_EXTRA, Extra, decoded_extra
-from vault_domain.entities.token import WRONG_ROW, DamagedToken, SealedToken, StoredToken, Token
-from vault_domain.memory.row import RememberedRow
-from vault_domain.ports.accounts import Accounts, Snapshot
-from vault_domain.ports.cipher import Cipher, UnreadableError
-from vault_domain.ports.event_sink import EventSink
+from vault_domain.entities.extra import NO_EXTRA, decoded_extra
+from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, Token
+from vault_domain.ports.cipher import UnreadableError
 from vault_domain.services.tokens.failed_reads import FailedReads
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.extra import Extra
+    from vault_domain.entities.token import SealedToken
+    from vault_domain.memory.row import RememberedRow
+    from vault_domain.ports.accounts import Accounts, Snapshot
+    from vault_domain.ports.cipher import Cipher
+    from vault_domain.ports.event_sink import EventSink
 
 _log = logging.getLogger(__name__)
 

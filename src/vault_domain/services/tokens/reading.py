@@ -6,18 +6,22 @@ import logging
 import math
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import StorageError
-from vault_domain.entities.token import WRONG_ROW, DamagedToken, StoredToken, TokenInfo
-from vault_domain.memory.answers import Answers
-from vault_domain.memory.change_log import Scope
-from vault_domain.memory.row import RememberedRow
-from vault_domain.memory.rows import RememberedRows, Ticket
-from vault_domain.ports.accounts import Accounts, Reading
-from vault_domain.ports.tasks import Tasks
+from vault_domain.entities.token import WRONG_ROW, DamagedToken
+from vault_domain.ports.readings import Reading
 from vault_domain.services.observing import ReadCounts
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import TokenKey
+    from vault_domain.entities.token import StoredToken, TokenInfo
+    from vault_domain.memory.answers import Answers
+    from vault_domain.memory.change_log import Scope
+    from vault_domain.memory.row import RememberedRow
+    from vault_domain.memory.rows import RememberedRows, Ticket
+    from vault_domain.ports.accounts import Accounts
+    from vault_domain.ports.tasks import Tasks
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")

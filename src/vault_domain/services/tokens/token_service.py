@@ -1,52 +1,33 @@
-"""Stores, reads, invalidates and deletes single tokens."""
+"""Reads single tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import cast
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from vault_domain.entities.account import Account, TokenKey, TokenKind, access_key
+from vault_domain.entities.account import TokenKind, access_key
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.suspicion import ConfirmationWindow
-from vault_domain.entities.token import (
-    DamagedToken,
-    MarkOutcome,
-    StoredToken,
-    Token,
-    TokenDraft,
-    TokenInfo,
-    TokenRef,
-    TokenWrite,
-    UsableToken,
-)
+from vault_domain.entities.token import UsableToken
 from vault_domain.memory.change_log import scope_of_access, scope_of_key
-from vault_domain.memory.row import RememberedRow
-from vault_domain.ports.accounts import Accounts, Reading
-from vault_domain.ports.change import Change
-from vault_domain.ports.cipher import Cipher
-from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.pages import Ending, Pages
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_usable
-from vault_domain.services.tokens.account_changes import AccountChanges
-from vault_domain.services.tokens.clients import Clients
-from vault_domain.services.tokens.hosting import HostPorts
-from vault_domain.services.tokens.opening import OvertakenError, TokenOpener
-from vault_domain.services.tokens.reading import PATIENCE, RowReader
-from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
-from vault_domain.services.tokens.uses import UseTracker
+from vault_domain.rules.freshness import Freshness, freshness, is_usable
+from vault_domain.services.tokens.opening import OvertakenError
+from vault_domain.services.tokens.reading import PATIENCE
+
+if TYPE_CHECKING:
+    from vault_domain.entities.account import Account, TokenKey
+    from vault_domain.entities.token import DamagedToken, StoredToken, Token, TokenInfo
+    from vault_domain.memory.row import RememberedRow
+    from vault_domain.ports.accounts import Reading
+    from vault_domain.rules.freshness import RefreshPolicy
+    from vault_domain.services.tokens.opening import TokenOpener
+    from vault_domain.services.tokens.reading import RowReader
+    from vault_domain.services.tokens.uses import UseTracker
 
 _REPEATS = 2
 """Largest number of repeats of a read whose row was overtaken. This happens so rarely that two repeats are enough."""
-
-_FEW = 1000
-"""Number of values up to which all are sealed before the store gets them, because they go in one statement."""
-
-_ENDING_AT_ONCE = 100
-"""Largest number of tokens on a page of refresh tokens that expire soon."""
 
 
 @frozen
@@ -65,67 +46,13 @@ class Access:
 
 
 class TokenService:
-    """The vault's token operations. The facade has validated the arguments."""
+    """The vault's reads of tokens. The facade has validated the arguments."""
 
-    def __init__(
-        self,
-        accounts: Accounts,
-        pages: Pages,
-        changes: AccountChanges,
-        cipher: Cipher,
-        sink: EventSink,
-        opener: TokenOpener,
-        uses: UseTracker,
-        policy: RefreshPolicy,
-        reader: RowReader,
-        clients: Clients,
-    ) -> None:
-        self._accounts = accounts
-        self._pages = pages
-        self._changes = changes
-        self._cipher = cipher
-        self._sink = sink
+    def __init__(self, opener: TokenOpener, uses: UseTracker, policy: RefreshPolicy, reader: RowReader) -> None:
         self._opener = opener
         self._uses = uses
         self._policy = policy
         self._reader = reader
-        self._clients = clients
-
-    def over(self, ports: HostPorts) -> TokenService:
-        """Return this service for one call inside a transaction of the host, which may store one value."""
-        accounts = ports.accounts
-        return TokenService(
-            cast("Accounts", accounts),
-            self._pages,
-            accounts.changes,
-            ports.cipher,
-            ports.sink,
-            self._opener,
-            self._uses,
-            self._policy,
-            self._reader,
-            self._clients,
-        )
-
-    async def store(
-        self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
-    ) -> list[TokenInfo]:
-        """Seal and store drafts, all or none."""
-        if not drafts:
-            return []
-        common = (self._cipher, self._sink, self._policy, self._clients.sign(drafts))
-        if len(drafts) > _FEW:
-            return await write_many_sealed(
-                *common, lambda writes: self._accounts.store_many(writes, actor=actor), self._accounts.get_many
-            )
-
-        async def write(writes: Sequence[TokenWrite]) -> Change[list[TokenInfo]]:
-            if expected_generation is None:
-                return await self._accounts.store(writes, actor=actor)
-            [only] = writes
-            return await self._changes.store_expecting(only, expected_generation, actor=actor)
-
-        return await write_sealed(*common, write, self._accounts.get_many)
 
     def at_hand(self, key: TokenKey) -> Token | None:
         """Return what `get` returns if that needs no waiting; None: call `get`."""
@@ -285,45 +212,3 @@ class TokenService:
     def refuse(self, info: TokenInfo) -> None:
         """Never hand out this value from memory again, because a resource rejected it."""
         self._reader.refuse(info)
-
-    async def mark_invalid(self, info: TokenInfo, error_code: str, *, actor: str | None) -> MarkOutcome:
-        """Mark invalid exactly the value that ``info`` describes."""
-        change = await self._changes.mark_invalid(TokenRef.of(info), error_code, actor=actor)
-        self._sink.publish(change.events)
-        return change.result
-
-    async def report_rejected(
-        self, info: TokenInfo, error_code: str, *, window: ConfirmationWindow, actor: str | None
-    ) -> MarkOutcome:
-        """Record that a resource rejected exactly the value that ``info`` describes; see `AccountChanges`."""
-        change = await self._changes.report_rejected(TokenRef.of(info), error_code, window=window, actor=actor)
-        self._sink.publish(change.events)
-        return change.result
-
-    async def note_ending(self, should_stop: Callable[[], bool], *, actor: str | None) -> None:
-        """Write and publish the event of each refresh token that expires soon, page by page.
-
-        If ``should_stop`` returns True, no further page begins.
-        """
-        notice, after = self._policy.notice, None
-        while not should_stop():
-            ending = await self._pages.tokens(Ending(notice), limit=_ENDING_AT_ONCE, after=after)
-            for info in ending:
-                with suppress(DecryptionError):  # another row of the account cannot be used; the store has logged it
-                    change = await self._changes.tell_end(info.key.account, notice, actor=actor)
-                    self._sink.publish(change.events)
-            if len(ending) < _ENDING_AT_ONCE:
-                return
-            after = Ending.place(ending[-1])
-
-    async def delete(self, key: TokenKey, *, actor: str | None) -> bool:
-        """Delete one token; return whether it existed."""
-        change = await self._changes.delete_token(key, actor=actor)
-        self._sink.publish(change.events)
-        return change.result
-
-    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> int:
-        """Delete a tenant's tokens at a provider; return the number of deleted tokens."""
-        change = await self._accounts.delete_provider(tenant_id, provider, actor=actor)
-        self._sink.publish(change.events)
-        return change.result

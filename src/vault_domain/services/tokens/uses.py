@@ -1,12 +1,17 @@
 """Records when tokens were last used: `record` collects the uses in memory, and `flush` writes them in batches."""
 
+from __future__ import annotations
+
 import logging
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from vault_domain.entities.errors import StorageError
 from vault_domain.entities.token import TokenInfo, TokenRef
-from vault_domain.ports.accounts import Accounts
+
+if TYPE_CHECKING:
+    from vault_domain.ports.accounts import Accounts
 
 _log = logging.getLogger(__name__)
 
