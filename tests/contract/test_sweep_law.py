@@ -245,7 +245,7 @@ def test_a_sweep_refreshes_what_the_rules_say(opener, buffer, monkeypatch):
             finally:
                 await world.vault.erase_tenant(tenant)
 
-        @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=70, deadline=None, suppress_health_check=list(HealthCheck))
         @given(stories)
         @example(("steady", [(("move while refreshing", "ann", 90, False, "answered"), 1, "answered")]))
         @example(("steady", [(("move while refreshing", "ann", 90, True, "not now"), 1, "answered")]))
