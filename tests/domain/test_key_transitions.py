@@ -18,6 +18,7 @@ from vault_domain.transitions.keys import (
     emptied,
     introduced,
     introduced_first,
+    moved,
     replaced,
     retired,
     unwrapped,
@@ -231,3 +232,32 @@ def test_the_log_confirms_what_became_of_keys():
     assert confirmed_master_key(ONE, "master_key_retired", TWO.hex()) is RETIRED
     assert confirmed_master_key(ONE, "master_key_retired", ONE.hex()) is RETIRED
     assert confirmed_master_key(ONE, "master_key_introduced", ONE.hex()) is ACTIVE
+
+
+LESS = evolve(DATA, wraps=DATA.wraps[:1])
+MOVED = DataKeyWrap(NEW, b"under the tenant's key")
+
+
+@pytest.mark.parametrize("seen", [DATA, LESS], ids=["all wraps", "some wraps"])
+def test_a_data_key_moves_under_one_master_key_alone(seen):
+    decision = moved(DATA, NOW, seen, MOVED, "x", "me")
+    assert decision.state == evolve(DATA, wraps=(MOVED,))
+    assert told(decision) == [(AuditAction.TENANT_MASTER_KEY_SET, "x", "me", NOW)]
+    assert [event.tenant_id for event in decision.events] == ["t1"]
+
+
+def test_only_the_move_of_the_active_data_key_has_an_event():
+    older = evolve(DATA, state=DataKeyState.DECRYPT_ONLY)
+    decision = moved(older, NOW, older, MOVED, "x", "me")
+    assert decision.state.wraps == (MOVED,)
+    assert decision.events == ()
+
+
+def test_what_is_no_longer_as_it_was_seen_is_neither_moved_nor_replaced():
+    destroyed_key = evolve(LESS, state=DataKeyState.DESTROYED)
+    for stored, seen in ((LESS, DATA), (destroyed_key, destroyed_key)):
+        decision = moved(stored, NOW, seen, MOVED, "x", "me")
+        assert decision.state is stored
+        assert decision.events == ()
+    assert replaced(LESS, NOW, DATA.key_id, FRESH, "me", DATA).state is LESS
+    assert replaced(DATA, NOW, DATA.key_id, FRESH, "me", LESS).state.state is DataKeyState.DECRYPT_ONLY

@@ -9,9 +9,10 @@ from tests.domain.account_facts import ACCOUNT, HOUR, KINDS, LEAD, MINUTE, SECON
 
 from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.imported import ImportedToken, ImportOutcome
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import SealedToken, TokenRef, TokenStatus
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
 from vault_domain.transitions.importing import DAMAGED, Held, imported, outcome_of
 from vault_domain.transitions.values import deleted, marked, rescheduled, stored
 
@@ -148,3 +149,74 @@ def test_an_imported_access_token_counts_its_idle_time_from_its_last_refresh(fie
     past = {"created_at": START - 4 * HOUR} | {field: START - HOUR}
     named = [(row(**past).seal(SEALED, None, 3 * HOUR), uuid4())]
     assert imported(AccountState(ACCOUNT), START, named, (), None, overwrite=False).state.row.due_at == START + 2 * HOUR
+
+
+def test_what_an_imported_row_says_is_kept():
+    past = {name: START - hours * HOUR for hours, name in enumerate(PAST, 1)}
+    written = row(R, status=TokenStatus.INVALID, error_code="x", expires_at=LATER, scopes=("s",), **past).seal(SEALED)
+    token_id = uuid4()
+    state = imported(AccountState(ACCOUNT), START, [(written, token_id)], (), None, overwrite=False).state
+    assert state.tokens[R] == StoredToken(
+        TokenInfo(
+            id=token_id,
+            key=ACCOUNT.key(R),
+            status=TokenStatus.INVALID,
+            error_code="x",
+            expires_at=LATER,
+            scopes=("s",),
+            generation=1,
+            lifetime=None,
+            value_id=token_id,
+            **past,
+        ),
+        SEALED,
+    )
+
+
+PAST = ("last_used_at", "last_refreshed_at", "created_at", "updated_at")
+
+
+@pytest.mark.parametrize(
+    ("updated_at", "generation", "now", "is_stored"),
+    [
+        (START + SECOND, 1, LATER, True),
+        (START, 1, LATER, False),
+        (LATER, 1, LATER, False),  # not in the past
+        (START + SECOND, 2, LATER, False),
+    ],
+)
+def test_a_later_row_of_the_same_import_takes_the_place_of_the_stored_one(updated_at, generation, now, is_stored):
+    state = take(AccountState(ACCOUNT), row(updated_at=START, last_refreshed_at=START - HOUR)).state
+    token_id = state.tokens[A].info.id
+    state = state.with_token(state.tokens[A], generation=generation)
+    decision = take(state, row(updated_at=updated_at), own={token_id}, now=now)
+    assert (decision.state is not state, decision.result) == (is_stored, [ImportOutcome.SKIPPED])
+    assert [event.code for event in decision.events] == ["replaced"] * is_stored
+    if is_stored:
+        # It is the same credential as before, so it was refreshed when the one before was.
+        assert decision.state.tokens[A].info.last_refreshed_at == START - HOUR
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_damaged_row_counts_as_one_of_another_writer(overwrite):
+    damaged = AccountState(ACCOUNT, damaged={A: 7})
+    decision = take(damaged, row(), overwrite=overwrite, now=LATER)
+    assert decision.result == [ImportOutcome.REPLACED if overwrite else ImportOutcome.SKIPPED]
+    assert (decision.state is damaged) is not overwrite
+    if overwrite:
+        assert decision.state.tokens[A].info.last_refreshed_at == LATER
+
+
+def test_each_stored_value_has_an_event_of_its_own():
+    decision = stored(AccountState(ACCOUNT), LATER, [write(A, refreshed=True), write(R)], "ann")
+    assert [(event.action, event.kind, event.actor, event.occurred_at) for event in decision.events] == [
+        (AuditAction.TOKEN_REFRESHED, A, "ann", LATER),
+        (AuditAction.TOKEN_STORED, R, "ann", LATER),
+    ]
+    assert not decision.durable
+
+
+def test_a_conflict_of_generations_names_the_account():
+    with pytest.raises(GenerationConflictError) as caught:
+        stored(AccountState(ACCOUNT), START, [write(A)], None, 1)
+    assert caught.value.account == ACCOUNT
