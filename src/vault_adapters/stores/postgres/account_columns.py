@@ -50,6 +50,11 @@ TEXT_HASH = "pg_catalog.hashtextextended(ROW({columns})::text, 0)"
 """The hash of a row's columns on PostgreSQL 13, which cannot hash a record."""
 
 
+_SAME_TOKENS = """count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE l.version
+            IS DISTINCT FROM (%(versions)b::int8[])[pg_catalog.array_position(%(kinds)b::text[], l.kind::text)]) = 0"""
+"""Whether the tokens ``l`` are those that were loaded: as many, and each kind with its version."""
+
+
 def state_fragments(row_hash: str) -> dict[str, str]:
     """Return the parts of the statements of ``account_states.sql``, by name.
 
@@ -62,6 +67,7 @@ def state_fragments(row_hash: str) -> dict[str, str]:
     written = [name for name in _TOKEN if name != "kind"]
     return {
         "token_hash": row_hash.format(columns=", ".join((*TOKEN_ALONE, "t.data_key_id", "t.noted_value_id"))),
+        "same_tokens": _SAME_TOKENS,
         "account_hash": row_hash.format(columns=", ".join(f"a.{name}" for name in _ROW)),
         "row_columns": ", ".join(("tenant_id", "provider", "identifier", *_ROW)),
         "row_values": ", ".join(

@@ -5,12 +5,10 @@
 -- Put an account's row in place of the one that was loaded, if its tokens are as loaded too. No token is written, so
 -- none is locked. Returns a row if the account's row was written.
 WITH seen AS MATERIALIZED (
-    SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0 AS same,
-        CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable
-    FROM {{schema}}.token t
-    LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
-        ON e.kind = t.kind::text AND e.version = {{token_hash}}
-    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b),
+    SELECT {{same_tokens}} AS same, CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable
+    FROM (
+        SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
+        WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b) l),
 written AS (
     UPDATE {{schema}}.account a SET {{row_settings}}
     FROM seen
@@ -36,10 +34,7 @@ locked AS MATERIALIZED (
     FOR UPDATE),
 verdict AS MATERIALIZED (
     SELECT (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[]) AS active,
-        (SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0
-            FROM locked l
-            LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
-                ON e.kind = l.kind::text AND e.version = l.version) AS same,
+        (SELECT {{same_tokens}} FROM locked l) AS same,
         CASE WHEN %(has_row)b::boolean THEN %(version)b::int8 END AS version,
         CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
 stored AS (

@@ -2,12 +2,10 @@
 -- Put an account's row in place of the one that was loaded (version NULL: none was), if its tokens are as loaded too,
 -- and if this was not long ago. No token is written, so none is locked. Returns a row if the account's row was written.
 WITH seen AS MATERIALIZED (
-    SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0
-        AND {{now}} <= %(latest)b::timestamptz AS same
-    FROM {{schema}}.token t
-    LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
-        ON e.kind = t.kind::text AND e.version = {{token_hash}}
-    WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b),
+    SELECT {{same_tokens}} AND {{now}} <= %(latest)b::timestamptz AS same
+    FROM (
+        SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
+        WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b) l),
 written AS (
     INSERT INTO {{schema}}.account AS a ({{row_columns}})
     SELECT {{row_values}}
@@ -28,6 +26,7 @@ SELECT true FROM written
 WITH guarded AS MATERIALIZED (
     SELECT 1 FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(key_ids)b::bytea[]) AND state = 'active'
+        AND pg_catalog.cardinality(%(key_ids)b::bytea[]) > 0
     ORDER BY data_key_id
     FOR SHARE),
 locked AS MATERIALIZED (
@@ -38,11 +37,7 @@ locked AS MATERIALIZED (
     FOR UPDATE),
 verdict AS MATERIALIZED (
     SELECT (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[]) AS active,
-        (SELECT count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE e.kind IS NULL) = 0
-            FROM locked l
-            LEFT JOIN unnest(%(kinds)b::text[], %(versions)b::int8[]) e (kind, version)
-                ON e.kind = l.kind::text AND e.version = l.version)
-        AND {{now}} <= %(latest)b::timestamptz AS same,
+        (SELECT {{same_tokens}} FROM locked l) AND {{now}} <= %(latest)b::timestamptz AS same,
         CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
 stored AS (
     INSERT INTO {{schema}}.token AS t (tenant_id, provider, identifier, {{written_columns}})
@@ -55,8 +50,9 @@ stored AS (
 deleted AS (
     DELETE FROM {{schema}}.token t
     USING verdict v
-    WHERE v.active AND v.same AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
-        AND t.identifier = %(identifier)b AND t.kind = ANY (%(gone)b::text[])
+    WHERE v.active AND v.same AND pg_catalog.cardinality(%(gone)b::text[]) > 0
+        AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+        AND t.kind = ANY (%(gone)b::text[])
     RETURNING {{told_change}}),
 written AS (
     INSERT INTO {{schema}}.account AS a ({{row_columns}})
