@@ -34,6 +34,8 @@ napoleon_use_ivar = True
 html_theme = "furo"
 html_title = f"Token Vault {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 
 
 def setup(app):
