@@ -8,6 +8,7 @@ from vault_adapters import VaultError
 from vault_domain.entities.causes import PROVIDER_CAUSES, STORAGE_CAUSES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
+SOURCE = Path(__file__).parents[2] / "src"
 
 
 def test_every_error_stands_there_with_its_code():
@@ -27,3 +28,14 @@ def test_every_cause_stands_there_once():
     for head, causes in (("`StorageError.reason`", STORAGE_CAUSES), ("refresh `.reason`", PROVIDER_CAUSES)):
         table = PAGE.read_text().partition(f"| {head} | means | what to do |\n")[2].partition("\n\n")[0]
         assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == sorted(causes)
+
+
+def test_every_reason_why_a_host_s_transaction_is_refused_stands_there():
+    section = PAGE.read_text().partition("## When a host's transaction is refused")[2].partition("\n## ")[0]
+    said = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    raised = set()
+    for path in SOURCE.rglob("*.py"):
+        text = path.read_text()
+        for call in re.findall(r"HostTransactionError\(.*?reason=([\w\"]+)", text, re.DOTALL):
+            raised.add(call.strip('"') if '"' in call else re.search(rf'^{call} = "(\w+)"', text, re.MULTILINE)[1])
+    assert sorted(said) == sorted(raised)

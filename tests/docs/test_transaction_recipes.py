@@ -68,9 +68,9 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
 from vault_adapters import *
 def kept():
-    tokens = [info.key.identifier for info in recipe.vault.iter_tokens("tenant-1")]
+    tokens = [info.key.identifier for info in recipe.django_project.vault.iter_tokens("tenant-1")]
     print(sorted(user.username for user in User.objects.all()), sorted(tokens))
-recipe.vault.open()
+recipe.django_project.vault.open()
 recipe.add("ada", "sk_one")
 for name, api_key, error in (("ada", "sk_two", IntegrityError), ("bob", "", InvalidInputError)):
     try:
@@ -78,14 +78,14 @@ for name, api_key, error in (("ada", "sk_two", IntegrityError), ("bob", "", Inva
     except error:
         kept()
 try:
-    recipe.vault.on(connection).store_token(Account("tenant-1", "stripe", "x").key("api_key"), "v")
+    recipe.django_project.vault.on(connection).store_token(Account("tenant-1", "stripe", "x").key("api_key"), "v")
 except HostTransactionError as refusal:
     print(refusal.reason)
 with transaction.atomic():
     recipe.add("eve", "sk_three")  # a savepoint of Django
     transaction.set_rollback(True)
     try:
-        recipe.vault.on(connection).delete_account(Account("tenant-1", "stripe", "ada"))
+        recipe.django_project.vault.on(connection).delete_account(Account("tenant-1", "stripe", "ada"))
     except HostTransactionError as refusal:
         print(refusal.reason)
 kept()

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import aiosqlite
 import psycopg
@@ -25,6 +25,7 @@ from vault_adapters import (
     open_sync_vault,
     open_vault,
 )
+from vault_adapters.providers import OAuth2Refresher
 from vault_adapters.testing import ScriptedRefresher, memory_vault
 
 LOCK_SECONDS = 4
@@ -120,6 +121,26 @@ async def test_a_savepoint_of_the_host_takes_the_account_back(database):
         await connection.commit()
         assert [await value(vault, name) for name in ("ada", "bob", "eve")] == ["new", None, None]
         assert names(database) == {"ada"}
+
+
+async def test_the_rules_of_times_see_what_the_transaction_has_written(database):
+    """A lifetime is assumed only beside a refresh token, which only this transaction sees; the limit needs the time."""
+    provider = OAuth2Refresher(
+        "https://provider.invalid/token", "client", "secret", default_lifetime=timedelta(hours=2)
+    )
+    async with (
+        open_vault(config(database), refreshers={"github": provider}) as vault,
+        driver(database) as (connection, _),
+    ):
+        on = vault.on(connection)
+        assert (await on.store_token(ACCESS, "alone")).expires_at is None
+        await on.store_token(account().key(TokenKind.REFRESH_TOKEN), "r")
+        info = await on.store_token(ACCESS, "beside a refresh token")
+        assert info.lifetime == timedelta(hours=2)
+        far = await on.store_token(ACCESS, "far", expires_at=datetime(2999, 1, 1, tzinfo=UTC))
+        assert far.expires_at.year < 2200
+        await connection.rollback()
+        assert await vault.get_account(account()) is None
 
 
 # What a failed call leaves behind
