@@ -1,6 +1,7 @@
 """The chain of the audit log: each change behind a head is found, and what the vault itself does is no finding."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import psycopg
@@ -16,6 +17,7 @@ from vault_adapters import (
     ImportedToken,
     InvalidInputError,
     ReauthorizationRequiredError,
+    StorageError,
     TokenKey,
     TokenKind,
     TokenNotFoundError,
@@ -23,6 +25,7 @@ from vault_adapters import (
     as_json,
     open_vault,
 )
+from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.services.tokens import chaining, verifying
 
@@ -143,6 +146,10 @@ TAMPERING = {
     "all events": (AuditFault.EVENT_MISSING, "DELETE FROM {audit_event}"),
     "a seal": (AuditFault.SEAL_MISSING, "DELETE FROM {audit_seal} WHERE number = 1"),
     "a body": (AuditFault.SEAL_MISSING, "UPDATE {audit_seal} SET body = NULL WHERE number = 1"),
+    "the digest of an empty seal": (
+        AuditFault.SEAL_CHANGED,
+        "UPDATE {audit_seal} SET body = NULL, digest = body_digest WHERE number = 1",
+    ),
     "a digest": (AuditFault.SEAL_CHANGED, "UPDATE {audit_seal} SET digest = body_digest WHERE number = 1"),
     "the first seal": (AuditFault.SEAL_CHANGED, "DELETE FROM {audit_seal} WHERE number = 0"),
     "the chain": (AuditFault.HEAD_DIFFERS, "DELETE FROM {audit_seal}"),
@@ -379,6 +386,22 @@ async def test_a_pruning_keeps_the_log_verifiable_and_explains_no_other_deletion
         assert AuditFault.EVENT_MISSING in faults(await vault.verify_audit(heads))
 
 
+async def test_tokens_whose_newest_records_were_pruned_are_no_findings(database):
+    clock = ManualClock()
+    async with open_vault(database.config(), clock=clock) as vault:
+        await vault.store_token(KEY, "v")
+        await vault.keys.rotate_data_key("t1")  # its event lasts, so this seal keeps its body
+        await vault.audit_head()
+        await vault.store_token(KEY, "newer")
+        await vault.audit_head()
+        clock.advance(10 * DAY)
+        await vault.store_token(TokenKey("t2", "google", TokenKind.API_KEY), "v")
+        head = await vault.audit_head()
+        await vault.prune_audit(older_than=5 * DAY)
+        found = await vault.verify_audit([head])
+        assert (found.ok, found.tokens, found.unrecorded) == (True, 1, 1)
+
+
 async def test_a_pruning_that_was_interrupted_is_no_finding(sealed):
     database, clock, heads = sealed
     clock.advance(30 * DAY)
@@ -481,3 +504,74 @@ async def test_a_log_whose_places_have_changed_is_sealed_on_and_each_event_once(
         schema.execute("DELETE FROM {audit_event} WHERE action = 'token_invalidated'")
         found = await vault.verify_audit(heads)
         assert faults(found) == {AuditFault.EVENT_MISSING}
+
+
+async def test_a_verification_finds_nothing_while_the_vault_is_in_use(database, monkeypatch):
+    monkeypatch.setattr(chaining, "EVENTS_AT_ONCE", 20)
+    monkeypatch.setattr(verifying, "EVENTS_AT_ONCE", 20)
+    clock = ManualClock()
+
+    async def use(vault, number):
+        account = Account(f"t{number}", "google", "ann")
+        for turn in range(12):
+            with suppress(StorageError):  # a writer that waits for too long may be asked to try again
+                await vault.store_token_set(account, TokenSet(f"a{turn}", f"r{turn}"))
+                await vault.mark_token_invalid(await vault.get_token(account.key(TokenKind.ACCESS_TOKEN)), "revoked")
+                if turn % 4 == 1:
+                    await vault.delete_account(account)
+                if turn % 6 == number:
+                    await vault.erase_tenant(account.tenant_id)
+            clock.advance(timedelta(hours=7))
+
+    async def prune(vault):
+        for _ in range(4):
+            await vault.prune_audit(older_than=DAY)
+            await asyncio.sleep(0.02)
+
+    async with open_vault(database.config(), clock=clock) as one, open_vault(database.config(), clock=clock) as other:
+        heads = [await one.audit_head()]
+        users = [use(vault, number) for number, vault in enumerate((one, other, one))]
+        working = asyncio.gather(*users, prune(other))
+        while not working.done():
+            found = await one.verify_audit(heads)
+            assert (found.ok, found.findings) == (True, ())
+            heads.append(await other.audit_head())
+        await working
+        found = await one.verify_audit(heads)
+        assert (found.ok, found.heads) == (True, len(heads))
+        assert found.seals > len(heads) > 1
+
+
+async def test_an_erasure_by_the_trigger_of_a_host_keeps_the_log_verifiable(schema):
+    execute = schema.execute
+    clock = ManualClock()
+    async with open_vault(schema.config(), clock=clock) as vault:
+        execute("CREATE TABLE {customer} (id text PRIMARY KEY)")
+        execute("INSERT INTO {customer} VALUES ('t0'), ('t1')")
+        with psycopg.connect(schema.url, autocommit=True) as owner:
+            owner.execute(tenants_trigger_sql(schema.schema, f"{schema.schema}.customer", "id"))
+        await some_events(vault, clock)
+        head = await vault.audit_head()
+        await some_events(vault, clock)
+        execute("DELETE FROM {customer} WHERE id = 't1'")
+        found = await vault.verify_audit([head])
+        assert (found.ok, found.findings, found.heads) == (True, (), 1)
+        assert [row[0] for row in taken(schema)["audit_chain"]] == ["", "t0"]
+
+
+async def test_the_chain_works_where_citus_distributes_the_tables(citus_schemas):
+    clock = ManualClock()
+    with citus_schemas.lend() as name:
+        database = PostgresSchema(citus_schemas.url, name)
+        async with open_vault(database.config(), clock=clock) as vault:
+            await some_events(vault, clock)
+            heads = [await vault.audit_head(), await vault.audit_head(tenant_id="t1")]
+            await vault.erase_tenant("t1")
+            clock.advance(9 * DAY)
+            await vault.prune_audit(older_than=8 * DAY)
+            await vault.store_token(KEY, "v")
+            heads.append(await vault.audit_head())
+            found = await vault.verify_audit(heads)
+            assert (found.ok, found.findings, found.heads) == (True, (), 3)
+            database.execute("UPDATE {audit_event} SET actor = 'x' WHERE tenant_id = 't1' AND provider = 'google'")
+            assert faults(await vault.verify_audit(heads)) == {AuditFault.EVENT_CHANGED}

@@ -90,6 +90,8 @@ async def test_the_role_does_what_a_service_does(url, app):
         assert await vault.delete_token(KEY)
         await vault.health()
         assert (await vault.ready()).ok
+        head = await vault.audit_head()
+        assert (await vault.verify_audit([head])).ok
     async with open_vault(config(app, NEW, OLD), migrate=False) as vault:
         assert (await vault.keys.rotate_master_key()).retired == 1
         assert (await vault.erase_tenant("t1")).data_keys == 1
@@ -101,6 +103,7 @@ async def test_the_role_does_what_a_service_does(url, app):
         with pytest.raises(StorageError) as refused:
             await vault.prune_audit(older_than=timedelta(days=1))
         assert refused.value.reason == "permission_denied"
+        assert (await vault.verify_audit([head])).ok
 
 
 async def test_the_role_cannot_bring_a_destroyed_data_key_back(url, app):

@@ -59,10 +59,16 @@ class TokenRecorder:
                 made.setdefault(each.tenant_id, []).append(record)
         return made
 
-    async def find(self, keys: Sequence[TokenKey]) -> dict[TokenKey, TokenInfo]:
-        """Return the metadata of the tokens that are stored under these keys and can be read."""
-        rows, _ = await self._accounts.get_many(keys)
-        return {row.key: row.info for row in rows if isinstance(row, StoredToken)}
+    async def find(self, keys: Sequence[TokenKey]) -> list[tuple[TokenKey, TokenInfo, ChainEnd]]:
+        """Return what is stored under these keys and can be read, with the ends of the tenants' chains."""
+        found = []
+        for start in range(0, len(keys), _AT_ONCE):
+            batch = keys[start : start + _AT_ONCE]
+            rows, _ = await self._accounts.get_many(batch)
+            ends = await self._audit.chain_ends(sorted({key.tenant_id for key in batch}))
+            infos = [row.info for row in rows if isinstance(row, StoredToken) and row.key.tenant_id in ends]
+            found += [(info.key, info, ends[info.key.tenant_id]) for info in infos]
+        return found
 
     async def stored(self) -> AsyncIterator[tuple[TokenInfo, ChainEnd | None]]:
         """Yield all stored tokens with the ends of their tenants' chains."""
@@ -96,11 +102,20 @@ class Recorded:
         for record in segment.records:
             self._states[record.token] = record.state, segment.chain
 
+    def forget(self) -> None:
+        """Forget all records."""
+        self._states.clear()
+
     def agrees(self, chain_key: ChainKey, key: TokenKey, info: TokenInfo | None, end: ChainEnd | None) -> bool | None:
         """Return whether a token is stored as it was recorded; None: it was not recorded."""
         record = None if end is None else chain_key.record(key, info, end)
         known = None if record is None else self._states.get(record.token)
         return None if record is None or known is None else hmac.compare_digest(record.state, known[0])
+
+    def has(self, record: Record) -> bool:
+        """Return whether this is the newest record of its token."""
+        known = self._states.get(record.token)
+        return known is not None and hmac.compare_digest(record.state, known[0])
 
     def present(self, closed: AbstractSet[bytes]) -> set[bytes]:
         """Return the names of the tokens that are stored according to their records, but those of closed chains."""

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from attrs import define, evolve, field, frozen
 
-from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import LASTING_ACTIONS, AuditEvent
 from vault_domain.entities.audit_chain import MOST_FINDINGS, AuditFault, AuditFinding, AuditHead, AuditVerification
 from vault_domain.entities.chain_records import ChainEnd, Seal
@@ -34,6 +33,7 @@ from vault_domain.services.tokens.chaining import (
     ChainService,
     place_of,
 )
+from vault_domain.services.tokens.comparing import TokenComparison
 from vault_domain.services.tokens.recording import Recorded, TokenRecorder
 
 _MOST_AHEAD = 20_000
@@ -41,9 +41,6 @@ _MOST_AHEAD = 20_000
 
 
 _COUNTS = ("seals", "events", "pruned", "heads", "tokens", "unrecorded")
-
-_PAUSES = (0.0, 0.5, 0.5)
-"""Seconds to wait before each further look at a token that differs from its record: it may be changing just now."""
 
 
 @define
@@ -158,7 +155,7 @@ class VerifyingService:
                 report.add(AuditFinding(AuditFault.SEAL_MISSING, seal.number - 1))
             header, segments = _parsed(seal) if is_genuine else (None, [])
             _note(said, seal, header)
-            if seal.body is not None and header is None:
+            if not is_genuine or (seal.body is not None and header is None):
                 said.is_whole = False
                 report.add(AuditFinding(AuditFault.SEAL_CHANGED, seal.number))
             for segment in segments:
@@ -221,30 +218,19 @@ class VerifyingService:
 
     async def _compare_tokens(self, key: ChainKey, said: _Said, report: _Report) -> None:
         """Report the tokens that are not stored as the newest seals that tell of them have recorded them."""
-        seen, doubtful = set[bytes](), list[TokenKey]()
-        async for info, end in self._recorder.stored():
-            verdict = said.recorded.agrees(key, info.key, info, end)
-            report.count("tokens" if verdict else "unrecorded", verdict is not False)
-            doubtful += [info.key] if verdict is False else []
-            if end is not None:
-                seen.add(key.record(info.key, None, end).token)
-        lost = said.recorded.present(said.closed) - seen
-        for pause in _PAUSES:
-            if not (doubtful or lost):
-                break
-            await self._tasks.sleep(pause)
+
+        async def read_on() -> None:
             await self._read_on(key, said)
-            doubtful = [each for each in doubtful if await self._is_doubtful(key, each, said)]
-            lost &= said.recorded.present(said.closed)
-        for each in doubtful:
+
+        comparison = TokenComparison(self._recorder, self._tasks, key, said.recorded, said.closed, read_on)
+        found = await comparison.run()
+        report.count("tokens", found.tokens)
+        report.count("unrecorded", found.unrecorded)
+        for each in found.changed:
             place = each.tenant_id, each.provider, each.identifier, each.kind.value
             report.add(AuditFinding(AuditFault.TOKEN_CHANGED, None, None, *place))
-        for _ in lost:
+        for _ in range(found.missing):
             report.add(AuditFinding(AuditFault.TOKEN_MISSING))
-
-    async def _is_doubtful(self, key: ChainKey, each: TokenKey, said: _Said) -> bool:
-        end = (await self._audit.chain_ends([each.tenant_id])).get(each.tenant_id)
-        return said.recorded.agrees(key, each, (await self._recorder.find([each])).get(each), end) is False
 
     async def _read_page(self, key: ChainKey, said: _Said, matching: _Matching, report: _Report) -> bool:
         """Read a page of the log; return False if it was the last one."""
@@ -321,6 +307,7 @@ def _note(said: _Said, seal: Seal, header: Header | None) -> None:
     said.last, said.digest = seal.number, seal.digest
     if seal.body is None:
         said.emptied[seal.number] = seal.until
+        said.recorded.forget()  # the newer records of the same tokens may be gone
     if header is None:
         return
     said.place = header.place
