@@ -54,8 +54,8 @@ class Readiness:
     Each attribute is None if its part is in order, else the cause of the problem.
 
     Attributes:
-        store: cause for which the database does not answer or, on Postgres, takes no writes: the `StorageError.reason`,
-            or the error's code if it has no reason.
+        store: cause for which the database does not answer or takes no writes: the `StorageError.reason`, or the
+            error's code if it has no reason.
         schema: ``schema_outdated`` if the database's schema is missing or older than this release. It is also None
             while the database does not answer, because the schema cannot be checked then.
         master_key: cause for which the master key cannot be used.

@@ -65,7 +65,7 @@ class Upkeep(Protocol):
     async def ping(self) -> None:
         """Return normally if the database answers, takes writes, and has the schema; read no token.
 
-        A store may leave out the test for writes if this test would wait for other writers.
+        If a write would wait for other writers, a store may ask only whether it has the right to write.
 
         Raises:
             StorageError: the database does not answer or takes no writes.

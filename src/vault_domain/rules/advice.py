@@ -26,7 +26,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.DATABASE_READ_ONLY: (
         _CRITICAL,
         "The database takes no writes, so no refreshed token can be stored.",
-        "Connect to the primary server, and free the disk if it is full.",
+        "Connect to the primary server; free the disk if it is full. SQLite: let this user write file and folder.",
     ),
     FindingCode.SCHEMA_OUTDATED: (
         _CRITICAL,

@@ -2,10 +2,13 @@
 
 import logging
 import os
+import shutil
 import stat
 import sys
+from pathlib import Path
 
 import pytest
+from tests.support.unprivileged import server_directory, server_user
 
 from vault_adapters import StorageError, TokenKey, TokenKind, VaultConfig, open_vault
 from vault_adapters.stores.sqlite.permissions import tighten
@@ -44,7 +47,7 @@ async def test_an_existing_database_is_tightened(config, tmp_path, caplog, mode)
             assert (await vault.get_token(KEY)).value.reveal() == "v"
         await writing.store_token(KEY, "w")
     [warning] = warnings_of(caplog)
-    assert "its mode is 0600 now" in warning
+    assert "now only its owner can" in warning
     caplog.clear()
     async with open_vault(config):
         assert warnings_of(caplog) == []
@@ -92,3 +95,51 @@ async def test_a_mode_that_cannot_be_changed_is_a_warning(config, tmp_path, capl
     assert "cannot be changed" in warning
     assert logging.WARNING in {record.levelno for record in caplog.records}
     assert modes(tmp_path)["vault.db"] == 0o644
+
+
+@pytest.fixture
+def other_user():
+    """Give a folder of a user who has no rights of root, and become this user with `os.seteuid`."""
+    folder, user = Path(server_directory("vault-read-only-")), server_user()
+    yield folder, (lambda: None if user is None else os.seteuid(user.pw_uid))
+    if user is not None:
+        os.seteuid(0)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o444])
+async def test_a_file_that_its_owner_may_only_read_is_found_and_stays_so(other_user, caplog, mode):
+    folder, become = other_user
+    path = folder / "vault.db"
+    config = VaultConfig(
+        f"sqlite:///{path}", encryption_secret="a secret of the tests of permissions", scrypt_log2_n=14
+    )
+    async with open_vault(config) as vault:  # as root, this loads each module that the other user may not read
+        await vault.store_token(KEY, "v")
+        assert (await vault.ready()).ok
+        assert (await vault.health()).ok
+    os.chown(path, folder.stat().st_uid, folder.stat().st_gid)
+    path.chmod(mode)
+    become()
+    async with open_vault(config) as vault:
+        assert (await vault.get_token(KEY)).value.reveal() == "v"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o400
+        for _ in range(2):
+            assert (await vault.ready()).store == "read_only"
+        report = await vault.health()
+        assert (report.ok, report.store_reason, sum(each.count for each in report.counts)) == (False, "read_only", 1)
+        path.chmod(0o600)  # the connection stays what it was when it was opened
+        with pytest.raises(StorageError):
+            await vault.store_token(KEY, "w")
+        assert (await vault.ready()).store == "read_only"
+    async with open_vault(config) as vault:  # a connection that cannot write leaves a log that nobody may write
+        assert (await vault.ready()).store == "read_only"
+    for each in folder.iterdir():
+        each.chmod(0o600)
+    async with open_vault(config) as vault:
+        await vault.store_token(KEY, "w")
+        assert (await vault.ready()).ok
+        path.chmod(0o400)
+        assert (await vault.ready()).store == "read_only"
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("sqlite.errors")]
+    assert lines[0] == f"the SQLite database {path} fails: read_only"

@@ -19,7 +19,7 @@ from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions, 
 from vault_adapters.stores.sqlite.errors import FileErrors
 from vault_adapters.stores.sqlite.identity import FileIdentity
 from vault_adapters.stores.sqlite.permissions import tighten
-from vault_domain.entities.causes import LOCKED, TIMEOUT
+from vault_domain.entities.causes import LOCKED, READ_ONLY, TIMEOUT
 from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError, StorageError
 
 T = TypeVar("T")
@@ -115,8 +115,8 @@ class SqliteDatabase:
         """Open the file.
 
         Args:
-            create: create the file if it is missing. A new file has the mode 0600. An existing file to which other
-                users have access gets this mode if it belongs to this user.
+            create: create the file if it is missing. A new file has the mode 0600. Other users lose their rights to an
+                existing file if it belongs to this user.
 
         Raises:
             SchemaOutdatedError: the file is missing and ``create`` is False.
@@ -186,6 +186,16 @@ class SqliteDatabase:
         """
         own_loop(self._loop)
         return await self._writes.run(self._run(work, self._end()))
+
+    def check_writable(self) -> None:
+        """Check that this process may write the file, without waiting for other writers.
+
+        Raises:
+            StorageError: it may not (``read_only``).
+        """
+        with self._errors.translated(reads=True):
+            if self._identity is not None and not self._identity.is_writable():
+                raise StorageError(f"{self._errors.name} takes no writes", retryable=False, reason=READ_ONLY)
 
     async def checkpoint(self) -> bool:
         """Move the write-ahead log into the file and empty the log; return False if another connection prevents it."""

@@ -1,10 +1,11 @@
-"""Notices that a database file was deleted or replaced while it is open."""
+"""Notices that a database file was deleted or replaced while it is open, or takes no writes."""
 
 import math
 import os
 import time
 from pathlib import Path
 
+from vault_adapters.stores.sqlite.permissions import may_write
 from vault_domain.entities.errors import StorageError
 
 _READ_SECONDS = 0.1
@@ -21,6 +22,7 @@ class FileIdentity:
     def __init__(self, path: Path) -> None:
         self._path = str(path.absolute())  # the host may change its working directory
         self._identity = _current(self._path)
+        self._was_writable = may_write(self._path)
         self._seen_at = -math.inf
 
     def check(self) -> None:
@@ -37,6 +39,13 @@ class FileIdentity:
                 retryable=False,
             )
         self._seen_at = time.monotonic()
+
+    def is_writable(self) -> bool:
+        """Return whether this user may write the database's files, and could when it was opened.
+
+        SQLite opens a file that it may not write without an error, and this connection then takes no writes for ever.
+        """
+        return self._was_writable and may_write(self._path)
 
     def is_of(self, path: str) -> bool:
         """Return whether another path names this file too; an empty path names none."""

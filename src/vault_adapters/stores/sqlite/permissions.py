@@ -1,4 +1,4 @@
-"""Removes the access of other users of the machine to the database's files."""
+"""Removes the access of other users to the database's files, and says whether this user may write them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def tighten(path: Path) -> None:
-    """Give the database's files the mode 0600 if this user owns them; log one warning if other users had access.
+    """Take other users' rights to the database's files if this user owns them; log one warning if others had rights.
 
-    The warning says whether other users still have access. Windows has no such modes, so nothing happens there.
+    The owner's rights stay as they are, so a read-only file stays so. The warning says whether other users still have
+    access. Windows has no such modes, so nothing happens there.
 
     Args:
         path: the database file; SQLite's files beside it are tightened too.
@@ -27,7 +28,13 @@ def tighten(path: Path) -> None:
     if False in results:
         _log.warning("other users of this machine can access the database %r; its mode cannot be changed", str(path))
     elif True in results:
-        _log.warning("other users of this machine could access the database %r; its mode is 0600 now", str(path))
+        _log.warning("other users of this machine could access the database %r; now only its owner can", str(path))
+
+
+def may_write(path: str) -> bool:
+    """Return whether this user may write the database's files now; False also on a read-only mount."""
+    found = filter(os.path.exists, (path + suffix for suffix in _SUFFIXES))
+    return all(os.access(each, os.W_OK, effective_ids=os.access in os.supports_effective_ids) for each in found)
 
 
 def _tighten(path: Path) -> bool | None:
@@ -42,7 +49,7 @@ def _tighten(path: Path) -> bool | None:
     if found.st_uid != os.geteuid():
         return False
     try:
-        path.chmod(0o600)
+        path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
     except OSError:
         return False
     return True

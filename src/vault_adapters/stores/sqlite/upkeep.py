@@ -36,9 +36,9 @@ class SqliteUpkeep:
         self._queries = queries
 
     async def ping(self) -> None:
-        """Return normally if the database answers and has the schema.
+        """Return normally if the database answers, has the schema, and this process may write its file.
 
-        It does not test whether the database takes writes, because such a test would wait for other writers.
+        It writes nothing, because a write would wait for other writers.
         """
         try:
             [(applied,)] = await self._database.fetch(self._queries["count_migrations"], {"known": _KNOWN})
@@ -48,6 +48,7 @@ class SqliteUpkeep:
             applied = 0
         if applied < _KNOWN:
             raise SchemaOutdatedError
+        self._database.check_writable()
 
     async def tenant_of(self, data_key_id: bytes) -> str | None:
         """Return the tenant of a data key, or None."""
