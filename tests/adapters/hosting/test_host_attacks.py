@@ -464,6 +464,20 @@ async def test_another_database_is_refused(database, tmp_path, postgres):
         assert await vault.get_account(account()) is None
 
 
+async def test_a_file_that_was_replaced_is_noticed(tmp_path):
+    """The host's new connection is to the new file, and the vault still has the deleted one."""
+    database, other = SqliteFile(tmp_path / "app.db"), SqliteFile(tmp_path / "other.db")
+    async with open_vault(config(database)) as vault:
+        async with open_vault(config(other)):
+            pass
+        (tmp_path / "app.db").unlink()
+        (tmp_path / "other.db").rename(tmp_path / "app.db")
+        async with driver(database) as (connection, _):
+            with pytest.raises(StorageError) as caught:
+                await vault.on(connection).store_token_set(account(), NEW)
+            assert caught.value.code == "database_replaced"
+
+
 async def test_a_connection_in_no_transaction_is_refused(database):
     if database.kind == "sqlite":
         opening = aiosqlite.connect(database.path, isolation_level=None)

@@ -104,7 +104,7 @@ class SqliteDatabase:
         self._now = clock or _utc_now
         self.boot = boot or (machine_boot_clock if clock is None else no_boot_clock)
         self._timeout = timeout.total_seconds()
-        self._identity: FileIdentity | None = None
+        self.identity: FileIdentity | None = None
         self._lock = asyncio.Lock()
         self._deadlines = Deadlines()
         self._done = 0  # transactions that have succeeded
@@ -133,7 +133,7 @@ class SqliteDatabase:
                 if self._path != MEMORY:
                     tighten(Path(self._path))  # only now is it known that the file is a database
                     self._reader = await self._connected()
-                    self._identity = FileIdentity(Path(self._path))
+                    self.identity = FileIdentity(Path(self._path))
             except BaseException:
                 await self._close_connections()
                 raise
@@ -170,8 +170,8 @@ class SqliteDatabase:
         end = self._end()
         query = partial(self._reader.execute_fetchall, sql, parameters or {})
         with self._errors.translated(reads=True):
-            if self._identity is not None:
-                self._identity.check_for_read()
+            if self.identity is not None:
+                self.identity.check_for_read()
             if self._reader is not self._writer:
                 return list(await self._in_time(_patiently(query, end)))  # type: ignore[arg-type]
             async with self._turn():  # on the shared connection, the query would otherwise run inside a transaction
@@ -194,7 +194,7 @@ class SqliteDatabase:
             StorageError: it may not (``read_only``).
         """
         with self._errors.translated(reads=True):
-            if self._identity is not None and not self._identity.is_writable():
+            if self.identity is not None and not self.identity.is_writable():
                 raise StorageError(f"{self._errors.name} takes no writes", retryable=False, reason=READ_ONLY)
 
     async def checkpoint(self) -> bool:
@@ -260,8 +260,8 @@ class SqliteDatabase:
         return self._loop.time() + self._timeout
 
     def _check_file(self) -> None:
-        if self._identity is not None:
-            self._identity.check()
+        if self.identity is not None:
+            self.identity.check()
 
 
 async def _patiently(call: Callable[[], Awaitable[T]], end: float) -> T:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -23,7 +22,7 @@ from vault_adapters.runtime.host_connections import (
 )
 from vault_adapters.stores.sqlite.accounts import SqliteAccounts
 from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions
-from vault_adapters.stores.sqlite.database import MEMORY, Parameters, Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Parameters, Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.errors import FileErrors
 from vault_adapters.stores.sqlite.identity import FileIdentity
 from vault_adapters.stores.sqlite.keys import SqliteKeys
@@ -125,13 +124,16 @@ class SqliteHosting:
 
     Args:
         path: the vault's file.
+        identity: the file that was opened; None for a database in memory.
         clock: tells the store's time.
         boot: see `SqliteDatabase`.
     """
 
-    def __init__(self, path: str, clock: Callable[[], datetime], boot: BootClock) -> None:
+    def __init__(
+        self, path: str, identity: FileIdentity | None, clock: Callable[[], datetime], boot: BootClock
+    ) -> None:
         self._path = path
-        self._identity = None if path == MEMORY else FileIdentity(Path(path))
+        self._identity = identity
         self._clock = clock
         self._functions = list(clock_functions(clock, boot))
         self._errors = FileErrors(path)

@@ -68,7 +68,7 @@ class SqliteStore:
     def _hosting(self) -> SqliteHosting:
         from vault_adapters.stores.sqlite.hosting import SqliteHosting
 
-        return SqliteHosting(self.path, self._database.now, self._database.boot)
+        return SqliteHosting(self.path, self._database.identity, self._database.now, self._database.boot)
 
     def on(self, connection: HostConnection) -> AbstractAsyncContextManager[SqliteHostStore]:
         """See `HostedStore`."""
