@@ -27,7 +27,7 @@ from vault_adapters import (
 )
 from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
 from vault_adapters.testing import ManualClock, ScriptedRefresher
-from vault_domain.services.tokens import chaining, verifying
+from vault_domain.services.tokens import chaining, comparing, verifying
 
 DAY = timedelta(days=1)
 KEY = TokenKey("t1", "google", TokenKind.API_KEY)
@@ -240,6 +240,68 @@ async def test_any_change_of_any_row_is_found(sealed):
     await asyncio.to_thread(search)
     put(database, tables)
     assert (await verified(database, heads, clock)).ok
+
+
+TOKEN = ["tenant_id", "provider", "kind", "identifier", "id", "value_id", "data_key_id", "blob", "extra", "status"]
+TOKEN += [
+    "error_code",
+    "expires_at",
+    "lifetime",
+    "scopes",
+    "generation",
+    "last_refreshed_at",
+    "created_at",
+    "updated_at",
+]
+TOKEN += ["client", "suspect_since", "rejected_at", "noted_value_id"]
+DECIDING = ["id", "value_id", "status", "error_code", "expires_at", "lifetime", "scopes", "generation", "rejected_at"]
+
+
+def tokens_of(database):
+    rows = database.execute(f"SELECT {', '.join(TOKEN)} FROM {{token}} ORDER BY {', '.join(TOKEN[:4])}")
+    return [[bytes(part) if isinstance(part, memoryview) else part for part in row] for row in rows]
+
+
+def put_tokens(database, rows):
+    database.execute("DELETE FROM {token}")
+    for row in rows:
+        marks = ", ".join("?" * len(TOKEN))
+        database.execute(f"INSERT INTO {{token}} ({', '.join(TOKEN)}) VALUES ({marks})", row)
+
+
+async def test_any_change_of_what_a_token_is_judged_by_is_found(database, monkeypatch):
+    monkeypatch.setattr(comparing, "_PAUSES", (0.0,))
+    clock = ManualClock()
+    async with open_vault(database.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        older = tokens_of(database)
+        for number in range(4):
+            later = TokenSet("b", "s", expires_in=timedelta(hours=number + 1), scopes=["a"] * (number % 2))
+            await vault.store_token_set(Account(f"t{number % 2}", "google", f"user{number}"), later)
+        head = await vault.audit_head()
+    newer = tokens_of(database)
+
+    @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(["edit", "delete", "put back"]), *[st.integers(0, 99)] * 3)
+    def search(kind, first, second, column):
+        rows, at = [list(row) for row in newer], first % len(newer)
+        if kind == "delete":
+            del rows[at]
+        elif kind == "put back":
+            rows[at] = older[at]
+        else:
+            place = TOKEN.index(DECIDING[column % len(DECIDING)])
+            rows[at][place] = rows[second % len(newer)][place]
+        put_tokens(database, rows)
+        found = asyncio.run(verified(database, [head], clock))
+        expected = (
+            set() if rows == newer else {AuditFault.TOKEN_MISSING if kind == "delete" else AuditFault.TOKEN_CHANGED}
+        )
+        assert faults(found) == expected
+
+    await asyncio.to_thread(search)
+    put_tokens(database, newer)
+    assert (await verified(database, [head], clock)).ok
 
 
 CHANGED_TOKENS = {
