@@ -56,6 +56,8 @@ def opened_here(connection: object) -> Any:
             raise failed_transaction()
         found.ensure_connection()
         return found.connection
+    if hasattr(found, "sync_session") or hasattr(found, "get_raw_connection"):
+        return found  # asynchronous ones of SQLAlchemy, which the store refuses
     if hasattr(found, "get_bind"):  # SQLAlchemy's Session; its `connection` begins the transaction
         found = found.connection()
     if hasattr(found, "exec_driver_sql"):  # SQLAlchemy's Connection

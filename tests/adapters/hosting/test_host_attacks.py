@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
-from tests.adapters.hosting.hosts import driver, names, sync_driver, table_of
+from tests.adapters.hosting.hosts import alchemy, alchemy_session, driver, names, sync_driver, table_of
 from tests.adapters.hosting.test_host_transactions import NEW, OLD, account, config, insert, value
 from tests.support.databases import PostgresSchema, SqliteFile
 from tests.support.pgbouncer import start_pgbouncer
@@ -234,6 +234,26 @@ async def test_a_cancelled_call_leaves_nothing_running(database):
         await vault.on(connection).store_token_set(account(), NEW)
         await connection.commit()
         assert await value(vault) == "new"
+
+
+async def test_a_host_may_prepare_every_statement(postgres):
+    """Several statements in one text cannot be prepared."""
+    database = PostgresSchema(postgres.url)
+    opening = await psycopg.AsyncConnection.connect(database.url, prepare_threshold=0)
+    async with open_vault(config(database)) as vault, opening as connection:
+        for _ in range(3):
+            await vault.on(connection).store_token_set(account(), NEW)
+            await connection.rollback()
+        await vault.on(connection).store_token_set(account(), NEW)
+        await connection.commit()
+        assert await value(vault) == "new"
+    await asyncio.to_thread(delete_with_every_statement_prepared, database)
+    database.drop()
+
+
+def delete_with_every_statement_prepared(database):
+    with open_sync_vault(config(database)) as vault, psycopg.connect(database.url, prepare_threshold=0) as connection:
+        assert vault.on(connection).delete_account(account()).deleted == 2
 
 
 async def test_a_call_takes_no_other_connection(postgres):
@@ -525,11 +545,22 @@ async def test_a_closed_connection_is_a_failure_of_the_database(database):
             await vault.on(connection).store_token_set(account(), NEW)
 
 
+def refusal_of(on):
+    with pytest.raises(HostTransactionError) as caught:
+        on.store_token_set(account(), NEW)
+    return caught.value.reason
+
+
 async def test_other_objects_are_refused(database):
     """An object that is no connection may be a URL with a password; it is refused before anything can fail with it."""
     async with open_vault(config(database)) as vault:
         with sync_driver(database) as (connection, _):
             assert await refused(vault.on(connection).store_token_set(account(), NEW)) == "connection"
+        async with alchemy_session(database) as (session, _), alchemy(database) as (connection, _):
+            for wrong in (session, connection):
+                sync = open_sync_vault(config(database))
+                assert await asyncio.to_thread(refusal_of, sync.on(wrong)) == "connection"
+                await asyncio.to_thread(sync.close)
         for wrong in (object(), None, "a string", {}):
             with pytest.raises(HostTransactionError) as caught:
                 vault.on(wrong)

@@ -58,6 +58,7 @@ async def use(store):
 HOST_SETTINGS = {
     "plain": {"autocommit": True},
     "manual": {"autocommit": False},
+    "preparing": {"autocommit": False, "prepare_threshold": 0},  # several statements in one text cannot be prepared
     "dicts": {"autocommit": True, "row_factory": dict_row},
     "serializable_role": {"autocommit": True, "options": "-c default_transaction_isolation=serializable"},
     "read_only_role": {"autocommit": False, "options": "-c default_transaction_read_only=on"},

@@ -70,7 +70,7 @@ class CallersConnection:
         """Run several statements without parameters; return the rows of all of them, with texts for values."""
 
         def work() -> list[Row]:
-            cursor = _CallersCursor(self._connection).execute(sql)
+            cursor = _CallersCursor(self._connection).execute(sql, prepare=False)
             rows = cursor.fetchall() if cursor.description else []
             while cursor.nextset():
                 rows += cursor.fetchall() if cursor.description else []

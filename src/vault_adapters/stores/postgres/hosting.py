@@ -195,7 +195,7 @@ class _Line:
         if isinstance(connection, CallersConnection):
             return await answered(connection, self._limits.answer, connection.run_script(sql))
         cursor = VaultCursor(connection)
-        await answered(connection, self._limits.answer, cursor.execute(sql))
+        await answered(connection, self._limits.answer, cursor.execute(sql, prepare=False))
         rows = await cursor.fetchall() if cursor.description else []
         while cursor.nextset():
             rows += await cursor.fetchall() if cursor.description else []

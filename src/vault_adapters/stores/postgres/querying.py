@@ -115,7 +115,7 @@ async def run_script(connection: Connection, limits: Limits, sql: str) -> None:
     if isinstance(connection, OwnConnection):
         await answered(connection, limits.answer, connection.line.run_script(sql))
     else:
-        await answered(connection, limits.answer, VaultCursor(connection).execute(sql))
+        await answered(connection, limits.answer, VaultCursor(connection).execute(sql, prepare=False))
 
 
 async def query_together(
@@ -140,7 +140,7 @@ async def query_together(
 async def begin_at(connection: Connection, limits: Limits) -> datetime:
     """Begin a transaction and return the server's time, in one round trip."""
     cursor = VaultCursor(connection)
-    await answered(connection, limits.answer, cursor.execute(f"{limits.begin}; {_MICROSECONDS}"))
+    await answered(connection, limits.answer, cursor.execute(f"{limits.begin}; {_MICROSECONDS}", prepare=False))
     while cursor.nextset():
         pass
     [(micros,)] = await cursor.fetchall()
