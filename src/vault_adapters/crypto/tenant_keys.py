@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -29,7 +30,11 @@ _SECONDS = 5.0
 
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 30.0
-"""After a failure, nobody asks the key service for this key for a pause: 1 s, doubled at each failure up to 30 s."""
+"""After a failure, nobody asks the key service for this key for a pause: 1 s, doubled at each failure up to 30 s.
+
+Up to a quarter of it is left out at random, because many keys of one key service fail at the same moment, and calls for
+all of them at once would hold up the event loop.
+"""
 
 DENIALS = frozenset({KEY_DENIED, "kms_access_denied", "kms_key_disabled", "kms_key_state", "kms_key_not_found"})
 """The codes of errors by which a key service says that the key itself may not be used."""
@@ -59,6 +64,7 @@ class GuardedKey:
         self._failure: str | None = None
         self._pause = 0.0
         self._paused_until = 0.0
+        self._is_tried = False
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`.
@@ -82,6 +88,12 @@ class GuardedKey:
             UnreadableError: see `MasterKey`.
         """
         return await self._guarded(lambda: self._inner.unwrap(wrapped, tenant_id, data_key_id))
+
+    def refuse_in_pause(self) -> None:
+        """Raise the last error again, if nobody may ask the key service now."""
+        failure = self._failure_in_pause()
+        if failure is not None:
+            raise KeyUnavailableError(_MESSAGES[failure], reason=failure)
 
     async def check(self) -> None:
         """Wrap and unwrap random bytes now, also during the pause after a failure.
@@ -107,24 +119,32 @@ class GuardedKey:
                 async with asyncio.timeout(self._seconds), self._turns:
                     failure = self._failure_in_pause()  # the key may have failed while this call waited for its turn
                     if failure is None:
-                        result = await call()
-                        self._failure, self._pause = None, 0.0
-                        return result
+                        return await self._try(call)
             except TimeoutError:
                 failure = self._failed("timeout")
             except (KeyUnavailableError, ConfigurationError) as error:
                 failure = self._failed(error.reason or error.code)
         raise KeyUnavailableError(_MESSAGES[failure], reason=failure)
 
+    async def _try(self, call: Callable[[], Awaitable[T]]) -> T:
+        self._is_tried = self._failure is not None
+        try:
+            result = await call()
+        finally:
+            self._is_tried = False
+        self._failure, self._pause = None, 0.0
+        return result
+
     def _failure_in_pause(self) -> str | None:
-        return self._failure if self._monotonic() < self._paused_until else None
+        """Return the last failure during the pause, and while one call after it tries the key again."""
+        return self._failure if self._is_tried or self._monotonic() < self._paused_until else None
 
     def _failed(self, cause: str) -> str:
         """Begin a pause; return the reason for callers."""
         now, reason = self._monotonic(), KEY_DENIED if cause in DENIALS else TENANT_KEY_UNAVAILABLE
         if now >= self._paused_until:  # of several calls that fail together, only the first makes the pause longer
             self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-            self._paused_until = now + self._pause
+            self._paused_until = now + self._pause * (1 - random.random() / 4)  # noqa: S311 - it spreads load
         if self._failure != reason:
             _log.warning("a tenant's own master key cannot be used: %s (%s)", reason, cause)
         self._failure = reason
@@ -162,6 +182,12 @@ class TenantKeys:
                 self._keys.popitem(last=False)
         self._keys.move_to_end(uri)
         return key
+
+    def refuse_in_pause(self, uri: str) -> None:
+        """See `GuardedKey`; a key that was not opened yet is not opened by this."""
+        key = self._keys.get(uri)
+        if key is not None:
+            key.refuse_in_pause()
 
     def _opened(self, uri: str) -> MasterKey:
         from vault_adapters.crypto.key_services import service_key  # only a vault that has such tenants loads it

@@ -4,9 +4,10 @@ import asyncio
 import time
 
 import pytest
-from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey
+from tests.adapters.crypto.open_keys import Seconds, SwitchableMasterKey, keyring_over
+from tests.support.transit_server import running
 
-from vault_adapters.crypto.tenant_keys import GuardedKey
+from vault_adapters.crypto.tenant_keys import GuardedKey, TenantKeys
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.ports.cipher import UnreadableError
 
@@ -84,3 +85,64 @@ async def test_a_key_that_hangs_holds_two_calls_for_a_limited_time():
     inner.gate.set()
     await key.check()
     await key.wrap(DATA_KEY, "t1", KEY_ID)
+
+
+async def test_after_the_pause_one_call_tries_the_key_and_the_others_do_not_wait_for_it():
+    inner, clock = SwitchableMasterKey(), Seconds()
+    inner.switch_off()
+    key = GuardedKey(inner, monotonic=clock)
+    assert await reason(key) == "tenant_key_unavailable"
+    clock.now += 1
+    inner.outage, inner.gate = None, asyncio.Event()
+    trying = asyncio.ensure_future(key.wrap(DATA_KEY, "t1", KEY_ID))
+    await asyncio.sleep(0)
+    assert set(await asyncio.gather(*(reason(key) for _ in range(5)))) == {"tenant_key_unavailable"}
+    assert inner.wraps == 2
+    inner.gate.set()
+    await trying
+    await asyncio.gather(*(key.wrap(DATA_KEY, "t1", KEY_ID) for _ in range(5)))
+    # A call that is given up tries no longer.
+    inner.switch_off()
+    assert await reason(key) == "tenant_key_unavailable"
+    clock.now += 1
+    inner.outage, inner.gate = None, asyncio.Event()
+    trying = asyncio.ensure_future(key.wrap(DATA_KEY, "t1", KEY_ID))
+    await asyncio.sleep(0)
+    trying.cancel()
+    inner.gate.set()
+    await asyncio.gather(trying, return_exceptions=True)
+    await key.wrap(DATA_KEY, "t1", KEY_ID)
+
+
+async def test_keys_that_fail_at_the_same_moment_are_not_tried_again_at_the_same_moment():
+    inner, clock = SwitchableMasterKey(), Seconds()
+    inner.switch_off()
+    keys = [GuardedKey(inner, monotonic=clock) for _ in range(40)]
+    for key in keys:
+        await reason(key)
+    clock.now += 0.875
+    for key in keys:
+        await reason(key)
+    assert 41 < inner.wraps < 79
+    clock.now += 0.125
+    for key in keys:
+        await reason(key)
+    assert inner.wraps == 80
+
+
+async def test_a_reader_of_a_dead_key_takes_no_turn_at_the_vaults_master_key(repository, tmp_path):
+    """A key service that all tenants share is not asked for a tenant whose own key is in its pause."""
+    master, clock, pause = SwitchableMasterKey(), Seconds(), Seconds()
+    with running() as transit:
+        tenant_keys = TenantKeys(transit.tokens(tmp_path), monotonic=pause)
+        keyring = keyring_over(repository, master, monotonic=clock, tenant_keys=tenant_keys)
+        record = await repository.create_data_key(await keyring.make_data_key("t1", transit.uri("dead")))
+        transit.make("dead", "denied")
+        for asked in (1, 1, 1):
+            with pytest.raises(KeyUnavailableError) as caught:
+                await keyring.find_key("t1", record.key_id)
+            assert (caught.value.reason, master.unwraps) == ("key_denied", asked)
+            clock.now += 0.6  # the keyring's own memory of the refusal is over
+        transit.make("dead", "ok")
+        pause.now += 1
+        assert (await keyring.find_key("t1", record.key_id)).key_id == record.key_id

@@ -10,8 +10,7 @@ from tests.support.transit_server import running
 from vault_adapters import KeyUnavailableError, TokenKey, TokenKind, Tuning
 
 DEAD, REST, OWN = 50, 40, 10
-WINDOW = 10.0
-READS = 2000
+ROUNDS, ONSET, WINDOW = 3, 6.0, 3.0
 
 
 def keys(kind, count):
@@ -31,19 +30,45 @@ async def use(vault, key, seconds):
     return took
 
 
-async def read_rest(vault, wanted):
-    """Read the values of the other tenants, many at once; return how long the slowest read took, in seconds."""
-    slowest = 0.0
+async def read_rest(vault, wanted, seconds):
+    """Read the values of the other tenants, ten at once; return how long each read took, in seconds."""
+    took, end = [], time.monotonic() + seconds
 
     async def one(lane):
-        nonlocal slowest
-        for number in range(READS // 10):
-            started = time.monotonic()
-            await vault.get_token(wanted[(lane + number) % len(wanted)])
-            slowest = max(slowest, time.monotonic() - started)
+        number = lane
+        while (began := time.monotonic()) < end:
+            await vault.get_token(wanted[number % len(wanted)])
+            took.append(time.monotonic() - began)
+            number += 1
 
     await asyncio.gather(*map(one, range(10)))
-    return slowest
+    return took
+
+
+async def measure(vault, wanted):
+    """Return what the dead keys cost while the others are idle and while they read.
+
+    ``idle`` is the share of one core while the others are idle, in the first seconds, in which each key is asked twice.
+    In seconds, ``cpu`` is the time of a processor for one read of the others, with all that happens beside it, ``wall``
+    the time of one read of all ten readers, and ``median``, ``late`` (999 of 1000) and ``slowest`` the time until a
+    reader has its value.
+    """
+    began, cpu = time.monotonic(), time.process_time()
+    await asyncio.sleep(ONSET)
+    idle = (time.process_time() - cpu) / (time.monotonic() - began)
+    await read_rest(vault, wanted, 0.5)  # their data keys are in memory from now on
+    began, cpu = time.monotonic(), time.process_time()
+    took = sorted(await read_rest(vault, wanted, WINDOW))
+    spent, lasted = time.process_time() - cpu, time.monotonic() - began
+    late = took[len(took) * 999 // 1000]
+    return {
+        "idle": idle,
+        "cpu": spent / len(took),
+        "wall": lasted / len(took),
+        "median": statistics.median(took),
+        "late": late,
+        "slowest": took[-1],
+    }
 
 
 @asynccontextmanager
@@ -53,7 +78,6 @@ async def used(place, tuning, dead, mode, transit):
         transit.make(key.tenant_id, mode)
     async with place.vault(tuning=tuning) as vault:
         users = [asyncio.ensure_future(use(vault, key, 3600)) for key in dead]
-        await asyncio.sleep(1)
         yield vault
         for user in users:
             user.cancel()
@@ -61,7 +85,11 @@ async def used(place, tuning, dead, mode, transit):
 
 
 async def test_fifty_tenants_with_dead_keys_do_not_cost_the_rest(place, tmp_path):
-    """The rest's tenants have the vault's master key, or keys of their own at the very server that hangs for others."""
+    """The rest's tenants have the vault's master key, or keys of their own at the very server that hangs for others.
+
+    Keys that answer and keys that hang take turns, so that other work of the machine meets both alike, and of each the
+    fastest round counts.
+    """
     dead, rest, own = keys("dead", DEAD), keys("rest", REST), keys("own", OWN)
     with running() as transit:
         tuning = Tuning(key_service_tokens=transit.tokens(tmp_path))
@@ -69,19 +97,21 @@ async def test_fifty_tenants_with_dead_keys_do_not_cost_the_rest(place, tmp_path
             await vault.store_tokens([(key, "value") for key in (*dead, *rest, *own)])
             for key in (*dead, *own):
                 await vault.keys.set_tenant_master_key(key.tenant_id, transit.uri(key.tenant_id))
-        share, slowest = {}, {}
-        for mode in ("ok", "hang"):
+        rounds = {"ok": [], "hang": []}
+        for number in range(2 * ROUNDS):
+            mode = ("ok", "hang")[number % 2]
             async with used(place, tuning, dead, mode, transit) as vault:
-                began, cpu = time.monotonic(), time.process_time()
-                await asyncio.sleep(WINDOW)
-                share[mode] = (time.process_time() - cpu) / (time.monotonic() - began)
-                slowest[mode] = await read_rest(vault, [*rest, *own])
-        print(f"\nof one core: {share}; slowest of {READS} reads of the others: {slowest} seconds")
-        assert share["hang"] < share["ok"] + 0.05
-        assert slowest["hang"] < 1.0  # one call to the key service that hangs takes five
+                rounds[mode].append(await measure(vault, [*rest, *own]))
+        ok, hang = ({name: min(each[name] for each in found) for name in found[0]} for found in rounds.values())
+        print(f"\nkeys that answer: {ok}\nkeys that hang: {hang}")
+        assert hang["idle"] < ok["idle"] + 0.05
+        # There is no difference of 5 %, but other work of the machine makes some (docs/how-to/choose-a-master-key.md).
+        assert hang["cpu"] < ok["cpu"] * 1.2
+        assert hang["median"] < ok["median"] * 1.5
+        assert hang["slowest"] < 1.0  # one call to the key service that hangs takes five
         # A reader of a dead tenant waits for a bounded time, and mostly not at all.
         async with place.vault(tuning=tuning) as vault:
-            took = await use(vault, dead[0], 8)
+            took = await use(vault, dead[0], 7)
             assert max(took) < 6
             assert statistics.median(took) < 0.1
-            assert transit.asked("dead0") < 200
+            assert transit.asked("dead0") < 300
