@@ -8,6 +8,7 @@ import asyncio
 import time
 from uuid import uuid4
 
+import aiosqlite
 import psycopg
 import pytest
 from attrs import evolve
@@ -22,7 +23,7 @@ from vault_adapters.testing.contract.refreshing import answer, claimed, token_se
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import GenerationConflictError
+from vault_domain.entities.errors import GenerationConflictError, HostTransactionError
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.account_changes import AccountChanges
@@ -214,3 +215,10 @@ async def test_a_refusal_of_what_was_read_long_ago_is_no_answer(store, vault):
     await store.accounts.read(ACCOUNT)
     with pytest.raises(GenerationConflictError):
         await AccountChanges(store.accounts, uuid4).store_expecting(write, 2, actor=None)
+
+
+async def test_a_transaction_of_the_host_is_refused(store):
+    async with open_vault_over(store, CONFIG) as vault:
+        with pytest.raises(HostTransactionError) as caught:
+            await vault.on(aiosqlite.connect(":memory:")).delete_account(ACCOUNT)
+    assert caught.value.reason == "store"
