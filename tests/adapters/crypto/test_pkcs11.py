@@ -100,6 +100,22 @@ async def test_a_tenants_key_in_a_module(token, key_of, tmp_path):
         assert caught.value.reason == "key_denied"
 
 
+async def test_the_whole_vault_under_a_key_in_a_module(key_of, tmp_path):
+    await key_of().check()  # writes the file with the PIN
+    key, tuning = TokenKey("t1", "acme", TokenKind.API_KEY), Tuning(key_service_tokens=tmp_path / "tokens.json")
+    config = VaultConfig(f"sqlite:///{tmp_path}/vault.db", master_key="pkcs11:token=acme;object=kek", tuning=tuning)
+    async with open_vault(config) as vault:
+        await vault.store_token(key, "value")
+    async with open_vault(config) as vault:
+        assert (await vault.get_token(key)).value.reveal() == "value"
+        assert (await vault.ready()).ok
+    (tmp_path / "tokens.json").unlink()
+    async with open_vault(config) as vault:
+        with pytest.raises(ConfigurationError) as caught:
+            await vault.get_token(key)
+        assert caught.value.code == "pkcs11_pin_missing"
+
+
 def test_a_name_that_is_none_or_holds_a_pin_is_refused():
     for uri in ("pkcs11:", "pkcs11:token=a", "pkcs11:token=a;object=b?pin-value=5678", "pkcs11:object=b;token=a"):
         with pytest.raises(ConfigurationError) as caught:
