@@ -77,7 +77,7 @@ def test_statements_that_cost_more_are_known():
 
 
 REQUESTED = """
-    get_token_alone get_last_use get_token get_tokens load_account get_account get_active_data_keys get_data_keys
+    get_token_alone get_last_use get_token get_tokens load_account get_account get_data_keys
     store_token store_tokens append_events
     apply_row apply_account insert_tokens insert_row insert_events lock_data_keys
     delete_orphaned_account"""

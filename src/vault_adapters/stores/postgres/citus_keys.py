@@ -8,11 +8,10 @@ from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.readers import Reader
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.errors import StorageError
-from vault_domain.ports.keys import DataKeyPosition
 
 
 class DataKeyReads:
-    """Returns the rows of the statements `get_active_data_keys` and `get_data_keys`.
+    """Returns the rows of the statement `get_data_keys`.
 
     Wraps under unusable master keys are left out. Which master keys are usable is in the audit events that belong to no
     tenant, and those are on one node. If that node fails, the master keys that were usable at the last read, and that
@@ -24,21 +23,19 @@ class DataKeyReads:
         self._queries = queries
         self._usable: set[bytes] | None = None
 
-    async def active(self, reader: Reader, tenant_ids: Iterable[str]) -> list[Row]:
-        """Return the active data keys of tenants."""
+    async def rows(self, reader: Reader, places: Iterable[tuple[str, bytes | None]]) -> list[Row]:
+        """Return the data keys at these places; an id of None stands for the tenant's active data key."""
         usable = await self._usable_master_keys(reader)
-        wanted = [{"tenant_id": tenant_id, "master_key_ids": usable} for tenant_id in tenant_ids]
-        found = await reader.fetch_together([(self._queries["get_active_data_keys"], each) for each in wanted])
-        return [row for rows in found for row in rows]
-
-    async def by_id(self, reader: Reader, positions: Iterable[DataKeyPosition]) -> list[Row]:
-        """Return the data keys at these positions."""
-        usable = await self._usable_master_keys(reader)
-        own: dict[str, list[bytes]] = {}
-        for tenant_id, key_id in positions:
-            own.setdefault(tenant_id, []).append(key_id)
+        own: dict[str, set[bytes | None]] = {}
+        for tenant_id, key_id in places:
+            own.setdefault(tenant_id, set()).add(key_id)
         wanted = [
-            {"tenant_id": tenant_id, "data_key_ids": key_ids, "master_key_ids": usable}
+            {
+                "tenant_id": tenant_id,
+                "data_key_ids": [key_id for key_id in key_ids if key_id is not None],
+                "with_active": None in key_ids,
+                "master_key_ids": usable,
+            }
             for tenant_id, key_ids in own.items()
         ]
         found = await reader.fetch_together([(self._queries["get_data_keys"], each) for each in wanted])

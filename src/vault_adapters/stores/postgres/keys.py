@@ -62,6 +62,9 @@ CHANGED_AT_ONCE = 1000
 
 _START: DataKeyPosition = ("", b"")
 
+_Place = tuple[str, bytes | None]
+"""A tenant, and the id of one of its data keys; None: the active data key."""
+
 # A data key is created or replaced in a further round only if another transaction has changed the tenant's data keys.
 _ROUNDS = 8
 
@@ -75,8 +78,7 @@ class PostgresKeys:
         self._distributed = DataKeyReads(queries)
         # Reads and creations go in batches, because a bulk write or a sweep asks for many tenants' data keys at once.
         most = database.most_connections
-        self._active = ReadBatcher(partial(database.reading, self._read_active), most_batches=most)
-        self._by_id = ReadBatcher(partial(database.reading, self._read_by_id), most_batches=most)
+        self._reads = ReadBatcher(partial(database.reading, self._read_keys), most_batches=most)
         self._creations = ReadBatcher(lambda: nullcontext(self._create), most_batches=most)
 
     async def master_keys(self) -> list[MasterKeyRecord]:
@@ -105,11 +107,11 @@ class PostgresKeys:
 
     async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
         """Return the tenant's active data key, or None."""
-        return await self._active.get(tenant_id)
+        return await self._reads.get((tenant_id, None))
 
     async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
         """Return one data key of this tenant, or None."""
-        return await self._by_id.get((tenant_id, key_id))
+        return await self._reads.get((tenant_id, key_id))
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
@@ -230,26 +232,21 @@ class PostgresKeys:
 
     async def close(self) -> None:
         """Wait until no read and no creation is running."""
-        for batcher in (self._creations, self._active, self._by_id):
+        for batcher in (self._creations, self._reads):
             await batcher.drain()
 
-    async def _read_active(self, reader: Reader, tenant_ids: Sequence[str]) -> list[DataKeyRecord | None]:
-        wanted = list(set(tenant_ids))
-        if self._database.is_distributed:
-            rows = await self._distributed.active(reader, wanted)
-        else:
-            rows = await reader.fetch(self._queries["get_active_data_keys"], {"tenant_ids": wanted})
-        found = {record.tenant_id: record for record in sound(rows, data_key_record)}
-        return [found.get(tenant_id) for tenant_id in tenant_ids]
-
-    async def _read_by_id(self, reader: Reader, places: Sequence[DataKeyPosition]) -> list[DataKeyRecord | None]:
+    async def _read_keys(self, reader: Reader, places: Sequence[_Place]) -> list[DataKeyRecord | None]:
         wanted = list(set(places))
         if self._database.is_distributed:
-            rows = await self._distributed.by_id(reader, wanted)
+            rows = await self._distributed.rows(reader, wanted)
         else:
             parameters = {"tenant_ids": [place[0] for place in wanted], "data_key_ids": [place[1] for place in wanted]}
             rows = await reader.fetch(self._queries["get_data_keys"], parameters)
-        found = {(record.tenant_id, record.key_id): record for record in sound(rows, data_key_record)}
+        found: dict[_Place, DataKeyRecord] = {}
+        for record in sound(rows, data_key_record):
+            found[record.tenant_id, record.key_id] = record
+            if record.state is DataKeyState.ACTIVE:
+                found[record.tenant_id, None] = record
         return [found.get(place) for place in places]
 
     async def _create(self, records: Sequence[DataKeyRecord]) -> list[tuple[DataKeyRecord | None, bool]]:

@@ -113,9 +113,9 @@ class SqliteAccounts:
 
         async def work(transaction: Transaction) -> Change[int]:
             parameters = {"tenant_id": tenant_id, "provider": provider}
-            rows = await transaction.fetch(self._queries["list_provider_generations"], parameters)
-            await transaction.execute(self._queries["delete_provider_tokens"], parameters)
+            rows = await transaction.fetch(self._queries["delete_provider_tokens"], parameters)
             await transaction.execute(self._queries["delete_provider_accounts"], parameters)
+            rows.sort(key=lambda row: (str(row[1]), str(row[0])))  # a damaged row may hold anything
             events = deletion_events(rows, tenant_id, provider, transaction, actor)
             await append_events(transaction, self._queries, events)
             return Change(len(rows), tuple(events))

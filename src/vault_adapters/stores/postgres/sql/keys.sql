@@ -27,21 +27,13 @@ INSERT INTO {{schema}}.master_key (master_key_id, provider, uri, kdf, check_valu
 VALUES (%(master_key_id)b, %(provider)b, %(uri)b, %(kdf)b, %(check_value)b, %(state)b, %(created_at)b)
 ON CONFLICT (master_key_id) DO UPDATE SET state = excluded.state
 
--- name: get_active_data_keys
--- Get the active data keys of the given tenants, each with its wraps. Wraps under retired master keys are left out.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}}, w.master_key_ids, w.wraps
-FROM pg_catalog.unnest(%(tenant_ids)b::text[]) k (tenant_id)
-JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.state = 'active'
-LEFT JOIN LATERAL (
-    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
-    FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND {{usable_wrap}}) w ON true
-
 -- name: get_data_keys
--- Get the given data keys of the given tenants, each with its wraps. Wraps under retired master keys are left out.
+-- Get the given data keys of the given tenants, each with its wraps; an id of NULL stands for the tenant's active data
+-- key. Wraps under retired master keys are left out.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}}, w.master_key_ids, w.wraps
 FROM unnest(%(tenant_ids)b::text[], %(data_key_ids)b::bytea[]) k (tenant_id, data_key_id)
-JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id AND d.data_key_id = k.data_key_id
+JOIN {{schema}}.data_key d ON d.tenant_id = k.tenant_id
+    AND (d.data_key_id = k.data_key_id OR k.data_key_id IS NULL AND d.state = 'active')
 LEFT JOIN LATERAL (
     SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
     FROM {{schema}}.data_key_wrap w

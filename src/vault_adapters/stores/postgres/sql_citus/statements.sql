@@ -69,20 +69,9 @@ LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 -- List the ids of the master keys that are not retired by their own table, which is on each node.
 SELECT master_key_id FROM {{schema}}.master_key WHERE state <> 'retired'
 
--- name: get_active_data_keys
--- Get the active data key of one tenant, with its wraps under usable master keys; see `DataKeyReads`.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{own_data_key_event}},
-    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
-        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[])),
-    (SELECT pg_catalog.array_agg({{wrapped}} ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
-        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[]))
-FROM {{schema}}.data_key d
-WHERE d.tenant_id = %(tenant_id)b AND d.state = 'active'
-
 -- name: get_data_keys
--- Get the given data keys of one tenant, with their wraps under usable master keys; see `DataKeyReads`.
+-- Get the given data keys of one tenant, and the active one if it is asked for, with their wraps under usable master
+-- keys; see `DataKeyReads`.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{own_data_key_event}},
     (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
@@ -91,7 +80,8 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{own_data_key_event}}
     WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
         AND w.master_key_id = ANY (%(master_key_ids)b::bytea[]))
 FROM {{schema}}.data_key d
-WHERE d.tenant_id = %(tenant_id)b AND d.data_key_id = ANY (%(data_key_ids)b::bytea[])
+WHERE d.tenant_id = %(tenant_id)b
+    AND (d.data_key_id = ANY (%(data_key_ids)b::bytea[]) OR %(with_active)b::boolean AND d.state = 'active')
 
 -- name: list_data_keys
 -- List data keys as on a plain server. Audit events tell which master keys are usable. These events belong to no tenant

@@ -1,12 +1,7 @@
--- name: find_tenant_data_keys
--- Find a tenant's data keys that are not destroyed.
-SELECT data_key_id FROM token_vault_data_key
-WHERE tenant_id = :tenant_id AND state IN ('active', 'decrypt_only')
-ORDER BY data_key_id
-
 -- name: destroy_tenant_data_keys
--- Turn a tenant's data keys into tombstones; later writes under these data keys fail.
+-- Turn a tenant's data keys into tombstones, and return their ids; later writes under these data keys fail.
 UPDATE token_vault_data_key SET state = 'destroyed' WHERE tenant_id = :tenant_id AND state IN ('active', 'decrypt_only')
+RETURNING data_key_id
 
 -- name: count_tenant_accounts
 -- Count a tenant's accounts. Only an account that holds a token counts.

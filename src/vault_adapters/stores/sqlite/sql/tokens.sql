@@ -20,12 +20,6 @@ LEFT JOIN token_vault_token_use u
     ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 ORDER BY k.key
 
--- name: list_provider_generations
--- List kind, identifier and generation of a tenant's tokens at a provider, for the events of their deletion.
-SELECT kind, identifier, generation FROM token_vault_token
-WHERE tenant_id = :tenant_id AND provider = :provider
-ORDER BY identifier, kind
-
 -- name: count_inactive_data_keys
 -- Count the inactive data keys in a JSON array of [tenant_id, data key id in hex], to guard a write.
 SELECT count(*)
@@ -64,8 +58,8 @@ DELETE FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND identifier = :identifier
 
 -- name: delete_provider_tokens
--- Delete a tenant's tokens at a provider.
-DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provider
+-- Delete a tenant's tokens at a provider; return kind, identifier and generation of each, for the events.
+DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provider RETURNING kind, identifier, generation
 
 -- name: find_expiring_tokens
 -- Find access tokens with status valid that expire no later than a given time, earliest first, after a position. The
