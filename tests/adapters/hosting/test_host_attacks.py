@@ -293,6 +293,8 @@ async def test_the_data_key_of_a_new_tenant_belongs_to_the_transaction(database)
         await vault.on(connection).store_token_set(account("bob"), NEW)
         await connection.rollback()
         assert database.execute("SELECT count(*) FROM {data_key}") == [(0,)]
+        state = await vault.states.seal(account(), "x", bound_to="session")
+        assert (await vault.states.open(state, bound_to="session")).tenant_id == "t1"
         await vault.store_token_set(account("eve"), OLD)
         assert await value(vault, "eve") == "old"
         await vault.on(connection).store_token_set(account(), NEW)
