@@ -21,7 +21,7 @@ from vault_domain.rules.clients import (
     is_mismatch,
     is_paused,
     mark_of,
-    may_probe,
+    next_probe,
     opened,
 )
 
@@ -127,11 +127,9 @@ def test_a_pause_concerns_its_client_and_a_mismatch_only_other_clients_values():
 def test_one_probe_per_interval_and_who_was_refused_waits_longer():
     paused = refuse(None, ANN, BOB, CEM)
     for account in (DOT, None):
-        assert not may_probe(paused, account, NOW + MINUTE - SECOND, RULES)
-        assert may_probe(paused, account, NOW + MINUTE, RULES)
-    assert not may_probe(paused, ANN, NOW + 3 * MINUTE - SECOND, RULES)
-    assert may_probe(paused, ANN, NOW + 3 * MINUTE, RULES)
-    assert may_probe(paused, DOT, NOW - MINUTE, RULES)  # the clock was set back
+        assert next_probe(paused, account, NOW, RULES) == NOW + MINUTE
+    assert next_probe(paused, ANN, NOW, RULES) == NOW + 3 * MINUTE
+    assert next_probe(paused, DOT, NOW - MINUTE, RULES) == NOW - MINUTE  # the clock was set back
 
 
 @pytest.mark.parametrize(
@@ -146,8 +144,7 @@ def test_one_probe_per_interval_and_who_was_refused_waits_longer():
 )
 def test_an_account_that_a_mass_rejection_spared_probes_after_others(reason, code, waits):
     paused = opened(ClientRecord(evolve(SCOPE, reason=reason), NOW, NOW), NOW)
-    assert may_probe(paused, DOT, NOW + MINUTE, RULES, code) is not waits
-    assert may_probe(paused, DOT, NOW + 3 * MINUTE, RULES, code)
+    assert next_probe(paused, DOT, NOW, RULES, code) == NOW + (3 if waits else 1) * MINUTE
 
 
 @pytest.mark.parametrize(

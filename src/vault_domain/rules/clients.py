@@ -174,10 +174,10 @@ def _was_refused(record: ClientRecord, account: Account, code: str | None) -> bo
     return is_spared or mark_of(account) in record.marks
 
 
-def may_probe(
+def next_probe(
     record: ClientRecord, account: Account | None, now: datetime, rules: ClientRules, code: str | None = None
-) -> bool:
-    """Return whether an account may probe a paused client now.
+) -> datetime:
+    """Return the time from which an account may probe a paused client; ``now`` or earlier: it may probe now.
 
     An account that was refused lately waits longer, because a refresh of another account says more about the client.
     Otherwise the dead grants of a mass rejection would take all probes. Then no account with a live grant could probe,
@@ -191,9 +191,9 @@ def may_probe(
         code: the error code of the account's latest refresh, or None.
     """
     if record.probe_at is None or now < record.probe_at:  # a probe in the future: the clock was set back
-        return True
+        return now
     is_known = account is not None and _was_refused(record, account, code)
-    return now - record.probe_at >= rules.probe_interval * (_REPEATED if is_known else 1)
+    return record.probe_at + rules.probe_interval * (_REPEATED if is_known else 1)
 
 
 def is_mass(rejected: int, succeeded: int, rules: ClientRules, *, is_one_tenants: bool) -> bool:

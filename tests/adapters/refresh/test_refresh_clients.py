@@ -233,6 +233,30 @@ async def test_a_sweep_probes_a_paused_client_once_a_minute(opened, clock, serve
         assert server.requests == 1
 
 
+async def test_a_refresh_that_somebody_asks_for_says_that_nothing_is_sent_or_is_the_probe(opened, clock, server):
+    wrong, right = await opened(server.refresher(secret="wrong")), await opened(server.refresher())
+    await connect(wrong, FLEET[:8])
+    paused_at = clock.now()
+    for account in FLEET[:3]:
+        await failure(wrong.refresh_account(account))
+    server.requests = 0
+    for account, seconds in ((FLEET[0], 180), (FLEET[3], 60)):
+        error = await failure(right.refresh_account(account))
+        assert (type(error), error.reason, error.refused) == (ProviderConfigurationError, "invalid_client", False)
+        assert str(error) == (
+            f"nothing was sent, because the client is paused since {paused_at:%Y-%m-%d %H:%M:%S} UTC;"
+            f" sweeps probe it, and this account may probe in {seconds} s (acme, invalid_client)"
+        )
+    clock.advance(MINUTE)
+    assert "the provider refuses" in str(await failure(wrong.refresh_account(FLEET[3])))
+    for account in FLEET[:8]:  # the slot of this minute is taken, whoever asks
+        assert "nothing was sent" in str(await failure(wrong.refresh_account(account)))
+    assert server.requests == 1
+    clock.advance(MINUTE)
+    assert (await right.refresh_account(FLEET[4])).value.reveal() == f"access of {FLEET[4].identifier}"
+    assert (await right.health()).incidents == ()
+
+
 async def test_a_sweep_takes_nothing_while_its_client_is_paused(opened, clock, server):
     vault = await opened(server.refresher(secret="wrong"))
     await connect(vault, FLEET[:30])

@@ -1,7 +1,7 @@
 """The pages show all facts that an operator looks for, whole and escaped, and no secret."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
 import pytest
@@ -12,6 +12,7 @@ from tests.adapters.web.conftest import browsing
 from tests.adapters.web.reading import Reader
 
 from vault_adapters import Account, TokenSet
+from vault_adapters.testing import ManualClock, memory_vault
 from vault_adapters.web import dashboard
 from vault_adapters.web.census import Census
 from vault_adapters.web.charts import columns, scale, shares
@@ -54,6 +55,17 @@ async def test_each_page_shows_what_it_is_for(vault, browser):
     assert "billing-service" in audit.text
     keys = Reader((await browser.get("/keys")).text).text
     assert (await vault.keys.status()).master_keys[0].key_id in keys
+
+
+async def test_an_attempt_that_is_due_is_not_shown_as_past():
+    account, hour = Account("t1", "hubspot"), timedelta(hours=1)
+    clock = ManualClock(datetime.now(UTC) - hour)
+    async with memory_vault(refreshers=sample.refreshers(), clock=clock) as vault:
+        await vault.store_token_set(account, sample.token_set("due"))
+        await sample.failing(vault, account)
+        async with browsing(dashboard(vault)) as browser:
+            page = Reader((await browser.get(account_path(account))).text).text
+    assert "Next attemptdue now" in page
 
 
 async def test_accounts_of_all_tenants_are_found_by_a_text(vault, browser):

@@ -19,7 +19,7 @@ from vault_domain.entities.clients import (
     ClientScope,
     StoredClients,
 )
-from vault_domain.entities.errors import ProviderConfigurationError, StorageError
+from vault_domain.entities.errors import StorageError
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.clients import (
     ClientRules,
@@ -28,11 +28,12 @@ from vault_domain.rules.clients import (
     is_abandoned,
     is_mismatch,
     is_paused,
-    may_probe,
+    next_probe,
 )
 from vault_domain.rules.refresh import Claim
 from vault_domain.rules.shares import next_member
 from vault_domain.services.refresh.client_ledger import ClientLedger, Verdict
+from vault_domain.services.refresh.refusing import paused
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.homes import HomeService
 
@@ -90,7 +91,8 @@ class ClientGuard:
 
         Raises:
             RefreshFailedError: the database is not at home.
-            ProviderConfigurationError: the client is paused; the ``reason`` says why.
+            ProviderConfigurationError: the client is paused, so nothing was sent; the ``reason`` says why, and the
+                message says when a probe may be sent.
             StorageError: the store failed.
         """
         await self._home.check(account)
@@ -103,10 +105,12 @@ class ClientGuard:
             if concerns(record, claim.client, client, claim.endpoint) and is_paused(record, now, self._rules)
         ]
         held = [record for record in pauses if holds_back(record, account, claim.error_code)]
-        waiting = [record for record in held if not may_probe(record, account, now, self._rules, claim.error_code)]
-        for record in waiting or held:
-            if waiting or not await self._probe(record):
-                raise ProviderConfigurationError(account=account, reason=record.scope.reason)
+        times = [next_probe(record, account, now, self._rules, claim.error_code) for record in held]
+        if held and (latest := max(times)) > now:
+            raise paused(held[times.index(latest)], account, latest - now)
+        for record in held:
+            if not await self._probe(record):
+                raise paused(record, account, self._rules.probe_interval)
         for record in pauses:
             if record not in held:
                 await self._probe(record)  # this attempt can end the pause as a probe can, so it counts as a probe
@@ -137,7 +141,8 @@ class ClientGuard:
         ]
         if not pauses:
             return None
-        return int(all(may_probe(record, None, seen.stored.now, self._rules) for record in pauses))
+        now = seen.stored.now
+        return int(all(next_probe(record, None, now, self._rules) <= now for record in pauses))
 
     async def succeeded(self, attempt: Attempt) -> None:
         """Take note of a success: end all pauses and all counts of refusals that concern the attempt's credential."""

@@ -1,5 +1,8 @@
 """Makes the error for a caller who gets no token, from the decision of `vault_domain.rules.refresh`."""
 
+from datetime import timedelta
+from math import ceil
+
 from vault_domain.entities.account import Account
 from vault_domain.entities.causes import (
     CLOCK_SKEW,
@@ -10,7 +13,7 @@ from vault_domain.entities.causes import (
     SUSPENDED,
     UNREADABLE_ANSWER,
 )
-from vault_domain.entities.clients import CLIENT_REASONS
+from vault_domain.entities.clients import CLIENT_REASONS, ClientRecord
 from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
@@ -40,3 +43,18 @@ def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, ac
     if isinstance(decision, NoRefresher):
         return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
     return TokenNotFoundError(account=account)
+
+
+def paused(record: ClientRecord, account: Account, left: timedelta) -> ProviderConfigurationError:
+    """Return the error for an account that the pause of its client holds back; nothing was sent to the provider.
+
+    Args:
+        record: the pause.
+        account: the account.
+        left: time until a refresh of this account may probe the client.
+    """
+    since = f" since {record.opened_at:%Y-%m-%d %H:%M:%S} UTC" if record.opened_at is not None else ""
+    message = f"nothing was sent, because the client is paused{since}; sweeps probe it, and this account may probe in"
+    return ProviderConfigurationError(
+        f"{message} {ceil(left.total_seconds())} s", account=account, reason=record.scope.reason, refused=False
+    )
