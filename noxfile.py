@@ -96,8 +96,13 @@ def release(session):
     session.install("attrs", "build", "twine", "pytest", "hypothesis", backend)
     moment = session.run("git", "log", "-1", "--format=%ct", external=True, silent=True).strip()
     shutil.rmtree("dist", ignore_errors=True)
-    # The wheel is built from the archive. The same commit gives the same bytes.
+    if address := os.environ.get("REPOSITORY_URL"):
+        session.run("python", "-m", "tests.release.index_page", address)
+    else:
+        session.warn("REPOSITORY_URL is not set: on a package index, the description's links will lead nowhere")
+    # The wheel is built from the archive. The same commit and address give the same bytes.
     session.run("python", "-m", "build", "--no-isolation", "--outdir", "dist", env={"SOURCE_DATE_EPOCH": moment})
+    session.run("git", "checkout", "-q", "--", "README.md", "pyproject.toml", external=True)
     (built,), (archive,) = Path("dist").glob("*.whl"), Path("dist").glob("*.tar.gz")
     session.run("twine", "check", "--strict", str(built), str(archive))
     session.run("python", "-m", "tests.release.wheel", str(built))
@@ -108,6 +113,8 @@ def release(session):
         with session.chdir(tree):
             session.run(*TESTS_OF_THE_DOMAIN, env={"PYTHONPATH": "."})
             session.run("token-vault", "demo")
+            session.install("-e", ".[test]")
+            session.run("pytest", "-n", "auto", "-q")
     session.run("python", "-m", "tests.release.sbom")
     session.run("python", "-m", "tests.release.provenance")
 

@@ -7,6 +7,7 @@ The statement is not signed: it says what the files are, and not who says so. CO
 """
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -33,7 +34,13 @@ class ProvenanceError(Exception):
 
 
 def statement(
-    files: Mapping[str, bytes], version: str, commit: str, pins: Iterable[Pin], lock: bytes, finished: datetime
+    files: Mapping[str, bytes],
+    version: str,
+    commit: str,
+    pins: Iterable[Pin],
+    lock: bytes,
+    finished: datetime,
+    repository: str | None = None,
 ) -> dict[str, Any]:
     """Return the statement about the files of a release.
 
@@ -44,6 +51,7 @@ def statement(
         pins: the lock; it names the version of the build's backend.
         lock: the file of the lock.
         finished: when the build ended.
+        repository: the address that the description's links lead to; None if they are relative.
     """
     backend = next(pin for pin in pins if pin.name == "hatchling")
     return {
@@ -53,7 +61,7 @@ def statement(
         "predicate": {
             "buildDefinition": {
                 "buildType": _BUILD,
-                "externalParameters": {"version": version, "session": "release"},
+                "externalParameters": {"version": version, "session": "release", "repository": repository},
                 "internalParameters": {"python": platform.python_version(), "platform": platform.platform()},
                 "resolvedDependencies": [
                     {"name": "source", "digest": {"gitCommit": commit}},
@@ -112,7 +120,8 @@ def main(arguments: list[str]) -> int:
     _, version = read_project()
     files = {name: content for name, content in read_files(folder).items() if version in name}
     lock = LOCK.read_bytes()
-    made = statement(files, version, _git("rev-parse", "HEAD"), read_lock(lock.decode()), lock, datetime.now(UTC))
+    now, repository = datetime.now(UTC), os.environ.get("REPOSITORY_URL")
+    made = statement(files, version, _git("rev-parse", "HEAD"), read_lock(lock.decode()), lock, now, repository)
     target = folder / f"token_vault-{version}.intoto.json"
     target.write_text(json.dumps(made, indent=2) + "\n")
     print(f"{target.name}: {len(files)} files of commit {_git('rev-parse', '--short', 'HEAD')}")

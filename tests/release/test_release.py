@@ -9,6 +9,7 @@ import zipfile
 from datetime import UTC, datetime
 
 import pytest
+from tests.architecture.tree import published_files
 from tests.release.lock import LOCK, ROOT, read_lock
 from tests.release.provenance import PROVENANCE, STATEMENT, ProvenanceError, differing, main, read_files, statement
 from tests.release.sbom import read_project
@@ -16,6 +17,10 @@ from tests.release.wheel import problems, source_files
 
 PROJECT, VERSION = read_project()
 PINS = read_lock(LOCK.read_text())
+TESTS_OF_THE_ARCHIVE = (
+    *("tests/domain/test_policy.py", "tests/docs/test_architecture_page.py", "tests/docs/test_readme.py"),
+    *("tests/architecture/test_contracts.py", "tests/release/test_lock.py", "tests/release/test_wheel_contents.py"),
+)
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 FILES = {"token_vault-1.tar.gz": b"archive", "token_vault-1-py3-none-any.whl": b"wheel"}
 
@@ -72,9 +77,11 @@ def test_the_archive_holds_source_tests_and_documents_and_nothing_else(archive):
     held = {name.partition("/")[0] for name in names}
     assert held <= {
         *("src", "tests", "docs", "requirements", "README.md", "CHANGELOG.md", "LICENSE", "CONTRIBUTING.md"),
-        *("SECURITY.md", "noxfile.py", "pyproject.toml", "PKG-INFO", ".importlinter", ".gitignore"),
+        *("SECURITY.md", "noxfile.py", "pyproject.toml", "PKG-INFO", ".importlinter", ".gitignore", ".ci"),
+        *(".env.example", ".gitattributes"),
     }
-    assert {"tests/domain/test_policy.py", "docs/index.md", "requirements/ci.txt"} <= names
+    published = {path.relative_to(ROOT).as_posix() for path in published_files()}
+    assert published - names == set()
     assert [name for name in names if name.endswith((".pyc", ".db", ".whl"))] == []
 
 
@@ -89,8 +96,9 @@ def test_the_archive_builds_the_wheel_of_this_source(unpacked, hatchling, tmp_pa
     assert "\nDescription-Content-Type: text/markdown\n" in described
 
 
-def test_the_archive_passes_its_own_tests_of_the_domain(unpacked):
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "tests/domain/test_policy.py"]
+def test_the_archive_passes_its_own_tests(unpacked):
+    """Those of each kind that take seconds; `nox -s release` runs all."""
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS_OF_THE_ARCHIVE]
     environ = os.environ | {"PYTHONPATH": str(unpacked / "src")}
     done = subprocess.run(command, cwd=unpacked, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
