@@ -151,6 +151,10 @@ TAMPERING = {
         "UPDATE {audit_seal} SET body = NULL, digest = body_digest WHERE number = 1",
     ),
     "a digest": (AuditFault.SEAL_CHANGED, "UPDATE {audit_seal} SET digest = body_digest WHERE number = 1"),
+    "a gap before a seal that is none": (
+        AuditFault.SEAL_MISSING,
+        "UPDATE {audit_seal} SET number = 7, body = digest WHERE number = 2",
+    ),
     "the first seal": (AuditFault.SEAL_CHANGED, "DELETE FROM {audit_seal} WHERE number = 0"),
     "the chain": (AuditFault.HEAD_DIFFERS, "DELETE FROM {audit_seal}"),
     "the end": (AuditFault.HEAD_DIFFERS, "DELETE FROM {audit_seal} WHERE number > 1"),

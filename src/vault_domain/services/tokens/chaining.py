@@ -249,10 +249,15 @@ class ChainService:
                 return events, place, not is_end
 
     async def _sealed_numbers(self) -> Numbers:
-        known, after = Numbers(), -1
+        key = await self.find_key()
+        assert key is not None  # noqa: S101 - there is a seal
+        known, after, before = Numbers(), -1, START
         while seals := await self._audit.seals(after=after, limit=SEALS_AT_ONCE):
             after = seals[-1].number
             for seal in seals:
+                if not key.is_genuine(seal, before):
+                    raise broken_chain()
+                before = seal.digest
                 if seal.body is not None:
                     known.add(entry.number for segment in parsed_body(seal.body)[1] for entry in segment.entries)
         return known

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import struct
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from attrs import define, evolve, field, frozen
@@ -136,28 +135,25 @@ class VerifyingService:
     async def _seals(self, key: ChainKey, said: _Said) -> AsyncIterator[tuple[Seal, bool, int]]:
         """Yield each seal after the last one that was read, whether it is genuine, and how many before it are missing.
 
-        The seal after a gap counts as genuine; it cannot be verified, but the gap is a finding.
+        Whether the seal after a gap is genuine cannot be told, so it counts as not genuine.
         """
         expected, before = said.last + 1, said.digest
         while seals := await self._audit.seals(after=expected - 1, limit=SEALS_AT_ONCE):
             for seal in seals:
                 missing = seal.number - expected
-                yield seal, missing > 0 or key.is_genuine(seal, before), missing
+                yield seal, not missing and key.is_genuine(seal, before), missing
                 expected, before = seal.number + 1, seal.digest
 
     async def _read_seals(self, key: ChainKey, heads: Sequence[AuditHead], report: _Report) -> _Said:
         said, chains = _Said(), _Chains(key, heads)
         async for seal, is_genuine, missing in self._seals(key, _Said()):
             report.count("seals")
-            chains.pass_seal(seal)
-            if missing:
-                said.is_whole = False
-                report.add(AuditFinding(AuditFault.SEAL_MISSING, seal.number - 1))
-            header, segments = _parsed(seal) if is_genuine else (None, [])
+            chains.pass_seal(seal, is_readable=is_genuine and seal.body is not None)
+            if not is_genuine:
+                gap, changed = AuditFinding(AuditFault.SEAL_MISSING, seal.number - 1), AuditFault.SEAL_CHANGED
+                report.add(gap if missing else AuditFinding(changed, seal.number))
+            header, segments = _parsed(seal, is_genuine=is_genuine)
             _note(said, seal, header)
-            if not is_genuine or (seal.body is not None and header is None):
-                said.is_whole = False
-                report.add(AuditFinding(AuditFault.SEAL_CHANGED, seal.number))
             for segment in segments:
                 said.numbers.add(entry.number for entry in segment.entries)
                 said.recorded.learn(segment)
@@ -175,7 +171,7 @@ class VerifyingService:
         async for seal, is_genuine, _ in self._seals(key, _Said()):
             if seal.number > said.last:
                 break
-            header, segments = _parsed(seal) if is_genuine else (None, [])
+            header, segments = _parsed(seal, is_genuine=is_genuine)
             if header is None:
                 continue
             for segment in segments:
@@ -211,7 +207,7 @@ class VerifyingService:
         """Seal what there is, and learn what the new seals say."""
         await self._chain.try_to_seal()
         async for seal, is_genuine, _ in self._seals(key, said):
-            header, segments = _parsed(seal) if is_genuine else (None, [])
+            header, segments = _parsed(seal, is_genuine=is_genuine)
             _note(said, seal, header)
             for segment in segments:
                 said.recorded.learn(segment)
@@ -268,9 +264,9 @@ class _Chains:
     reached: set[int] = field(factory=set)
     differing: set[int] = field(factory=set)
 
-    def pass_seal(self, seal: Seal) -> None:
-        """Compare the heads that were made after this seal; nobody knows which chains an emptied seal continued."""
-        if seal.body is None:
+    def pass_seal(self, seal: Seal, *, is_readable: bool) -> None:
+        """Compare the heads that were made after this seal."""
+        if not is_readable:  # nobody knows which chains it continued
             self.ends.clear()
         for index, head in enumerate(self.heads):
             if head.seal == seal.number:
@@ -305,10 +301,11 @@ class _Chains:
 
 def _note(said: _Said, seal: Seal, header: Header | None) -> None:
     said.last, said.digest = seal.number, seal.digest
-    if seal.body is None:
-        said.emptied[seal.number] = seal.until
-        said.recorded.forget()  # the newer records of the same tokens may be gone
     if header is None:
+        said.recorded.forget()  # the newest records of some tokens may have been in this seal
+        said.is_whole = said.is_whole and seal.body is None
+        if seal.body is None:
+            said.emptied[seal.number] = seal.until
         return
     said.place = header.place
     said.pruned_before = max(said.pruned_before, header.pruned_before)
@@ -336,12 +333,9 @@ def _finding(fault: AuditFault, event: AuditEvent) -> AuditFinding:
     return AuditFinding(fault, occurred_at=event.occurred_at, tenant_id=event.tenant_id)
 
 
-def _parsed(seal: Seal) -> tuple[Header | None, list[Segment]]:
-    """Return what a seal says; the header is None if it was emptied, or if it follows a gap and is no seal at all."""
-    try:
-        return (None, []) if seal.body is None else parsed_body(seal.body)
-    except (ValueError, TypeError, KeyError, struct.error):
-        return None, []
+def _parsed(seal: Seal, *, is_genuine: bool) -> tuple[Header | None, list[Segment]]:
+    """Return what a seal says; the header is None if it was emptied, or if it is not genuine."""
+    return parsed_body(seal.body) if is_genuine and seal.body is not None else (None, [])
 
 
 def _result(report: _Report) -> AuditVerification:
