@@ -31,7 +31,7 @@ def test_every_cause_stands_there_once():
 
 
 def test_every_reason_why_a_host_s_transaction_is_refused_stands_there():
-    section = PAGE.read_text().partition("## When a host's transaction is refused")[2].partition("\n## ")[0]
+    section = PAGE.read_text().partition("## When a transaction of the host is refused")[2].partition("\n## ")[0]
     said = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     raised = set()
     for path in SOURCE.rglob("*.py"):
