@@ -16,7 +16,7 @@ from uuid import NAMESPACE_URL, uuid5
 from tests.release.lock import LOCK, PROJECT, ROOT, Pin, below, normalised, read_lock
 
 _EXTRAS: Final = (
-    *("postgres", "cli", "http", "httpx", "requests", "google", "aiohttp", "aws", "pkcs11"),
+    *("postgres", "cli", "http", "httpx", "requests", "google", "aiohttp", "aws", "gcp", "azure", "pkcs11"),
     *("pygithub", "slack", "msal", "jwt", "connect", "starlette", "django", "web", "otel", "metrics"),
 )
 """The extras that hosts install; the others serve the tests and the documentation."""
