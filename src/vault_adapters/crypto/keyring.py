@@ -5,13 +5,14 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 from vault_adapters.crypto import tenant_wrap
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
 from vault_adapters.crypto.key_cache import KeyCache
 from vault_adapters.crypto.key_checks import check_may_open, check_may_seal, own
-from vault_adapters.crypto.key_problems import KeyProblems
+from vault_adapters.crypto.key_problems import KeyProblems, with_own_keys
 from vault_adapters.crypto.tenant_keys import TenantKeys
 from vault_adapters.crypto.wrapping import Wrapping
 from vault_adapters.runtime.flights import Flights
@@ -81,7 +82,7 @@ class Keyring:
         """Returns a cached key, or None. It is the cache's own method, which saves one call in each read."""
         self._flights = Flights()
         self._forgotten = 0
-        self._problems = KeyProblems(self._examine, ttl.total_seconds(), monotonic)
+        self._problems = KeyProblems(self._examine, partial(with_own_keys, repository), ttl.total_seconds(), monotonic)
         self.key_problems = self._problems.find
         """See `Cipher.key_problems`."""
         self._wrapping = Wrapping(master_keys, tenant_keys or TenantKeys())

@@ -13,7 +13,10 @@ class Tenants:
 
     def __init__(self, **outcomes):
         self.now, self.outcomes, self.examined = 0.0, outcomes, []
-        self.problems = KeyProblems(self.examine, 300.0, lambda: self.now)
+        self.problems = KeyProblems(self.examine, self.narrowed, 300.0, lambda: self.now)
+
+    async def narrowed(self, tenant_ids):
+        return {tenant_id for tenant_id in tenant_ids if self.outcomes[tenant_id] is not False}
 
     async def examine(self, tenant_id):
         self.examined.append(tenant_id)
@@ -78,3 +81,10 @@ async def test_what_hangs_is_left_out_after_two_seconds():
     assert await tenants.problems.find(["hangs"]) == {"hangs": "tenant_key_unavailable"}
     tenants.problems.opened("hangs")
     assert await tenants.problems.find(["hangs"]) == {}
+
+
+async def test_of_many_tenants_only_those_with_keys_of_their_own_are_examined():
+    tenants = Tenants(**{f"none{number}": False for number in range(200)}, denied=DENIED, own=True)
+    for _ in range(2):
+        assert await tenants.problems.find(tenants.outcomes) == {"denied": "key_denied"}
+    assert set(tenants.examined) == {"denied", "own"}
