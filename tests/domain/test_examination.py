@@ -222,3 +222,51 @@ def test_a_dead_grant_says_what_happened_by_its_reason():
     ]
     rejected, other = (advice_for(each).sentence for each in dead)
     assert (rejected.startswith("The provider rejected the refresh token"), "rejected" in other) == (True, False)
+
+
+RETRYING = ConnectionState.RETRYING
+
+
+@pytest.mark.parametrize("reason", sorted(CLIENT_REASONS))
+def test_a_fault_of_a_client_is_one_finding_which_says_whether_the_client_is_paused(reason):
+    failing, elsewhere = (
+        info(tenant, name, state=RETRYING, reason=reason) for tenant, name in [("t1", "a"), ("t2", "b")]
+    )
+    incident = Incident("a", reason, NOW, NOW)
+    first, second = examine(failing, elsewhere, others=list(setup_findings(sound(incidents=(incident,)))))
+    assert (first.code, first.provider, first.examples) == (FindingCode.PROVIDER_PAUSED, "a", (failing.account,))
+    assert (second.code, second.provider, second.is_risk) == (FindingCode.REFRESH_FAILING, "b", True)
+    for account, found in ((failing, first), (elsewhere, second)):
+        advice = advice_for(account, [incident])
+        assert (advice.code, advice.sentence, advice.action) == (found.code, found.sentence, found.action)
+    assert "paused" in first.sentence
+    assert "pause" not in second.sentence + second.action
+    assert first.action == f"{second.action} The pause ends by itself after a success."
+
+
+def test_the_doctor_and_the_page_of_an_account_agree_on_who_must_act():
+    """So the exit code 15 of the doctor means that somebody must act, and an outage of a provider does not give it."""
+    reasons = [
+        "temporarily_unavailable",
+        "server_error",
+        "timeout",
+        "outcome_unknown",
+        "refused",
+        "http_404",
+        "clock_skew",
+    ]
+    for reason in reasons:
+        failing = info(state=RETRYING, reason=reason)
+        [found] = examine(failing)
+        advice = advice_for(failing)
+        assert (found.code, found.severity, found.action) == (advice.code, advice.severity, advice.action)
+        assert found.is_risk is (reason in reasons[4:])
+
+
+def test_an_outage_says_what_it_is_and_whether_most_accounts_are_concerned():
+    down = [info(f"t{number}", state=RETRYING, reason="temporarily_unavailable") for number in range(2)]
+    assert advice_for(down[0]).sentence == "The provider is temporarily unavailable; refreshes are tried again."
+    for connected, expected in ((1, True), (2, False)):
+        [found] = examine(*down, *[info(f"c{number}") for number in range(connected)])
+        assert (found.detail, found.accounts) == ("temporarily_unavailable", 2)
+        assert ("Most accounts of the provider" in found.sentence) is expected

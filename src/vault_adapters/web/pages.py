@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from vault_domain import (
     TokenHealth,
     TokenInfo,
 )
+from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.findings import Finding, FindingCode
 from vault_domain.rules.advice import advice_for, finding
 
@@ -123,10 +124,18 @@ class Pages:
             [found, events],
             account=account,
             info=found.value,
-            advice=None if found.value is None else advice_for(found.value),
+            advice=None if found.value is None else advice_for(found.value, await self._pauses(found.value)),
             timeline=events.value,
             done=request.query_params.get("done"),
         )
+
+    async def _pauses(self, info: AccountInfo) -> Sequence[Incident]:
+        """Return the pauses of clients, if a pause may hold the account back."""
+        if info.reason not in CLIENT_REASONS:
+            return ()
+        tenant = info.account.tenant_id
+        health = await self.site.reader.ask(("health", tenant), lambda: self.site.vault.health(tenant_id=tenant))
+        return () if health.value is None else health.value.incidents
 
     async def expiring(self, request: Request) -> Response:
         """List access tokens of status VALID that expire soon or have expired."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from attrs import evolve
 
 from vault_domain.entities import causes
 from vault_domain.entities.account import Account, AccountInfo, ConnectionState
 from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, INVALID_CLIENT, MASS_REJECTION
 from vault_domain.entities.findings import Finding, FindingCode, Severity
+from vault_domain.entities.reports import Incident
 from vault_domain.rules.key_states import KEY_DENIED, OF_ONE_TENANT
 
 _CRITICAL, _WARNING, _NOTE = Severity.CRITICAL, Severity.WARNING, Severity.NOTE
@@ -46,7 +49,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.PROVIDER_PAUSED: (
         _CRITICAL,
         "The provider refuses the OAuth client or rejects most of its accounts, so refreshes are paused.",
-        "Look up the reason in the page about errors; the pause ends by itself after a success.",
+        "Look up the reason in the page about errors.",
     ),
     FindingCode.ANSWERS_UNREAD: (
         _CRITICAL,
@@ -96,7 +99,7 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
     FindingCode.REFRESH_FAILING: (
         _WARNING,
         "Refreshes fail and are tried again.",
-        "See the reasons with `token-vault accounts --all --state retrying`.",
+        "Look up the reason in the page about errors; the vault tries again by itself.",
     ),
     FindingCode.SHARED_GRANT: (
         _WARNING,
@@ -159,11 +162,10 @@ _ACTIONS = {
     "retired_master_key": "Give this process the encryption secret or master key that is active now.",
     **{f"{service}_{cause}": action for service in _KEY_SERVICES for cause, action in _OF_KEY_SERVICES.items()},
     **dict.fromkeys(("kms_access_denied", KEY_DENIED), "Give this process the right to use the master key."),
-    INVALID_CLIENT: "Check client id and secret; the pause ends by itself after a success.",
+    INVALID_CLIENT: "Check client id and secret.",
     causes.UNREADABLE_ANSWER: "Correct the profile or the refresher: its paths do not fit the provider's answers.",
     CLIENT_MISMATCH: "Configure the client id under which the users connected, or let them connect again.",
-    MASS_REJECTION: "Find out what happened at the provider or in your registration; no credential was condemned, and"
-    " the pause ends by itself after a success.",
+    MASS_REJECTION: "Find out what happened at the provider or in your registration; no credential was condemned.",
 }
 """What to do about an outage or a pause, by its cause."""
 
@@ -172,6 +174,33 @@ _ENDINGS = {
     " access back. The user must connect the account again.",
 }
 """What happened to an account whose user must connect it again, by the provider's code."""
+
+_PAUSES = {
+    INVALID_CLIENT: "The provider refuses the OAuth client, so refreshes are paused.",
+    causes.UNREADABLE_ANSWER: "Answers of the provider cannot be read, so refreshes are paused.",
+    CLIENT_MISMATCH: "The provider refuses credentials of an OAuth client that is not configured; they are paused.",
+    MASS_REJECTION: "The provider rejects many accounts at once, so refreshes of these accounts are paused.",
+}
+"""What happened while a client is paused, by the reason of the pause."""
+
+_PAUSE_ENDS = "The pause ends by itself after a success."
+
+_FAILURES = {
+    INVALID_CLIENT: "The provider refused the OAuth client; refreshes are tried again.",
+    causes.UNREADABLE_ANSWER: "An answer of the provider could not be read and is kept; refreshes are tried again.",
+    CLIENT_MISMATCH: "The provider refused a credential of another OAuth client than the configured one.",
+    MASS_REJECTION: "The provider rejected this together with many others, so it is tried again and not condemned.",
+    "temporarily_unavailable": "The provider is temporarily unavailable; refreshes are tried again.",
+    "server_error": "The provider has an error of its own; refreshes are tried again.",
+    **dict.fromkeys(
+        (causes.TIMEOUT, causes.CONNECTION_REFUSED, causes.CONNECTION_FAILED, causes.CONNECTION_LOST),
+        "The provider does not answer; refreshes are tried again.",
+    ),
+}
+"""Why refreshes fail, by the reason of the accounts, if no pause is known."""
+
+_PASSING = causes.OUTAGES | {causes.OUTCOME_UNKNOWN}
+"""Reasons of failures that the vault survives without anybody."""
 
 _WAIT = "Nothing: the vault tries again by itself. If it goes on, look up the reason in the page about errors."
 
@@ -190,26 +219,43 @@ def finding(
     severity, sentence, action = ADVICE[code]
     if code in _WITH_CAUSES and detail is not None:
         action = _ACTIONS.get(detail, action)
+    if code is FindingCode.PROVIDER_PAUSED:
+        sentence, action = _PAUSES.get(detail or "", sentence), f"{action} {_PAUSE_ENDS}"
     return Finding(severity, code, sentence, action, provider, detail, accounts, examples)
 
 
-def advice_for(info: AccountInfo) -> Finding | None:
+def failure(provider: str, reason: str | None) -> Finding:
+    """Return the finding about accounts that are retried for a reason, while no pause of their client is known.
+
+    Nobody has to act while a provider is down (`Severity.NOTE`); any other reason is a warning.
+    """
+    severity, sentence, action = ADVICE[FindingCode.REFRESH_FAILING]
+    if reason in CLIENT_REASONS:
+        action = _ACTIONS[reason]
+    if reason in _PASSING:
+        severity, action = _NOTE, _WAIT
+    return Finding(
+        severity, FindingCode.REFRESH_FAILING, _FAILURES.get(reason or "", sentence), action, provider, reason
+    )
+
+
+def advice_for(info: AccountInfo, incidents: Sequence[Incident] = ()) -> Finding | None:
     """Return what happened to an account that is not connected, and what to do; None: it is connected.
 
-    Unlike the doctor, which counts accounts, this looks at the reason: a retry needs nobody (`Severity.NOTE`), unless
-    the reason is a pause of the account's client or a wrong clock.
+    Args:
+        info: the account.
+        incidents: the clients that are paused.
     """
-    provider = info.account.provider
+    provider, reason = info.account.provider, info.reason
     if info.state is ConnectionState.CONNECTED:
         return None
     if info.state is ConnectionState.REAUTHORIZATION_REQUIRED:
-        found = finding(FindingCode.RECONNECT_REQUIRED, provider=provider, detail=info.reason)
-        return evolve(found, sentence=_ENDINGS.get(info.reason or "", found.sentence))
-    if info.reason in OF_ONE_TENANT:
-        return finding(FindingCode.TENANT_KEY_UNUSABLE, provider=provider, detail=info.reason)
-    if info.reason in CLIENT_REASONS:
-        return finding(FindingCode.PROVIDER_PAUSED, provider=provider, detail=info.reason)
-    if info.reason == causes.CLOCK_SKEW:
+        found = finding(FindingCode.RECONNECT_REQUIRED, provider=provider, detail=reason)
+        return evolve(found, sentence=_ENDINGS.get(reason or "", found.sentence))
+    if reason in OF_ONE_TENANT:
+        return finding(FindingCode.TENANT_KEY_UNUSABLE, provider=provider, detail=reason)
+    if any((incident.provider, incident.reason) == (provider, reason) for incident in incidents):
+        return finding(FindingCode.PROVIDER_PAUSED, provider=provider, detail=reason)
+    if reason == causes.CLOCK_SKEW:
         return finding(FindingCode.CLOCK_SKEW, provider=provider)
-    _, sentence, _ = ADVICE[FindingCode.REFRESH_FAILING]
-    return Finding(Severity.NOTE, FindingCode.REFRESH_FAILING, sentence, _WAIT, provider, info.reason)
+    return failure(provider, reason)

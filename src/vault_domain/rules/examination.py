@@ -142,9 +142,10 @@ def account_codes(
         yield FindingCode.RECONNECT_REQUIRED
         return  # only the user can help now, so the findings below do not matter
     if info.state is ConnectionState.RETRYING:
-        yield FindingCode.TENANT_KEY_UNUSABLE if info.reason in OF_ONE_TENANT else FindingCode.REFRESH_FAILING
-        if info.reason == CLOCK_SKEW_CAUSE:
-            yield FindingCode.CLOCK_SKEW
+        if info.reason in OF_ONE_TENANT:
+            yield FindingCode.TENANT_KEY_UNUSABLE
+        else:
+            yield FindingCode.CLOCK_SKEW if info.reason == CLOCK_SKEW_CAUSE else FindingCode.REFRESH_FAILING
     if is_ending(info.refresh_token_expires_at, info.refresh_token_lifetime, now, notice):
         yield FindingCode.REFRESH_TOKEN_ENDING
     if info.expires_at is not None and provider.has_refresher is False:

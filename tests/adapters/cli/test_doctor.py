@@ -9,8 +9,9 @@ import pytest
 from tests.adapters.cli.conftest import SECRET
 from tests.support.postgres import start_postgres
 
-from vault_adapters import Account, TokenSet, VaultConfig, open_vault
+from vault_adapters import Account, ProviderConfigurationError, TokenSet, VaultConfig, open_vault
 from vault_adapters.cli import examining
+from vault_adapters.testing import ScriptedRefresher
 
 HOST = """
 from vault_adapters.providers import OAuth2Refresher, refresher
@@ -119,6 +120,27 @@ def test_a_journal_that_takes_no_entries_is_found(token_vault):
     directory.mkdir(mode=0o700)
     assert ("journal_unusable", None) not in found_by(token_vault("doctor", "--json"))
     assert list(directory.iterdir()) == []
+
+
+async def test_a_paused_client_is_one_finding_and_find_says_that_it_is_paused(token_vault):
+    refused = ScriptedRefresher(*[ProviderConfigurationError(reason="invalid_client")] * 3)
+    config = VaultConfig(token_vault.variables["DATABASE_URL"], encryption_secret=SECRET, scrypt_log2_n=14)
+
+    def told():
+        done = token_vault("doctor", "--json")
+        codes = [each["code"] for each in json.loads(done.out)["findings"] if each["provider"] == "acme"]
+        return [code for code in codes if code != "api_hosts_missing"], token_vault("find", "acme").out
+
+    async with open_vault(config, refreshers={"acme": refused}) as vault:
+        for number in range(3):
+            account = Account("t1", "acme", f"user-{number}")
+            await vault.store_token_set(account, TokenSet("a", "r", expires_in=3600))
+            with pytest.raises(ProviderConfigurationError):
+                await vault.refresh_account(account)
+            codes, found = told()
+            assert codes == ["provider_paused" if number == 2 else "refresh_failing"]
+            assert ("refreshes are paused" in found) is (number == 2)
+            assert "Check client id and secret." in found
 
 
 def test_the_limit_is_told(token_vault):

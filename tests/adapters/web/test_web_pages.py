@@ -136,7 +136,7 @@ async def test_the_page_of_an_account_says_what_to_do(vault, browser):
         account = Account(sample.TENANTS[number], provider, f"team-{number}")
         told[provider] = Reader((await browser.get(account_path(account))).text).text
     assert "The user must connect the account again. Somebody must act. Ask the user" in told["quickbooks"]
-    assert "Refreshes fail and are tried again. Nobody has to act. Nothing: the vault tries" in told["hubspot"]
+    assert "unavailable; refreshes are tried again. Nobody has to act. Nothing: the vault tries" in told["hubspot"]
     assert "refreshes are paused. Somebody must act. Check client id and secret" in told["salesforce"]
     well = Account(sample.TENANTS[1], "google", "owner1@example.com")
     page = Reader((await browser.get(account_path(well))).text)

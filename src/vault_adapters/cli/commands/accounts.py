@@ -25,7 +25,8 @@ from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.cli.views import ACCOUNT_COLUMNS, account_row
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import account_json
-from vault_domain import Account, AccountInfo, ConnectionState, TokenNotFoundError, TokenVault
+from vault_domain import Account, AccountInfo, ConnectionState, Incident, Page, TokenNotFoundError, TokenVault
+from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.rules.advice import advice_for
 
 _State = Annotated[
@@ -50,8 +51,12 @@ def accounts(
     def listed(vault: TokenVault) -> AsyncIterator[AccountInfo]:
         return vault.iter_accounts(tenant, provider=provider, state=wanted)
 
-    infos = with_vault(lambda vault: gather(listed(vault), limit), VaultConfig.from_env())
-    _show(infos, json=json)
+    async def work(vault: TokenVault) -> tuple[Sequence[AccountInfo], Sequence[Incident]]:
+        infos = await gather(listed(vault), limit)
+        return infos, await _pauses(vault, infos)
+
+    infos, incidents = with_vault(work, VaultConfig.from_env())
+    _show(infos, incidents, json=json)
 
 
 def find(
@@ -67,13 +72,31 @@ def find(
 
     Upper and lower case of the letters A to Z are alike. Nothing is decrypted.
     """
-    page = with_vault(lambda vault: vault.find(text, limit=limit), VaultConfig.from_env())
-    _show(page.items, json=json, none="no account's label or identifier begins with this, and no provider is called so")
+
+    async def work(vault: TokenVault) -> tuple[Page[AccountInfo], Sequence[Incident]]:
+        page = await vault.find(text, limit=limit)
+        return page, await _pauses(vault, page.items)
+
+    page, incidents = with_vault(work, VaultConfig.from_env())
+    _show(
+        page.items,
+        incidents,
+        json=json,
+        none="no account's label or identifier begins with this, and no provider is called so",
+    )
     if page.next is not None:
         complain("there are more accounts; write more of the text, or pass a larger --limit")
 
 
-def _show(infos: Sequence[AccountInfo], *, json: bool, none: str = "no accounts") -> None:
+async def _pauses(vault: TokenVault, infos: Sequence[AccountInfo]) -> Sequence[Incident]:
+    """Return the pauses of clients, if one of the accounts may be held back by a pause."""
+    tenant = next((info.account.tenant_id for info in infos if info.reason in CLIENT_REASONS), None)
+    return () if tenant is None else (await vault.health(tenant_id=tenant)).incidents
+
+
+def _show(
+    infos: Sequence[AccountInfo], incidents: Sequence[Incident], *, json: bool, none: str = "no accounts"
+) -> None:
     if json:
         print_json([account_json(info) for info in infos])
     elif not infos:
@@ -81,12 +104,12 @@ def _show(infos: Sequence[AccountInfo], *, json: bool, none: str = "no accounts"
     else:
         screen = open_screen()
         screen.table(ACCOUNT_COLUMNS, [account_row(info, screen) for info in infos])
-        for line in dict.fromkeys(line for info in infos if (line := _to_do(info)) is not None):
+        for line in dict.fromkeys(line for info in infos if (line := _to_do(info, incidents)) is not None):
             screen.text(line)
 
 
-def _to_do(info: AccountInfo) -> str | None:
-    found = advice_for(info)
+def _to_do(info: AccountInfo, incidents: Sequence[Incident]) -> str | None:
+    found = advice_for(info, incidents)
     return None if found is None else f"{info.reason or info.state.value}: {found.sentence} {found.action}"
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
+
+from attrs import evolve
 
 from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.findings import Finding, FindingCode, Severity
-from vault_domain.rules.advice import finding
+from vault_domain.rules.advice import failure, finding
 from vault_domain.rules.examination import ProviderFacts, account_codes, provider_codes
 
 MOST_EXAMPLES = 3
@@ -51,6 +53,7 @@ class Examination:
         self._facts: dict[str, ProviderFacts] = {}
         self._all: defaultdict[str, _Group] = defaultdict(_Group)
         self._found: defaultdict[tuple[FindingCode, str], _Group] = defaultdict(_Group)
+        self._failing: defaultdict[tuple[str, str | None], _Group] = defaultdict(_Group)
         self._rotating = _Group()
         self._first: dict[tuple[str, str], Account | None] = {}
         self.examined = 0
@@ -64,7 +67,10 @@ class Examination:
         self.examined += 1
         self._all[name].add(info.account)
         for code in account_codes(info, facts, self._now, self._notice):
-            self._found[code, name].add(info.account)
+            if code is FindingCode.REFRESH_FAILING:
+                self._failing[name, info.reason].add(info.account)
+            else:
+                self._found[code, name].add(info.account)
         if facts.ends_all_grants:
             self._share(info.account)
         if info.expires_at is not None and facts.rotates is not False:
@@ -91,12 +97,30 @@ class Examination:
             others: findings about the vault itself.
             is_complete: whether every account was examined.
         """
-        found = [*others, *self._of_accounts()]
+        known = [self._with_accounts(each) for each in others]
+        pauses = {(each.provider, each.detail) for each in known if each.code is FindingCode.PROVIDER_PAUSED}
+        found = [*known, *self._of_accounts(), *self._of_failures(pauses)]
         if not self._has_journal and self._rotating.count:
             found.append(_concerning(FindingCode.JOURNAL_MISSING, None, None, self._rotating))
         if not is_complete:
             found.append(finding(FindingCode.ACCOUNTS_LEFT, detail=f"{self.examined} were examined"))
         return in_order(found)
+
+    def _with_accounts(self, other: Finding) -> Finding:
+        """Add to a pause the accounts that it holds back, so that they are no finding of their own."""
+        group = self._failing.get((other.provider or "", other.detail))
+        if other.code is not FindingCode.PROVIDER_PAUSED or group is None:
+            return other
+        return evolve(other, accounts=group.count, examples=tuple(group.examples))
+
+    def _of_failures(self, pauses: Collection[tuple[str | None, str | None]]) -> Iterable[Finding]:
+        for (name, reason), group in self._failing.items():
+            if (name, reason) in pauses:
+                continue
+            found = failure(name, reason)
+            if 1 < self._all[name].count < 2 * group.count:
+                found = evolve(found, sentence=f"{found.sentence} Most accounts of the provider are concerned.")
+            yield evolve(found, accounts=group.count, examples=tuple(group.examples))
 
     def _of_accounts(self) -> Iterable[Finding]:
         for (code, name), group in self._found.items():
