@@ -313,6 +313,7 @@ CHANGED_TOKENS = {
     "a status": "UPDATE {token} SET status = 'valid', error_code = NULL WHERE status = 'invalid'",
     "a generation": "UPDATE {token} SET generation = generation + 1 WHERE identifier = 'user1'",
     "an id": "UPDATE {token} SET value_id = id WHERE identifier = 'user3' AND kind = 'access_token'",
+    "extra members": "UPDATE {token} SET extra = blob WHERE identifier = 'user3' AND kind = 'access_token'",
 }
 
 
@@ -329,6 +330,29 @@ async def test_changed_metadata_of_a_token_is_found(sealed, name):
 
 
 ROW = "provider, kind, identifier, id, value_id, data_key_id, blob, status, generation, created_at, updated_at"
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["same data key", "older data key"])
+async def test_an_old_value_that_is_put_back_alone_is_found(database, rotated):
+    clock, old_columns = ManualClock(), "data_key_id, blob"
+    async with open_vault(database.config(), clock=clock) as vault:
+        await vault.store_token(KEY, "old")
+        heads = [await vault.audit_head()]
+        [old] = database.execute(f"SELECT {old_columns} FROM {{token}}")
+        if rotated:
+            await vault.keys.rotate_data_key("t1")
+        await vault.store_token(KEY, "new")
+        heads.append(await vault.audit_head())
+        [new] = database.execute(f"SELECT {old_columns} FROM {{token}}")
+        assert (await vault.verify_audit(heads)).ok
+        database.execute("UPDATE {token} SET data_key_id = ?, blob = ?", old)
+        assert (await vault.get_token(KEY)).value.reveal() == "old", "it opens"
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.TOKEN_CHANGED}
+        database.execute("UPDATE {token} SET data_key_id = ?, blob = ?", new)
+        await vault.keys.rotate_data_key("t1")
+        await vault.keys.reencrypt()
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.tokens) == (True, 1)
 
 
 async def test_an_old_row_that_is_put_back_is_found_and_so_is_a_row_that_is_gone(sealed):

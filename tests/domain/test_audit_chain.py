@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.chain_records import NEVER, ChainEnd
-from vault_domain.entities.token import TokenInfo, TokenStatus
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus
 from vault_domain.rules.audit_chain import (
     START,
     ChainKey,
@@ -92,6 +92,21 @@ def test_every_field_on_which_a_decision_rests_is_recorded():
     for name in LEFT_OUT:
         assert record(evolve(INFO, **{name: NOW + timedelta(days=1)})) == record(INFO)
     assert key.record(INFO.key, None, END) == Record(record(INFO).token, bytes(16))
+
+
+def test_a_value_is_recorded_under_its_data_key():
+    def of_value(**changes):
+        stored = StoredToken(INFO, evolve(SealedToken(b"k" * 16, b"blob", None), **changes))
+        metadata, value = key.records(INFO.key, stored, END)
+        assert (metadata, metadata.is_of_value, value.is_of_value) == (record(INFO), False, True)
+        return value
+
+    plain = of_value()
+    for changes in ({"blob": b"other"}, {"extra": b"extra"}, {"extra": b""}):
+        assert of_value(**changes).token == plain.token
+        assert of_value(**changes).state != plain.state
+    assert of_value(data_key_id=b"l" * 16).token != plain.token
+    assert key.records(INFO.key, None, END) == (key.record(INFO.key, None, END),)
 
 
 def record(info):

@@ -22,7 +22,7 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import LASTING_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.audit_chain import AuditHead
 from vault_domain.entities.chain_records import NEVER, ChainEnd, Seal
-from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo
 
 START = bytes(32)
 """What stands in place of the digest before the first seal, or before the first event of a chain."""
@@ -60,17 +60,26 @@ class Entry:
     what: bytes
 
 
+_OF_A_VALUE = 0x80
+
+
 @frozen
 class Record:
-    """What a seal keeps of a token that the events of a segment are about.
+    """What a seal keeps of a token that the events of a segment are about, either of its metadata or of its value.
 
     Attributes:
-        token: MAC of the token's key.
-        state: MAC of the token's metadata after these events; zeros if it was deleted.
+        token: for the metadata, MAC of the token's key, with a first bit of 0. For the sealed value, MAC of the token's
+            key and of the data key, with a first bit of 1: a re-encryption has no event, and changes the data key.
+        state: MAC of the metadata or of the sealed value after these events; zeros if the token was deleted.
     """
 
     token: bytes
     state: bytes
+
+    @property
+    def is_of_value(self) -> bool:
+        """Whether it is the record of a value."""
+        return self.token[0] >= _OF_A_VALUE
 
 
 @frozen
@@ -187,10 +196,31 @@ class ChainKey:
         parts += [event.credential_generation, event.actor, event.code]
         return self._mac("what", _canonical(parts))[:16]
 
+    def records(self, key: TokenKey, stored: StoredToken | None, end: ChainEnd) -> tuple[Record, ...]:
+        """Return what a seal keeps of a token in the chain with this end: of its metadata, and of its value if any."""
+        info = None if stored is None else stored.info
+        return (
+            (self.record(key, info, end),)
+            if stored is None
+            else (
+                self.record(key, info, end),
+                self._of_value(key, stored.sealed, end),
+            )
+        )
+
+    def _of_value(self, key: TokenKey, sealed: SealedToken, end: ChainEnd) -> Record:
+        place = [key.provider, key.identifier, key.kind.value, sealed.data_key_id.hex()]
+        token = bytearray(self._mac("token", end.secret + _canonical(place))[:16])
+        token[0] |= _OF_A_VALUE
+        parts = [*place, sealed.blob.hex(), None if sealed.extra is None else sealed.extra.hex()]
+        return Record(bytes(token), self._mac("state", end.secret + _canonical(parts))[:16])
+
     def record(self, key: TokenKey, info: TokenInfo | None, end: ChainEnd) -> Record:
-        """Return what a seal keeps of a token in the chain with this end; without metadata, it was deleted."""
+        """Return what a seal keeps of a token's metadata; without metadata, the token was deleted."""
         place = [key.provider, key.identifier, key.kind.value]
-        token = self._mac("token", end.secret + _canonical(place))[:16]
+        name = bytearray(self._mac("token", end.secret + _canonical(place))[:16])
+        name[0] &= _OF_A_VALUE - 1
+        token = bytes(name)
         if info is None:
             return Record(token, bytes(16))
         ids = [info.id.hex, info.value_id.hex, None if info.client is None else info.client.hex()]

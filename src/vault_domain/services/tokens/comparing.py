@@ -67,12 +67,12 @@ class TokenComparison:
         """Compare all tokens."""
         result, doubtful = Compared(), list[TokenKey]()
         seen: set[bytes] = set()
-        async for info, end in self._recorder.stored():
-            verdict = self._recorded.agrees(self._key, info.key, info, end)
-            if end is not None:
-                seen.add(self._key.record(info.key, None, end).token)
+        async for token, end in self._recorder.stored():
+            records = () if end is None else self._key.records(token.key, token, end)
+            verdict = self._recorded.agrees(records) if records else None
+            seen.update(record.token for record in records)
             if verdict is False:
-                doubtful.append(info.key)
+                doubtful.append(token.key)
             else:
                 result.tokens, result.unrecorded = result.tokens + bool(verdict), result.unrecorded + (verdict is None)
         result.changed = await self._changed(doubtful, result)
@@ -80,24 +80,26 @@ class TokenComparison:
         return result
 
     async def _changed(self, doubtful: list[TokenKey], result: Compared) -> list[TokenKey]:
-        before: dict[TokenKey, Record] = {}
+        before: dict[TokenKey, tuple[Record, ...]] = {}
         for pause in _PAUSES if doubtful else ():
             before = await self._looked_at(doubtful)
             await self._tasks.sleep(pause)
             await self._read_on()
             after = await self._looked_at(doubtful)
-            agreeing = [each for each in doubtful if each not in after or self._recorded.has(after[each])]
-            result.tokens += sum(each in after for each in agreeing)
-            doubtful = [each for each in doubtful if each not in agreeing]
+            verdicts = {each: self._recorded.agrees(records) for each, records in after.items()}
+            result.tokens += sum(verdict is True for verdict in verdicts.values())
+            result.unrecorded += sum(verdict is None for verdict in verdicts.values())
+            doubtful = [each for each in doubtful if verdicts.get(each) is False]
             if pause == _PAUSES[-1]:
                 stable = [each for each in doubtful if before.get(each) == after[each]]
                 result.unrecorded += len(doubtful) - len(stable)
                 return stable
         return doubtful
 
-    async def _looked_at(self, keys: list[TokenKey]) -> dict[TokenKey, Record]:
+    async def _looked_at(self, keys: list[TokenKey]) -> dict[TokenKey, tuple[Record, ...]]:
         """Return what the records of these tokens would be now; one that is not stored is left out."""
-        return {key: self._key.record(key, info, end) for key, info, end in await self._recorder.find(keys)}
+        found = await self._recorder.find(keys)
+        return {token.key: self._key.records(token.key, token, end) for token, end in found if end is not None}
 
     async def _missing(self, lost: set[bytes]) -> int:
         for pause in _PAUSES:
@@ -105,9 +107,9 @@ class TokenComparison:
                 break
             await self._tasks.sleep(pause)
             await self._read_on()
-            async for info, end in self._recorder.stored():
+            async for token, end in self._recorder.stored():
                 if end is not None:
-                    lost.discard(self._key.record(info.key, None, end).token)
+                    lost.discard(self._key.record(token.key, token.info, end).token)
             await self._read_on()
             lost &= self._recorded.present(self._closed)
         return len(lost)

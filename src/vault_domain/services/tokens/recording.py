@@ -6,11 +6,13 @@ import hmac
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from attrs import frozen
+
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import READ_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.chain_records import ChainEnd
 from vault_domain.entities.page import MAX_PAGE
-from vault_domain.entities.token import DamagedToken, StoredToken, TokenInfo
+from vault_domain.entities.token import DamagedToken, StoredToken
 from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.audit_log import AuditLog
 from vault_domain.ports.pages import Owned, Pages
@@ -52,71 +54,84 @@ class TokenRecorder:
         for start in range(0, len(keys), _AT_ONCE):
             batch = keys[start : start + _AT_ONCE]
             rows, _ = await self._accounts.get_many(batch)
-            stored = {row.key: row.info for row in rows if isinstance(row, StoredToken)}
+            stored = {row.key: row for row in rows if isinstance(row, StoredToken)}
             damaged = {row.key for row in rows if isinstance(row, DamagedToken)}
             for each in (each for each in batch if each not in damaged):
-                record = key.record(each, stored.get(each), ends[each.tenant_id])
-                made.setdefault(each.tenant_id, []).append(record)
+                made.setdefault(each.tenant_id, []).extend(key.records(each, stored.get(each), ends[each.tenant_id]))
         return made
 
-    async def find(self, keys: Sequence[TokenKey]) -> list[tuple[TokenKey, TokenInfo, ChainEnd]]:
+    async def find(self, keys: Sequence[TokenKey]) -> list[tuple[StoredToken, ChainEnd | None]]:
         """Return what is stored under these keys and can be read, with the ends of the tenants' chains."""
-        found = []
+        found: list[tuple[StoredToken, ChainEnd | None]] = []
         for start in range(0, len(keys), _AT_ONCE):
             batch = keys[start : start + _AT_ONCE]
             rows, _ = await self._accounts.get_many(batch)
             ends = await self._audit.chain_ends(sorted({key.tenant_id for key in batch}))
-            infos = [row.info for row in rows if isinstance(row, StoredToken) and row.key.tenant_id in ends]
-            found += [(info.key, info, ends[info.key.tenant_id]) for info in infos]
+            found += [(row, ends.get(row.key.tenant_id)) for row in rows if isinstance(row, StoredToken)]
         return found
 
-    async def stored(self) -> AsyncIterator[tuple[TokenInfo, ChainEnd | None]]:
-        """Yield all stored tokens with the ends of their tenants' chains."""
+    async def stored(self) -> AsyncIterator[tuple[StoredToken, ChainEnd | None]]:
+        """Yield all stored tokens that can be read, with the ends of their tenants' chains."""
         last: str | None = None
         while tenants := await self._pages.tenants(limit=MAX_PAGE, after=last):
             last = tenants[-1]
             for tenant_id in tenants:
-                end = (await self._audit.chain_ends([tenant_id])).get(tenant_id)
-                async for info in self._tokens(tenant_id):
-                    yield info, end
-
-    async def _tokens(self, tenant_id: str) -> AsyncIterator[TokenInfo]:
-        place = None
-        while found := await self._pages.tokens(Owned(tenant_id), limit=_AT_ONCE, after=place):
-            place = Owned.place(found[-1])
-            for info in found:
-                yield info
+                place = None
+                while infos := await self._pages.tokens(Owned(tenant_id), limit=_AT_ONCE, after=place):
+                    place = Owned.place(infos[-1])
+                    for found in await self.find([info.key for info in infos]):
+                        yield found
 
 
 _AT_ONCE = 1000
+
+
+@frozen
+class _Known:
+    """The newest record under one name, and where it is."""
+
+    record: Record
+    chain: bytes
+    seal: int
 
 
 class Recorded:
     """The newest record of each token, as far as seals have them."""
 
     def __init__(self) -> None:
-        self._states: dict[bytes, tuple[bytes, bytes]] = {}
+        self._known: dict[bytes, _Known] = {}
 
-    def learn(self, segment: Segment) -> None:
-        """Note the records of a segment."""
-        for record in segment.records:
-            self._states[record.token] = record.state, segment.chain
+    def learn(self, segment: Segment, seal: int) -> None:
+        """Note the records of a segment of a seal."""
+        self._known.update((record.token, _Known(record, segment.chain, seal)) for record in segment.records)
 
     def forget(self) -> None:
         """Forget all records."""
-        self._states.clear()
+        self._known.clear()
 
-    def agrees(self, chain_key: ChainKey, key: TokenKey, info: TokenInfo | None, end: ChainEnd | None) -> bool | None:
-        """Return whether a token is stored as it was recorded; None: it was not recorded."""
-        record = None if end is None else chain_key.record(key, info, end)
-        known = None if record is None else self._states.get(record.token)
-        return None if record is None or known is None else hmac.compare_digest(record.state, known[0])
+    def agrees(self, records: tuple[Record, ...]) -> bool | None:
+        """Return whether a token whose records would be these is stored as it was recorded; None: it was not recorded.
 
-    def has(self, record: Record) -> bool:
-        """Return whether this is the newest record of its token."""
-        known = self._states.get(record.token)
-        return known is not None and hmac.compare_digest(record.state, known[0])
+        A value under a data key of which no record tells was re-encrypted since. A value under a data key of which only
+        an older record tells was put back, because a re-encryption never goes back to an older data key.
+        """
+        of_metadata, *of_value = records
+        newest = self._known.get(of_metadata.token)
+        if newest is None:
+            return None
+        known = [(each, self._known[each.token]) for each in of_value if each.token in self._known]
+        return _is_same(of_metadata, newest) and all(
+            _is_same(each, other) and other.seal >= newest.seal for each, other in known
+        )
 
     def present(self, closed: AbstractSet[bytes]) -> set[bytes]:
         """Return the names of the tokens that are stored according to their records, but those of closed chains."""
-        return {token for token, (state, chain) in self._states.items() if any(state) and chain not in closed}
+        return {
+            name
+            for name, known in self._known.items()
+            if any(known.record.state) and known.chain not in closed and not known.record.is_of_value
+        }
+
+
+def _is_same(record: Record, known: _Known) -> bool:
+    return hmac.compare_digest(record.state, known.record.state)

@@ -156,7 +156,7 @@ class VerifyingService:
             _note(said, seal, header)
             for segment in segments:
                 said.numbers.add(entry.number for entry in segment.entries)
-                said.recorded.learn(segment)
+                said.recorded.learn(segment, seal.number)
                 if not chains.take(segment, is_first=said.is_whole and not said.emptied):
                     report.add(AuditFinding(AuditFault.SEAL_CHANGED, seal.number))
         for fault in chains.verdicts():
@@ -210,7 +210,7 @@ class VerifyingService:
             header, segments = _parsed(seal, is_genuine=is_genuine)
             _note(said, seal, header)
             for segment in segments:
-                said.recorded.learn(segment)
+                said.recorded.learn(segment, seal.number)
 
     async def _compare_tokens(self, key: ChainKey, said: _Said, report: _Report) -> None:
         """Report the tokens that are not stored as the newest seals that tell of them have recorded them."""
