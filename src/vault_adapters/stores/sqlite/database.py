@@ -57,21 +57,27 @@ _SHORT_PATIENCE = "PRAGMA busy_timeout = 2000"
 
 
 class Transaction:
-    """Runs the statements of one write transaction; ``now`` is its time, the same for all of them."""
+    """Runs the statements of one write transaction; ``now`` is its time, the same for all of them.
+
+    Each call of the connection is a way to its thread and back. So a cursor is not closed: a statement without rows has
+    ended when it was executed.
+    """
 
     def __init__(self, connection: aiosqlite.Connection, now: datetime) -> None:
         self._connection = connection
         self.now = now
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
-        """Run a statement; return the number of changed rows."""
-        async with self._connection.execute(sql, parameters or {}) as cursor:
-            return cursor.rowcount
+        """Run a statement that returns no rows; return the number of changed rows."""
+        cursor = await self._connection.execute(sql, parameters or {})
+        return cursor.rowcount
 
     async def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> int:
         """Run a statement once per set of parameters; return the number of rows changed in total."""
-        async with self._connection.executemany(sql, parameters) as cursor:
-            return max(cursor.rowcount, 0)
+        if not parameters:
+            return 0
+        cursor = await self._connection.executemany(sql, parameters)
+        return cursor.rowcount
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
