@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
 import tomllib
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +17,16 @@ import pytest
 import yaml
 from attrs import fields
 
-from vault_adapters import Account, ConnectionState, TokenHealth, TokenSet, VaultConfig, open_sync_vault
+from vault_adapters import (
+    Account,
+    ConnectionState,
+    StorageError,
+    TokenHealth,
+    TokenSet,
+    VaultConfig,
+    open_sync_vault,
+    open_vault,
+)
 from vault_adapters.cli.application import build
 from vault_adapters.cli.commands.working import as_address
 from vault_adapters.telemetry.prometheus import prometheus_metrics
@@ -118,6 +129,27 @@ def test_each_metric_and_label_of_dashboard_and_alerts_exists(place, expression)
         assert set(re.split(r",\s*", group)) <= labels | {"le", "instance"}, place
     assert expression.count("(") == expression.count(")")
     assert expression.count("{") == expression.count("}")
+
+
+async def test_a_sweep_that_fails_does_not_silence_the_alert_about_sweeps(tmp_path):
+    expression = dict(expressions())["TokenVaultNoSweeps"]
+    selectors = set(re.findall(r"\w+_count\{(\w+=\"\w+\")\}", expression))
+    config = VaultConfig(
+        f"sqlite:///{tmp_path}/vault.db", encryption_secret="a secret of these tests, long enough", scrypt_log2_n=14
+    )
+    async with open_vault(config, refreshers={"acme": ScriptedRefresher()}) as vault:
+        with prometheus_metrics(vault) as read:
+            with closing(sqlite3.connect(tmp_path / "vault.db")) as connection:
+                connection.execute("ALTER TABLE token_vault_account RENAME TO aside")
+                with pytest.raises(StorageError):
+                    await vault.refresh_due()
+                connection.execute("ALTER TABLE aside RENAME TO token_vault_account")
+            sweeps = re.findall(r"^token_vault_sweep_duration_seconds_count\{.*", read().decode(), re.MULTILINE)
+            assert sweeps
+            assert not any(selector in line for line in sweeps for selector in selectors)
+            await vault.refresh_due()
+            assert all(selector in read().decode() for selector in selectors)
+    assert len(selectors) == 1
 
 
 def test_each_alert_has_a_severity_and_a_runbook():

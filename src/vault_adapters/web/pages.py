@@ -24,12 +24,14 @@ from vault_domain import (
     HealthReport,
     Incident,
     Page,
+    Readiness,
     TokenHealth,
     TokenInfo,
 )
 from vault_domain.entities.clients import CLIENT_REASONS
 from vault_domain.entities.findings import Finding, FindingCode
 from vault_domain.rules.advice import advice_for, finding
+from vault_domain.rules.examination import readiness_findings
 
 ROWS = 50
 """Rows of a page of a list."""
@@ -55,10 +57,12 @@ class Pages:
         vault = site.vault
         now = datetime.now(UTC)
         health: Answer[HealthReport] = await site.reader.health(vault)
-        census, followed = site.reader.known("census"), False
+        census, followed, home = site.reader.known("census"), False, None
         # After a problem, ask nothing more, because each question could wait for the same unreachable database.
         if health.problem is None:
             census = (await site.reader.ask("census", self._census)).value
+            readiness = (await site.reader.ask("readiness", vault.ready)).value
+            home = None if readiness is None else next(readiness_findings(Readiness(home=readiness.home)), None)
             followed = (await site.reader.ask("activity", lambda: site.activity.follow(vault))).problem is None
         week = request.query_params.get("span") == "7d"
         hours = 6 if week else 1
@@ -72,6 +76,7 @@ class Pages:
             report=health.value,
             incidents=_explained(health.value),
             census=census,
+            home=home,
             slots=slots,
             week=week,
             drawings=[

@@ -1,6 +1,7 @@
 """While the database is away, pages name the cause and show remembered numbers, instead of a server error."""
 
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import anyio
@@ -32,6 +33,19 @@ async def losable(tmp_path):
                     opened.write(b"\0" * file.stat().st_size)
 
         yield vault, lose
+
+
+async def test_the_overview_of_a_copy_says_that_nothing_is_refreshed_until_it_is_adopted(tmp_path):
+    original, copy = SqliteFile(tmp_path / "original.db"), tmp_path / "copy.db"
+    async with open_vault(original.config()) as vault, browsing(dashboard(vault)) as client:
+        assert "adopt" not in (await client.get("/")).text
+    shutil.copy(tmp_path / "original.db", copy)
+    async with open_vault(SqliteFile(copy).config()) as vault, browsing(dashboard(vault)) as client:
+        page = await client.get("/")
+        assert page.status_code == 200
+        assert "it is read, but nothing is refreshed. If no vault uses the original any more" in Reader(page.text).text
+        await vault.adopt()
+        assert "adopt" not in (await client.get("/")).text
 
 
 async def test_pages_show_the_cause_and_what_is_remembered(losable):
