@@ -244,8 +244,9 @@ def _show_verification(found: AuditVerification) -> None:
         columns = ("fault", "seal", "time", "tenant", "provider", "identifier", "kind")
         screen.table(columns, [_finding_row(each) for each in found.findings])
     screen.text(
-        f"{found.events} events are as they were sealed, {found.pruned} more were pruned; {found.heads} heads agree;"
-        f" {found.faults} {'fault' if found.faults == 1 else 'faults'}"
+        f"{found.events} events are as they were sealed, {found.pruned} more were pruned;"
+        f" {found.tokens} tokens are as they were recorded, {found.unrecorded} have no record;"
+        f" {found.heads} heads agree; {found.faults} {'fault' if found.faults == 1 else 'faults'}"
     )
 
 
