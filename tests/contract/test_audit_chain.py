@@ -530,6 +530,27 @@ async def test_processes_that_seal_at_once_seal_each_event_once(database):
         assert {head.events for head in heads} >= {20}
 
 
+async def test_a_head_does_not_wait_for_the_end_of_a_busy_log(database, monkeypatch):
+    monkeypatch.setattr(chaining, "EVENTS_AT_ONCE", 5)
+    async with open_vault(database.config()) as vault:
+        for number in range(12):
+            await vault.store_token(TokenKey(f"t{number}", "google", TokenKind.API_KEY), "v")
+        page, pages = vault._services.chain._audit.page, []
+
+        async def busy_page(*args, **kwargs):
+            found = await page(*args, **kwargs)
+            pages.append(len(found))
+            assert len(pages) < 50, "it never ends"
+            await vault.store_token(KEY, "more")
+            return found
+
+        monkeypatch.setattr(vault._services.chain._audit, "page", busy_page)
+        head = await vault.audit_head()
+        assert head.events >= 12
+        monkeypatch.undo()
+        assert (await vault.verify_audit([head])).ok
+
+
 async def test_sweeps_seal_once_a_minute_after_the_chain_was_begun(database):
     async with open_vault(database.config()) as vault:
         await vault.refresh_due()

@@ -154,10 +154,14 @@ class ChainService:
         self._sealed_at = now
         await self.seal_now()
 
-    async def seal_now(self) -> None:
-        """Seal events; if that fails, the log of the program says so, because a later sealing makes up for it."""
+    async def seal_now(self, most: int | None = None) -> None:
+        """Seal events; if that fails, the log of the program says so, because a later sealing makes up for it.
+
+        Args:
+            most: largest number of seals to add.
+        """
         try:
-            await self._seal()
+            await self._seal(most)
         except VaultError as error:
             _log.warning("the audit log was not sealed (%s)", getattr(error, "reason", None) or error.code)
 
@@ -207,7 +211,7 @@ class ChainService:
     async def _end(self) -> _End | None:
         """Return the last seal after checking that it continues the one before it; None if there is none."""
         key = await self.find_key()
-        last = next(iter(await self._audit.seals(after=None, limit=1)), None)
+        last = None if key is None else next(iter(await self._audit.seals(after=None, limit=1)), None)
         if key is None or last is None:
             return None
         before = START
@@ -217,13 +221,22 @@ class ChainService:
             raise broken_chain()
         return _End(last, parsed_body(last.body)[0])
 
-    async def _seal(self) -> _End | None:
-        end = await self._end()
-        while end is not None:
+    async def _seal(self, most: int | None = None) -> _End | None:
+        """Seal up to the present end of the log, but at most ``most`` times; return the last seal.
+
+        A page that is not full ends at the present end. The events that were added meanwhile wait for the next sealing,
+        because a busy log never has an end.
+        """
+        end, added = await self._end(), 0
+        while end is not None and (most is None or added < most):
             events, place, rescans = await self._unsealed(end.header)
             if not events and place == end.header.place and rescans == end.header.rescans:
                 break
-            end = await self._add_events(end, events, place, rescans=rescans) or await self._end()
+            new = await self._add_events(end, events, place, rescans=rescans)
+            end = new or await self._end()
+            if new is not None and not rescans and len(events) < EVENTS_AT_ONCE:
+                break
+            added += 1
         return end
 
     async def _unsealed(self, header: Header) -> tuple[list[AuditEvent], tuple[int, int], bool]:

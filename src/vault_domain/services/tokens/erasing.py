@@ -7,6 +7,9 @@ from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.tasks import Tasks
 from vault_domain.services.tokens.chaining import ChainService
 
+_MOST_SEALS = 20
+"""Largest number of seals for which an erasure waits; sweeps go on with a longer log."""
+
 
 class ErasureService:
     """Erases tenants (crypto-shredding). The guide on erasing a tenant lists the copies that remain.
@@ -45,7 +48,7 @@ class ErasureService:
         self._cipher.forget_tenant(tenant_id)
         self._sink.publish(change.events)
         began, erased = self._tasks.monotonic(), change.result
-        await self._chain.seal_now()
+        await self._chain.seal_now(_MOST_SEALS)
         if wait:
             await self._tasks.sleep(max(0.0, began + self._remembered - self._tasks.monotonic()))
         return ErasureReport(
