@@ -8,6 +8,7 @@ from attrs import evolve
 from vault_domain.entities.account import Account
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientRecord, ClientScope
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.rules.bounds import MOST_ACCOUNTS
 from vault_domain.rules.clients import (
     ClientRules,
     after_restore,
@@ -191,3 +192,33 @@ def test_after_a_restore_rejections_of_older_credentials_are_believed_even_durin
     assert not is_mass(1000, 0, judged, is_one_tenants=False)
     for stored_at, restored_at in ((NOW, NOW), (None, NOW), (NOW, None)):
         assert after_restore(RULES, stored_at, restored_at) == RULES
+
+
+def test_what_a_store_keeps_of_an_endpoint_and_an_account_never_changes():
+    url = "https://acme.example/token"
+    assert (at_endpoint(CLIENT, url).hex(), at_endpoint(None, url).hex()) == (
+        "9f27d55f61ebc17448afafca6c97f8ef",
+        "ca59a88fce60003af0146b96819e6f1a",
+    )
+    assert (mark_of(Account("t1", "google")).hex(), mark_of(ANN).hex()) == ("40e2c23a", "40e23bdb")
+
+
+@pytest.mark.parametrize(("field", "least", "most"), [("accounts", 1, MOST_ACCOUNTS), ("fleet", 2, 2**31)])
+def test_the_numbers_of_a_pause_have_bounds(field, least, most):
+    for good in (least, most):
+        assert getattr(ClientRules(**{field: good}), field) == good
+    for bad in [least - 1, *([most + 1] if field == "accounts" else [])]:
+        with pytest.raises(InvalidInputError, match=f"a pause needs 1 to {MOST_ACCOUNTS} accounts"):
+            ClientRules(**{field: bad})
+
+
+def test_a_probe_that_has_just_begun_keeps_the_next_one_out():
+    paused = opened(refuse(None, ANN), NOW)
+    assert not may_probe(paused, None, NOW, RULES)
+    assert may_probe(paused, None, NOW - SECOND, RULES)  # the clock was set back
+    assert may_probe(paused, None, NOW + RULES.probe_interval, RULES)
+
+
+def test_a_refusal_is_dated_and_that_of_a_sole_tenant_must_be_said():
+    assert refuse(None, ANN).refused_at == NOW
+    assert counted(refuse(None, ANN, BOB), SCOPE, CEM, NOW, RULES, succeeded=False).opened_at is None
