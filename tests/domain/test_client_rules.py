@@ -214,9 +214,8 @@ def test_the_numbers_of_a_pause_have_bounds(field, least, most):
 
 def test_a_probe_that_has_just_begun_keeps_the_next_one_out():
     paused = opened(refuse(None, ANN), NOW)
-    assert not may_probe(paused, None, NOW, RULES)
-    assert may_probe(paused, None, NOW - SECOND, RULES)  # the clock was set back
-    assert may_probe(paused, None, NOW + RULES.probe_interval, RULES)
+    assert next_probe(paused, None, NOW, RULES) == NOW + RULES.probe_interval
+    assert next_probe(paused, None, NOW - SECOND, RULES) == NOW - SECOND  # the clock was set back
 
 
 def test_a_refusal_is_dated_and_that_of_a_sole_tenant_must_be_said():

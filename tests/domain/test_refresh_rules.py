@@ -757,3 +757,22 @@ def test_times_are_positive(bad):
 def test_a_lease_leaves_time_before_the_request_and_outlives_deadline_and_commit(deadline, commit, slack):
     timing = RefreshTiming(deadline * SECOND, commit_budget=commit * SECOND, slack=slack * SECOND)
     assert timing.lease - timing.slack == timing.deadline + timing.commit_budget
+
+
+def test_a_claim_holds_what_the_attempt_needs():
+    credential = evolve(REFRESH, client=b"c" * 16, last_refreshed_at=NOW - 9 * SECOND)
+    access = evolve(EXPIRED, last_refreshed_at=NOW - 8 * SECOND)
+    state = state_of(credential, attempt_id=IDS[3], error_code="server_error")
+    claim = decide(record(access, credential, **state), NOW, POLICY, STRICT)
+    assert claim == Claim(TokenRef.of(credential), TokenRef.of(access), IDS[3])
+    told = (claim.client, claim.now, claim.error_code, claim.stored_at)
+    assert told == (credential.client, NOW, "server_error", NOW - 8 * SECOND)
+    other = decide(record(credential, credential_value_id=UUID(int=99), error_code="x"), NOW, POLICY, STRICT)
+    assert (other.error_code, other.stored_at) == (None, NOW - 9 * SECOND)
+
+
+def test_whoever_needs_a_new_token_waits_for_the_lease_if_the_old_one_dies():
+    held = record(FRESH, REFRESH, **state_of(REFRESH, lease_until=NOW + SECOND))
+    rule = evolve(STEADY, old_token_dies=True)
+    assert decide(held, NOW, POLICY, rule) == Wait(NOW + SECOND)
+    assert decide(held, NOW + SECOND, POLICY, rule) == Use(FRESH)
