@@ -16,7 +16,7 @@ from vault_domain import (
     TokenStatus,
 )
 from vault_domain.entities.clients import CLIENT_REASONS, MASS_REJECTION
-from vault_domain.entities.findings import FindingCode, Severity
+from vault_domain.entities.findings import Example, FindingCode, Severity
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.token import NO_VALUE
 from vault_domain.rules.advice import ADVICE, advice_for
@@ -55,7 +55,11 @@ def test_states_of_accounts():
     failing = info("t2", state=ConnectionState.RETRYING, refresh_token_expires_at=NOW + 14 * DAY)
     found = examine(failing, broken)
     assert codes(found) == ["reconnect_required", "refresh_token_ending", "refresh_failing"]
-    assert [each.examples for each in found] == [(broken.account,), (failing.account,), (failing.account,)]
+    assert [[example.account for example in each.examples] for each in found] == [
+        [broken.account],
+        [failing.account],
+        [failing.account],
+    ]
     assert [each.is_risk for each in found] == [True, True, True]
 
 
@@ -142,7 +146,7 @@ def test_accounts_of_one_user_share_a_grant():
     infos = [info(tenant, identifier=name) for tenant, name in [("t1", "a"), ("t2", "b"), ("t3", "a"), ("t4", "a")]]
     (found,) = examine(*infos, info("t5"), info("t6"), facts=facts)
     assert (found.code, found.accounts) == (FindingCode.SHARED_GRANT, 3)
-    assert [account.tenant_id for account in found.examples] == ["t1", "t3", "t4"]
+    assert [each.account.tenant_id for each in found.examples] == ["t1", "t3", "t4"]
 
 
 @pytest.mark.parametrize(("rotates", "expected"), [(True, 1), (None, 1), (False, 0)])
@@ -234,7 +238,11 @@ def test_a_fault_of_a_client_is_one_finding_which_says_whether_the_client_is_pau
     )
     incident = Incident("a", reason, NOW, NOW)
     first, second = examine(failing, elsewhere, others=list(setup_findings(sound(incidents=(incident,)))))
-    assert (first.code, first.provider, first.examples) == (FindingCode.PROVIDER_PAUSED, "a", (failing.account,))
+    assert (first.code, first.provider, first.examples) == (
+        FindingCode.PROVIDER_PAUSED,
+        "a",
+        (Example(failing.account),),
+    )
     assert (second.code, second.provider, second.is_risk) == (FindingCode.REFRESH_FAILING, "b", True)
     for account, found in ((failing, first), (elsewhere, second)):
         advice = advice_for(account, [incident])

@@ -8,7 +8,9 @@ import sys
 from math import ceil
 
 from vault_adapters.cli.exit_codes import ExitCode, exit_code_of
-from vault_domain import RefreshFailedError, VaultError
+from vault_domain import RefreshFailedError, TokenNotFoundError, VaultError
+
+FIND = "`token-vault find TEXT` finds an account and its identifier by the beginning of its label"
 
 
 def report(error: Exception) -> ExitCode:
@@ -38,8 +40,10 @@ def described(error: Exception) -> tuple[str, ExitCode]:
 
 
 def _told(error: VaultError) -> str:
-    """Return an error's message, with the time after which a refresh may be tried again."""
+    """Return an error's message, with what the user may do: try again later, or look for the identifier."""
     message = str(error)
+    if isinstance(error, TokenNotFoundError) and error.account is not None:
+        return f"{message}; {FIND}"
     if isinstance(error, RefreshFailedError) and error.retry_after is not None:
         message = f"{message}; try again in {ceil(error.retry_after.total_seconds())} s"
     return message

@@ -51,6 +51,14 @@ class FindingCode(Choice):
 
 
 @frozen
+class Example:
+    """An account that a finding concerns, with its label or None."""
+
+    account: Account
+    label: str | None = None
+
+
+@frozen
 class Finding:
     """One finding; it holds no secret.
 
@@ -72,7 +80,7 @@ class Finding:
     provider: str | None = None
     detail: str | None = None
     accounts: int = 0
-    examples: tuple[Account, ...] = ()
+    examples: tuple[Example, ...] = ()
 
     @property
     def is_risk(self) -> bool:

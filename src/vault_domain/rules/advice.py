@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from vault_domain.entities import causes
-from vault_domain.entities.account import Account, AccountInfo, ConnectionState
+from vault_domain.entities.account import AccountInfo, ConnectionState
 from vault_domain.entities.clients import CLIENT_MISMATCH, CLIENT_REASONS, INVALID_CLIENT, MASS_REJECTION
-from vault_domain.entities.findings import Finding, FindingCode, Severity
+from vault_domain.entities.findings import Example, Finding, FindingCode, Severity
 from vault_domain.entities.reports import Incident
 from vault_domain.rules.key_states import KEY_DENIED, OF_ONE_TENANT
 
@@ -213,7 +213,7 @@ def finding(
     provider: str | None = None,
     detail: str | None = None,
     accounts: int = 0,
-    examples: tuple[Account, ...] = (),
+    examples: tuple[Example, ...] = (),
 ) -> Finding:
     """Return a finding with severity and texts of its code; a known cause of an outage or pause has its own action."""
     severity, sentence, action = ADVICE[code]

@@ -59,7 +59,7 @@ def check(token_vault):
     assert "ask these users for more" in found["scopes_missing", "google"]["action"]
     assert found["shared_grant", "google"]["accounts"] == 2
     assert found["reconnect_required", "google"]["examples"] == [
-        {"tenant_id": "t2", "provider": "google", "identifier": "ann@example.com"}
+        {"tenant_id": "t2", "provider": "google", "identifier": "ann@example.com", "label": None}
     ]
     shown = token_vault("doctor", "--refreshers", "doctor_host:REFRESHERS")
     assert shown.code == 15
@@ -134,13 +134,25 @@ async def test_a_paused_client_is_one_finding_and_find_says_that_it_is_paused(to
     async with open_vault(config, refreshers={"acme": refused}) as vault:
         for number in range(3):
             account = Account("t1", "acme", f"user-{number}")
-            await vault.store_token_set(account, TokenSet("a", "r", expires_in=3600))
+            await vault.store_token_set(account, TokenSet("a", "r", expires_in=3600), label="ops@example.com")
             with pytest.raises(ProviderConfigurationError):
                 await vault.refresh_account(account)
             codes, found = told()
             assert codes == ["provider_paused" if number == 2 else "refresh_failing"]
             assert ("refreshes are paused" in found) is (number == 2)
             assert "Check client id and secret." in found
+    assert "for example  t1 acme user-0 (ops@example.com)" in token_vault("doctor").out
+    mistaken = ("t1", "acme", "--identifier", "ops@example.com")
+    (token_vault.folder / "doctor_host.py").write_text(HOST)
+    for command in (
+        ("get", "t1", "acme", "access_token", *mistaken[2:]),
+        ("refresh", *mistaken, "--refreshers", "doctor_host:REFRESHERS"),
+        ("delete-account", *mistaken),
+        ("audit", "--account", "t1/acme/ops@example.com"),
+    ):
+        done = token_vault(*command)
+        assert "`token-vault find TEXT` finds an account" in done.stderr, command
+        assert "ops@" not in done.stderr
 
 
 def test_the_limit_is_told(token_vault):

@@ -147,7 +147,7 @@ def delete_account(
         lambda vault: vault.delete_account(account, revoke=revoke), VaultConfig.from_env(), refreshers=known
     )
     if not deletion.deleted:
-        raise TokenNotFoundError
+        raise TokenNotFoundError(account=account)
     if json:
         print_json({"deleted": deletion.deleted, "revoked": deletion.revoked, "reason": deletion.reason})
         return

@@ -11,7 +11,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from vault_adapters.cli.exit_codes import ExitCode
-from vault_adapters.cli.failures import complain
+from vault_adapters.cli.failures import FIND, complain
 from vault_adapters.cli.following import follow_feed
 from vault_adapters.cli.inputs import as_duration, as_moment_or_age
 from vault_adapters.cli.parameters import Json, OnlyTenant
@@ -79,8 +79,8 @@ def audit(
         )
         if tail is None and len(page.items) == most:
             complain(f"these are the latest {most} events, and there may be older ones; a larger --limit shows them")
-        if not page.items and filters.is_of_unnamed_account:
-            complain(_UNNAMED)
+        if not page.items and filters.account is not None:
+            complain(_UNNAMED if filters.account.identifier is None else FIND)
         if not follow:
             _show(page.items, json=json)
             return
@@ -148,11 +148,6 @@ class _Filters:
         self.action = None if action is None else _action(action)
         self.since = None if since is None else as_moment_or_age(since, "--since")
         self.is_set = (account, action, since) != (None, None, None)
-
-    @property
-    def is_of_unnamed_account(self) -> bool:
-        """Whether only events of an account without an identifier are selected."""
-        return self.account is not None and self.account.identifier is None
 
     def take(self, event: AuditEvent) -> bool:
         """Return whether the options select a new event."""

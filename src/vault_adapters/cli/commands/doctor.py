@@ -12,8 +12,8 @@ from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.progress import waiting
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import Cell, Content, Screen, open_screen, print_json
-from vault_domain import Account, InvalidInputError
-from vault_domain.entities.findings import Finding, Severity
+from vault_domain import InvalidInputError
+from vault_domain.entities.findings import Example, Finding, Severity
 
 _COLUMNS = ("severity", "finding", "provider", "accounts")
 _MEANING = {Severity.CRITICAL: "bad", Severity.WARNING: "warning", Severity.NOTE: "quiet"}
@@ -61,7 +61,12 @@ def _finding_json(found: Finding) -> dict[str, Any]:
         "action": found.action,
         "accounts": found.accounts,
         "examples": [
-            {"tenant_id": each.tenant_id, "provider": each.provider, "identifier": each.identifier}
+            {
+                "tenant_id": each.account.tenant_id,
+                "provider": each.account.provider,
+                "identifier": each.account.identifier,
+                "label": each.label,
+            }
             for each in found.examples
         ],
     }
@@ -89,8 +94,11 @@ def _explain(found: Finding, screen: Screen) -> None:
     if found.detail is not None:
         screen.text(f"detail: {found.detail}")
     screen.text(f"what to do: {found.action}")
-    screen.fields([("for example", _name(account)) for account in found.examples])
+    screen.fields([("for example", _name(each)) for each in found.examples])
 
 
-def _name(account: Account) -> str:
-    return " ".join(name for name in (account.tenant_id, account.provider, account.identifier) if name is not None)
+def _name(example: Example) -> str:
+    account, label = example.account, None if example.label is None else f"({example.label})"
+    return " ".join(
+        part for part in (account.tenant_id, account.provider, account.identifier, label) if part is not None
+    )

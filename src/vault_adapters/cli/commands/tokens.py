@@ -83,7 +83,7 @@ def get(
     config = VaultConfig.from_env()
     token = with_vault(lambda vault: vault.get_token(key), config)
     if token is None:
-        raise TokenNotFoundError
+        raise TokenNotFoundError(account=key.account)
     if reveal and not json:
         _print_value(token.value)
     else:
@@ -131,7 +131,7 @@ def delete(
     """Delete one token."""
     key = TokenKey(tenant, provider, TokenKind(kind), identifier)
     if not with_vault(lambda vault: vault.delete_token(key), VaultConfig.from_env()):
-        raise TokenNotFoundError
+        raise TokenNotFoundError(account=key.account)
     _show_deleted(1, json=json)
 
 
@@ -157,7 +157,7 @@ async def _find(vault: TokenVault, key: TokenKey) -> TokenInfo:
     async for info in vault.iter_tokens(key.tenant_id, provider=key.provider):
         if info.key == key:
             return info
-    raise TokenNotFoundError
+    raise TokenNotFoundError(account=key.account)
 
 
 def _show(info: TokenInfo, config: VaultConfig, *, json: bool, value: Secret | None = None) -> None:

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from attrs import evolve
 
-from vault_domain.entities.account import Account, AccountInfo
-from vault_domain.entities.findings import Finding, FindingCode, Severity
+from vault_domain.entities.account import AccountInfo
+from vault_domain.entities.findings import Example, Finding, FindingCode, Severity
 from vault_domain.rules.advice import failure, finding
 from vault_domain.rules.examination import ProviderFacts, account_codes, provider_codes
 
@@ -21,12 +21,12 @@ class _Group:
 
     def __init__(self) -> None:
         self.count = 0
-        self.examples: list[Account] = []
+        self.examples: list[Example] = []
 
-    def add(self, account: Account) -> None:
+    def add(self, example: Example) -> None:
         self.count += 1
         if len(self.examples) < MOST_EXAMPLES:
-            self.examples.append(account)
+            self.examples.append(example)
 
 
 class Examination:
@@ -55,7 +55,7 @@ class Examination:
         self._found: defaultdict[tuple[FindingCode, str], _Group] = defaultdict(_Group)
         self._failing: defaultdict[tuple[str, str | None], _Group] = defaultdict(_Group)
         self._rotating = _Group()
-        self._first: dict[tuple[str, str], Account | None] = {}
+        self._first: dict[tuple[str, str], Example | None] = {}
         self.examined = 0
 
     def see(self, info: AccountInfo) -> None:
@@ -63,32 +63,33 @@ class Examination:
         name = info.account.provider
         if name not in self._facts:
             self._facts[name] = self._facts_of(name)
-        facts = self._facts[name]
+        facts, example = self._facts[name], Example(info.account, info.label)
         self.examined += 1
-        self._all[name].add(info.account)
+        self._all[name].add(example)
         for code in account_codes(info, facts, self._now, self._notice):
             if code is FindingCode.REFRESH_FAILING:
-                self._failing[name, info.reason].add(info.account)
+                self._failing[name, info.reason].add(example)
             else:
-                self._found[code, name].add(info.account)
+                self._found[code, name].add(example)
         if facts.ends_all_grants:
-            self._share(info.account)
+            self._share(example)
         if info.expires_at is not None and facts.rotates is not False:
-            self._rotating.add(info.account)
+            self._rotating.add(example)
 
-    def _share(self, account: Account) -> None:
+    def _share(self, example: Example) -> None:
         """Record accounts of different tenants that have the same provider and identifier: they belong to one user."""
+        account = example.account
         if account.identifier is None:
             return
         user = (account.provider, account.identifier)
         if user not in self._first:
-            self._first[user] = account
+            self._first[user] = example
             return
         shared, first = self._found[FindingCode.SHARED_GRANT, account.provider], self._first[user]
         if first is not None:
             shared.add(first)
             self._first[user] = None  # the first account is counted now
-        shared.add(account)
+        shared.add(example)
 
     def findings(self, others: Iterable[Finding] = (), *, is_complete: bool = True) -> list[Finding]:
         """Return all findings, the most urgent first.
