@@ -75,7 +75,8 @@ METHODS = {
         "change_wraps": MasterKeyCases,
         "move_data_key": KeyTableCases,
     },
-    "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases},
+    "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases}
+    | dict.fromkeys(("seals", "chain_ends", "add_seal"), AuditCases),
     "clients": {
         **dict.fromkeys(["records", "change", "count", "take_turn"], ClientCases),
         "note_restore": RestoreCases,
