@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 from functools import cache
@@ -10,6 +11,11 @@ from typing import Any
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 
 _SECONDS = 4.0
+"""Longest wait for a connection, and for each part of an answer."""
+
+_WHOLE = 6.0
+"""Longest time of a request, so that a server that sends byte after byte does not hold it."""
+
 _MOST_ANSWER = 65_536
 
 
@@ -58,6 +64,7 @@ async def post(
     unavailable = KeyUnavailableError(reason=f"{service}_unavailable")
     try:
         async with (
+            asyncio.timeout(_WHOLE),
             httpx2.AsyncClient(timeout=_SECONDS, follow_redirects=False, verify=_trusted()) as client,
             client.stream("POST", url, json=body, headers=headers) as response,
         ):
@@ -67,7 +74,7 @@ async def post(
                 if len(content) > _MOST_ANSWER:
                     return unavailable
             return HttpAnswer(response.status_code, content)
-    except (httpx2.HTTPError, httpx2.InvalidURL, UnicodeError):
+    except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL, UnicodeError):
         return unavailable
 
 

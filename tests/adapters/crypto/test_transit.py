@@ -1,7 +1,10 @@
 """A key of a Transit engine, against a stand-in that follows the published interface."""
 
+import asyncio
 import json
+import time
 import traceback
+from contextlib import suppress
 
 import pytest
 from tests.support.transit_server import TOKEN, running
@@ -121,3 +124,28 @@ async def test_a_whole_vault_needs_a_key_under_which_only_the_engine_wraps(serve
     assert caught.value.code == "transit_key_type"
     with pytest.raises(UnreadableError):
         await key.unwrap(wrapped, "t1", KEY_ID)
+
+
+async def test_a_server_that_sends_byte_after_byte_is_given_up(tmp_path):
+    ended = asyncio.Event()
+
+    async def drip(reader, writer):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        with suppress(ConnectionError):
+            for _ in range(100):
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.3)
+        writer.close()
+        ended.set()
+
+    path = tmp_path / "tokens"
+    async with await asyncio.start_server(drip, "127.0.0.1", 0) as dripping:
+        address = f"http://127.0.0.1:{dripping.sockets[0].getsockname()[1]}"
+        path.write_text(json.dumps({address: {"token": "t"}}))
+        began = time.monotonic()
+        with pytest.raises(KeyUnavailableError) as caught:
+            await TransitMasterKey(f"transit:{address}/transit/key", ServiceTokens(path)).check()
+        assert caught.value.reason == "transit_unavailable"
+        assert time.monotonic() - began < 8
+        await asyncio.wait_for(ended.wait(), 5)
