@@ -128,11 +128,14 @@ async def test_a_file_that_its_owner_may_only_read_is_found_and_stays_so(other_u
             assert (await vault.ready()).store == "read_only"
         report = await vault.health()
         assert (report.ok, report.store_reason, sum(each.count for each in report.counts)) == (False, "read_only", 1)
-        path.chmod(0o600)  # the connection stays what it was when it was opened
+        for each in folder.iterdir():
+            each.chmod(0o600)  # the connection stays what it was when it was opened
         with pytest.raises(StorageError):
             await vault.store_token(KEY, "w")
         assert (await vault.ready()).store == "read_only"
-    async with open_vault(config) as vault:  # a connection that cannot write leaves a log that nobody may write
+    for each in folder.glob("vault.db-*"):  # a connection that cannot write leaves them, with the mode of the file
+        each.chmod(0o400)
+    async with open_vault(config) as vault:
         assert (await vault.ready()).store == "read_only"
     for each in folder.iterdir():
         each.chmod(0o600)
