@@ -221,3 +221,12 @@ def test_a_probe_that_has_just_begun_keeps_the_next_one_out():
 def test_a_refusal_is_dated_and_that_of_a_sole_tenant_must_be_said():
     assert refuse(None, ANN).refused_at == NOW
     assert counted(refuse(None, ANN, BOB), SCOPE, CEM, NOW, RULES, succeeded=False).opened_at is None
+
+
+def test_a_record_keeps_as_many_marks_as_a_pause_needs():
+    assert len(refuse(None, ANN, BOB, CEM, rules=ClientRules(accounts=1)).marks) == 2
+
+
+def test_the_times_of_a_pause_are_positive():
+    with pytest.raises(InvalidInputError, match=r"^the times of pauses must be positive$"):
+        ClientRules(window=timedelta(0))

@@ -14,7 +14,7 @@ from vault_domain.entities.refresh_state import AccountRecord, RefreshState, was
 from vault_domain.entities.rotation_policy import Rotation, RotationKind
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.rules.connection import credential_of
-from vault_domain.rules.freshness import Freshness, RefreshPolicy, freshness, is_presentable, is_usable
+from vault_domain.rules.freshness import Freshness, RefreshPolicy, fresh_for, freshness, is_presentable, is_usable
 from vault_domain.rules.refresh import (
     LONGEST_BACKOFF,
     BackOff,
@@ -33,6 +33,7 @@ from vault_domain.rules.refresh import (
 from vault_domain.rules.refusals import backoff
 from vault_domain.rules.schedule import lead, longest_wait
 from vault_domain.rules.timing import RefreshTiming
+from vault_domain.rules.unread import UNREAD_HOLD
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -776,3 +777,20 @@ def test_whoever_needs_a_new_token_waits_for_the_lease_if_the_old_one_dies():
     rule = evolve(STEADY, old_token_dies=True)
     assert decide(held, NOW, POLICY, rule) == Wait(NOW + SECOND)
     assert decide(held, NOW + SECOND, POLICY, rule) == Use(FRESH)
+
+
+def test_a_token_that_serves_for_ever_is_used_after_an_unknown_outcome():
+    serving = token()
+    stored = record(serving, REFRESH, **state_of(REFRESH, unknown_since=NOW - timedelta(hours=1)))
+    assert decide(stored, NOW, POLICY, STRICT, Demand(early=True)) == Use(serving)
+
+
+def test_an_answer_that_cannot_be_read_is_waited_for_longer_than_a_backoff():
+    state = state_of(REFRESH, next_attempt_at=NOW + UNREAD_HOLD)
+    unread = record(EXPIRED, REFRESH, **state, error_code="unreadable_answer")
+    assert decide(unread, NOW, POLICY, STEADY).retry_after == UNREAD_HOLD
+    assert isinstance(decide(record(EXPIRED, REFRESH, **state), NOW, POLICY, STEADY), Claim)
+
+
+def test_a_token_that_cannot_be_used_is_not_fresh_for_any_time():
+    assert fresh_for(EXPIRED, NOW, POLICY) == 0.0

@@ -220,3 +220,44 @@ def test_a_conflict_of_generations_names_the_account():
     with pytest.raises(GenerationConflictError) as caught:
         stored(AccountState(ACCOUNT), START, [write(A)], None, 1)
     assert caught.value.account == ACCOUNT
+
+
+def test_what_is_known_of_a_stored_value():
+    first = write(A, lifetime=HOUR, scopes=("s",), client=b"c" * 16)
+    state = stored(AccountState(ACCOUNT), START, [first], None).state
+    known = TokenInfo(
+        id=first.value_id,
+        key=first.key,
+        status=TokenStatus.VALID,
+        error_code=None,
+        expires_at=START + HOUR,
+        scopes=("s",),
+        generation=1,
+        last_used_at=None,
+        last_refreshed_at=None,
+        lifetime=HOUR,
+        created_at=START,
+        updated_at=START,
+        value_id=first.value_id,
+        client=b"c" * 16,
+    )
+    assert state.tokens[A].info == known
+    used, second = state.with_token(state.tokens[A], last_used_at=START + SECOND), write(A, scopes=("t",))
+    new = stored(used, LATER, [second], None).state.tokens[A].info
+    assert new == evolve(
+        known,
+        expires_at=LATER + HOUR,
+        scopes=("t",),
+        generation=2,
+        last_used_at=START + SECOND,
+        last_refreshed_at=LATER,
+        updated_at=LATER,
+        value_id=second.value_id,
+        client=None,
+    )
+
+
+def test_an_import_is_told_with_its_time_and_who_did_it():
+    named = [(row().seal(SEALED), uuid4())]
+    [event] = imported(AccountState(ACCOUNT), LATER, named, (), "ann", overwrite=False).events
+    assert (event.occurred_at, event.actor) == (LATER, "ann")
