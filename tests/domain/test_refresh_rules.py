@@ -794,3 +794,14 @@ def test_an_answer_that_cannot_be_read_is_waited_for_longer_than_a_backoff():
 
 def test_a_token_that_cannot_be_used_is_not_fresh_for_any_time():
     assert fresh_for(EXPIRED, NOW, POLICY) == 0.0
+
+
+def test_the_schedule_knows_the_turn_of_the_timeline_and_the_spacing():
+    stored = record(DUE, REFRESH)
+    assert next_due(stored, NOW, POLICY, STRICT, turned_at=NOW) == NOW + TIMING.hold
+    assert next_due(stored, NOW, POLICY, STEADY, turned_at=NOW) == NOW
+    spaced_rule = evolve(STEADY, spacing=63 * SECOND)
+    lately = record(evolve(DUE, last_refreshed_at=NOW - 20 * SECOND), REFRESH)
+    assert next_due(lately, NOW, POLICY, spaced_rule) == NOW + 43 * SECOND
+    assert next_due(None, NOW, POLICY, STRICT) is None
+    assert next_due(record(DUE), NOW, POLICY, STRICT) is None
