@@ -18,7 +18,7 @@ from vault_adapters import composition
 from vault_adapters.crypto.key_cache import KeyCache
 from vault_adapters.crypto.keyring import DEFAULT_TTL
 from vault_adapters.providers import http
-from vault_adapters.runtime import periodic, tasks
+from vault_adapters.runtime import journal, periodic, tasks
 from vault_adapters.runtime.journal_format import decode_entry, encode_entry
 from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities import account
@@ -267,7 +267,7 @@ def fake_ports(loop, naps):
             (composition, "AesGcmCipher", lambda keyring, _: keyring),
             (answers, "seal_entry", seal_later),
             (account, "_key_of", cache(account._key_of)),
-            (composition, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
+            (journal, "FileJournal", lambda _: DiskJournal(PROCESS.get().disk)),
             (http, "quiet_exchange", nullcontext),  # logging is off
             (periodic, "asyncio", nap),
             ("time", "monotonic", loop.time),

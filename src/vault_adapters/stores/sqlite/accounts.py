@@ -115,7 +115,7 @@ class SqliteAccounts:
             parameters = {"tenant_id": tenant_id, "provider": provider}
             rows = await transaction.fetch(self._queries["delete_provider_tokens"], parameters)
             await transaction.execute(self._queries["delete_provider_accounts"], parameters)
-            rows.sort(key=lambda row: (str(row[1]), str(row[0])))  # a damaged row may hold anything
+            rows.sort(key=_by_identifier)
             events = deletion_events(rows, tenant_id, provider, transaction, actor)
             await append_events(transaction, self._queries, events)
             return Change(len(rows), tuple(events))
@@ -190,3 +190,8 @@ def _due_account(row: Row, provider: str) -> DueAccount:
     from vault_domain.ports.accounts import DueAccount
 
     return DueAccount(stored_account(tenant_id, provider, identifier), _EPOCH + due_at * _MICROSECOND)
+
+
+def _by_identifier(row: Row) -> tuple[str, str]:
+    kind, identifier, _ = row
+    return str(identifier), str(kind)  # a damaged row may hold anything
