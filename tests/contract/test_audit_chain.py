@@ -176,6 +176,18 @@ async def test_a_change_behind_a_head_is_found(sealed, name):
     assert found.faults >= len(found.findings) > 0
 
 
+@pytest.mark.parametrize("number", [0, -5, -(2**63)])
+async def test_an_event_before_all_others_is_found(sealed, number):
+    database, _, heads = sealed
+    others = ", ".join(name for name in columns_of(database, "audit_event") if name not in {"seq", "xid"})
+    is_sqlite = database.kind == "sqlite"
+    names, way = (f"seq, {others}", "") if is_sqlite else (f"seq, xid, {others}", "OVERRIDING SYSTEM VALUE ")
+    values = f"{number}, {others}" if is_sqlite else f"{number}, '3'::xid8, {others}"
+    one = "FROM {audit_event} WHERE action = 'token_invalidated' ORDER BY seq LIMIT 1"
+    database.execute(f"INSERT INTO {{audit_event}} ({names}) {way}SELECT {values} {one}")
+    assert faults(await verified(database, heads)) == {AuditFault.EVENT_INSERTED}
+
+
 async def test_a_cut_log_with_a_cut_chain_is_found_by_its_head_only(sealed):
     database, clock, heads = sealed
     tables = taken(database)

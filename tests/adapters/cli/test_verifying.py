@@ -27,7 +27,7 @@ def test_a_head_is_kept_and_the_log_verified_against_it(token_vault):
 
 
 def test_a_file_that_holds_no_heads_is_refused_without_its_content(token_vault):
-    for text in ("secret", "[1]", '{"seal": 1}'):
+    for text in ("", "secret", "[1]", '{"seal": 1}'):
         (token_vault.folder / "heads.jsonl").write_text(text)
         refused = token_vault("audit", "verify", "--head", "heads.jsonl")
         assert refused.code == 2

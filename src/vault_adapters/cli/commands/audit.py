@@ -226,9 +226,12 @@ def parsed_heads(text: str) -> list[AuditHead]:
 
 def _heads(path: Path) -> list[AuditHead]:
     try:
-        return parsed_heads(path.read_text(encoding="utf-8"))
+        heads = parsed_heads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError):
         raise InvalidInputError(_NO_HEADS) from None
+    if not heads:  # a broken copy must not pass as one that agrees
+        raise InvalidInputError(_NO_HEADS)
+    return heads
 
 
 def _show_verification(found: AuditVerification) -> None:

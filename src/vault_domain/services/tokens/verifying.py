@@ -39,6 +39,9 @@ _MOST_AHEAD = 20_000
 """Largest number of stored events that wait for their seals. Both come in one order, except after a restored dump."""
 
 
+_BEGIN = (0, -(2**63))
+"""A place before that of any event. No vault numbers an event less than 1, but somebody else may have."""
+
 _COUNTS = ("seals", "events", "pruned", "heads", "tokens", "unrecorded")
 
 
@@ -92,7 +95,7 @@ class _Matching:
     events: dict[int, AuditEvent] = field(factory=dict)
     doubtful: list[tuple[_Sealed, AuditEvent]] = field(factory=list)
     end_of_log: bool = False
-    place: tuple[int, int] = (0, 0)
+    place: tuple[int, int] = _BEGIN
 
 
 class VerifyingService:
