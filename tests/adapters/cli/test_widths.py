@@ -30,7 +30,7 @@ from vault_adapters.cli.commands.watching import show_report
 from vault_adapters.cli.examining import Result
 from vault_adapters.cli.terminal import TerminalScreen
 from vault_adapters.configuration.config import VaultConfig
-from vault_domain.entities.findings import FindingCode
+from vault_domain.entities.findings import Example, FindingCode
 from vault_domain.rules.advice import finding
 
 WIDTHS = [60, 80, 120, 160]
@@ -142,7 +142,7 @@ def test_doctor(shown):
     identifiers = [*IDENTIFIERS, "=cmd|'/c calc'!A1", "many words " * 20 + "at the end"]
     accounts = [Account(tenant, provider, identifier) for tenant in TENANTS for identifier in identifiers]
     found = [
-        finding(code, provider=provider, accounts=len(accounts), examples=tuple(accounts))
+        finding(code, provider=provider, accounts=len(accounts), examples=tuple(map(Example, accounts)))
         for code in (FindingCode.RECONNECT_REQUIRED, FindingCode.REFRESH_TOKEN_ENDING)
     ]
     show(Result(found, len(accounts)), screen)
