@@ -63,7 +63,9 @@ async def test_no_process_opens_a_value_when_the_key_is_disabled_and_all_do_agai
         [Call(read_until, (place.url, settings, OLD, tokens, TTL, memory, str(stop))) for memory in memories]
     ) as group:
         group.go()
-        await asyncio.sleep(TTL)
+        async with asyncio.timeout(60):
+            while len(list(tmp_path.glob("stop-*"))) < len(memories):  # noqa: ASYNC110 - other processes tell of their reads
+                await asyncio.sleep(0.05)
         transit.make(key, mode)
         denied = time.time()
         await asyncio.sleep(TTL + 1.5)
