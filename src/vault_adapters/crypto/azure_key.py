@@ -9,34 +9,23 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from vault_adapters.crypto.bindings import bound, unbound
 from vault_adapters.crypto.calling import Calls
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, Uncopied
-from vault_adapters.crypto.round_trip import check_round_trip
+from vault_adapters.crypto.service_key import Entries, ServiceKey, denied, refusal, without_credentials
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, VaultError
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.rules.key_states import KEY_DENIED
 
 _URI = re.compile(r"azure-kv:(https://[a-z0-9.-]{1,255}(?::[0-9]{1,5})?)/keys/([A-Za-z0-9-]{1,127})(;alg=A256KW)?\Z")
 _VERSION = re.compile(r"[A-Za-z0-9-]{1,64}\Z")
 _SECONDS, _CONNECT_SECONDS, _READ_SECONDS, _RETRIES, _AT_ONCE = 8.0, 2, 4, 1, 2
 _MOST_WRAPPED = 1024
 
-_DENIED = "the key service does not allow the use of the master key"
-_CREDENTIALS = "the key service does not accept the credentials of this process, or there are none"
 
-Entries = Callable[[str], dict[str, object] | None]
-"""Returns what the file of `Tuning.key_service_tokens` says about a vault: ``tenant_id``, ``client_id`` and
-``client_secret``."""
-
-
-class AzureMasterKey(Uncopied):
+class AzureMasterKey(ServiceKey):
     """Implements `MasterKey` with a key of Azure Key Vault or of a Managed HSM.
 
     Neither way of wrapping binds a context, so the service gets the data key followed by a hash of tenant and data key
@@ -46,13 +35,14 @@ class AzureMasterKey(Uncopied):
         uri: ``azure-kv:``, the vault's address and the key's name, as in
             ``azure-kv:https://acme.vault.azure.net/keys/tokens``. RSA keys wrap by RSA-OAEP-256. With ``;alg=A256KW``
             at the end, it is an AES key of a Managed HSM.
-        entries: gives the credentials for the vault's address; without an entry, `DefaultAzureCredential` has them.
+        entries: gives ``tenant_id``, ``client_id`` and ``client_secret`` for the vault's address; without an entry,
+            `DefaultAzureCredential` has them.
 
     Raises:
         ConfigurationError: the URI names no key.
     """
 
-    _what = "a key"
+    _service = "azure"
 
     def __init__(self, uri: str, entries: Entries) -> None:
         found = _URI.match(uri)
@@ -65,14 +55,9 @@ class AzureMasterKey(Uncopied):
         self._address, self._name, symmetric = found.groups()
         self._algorithm = "RSA-OAEP-256" if symmetric is None else "A256KW"
         self._entries = entries
-        self._key_id = hashlib.sha256(b"tokenvault/v1/azure-kv\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
+        super().__init__(uri, "azure-kv")
         self._calls = Calls(_AT_ONCE, _SECONDS, "azure_unavailable", _translated)
         self._client: tuple[dict[str, object] | None, Any] | None = None
-
-    @property
-    def key_id(self) -> bytes:
-        """The key's id, derived from the URI."""
-        return self._key_id
 
     @property
     def is_symmetric(self) -> bool:
@@ -95,14 +80,6 @@ class AzureMasterKey(Uncopied):
         if len(wrapped) > _MOST_WRAPPED or not value or not _VERSION.match(named):
             raise UnreadableError("size")
         return unbound(await self._calls.run(partial(self._unwrap, named, value)), tenant_id, data_key_id)
-
-    async def check(self) -> None:
-        """Wrap and unwrap random bytes, to check the same permissions that data keys need."""
-        wrong = ConfigurationError("the key service did not return the data that it encrypted", code="azure_wrong_key")
-        await check_round_trip(self, wrong)
-
-    def __repr__(self) -> str:
-        return f"AzureMasterKey(key_id={self._key_id.hex()})"
 
     def _wrap(self, plaintext: bytes) -> bytes:
         version, value = self._send("wrapkey", "", plaintext)
@@ -154,22 +131,14 @@ def _credential(entry: dict[str, object] | None) -> Any:
         return DefaultAzureCredential()
     named = [entry.get(name) for name in ("tenant_id", "client_id", "client_secret")]
     if not all(isinstance(value, str) and value for value in named):
-        raise ConfigurationError(_CREDENTIALS, code="azure_credentials")
+        raise without_credentials("azure")
     return ClientSecretCredential(*map(str, named))
 
 
 def _refusal(status: int, operation: str) -> Exception:
     if status in (403, 404, 409):  # not allowed, disabled or expired; gone; being deleted
-        return ConfigurationError(_DENIED, code=KEY_DENIED)
-    if status == 401:
-        return ConfigurationError(_CREDENTIALS, code="azure_credentials")
-    if status == 429:
-        return KeyUnavailableError(reason="azure_throttled")
-    if status != 400:
-        return KeyUnavailableError(reason="azure_unavailable")
-    if operation == "unwrapkey":
-        return UnreadableError("azure_ciphertext")
-    return ConfigurationError("the key service does not accept requests for this master key", code="azure_request")
+        return denied()
+    return refusal(status, "azure", unwraps=operation == "unwrapkey")
 
 
 def _translated(error: Exception) -> Exception:
@@ -181,5 +150,5 @@ def _translated(error: Exception) -> Exception:
         return KeyUnavailableError(reason="azure_corrupted")
     # Azure's libraries raise a ValueError for a challenge that does not belong to the vault's address.
     if type(error).__name__ in ("ClientAuthenticationError", "CredentialUnavailableError", "ValueError"):
-        return ConfigurationError(_CREDENTIALS, code="azure_credentials")
+        return without_credentials("azure")
     return KeyUnavailableError(reason="azure_unavailable")

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
-from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from vault_adapters.crypto.calling import Calls
 from vault_adapters.crypto.crc32c import crc32c
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied, encode_context
+from vault_adapters.crypto.envelope import KEY_SIZE, encode_context
 from vault_adapters.crypto.key_http import HttpAnswer, post
-from vault_adapters.crypto.round_trip import check_round_trip
+from vault_adapters.crypto.service_key import Entries, ServiceKey, denied, refusal, without_credentials
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.rules.key_states import KEY_DENIED
 
 _URI = re.compile(
     r"gcp-kms:((projects/[a-z0-9:.-]{1,64})/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}"
@@ -35,14 +32,8 @@ _SCOPE = "https://www.googleapis.com/auth/cloudkms"
 _SECONDS, _TOKEN_SECONDS, _AT_ONCE = 8.0, 3.0, 2
 _MOST_WRAPPED = 8192
 
-_DENIED = "the key service does not allow the use of the master key"
-_CREDENTIALS = "the key service does not accept the credentials of this process, or there are none"
 
-Entries = Callable[[str], dict[str, object] | None]
-"""Returns what the file of `Tuning.key_service_tokens` says about a project: ``credentials`` and ``endpoint``."""
-
-
-class GoogleMasterKey(Uncopied):
+class GoogleMasterKey(ServiceKey):
     """Implements `MasterKey` with a symmetric key of Google Cloud KMS.
 
     The additional authenticated data, which the audit logs of Google do not show, is the tenant and the data key's id.
@@ -50,14 +41,14 @@ class GoogleMasterKey(Uncopied):
 
     Args:
         uri: ``gcp-kms:`` and the name of a key, as in ``gcp-kms:projects/p/locations/l/keyRings/r/cryptoKeys/k``.
-        entries: gives a file of credentials and the address of the service, for ``gcp-kms:projects/p``. Without an
+        entries: gives ``credentials``, a file, and the ``endpoint``, an address, for ``gcp-kms:projects/p``. Without an
             entry, google-auth's default credentials are used, and Google's address.
 
     Raises:
         ConfigurationError: the URI names no key.
     """
 
-    _what = "a key"
+    _service = "gcp"
 
     def __init__(self, uri: str, entries: Entries) -> None:
         found = _URI.match(uri)
@@ -69,13 +60,8 @@ class GoogleMasterKey(Uncopied):
             )
         self._name, self._project = found.groups()
         self._entries = entries
-        self._key_id = hashlib.sha256(b"tokenvault/v1/gcp-kms\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
+        super().__init__(uri, "gcp-kms")
         self._calls = Calls(_AT_ONCE, _SECONDS, "gcp_unavailable", _of_google_auth)
-
-    @property
-    def key_id(self) -> bytes:
-        """The key's id, derived from the URI."""
-        return self._key_id
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
@@ -101,14 +87,6 @@ class GoogleMasterKey(Uncopied):
             return data_key
         del data_key
         raise UnreadableError("size")
-
-    async def check(self) -> None:
-        """Wrap and unwrap random bytes, to check the same permissions that data keys need."""
-        wrong = ConfigurationError("the key service did not return the data that it encrypted", code="gcp_wrong_key")
-        await check_round_trip(self, wrong)
-
-    def __repr__(self) -> str:
-        return f"GoogleMasterKey(key_id={self._key_id.hex()})"
 
     def _is_own(self, version: str | None) -> bool:
         return version is not None and version.startswith(f"{self._name}/cryptoKeyVersions/")
@@ -174,22 +152,14 @@ def _of_google_auth(error: Exception) -> Exception:
         )
     if type(error).__name__ == "TransportError" or getattr(error, "retryable", False):
         return KeyUnavailableError(reason="gcp_unavailable")
-    return ConfigurationError(_CREDENTIALS, code="gcp_credentials")
+    return without_credentials("gcp")
 
 
 def _refusal(answer: HttpAnswer, operation: str) -> Exception:
     status = answer.text("error", "status")
     if answer.status in (403, 404) or status == "FAILED_PRECONDITION":
-        return ConfigurationError(_DENIED, code=KEY_DENIED)  # a version that is disabled or destroyed fails so too
-    if answer.status == 401:
-        return ConfigurationError(_CREDENTIALS, code="gcp_credentials")
-    if answer.status == 429:
-        return KeyUnavailableError(reason="gcp_throttled")
-    if answer.status != 400:
-        return KeyUnavailableError(reason="gcp_unavailable")
-    if operation == "decrypt":
-        return UnreadableError("gcp_ciphertext")
-    return ConfigurationError("the key service does not accept requests for this master key", code="gcp_request")
+        return denied()  # a version that is disabled or destroyed fails so too
+    return refusal(answer.status, "gcp", unwraps=operation == "decrypt")
 
 
 def _checked(answer: HttpAnswer, member: str) -> bytes:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from typing import Any
 
 from vault_adapters.crypto.calling import Calls
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied
+from vault_adapters.crypto.envelope import KEY_SIZE
 from vault_adapters.crypto.kms_client import connect, hide_bodies
 from vault_adapters.crypto.kms_errors import translated
-from vault_adapters.crypto.round_trip import check_round_trip
+from vault_adapters.crypto.service_key import ServiceKey
 from vault_domain.entities.errors import ConfigurationError
 from vault_domain.ports.cipher import UnreadableError
 
@@ -21,7 +20,7 @@ _SECONDS = 30.0
 _MAX_WRAPPED = 6144
 
 
-class KmsMasterKey(Uncopied):
+class KmsMasterKey(ServiceKey):
     """Implements `MasterKey` with a symmetric key of AWS KMS.
 
     The encryption context, which CloudTrail shows, holds only the tenant and the data key's id.
@@ -35,23 +34,18 @@ class KmsMasterKey(Uncopied):
         ConfigurationError: the URI names no key.
     """
 
-    _what = "a key"
+    _service = "kms"
 
     def __init__(self, uri: str, client: Any = None) -> None:
         self._key_name = uri.removeprefix(_PREFIX)
         if not uri.startswith(_PREFIX) or not self._key_name:
             raise ConfigurationError("a KMS key is named `aws-kms:<key id, alias or ARN>`", code="master_key_unknown")
-        self._key_id = hashlib.sha256(b"tokenvault/v1/kms\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
+        super().__init__(uri, "kms")
         self._client = client
         self._connecting = threading.Lock()
         self._calls = Calls(_AT_ONCE, _SECONDS, "kms_unavailable", translated)
         if client is not None:
             hide_bodies(client)
-
-    @property
-    def key_id(self) -> bytes:
-        """The key's id, derived from the URI."""
-        return self._key_id
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
@@ -73,19 +67,6 @@ class KmsMasterKey(Uncopied):
             return data_key
         del data_key
         raise UnreadableError("size")
-
-    async def check(self) -> None:
-        """Wrap and unwrap random bytes, to check the same permissions that data keys need.
-
-        Raises:
-            KeyUnavailableError: see `MasterKey`.
-            ConfigurationError: see `MasterKey`.
-        """
-        wrong = ConfigurationError("the key service did not return the data that it encrypted", code="kms_wrong_key")
-        await check_round_trip(self, wrong)
-
-    def __repr__(self) -> str:
-        return f"KmsMasterKey(key_id={self._key_id.hex()})"
 
     def _request(self, tenant_id: str, data_key_id: bytes, **text: bytes) -> dict[str, Any]:
         bound = {"tenant": tenant_id, "data_key": data_key_id.hex()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import threading
@@ -10,11 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from vault_adapters.crypto.calling import Calls
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, Uncopied, encode_context
-from vault_adapters.crypto.round_trip import check_round_trip
+from vault_adapters.crypto.envelope import KEY_SIZE, encode_context
+from vault_adapters.crypto.service_key import Entries, ServiceKey, denied
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, VaultError
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.rules.key_states import KEY_DENIED
 
 _URI = re.compile(r"(pkcs11:token=[A-Za-z0-9_. -]{1,32});object=([A-Za-z0-9_. -]{1,128})\Z")
 _NONCE, _TAG_BITS, _WRAPPED = 12, 128, 12 + KEY_SIZE + 16
@@ -29,22 +27,20 @@ _CHANGED = frozenset({"EncryptedDataInvalid", "EncryptedDataLenRange"})
 # Logging in concerns all sessions of a module, so its calls run one after the other.
 _calling: dict[str, threading.Lock] = {}
 
-Entries = Callable[[str], dict[str, object] | None]
-"""Returns what the file of `Tuning.key_service_tokens` says about a token: ``module`` and ``pin``."""
 
-
-class Pkcs11MasterKey(Uncopied):
+class Pkcs11MasterKey(ServiceKey):
     """Implements `MasterKey` with an AES key of a hardware security module, by AES-GCM.
 
     Args:
         uri: ``pkcs11:token=<label>;object=<label>``, as in RFC 7512.
-        entries: gives the module and the PIN of the token.
+        entries: gives ``module`` and ``pin`` of the token.
 
     Raises:
         ConfigurationError: the URI names no key.
     """
 
-    _what = "a key"
+    _service = "pkcs11"
+    _holder = "module"
 
     def __init__(self, uri: str, entries: Entries) -> None:
         found = _URI.match(uri)
@@ -55,13 +51,8 @@ class Pkcs11MasterKey(Uncopied):
             )
         self._token, self._object = found.groups()
         self._entries = entries
-        self._key_id = hashlib.sha256(b"tokenvault/v1/pkcs11\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
+        super().__init__(uri, "pkcs11")
         self._calls = Calls(_AT_ONCE, _SECONDS, "pkcs11_unavailable", _translated)
-
-    @property
-    def key_id(self) -> bytes:
-        """The key's id, derived from the URI."""
-        return self._key_id
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
@@ -82,14 +73,6 @@ class Pkcs11MasterKey(Uncopied):
             return data_key
         del data_key
         raise UnreadableError("size")
-
-    async def check(self) -> None:
-        """Wrap and unwrap random bytes, to check the same rights that data keys need."""
-        wrong = ConfigurationError("the module did not return the data that it encrypted", code="pkcs11_wrong_key")
-        await check_round_trip(self, wrong)
-
-    def __repr__(self) -> str:
-        return f"Pkcs11MasterKey(key_id={self._key_id.hex()})"
 
     async def _call(self, work: Callable[[Any, Any], bytes]) -> bytes:
         return await self._calls.run(lambda: self._call_now(work))
@@ -130,7 +113,7 @@ def _translated(error: Exception) -> Exception:
     if name in _CHANGED:
         return UnreadableError("pkcs11_ciphertext")
     if name in _DENIALS:
-        return ConfigurationError("the module does not allow the use of the master key", code=KEY_DENIED)
+        return denied("module")
     return KeyUnavailableError(reason="pkcs11_unavailable")
 
 

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from vault_adapters.crypto.bindings import BOUND_SIZE, bound, unbound
-from vault_adapters.crypto.envelope import KEY_ID_SIZE, Uncopied
 from vault_adapters.crypto.key_http import HttpAnswer, post
-from vault_adapters.crypto.round_trip import check_round_trip
+from vault_adapters.crypto.service_key import ServiceKey, denied
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.rules.key_states import KEY_DENIED
 
 _URI = re.compile(r"transit:(https?://[A-Za-z0-9.\[\]:-]{1,255})/([A-Za-z0-9_./-]{1,255})/([A-Za-z0-9_.-]{1,128})\Z")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -34,7 +31,7 @@ Tokens = Callable[[str], tuple[Secret, str | None] | None]
 """Returns the token and the namespace for a server's address; None: there is none."""
 
 
-class TransitMasterKey(Uncopied):
+class TransitMasterKey(ServiceKey):
     """Implements `MasterKey` with a key of a Transit engine.
 
     The engine gets the data key, followed by a hash of the tenant and the data key's id, because not every type of its
@@ -50,7 +47,7 @@ class TransitMasterKey(Uncopied):
         ConfigurationError: the URI names no key; plain HTTP is allowed on loopback only.
     """
 
-    _what = "a key"
+    _service = "transit"
 
     def __init__(self, uri: str, tokens: Tokens, *, only_symmetric: bool = False) -> None:
         found = _URI.match(uri)
@@ -62,12 +59,7 @@ class TransitMasterKey(Uncopied):
         self._address, self._mount, self._name = found.groups()
         self._tokens = tokens
         self._only_symmetric = only_symmetric
-        self._key_id = hashlib.sha256(b"tokenvault/v1/transit\x00" + uri.encode()).digest()[:KEY_ID_SIZE]
-
-    @property
-    def key_id(self) -> bytes:
-        """The key's id, derived from the URI."""
-        return self._key_id
+        super().__init__(uri, "transit")
 
     async def wrap(self, data_key: bytes, tenant_id: str, data_key_id: bytes) -> bytes:
         """See `MasterKey`."""
@@ -98,16 +90,6 @@ class TransitMasterKey(Uncopied):
             del answer
         return unbound(held.pop(), tenant_id, data_key_id)
 
-    async def check(self) -> None:
-        """Wrap and unwrap random bytes, to check the same permissions that data keys need."""
-        wrong = ConfigurationError(
-            "the key service did not return the data that it encrypted", code="transit_wrong_key"
-        )
-        await check_round_trip(self, wrong)
-
-    def __repr__(self) -> str:
-        return f"TransitMasterKey(key_id={self._key_id.hex()})"
-
     async def _ask(self, operation: str, body: dict[str, str], member: str) -> str:
         try:
             found = self._tokens(self._address)
@@ -135,14 +117,13 @@ class TransitMasterKey(Uncopied):
 
 
 def _refusal(answer: HttpAnswer) -> Exception:
-    denied = ConfigurationError("the key service does not allow the use of the master key", code=KEY_DENIED)
     if answer.status in (401, 403, 404):
-        return denied
+        return denied()
     if answer.status != 400:
         return KeyUnavailableError(reason="transit_throttled" if answer.status == 429 else "transit_unavailable")
     errors = answer.members.get("errors")
     told = " ".join(map(str, errors)).lower() if isinstance(errors, list) else ""
-    return denied if any(text in told for text in _KEY_REFUSED) else UnreadableError("transit_ciphertext")
+    return denied() if any(text in told for text in _KEY_REFUSED) else UnreadableError("transit_ciphertext")
 
 
 def _is_symmetric(wrapped: bytes) -> bool:
