@@ -88,6 +88,9 @@ ACCOUNT: Columns = (
 )
 """The account's label and refresh state, from ``account a``."""
 
+OWNER = "tenant_id, provider, identifier"
+"""The columns that name an account, in the order of the lists of accounts."""
+
 MOST_BLOB = 65_664
 """Size of the largest sealed value in bytes: the envelope of a value of 64 KiB."""
 
@@ -125,6 +128,7 @@ def placeholders(size: str) -> dict[str, str]:
         "key_columns": ", ".join(KEY),
         "value_columns": ", ".join(shown.get(name, name) for name in VALUE),
         "account_columns": ", ".join(ACCOUNT),
+        "owner": OWNER,
         "wrapped": wrapped,
         **{name: f"CASE WHEN {size}({name}) <= {MOST_URI} THEN {name} ELSE '' END" for name in ("uri", "kdf")},
     }

@@ -1,4 +1,8 @@
-"""Loads named queries from ``.sql`` files; each query has a name and a description."""
+"""Loads named queries from ``.sql`` files; each query has a name and a description.
+
+Lists that differ only in their rows are parts of one query: ``-- name: expiring of page`` names a query whose text is
+that of ``page``, with the part in place of ``{{part}}``. So a list's columns stand once.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +14,8 @@ from attrs import field, frozen
 from vault_adapters.stores.columns import placeholders as column_placeholders
 from vault_adapters.stores.columns import with_plain
 
-_NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)$", re.MULTILINE)
+_NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)(?: of (?P<whole>[a-z0-9_]+))?$", re.MULTILINE)
+_PART = "{{part}}"
 
 
 @frozen
@@ -62,20 +67,26 @@ def _read(package: str, folder: str, placeholders: Mapping[str, str]) -> dict[st
     by_name: dict[str, str] = {}
     for path in sorted(folder_of(package).joinpath(folder).iterdir(), key=lambda path: path.name):
         if path.name.endswith(".sql"):
-            for name, sql in _split(path.read_text(encoding="utf-8")):
-                if name in by_name:
+            wholes: dict[str, str] = {}
+            for name, whole, sql in _split(path.read_text(encoding="utf-8")):
+                if name in by_name or name in wholes:
                     raise ValueError(f"two queries of {package} have the name {name}")
-                by_name[name] = _fill(sql, placeholders)
+                if _PART in sql:
+                    wholes[name] = sql
+                else:
+                    by_name[name] = _fill(sql if whole is None else wholes[whole].replace(_PART, sql), placeholders)
     return by_name
 
 
-def _split(text: str) -> Iterator[tuple[str, str]]:
+def _split(text: str) -> Iterator[tuple[str, str | None, str]]:
+    """Yield the name of each query of a file, that of the query that it is a part of, and its text."""
     marks = list(_NAME.finditer(text))
     for mark, following in zip(marks, [*marks[1:], None], strict=True):
         body = text[mark.end() : following.start() if following else len(text)].strip()
         if not body.startswith("--"):
             raise ValueError(f"the query {mark['name']} lacks its description")
-        yield mark["name"], "\n".join(line for line in body.splitlines() if not line.startswith("--"))
+        sql = "\n".join(line for line in body.splitlines() if not line.startswith("--"))
+        yield mark["name"], mark["whole"], sql.strip()
 
 
 def _fill(sql: str, placeholders: Mapping[str, str]) -> str:

@@ -122,7 +122,7 @@ class PostgresAuditLog:
                 tenants = sorted({each.event.tenant_id or "" for each in noticed})
                 recent = {"tenant_ids": tenants, "apart": micros(apart), "now": transaction.now}
                 told.update(await transaction.fetch(self._queries["find_told_failures"], recent))
-            [(now,)] = await transaction.fetch(self._queries["get_time_ago"], {"age": int8(0), "now": transaction.now})
+            [(now,)] = await transaction.fetch(self._queries["get_time"], {"now": transaction.now})
             events = [evolve(each.event, occurred_at=now - each.age) for each in noticed]
             events = [event for event in events if _failure_of(event) not in told]
             await append_events(transaction, self._queries, events)
@@ -132,8 +132,8 @@ class PostgresAuditLog:
 
     async def prune(self, older_than: timedelta, *, actor: str | None, announce: Announce) -> Change[int]:
         """Drop the partitions whose events are all old, and delete the other old events in batches."""
-        parameters = {"age": micros(older_than), "now": self._database.now()}
-        [(before,)] = await self._database.fetch(self._queries["get_time_ago"], parameters)
+        [(now,)] = await self._database.fetch(self._queries["get_time"], {"now": self._database.now()})
+        before = now - older_than
         await announce(before)
         await make_partitions(self._database, self._schema)
         pruned = await drop_partitions(self._database, self._schema, before)
@@ -149,9 +149,8 @@ class PostgresAuditLog:
 
     async def seals(self, *, after: int | None, limit: int) -> list[Seal]:
         """Return seals of the chain in order."""
-        name = "get_last_seal" if after is None else "list_seals"
-        parameters = {} if after is None else {"after": int8(after), "limit": int8(limit)}
-        return [_seal(row) for row in await self._database.fetch(self._queries[name], parameters)]
+        parameters = {"after": None if after is None else int8(after), "limit": int8(limit)}
+        return [_seal(row) for row in await self._database.fetch(self._queries["list_seals"], parameters)]
 
     async def chain_ends(self, tenant_ids: Sequence[str]) -> Mapping[str, ChainEnd]:
         """Return the ends of these tenants' chains."""

@@ -3,6 +3,7 @@
 from datetime import datetime
 from functools import lru_cache
 
+from vault_adapters.stores.columns import OWNER
 from vault_adapters.stores.postgres.account_columns import BINARY_HASH, state_fragments
 from vault_adapters.stores.postgres.appending import appending_fragments
 from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
@@ -93,6 +94,10 @@ _ACCOUNT_EXISTS = """EXISTS (
         WHERE k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier)"""
 """Whether the account of an imported token has a row. It is looked up only if no due time follows from the token."""
 
+_EVENT = """e.xid::text, e.seq, e.action, e.occurred_at, nullif(e.tenant_id, ''), e.provider, e.identifier, e.kind,
+    e.generation, e.actor, e.code, e.credential_generation"""
+"""The columns of a listed audit event ``e``."""
+
 _HORIZON = """coalesce(
         (SELECT r.xid
         FROM pg_catalog.pg_snapshot_xip(pg_catalog.pg_current_snapshot()) r (xid)
@@ -177,21 +182,6 @@ _AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (
 The planner does not see a parameter's value in a subquery. So a plan for the position at hand never looks cheaper than
 the plan for all positions; see `planned_once`.
 """
-
-_TOKENS_OF_PAGE = """(SELECT) one
-LEFT JOIN (page p
-    JOIN {{schema}}.token t
-        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier) ON true
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
-LEFT JOIN {{schema}}.account a
-    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier"""
-"""The tokens of a ``page`` of all tenants' accounts, with last uses and account rows; an empty page gives an empty row.
-
-The caller sorts the rows, because the server would spend time on sorting even if they come in the page's order, as they
-nearly always do.
-"""
-
 
 _TOKENS_OF_KEYS = """unnest(%(tenant_ids)b::text[], %(providers)b::text[], %(kinds)b::text[], %(identifiers)b::text[])
     WITH ORDINALITY k (tenant_id, provider, kind, identifier, ord)
@@ -285,10 +275,11 @@ def load_statements(
         "durable": _DURABLE,
         "timeline": timeline,
         "token_version": NO_VERSION if distributed else version,
+        "listed_event": _EVENT,
         "horizon": _HORIZON,
         "after": _AFTER,
         "after_account": _AFTER_ACCOUNT,
-        "tokens_of_page": _TOKENS_OF_PAGE,
+        "first_owners": f"ORDER BY {OWNER} LIMIT {_LIMIT}",
         "tokens_of_keys": _TOKENS_OF_KEYS,
         **notifying_fragments(schema),
         **state_fragments(row_hash),

@@ -85,9 +85,8 @@ class SqliteAuditLog:
 
     async def seals(self, *, after: int | None, limit: int) -> list[Seal]:
         """Return seals of the chain in order."""
-        name = "get_last_seal" if after is None else "list_seals"
-        parameters = {} if after is None else {"after": after, "limit": limit}
-        return [Seal(*row) for row in await self._database.fetch(self._queries[name], parameters)]
+        rows = await self._database.fetch(self._queries["list_seals"], {"after": after, "limit": limit})
+        return [Seal(*row) for row in rows]
 
     async def chain_ends(self, tenant_ids: Sequence[str]) -> Mapping[str, ChainEnd]:
         """Return the ends of these tenants' chains."""

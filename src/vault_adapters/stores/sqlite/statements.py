@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB, MOST_EXTRA
+from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB, MOST_EXTRA, OWNER
 from vault_adapters.stores.queries import Queries, load_queries
 
 # A damaged row may hold a text in place of a sealed value. The cast reads it as bytes.
@@ -55,15 +55,6 @@ _AFTER_ACCOUNT = """(tenant_id, provider, identifier) > (:after_tenant_id, :afte
                 AND (:provider IS NULL OR provider = :provider)"""
 """Whether an account of any tenant comes after a position in a list, and is at the wanted provider."""
 
-_TOKENS_OF_PAGE = """page p
-CROSS JOIN token_vault_token t
-    ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
-LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
-ORDER BY t.tenant_id, t.provider, t.identifier"""
-"""The tokens of the accounts in the query ``page``, each with its last use and its account's row."""
-
-
 _VERSION = "(SELECT data_version FROM pragma_data_version)"
 """A number that changes with every commit of another connection. A statement sees the number that belongs to the rows
 that it reads."""
@@ -85,7 +76,7 @@ def load_statements(*, versioned: bool = True) -> Queries:
         account_columns=", ".join(f"{name} + {_STEP}" if name in _LEASE_TIMES else name for name in ACCOUNT),
         step=_STEP,
         after_account=_AFTER_ACCOUNT,
-        tokens_of_page=_TOKENS_OF_PAGE,
+        first_owners=f"ORDER BY {OWNER} LIMIT :limit",
         usable_wrap=_USABLE_WRAP.replace("{{last_event}}", _LAST_EVENT),
         data_key_event=_DATA_KEY_EVENT,
         last_event=_LAST_EVENT,

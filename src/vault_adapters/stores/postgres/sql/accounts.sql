@@ -37,103 +37,74 @@ LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 ORDER BY t.provider, t.identifier
 
--- name: list_all_accounts
--- List the tokens of all tenants' accounts after a position, each with its account's label and refresh state.
+-- name: page_of_accounts
+-- The tokens of a page of all tenants' accounts after a position, each with its account's label and refresh state. A part
+-- tells where to find the accounts; it may name an account several times. An empty page gives an empty row. The caller
+-- sorts the rows, because the server would spend time on sorting even if they come in the page's order, as they nearly
+-- always do.
 WITH page AS MATERIALIZED (
-    SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-    WHERE {{after_account}}
-    ORDER BY tenant_id, provider, identifier
+    SELECT DISTINCT {{owner}} FROM (
+        {{part}}) found
+    ORDER BY {{owner}}
     LIMIT %(limit)b::bigint)
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM {{tokens_of_page}}
+FROM (SELECT) one
+LEFT JOIN (page p
+    JOIN {{schema}}.token t
+        ON t.tenant_id = p.tenant_id AND t.provider = p.provider AND t.identifier = p.identifier) ON true
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
--- name: list_provider_accounts
--- List the tokens of all tenants' accounts at one provider after a position; see list_all_accounts.
-WITH page AS MATERIALIZED (
-    SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-    WHERE provider = (SELECT %(provider)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text)
-        AND {{after_account}}
-    ORDER BY tenant_id, provider, identifier
-    LIMIT %(limit)b::bigint)
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM {{tokens_of_page}}
+-- name: list_all_accounts of page_of_accounts
+-- All accounts.
+SELECT {{owner}} FROM {{schema}}.token WHERE {{after_account}}
 
--- name: list_doubtful_accounts
--- List all tenants' accounts that may have to be connected again; see list_all_accounts. Each of these accounts has a
--- token that is not valid or has expired. The partial indexes token_doubtful, token_expiring and token_lapsing hold
--- these tokens.
-WITH page AS MATERIALIZED (
-    SELECT DISTINCT tenant_id, provider, identifier FROM (
-        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE status <> 'valid' AND status = 'invalid'
-            AND {{after_account}}
-        ORDER BY tenant_id, provider, identifier
-        LIMIT %(limit)b::bigint)
-        UNION ALL
-        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE status <> 'valid' AND status = 'unknown'
-            AND {{after_account}}
-        ORDER BY tenant_id, provider, identifier
-        LIMIT %(limit)b::bigint)
-        UNION ALL
-        SELECT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL AND expires_at <= {{now}}
-            AND {{after_account}}
-        UNION ALL
-        SELECT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL AND expires_at <= {{now}}
-            AND {{after_account}}) d
-    ORDER BY tenant_id, provider, identifier
-    LIMIT %(limit)b::bigint)
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM {{tokens_of_page}}
+-- name: list_provider_accounts of page_of_accounts
+-- The accounts at one provider.
+SELECT {{owner}} FROM {{schema}}.token
+WHERE provider = (SELECT %(provider)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text) AND {{after_account}}
 
--- name: list_troubled_accounts
--- List all tenants' accounts whose refreshes may be failing; see list_all_accounts. The partial indexes token_doubtful
--- and account_troubled hold these accounts. The query does not look for accounts with an invalid credential. Those
--- accounts must be connected again, and list_doubtful_accounts finds them.
-WITH page AS MATERIALIZED (
-    SELECT DISTINCT tenant_id, provider, identifier FROM (
-        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE status <> 'valid' AND status = 'unknown'
-            AND {{after_account}}
-        ORDER BY tenant_id, provider, identifier
-        LIMIT %(limit)b::bigint)
-        UNION ALL
-        (SELECT tenant_id, provider, identifier FROM {{schema}}.account
-        WHERE (failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL)
-            AND {{after_account}}
-        ORDER BY tenant_id, provider, identifier
-        LIMIT %(limit)b::bigint)) d
-    ORDER BY tenant_id, provider, identifier
-    LIMIT %(limit)b::bigint)
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM {{tokens_of_page}}
+-- name: list_doubtful_accounts of page_of_accounts
+-- The accounts that may have to be connected again. Each of them has a token that is not valid or has expired. The
+-- partial indexes token_doubtful, token_expiring and token_lapsing hold these tokens.
+(SELECT DISTINCT {{owner}} FROM {{schema}}.token
+WHERE status <> 'valid' AND status = 'invalid' AND {{after_account}} {{first_owners}})
+UNION ALL
+(SELECT DISTINCT {{owner}} FROM {{schema}}.token
+WHERE status <> 'valid' AND status = 'unknown' AND {{after_account}} {{first_owners}})
+UNION ALL
+SELECT {{owner}} FROM {{schema}}.token
+WHERE status = 'valid' AND kind = 'access_token' AND expires_at IS NOT NULL AND expires_at <= {{now}} AND {{after_account}}
+UNION ALL
+SELECT {{owner}} FROM {{schema}}.token
+WHERE kind IN ('refresh_token', 'api_key') AND expires_at IS NOT NULL AND expires_at <= {{now}} AND {{after_account}}
 
--- name: find_accounts
--- List all tenants' accounts whose label or identifier begins with a text, or whose provider is this text; see
--- list_all_accounts. The indexes account_label, token_identifier and token_provider hold these accounts.
-WITH page AS MATERIALIZED (
-    SELECT DISTINCT tenant_id, provider, identifier FROM (
-        SELECT tenant_id, provider, identifier FROM {{schema}}.account
-        WHERE label IS NOT NULL
-            AND lower(label COLLATE "C") BETWEEN (SELECT %(sought)b::text) AND (SELECT %(last)b::text)
-            AND {{after_account}}
-        UNION ALL
-        SELECT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE identifier <> ''
-            AND lower(identifier COLLATE "C") BETWEEN (SELECT %(sought)b::text) AND (SELECT %(last)b::text)
-            AND {{after_account}}
-        UNION ALL
-        (SELECT DISTINCT tenant_id, provider, identifier FROM {{schema}}.token
-        WHERE provider = (SELECT %(sought)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text)
-            AND {{after_account}}
-        ORDER BY tenant_id, provider, identifier
-        LIMIT %(limit)b::bigint)) d
-    ORDER BY tenant_id, provider, identifier
-    LIMIT %(limit)b::bigint)
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{now}}
-FROM {{tokens_of_page}}
+-- name: list_troubled_accounts of page_of_accounts
+-- The accounts whose refreshes may be failing. The partial indexes token_doubtful and account_troubled hold them. The
+-- query does not look for accounts with an invalid credential. Those accounts must be connected again, and
+-- list_doubtful_accounts finds them.
+(SELECT DISTINCT {{owner}} FROM {{schema}}.token
+WHERE status <> 'valid' AND status = 'unknown' AND {{after_account}} {{first_owners}})
+UNION ALL
+(SELECT {{owner}} FROM {{schema}}.account
+WHERE (failures > 0 OR unknown_since IS NOT NULL OR lease_until IS NOT NULL) AND {{after_account}} {{first_owners}})
+
+-- name: find_accounts of page_of_accounts
+-- The accounts whose label or identifier begins with a text, or whose provider is this text. The indexes account_label,
+-- token_identifier and token_provider hold them.
+SELECT {{owner}} FROM {{schema}}.account
+WHERE label IS NOT NULL AND lower(label COLLATE "C") BETWEEN (SELECT %(sought)b::text) AND (SELECT %(last)b::text)
+    AND {{after_account}}
+UNION ALL
+SELECT {{owner}} FROM {{schema}}.token
+WHERE identifier <> '' AND lower(identifier COLLATE "C") BETWEEN (SELECT %(sought)b::text) AND (SELECT %(last)b::text)
+    AND {{after_account}}
+UNION ALL
+(SELECT DISTINCT {{owner}} FROM {{schema}}.token
+WHERE provider = (SELECT %(sought)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text) AND {{after_account}}
+{{first_owners}})
 
 -- name: list_tenants
 -- List the ids of tenants that have tokens, after a given id. Each step of the recursion reads one index entry, however

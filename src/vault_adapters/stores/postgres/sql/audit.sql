@@ -1,30 +1,24 @@
--- name: list_audit_events
+-- name: page_of_audit_events
 -- List events after a position. The list ends before the events of the oldest transaction that still runs in this
 -- database, so that no event that is committed late is skipped. The condition that ends the list is outside of the
 -- subquery, because inside it the planner's estimates would be wrong.
-SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
-    credential_generation
+SELECT {{listed_event}}
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
-    WHERE (e.xid, e.seq) > {{after}}
+    WHERE {{part}}
     ORDER BY e.xid, e.seq
-    LIMIT %(limit)b::bigint) p
-WHERE p.xid < {{horizon}}
-ORDER BY p.xid, p.seq
+    LIMIT %(limit)b::bigint) e
+WHERE e.xid < {{horizon}}
+ORDER BY e.xid, e.seq
 
--- name: list_tenant_audit_events
--- List one tenant's events; see list_audit_events.
-SELECT p.xid::text, p.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
-    credential_generation
-FROM (
-    SELECT *
-    FROM {{schema}}.audit_event e
-    WHERE tenant_id = %(tenant_id)b AND (e.xid, e.seq) > {{after}}
-    ORDER BY e.xid, e.seq
-    LIMIT %(limit)b::bigint) p
-WHERE p.xid < {{horizon}}
-ORDER BY p.xid, p.seq
+-- name: list_audit_events of page_of_audit_events
+-- Of all tenants.
+(e.xid, e.seq) > {{after}}
+
+-- name: list_tenant_audit_events of page_of_audit_events
+-- Of one tenant.
+e.tenant_id = %(tenant_id)b AND (e.xid, e.seq) > {{after}}
 
 -- name: has_foreign_audit_events
 -- Tell whether any event has a transaction number that this server has not reached yet. Such an event came with another
@@ -40,8 +34,7 @@ UPDATE {{schema}}.audit_event SET xid = '2'::xid8 WHERE xid <> '2'::xid8
 
 -- name: latest_audit_events
 -- List the latest events that match the given conditions, latest first; see list_audit_events.
-SELECT e.xid::text, e.seq, action, occurred_at, nullif(tenant_id, ''), provider, identifier, kind, generation, actor, code,
-    credential_generation
+SELECT {{listed_event}}
 FROM {{schema}}.audit_event e
 WHERE (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b::text)
     AND (%(account_tenant_id)b::text IS NULL OR tenant_id = %(account_tenant_id)b::text)
@@ -68,10 +61,6 @@ WHERE action = 'decryption_failed' AND tenant_id = ANY (%(tenant_ids)b::text[])
 WITH event AS (SELECT e.*, (SELECT {{schema}}.audit_place()) AS xid FROM {{events}})
 {{appended}}
 
--- name: get_time_ago
--- Get the time that was some microseconds ago.
-SELECT {{now}} - %(age)b::bigint::float8 * interval '1 microsecond'
-
 -- name: prune_audit_events
 -- Delete events from before a given time, up to a limit; lasting events stay. Rows that another transaction, such as an
 -- erasure, has locked are left for the next batch.
@@ -87,15 +76,11 @@ DELETE FROM {{schema}}.audit_event e USING doomed d
 WHERE e.tenant_id = d.tenant_id AND e.xid = d.xid AND e.seq = d.seq AND e.occurred_at = d.occurred_at
 
 -- name: list_seals
--- List the seals of the chain after a number.
+-- List the seals of the chain after a number; NULL: the last one.
 SELECT number, until, body, body_digest, digest FROM {{schema}}.audit_seal
-WHERE number > %(after)b::bigint
+WHERE number > coalesce(%(after)b::bigint, (SELECT max(number) - 1 FROM {{schema}}.audit_seal))
 ORDER BY number
 LIMIT %(limit)b::bigint
-
--- name: get_last_seal
--- Get the last seal of the chain.
-SELECT number, until, body, body_digest, digest FROM {{schema}}.audit_seal ORDER BY number DESC LIMIT 1
 
 -- name: add_seal
 -- Add a seal, unless there is one with its number.

@@ -147,26 +147,28 @@ DELETE FROM {{schema}}.token t USING doomed d
 WHERE t.tenant_id = %(tenant_id)b AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
 RETURNING t.kind, t.identifier, t.generation, {{now}}, {{told_tenant}}
 
--- name: find_expiring_tokens
--- Find access tokens with status valid that expire within a given time or have expired, earliest first, after a
--- position. The query reads the index token_expiring.
+-- name: page_of_tokens
+-- One page of a list of tokens after a position. A part tells which tokens, and in which order.
 SELECT {{token_columns}}, {{key_columns}}
 FROM {{schema}}.token t
-LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
+LEFT JOIN {{schema}}.token_use u
+    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
+{{part}}
+LIMIT %(limit)b::bigint
+
+-- name: find_expiring_tokens of page_of_tokens
+-- Find access tokens with status valid that expire within a given time or have expired, earliest first, after a
+-- position. The query reads the index token_expiring.
 WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
     AND t.expires_at <= {{now}} + %(within)b::bigint::float8 * interval '1 microsecond'
     AND (t.expires_at, t.tenant_id, t.id)
         > (%(after_expires_at)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
     AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
 ORDER BY t.expires_at, t.tenant_id, t.id
-LIMIT %(limit)b::bigint
 
--- name: find_ending_tokens
+-- name: find_ending_tokens of page_of_tokens
 -- Find refresh tokens that expire soon and of which no event has told this, earliest first, after a position. The query
 -- reads the index token_ending.
-SELECT {{token_columns}}, {{key_columns}}
-FROM {{schema}}.token t
-LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id IS DISTINCT FROM t.value_id
     AND t.expires_at > {{now}} AND t.expires_at <= {{now}} + %(notice)b::bigint::float8 * interval '1 microsecond'
     AND t.expires_at - {{now}} <= least(%(notice)b::bigint, t.lifetime / 2)::float8 * interval '1 microsecond'
@@ -174,15 +176,10 @@ WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id
     AND (t.expires_at, t.tenant_id, t.id)
         > (%(after_expires_at)b::timestamptz, %(after_tenant_id)b::text, %(after_id)b::uuid)
 ORDER BY t.expires_at, t.tenant_id, t.id
-LIMIT %(limit)b::bigint
 
--- name: find_condemned_tokens
+-- name: find_condemned_tokens of page_of_tokens
 -- Find credentials that a refresh has condemned, earliest first, after a position. The query reads the index
 -- token_rejected. The condition on the client is that of count_client; a client of NULL excludes none.
-SELECT {{token_columns}}, {{key_columns}}
-FROM {{schema}}.token t
-LEFT JOIN {{schema}}.token_use u
-    ON u.tenant_id = t.tenant_id AND u.provider = t.provider AND u.kind = t.kind AND u.identifier = t.identifier
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
@@ -194,18 +191,13 @@ WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
     AND (t.rejected_at, t.tenant_id, t.identifier, t.kind)
         > (%(since)b::timestamptz, %(after_tenant_id)b::text, %(after_identifier)b::text, %(after_kind)b::text)
 ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
-LIMIT %(limit)b::bigint
 
--- name: list_tokens
+-- name: list_tokens of page_of_tokens
 -- List a tenant's tokens after a position.
-SELECT {{token_columns}}, {{key_columns}}
-FROM {{schema}}.token t
-LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = %(tenant_id)b
     AND (t.provider, t.identifier, t.kind) > (%(after_provider)b::text, %(after_identifier)b::text, %(after_kind)b::text)
     AND (%(provider)b::text IS NULL OR t.provider = %(provider)b)
 ORDER BY t.provider, t.identifier, t.kind
-LIMIT %(limit)b::bigint
 
 -- name: record_uses
 -- Store the time of each last use, unless a later use is stored or the key now holds a token with another id. The

@@ -49,15 +49,11 @@ WHERE seq IN (
     LIMIT :limit)
 
 -- name: list_seals
--- List the seals of the chain after a number.
+-- List the seals of the chain after a number; NULL: the last one.
 SELECT number, until, body, body_digest, digest FROM token_vault_audit_seal
-WHERE number > :after
+WHERE number > coalesce(:after, (SELECT max(number) - 1 FROM token_vault_audit_seal))
 ORDER BY number
 LIMIT :limit
-
--- name: get_last_seal
--- Get the last seal of the chain.
-SELECT number, until, body, body_digest, digest FROM token_vault_audit_seal ORDER BY number DESC LIMIT 1
 
 -- name: add_seal
 -- Add a seal, unless there is one with its number.

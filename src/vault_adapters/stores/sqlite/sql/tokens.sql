@@ -61,38 +61,35 @@ WHERE tenant_id = :tenant_id AND provider = :provider AND kind = :kind AND ident
 -- Delete a tenant's tokens at a provider; return kind, identifier and generation of each, for the events.
 DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provider RETURNING kind, identifier, generation
 
--- name: find_expiring_tokens
--- Find access tokens with status valid that expire no later than a given time, earliest first, after a position. The
--- query reads the index token_vault_token_expiring.
+-- name: page_of_tokens
+-- One page of a list of tokens after a position. A part tells which tokens, and in which order.
 SELECT {{token_columns}}, {{key_columns}}
 FROM token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
+{{part}}
+LIMIT :limit
+
+-- name: find_expiring_tokens of page_of_tokens
+-- Find access tokens with status valid that expire no later than a given time, earliest first, after a position. The
+-- query reads the index token_vault_token_expiring.
 WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
     AND t.expires_at <= :until
     AND (t.expires_at, t.tenant_id, t.id) > (:after_expires_at, :after_tenant_id, :after_id)
     AND (:provider IS NULL OR t.provider = :provider)
 ORDER BY t.expires_at, t.tenant_id, t.id
-LIMIT :limit
 
--- name: find_ending_tokens
+-- name: find_ending_tokens of page_of_tokens
 -- Find refresh tokens that expire soon and of which no event has told this, earliest first, after a position. The query
 -- reads the index token_vault_token_ending.
-SELECT {{token_columns}}, {{key_columns}}
-FROM token_vault_token t
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.kind = 'refresh_token' AND t.expires_at IS NOT NULL AND t.noted_value_id IS NOT t.value_id
     AND t.expires_at > :now AND t.expires_at <= :now + :notice
     AND t.expires_at - :now <= min(:notice, coalesce(t.lifetime / 2, :notice)) AND t.status != 'invalid'
     AND (t.expires_at, t.tenant_id, t.id) > (:after_expires_at, :after_tenant_id, :after_id)
 ORDER BY t.expires_at, t.tenant_id, t.id
-LIMIT :limit
 
--- name: find_condemned_tokens
+-- name: find_condemned_tokens of page_of_tokens
 -- Find credentials that a refresh has condemned, earliest first, after a position. The query reads the index
 -- token_vault_token_rejected. The condition on the client is that of count_client; a client of NULL excludes none.
-SELECT {{token_columns}}, {{key_columns}}
-FROM token_vault_token t
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.provider = :provider AND t.rejected_at BETWEEN :since AND :until AND t.status = 'invalid'
@@ -103,18 +100,13 @@ WHERE t.provider = :provider AND t.rejected_at BETWEEN :since AND :until AND t.s
     AND (t.rejected_at, t.tenant_id, t.identifier, t.kind)
         > (:since, :after_tenant_id, :after_identifier, :after_kind)
 ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
-LIMIT :limit
 
--- name: list_tokens
+-- name: list_tokens of page_of_tokens
 -- List a tenant's tokens after a position.
-SELECT {{token_columns}}, {{key_columns}}
-FROM token_vault_token t
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 WHERE t.tenant_id = :tenant_id
     AND (t.provider, t.identifier, t.kind) > (:after_provider, :after_identifier, :after_kind)
     AND (:provider IS NULL OR t.provider = :provider)
 ORDER BY t.provider, t.identifier, t.kind
-LIMIT :limit
 
 -- name: record_use
 -- Store when a token was last used, unless a later use is stored or the key now holds a token with another id.
