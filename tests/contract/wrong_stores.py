@@ -45,7 +45,6 @@ METHODS = {
         "read": TokenCases,
         "change": FactCases,
         "store": TokenCases,
-        "store_many": BulkCases,
         "reserve_due": ReserveCases,
         "delete_provider": TokenCases,
         "record_uses": UseCases,
@@ -239,12 +238,14 @@ async def each_process_has_turns_of_its_own(store, provider, client, *how):
 
 
 async def many_come_back_in_the_order_of_their_keys(store, writes, *, actor):
-    order = sorted(range(len(writes.keys)), key=lambda index: repr(writes.keys[index]))
-    return await store.accounts.store_many(LateWrites.of(writes.take(order)), actor=actor)
+    late = LateWrites.of(writes)
+    order = sorted(range(len(late.keys)), key=lambda index: repr(late.keys[index]))
+    return await store.accounts.store(LateWrites.of(late.take(order)), actor=actor)
 
 
 async def many_are_stored_one_by_one(store, writes, *, actor):
-    changes = [await store.accounts.store([write], actor=actor) for write in writes.take(range(len(writes.keys)))]
+    late = LateWrites.of(writes)
+    changes = [await store.accounts.store([write], actor=actor) for write in late.take(range(len(late.keys)))]
     events = [event for change in changes for event in change.events]
     return Change([info for change in changes for info in change.result], events)
 
@@ -279,8 +280,8 @@ MISTAKES = {
     a_change_forgets_which_answer_was_stored: ("accounts", "change", FactCases),
     reserve_gives_the_same_account_twice: ("accounts", "reserve_due", ReserveCases),
     reserve_takes_any_order: ("accounts", "reserve_due", ReserveCases),
-    many_come_back_in_the_order_of_their_keys: ("accounts", "store_many", BulkCases),
-    many_are_stored_one_by_one: ("accounts", "store_many", BulkCases),
+    many_come_back_in_the_order_of_their_keys: ("accounts", "store", BulkCases),
+    many_are_stored_one_by_one: ("accounts", "store", BulkCases),
     first_data_key_is_replaced: ("keys", "create_data_key", KeyTableCases),
     master_keys_are_loaded_before_the_transaction: ("keys", "change_master_keys", KeyTableCases),
     get_ignores_case: ("accounts", "get", IsolationCases),

@@ -41,9 +41,9 @@ class Watched:
     def __getattr__(self, name):
         return getattr(self._right, name)
 
-    async def store_many(self, writes, *, actor):
+    async def store(self, writes, *, actor):
         self.sealed.append(self._cipher.count)
-        change = await self._right.store_many(writes, actor=actor)
+        change = await self._right.store(writes, actor=actor)
         self.sealed.append(self._cipher.count)
         return change
 
@@ -89,7 +89,7 @@ async def test_many_values_are_sealed_anew_where_the_data_key_was_rotated_meanwh
 
 
 async def test_a_data_key_that_keeps_changing_is_given_up(cases):
-    failing = Failing(cases.store.accounts, "store_many", DataKeyInactiveError())
+    failing = Failing(cases.store.accounts, "store", DataKeyInactiveError())
     cases = cases.over(store=evolve(cases.store, accounts=failing))
     with pytest.raises(StorageError) as caught:
         await cases.writing.store(drafts(), actor=None)

@@ -16,6 +16,8 @@ async def taking(writes: LateWrites[W], indexes: Sequence[int]) -> AsyncIterator
         await asyncio.sleep(0)
 
 
-async def taken(writes: LateWrites[W]) -> list[W]:
+async def taken(writes: Sequence[W] | LateWrites[W]) -> Sequence[W]:
     """Return all writes in the order of the keys."""
+    if not isinstance(writes, LateWrites):
+        return writes
     return [write async for part in taking(writes, range(len(writes.keys))) for write in part]

@@ -114,32 +114,21 @@ class Accounts(Protocol):
     async def get_many(self, keys: Sequence[TokenKey]) -> tuple[Sequence[StoredToken | DamagedToken], datetime]:
         """Return the tokens stored under these distinct keys, and the store's time; without keys, only the time."""
 
-    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        """Insert or replace tokens, all or none, in the order given; their status becomes VALID.
+    async def store(
+        self, writes: Sequence[TokenWrite] | LateWrites[TokenWrite], *, actor: str | None
+    ) -> Change[list[TokenInfo]]:
+        """Insert or replace tokens, all or none; their status becomes VALID. Return them in the order of their keys.
 
         This equals the transition `vault_domain.transitions.values.stored`, without a read before the write. A value
         that replaces another sets `last_refreshed_at`, as a refresh does.
 
         Args:
-            writes: each key at most once; all are refreshes, or none is.
+            writes: each key at most once; all are refreshes, or none is. Late writes are no refreshes, and the store
+                takes them in parts; if taking them raises an error, nothing is stored.
             actor: who stores them, for the audit log.
 
         Raises:
-            DataKeyInactiveError: a value is sealed under a data key that is not active.
-        """
-
-    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        """Insert or replace many tokens, all or none; no value comes from a refresh.
-
-        Args:
-            writes: the values, which the store takes in parts. If taking them raises an error, nothing is stored.
-            actor: who stores the values, for the audit log.
-
-        Returns:
-            The metadata of the tokens in the order of the keys.
-
-        Raises:
-            DataKeyInactiveError: a value's data key is not active; nothing was written.
+            DataKeyInactiveError: a value is sealed under a data key that is not active; nothing was written.
         """
 
     async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:

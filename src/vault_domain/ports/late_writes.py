@@ -35,6 +35,8 @@ class LateWrites(Generic[W]):
     take: Callable[[Sequence[int]], list[W]]
 
     @classmethod
-    def of(cls, writes: Sequence[W]) -> LateWrites[W]:
-        """Return late writes whose values are sealed already."""
+    def of(cls, writes: Sequence[W] | LateWrites[W]) -> LateWrites[W]:
+        """Return late writes; the values of a sequence are sealed already."""
+        if isinstance(writes, LateWrites):
+            return writes
         return cls([write.key for write in writes], lambda indexes: [writes[index] for index in indexes])

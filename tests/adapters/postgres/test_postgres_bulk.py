@@ -67,7 +67,7 @@ async def test_the_next_values_are_sealed_while_the_server_stores_the_last_ones(
     sealing = Sealing(keys())
     await raw.execute("BEGIN")
     await raw.execute(f"LOCK TABLE {SCHEMA}.token IN SHARE ROW EXCLUSIVE MODE")
-    storing = asyncio.create_task(store.accounts.store_many(sealing.writes, actor=None))
+    storing = asyncio.create_task(store.accounts.store(sealing.writes, actor=None))
     await until(lambda: len(sealing.taken) == 2 * PER_STATEMENT)
     await asyncio.sleep(0.1)
     assert len(sealing.taken) == 2 * PER_STATEMENT  # those of the third statement are not sealed yet
@@ -81,7 +81,7 @@ async def test_the_next_values_are_sealed_while_the_server_stores_the_last_ones(
 async def test_values_are_sealed_in_the_order_in_which_tokens_are_locked(store):
     await prepare(store)
     sealing = Sealing(keys()[::-1])
-    change = await store.accounts.store_many(sealing.writes, actor=None)
+    change = await store.accounts.store(sealing.writes, actor=None)
     assert [info.key for info in change.result] == sealing.keys
     assert sealing.taken == list(range(MANY))[::-1]
 

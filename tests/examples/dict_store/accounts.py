@@ -13,6 +13,7 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.accounts import DueAccount, Erased, Reading, Snapshot
 from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.transitions.importing import imported
 from vault_domain.transitions.values import deleted, stored
 
@@ -39,11 +40,9 @@ class DictAccounts(Port):
 
     @atomic
     def store(self, transaction, writes, *, actor):
-        named = [evolve(write, value_id=write.value_id or uuid4()) for write in writes]
+        late = LateWrites.of(writes)
+        named = [evolve(write, value_id=write.value_id or uuid4()) for write in late.take(range(len(late.keys)))]
         return _change_each(transaction, named, lambda *given: stored(*given, actor))
-
-    async def store_many(self, writes, *, actor):
-        return await self.store(writes.take(range(len(writes.keys))), actor=actor)
 
     def begin_import(self, source, *, overwrite, actor):
         ids = ImportIds.of(source)

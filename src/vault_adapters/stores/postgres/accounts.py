@@ -33,7 +33,6 @@ from vault_adapters.stores.postgres.writing import (
     in_batches,
     stored_event,
     write_apart,
-    write_late,
     write_tokens,
 )
 from vault_adapters.stores.queries import Queries
@@ -123,19 +122,17 @@ class PostgresAccounts:
         """Take up to ``limit`` due accounts of a provider, earliest first."""
         return await self._states.reserve_due(provider, hold=hold, limit=limit, since=since, until=until)
 
-    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+    async def store(
+        self, writes: Sequence[TokenWrite] | LateWrites[TokenWrite], *, actor: str | None
+    ) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none."""
-        if len(writes) == 1:
+        if not isinstance(writes, LateWrites) and len(writes) == 1:
             return await self._store_one(writes[0], actor)
-        pace = Pace.QUICK if len(writes) <= ROWS_PER_STATEMENT else Pace.BULK
+        late = LateWrites.of(writes)
+        pace = Pace.QUICK if len(late.keys) <= ROWS_PER_STATEMENT else Pace.BULK
+        refreshed = not isinstance(writes, LateWrites) and any(write.refreshed for write in writes)
         return await self._database.transact(
-            lambda transaction: write_tokens(transaction, self._queries, writes, actor), pace=pace
-        )
-
-    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        """Do what `store` does, for many values that are no refreshes."""
-        return await self._database.transact(
-            lambda transaction: write_late(transaction, self._queries, writes, actor), pace=Pace.BULK
+            lambda transaction: write_tokens(transaction, self._queries, late, actor, refreshed=refreshed), pace=pace
         )
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:

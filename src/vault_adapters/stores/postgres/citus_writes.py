@@ -45,7 +45,7 @@ async def store_each(
         writes: the values.
         batches: the indexes of their keys, in the order of the keys; each batch is stored before the next is taken.
         common: the parameters that all values share: whether they are refreshes; and the action and the actor of their
-            events, if the action is not None.
+            events.
     """
     for batch in batches:
         stored: list[tuple[TokenKey, Row]] = []
@@ -57,8 +57,7 @@ async def store_each(
             at = dict(zip(parameters["value_ids"], indexes, strict=True))
             stored += [(writes.keys[at[value_id_of(row)]], row) for row in rows]
             yield at, rows
-        if common["action"] is not None:
-            await _append_events(transaction, queries, stored, common)
+        await _append_events(transaction, queries, stored, common)
 
 
 def _store_parameters(

@@ -30,29 +30,19 @@ ROWS_PER_STATEMENT = 1000
 
 
 async def write_tokens(
-    transaction: Transaction, queries: Queries, writes: Sequence[TokenWrite], actor: str | None, *, told: bool = True
-) -> Change[list[TokenInfo]]:
-    """Write sealed values; see `write_late`. Either all values come from refreshes, or none does."""
-    refreshed = any(write.refreshed for write in writes)
-    return await write_late(transaction, queries, LateWrites.of(writes), actor, refreshed=refreshed, told=told)
-
-
-async def write_late(
     transaction: Transaction,
     queries: Queries,
     writes: LateWrites[TokenWrite],
     actor: str | None,
     *,
     refreshed: bool = False,
-    told: bool = True,
 ) -> Change[list[TokenInfo]]:
     """Write values and their events in the given transaction; the data keys of all values must be active.
 
     Args:
         transaction, queries: run the statements.
-        writes, actor: see `Accounts.store_many`.
+        writes, actor: see `Accounts.store`.
         refreshed: whether all values come from refreshes; False: none does.
-        told: whether to append an event for each value; False if the caller appends one event for all values.
 
     Returns:
         The metadata of the stored tokens in the order of the keys.
@@ -63,7 +53,7 @@ async def write_late(
     stored: dict[int, TokenInfo] = {}
     scheduling = transaction.is_distributed or len(writes.keys) <= ROWS_PER_STATEMENT
     accounts: dict[str, list[Any]] = defaultdict(list)
-    common = _common(refreshed, actor, transaction.now, told=told, scheduling=scheduling)
+    common = _common(refreshed, actor, transaction.now, scheduling=scheduling)
     order = in_key_order(writes.keys)
     if transaction.is_distributed:
         running = store_each(transaction, queries, writes, in_batches(order), common)
@@ -84,9 +74,7 @@ async def write_late(
         accounts["are_replaced"] = [infos[index].generation > 1 for index in order]
         times = {"stored_at": min(info.updated_at for info in infos), "now": transaction.now}
         await transaction.execute(queries["schedule_accounts"], compact(accounts) | times)
-    return Change(
-        infos, DeferredEvents(len(infos) if told else 0, lambda index: stored_event(refreshed, infos[index], actor))
-    )
+    return Change(infos, DeferredEvents(len(infos), lambda index: stored_event(refreshed, infos[index], actor)))
 
 
 async def _statements(
@@ -136,11 +124,14 @@ _SCHEDULING = ("tenant_ids", "providers", "identifiers", "expires_at", "lifetime
 """The columns of a write that decide when its account is due."""
 
 
-def _common(
-    refreshed: bool, actor: str | None, now: datetime | None, *, told: bool = True, scheduling: bool = True
-) -> dict[str, Any]:
-    action = ACTIONS[refreshed].value if told else None
-    return {"refreshed": refreshed, "action": action, "actor": actor, "now": now, "scheduling": scheduling}
+def _common(refreshed: bool, actor: str | None, now: datetime | None, *, scheduling: bool = True) -> dict[str, Any]:
+    return {
+        "refreshed": refreshed,
+        "action": ACTIONS[refreshed].value,
+        "actor": actor,
+        "now": now,
+        "scheduling": scheduling,
+    }
 
 
 ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}

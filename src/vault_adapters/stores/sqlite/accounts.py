@@ -92,19 +92,17 @@ class SqliteAccounts:
             lambda transaction: change_state(transaction, self._queries, account, decide)
         )
 
-    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
+    async def store(
+        self, writes: Sequence[TokenWrite] | LateWrites[TokenWrite], *, actor: str | None
+    ) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none."""
         from vault_adapters.stores.sqlite.writing import write_tokens
-
-        return await self._database.transact(
-            lambda transaction: write_tokens(transaction, self._queries, writes, actor)
-        )
-
-    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        """Insert or replace many tokens, all or none."""
         from vault_adapters.stores.taking import taken
 
-        return await self.store(await taken(writes), actor=actor)
+        sealed = await taken(writes)
+        return await self._database.transact(
+            lambda transaction: write_tokens(transaction, self._queries, sealed, actor)
+        )
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         """Delete all tokens, labels and refresh states of a tenant at a provider."""

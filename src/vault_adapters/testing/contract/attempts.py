@@ -188,7 +188,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         assert await due_at(store) is None
 
     @pytest.mark.parametrize("order", [[ACCESS.kind, REFRESH.kind], [REFRESH.kind, ACCESS.kind]], ids=["ar", "ra"])
-    @pytest.mark.parametrize("how", ["store", "store_many", "import"])
+    @pytest.mark.parametrize("how", ["store", "store late", "import"])
     async def test_many_values_schedule_each_account_for_itself(
         self, store: Store, clock: ManualClock, how: str, order: list[TokenKind]
     ) -> None:
@@ -220,8 +220,8 @@ async def _store_many(
     ]
     if how == "store":
         await store.accounts.store(writes, actor=None)
-    elif how == "store_many":
-        await store.accounts.store_many(LateWrites.of(writes), actor=None)
+    elif how == "store late":
+        await store.accounts.store(LateWrites.of(writes), actor=None)
     else:
         ends = [None if write.lifetime is None else clock.now() + write.lifetime for write in writes]
         rows = [ImportedToken(write.key, Secret("v"), expires_at=end) for write, end in zip(writes, ends, strict=True)]

@@ -24,7 +24,7 @@ MANY = 1100
 
 
 class BulkCases(ContractFixtures):
-    """`Accounts.store_many`, and `Accounts.begin_import`."""
+    """`Accounts.store` of many values, and `Accounts.begin_import`."""
 
     async def test_each_of_many_values_keeps_what_belongs_to_it(
         self, vault: TokenVault, clock: ManualClock, happened: list[AuditEvent]
@@ -56,10 +56,10 @@ class BulkCases(ContractFixtures):
         writes = [TokenWrite(key(str(number)), await _sealed(store)) for number in range(MANY)]
         writes[-1] = TokenWrite(key("last"), sealed)
         with pytest.raises(DataKeyInactiveError):
-            await store.accounts.store_many(LateWrites.of(writes), actor=None)
+            await store.accounts.store(LateWrites.of(writes), actor=None)
         assert set(await tokens_of(vault)) == {ACCESS}
         assert happened == []
-        change = await store.accounts.store_many(LateWrites.of(writes[:-1]), actor="me")
+        change = await store.accounts.store(LateWrites.of(writes[:-1]), actor="me")
         assert [info.key for info in change.result] == [write.key for write in writes[:-1]]
         assert {event.actor for event in change.events} == {"me"}
 
@@ -74,7 +74,7 @@ class BulkCases(ContractFixtures):
             return [TokenWrite(keys[index], sealed) for index in indexes]
 
         with pytest.raises(RuntimeError):
-            await store.accounts.store_many(LateWrites(keys, take), actor=None)
+            await store.accounts.store(LateWrites(keys, take), actor=None)
         assert set(await tokens_of(vault)) == {ACCESS}
         assert await vault.store_token(ACCESS, "w")
 

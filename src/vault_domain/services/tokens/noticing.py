@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from vault_domain.entities.account import TokenKind, access_key
 from vault_domain.entities.token import StoredToken
 from vault_domain.ports.change import Change
+from vault_domain.ports.late_writes import LateWrites
 
 if TYPE_CHECKING:
     from vault_domain.entities.account import Account, TokenKey
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from vault_domain.entities.token import TokenInfo, TokenWrite
     from vault_domain.memory.rows import RememberedRows, Ticket
     from vault_domain.ports.accounts import Accounts, Decide, Erased, PrepareBatch, Snapshot, StoreBatch
-    from vault_domain.ports.late_writes import LateWrites
 
 T = TypeVar("T")
 
@@ -66,15 +66,18 @@ class _Noticing:
         finally:
             writing.has_ended = True
 
-    async def store(self, writes: Sequence[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        def stored(infos: list[TokenInfo]) -> list[StoredToken]:
-            return [StoredToken(info, write.sealed) for write, info in zip(writes, infos, strict=True)]
-
+    async def store(
+        self, writes: Sequence[TokenWrite] | LateWrites[TokenWrite], *, actor: str | None
+    ) -> Change[list[TokenInfo]]:
         work = self._right.store(writes, actor=actor)
-        return await self._rows.write(work, keys=[write.key for write in writes], stored=stored)
+        if isinstance(writes, LateWrites):
+            return await self._rows.write(work, keys=writes.keys)
+        sealed = writes
 
-    async def store_many(self, writes: LateWrites[TokenWrite], *, actor: str | None) -> Change[list[TokenInfo]]:
-        return await self._rows.write(self._right.store_many(writes, actor=actor), keys=writes.keys)
+        def stored(infos: list[TokenInfo]) -> list[StoredToken]:
+            return [StoredToken(info, write.sealed) for write, info in zip(sealed, infos, strict=True)]
+
+        return await self._rows.write(work, keys=[write.key for write in sealed], stored=stored)
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
         work = self._right.delete_provider(tenant_id, provider, actor=actor)

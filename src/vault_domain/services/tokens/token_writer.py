@@ -68,7 +68,7 @@ class TokenWriter:
         common = (self._cipher, self._sink, self._policy, self._clients.sign(drafts))
         if len(drafts) > _FEW:
             return await write_many_sealed(
-                *common, lambda writes: self._accounts.store_many(writes, actor=actor), self._accounts.get_many
+                *common, lambda writes: self._accounts.store(writes, actor=actor), self._accounts.get_many
             )
 
         async def write(writes: Sequence[TokenWrite]) -> Change[list[TokenInfo]]:

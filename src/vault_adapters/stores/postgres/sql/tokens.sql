@@ -72,8 +72,8 @@ LEFT JOIN {{schema}}.token_use u USING (tenant_id, provider, kind, identifier)
 
 -- name: store_tokens
 -- Store many values, which the caller gives in the order of their keys. Values whose data key is not active are neither
--- stored nor returned. If the action is NULL, no event is appended. If scheduling is false, no due time is set; then the
--- transaction runs schedule_accounts when it has stored its last value.
+-- stored nor returned. If scheduling is false, no due time is set; then the transaction runs schedule_accounts when it
+-- has stored its last value.
 WITH guarded AS (
     SELECT s.*, {{now}} AS now
     FROM unnest(
@@ -116,8 +116,7 @@ event AS (
         NULL::bigint AS credential_generation, %(actor)b::text AS actor, NULL::text AS code,
         -- This subquery computes the place once, when all rows are locked.
         (SELECT CASE WHEN count(*) > 0 THEN {{schema}}.audit_place() END FROM stored) AS xid
-    FROM stored
-    WHERE %(action)b::text IS NOT NULL),
+    FROM stored),
 audited AS (
     {{appended}})
 SELECT {{token_columns}}
