@@ -12,6 +12,7 @@ from tests.support.databases import PostgresSchema
 
 from vault_adapters import (
     Account,
+    AuditAction,
     AuditFault,
     AuditHead,
     ImportedToken,
@@ -186,6 +187,33 @@ async def test_an_event_before_all_others_is_found(sealed, number):
     one = "FROM {audit_event} WHERE action = 'token_invalidated' ORDER BY seq LIMIT 1"
     database.execute(f"INSERT INTO {{audit_event}} ({names}) {way}SELECT {values} {one}")
     assert faults(await verified(database, heads)) == {AuditFault.EVENT_INSERTED}
+
+
+async def test_an_erased_tenants_events_given_to_another_tenant_are_found(sealed):
+    database, clock, heads = sealed
+    async with open_vault(database.config(), clock=clock) as vault:
+        await vault.erase_tenant("t1")
+        assert (await vault.verify_audit(heads)).ok
+        nobody = "tenant_id = ''" if database.kind == "postgres" else "tenant_id IS NULL"
+        given = "UPDATE {audit_event} SET tenant_id = 't0', identifier = 'eve'"
+        database.execute(f"{given} WHERE {nobody} AND action = 'token_invalidated'")
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.EVENT_CHANGED}
+
+
+async def test_an_event_that_another_tenants_erasure_has_missed_is_no_finding(sealed):
+    """A transaction that began before an erasure may add an event of the tenant that the erasure does not see."""
+    database, clock, heads = sealed
+    none = "''" if database.kind == "postgres" else "NULL"
+    nobody = "tenant_id = ''" if database.kind == "postgres" else "tenant_id IS NULL"
+    async with open_vault(database.config(), clock=clock) as vault:
+        [(seq,)] = database.execute("SELECT min(seq) FROM {audit_event} WHERE action = 'token_invalidated'")
+        await vault.erase_tenant("t1")
+        database.execute(f"UPDATE {{audit_event}} SET tenant_id = 't1' WHERE seq = ? AND {nobody}", (seq,))
+        await vault.store_token(TokenKey("t1", "google", TokenKind.API_KEY), "created anew")
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.heads) == (True, 3)
+        database.execute(f"UPDATE {{audit_event}} SET actor = 'x', tenant_id = {none} WHERE seq = ?", (seq,))
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.EVENT_CHANGED}
 
 
 async def test_a_cut_log_with_a_cut_chain_is_found_by_its_head_only(sealed):
@@ -627,6 +655,128 @@ async def test_a_log_whose_places_have_changed_is_sealed_on_and_each_event_once(
         schema.execute("DELETE FROM {audit_event} WHERE action = 'token_invalidated'")
         found = await vault.verify_audit(heads)
         assert faults(found) == {AuditFault.EVENT_MISSING}
+
+
+OTHERS = "tenant_id, action, occurred_at, provider, identifier, kind, generation, actor, code, credential_generation"
+"""The columns of an event on Postgres beside its place, which no constraint keeps as it was."""
+
+
+@pytest.fixture
+async def long_log(schema, monkeypatch):
+    """Give a log of many pages, whose lasting events are free, and its head."""
+    for module in (chaining, verifying):
+        monkeypatch.setattr(module, "EVENTS_AT_ONCE", 5)
+    clock = ManualClock()
+    async with open_vault(schema.config(), clock=clock) as vault:
+        for _ in range(3):
+            await some_events(vault, clock)
+        head = await vault.audit_head()
+    for statement in FREED["postgres"]:
+        schema.execute(statement)
+    return schema, clock, head
+
+
+FIRST = "(SELECT min(seq) FROM {audit_event} WHERE action = 'token_invalidated')"
+
+
+@pytest.mark.parametrize("shift", [-1, 0, 1, 10_000], ids=["before", "beside", "after", "later than all"])
+async def test_an_event_with_the_number_of_another_one_is_found(long_log, shift):
+    schema, clock, head = long_log
+    place = f"least((xid::text::bigint + {shift})::text::xid8, pg_snapshot_xmin(pg_current_snapshot()))"
+    other = OTHERS.replace("occurred_at", "occurred_at + interval '1 microsecond'", 1)
+    schema.execute(
+        f"INSERT INTO {{audit_event}} (xid, seq, {OTHERS}) OVERRIDING SYSTEM VALUE "
+        f"SELECT {place}, seq, {other} FROM {{audit_event}} WHERE seq = {FIRST}"
+    )
+    assert AuditFault.EVENT_INSERTED in faults(await verified(schema, [head], clock))
+
+
+async def test_an_event_in_the_place_of_another_one_is_found_wherever_a_page_ends(long_log):
+    schema, clock, head = long_log
+    numbers = [seq for (seq,) in schema.execute("SELECT seq FROM {audit_event} ORDER BY xid, seq LIMIT 7")]
+    for seq, many in [*((seq, 1) for seq in numbers), (numbers[3], 12)]:
+        schema.execute(
+            f"INSERT INTO {{audit_event}} (xid, seq, {OTHERS}) OVERRIDING SYSTEM VALUE "
+            f"SELECT xid, seq, {OTHERS.replace('tenant_id', 'n::text', 1)} "
+            f"FROM {{audit_event}}, generate_series(100, 99 + {many}) n WHERE seq = {seq}"
+        )
+        found = await verified(schema, [head], clock)
+        assert AuditFault.EVENT_INSERTED in faults(found), (seq, many)
+        schema.execute("DELETE FROM {audit_event} WHERE tenant_id LIKE '1__'")
+    assert (await verified(schema, [head], clock)).ok
+
+
+@pytest.mark.parametrize("edit", ["", ", actor = 'x'"], ids=["moved", "moved and changed"])
+async def test_an_event_that_is_moved_to_the_end_of_the_log_and_sealed_again_is_found(long_log, edit):
+    schema, clock, head = long_log
+    async with open_vault(schema.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        await vault.audit_head()
+        await some_events(vault, clock)
+    schema.execute(f"UPDATE {{audit_event}} SET xid = pg_current_xact_id(){edit} WHERE seq = {FIRST}")
+    found = await verified(schema, [head], clock)
+    assert faults(found) >= {AuditFault.EVENT_INSERTED}
+    assert (AuditFault.EVENT_CHANGED in faults(found)) == bool(edit)
+
+
+async def test_an_event_that_leads_back_to_the_beginning_of_the_log_is_found(long_log):
+    """Transaction 2 is that of restored events, which a reader with an older cursor gets in the order of numbers."""
+    schema, clock, head = long_log
+    schema.execute(
+        f"INSERT INTO {{audit_event}} (xid, seq, {OTHERS}) OVERRIDING SYSTEM VALUE "
+        f"SELECT '2'::xid8, 1000000, {OTHERS} FROM {{audit_event}} WHERE seq = {FIRST}"
+    )
+    async with open_vault(schema.config(), clock=clock) as vault, asyncio.timeout(60):
+        assert AuditFault.EVENT_INSERTED in faults(await vault.verify_audit([head]))
+        assert not await vault._services.chain.try_to_seal()
+        schema.execute("DELETE FROM {audit_event} WHERE seq = 1000000")
+        assert faults(await vault.verify_audit([head])) <= {AuditFault.EVENT_MISSING}, "it was sealed once"
+
+
+async def test_an_event_that_an_older_release_could_not_read_is_no_finding(database, monkeypatch):
+    clock, newest = ManualClock(), list(AuditAction)[-1].value
+    event = "INSERT INTO {audit_event} (action, occurred_at) VALUES (?, ?)"
+    with monkeypatch.context() as older:
+        older.setattr(chaining, "_ACTIONS", len(AuditAction) - 1)
+        async with open_vault(database.config(), clock=clock) as vault:
+            await some_events(vault, clock)
+            await vault.audit_head()
+            [(latest,)] = database.execute("SELECT max(occurred_at) FROM {audit_event}")
+            database.execute(event, ("unknown", latest))
+            await some_events(vault, clock)
+            heads = [await vault.audit_head()]
+    database.execute("UPDATE {audit_event} SET action = ? WHERE action = 'unknown'", (newest,))
+    database.execute(event, ("gone", latest))
+    [(gap,)] = database.execute("SELECT seq FROM {audit_event} WHERE action = 'gone'")
+    database.execute("DELETE FROM {audit_event} WHERE action = 'gone'")
+    async with open_vault(database.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        heads.append(await vault.audit_head())
+        found = await vault.verify_audit(heads)
+        assert (found.ok, found.findings, found.heads) == (True, (), 2)
+        place = "" if database.kind == "sqlite" else ", xid"
+        way = "OVERRIDING SYSTEM VALUE " if place else ""
+        database.execute(
+            f"INSERT INTO {{audit_event}} (seq, action, occurred_at{place}) {way}"
+            f"SELECT seq - 1, ?, occurred_at{place} FROM {{audit_event}} WHERE seq = ?",
+            (newest, gap + 1),
+        )
+        assert faults(await vault.verify_audit(heads)) == {AuditFault.EVENT_INSERTED}, "this release sealed there"
+
+
+async def test_a_chain_that_another_process_has_begun_anew_is_continued(database):
+    clock = ManualClock()
+    async with open_vault(database.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        await vault.audit_head()
+        for table in ("audit_seal", "audit_chain"):
+            database.execute(f"DELETE FROM {{{table}}}")
+        async with open_vault(database.config(), clock=clock) as other:
+            head = await other.audit_head()
+        await some_events(vault, clock)
+        found = await vault.verify_audit([head, await vault.audit_head()])
+        assert (found.ok, found.heads) == (True, 2)
+        assert await vault.prune_audit(older_than=DAY) > 0
 
 
 async def test_a_verification_finds_nothing_while_the_vault_is_in_use(database, monkeypatch):

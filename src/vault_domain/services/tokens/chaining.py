@@ -48,6 +48,9 @@ SEALS_AT_ONCE = 50
 _SEAL_SECONDS = 60.0
 """Shortest time between two sealings by the sweeps of one process."""
 
+_ACTIONS = len(AuditAction)
+"""Number of actions that this release can read; a newer release may have written others."""
+
 _HOUR = 3_600_000_000  # in microseconds
 
 CHAIN_CHANGED = "chain_changed"
@@ -203,7 +206,7 @@ class ChainService:
     async def _begin(self) -> None:
         secret = b"".join(self._tasks.new_id().bytes for _ in range(4)).hex()
         [sealed] = await self._cipher.seal([(_KEY, Secret(secret))])
-        header = Header((0, 0), 0, 0, len(AuditAction), key=(sealed.data_key_id.hex(), sealed.blob.hex()))
+        header = Header((0, 0), 0, 0, _ACTIONS, key=(sealed.data_key_id.hex(), sealed.blob.hex()))
         body = make_body(header, ())
         seal = ChainKey(bytes.fromhex(secret)).seal(0, START, NEVER, body)
         await self._audit.add_seal(Sealing(seal))  # False: another process has begun the chain
@@ -217,7 +220,10 @@ class ChainService:
         before = START
         if last.number:
             before = next((each.digest for each in await self._audit.seals(after=last.number - 2, limit=1)), b"")
-        if last.body is None or not key.is_genuine(last, before):
+        if not key.is_genuine(last, before):  # it may be of a new chain, which another process has begun
+            self._key = None
+            key = await self.find_key()
+        if last.body is None or key is None or not key.is_genuine(last, before):
             raise broken_chain()
         return _End(last, parsed_body(last.body)[0])
 
@@ -255,6 +261,8 @@ class ChainService:
         place = header.place if header.rescans else (0, 0)
         while True:
             page = await self._audit.page(None, limit=EVENTS_AT_ONCE, after=place)
+            if page and place_of(page[0]) <= place:  # an event that somebody has put there leads back: there is no end
+                raise broken_chain()
             place = place_of(page[-1]) if page else place
             events = [event for event in page if place_of(event)[1] not in known]
             is_end = len(page) < EVENTS_AT_ONCE
@@ -288,7 +296,7 @@ class ChainService:
             place,
             end.header.events + len(events),
             max([end.header.latest, *(micros(event.occurred_at) for event in events)]),
-            len(AuditAction),
+            _ACTIONS,
             tuple(batch.closed.values()),
             end.header.pruned_before,
             rescans=rescans,

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from attrs import define, evolve, field, frozen
 
-from vault_domain.entities.audit import LASTING_ACTIONS, AuditEvent
+from vault_domain.entities.audit import LASTING_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.audit_chain import MOST_FINDINGS, AuditFault, AuditFinding, AuditHead, AuditVerification
 from vault_domain.entities.chain_records import ChainEnd, Seal
 from vault_domain.entities.errors import StorageError
-from vault_domain.ports.audit_log import AuditLog
+from vault_domain.ports.audit_log import AuditLog, Sought
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.audit_chain import (
     START,
@@ -33,6 +33,7 @@ from vault_domain.services.tokens.chaining import (
     place_of,
 )
 from vault_domain.services.tokens.comparing import TokenComparison
+from vault_domain.services.tokens.following import FollowedChains
 from vault_domain.services.tokens.recording import Recorded, TokenRecorder
 
 _MOST_AHEAD = 20_000
@@ -64,7 +65,11 @@ class _Report:
 
 @define
 class _Said:
-    """What the genuine seals say together."""
+    """What the genuine seals say together.
+
+    Attributes:
+        sealed_to: by the number of actions that releases knew, the last place to which such releases have sealed.
+    """
 
     last: int = -1
     digest: bytes = START
@@ -73,7 +78,7 @@ class _Said:
     closed: set[bytes] = field(factory=set)
     numbers: Numbers = field(factory=Numbers)
     emptied: dict[int, int] = field(factory=dict)
-    actions: int = 0
+    sealed_to: dict[int, tuple[int, int]] = field(factory=dict)
     recorded: Recorded = field(factory=Recorded)
     is_whole: bool = True
 
@@ -96,6 +101,7 @@ class _Matching:
     doubtful: list[tuple[_Sealed, AuditEvent]] = field(factory=list)
     end_of_log: bool = False
     place: tuple[int, int] = _BEGIN
+    last: AuditEvent | None = None
 
 
 class VerifyingService:
@@ -117,6 +123,7 @@ class VerifyingService:
     async def verify(self, heads: Sequence[AuditHead]) -> AuditVerification:
         """Verify the log and its chain; see `TokenVault.verify_audit`."""
         report = _Report()
+        await self._chain.try_to_seal()
         try:
             key = await self._chain.find_key()
         except StorageError as error:
@@ -128,7 +135,6 @@ class VerifyingService:
             for _ in heads:
                 report.add(AuditFinding(AuditFault.HEAD_DIFFERS))
             return _result(report)
-        await self._chain.try_to_seal()
         said = await self._read_seals(key, heads, report)
         matching = await self._read_events(key, said, report)
         await self._judge(key, said, matching, report)
@@ -148,7 +154,7 @@ class VerifyingService:
                 expected, before = seal.number + 1, seal.digest
 
     async def _read_seals(self, key: ChainKey, heads: Sequence[AuditHead], report: _Report) -> _Said:
-        said, chains = _Said(), _Chains(key, heads)
+        said, chains = _Said(), FollowedChains(key, heads)
         async for seal, is_genuine, missing in self._seals(key, _Said()):
             report.count("seals")
             chains.pass_seal(seal, is_readable=is_genuine and seal.body is not None)
@@ -158,6 +164,9 @@ class VerifyingService:
             header, segments = _parsed(seal, is_genuine=is_genuine)
             _note(said, seal, header)
             for segment in segments:
+                for entry in segment.entries:  # an event that was moved to the end, and changed, is sealed again
+                    if entry.number in said.numbers and _is_kept(entry, said):
+                        report.add(AuditFinding(AuditFault.EVENT_INSERTED, seal.number, from_micros(entry.occurred)))
                 said.numbers.add(entry.number for entry in segment.entries)
                 said.recorded.learn(segment, seal.number)
                 if not chains.take(segment, is_first=said.is_whole and not said.emptied):
@@ -179,7 +188,7 @@ class VerifyingService:
                 continue
             for segment in segments:
                 for entry in segment.entries:
-                    matching.entries[entry.number] = _Sealed(seal.number, segment.chain, entry)
+                    matching.entries.setdefault(entry.number, _Sealed(seal.number, segment.chain, entry))
             await self._match(key, said, matching, report)
             while matching.place < header.place and len(matching.events) < _MOST_AHEAD:
                 if not await self._read_page(key, said, matching, report):
@@ -194,17 +203,27 @@ class VerifyingService:
         for number, until in said.emptied.items():
             if until >= said.pruned_before:
                 report.add(AuditFinding(AuditFault.SEAL_MISSING, number))
+        for event in matching.events.values():  # their numbers are those of other events
+            if not _may_be_unsealed(event, said):
+                report.add(_finding(AuditFault.EVENT_INSERTED, event))
+        erased: dict[str | None, bool] = {None: True}
         for sealed, event in matching.doubtful:
-            if sealed.chain in said.closed and hmac.compare_digest(sealed.entry.what, key.what(event)):
+            if event.tenant_id not in erased:
+                erased[event.tenant_id] = await self._was_erased(str(event.tenant_id))
+            is_sealed = hmac.compare_digest(sealed.entry.what, key.what(event))
+            if is_sealed and sealed.chain in said.closed and erased[event.tenant_id]:
                 report.count("events")
             else:
                 report.add(evolve(_finding(AuditFault.EVENT_CHANGED, event), seal=sealed.seal))
         for sealed in matching.entries.values():
-            entry = sealed.entry
-            if entry.lasts or entry.occurred >= said.pruned_before:
-                report.add(AuditFinding(AuditFault.EVENT_MISSING, sealed.seal, from_micros(entry.occurred)))
+            if _is_kept(sealed.entry, said):
+                report.add(AuditFinding(AuditFault.EVENT_MISSING, sealed.seal, from_micros(sealed.entry.occurred)))
             else:
                 report.count("pruned")
+
+    async def _was_erased(self, tenant_id: str) -> bool:
+        """Return whether a tenant was erased, which may have begun while somebody else still wrote its last events."""
+        return bool(await self._audit.latest(tenant_id, Sought(action=AuditAction.TENANT_ERASED), limit=1))
 
     async def _read_on(self, key: ChainKey, said: _Said) -> None:
         """Seal what there is, and learn what the new seals say."""
@@ -235,14 +254,23 @@ class VerifyingService:
         """Read a page of the log; return False if it was the last one."""
         if matching.end_of_log:
             return False
-        page = await self._audit.page(None, limit=EVENTS_AT_ONCE, after=matching.place)
+        before, last = matching.place, matching.last
+        after = before if last is None else (before[0], before[1] - 1)  # another event may have the place of the last
+        page = await self._audit.page(None, limit=EVENTS_AT_ONCE, after=after)
         matching.end_of_log = len(page) < EVENTS_AT_ONCE
-        for event in page:
-            place = matching.place = place_of(event)
-            if place[1] in said.numbers:
-                matching.events[place[1]] = event
-            elif said.is_whole and place <= said.place and not _may_be_unsealed(event, said):
+        for event in (each for each in page if each != last):
+            if (place := place_of(event)) < before:  # it leads back to events that were read: there is no end
+                matching.end_of_log = True
                 report.add(_finding(AuditFault.EVENT_INSERTED, event))
+                break
+            matching.place, matching.last = place, event
+            if place[1] not in said.numbers:
+                is_inserted = said.is_whole and place <= said.place
+            else:
+                is_inserted = matching.events.setdefault(place[1], event) is not event
+            if is_inserted and not _may_be_unsealed(event, said):
+                report.add(_finding(AuditFault.EVENT_INSERTED, event))
+        matching.end_of_log = matching.end_of_log or matching.place == before  # a page of events with one place
         await self._match(key, said, matching, report)
         return not matching.end_of_log
 
@@ -257,51 +285,6 @@ class VerifyingService:
                 matching.doubtful.append((sealed, event))
 
 
-@define
-class _Chains:
-    """Follows each chain through the seals, and compares given heads on the way."""
-
-    key: ChainKey
-    heads: Sequence[AuditHead]
-    ends: dict[bytes, tuple[int, bytes]] = field(factory=dict)
-    reached: set[int] = field(factory=set)
-    differing: set[int] = field(factory=set)
-
-    def pass_seal(self, seal: Seal, *, is_readable: bool) -> None:
-        """Compare the heads that were made after this seal."""
-        if not is_readable:  # nobody knows which chains it continued
-            self.ends.clear()
-        for index, head in enumerate(self.heads):
-            if head.seal == seal.number:
-                same = hmac.compare_digest(seal.digest.hex(), head.digest)
-                (self.reached if same else self.differing).add(index)
-
-    def take(self, segment: Segment, *, is_first: bool) -> bool:
-        """Return whether a segment continues its chain.
-
-        Args:
-            segment: the segment.
-            is_first: whether a chain that was not met yet begins here; if False, earlier seals may have been emptied.
-        """
-        known = self.ends.get(segment.chain, (0, START) if is_first else None)
-        after = segment.events + len(segment.entries), self.key.after(segment)
-        self.ends[segment.chain] = after
-        for events, digest in (after, (segment.events, segment.before)):
-            for index, head in enumerate(self.heads):
-                if head.chain == segment.chain.hex() and head.events == events and head.chain_digest != digest.hex():
-                    self.differing.add(index)
-        return known is None or known == (segment.events, segment.before)
-
-    def verdicts(self) -> list[AuditFault | None]:
-        """Return for each head what is wrong, or None."""
-        return [self._verdict(index, head) for index, head in enumerate(self.heads)]
-
-    def _verdict(self, index: int, head: AuditHead) -> AuditFault | None:
-        if not hmac.compare_digest(self.key.with_mac(head).mac, head.mac):
-            return AuditFault.HEAD_FORGED
-        return None if index in self.reached and index not in self.differing else AuditFault.HEAD_DIFFERS
-
-
 def _note(said: _Said, seal: Seal, header: Header | None) -> None:
     said.last, said.digest = seal.number, seal.digest
     if header is None:
@@ -313,13 +296,20 @@ def _note(said: _Said, seal: Seal, header: Header | None) -> None:
     said.place = header.place
     said.pruned_before = max(said.pruned_before, header.pruned_before)
     said.closed.update(map(bytes.fromhex, header.closed))
-    said.actions = header.actions
+    said.sealed_to[header.actions] = max(header.place, said.sealed_to.get(header.actions, _BEGIN))
+
+
+def _is_kept(entry: Entry, said: _Said) -> bool:
+    """Return whether no pruning has deleted an event."""
+    return entry.lasts or entry.occurred >= said.pruned_before
 
 
 def _may_be_unsealed(event: AuditEvent, said: _Said) -> bool:
-    """Return whether no seal need have an event: its seal was emptied, or its action is newer than the last seal."""
-    is_prunable = event.action not in LASTING_ACTIONS and micros(event.occurred_at) < said.pruned_before
-    return is_prunable or list(type(event.action)).index(event.action) >= said.actions
+    """Return whether no seal need have an event: its seal was emptied, or made by a release that could not read it."""
+    if event.action not in LASTING_ACTIONS and micros(event.occurred_at) < said.pruned_before:
+        return True
+    known, place = list(type(event.action)).index(event.action), place_of(event)
+    return any(actions <= known and place <= last for actions, last in said.sealed_to.items())
 
 
 def _is_unchanged(key: ChainKey, sealed: _Sealed, event: AuditEvent, ends: Mapping[str, ChainEnd], said: _Said) -> bool:
@@ -327,7 +317,7 @@ def _is_unchanged(key: ChainKey, sealed: _Sealed, event: AuditEvent, ends: Mappi
     if not hmac.compare_digest(entry.what, key.what(event)):
         return False
     if sealed.chain in said.closed:  # the tenant was erased, and with it the secret of the first MAC
-        return True
+        return event.tenant_id is None
     end = ends.get(chain_of(event))
     return end is not None and key.name(end) == sealed.chain and hmac.compare_digest(entry.who, key.who(event, end))
 
