@@ -314,7 +314,7 @@ def put_tokens(database, rows):
 
 
 async def test_any_change_of_what_a_token_is_judged_by_is_found(database, monkeypatch):
-    monkeypatch.setattr(comparing, "_PAUSES", (0.0,))
+    monkeypatch.setattr(comparing, "PAUSES", (0.0,))
     clock = ManualClock()
     async with open_vault(database.config(), clock=clock) as vault:
         await some_events(vault, clock)
@@ -830,6 +830,24 @@ async def test_an_erasure_by_the_trigger_of_a_host_keeps_the_log_verifiable(sche
         found = await vault.verify_audit([head])
         assert (found.ok, found.findings, found.heads) == (True, (), 1)
         assert [row[0] for row in taken(schema)["audit_chain"]] == ["", "t0"]
+
+
+async def test_an_erasure_behind_an_open_transaction_is_waited_for(schema):
+    """The erasure's changes of older events are seen at once, but its own event only after the older transaction."""
+    clock = ManualClock()
+    async with open_vault(schema.config(), clock=clock) as vault:
+        await some_events(vault, clock)
+        head = await vault.audit_head()
+        async with await psycopg.AsyncConnection.connect(schema.url) as late:
+            await late.execute("SELECT pg_current_xact_id()")
+            await vault.erase_tenant("t1")
+            verifying = asyncio.create_task(vault.verify_audit([head]))
+            await asyncio.sleep(0.2)
+            await late.commit()
+            found = await verifying
+        assert (found.ok, found.findings, found.heads) == (True, (), 1)
+        schema.execute("UPDATE {audit_event} SET tenant_id = '', identifier = NULL WHERE tenant_id = 't0'")
+        assert faults(await vault.verify_audit([head])) == {AuditFault.EVENT_CHANGED}
 
 
 async def test_the_chain_works_where_citus_distributes_the_tables(citus_schemas):

@@ -12,7 +12,7 @@ from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.audit_chain import ChainKey, Record
 from vault_domain.services.tokens.recording import Recorded, TokenRecorder
 
-_PAUSES = (0.05, 0.3, 1.0)
+PAUSES = (0.05, 0.3, 1.0)
 """Seconds between the two looks of each further comparison; the last pause is that of the verdict."""
 
 
@@ -81,7 +81,7 @@ class TokenComparison:
 
     async def _changed(self, doubtful: list[TokenKey], result: Compared) -> list[TokenKey]:
         before: dict[TokenKey, tuple[Record, ...]] = {}
-        for pause in _PAUSES if doubtful else ():
+        for pause in PAUSES if doubtful else ():
             before = await self._looked_at(doubtful)
             await self._tasks.sleep(pause)
             await self._read_on()
@@ -90,7 +90,7 @@ class TokenComparison:
             result.tokens += sum(verdict is True for verdict in verdicts.values())
             result.unrecorded += sum(verdict is None for verdict in verdicts.values())
             doubtful = [each for each in doubtful if verdicts.get(each) is False]
-            if pause == _PAUSES[-1]:
+            if pause == PAUSES[-1]:
                 stable = [each for each in doubtful if before.get(each) == after[each]]
                 result.unrecorded += len(doubtful) - len(stable)
                 return stable
@@ -102,7 +102,7 @@ class TokenComparison:
         return {token.key: self._key.records(token.key, token, end) for token, end in found if end is not None}
 
     async def _missing(self, lost: set[bytes]) -> int:
-        for pause in _PAUSES:
+        for pause in PAUSES:
             if not lost:
                 break
             await self._tasks.sleep(pause)

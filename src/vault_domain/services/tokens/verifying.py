@@ -32,7 +32,7 @@ from vault_domain.services.tokens.chaining import (
     ChainService,
     place_of,
 )
-from vault_domain.services.tokens.comparing import TokenComparison
+from vault_domain.services.tokens.comparing import PAUSES, TokenComparison
 from vault_domain.services.tokens.following import FollowedChains
 from vault_domain.services.tokens.recording import Recorded, TokenRecorder
 
@@ -200,6 +200,7 @@ class VerifyingService:
     async def _judge(self, key: ChainKey, said: _Said, matching: _Matching, report: _Report) -> None:
         """Report what is missing or changed, unless a pruning or an erasure explains it that happened meanwhile."""
         await self._read_on(key, said)
+        await self._wait_for_erasures(key, said, matching)
         for number, until in said.emptied.items():
             if until >= said.pruned_before:
                 report.add(AuditFinding(AuditFault.SEAL_MISSING, number))
@@ -210,8 +211,7 @@ class VerifyingService:
         for sealed, event in matching.doubtful:
             if event.tenant_id not in erased:
                 erased[event.tenant_id] = await self._was_erased(str(event.tenant_id))
-            is_sealed = hmac.compare_digest(sealed.entry.what, key.what(event))
-            if is_sealed and sealed.chain in said.closed and erased[event.tenant_id]:
+            if _is_same(key, sealed, event) and sealed.chain in said.closed and erased[event.tenant_id]:
                 report.count("events")
             else:
                 report.add(evolve(_finding(AuditFault.EVENT_CHANGED, event), seal=sealed.seal))
@@ -220,6 +220,15 @@ class VerifyingService:
                 report.add(AuditFinding(AuditFault.EVENT_MISSING, sealed.seal, from_micros(sealed.entry.occurred)))
             else:
                 report.count("pruned")
+
+    async def _wait_for_erasures(self, key: ChainKey, said: _Said, matching: _Matching) -> None:
+        """Wait if events look as an erasure leaves them that is not sealed, because an older transaction still runs."""
+        for pause in PAUSES:
+            open_chains = (each for each in matching.doubtful if each[0].chain not in said.closed)
+            if not any(event.tenant_id is None and _is_same(key, sealed, event) for sealed, event in open_chains):
+                return
+            await self._tasks.sleep(pause)
+            await self._read_on(key, said)
 
     async def _was_erased(self, tenant_id: str) -> bool:
         """Return whether a tenant was erased, which may have begun while somebody else still wrote its last events."""
@@ -312,14 +321,20 @@ def _may_be_unsealed(event: AuditEvent, said: _Said) -> bool:
     return any(actions <= known and place <= last for actions, last in said.sealed_to.items())
 
 
+def _is_same(key: ChainKey, sealed: _Sealed, event: AuditEvent) -> bool:
+    """Return whether an event is as it was sealed, but perhaps for its tenant and identifier."""
+    return hmac.compare_digest(sealed.entry.what, key.what(event))
+
+
 def _is_unchanged(key: ChainKey, sealed: _Sealed, event: AuditEvent, ends: Mapping[str, ChainEnd], said: _Said) -> bool:
-    entry = sealed.entry
-    if not hmac.compare_digest(entry.what, key.what(event)):
+    if not _is_same(key, sealed, event):
         return False
     if sealed.chain in said.closed:  # the tenant was erased, and with it the secret of the first MAC
         return event.tenant_id is None
     end = ends.get(chain_of(event))
-    return end is not None and key.name(end) == sealed.chain and hmac.compare_digest(entry.who, key.who(event, end))
+    return (
+        end is not None and key.name(end) == sealed.chain and hmac.compare_digest(sealed.entry.who, key.who(event, end))
+    )
 
 
 def _finding(fault: AuditFault, event: AuditEvent) -> AuditFinding:
