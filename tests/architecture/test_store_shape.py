@@ -19,9 +19,8 @@ MOST_PORTS, MOST_METHODS = 6, 48
 STATES = ("token", "account", "client_refusal", "master_key", "data_key")
 """The tables whose rows are states: what becomes of one is decided by a transition."""
 
-BLIND = {"store_token", "store_tokens", "schedule_accounts", "import_tokens"}
-"""The statements that may decide: the blind upsert of values with the due times of their accounts, on PostgreSQL the
-import of a batch, which is the same upsert with the rule of `transitions.importing`."""
+BLIND = {"store_token", "store_tokens", "schedule_accounts"}
+"""The statements that may decide: the blind upsert of values with the due times of their accounts."""
 
 _CHOICE = re.compile(r"\bCASE\b.*?\bEND\b|\b(?:min|max)\s*\((?:[^()]|\([^()]*\))*,(?:[^()]|\([^()]*\))*\)", re.DOTALL)
 _WRITES = re.compile(r"^\s*(?:INSERT|UPDATE|DELETE|REPLACE)\b", re.MULTILINE)

@@ -16,6 +16,7 @@ from vault_adapters.stores.postgres.querying import query_in_steps
 from vault_adapters.stores.taking import VALUES_AT_ONCE
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.account import Account, TokenKind
+from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.secret import Secret
 from vault_domain.ports.late_writes import LateWrites
@@ -187,6 +188,32 @@ async def test_an_import_that_holds_all_connections_needs_no_further_one(postgre
             connection.execute(SLOW)
         report = await vault.import_tokens(rows)
     assert report.imported == len(rows)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_an_import_decides_again_about_a_key_that_another_writer_fills_meanwhile(postgres, overwrite):
+    """The import has found nothing under the key; it then waits for a writer that stores a token there."""
+    url = postgres.create_database(f"bulk_import_again_{overwrite}")
+    wanted = keys(10)
+    copied = f"""INSERT INTO {SCHEMA}.token (tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob,
+            status, generation, created_at, updated_at)
+        SELECT tenant_id, provider, kind, %s, gen_random_uuid(), gen_random_uuid(), data_key_id, blob, status, 1,
+            created_at, updated_at
+        FROM {SCHEMA}.token"""
+    async with open_vault(config(url)) as vault:
+        await vault.store_token(Account("acme", "google", "first").key(TokenKind.ACCESS_TOKEN), "v")
+        with psycopg.connect(url) as writer:
+            writer.execute(copied, [wanted[5].identifier])
+            rows = [ImportedToken(key, Secret("w"), expires_at=SOON) for key in wanted]
+            importing = asyncio.create_task(vault.import_tokens(rows, overwrite=overwrite))
+            await waiting(url, 1)
+        report = await importing
+        assert (report.imported, report.replaced, report.skipped) == (9, int(overwrite), int(not overwrite))
+        found = await vault.get_tokens([key for key in wanted if key is not wanted[5] or overwrite])
+        assert {token.value.reveal() for token in found.values()} == {"w"}
+        page = await vault.audit_events(tenant_id="acme")
+        events = [event for event in page.items if event.action is AuditAction.TOKEN_IMPORTED]
+        assert sorted(event.code or "" for event in events) == [*[""] * 9, *["replaced"] * overwrite]
 
 
 @pytest.mark.parametrize("further", [0, 1500])

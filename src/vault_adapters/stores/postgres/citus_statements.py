@@ -38,7 +38,7 @@ older functions.
 """
 
 HELD: Mapping[str, tuple[str, ...]] = {
-    "import_tokens": ("hold_data_keys", "hold_tokens"),
+    "load_held": ("hold_data_keys", "hold_tokens"),
     "reseal_tokens": ("hold_data_keys", "hold_tokens"),
     "share_active_master_key": ("hold_master_keys",),
     "change_wraps": ("hold_lasting_data_keys",),
@@ -68,11 +68,6 @@ _USABLE = """
     SELECT m.master_key_id FROM {{schema}}.master_key m
     WHERE m.state <> 'retired' AND coalesce({{last_event}}, '') <> 'master_key_retired'"""
 
-_TIMED_IMPORTS = """timed s
-    LEFT JOIN {{schema}}.account k
-        ON k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier"""
-"""The imported tokens, each with its account's row. In HAVING, Citus refuses a subquery about an outer row."""
-
 _STORED = {
     **{f"t.{name}": f"s.stored_{name}" for name in ("id", "expires_at", "generation", "last_refreshed_at")},
     **{f"t.{name}": f"s.stored_{name}" for name in ("created_at", "updated_at", "scopes")},
@@ -99,8 +94,6 @@ def distributed_fragments(horizon: str, last_event: str, data_key_event: str) ->
     return {
         **dict.fromkeys(("told_value", "told_change", "told_tenant"), _UNTOLD),
         "told_values": f"SELECT {_UNTOLD}",
-        "timed_imports": _TIMED_IMPORTS,
-        "account_exists": "count(k.tenant_id) > 0",
         "locked_place": "g.tenant_id, g.provider, g.kind, g.identifier",
         "at_locked_place": " AND ".join(
             f"t.{name} = l.{name}" for name in ("tenant_id", "provider", "kind", "identifier")

@@ -1,14 +1,16 @@
-"""Imports tokens into Postgres: one statement per batch decides for each row whether to store it."""
+"""Imports tokens into Postgres: what a batch's keys hold is locked, the import decides, and one statement writes."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import partial
+from itertools import compress
 from typing import Any
 from uuid import UUID
+
+from attrs import frozen
 
 from vault_adapters.stores.columns import plain_arrays
 from vault_adapters.stores.import_ids import ImportIds
@@ -21,14 +23,22 @@ from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.taking import taking
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.errors import StorageError
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.ports.accounts import StoreBatch
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
+from vault_domain.rules.schedule import due_at_of
 from vault_domain.transitions.events import key_event
+from vault_domain.transitions.importing import DAMAGED, Held, outcome_of
 
-_Stored = tuple[int, UUID, bool, datetime]
-"""A stored value: the index of its key, the token's id, whether its key held no token before, and the store's time."""
+# Largest number of rounds. Another round is needed if other writers have stored tokens under keys that held none.
+_ROUNDS = 8
+
+_Outcomes = Mapping[TokenKey, ImportOutcome]
+
+_Stored = tuple[ImportedWrite, UUID, datetime]
+"""A stored value, its token's id, and the store's time."""
 
 
 class Importer:
@@ -50,89 +60,117 @@ class Importer:
 
     async def prepare(self, writes: LateWrites[ImportedWrite]) -> StoreBatch:
         """Seal a batch, and return the function that stores it."""
-        batch = _Batch(writes.keys, self._ids.several(len(writes.keys)), overwrite=self._overwrite, actor=self._actor)
-        async for part in taking(writes, batch.order):
-            batch.add(part)
-        return partial(self._database.transact, partial(self._store, batch), pace=Pace.BULK)
+        sealed: list[ImportedWrite] = []
+        columns: dict[str, list[Any]] = defaultdict(list)
+        async for part in taking(writes, in_key_order(writes.keys)):
+            sealed += part
+            for name, values in _columns(part).items():
+                columns[name] += values
+        work = partial(self._store, writes.keys, _Batch(sealed, self._ids.several(len(sealed)), columns))
+        return partial(self._database.transact, work, pace=Pace.BULK)
 
-    async def _store(self, batch: _Batch, transaction: Transaction) -> Change[list[ImportOutcome]]:
-        own = await self._own(transaction, batch.keys) if batch.overwrite else None
-        ids = {"first_id": self._ids.first, "last_id": self._ids.last, "now": transaction.now}
-        rows = await transaction.fetch(self._queries["import_tokens"], batch.parameters() | ids)
-        active, *_ = rows[0]
-        if active < len(batch.keys):
+    async def _store(
+        self, keys: Sequence[TokenKey], batch: _Batch, transaction: Transaction
+    ) -> Change[list[ImportOutcome]]:
+        outcomes: dict[TokenKey, ImportOutcome] = {}
+        stored: list[_Stored] = []
+        for _ in range(_ROUNDS):
+            held, held_ids, now = await self._lock(batch, transaction)
+            decided = [
+                outcome_of(write, held.get(number), now, self._ids, overwrite=self._overwrite)
+                for number, write in enumerate(batch.writes, 1)
+            ]
+            outcomes |= {write.key: outcome for write, (outcome, _) in zip(batch.writes, decided, strict=True)}
+            chosen = batch.of([is_stored for _, is_stored in decided])
+            parameters = chosen.parameters(outcomes, now) | {"held_ids": held_ids, "actor": self._actor}
+            rows = await transaction.fetch(self._queries["import_tokens"], parameters) if chosen.ids else ()
+            found = {id_ for (id_,) in rows}
+            named = zip(chosen.writes, chosen.ids, strict=True)
+            stored += [(write, id_, now) for write, id_ in named if id_ in found]
+            batch = chosen.of([id_ not in found for id_ in chosen.ids])
+            if not batch.ids:
+                break
+        else:
+            raise StorageError("other writers kept storing these tokens; nothing was imported", retryable=True)
+        if stored:
+            await self._schedule(stored, outcomes, transaction)
+            await self._note_uses(stored, transaction)
+        events = DeferredEvents(len(stored), lambda number: self._event(stored[number], outcomes))
+        return Change([outcomes[key] for key in keys], events)
+
+    async def _lock(self, batch: _Batch, transaction: Transaction) -> tuple[dict[int, Held], list[UUID], datetime]:
+        """Lock the tokens under the keys; return them by the numbers of their keys, their ids, and the time."""
+        names = ("tenant_ids", "providers", "kinds", "identifiers", "data_key_ids")
+        parameters = {name: batch.columns[name] for name in names} | {"now": transaction.now}
+        rows = await transaction.fetch(self._queries["load_held"], parameters)
+        [(active, now, *_), *_] = rows
+        there = [(number, *columns) for _, _, number, *columns in rows if number is not None]
+        if active < len(batch.ids):
             raise DataKeyInactiveError
-        stored = [(batch.indexes[id_], id_, is_new, now) for _, id_, is_new, now in rows if id_ is not None]
-        await self._note_uses(transaction, batch, stored)
-        outcomes = [ImportOutcome.SKIPPED] * len(batch.keys)
-        for index, _, is_new, _ in stored:
-            outcomes[index] = _outcome(is_new=is_new, is_own=own is None or batch.keys[index] in own)
-        return Change(outcomes, DeferredEvents(len(stored), lambda number: batch.event(*stored[number])))
+        held = {number: DAMAGED if None in columns else Held(*columns) for number, *columns in there}
+        return held, [id_ for _, id_, *_ in there if id_ is not None], now
 
-    async def _own(self, transaction: Transaction, keys: Sequence[TokenKey]) -> AbstractSet[TokenKey]:
-        """Return the keys whose stored row this import recognizes; see `Accounts.begin_import`."""
-        rows = await transaction.fetch(self._queries["find_ids"], keys_parameters(keys))
-        return {keys[number - 1] for number, id_ in rows if id_ in self._ids}
+    async def _schedule(self, stored: Sequence[_Stored], outcomes: _Outcomes, transaction: Transaction) -> None:
+        """Set the due times of the accounts of stored values."""
+        stored_at = min(now for _, _, now in stored)
+        due = [due_at_of(write, write.expires_at, now) for write, _, now in stored]
+        leads = {lead: None if lead is None else micros(lead) for lead in {write.lead for write, _, _ in stored}}
+        columns = keys_parameters(write.key for write, _, _ in stored) | {
+            "expires_at": [write.expires_at for write, _, _ in stored],
+            "leads": [leads[write.lead] for write, _, _ in stored],
+            "due_ins": [None if at is None else micros(at - stored_at) for at in due],
+            "lifetimes": None,
+            "are_replaced": [outcomes[write.key] is not ImportOutcome.IMPORTED for write, _, _ in stored],
+        }
+        times = {"stored_at": stored_at, "now": transaction.now}
+        await transaction.execute(self._queries["schedule_accounts"], columns | times)
 
-    async def _note_uses(self, transaction: Transaction, batch: _Batch, stored: Sequence[_Stored]) -> None:
-        used = [(index, id_, min(batch.uses[index], now)) for index, id_, _, now in stored if index in batch.uses]
+    async def _note_uses(self, stored: Sequence[_Stored], transaction: Transaction) -> None:
+        """Store the times of last uses."""
+        used = [(write.key, id_, min(at, now)) for write, id_, now in stored if (at := write.last_used_at) is not None]
         if used:
             parameters = {"ids": [id_ for _, id_, _ in used], "used_at": [used_at for _, _, used_at in used]}
-            keys = keys_parameters(batch.keys[index] for index, _, _ in used)
+            keys = keys_parameters(key for key, _, _ in used)
             await transaction.execute(self._queries["record_uses"], keys | parameters)
 
+    def _event(self, stored: _Stored, outcomes: _Outcomes) -> AuditEvent:
+        write, _, now = stored
+        code = None if outcomes[write.key] is ImportOutcome.IMPORTED else "replaced"
+        return key_event(AuditAction.TOKEN_IMPORTED, write.key, 1, now, self._actor, code)
 
+
+@frozen
 class _Batch:
-    """The parameters of the statement that stores a batch.
+    """Values in the order of their keys, the ids that they get if they are stored, and their other columns."""
 
-    Args:
-        keys: the keys of the values.
-        ids: the ids that the tokens get if they are stored, in the order in which they are stored.
-        overwrite, actor: see `Accounts.begin_import`.
-    """
+    writes: list[ImportedWrite]
+    ids: list[UUID]
+    columns: Mapping[str, list[Any]]
 
-    def __init__(self, keys: Sequence[TokenKey], ids: Sequence[UUID], *, overwrite: bool, actor: str | None) -> None:
-        self.keys = keys
-        self.order = in_key_order(keys)
-        self.indexes = dict(zip(ids, self.order, strict=True))
-        self.overwrite = overwrite
-        self.actor = actor
-        self.uses: dict[int, datetime] = {}
-        """For each value that was used, the time of its last use, by the index of its key."""
-        self._columns: dict[str, list[Any]] = defaultdict(list, ids=list(ids))
-        self._leads: set[timedelta] = set()
-        self._idle: dict[tuple[str, str], timedelta] = {}
-        self._added = 0
+    def of(self, wanted: list[bool]) -> _Batch:
+        """Return some of the values."""
+        if all(wanted):
+            return self
+        columns = {name: list(compress(values, wanted)) for name, values in self.columns.items()}
+        return _Batch(list(compress(self.writes, wanted)), list(compress(self.ids, wanted)), columns)
 
-    def add(self, writes: Sequence[ImportedWrite]) -> None:
-        """Add the next values; they come in the order of `order`."""
-        for name, values in _columns(writes).items():
-            self._columns[name] += values
-        for index, write in zip(self.order[self._added : self._added + len(writes)], writes, strict=True):
-            if write.last_used_at is not None:
-                self.uses[index] = write.last_used_at
-            if write.lead is not None:
-                self._leads.add(write.lead)
-            if write.due_in is not None:
-                self._idle[write.key.provider, write.key.kind.value] = write.due_in
-        self._added += len(writes)
+    def parameters(self, outcomes: _Outcomes, now: datetime) -> dict[str, Any]:
+        """Return the parameters of `import_tokens`, except for what is held and who imports.
 
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters."""
-        return {
-            **compact(self._columns),
-            "lead": micros(max(self._leads)) if self._leads else None,
-            "idle_providers": [provider for provider, _ in self._idle],
-            "idle_kinds": [kind for _, kind in self._idle],
-            "due_ins": [micros(due_in) for due_in in self._idle.values()],
-            "overwrite": self.overwrite,
-            "actor": self.actor,
+        Without a time of the last refresh, a token that takes the place of this import's own keeps that of its row.
+        """
+        replaced = {ImportOutcome.REPLACED: now}
+        refreshed = [(write.last_refreshed_at, replaced.get(outcomes[write.key])) for write in self.writes]
+        times: dict[str, list[Any]] = {
+            "refreshed_at": [instead if at is None else min(at, now) for at, instead in refreshed],
+            "created_at": [_past(write.created_at, now) for write in self.writes],
+            "updated_at": [_past(write.updated_at, now) for write in self.writes],
         }
+        return compact({**self.columns, **times, "ids": self.ids}) | {"stored_at": now} if self.ids else {}
 
-    def event(self, index: int, _: UUID, is_new: bool, now: datetime) -> AuditEvent:
-        """Return the event of a stored value."""
-        code = None if is_new else "replaced"
-        return key_event(AuditAction.TOKEN_IMPORTED, self.keys[index], 1, now, self.actor, code)
+
+def _past(moment: datetime | None, now: datetime) -> datetime:
+    return now if moment is None else min(moment, now)
 
 
 def _columns(writes: Sequence[ImportedWrite]) -> dict[str, list[Any]]:
@@ -146,14 +184,5 @@ def _columns(writes: Sequence[ImportedWrite]) -> dict[str, list[Any]]:
         "error_codes": [write.error_code for write in writes],
         "expires_at": [write.expires_at for write in writes],
         "scopes": [scopes[write.scopes] for write in writes],
-        "refreshed_at": [write.last_refreshed_at for write in writes],
-        "created_at": [write.created_at for write in writes],
-        "updated_at": [write.updated_at for write in writes],
         **plain_arrays(writes),
     }
-
-
-def _outcome(*, is_new: bool, is_own: bool) -> ImportOutcome:
-    if is_new:
-        return ImportOutcome.IMPORTED
-    return ImportOutcome.SKIPPED if is_own else ImportOutcome.REPLACED

@@ -89,11 +89,6 @@ An account becomes due at the time that follows from these values. If none follo
 due at the time of storing, and an account without a row gets none. An earlier due time stays.
 """
 
-_ACCOUNT_EXISTS = """EXISTS (
-        SELECT 1 FROM {{schema}}.account k
-        WHERE k.tenant_id = s.tenant_id AND k.provider = s.provider AND k.identifier = s.identifier)"""
-"""Whether the account of an imported token has a row. It is looked up only if no due time follows from the token."""
-
 _EVENT = """e.xid::text, e.seq, e.action, e.occurred_at, nullif(e.tenant_id, ''), e.provider, e.identifier, e.kind,
     e.generation, e.actor, e.code, e.credential_generation"""
 """The columns of a listed audit event ``e``."""
@@ -264,8 +259,6 @@ def load_statements(
     shared = {
         "scheduled": _WOKEN if waking else _SCHEDULED,
         "schedule_timed": _SCHEDULE_TIMED.replace("{{now}}", _NOW),
-        "timed_imports": "timed s",
-        "account_exists": _ACCOUNT_EXISTS,
         "locked_place": "t.ctid AS place",
         "at_locked_place": "t.ctid = l.place",
         "usable_wrap": _USABLE_WRAP.replace("{{last_event}}", _LAST_EVENT),
