@@ -28,6 +28,7 @@ from vault_adapters import (
 )
 from vault_adapters.stores.postgres.tenants import tenants_trigger_sql
 from vault_adapters.testing import ManualClock, ScriptedRefresher
+from vault_domain.rules.audit_chain import ChainKey
 from vault_domain.services.tokens import chaining, comparing, verifying
 
 DAY = timedelta(days=1)
@@ -813,6 +814,32 @@ async def test_a_verification_finds_nothing_while_the_vault_is_in_use(database, 
         found = await one.verify_audit(heads)
         assert (found.ok, found.heads) == (True, len(heads))
         assert found.seals > len(heads) > 1
+
+
+async def test_a_verification_lets_others_go_first_after_each_seal(database, monkeypatch):
+    """A full seal takes some 15 ms of the processor, and 50 seals are read at once."""
+    monkeypatch.setattr(chaining, "EVENTS_AT_ONCE", 1)
+    is_genuine, seen, longest = ChainKey.is_genuine, [], []
+
+    def counted(self, seal, before):
+        seen.append(seal)
+        return is_genuine(self, seal, before)
+
+    async def others():
+        while True:
+            longest.append(len(seen))
+            seen.clear()
+            await asyncio.sleep(0)
+
+    async with open_vault(database.config()) as vault:
+        await vault.store_tokens([(TokenKey("t1", "acme", TokenKind.API_KEY, f"{n}"), "v") for n in range(30)])
+        head = await vault.audit_head()
+        monkeypatch.setattr(ChainKey, "is_genuine", counted)
+        task = asyncio.create_task(others())
+        assert (await vault.verify_audit([head])).seals > 30
+        task.cancel()
+    assert sum(longest) > 60
+    assert max(longest) <= 2
 
 
 async def test_an_erasure_by_the_trigger_of_a_host_keeps_the_log_verifiable(schema):

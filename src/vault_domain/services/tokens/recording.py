@@ -83,7 +83,8 @@ class TokenRecorder:
                         yield found
 
 
-_AT_ONCE = 1000
+_AT_ONCE = 200
+"""Number of tokens in one query; other callers of this process wait while their MACs are computed."""
 
 
 @frozen

@@ -39,7 +39,6 @@ from vault_domain.services.tokens.recording import Recorded, TokenRecorder
 _MOST_AHEAD = 20_000
 """Largest number of stored events that wait for their seals. Both come in one order, except after a restored dump."""
 
-
 _BEGIN = (0, -(2**63))
 """A place before that of any event. No vault numbers an event less than 1, but somebody else may have."""
 
@@ -152,6 +151,7 @@ class VerifyingService:
                 missing = seal.number - expected
                 yield seal, not missing and key.is_genuine(seal, before), missing
                 expected, before = seal.number + 1, seal.digest
+                await self._tasks.sleep(0)  # a seal of many events is work; requests of this process go first
 
     async def _read_seals(self, key: ChainKey, heads: Sequence[AuditHead], report: _Report) -> _Said:
         said, chains = _Said(), FollowedChains(key, heads)
