@@ -179,7 +179,7 @@ async def test_a_decision_that_took_long_is_made_again(store, vault):
 
 
 async def test_an_event_gets_its_place_when_the_row_is_held(store, vault, citus_schemas):
-    schema = store.accounts._states._queries["apply_row"].split('"')[1]
+    schema = store.accounts._states._queries["insert_row"].split('"')[1]
     async with (
         await psycopg.AsyncConnection.connect(citus_schemas.url) as holder,
         await psycopg.AsyncConnection.connect(citus_schemas.url, autocommit=True) as other,
@@ -200,10 +200,10 @@ async def test_an_event_gets_its_place_when_the_row_is_held(store, vault, citus_
 
 
 async def test_few_reads_are_remembered(store, vault, monkeypatch):
-    monkeypatch.setattr(account_states, "_MOST_REMEMBERED", 2)
+    monkeypatch.setattr(account_states, "_MOST_KNOWN", 2)
     for name in "abc":
         await store.accounts.read(evolve(ACCOUNT, identifier=name))
-    assert [account.identifier for account in store.accounts._states._last_read] == ["b", "c"]
+    assert [account.identifier for account in store.accounts._states._known] == ["b", "c"]
 
 
 async def test_a_refusal_of_what_was_read_long_ago_is_no_answer(store, vault):

@@ -154,9 +154,9 @@ def plain_values(owner: TokenInfo | TokenWrite | ImportedWrite) -> dict[str, Any
     return {name: getattr(owner, name) for name in _PLAIN_NAMES}
 
 
-def plain_arrays(owners: Sequence[TokenInfo | TokenWrite | ImportedWrite], prefix: str = "") -> dict[str, list[Any]]:
-    """Return the values of the plain columns of several tokens: one array for each column, by prefix and name."""
-    return {f"{prefix}{name}": list(map(attrgetter(name), owners)) for name in _PLAIN_NAMES}
+def plain_arrays(owners: Sequence[TokenInfo | TokenWrite | ImportedWrite]) -> dict[str, list[Any]]:
+    """Return the values of the plain columns of several tokens: one array for each column, by its name."""
+    return {name: list(map(attrgetter(name), owners)) for name in _PLAIN_NAMES}
 
 
 @frozen

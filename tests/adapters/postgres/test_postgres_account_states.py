@@ -9,7 +9,8 @@ from attrs import evolve
 
 from vault_adapters import Secret, VaultConfig
 from vault_adapters.composition import open_vault_over
-from vault_adapters.stores.postgres.account_states import MOST_AGE
+from vault_adapters.stores.postgres import account_states
+from vault_adapters.stores.postgres.line import Line
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
@@ -197,10 +198,124 @@ async def test_a_lease_begins_when_the_account_is_read_for_it(store, vault, cloc
     assert seen[-1] is not seen[0]
 
 
-async def test_an_account_that_was_read_long_ago_is_read_again(store, vault, other):
+async def test_an_account_that_was_read_long_ago_is_read_again(store, vault, other, monkeypatch):
     await store.accounts.read(ACCOUNT)
     await other.store_token_set(ACCOUNT, token_set(2), label="Ben")
-    await asyncio.sleep(MOST_AGE.total_seconds() / 2 + 0.05)
+    monkeypatch.setattr(account_states, "MOST_FORESEEN", timedelta(0))
     seen = Seen(due_at=None)
     await store.accounts.change(ACCOUNT, seen)
     assert seen.labels == ["Ben"]
+
+
+async def changes_of(store, *decides):
+    """Change the account by each of these; return the states that each was given."""
+    given = []
+    for decide in decides:
+        given.append([])
+
+        def noted(state, now, decide=decide, seen=given[-1]):
+            seen.append(state)
+            return decide(state, now)
+
+        await store.accounts.change(ACCOUNT, noted)
+    return given
+
+
+async def every_write(store):
+    """Return decisions that write a row, values and marks, and delete a token."""
+    writes = await answer(store)
+
+    def values(state, now):
+        return Decision(written(state, now, writes)[0], None)
+
+    def mark(state, now):
+        return Decision(state.with_token(state.tokens[ACCESS.kind], suspect_since=now), None)
+
+    def row(state, now):
+        return Decision(state.with_row(label="Ida"), None)
+
+    def deletion(state, now):
+        return Decision(state.without([ACCESS.kind]), None)
+
+    def all_at_once(state, now):
+        new = written(state.without([REFRESH.kind]), now, [each for each in writes if each.key == ACCESS])[0]
+        return Decision(new.with_row(label="Eva"), None)
+
+    return values, mark, row, deletion, all_at_once
+
+
+async def test_a_change_after_a_change_reads_nothing(store, vault):
+    """What was written is known, with its versions."""
+    await store.accounts.read(ACCOUNT)
+    given = await changes_of(store, *await every_write(store))
+    assert [len(each) for each in given] == [1] * 5
+    known = store.accounts._states._known[ACCOUNT].state
+    there, _ = await loaded(store)
+    assert (known, known.version[:2]) == (there, there.version[:2])
+
+
+async def test_what_was_written_is_outdated_after_another_write(store, vault, other):
+    first, *_ = await every_write(store)
+    for later in await every_write(store):
+        await changes_of(store, first)
+        await other.store_token_set(ACCOUNT, token_set(2), label="Ben")
+        [given] = await changes_of(store, later)
+        assert len(given) == 2
+        assert given[-1].row.label == "Ben"
+
+
+async def test_a_write_of_a_value_and_a_use_are_known_too(store, vault, clock):
+    values, mark, *_ = await every_write(store)
+    await changes_of(store, values)
+    await vault.store_token(ACCESS, "other")
+    assert [len(each) for each in await changes_of(store, mark, mark)] == [1, 1]
+    token = (await loaded(store))[0].tokens[ACCESS.kind]
+    await store.accounts.record_uses({TokenRef.of(token.info): clock.now()})
+    [[state]] = await changes_of(store, mark)
+    assert state.tokens[ACCESS.kind].info.last_used_at == clock.now()
+
+
+@pytest.mark.parametrize("step", [-5.0, 5.0])
+async def test_a_time_that_is_not_the_databases_decides_nothing(url, step):
+    """The process's clock and the database's have run apart since the read, for example while the machine slept."""
+    async with open_postgres_store(url, migrate=True) as store, open_vault_over(store, CONFIG) as vault:
+        await vault.store_token_set(ACCOUNT, token_set(), label="Ann")
+        await store.accounts.read(ACCOUNT)
+        known = store.accounts._states._known
+        known[ACCOUNT] = known[ACCOUNT]._replace(now=known[ACCOUNT].now + timedelta(seconds=step))
+        _, mark, *_ = await every_write(store)
+        [given] = await changes_of(store, mark)
+        assert len(given) == 2
+
+
+async def test_a_token_that_another_writer_inserts_meanwhile_stays(url, store, vault):
+    """The insertion is not committed yet when the statement looks for tokens, and the statement waits for it."""
+    await vault.delete_token(ACCESS)
+    state, now = await loaded(store)
+    decided = Decision(written(state, now, await answer(store))[0], None)
+    async with await psycopg.AsyncConnection.connect(url) as writer:
+        await writer.execute(
+            "INSERT INTO token_vault.token (tenant_id, provider, identifier, kind, id, value_id, data_key_id, blob,"
+            " status, scopes, generation, created_at, updated_at) SELECT tenant_id, provider, identifier,"
+            " 'access_token', gen_random_uuid(), gen_random_uuid(), data_key_id, blob, status, scopes, 7, created_at,"
+            " updated_at FROM token_vault.token WHERE tenant_id = %s",
+            [ACCOUNT.tenant_id],
+        )
+        writing = asyncio.create_task(apply(store, state, decided))
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        await writer.commit()
+    assert not await writing
+    left, _ = await loaded(store)
+    assert {kind: token.info.generation for kind, token in left.tokens.items()} == {ACCESS.kind: 7, REFRESH.kind: 1}
+
+
+async def test_a_deletion_is_one_message_to_the_server(store, vault, monkeypatch):
+    state, _ = await loaded(store)
+    asked, ask = [], Line._send
+    monkeypatch.setattr(
+        Line, "_send", lambda line, statements, **how: asked.append(len(statements)) or ask(line, statements, **how)
+    )
+    assert await apply(store, state, Decision(state.without(TokenKind), None))
+    assert asked == [2]
+    assert (await loaded(store))[0] == AccountState(ACCOUNT)

@@ -121,6 +121,77 @@ async def test_parameters_of_other_types_are_another_prepared_statement(line):
         assert found == (None if value is None else str(value).lower())
 
 
+async def test_with_a_cast_one_prepared_statement_serves_nothing_and_every_value(line):
+    sql = "SELECT %(a)b::text, %(b)b::uuid[], %(c)b::timestamptz, %(d)b::int"
+    values = ("x", [UUID(int=5)], MOMENT, int8(7))
+    for given in (values, (*[None] * 3, int8(7)), values):
+        parameters = dict(zip("abcd", given, strict=True))
+        assert line.rows(await line.run(sql, parameters, prepare=True)) == [given]
+    assert len(line._prepared) == 1
+
+
+TOLD = "INSERT INTO kept VALUES (%(n)b::int8) RETURNING n"
+
+
+@pytest.fixture
+async def kept(line):
+    await line.run_script("CREATE TEMPORARY TABLE kept (n int8)")
+    return "SELECT n FROM kept"
+
+
+@pytest.mark.parametrize("prepare", [True, False])
+async def test_two_statements_are_one_transaction(line, kept, prepare):
+    for number in (1, 2):
+        again = f"UPDATE kept SET n = n + 10 WHERE n = %(n)b::int8 AND {number} = {number}"
+        result = await line.run(TOLD, {"n": int8(number)}, prepare=prepare, then=again)
+        assert line.rows(result) == [(number,)]
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await line.run(TOLD, {"n": int8(0)}, prepare=prepare, then="SELECT 1 / %(n)b::int8")
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await line.run("SELECT 1 / %(n)b::int8", {"n": int8(0)}, prepare=prepare, then=TOLD)
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await line.run(TOLD, {"n": int8(3)}, prepare=prepare, then="SELECT n + %(n)b::int8 FROM missing")
+    assert line.rows(await line.run(kept, None, prepare=prepare)) == [(11,), (12,)]
+
+
+async def test_two_statements_that_the_server_has_forgotten_run_once(line, kept):
+    for number in (1, 2):
+        await line.run(TOLD, {"n": int8(number)}, prepare=True, then="SELECT %(n)b::int8")
+        await line.run_script("DEALLOCATE ALL")
+    assert line.rows(await line.run(kept, None, prepare=False)) == [(1,), (2,)]
+
+
+async def test_the_second_statement_sees_what_was_committed_during_the_first(line, kept, url):
+    """The first waits for a lock, and a snapshot from its beginning would not hold what the lock's owner stored."""
+    await line.run_script("CREATE TABLE public.shared (n int8)")
+    async with await psycopg.AsyncConnection.connect(url) as other:
+        await other.execute("SELECT pg_advisory_xact_lock(7)")
+        await other.execute("INSERT INTO public.shared VALUES (5)")
+        both = line.run(
+            "SELECT pg_advisory_xact_lock(%(n)b::int8)",
+            {"n": int8(7)},
+            prepare=True,
+            then="INSERT INTO kept SELECT n + %(n)b::int8 FROM public.shared",
+        )
+        running = asyncio.create_task(both)
+        await asyncio.sleep(0.1)
+        assert not running.done()
+        await other.commit()
+    await running
+    assert line.rows(await line.run(kept, None, prepare=False)) == [(12,)]
+
+
+async def test_a_connection_that_is_lost_between_two_statements_raises_an_error(connection, line, kept, execute):
+    pid = connection.info.backend_pid
+    sleeps = line.run(TOLD, {"n": int8(1)}, prepare=True, then="SELECT pg_sleep(60), %(n)b::int8")
+    running = asyncio.create_task(answered(connection, 60, sleeps))
+    await asyncio.sleep(0.1)
+    execute("SELECT pg_terminate_backend(%s)", (pid,))
+    with pytest.raises(psycopg.OperationalError):
+        await running
+    assert connection.closed
+
+
 async def test_a_statement_that_does_not_fit_into_the_sockets_buffer_is_sent_whole(line):
     large = os.urandom(20_000_000)
     sql = "SELECT length(%(a)b::bytea), md5(%(a)b::bytea) = md5(%(b)b::bytea)"

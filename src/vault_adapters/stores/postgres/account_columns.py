@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from vault_adapters.stores.columns import PLAIN, TOKEN_ALONE
+from vault_adapters.stores.postgres.shaping import row_of
+from vault_domain.entities.account import TokenKind
 
 _ROW = {
     "label": "text",
@@ -23,36 +27,49 @@ _ROW = {
 """The columns of an account's row besides its key, with their types."""
 
 _TOKEN = {
-    "kind": ("kinds", "text"),
-    "id": ("ids", "uuid"),
-    "value_id": ("value_ids", "uuid"),
-    "data_key_id": ("data_key_ids", "bytea"),
-    "blob": ("blobs", "bytea"),
-    "extra": ("extras", "bytea"),
-    "status": ("statuses", "text"),
-    "error_code": ("error_codes", "text"),
-    "expires_at": ("expires_at", "timestamptz"),
-    "lifetime": ("lifetimes", "bigint"),
-    "scopes": ("scopes", "text"),
-    "generation": ("generations", "bigint"),
-    "last_refreshed_at": ("refreshed_at", "timestamptz"),
-    "created_at": ("created_at", "timestamptz"),
-    "updated_at": ("updated_at", "timestamptz"),
-    "suspect_since": ("suspect_since", "timestamptz"),
-    "rejected_at": ("rejected_at", "timestamptz"),
-    "noted_value_id": ("noted_value_ids", "uuid"),
-    **{column.name: (column.name, column.type) for column in PLAIN},
+    "kind": "text",
+    "id": "uuid",
+    "value_id": "uuid",
+    "status": "text",
+    "error_code": "text",
+    "expires_at": "timestamptz",
+    "lifetime": "bigint",
+    "scopes": "text",
+    "generation": "bigint",
+    "last_refreshed_at": "timestamptz",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "suspect_since": "timestamptz",
+    "rejected_at": "timestamptz",
+    "noted_value_id": "uuid",
+    **{column.name: column.type for column in PLAIN},
 }
-"""The columns of a token besides its account, each with its parameter and its type."""
+"""The columns of a token besides its account and its sealed value, with their types."""
+
+_VALUE = {"data_key_id": "bytea", "blob": "bytea", "extra": "bytea"}
+"""The columns of a sealed value. In statements they are the part ``sealed``; see `shaping`."""
 
 BINARY_HASH = "pg_catalog.hash_record_extended(ROW({columns}), 0)"
 TEXT_HASH = "pg_catalog.hashtextextended(ROW({columns})::text, 0)"
 """The hash of a row's columns on PostgreSQL 13, which cannot hash a record."""
 
 
-_SAME_TOKENS = """count(*) = pg_catalog.cardinality(%(kinds)b::text[]) AND count(*) FILTER (WHERE l.version
-            IS DISTINCT FROM (%(versions)b::int8[])[pg_catalog.array_position(%(kinds)b::text[], l.kind::text)]) = 0"""
-"""Whether the tokens ``l`` are those that were loaded: as many, and each kind with its version."""
+_VERSION_TEXT = "l.kind::text || ' ' || l.version::text"
+
+_SAME_TOKENS = f"""coalesce(pg_catalog.string_agg({_VERSION_TEXT}, ',' ORDER BY l.kind::text COLLATE "C"), '')
+            = %(versions)b::text"""
+"""Whether the tokens ``l`` are those that were loaded; see `versions_text`."""
+
+
+def versions_text(versions: Mapping[TokenKind, int]) -> str:
+    """Return the versions of tokens as text: each token's kind and version, sorted by the kinds."""
+    return ",".join(f"{kind} {version}" for kind, version in sorted((k.value, v) for k, v in versions.items()))
+
+
+def versions_of(text: str) -> dict[TokenKind, int]:
+    """Return the versions from their text."""
+    pairs = (each.split(" ") for each in text.split(",") if each)
+    return {TokenKind(kind): int(version) for kind, version in pairs}
 
 
 def state_fragments(row_hash: str) -> dict[str, str]:
@@ -63,21 +80,25 @@ def state_fragments(row_hash: str) -> dict[str, str]:
     Args:
         row_hash: `BINARY_HASH`, or `TEXT_HASH` if the server lacks that function.
     """
-    changes = ", ".join(f"{name} = excluded.{name}" for name in _ROW)
-    written = [name for name in _TOKEN if name != "kind"]
     return {
         "token_hash": row_hash.format(columns=", ".join((*TOKEN_ALONE, "t.data_key_id", "t.noted_value_id"))),
         "same_tokens": _SAME_TOKENS,
+        "version_text": _VERSION_TEXT,
         "account_hash": row_hash.format(columns=", ".join(f"a.{name}" for name in _ROW)),
         "row_columns": ", ".join(("tenant_id", "provider", "identifier", *_ROW)),
         "row_values": ", ".join(
             ("%(tenant_id)b", "%(provider)b", "%(identifier)b", *(f"%({name})b::{kind}" for name, kind in _ROW.items()))
         ),
-        "row_changes": changes,
         "row_settings": ", ".join(f"{name} = %({name})b::{kind}" for name, kind in _ROW.items()),
-        "written_columns": ", ".join(_TOKEN),
-        "written_values": ", ".join(f"%(w_{name})b::{kind}[]" for name, kind in _TOKEN.values()),
-        "written_changes": ", ".join(f"{name} = excluded.{name}" for name in written),
-        "written_settings": ", ".join(f"{name} = w.{name}" for name in written),
-        "first_written_values": ", ".join(f"(%(w_{name})b::{kind}[])[1]" for name, kind in _TOKEN.values()),
+        "written_columns": _with_value(", ".join(_TOKEN), ", ".join(_VALUE)),
+        "written_settings": _with_value(_settings(_TOKEN), _settings(_VALUE)),
+        "written_row": _with_value(row_of(_TOKEN, "w"), row_of(_VALUE, "w")),
     }
+
+
+def _with_value(columns: str, value: str) -> str:
+    return f"{columns}/*sealed*/, {value}/*end sealed*/"
+
+
+def _settings(columns: Iterable[str]) -> str:
+    return ", ".join(f"{name} = w.{name}" for name in columns if name != "kind")

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from attrs import evolve, frozen
 
-from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing, plain_arrays
-from vault_adapters.stores.damage import Damage, gone_kinds, own_key, refused_account, report_damage, sealed_value
-from vault_adapters.stores.postgres.appending import event_parameters
-from vault_adapters.stores.postgres.cursors import Row, Texts, int8
-from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rows import (
-    account_parameters,
-    account_row,
-    micros,
-    scopes_text,
-    token_info,
-)
+from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
+from vault_adapters.stores.damage import Damage, own_key, refused_account, report_damage, sealed_value
+from vault_adapters.stores.postgres.account_columns import versions_of
+from vault_adapters.stores.postgres.account_writes import statement_of
+from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.rows import account_parameters, account_row, micros, token_info
+from vault_adapters.stores.postgres.shaping import shaped
 from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import Account, TokenKey, stored_account
-from vault_domain.entities.account_state import AccountRow, AccountState, Decision
+from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.causes import LOCKED
 from vault_domain.entities.errors import StorageError, VaultError
 from vault_domain.entities.token import StoredToken
@@ -42,7 +38,13 @@ If it were written much later, it would end too early, and another process might
 request is still open.
 """
 
-_MOST_REMEMBERED = 1000
+MOST_FORESEEN = timedelta(minutes=1)
+"""Longest time for which a change begins with what this process has read or written last.
+
+It bounds what the time of the decision may be wrong by, and how often another writer has been there.
+"""
+
+_MOST_KNOWN = 1000
 
 _MOST_TRIES = 50
 """Largest number of times that a change is decided. Each time, another writer has made progress."""
@@ -83,6 +85,20 @@ class Loaded:
         return Snapshot(self.state.record, sealed, self.now, self.store_since, self.timeline, self.turned_at)
 
 
+class Known(NamedTuple):
+    """An account as this process has read or written it last.
+
+    Attributes:
+        state: the account.
+        now: the store's time.
+        answered: the monotonic time in seconds at which the store told this.
+    """
+
+    state: AccountState
+    now: datetime
+    answered: float
+
+
 class AccountStates:
     """The part of `Accounts` that reads and changes whole accounts."""
 
@@ -90,8 +106,7 @@ class AccountStates:
         self._database = database
         self._queries = queries
         self._timelines = timelines
-        self._last_read: dict[Account, tuple[Loaded, float]] = {}
-        """Accounts as `read` has found them, each with the monotonic time of the answer."""
+        self._known: dict[Account, Known] = {}
 
     async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
         """Load an account, decide, and write the new state if the account is still the one that was loaded."""
@@ -111,26 +126,39 @@ class AccountStates:
         return decision if decision.state is state or await self.apply(state, decision) else None
 
     def _foresee(self, account: Account, decide: Decide[T]) -> tuple[AccountState, Decision[T]] | None:
-        """Decide about an account that `read` has read a moment ago; return what it was and the decision.
+        """Decide about an account as this process has read or written it last; return what it was and the decision.
 
-        This saves a read, because a refresh reads the account before its request and changes it after the answer. If
-        the account has changed meanwhile, `apply` writes nothing. Return None if the account must be read again:
+        This saves a read: a refresh reads the account before its request and changes it after the answer, and who got a
+        token marks it. If the account has changed meanwhile, `apply` writes nothing. Return None if the account must be
+        read again:
 
         - Only a write shows whether this is still the account. So a decision to write nothing does not count.
         - A new lease would begin before the answer to that read, and end before its holder believes.
         """
-        loaded, answered = self._last_read.pop(account, (None, 0.0))
-        age = timedelta(seconds=self._database.clock_watch.monotonic() - answered)
-        if loaded is None or age > MOST_AGE / 2:
+        known = self._known.pop(account, None)
+        age = timedelta(seconds=self._database.clock_watch.monotonic() - (0.0 if known is None else known.answered))
+        if known is None or age > MOST_FORESEEN:
             return None
-        before = loaded.state
+        now = self._database.now() or known.now + age
+        row_version, versions, _ = known.state.version
+        before = evolve(known.state, version=(row_version, versions, now))
         try:
-            decision = decide(before, self._database.now() or loaded.now + age)
+            decision = decide(before, now)
         except VaultError:  # an account may be refused that has become another one meanwhile
             return None
         after = decision.state
         begins_lease = after.refresh.lease_until not in {None, before.refresh.lease_until}
         return None if after is before or begins_lease else (before, decision)
+
+    def forget(self, keys: Iterable[TokenKey]) -> None:
+        """Begin the next change of the accounts of these keys with a read, because another write has changed them."""
+        for key in keys if self._known else ():
+            self._known.pop(key.account, None)
+
+    def _know(self, state: AccountState, now: datetime) -> None:
+        self._known[state.account] = Known(state, now, self._database.clock_watch.monotonic())
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     async def load(self, account: Account) -> tuple[AccountState, datetime]:
         """Return the account as it is stored, and the store's time."""
@@ -148,33 +176,16 @@ class AccountStates:
         Raises:
             DataKeyInactiveError: a new value is sealed under a data key that is not active; nothing was written.
         """
-        *_, loaded_at = before.version
-        parameters = {
-            **state_parameters(before, decision),
-            **event_parameters(decision.events),
-            "latest": loaded_at + MOST_AGE,
-            "now": self._database.now(),
-        }
-        changed, gone = changed_tokens(before, decision.state), gone_kinds(before, decision.state)
-        if not (changed or gone):
-            return bool(await self._database.write(self._queries["apply_row"], parameters))
-        parameters |= token_parameters(changed, before) | {"gone": Texts([kind.value for kind in gone])}
-        return await self._apply_account(parameters, empties=bool(gone) and decision.state.is_empty)
-
-    async def _apply_account(self, parameters: Mapping[str, Any], *, empties: bool) -> bool:
-        async def work(transaction: Transaction) -> list[Row]:
-            rows = await transaction.fetch(self._queries["apply_account"], parameters)
-            # The account's row is locked now. A writer that held it before may have stored a token, which the next
-            # statement sees. Then the row stays.
-            await transaction.execute(self._queries["delete_orphaned_account"], parameters)
-            return rows
-
+        row_version, versions, loaded_at = before.version
+        shape, parameters = statement_of(before, decision)
+        parameters |= {"earliest": loaded_at - MOST_AGE, "latest": loaded_at + MOST_AGE, "now": self._database.now()}
+        # The account's row is locked when the second statement begins. A writer that held it before may have stored a
+        # token, which this statement sees. Then the row stays.
+        empties = "deleted" in shape.parts and decision.state.is_empty
+        then = self._queries["delete_orphaned_account"] if empties else None
         try:
-            if empties:
-                rows = await self._database.transact(work)
-            else:
-                rows = await self._database.write(self._queries["apply_account"], parameters)
-            [(same, active, *_)] = rows
+            sql = shaped(self._queries["apply_account"], shape)
+            [(same, active, now, written, version, *_)] = await self._database.write(sql, parameters, then=then)
         except StorageError as error:
             if error.reason != _CHANGED:
                 raise
@@ -182,6 +193,11 @@ class AccountStates:
         # The conflict first: of an erased tenant the data key is gone too, but there is nothing left to seal anew.
         if same and not active:
             raise DataKeyInactiveError
+        after = decision.state
+        if same and not after.is_empty and not after.damaged:
+            versions = {kind: each for kind, each in versions.items() if kind in after.tokens} | versions_of(written)
+            new = (row_version if version is None else version, versions, now)
+            self._know(evolve(after, version=new), now)
         return bool(same)
 
     async def read(self, account: Account) -> Snapshot:
@@ -189,9 +205,7 @@ class AccountStates:
         asked = self._database.clock_watch.monotonic()
         loaded = await self._load(account)
         snapshot = loaded.snapshot()
-        self._last_read[account] = loaded, self._database.clock_watch.monotonic()
-        if len(self._last_read) > _MOST_REMEMBERED:
-            del self._last_read[next(iter(self._last_read))]
+        self._know(loaded.state, loaded.now)
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
             # `turned_at` may be much later than the snapshot's `now`. Limit it to `now`, because `settled_at` ignores a
@@ -260,72 +274,3 @@ def loaded_account(rows: Sequence[Row], account: Account) -> Loaded:
 
 def _stored(token: Row, key: TokenKey, value: Row, is_end_told: bool | None) -> StoredToken:
     return StoredToken(token_info(token, key), sealed_value(*value), is_end_told=bool(is_end_told))
-
-
-def changed_tokens(before: AccountState, after: AccountState) -> list[StoredToken]:
-    """Return the tokens that a decision has put in place."""
-    return [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
-
-
-def state_parameters(before: AccountState, decision: Decision[Any]) -> dict[str, Any]:
-    """Return the loaded versions, and the account's new row, as named parameters."""
-    row_version, versions, _ = before.version
-    row = decision.state.row or before.row  # a row that is to be deleted is locked and compared too
-    return {
-        **_row_parameters(before.account, row or AccountRow()),
-        "has_row": row is not None,
-        "kinds": Texts([kind.value for kind in versions]),
-        "versions": [int8(version) for version in versions.values()],
-        "version": None if row_version is None else int8(row_version),
-        "durable": decision.durable,
-    }
-
-
-def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
-    refresh = row.refresh
-    return {
-        **account_parameters(account),
-        "label": row.label,
-        "credential_value_id": refresh.credential_value_id,
-        "attempt_id": refresh.attempt_id,
-        "committed_attempt_id": row.committed_attempt_id,
-        "lease_until": refresh.lease_until,
-        "sent_at": refresh.sent_at,
-        "failures": int8(refresh.failures),
-        "next_attempt_at": refresh.next_attempt_at,
-        "unknown_since": refresh.unknown_since,
-        "error_code": refresh.error_code,
-        "refused_since": refresh.refused_since,
-        "refused_for": micros(refresh.refused_for),
-        "endpoint": row.endpoint,
-        "due_at": row.due_at,
-    }
-
-
-def token_parameters(changed: Sequence[StoredToken], before: AccountState) -> dict[str, Any]:
-    """Return tokens that are to be written as arrays, one per column."""
-    infos, sealed = [token.info for token in changed], [token.sealed for token in changed]
-    new = [token for token in changed if token.info.value_id not in before.value_ids]
-    return {
-        "key_ids": sorted({token.sealed.data_key_id for token in new}),
-        "are_new": len(new) == len(changed),
-        "w_kinds": Texts([info.key.kind.value for info in infos]),
-        "w_ids": [info.id for info in infos],
-        "w_value_ids": [info.value_id for info in infos],
-        "w_data_key_ids": [each.data_key_id for each in sealed],
-        "w_blobs": [each.blob for each in sealed],
-        "w_extras": [each.extra for each in sealed],
-        "w_statuses": Texts([info.status.value for info in infos]),
-        "w_error_codes": [info.error_code for info in infos],
-        "w_expires_at": [info.expires_at for info in infos],
-        "w_lifetimes": [None if info.lifetime is None else micros(info.lifetime) for info in infos],
-        "w_scopes": Texts([scopes_text(info.scopes) for info in infos]),
-        "w_generations": [int8(info.generation) for info in infos],
-        "w_refreshed_at": [info.last_refreshed_at for info in infos],
-        "w_created_at": [info.created_at for info in infos],
-        "w_updated_at": [info.updated_at for info in infos],
-        "w_suspect_since": [info.suspect_since for info in infos],
-        "w_rejected_at": [info.rejected_at for info in infos],
-        "w_noted_value_ids": [token.info.value_id if token.is_end_told else None for token in changed],
-        **plain_arrays(infos, "w_"),
-    }

@@ -126,6 +126,8 @@ class PostgresAccounts:
         self, writes: Sequence[TokenWrite] | LateWrites[TokenWrite], *, actor: str | None
     ) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none."""
+        if not isinstance(writes, LateWrites):
+            self._states.forget(write.key for write in writes)
         if not isinstance(writes, LateWrites) and len(writes) == 1:
             return await self._store_one(writes[0], actor)
         late = LateWrites.of(writes)
@@ -151,6 +153,7 @@ class PostgresAccounts:
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store the time of each last use."""
+        self._states.forget(ref.key for ref in uses)
         # Keep the latest use of each key, because a statement may name each key only once. A key whose token was
         # deleted and stored again may occur with two ids.
         latest = {ref.key: (ref.id, used_at) for ref, used_at in sorted(uses.items(), key=lambda use: use[1])}

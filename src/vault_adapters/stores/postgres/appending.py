@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import Transaction
+from vault_adapters.stores.postgres.shaping import Shape, row_of, shaped
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -40,15 +40,13 @@ the rows that the event reports are locked. A statement about many rows computes
 _FEW = 8
 """Largest number of events for which `insert_events` is quicker than `append_events` on Citus."""
 
-_ROW = re.compile(r"^VALUES (.*)$", re.MULTILINE)
-
 
 def appending_fragments() -> dict[str, str]:
     """Return the parts of statements that append events, by name."""
     return {
         "appended": APPENDED,
         "event_columns": _NAMES,
-        "first_event": ", ".join(f"(%(event_{name})b::{kind}[])[1]" for name, kind in _COLUMNS.items()),
+        "event_row": row_of(_COLUMNS, "e"),
         "events": f"unnest({', '.join(f'%(event_{name})b::{kind}[]' for name, kind in _COLUMNS.items())}) e ({_NAMES})",
     }
 
@@ -62,31 +60,36 @@ async def append_events(transaction: Transaction, queries: Queries, events: Sequ
     if not events:
         return
     if transaction.is_distributed and len(events) <= _FEW:
-        sql = of_rows(queries["insert_events"], len(events))
-    else:
-        sql = queries["append_events"]
-    await transaction.execute(sql, event_parameters(events))
+        sql = shaped(queries["insert_events"], Shape(frozenset(), (("event", range(len(events))),)))
+        await transaction.execute(sql, event_rows(events))
+        return
+    rows = [_row(event) for event in events]
+    columns = zip(_COLUMNS, zip(*rows, strict=True), strict=True)
+    await transaction.execute(queries["append_events"], {f"event_{name}": list(column) for name, column in columns})
 
 
-def event_parameters(events: Sequence[AuditEvent]) -> dict[str, Any]:
-    """Return the parameters of `{{events}}` in statements."""
-    rows = [
-        (
-            event.tenant_id or "",
-            event.action.value,
-            event.occurred_at,
-            event.provider if event.account is None else event.account.provider,
-            None if event.account is None else event.account.identifier or "",
-            None if event.kind is None else event.kind.value,
-            None if event.generation is None else int8(event.generation),
-            None if event.credential_generation is None else int8(event.credential_generation),
-            event.actor,
-            event.code,
-        )
-        for event in events
-    ]
-    columns = zip(*rows, strict=True) if rows else [()] * len(_COLUMNS)
-    return {f"event_{name}": list(column) for name, column in zip(_COLUMNS, columns, strict=True)}
+def event_rows(events: Sequence[AuditEvent]) -> dict[str, Any]:
+    """Return the parameters of the rows ``{{event_row}}`` of a statement; see `shaping`."""
+    return {
+        f"e{number}_{name}": value
+        for number, event in enumerate(events)
+        for name, value in zip(_COLUMNS, _row(event), strict=True)
+    }
+
+
+def _row(event: AuditEvent) -> tuple[Any, ...]:
+    return (
+        event.tenant_id or "",
+        event.action.value,
+        event.occurred_at,
+        event.provider if event.account is None else event.account.provider,
+        None if event.account is None else event.account.identifier or "",
+        None if event.kind is None else event.kind.value,
+        None if event.generation is None else int8(event.generation),
+        None if event.credential_generation is None else int8(event.credential_generation),
+        event.actor,
+        event.code,
+    )
 
 
 def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
@@ -97,9 +100,3 @@ def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: s
         )
         for kind, identifier, generation, occurred_at, *_ in rows
     )
-
-
-def of_rows(sql: str, count: int) -> str:
-    """Return an INSERT of several rows; ``sql`` inserts one row, whose columns are the first items of arrays."""
-    [row] = _ROW.findall(sql)
-    return sql.replace(row, ", ".join(row.replace("[])[1]", f"[])[{number}]") for number in range(1, count + 1)))

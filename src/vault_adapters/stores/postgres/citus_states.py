@@ -8,19 +8,20 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from vault_adapters.stores.damage import gone_kinds, report_damage
-from vault_adapters.stores.postgres.account_states import (
-    MOST_AGE,
-    AccountStates,
+from vault_adapters.stores.postgres.account_columns import versions_text
+from vault_adapters.stores.postgres.account_states import MOST_AGE, AccountStates, loaded_account
+from vault_adapters.stores.postgres.account_writes import (
+    are_sealed,
     changed_tokens,
-    loaded_account,
     state_parameters,
     token_parameters,
 )
-from vault_adapters.stores.postgres.appending import append_events, of_rows
-from vault_adapters.stores.postgres.cursors import Texts, int8
+from vault_adapters.stores.postgres.appending import append_events
+from vault_adapters.stores.postgres.cursors import Texts
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.rows import account_parameters
-from vault_domain.entities.account import Account
+from vault_adapters.stores.postgres.shaping import Shape, shaped
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.token import StoredToken
@@ -52,7 +53,7 @@ class CitusAccountStates(AccountStates):
     async def _change(self, transaction: Transaction, account: Account, decide: Decide[T]) -> Decision[T]:
         now = transaction.now
         assert now is not None  # noqa: S101 - on Citus, a transaction reads the time when it begins
-        (last, _), state, decision = self._last_read.pop(account, (None, 0.0)), None, None
+        last, state, decision = self._known.pop(account, None), None, None
         if last is not None:
             state = last.state
             with suppress(VaultError):  # an old state may be refused, and the stored one not
@@ -72,10 +73,11 @@ class CitusAccountStates(AccountStates):
 
     async def _write(self, transaction: Transaction, before: AccountState, decision: Decision[Any]) -> None:
         after, parameters = decision.state, state_parameters(before, decision)
-        changed, gone = changed_tokens(before, after), gone_kinds(before, after)
-        if changed or gone or parameters["version"] is None:
+        new, rest = changed_tokens(before, after)
+        gone = gone_kinds(before, after)
+        if new or rest or gone or parameters["version"] is None:
             parameters["gone"] = Texts([kind.value for kind in gone])
-            await self._write_account(transaction, before, changed, parameters)
+            await self._write_account(transaction, before, new, rest, parameters)
         else:
             _require(await transaction.fetch(self._queries["apply_row"], parameters))
         if gone and after.is_empty:
@@ -84,11 +86,15 @@ class CitusAccountStates(AccountStates):
         await append_events(transaction, self._queries, decision.events)
 
     async def _write_account(
-        self, transaction: Transaction, before: AccountState, changed: Sequence[StoredToken], parameters: dict[str, Any]
+        self,
+        transaction: Transaction,
+        before: AccountState,
+        new: Sequence[StoredToken],
+        rest: Sequence[StoredToken],
+        parameters: dict[str, Any],
     ) -> None:
         _, versions, _ = before.version
-        new = [token for token in changed if token.key.kind not in versions]
-        every, rest = token_parameters(changed, before), [token for token in changed if token not in new]
+        every = token_parameters([*new, *rest], before)
         same, active, is_written = True, True, False
         if new:
             # An insertion is no part of `apply_account`, because Citus would then not send this statement as a whole.
@@ -97,8 +103,11 @@ class CitusAccountStates(AccountStates):
             parameters |= await self._insert(transaction, before, new if active else [], parameters)
         is_first = bool(new) and not versions and parameters["version"] is None  # there is nothing to compare
         if not is_first or parameters["durable"]:
+            parts = {"updated": bool(rest), "sealed": are_sealed(rest, before), "deleted": bool(parameters["gone"])}
+            shape = Shape(frozenset(name for name in parts if parts[name]), (("updated", range(len(rest))),))
             parameters |= token_parameters(rest, before) | {"key_ids": every["key_ids"]}
-            [(same, active, is_written)] = await transaction.fetch(self._queries["apply_account"], parameters)
+            sql = shaped(self._queries["apply_account"], shape)
+            [(same, active, is_written)] = await transaction.fetch(sql, parameters)
         # The conflict first: of an erased tenant the data key is gone too, but there is nothing left to seal anew.
         _require(same)
         if not active:
@@ -113,14 +122,11 @@ class CitusAccountStates(AccountStates):
         """Insert tokens of kinds that were absent; return the loaded versions with those of these tokens."""
         if not new:
             return {}
-        sql = of_rows(self._queries["insert_tokens"], len(new))
+        sql = shaped(self._queries["insert_tokens"], Shape(frozenset({"sealed"}), (("inserted", range(len(new))),)))
         rows = await transaction.fetch(sql, parameters | token_parameters(new, before))
         _require(len(rows) == len(new))
-        kinds, versions = zip(*rows, strict=True)
-        return {
-            "kinds": Texts([*parameters["kinds"], *kinds]),
-            "versions": [*parameters["versions"], *map(int8, versions)],
-        }
+        _, versions, _ = before.version
+        return {"versions": versions_text(versions | {TokenKind(kind): version for kind, version in rows})}
 
 
 def _require(is_unchanged: object) -> None:

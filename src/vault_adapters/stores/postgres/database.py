@@ -20,7 +20,15 @@ from vault_adapters.stores.postgres.cursors import Connection, Row
 from vault_adapters.stores.postgres.errors import decisive, translated, unless_undone
 from vault_adapters.stores.postgres.limits import DEFAULT_TIMEOUT, Limits, Pace, limits_of
 from vault_adapters.stores.postgres.line import Parameters
-from vault_adapters.stores.postgres.querying import Query, begin_at, execute, query, query_in_steps, run_script
+from vault_adapters.stores.postgres.querying import (
+    Query,
+    begin_at,
+    can_combine,
+    execute,
+    query,
+    query_in_steps,
+    run_script,
+)
 from vault_adapters.stores.postgres.readers import Reader, ReadSession
 
 A = TypeVar("A")
@@ -63,6 +71,13 @@ class Transaction:
         if self._held is not None:
             parameters = await self._hold(sql, parameters or {})
         return await query(self._connection, self._limits, sql, parameters, prepare=self._prepare)
+
+    async def both(self, sql: str, parameters: Parameters, then: str | None) -> list[Row]:
+        """Run a statement, and then maybe another with the same parameters; return the rows of the first."""
+        rows = await self.fetch(sql, parameters)
+        if then is not None:
+            await self.execute(then, parameters)
+        return rows
 
     async def fetch_unprepared(self, sql: str, parameters: Parameters) -> list[Row]:
         """Run a query without preparing it, so that the server plans it with the values of its parameters."""
@@ -245,13 +260,20 @@ class PostgresDatabase:
         own_loop(self._loop)
         return await self._flights.run(self._read(work, pace))
 
-    async def write(self, sql: str, parameters: Parameters, *, pace: Pace = Pace.QUICK) -> list[Row]:
+    async def write(
+        self, sql: str, parameters: Parameters, *, then: str | None = None, pace: Pace = Pace.QUICK
+    ) -> list[Row]:
         """Run one statement as a transaction of its own; return its rows.
 
         If the connection is lost, the statement is not repeated, because it may have been committed.
+
+        Args:
+            sql, parameters: the statement.
+            then: another statement of the same transaction, with the same parameters.
+            pace: the limits of the statements.
         """
         own_loop(self._loop)
-        writing = self._write(sql, parameters, self._limits[pace])
+        writing = self._write(sql, parameters, self._limits[pace], then)
         return await self._flights.run(translated(writing, self._connections.peer))
 
     async def attempt(self, sql: str, parameters: Parameters) -> list[Row] | None:
@@ -286,13 +308,14 @@ class PostgresDatabase:
         async with self.reader(pace) as reader:
             return await work(reader)
 
-    async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
+    async def _write(self, sql: str, parameters: Parameters, limits: Limits, then: str | None = None) -> list[Row]:
         connection = await self._connections.take()
         try:
             is_alone = self._held is None or self._held.get(sql) == ()
-            if is_alone and self._connections.is_plain(connection):
-                return await decisive(query(connection, limits, sql, parameters, prepare=self._prepare))
-            return await self._enclosed(connection, limits, lambda transaction: transaction.fetch(sql, parameters))
+            if is_alone and self._connections.is_plain(connection) and (then is None or can_combine(connection)):
+                running = query(connection, limits, sql, parameters, prepare=self._prepare, then=then)
+                return await decisive(running)
+            return await self._enclosed(connection, limits, lambda transaction: transaction.both(sql, parameters, then))
         finally:
             await self._connections.give(connection)
 

@@ -33,7 +33,6 @@ from vault_adapters.stores.postgres.limits import Limits, Pace, answered, limits
 from vault_adapters.stores.postgres.line import Parameters
 from vault_adapters.stores.postgres.outages import OutageTracker
 from vault_adapters.stores.postgres.peer import Peer
-from vault_adapters.stores.postgres.querying import query
 from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.errors import HostTransactionError
@@ -100,8 +99,8 @@ class _HostDatabase(PostgresDatabase):
         self._flights = _Direct()
         self._line = line
 
-    async def _write(self, sql: str, parameters: Parameters, limits: Limits) -> list[Row]:
-        return await self._undone(query(self._line.connection, limits, sql, parameters, prepare=None))
+    async def _write(self, sql: str, parameters: Parameters, limits: Limits, then: str | None = None) -> list[Row]:
+        return await self._transact(lambda transaction: transaction.both(sql, parameters, then), limits, hasty=False)
 
     async def _transact(self, work: Callable[[Transaction], Awaitable[T]], limits: Limits, *, hasty: bool) -> T:
         return await self._undone(work(Transaction(self._line.connection, self.now(), limits, prepare=None)))

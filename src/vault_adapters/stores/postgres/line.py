@@ -15,7 +15,7 @@ from psycopg import capabilities
 from psycopg.abc import Buffer
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import InvalidSqlStatementName, error_from_result
-from psycopg.pq import ConnStatus, ExecStatus, Format, TransactionStatus
+from psycopg.pq import ConnStatus, ExecStatus, Format, PipelineStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from vault_adapters.stores.postgres.cursors import ADAPTERS, Row
@@ -31,8 +31,11 @@ _CAN_CLOSE = capabilities.has_send_close_prepared()
 The vault does not use DEALLOCATE instead, because DEALLOCATE fails behind poolers that rename the statement.
 """
 
-_PLACEHOLDER = re.compile(r"%\((\w+)\)b|%%")
-_SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY}
+CAN_COMBINE = capabilities.has_pipeline()
+"""Whether libpq can send several statements at once."""
+
+_PLACEHOLDER = re.compile(r"%\((\w+)\)b(?=(?:::(\w+(?:\[\])?))?)|%%")
+_SOUND = {ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK, ExecStatus.EMPTY_QUERY, ExecStatus.PIPELINE_SYNC}
 
 
 class Encoded(NamedTuple):
@@ -65,37 +68,48 @@ class Line:
         self._named = 0
         self._transformer = Transformer(_TYPES)
 
-    async def run(self, sql: str, parameters: Parameters | None, *, prepare: bool) -> PGresult:
-        """Run a statement; see `send`."""
-        return await self.send(self.encoded(sql, parameters), prepare=prepare)
+    async def run(self, sql: str, parameters: Parameters | None, *, prepare: bool, then: str | None = None) -> PGresult:
+        """Run a statement; see `send`.
+
+        Args:
+            sql: the statement.
+            parameters: its parameters.
+            prepare: see `send`.
+            then: another statement with the same parameters. Both are sent at once and are one transaction, in which
+                each sees what was committed before it began. The server must allow READ COMMITTED, see `CAN_COMBINE`.
+
+        Returns:
+            The result of the first statement.
+        """
+        first = self.encoded(sql, parameters)
+        if then is None:
+            return await self.send(first, prepare=prepare)
+        return await self.send(first, self.encoded(then, parameters), prepare=prepare)
 
     def encoded(self, sql: str, parameters: Parameters | None) -> Encoded:
         """Return a statement with its parameters in binary format. Another statement may run meanwhile."""
-        text, names = (sql.encode(), ()) if parameters is None else _numbered(sql)
+        text, names, casts = (sql.encode(), (), ()) if parameters is None else _numbered(sql)
         given = [] if parameters is None else [parameters[name] for name in names]
         values = self._transformer.dump_sequence(given, [PyFormat.BINARY] * len(given))
-        return Encoded(sql, text, values, self._transformer.types or (), self._transformer.formats)
+        types = self._transformer.types or ()
+        if 0 in types:  # None has no type of its own
+            types = tuple(oid or cast for oid, cast in zip(types, casts, strict=True))
+        return Encoded(sql, text, values, types, self._transformer.formats)
 
-    async def send(self, statement: Encoded, *, prepare: bool) -> PGresult:
-        """Run a statement; return its result in binary format.
+    async def send(self, *statements: Encoded, prepare: bool) -> PGresult:
+        """Run one statement, or several as one transaction; return the first result, in binary format.
 
         Raises:
             psycopg.Error: the error that a cursor would raise.
         """
-        sql, text, values, types, formats = statement
-        is_kept = (sql, types) in self._prepared or len(self._prepared) < _MOST_PREPARED or _CAN_CLOSE
-        if not prepare or not is_kept:
-            return await self._result(
-                lambda: self._pgconn.send_query_params(text, values, types, formats, Format.BINARY)
-            )
         try:
-            return await self._run_prepared(statement)
+            return await self._send(statements, prepare=prepare)
         except InvalidSqlStatementName:
             # The server has dropped all prepared statements, because psycopg sends DEALLOCATE ALL when it rolls back.
             self._prepared.clear()
             if self._pgconn.transaction_status != TransactionStatus.IDLE:
                 raise
-        return await self._run_prepared(statement)
+        return await self._send(statements, prepare=prepare)
 
     async def run_script(self, sql: str) -> PGresult:
         """Run one or several statements without parameters; return the last result, in text format.
@@ -137,11 +151,38 @@ class Line:
             with suppress(OSError):  # libpq has closed the socket
                 stop(descriptor)
 
-    async def _run_prepared(self, statement: Encoded) -> PGresult:
+    async def _send(self, statements: Sequence[Encoded], *, prepare: bool) -> PGresult:
+        requests = [await self._request(each, prepare=prepare) for each in statements]
+        if len(requests) == 1:
+            return await self._result(requests[0])
+        self._pgconn.enter_pipeline_mode()
+        try:
+            return await self._result(lambda: self._send_together(requests))
+        finally:
+            if self._pgconn.status == ConnStatus.OK:
+                self._leave_pipeline()
+
+    async def _request(self, statement: Encoded, *, prepare: bool) -> Callable[[], None]:
+        """Return a function that sends a statement, which is prepared first if need be."""
         sql, text, values, types, formats = statement
-        name = self._prepared.get((sql, types)) or await self._prepare(sql, types, text)
+        name = self._prepared.get((sql, types))
+        if not prepare or (name is None and len(self._prepared) >= _MOST_PREPARED and not _CAN_CLOSE):
+            return lambda: self._pgconn.send_query_params(text, values, types, formats, Format.BINARY)
+        found = name or await self._prepare(sql, types, text)
         self._prepared.move_to_end((sql, types))
-        return await self._result(lambda: self._pgconn.send_query_prepared(name, values, formats, Format.BINARY))
+        return lambda: self._pgconn.send_query_prepared(found, values, formats, Format.BINARY)
+
+    def _send_together(self, requests: Sequence[Callable[[], None]]) -> None:
+        for send in requests:
+            send()
+        self._pgconn.pipeline_sync()
+
+    def _leave_pipeline(self) -> None:
+        try:
+            self._pgconn.exit_pipeline_mode()
+        except psycopg.Error:  # answers are still to come, and nobody waits for them
+            self.release()
+            self._pgconn.finish()
 
     async def _prepare(self, sql: str, types: tuple[int, ...], text: bytes) -> bytes:
         if len(self._prepared) >= _MOST_PREPARED:
@@ -154,7 +195,7 @@ class Line:
         return name
 
     async def _result(self, send: Callable[[], None]) -> PGresult:
-        """Call ``send``, which sends a request to the server; return the last result.
+        """Call ``send``, which sends a request to the server; return the result, the first one of a pipeline.
 
         Raises:
             psycopg.Error: the server refused what was sent, or the connection is lost.
@@ -162,20 +203,24 @@ class Line:
         if self._waiter is not None:
             raise psycopg.OperationalError("another statement is running on this connection")
         results: list[PGresult] = []
+        is_pipeline = self._pgconn.pipeline_status != PipelineStatus.OFF
         try:
             send()
             if self._pgconn.flush():
                 self._rest = self._loop.create_future()
                 self._loop.add_writer(self._watch(), self._send_rest)
-            while True:
+            ends = 0
+            while ends < (2 if is_pipeline else 1):  # a pipeline has such an end after each answer, but one at the last
                 if self._pgconn.is_busy():
                     self._watch()
                     self._waiter = self._loop.create_future()
                     await self._waiter
                 result = self._pgconn.get_result()
-                if result is None:
-                    break
-                results.append(result)
+                ends = ends + 1 if result is None else 0
+                if result is not None:
+                    results.append(result)
+                    if result.status == ExecStatus.PIPELINE_SYNC:
+                        break
         except psycopg.OperationalError:
             if not any(_is_error(each) for each in results):
                 raise
@@ -185,7 +230,7 @@ class Line:
             self._end_sending()
             if self._pgconn.status != ConnStatus.OK:
                 self.release()  # libpq has closed the socket, whose descriptor may soon belong to another file
-        return _last(results)
+        return _answer(results, is_pipeline=is_pipeline)
 
     def _watch(self) -> int:
         """Let the event loop watch the socket; return its descriptor."""
@@ -244,24 +289,43 @@ _TYPES = _Types()
 
 
 @lru_cache(maxsize=1024)
-def _numbered(sql: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return a statement with numbers in place of its parameters' names, and the names in the order of the numbers."""
-    names: dict[str, int] = {}
+def _numbered(sql: str) -> tuple[bytes, tuple[str, ...], tuple[int, ...]]:
+    """Return a statement with numbers in place of its parameters' names.
+
+    Returns:
+        The statement; the names in the order of the numbers; and the type to which the statement first casts each
+        parameter, or 0. With this type for None, one prepared statement serves all values.
+    """
+    names: dict[str, tuple[int, int]] = {}
 
     def number(match: re.Match[str]) -> str:
-        name = match[1]
-        return "%" if name is None else f"${names.setdefault(name, len(names) + 1)}"
+        name, cast = match.groups()
+        if name is None:
+            return "%"
+        place, _ = names.setdefault(name, (len(names) + 1, _oid_of(cast)))
+        return f"${place}"
 
-    return _PLACEHOLDER.sub(number, sql).encode(), tuple(names)
+    return _PLACEHOLDER.sub(number, sql).encode(), tuple(names), tuple(oid for _, oid in names.values())
 
 
-def _last(results: list[PGresult]) -> PGresult:
+def _oid_of(cast: str | None) -> int:
+    if cast is None:
+        return 0
+    found = ADAPTERS.types.get(cast.removesuffix("[]"))
+    if found is None:
+        return 0
+    return found.array_oid if cast.endswith("[]") else found.oid
+
+
+def _answer(results: list[PGresult], *, is_pipeline: bool) -> PGresult:
     for result in results:
         if _is_error(result):
             raise error_from_result(result)
     if not results:
         raise psycopg.InternalError("no result")
-    return results[-1]
+    if is_pipeline and results[-1].status != ExecStatus.PIPELINE_SYNC:
+        raise psycopg.OperationalError("the connection was lost")
+    return results[0 if is_pipeline else -1]
 
 
 def _is_error(result: PGresult) -> bool:

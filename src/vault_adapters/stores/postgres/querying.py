@@ -13,7 +13,7 @@ from psycopg.pq.abc import PGresult
 from vault_adapters.stores.postgres.callers_connection import CallersConnection
 from vault_adapters.stores.postgres.cursors import Connection, Row, VaultCursor
 from vault_adapters.stores.postgres.limits import Limits, answered
-from vault_adapters.stores.postgres.line import Encoded, Parameters
+from vault_adapters.stores.postgres.line import CAN_COMBINE, Encoded, Parameters
 from vault_adapters.stores.postgres.own_connection import OwnConnection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,18 +22,33 @@ _MICROSECONDS = "SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 
 
 
 async def query(
-    connection: Connection, limits: Limits, sql: str, parameters: Parameters | None, *, prepare: bool | None
+    connection: Connection,
+    limits: Limits,
+    sql: str,
+    parameters: Parameters | None,
+    *,
+    prepare: bool | None,
+    then: str | None = None,
 ) -> list[Row]:
-    """Run a statement; return its rows. If ``prepare`` is None, psycopg decides by the settings of the connection."""
+    """Run a statement; return its rows. If ``prepare`` is None, psycopg decides by the settings of the connection.
+
+    See `Line.run` for ``then``; only a connection of which `can_combine` is true takes it.
+    """
     if isinstance(connection, OwnConnection):
         line = connection.line
-        return line.rows(await answered(connection, limits.answer, line.run(sql, parameters, prepare=bool(prepare))))
+        running = line.run(sql, parameters, prepare=bool(prepare), then=then)
+        return line.rows(await answered(connection, limits.answer, running))
     if isinstance(connection, CallersConnection):
         return (await answered(connection, limits.answer, connection.run(sql, parameters)))[0]
     cursor = VaultCursor(connection)
     work = cursor.execute(sql, parameters, prepare=prepare, binary=True)
     await answered(connection, limits.answer, work)
     return await _rows(cursor)
+
+
+def can_combine(connection: Connection) -> bool:
+    """Return whether two statements can be sent at once on this connection."""
+    return CAN_COMBINE and isinstance(connection, OwnConnection)
 
 
 class Query(Protocol):

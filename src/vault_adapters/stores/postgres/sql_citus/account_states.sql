@@ -37,22 +37,22 @@ verdict AS MATERIALIZED (
         (SELECT {{same_tokens}} FROM locked l) AS same,
         CASE WHEN %(has_row)b::boolean THEN %(version)b::int8 END AS version,
         CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
-stored AS (
+/*updated*/stored AS (
     UPDATE {{schema}}.token t SET {{written_settings}}
-    FROM verdict v, unnest({{written_values}}) w ({{written_columns}})
+    FROM verdict v, (VALUES /*each updated*/({{written_row}})/*end each*/) w ({{written_columns}})
     WHERE v.active AND v.same AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
         AND t.identifier = %(identifier)b AND t.kind = w.kind
     RETURNING t.kind),
-deleted AS (
+/*end updated*//*deleted*/deleted AS (
     DELETE FROM {{schema}}.token t
     USING verdict v
     WHERE v.active AND v.same AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b
         AND t.identifier = %(identifier)b AND t.kind = ANY (%(gone)b::text[])
     RETURNING t.kind),
-written AS (
+/*end deleted*/written AS (
     UPDATE {{schema}}.account a SET {{row_settings}}
     FROM verdict v
-    WHERE v.active AND v.same AND (SELECT count(*) FROM stored) >= 0
+    WHERE v.active AND v.same /*updated*/AND (SELECT count(*) FROM stored) >= 0/*end updated*/
         AND a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
         AND {{account_hash}} = v.version
     RETURNING a.provider)
@@ -60,9 +60,8 @@ SELECT v.same, v.active, (SELECT count(*) FROM written) > 0 FROM verdict v
 
 -- name: insert_tokens
 -- Insert tokens where none were, and return their kinds and versions; one that is missing: another writer was faster.
--- See `of_rows` in appending.py.
 INSERT INTO {{schema}}.token AS t (tenant_id, provider, identifier, {{written_columns}})
-VALUES (%(tenant_id)b, %(provider)b, %(identifier)b, {{first_written_values}})
+VALUES /*each inserted*/(%(tenant_id)b, %(provider)b, %(identifier)b, {{written_row}})/*end each*/
 ON CONFLICT (tenant_id, provider, identifier, kind) DO NOTHING
 RETURNING t.kind, {{token_hash}}
 
@@ -74,6 +73,6 @@ ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
 RETURNING true
 
 -- name: insert_events
--- Append events; see insert_tokens. This is quicker than append_events, for which Citus copies rows.
+-- Append events. This is quicker than append_events, for which Citus copies rows.
 INSERT INTO {{schema}}.audit_event ({{event_columns}})
-VALUES ({{first_event}})
+VALUES /*each event*/({{event_row}})/*end each*/

@@ -1,74 +1,89 @@
--- name: apply_row
--- Put an account's row in place of the one that was loaded (version NULL: none was), if its tokens are as loaded too,
--- and if this was not long ago. No token is written, so none is locked. Returns a row if the account's row was written.
-WITH seen AS MATERIALIZED (
-    SELECT {{same_tokens}} AND {{now}} <= %(latest)b::timestamptz AS same
-    FROM (
-        SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
-        WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b) l),
-written AS (
-    INSERT INTO {{schema}}.account AS a ({{row_columns}})
-    SELECT {{row_values}}
-    FROM seen, (SELECT CASE WHEN %(durable)b::boolean THEN {{durable}} END) d
-    WHERE seen.same
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET {{row_changes}}
-        WHERE {{account_hash}} = %(version)b::int8
-    RETURNING true),
-event AS (SELECT e.*, {{schema}}.audit_place() AS xid FROM written, {{events}}),
-audited AS (
-    {{appended}})
-SELECT true FROM written
-
 -- name: apply_account
--- Put one account, tokens included, in place of the one that was loaded. Data keys are locked first, then tokens, then
--- the account's row, which is not touched if has_row is false. If an insertion finds another writer's row, the last
--- column fails (invalid_text_representation), so that nothing is written.
-WITH guarded AS MATERIALIZED (
+-- Put one account in place of the one that was loaded, if it is still the same, and if this was not long ago. Data keys
+-- are locked first, then tokens, then the account's row. `shaped` leaves out the parts that a decision does not need:
+-- `alone` is for a decision about nothing but the account's row, `tokens` for all others. If an insertion finds another
+-- writer's row, the last column fails (invalid_text_representation), so that nothing is written.
+WITH /*sealed*/guarded AS MATERIALIZED (
     SELECT 1 FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(key_ids)b::bytea[]) AND state = 'active'
-        AND pg_catalog.cardinality(%(key_ids)b::bytea[]) > 0
     ORDER BY data_key_id
     FOR SHARE),
-locked AS MATERIALIZED (
+/*end sealed*/found AS MATERIALIZED (
     SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
     WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
-        AND (SELECT count(*) FROM guarded) >= 0
-    ORDER BY t.kind
-    FOR UPDATE),
+        /*sealed*/AND (SELECT count(*) FROM guarded) >= 0/*end sealed*/
+    /*tokens*/ORDER BY t.kind
+    FOR UPDATE/*end tokens*/),
 verdict AS MATERIALIZED (
-    SELECT (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[]) AS active,
-        (SELECT {{same_tokens}} FROM locked l) AND {{now}} <= %(latest)b::timestamptz AS same,
-        CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
-stored AS (
+    SELECT true/*sealed*/ AND (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[])
+            /*end sealed*/ AS active,
+        (SELECT {{same_tokens}} FROM found l)
+            AND {{now}} BETWEEN %(earliest)b::timestamptz AND %(latest)b::timestamptz AS same
+        /*durable*/, {{durable}} AS durable/*end durable*/),
+/*inserted*/inserted AS (
     INSERT INTO {{schema}}.token AS t (tenant_id, provider, identifier, {{written_columns}})
     SELECT %(tenant_id)b, %(provider)b, %(identifier)b, w.*
-    FROM verdict v, unnest({{written_values}}) w
+    FROM verdict v, (VALUES /*each inserted*/({{written_row}})/*end each*/) w
     WHERE v.active AND v.same
-    ON CONFLICT (tenant_id, provider, identifier, kind) DO UPDATE SET {{written_changes}}
-        WHERE t.kind = ANY (%(kinds)b::text[])
-    RETURNING {{told_state}}),
-deleted AS (
+    ON CONFLICT (tenant_id, provider, identifier, kind) DO NOTHING
+    RETURNING t.kind, {{token_hash}} AS version, {{told_state}}),
+/*end inserted*//*updated*/updated AS (
+    UPDATE {{schema}}.token t SET {{written_settings}}
+    FROM verdict v, (VALUES /*each updated*/({{written_row}})/*end each*/) w ({{written_columns}})
+    WHERE v.active AND v.same
+        AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+        AND t.kind = w.kind
+    RETURNING t.kind, {{token_hash}} AS version, {{told_state}}),
+/*end updated*//*deleted*/deleted AS (
     DELETE FROM {{schema}}.token t
     USING verdict v
-    WHERE v.active AND v.same AND pg_catalog.cardinality(%(gone)b::text[]) > 0
+    WHERE v.active AND v.same
         AND t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
         AND t.kind = ANY (%(gone)b::text[])
     RETURNING {{told_change}}),
-written AS (
+/*end deleted*/ready AS MATERIALIZED (
+    SELECT v.active AND v.same
+        /*inserted*/AND (SELECT count(*) FROM inserted) = %(inserted)b::int8/*end inserted*/
+        /*updated*/AND (SELECT count(*) FROM updated) = %(updated)b::int8/*end updated*/
+        /*deleted*/AND (SELECT count(*) FROM deleted) >= 0/*end deleted*/ AS ready
+    FROM verdict v),
+/*row_inserted*/row_inserted AS (
     INSERT INTO {{schema}}.account AS a ({{row_columns}})
     SELECT {{row_values}}
-    FROM verdict v
-    WHERE v.active AND v.same AND %(has_row)b::boolean AND (SELECT count(*) FROM stored) >= 0
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET {{row_changes}}
-        WHERE {{account_hash}} = %(version)b::int8
-    RETURNING true),
+    FROM ready r
+    WHERE r.ready
+    ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
+    RETURNING {{account_hash}} AS version),
+/*end row_inserted*//*row_updated*/row_updated AS (
+    UPDATE {{schema}}.account a SET {{row_settings}}
+    FROM ready r
+    WHERE r.ready AND a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+        AND {{account_hash}} = %(version)b::int8
+    RETURNING {{account_hash}} AS version),
+/*end row_updated*//*row_locked*/row_locked AS MATERIALIZED (
+    SELECT {{account_hash}} AS version FROM {{schema}}.account a
+    WHERE (SELECT r.ready FROM ready r)
+        AND a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+        AND {{account_hash}} = %(version)b::int8
+    FOR UPDATE),
+/*end row_locked*/outcome AS MATERIALIZED (
+    SELECT v.*, (SELECT r.ready FROM ready r)
+        /*row_inserted*/AND EXISTS (SELECT 1 FROM row_inserted)/*end row_inserted*/
+        /*row_updated*/AND EXISTS (SELECT 1 FROM row_updated)/*end row_updated*/
+        /*row_locked*/AND EXISTS (SELECT 1 FROM row_locked)/*end row_locked*/ AS is_written
+    FROM verdict v)/*events*/,
 event AS (
-    SELECT e.*, {{schema}}.audit_place() AS xid FROM verdict v, {{events}} WHERE v.active AND v.same),
+    SELECT e.*, {{schema}}.audit_place() AS xid
+    FROM outcome o, (VALUES /*each event*/({{event_row}})/*end each*/) e ({{event_columns}})
+    WHERE o.is_written),
 audited AS (
-    {{appended}})
-SELECT v.same, v.active, v.durable,
-    (CASE WHEN v.same AND v.active AND (
-        (SELECT count(*) FROM stored) < pg_catalog.cardinality(%(w_ids)b::uuid[])
-        OR %(has_row)b::boolean AND NOT EXISTS (SELECT FROM written))
-    THEN 'the account has changed' ELSE '0' END)::int
-FROM verdict v
+    {{appended}})/*end events*/
+SELECT o.same /*alone*/AND o.is_written/*end alone*/, o.active, {{now}},
+    pg_catalog.concat_ws(',', NULL::text /*inserted*/,
+        (SELECT pg_catalog.string_agg({{version_text}}, ',') FROM inserted l)/*end inserted*//*updated*/,
+        (SELECT pg_catalog.string_agg({{version_text}}, ',') FROM updated l)/*end updated*/),
+    coalesce(NULL::int8 /*row_inserted*/, (SELECT a.version FROM row_inserted a)/*end row_inserted*//*row_updated*/,
+        (SELECT a.version FROM row_updated a)/*end row_updated*/)
+    /*tokens*/, (CASE WHEN o.same AND o.active AND NOT o.is_written THEN 'the account has changed' ELSE '0' END)::int
+    /*end tokens*/
+FROM outcome o

@@ -1,0 +1,140 @@
+"""What a decision about an account writes: the shape of the statement, and its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from vault_adapters.stores.columns import plain_values
+from vault_adapters.stores.damage import gone_kinds
+from vault_adapters.stores.postgres.account_columns import versions_text
+from vault_adapters.stores.postgres.appending import event_rows
+from vault_adapters.stores.postgres.cursors import Texts, int8
+from vault_adapters.stores.postgres.rows import account_parameters, micros, scopes_text
+from vault_adapters.stores.postgres.shaping import Shape
+from vault_domain.entities.account import Account
+from vault_domain.entities.account_state import AccountRow, AccountState, Decision
+from vault_domain.entities.token import StoredToken
+
+
+def changed_tokens(before: AccountState, after: AccountState) -> tuple[list[StoredToken], list[StoredToken]]:
+    """Return the tokens that a decision puts in place: those of kinds that were absent, and those that replace."""
+    _, versions, _ = before.version
+    changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
+    return (
+        [token for token in changed if token.key.kind not in versions],
+        [token for token in changed if token.key.kind in versions],
+    )
+
+
+def statement_of(before: AccountState, decision: Decision[Any]) -> tuple[Shape, dict[str, Any]]:
+    """Return the shape of `apply_account` for a decision, and the parameters, but for the times."""
+    inserted, updated = changed_tokens(before, decision.state)
+    changed, gone = [*inserted, *updated], gone_kinds(before, decision.state)
+    parts = {
+        "tokens" if changed or gone else "alone": True,
+        "sealed": are_sealed(changed, before),
+        "inserted": bool(inserted),
+        "updated": bool(updated),
+        "deleted": bool(gone),
+        _row_part(before, decision.state): True,
+        "durable": decision.durable,
+        "events": bool(decision.events),
+    }
+    first, last = len(inserted), len(changed)
+    rows = ("inserted", range(first)), ("updated", range(first, last)), ("event", range(len(decision.events)))
+    return Shape(frozenset(name for name, is_there in parts.items() if is_there), rows), {
+        **state_parameters(before, decision),
+        **token_parameters(changed, before),
+        **event_rows(decision.events),
+        "inserted": int8(first),
+        "updated": int8(last - first),
+        "gone": Texts([kind.value for kind in gone]),
+    }
+
+
+def are_sealed(changed: Sequence[StoredToken], before: AccountState) -> bool:
+    """Return whether a token has another sealed value than before."""
+    return any(
+        (old := before.tokens.get(token.key.kind)) is None or old.sealed is not token.sealed for token in changed
+    )
+
+
+def _row_part(before: AccountState, after: AccountState) -> str:
+    """Return the part of the statement that is about the account's row.
+
+    A row that stays, or is to be deleted with the last token, is locked and compared.
+    """
+    version, *_ = before.version
+    if after.row is not None and after.row != before.row:
+        return "row_inserted" if version is None else "row_updated"
+    return "no_row" if before.row is None else "row_locked"
+
+
+def state_parameters(before: AccountState, decision: Decision[Any]) -> dict[str, Any]:
+    """Return the loaded versions, and the account's new row, as named parameters."""
+    row_version, versions, _ = before.version
+    row = decision.state.row or before.row  # a row that is to be deleted is locked and compared too
+    return {
+        **_row_parameters(before.account, row or AccountRow()),
+        "has_row": row is not None,
+        "versions": versions_text(versions),
+        "version": None if row_version is None else int8(row_version),
+        "durable": decision.durable,
+    }
+
+
+def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
+    refresh = row.refresh
+    return {
+        **account_parameters(account),
+        "label": row.label,
+        "credential_value_id": refresh.credential_value_id,
+        "attempt_id": refresh.attempt_id,
+        "committed_attempt_id": row.committed_attempt_id,
+        "lease_until": refresh.lease_until,
+        "sent_at": refresh.sent_at,
+        "failures": int8(refresh.failures),
+        "next_attempt_at": refresh.next_attempt_at,
+        "unknown_since": refresh.unknown_since,
+        "error_code": refresh.error_code,
+        "refused_since": refresh.refused_since,
+        "refused_for": micros(refresh.refused_for),
+        "endpoint": row.endpoint,
+        "due_at": row.due_at,
+    }
+
+
+def token_parameters(changed: Sequence[StoredToken], before: AccountState) -> dict[str, Any]:
+    """Return tokens that are to be written as the parameters of the rows ``{{written_row}}``; see `shaping`."""
+    new = [token for token in changed if token.info.value_id not in before.value_ids]
+    return {
+        "key_ids": sorted({token.sealed.data_key_id for token in new}),
+        "are_new": len(new) == len(changed),
+        **{f"w{number}_{name}": value for number, token in enumerate(changed) for name, value in _columns(token)},
+    }
+
+
+def _columns(token: StoredToken) -> list[tuple[str, Any]]:
+    info, sealed = token.info, token.sealed
+    return [
+        ("kind", info.key.kind.value),
+        ("id", info.id),
+        ("value_id", info.value_id),
+        ("status", info.status.value),
+        ("error_code", info.error_code),
+        ("expires_at", info.expires_at),
+        ("lifetime", None if info.lifetime is None else micros(info.lifetime)),
+        ("scopes", scopes_text(info.scopes)),
+        ("generation", int8(info.generation)),
+        ("last_refreshed_at", info.last_refreshed_at),
+        ("created_at", info.created_at),
+        ("updated_at", info.updated_at),
+        ("suspect_since", info.suspect_since),
+        ("rejected_at", info.rejected_at),
+        ("noted_value_id", info.value_id if token.is_end_told else None),
+        *plain_values(info).items(),
+        ("data_key_id", sealed.data_key_id),
+        ("blob", sealed.blob),
+        ("extra", sealed.extra),
+    ]
