@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from vault_adapters.crypto.local_key import generate_encryption_secret
     from vault_adapters.runtime.json_forms import as_json
     from vault_adapters.runtime.worker import RefreshWorker
-    from vault_adapters.sync.vault import SyncHostTransaction, SyncKeys, SyncStates, SyncVault, open_sync_vault
+    from vault_adapters.sync.host import SyncHostTransaction
+    from vault_adapters.sync.keys import SyncKeys
+    from vault_adapters.sync.states import SyncStates
+    from vault_adapters.sync.vault import SyncVault, open_sync_vault
     from vault_domain import (
         Account,
         AccountDeletion,
@@ -106,7 +109,10 @@ else:
             "vault_adapters.crypto.local_key": "generate_encryption_secret",
             "vault_adapters.runtime.json_forms": "as_json",
             "vault_adapters.runtime.worker": "RefreshWorker",
-            "vault_adapters.sync.vault": "SyncHostTransaction SyncKeys SyncStates SyncVault open_sync_vault",
+            "vault_adapters.sync.host": "SyncHostTransaction",
+            "vault_adapters.sync.keys": "SyncKeys",
+            "vault_adapters.sync.states": "SyncStates",
+            "vault_adapters.sync.vault": "SyncVault open_sync_vault",
             "vault_domain": " ".join(vault_domain.__all__),
         },
     )

@@ -49,6 +49,28 @@ SELDOM = {
 }
 """Use cases of workers and operators."""
 
+LATER = {
+    "aiosqlite",
+    "anyio",
+    "cryptography",
+    "sqlite3",
+    "vault_adapters.composition",
+    "vault_adapters.crypto",
+    "vault_adapters.providers",
+    "vault_adapters.wiring",
+    "vault_domain.services",
+    "vault_domain.transitions",
+}
+"""What blocking code needs only once it opens a vault, which is at its first call."""
+
+CLASSES = """
+from attrs import has
+
+made = {each for module in list(sys.modules.values()) for each in vars(module).values() if isinstance(each, type)}
+print(sum(has(each) and each.__module__.startswith("vault_") for each in made))
+"""
+"""Prints how many classes attrs has made for this package, each of which takes as long as loading two modules."""
+
 READING = """
 import asyncio
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
@@ -107,12 +129,17 @@ def environ(tmp_path_factory):
     return os.environ | {"DATABASE_URL": url, "ENCRYPTION_SECRET": generate_encryption_secret()}
 
 
+def printed(program, environ):
+    """What a program prints in a new process."""
+    program = ["-c", f"import sys\n{program}"]
+    done = subprocess.run([sys.executable, *program], env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def loaded(program, environ):
     """The modules that a new process has loaded after a program."""
-    program = f"import sys\n{program}\nimport json\nprint(json.dumps(list(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stdout))
+    return set(json.loads(printed(f"{program}\nimport json\nprint(json.dumps(list(sys.modules)))", environ)))
 
 
 def ours(modules):
@@ -128,16 +155,32 @@ def test_one_name_loads_its_module_only(environ):
     assert {each.rpartition(".")[0] for each in modules if each.count(".") > 1} == {"vault_domain.entities"}
 
 
+def test_importing_what_opens_a_vault_makes_few_classes(environ):
+    program = f"from vault_adapters import Account, TokenSet, VaultConfig, open_vault\n{CLASSES}"
+    assert int(printed(program, environ)) <= 48
+
+
+def test_importing_a_vault_for_blocking_code_loads_nothing_that_only_opening_needs(environ):
+    modules = loaded("from vault_adapters import Account, TokenSet, VaultConfig, open_sync_vault", environ)
+    assert sorted(modules & LATER) == []
+    assert len(ours(modules)) <= 41, ours(modules)
+
+
 def test_opening_loads_no_part_that_is_not_used(environ):
     modules = loaded(OPENING, environ)
     assert sorted(modules & (NEVER | SELDOM)) == []
-    assert len(ours(modules)) < 160
+    assert len(ours(modules)) < 155
 
 
 def test_a_process_that_only_reads_loads_no_write_and_no_refresh(environ):
     modules = loaded(OPENING, environ) and ours(loaded(READING, environ))
     assert [each for each in modules if "refresh." in each or each.endswith(("_writer", "transitions.attempts"))] == []
-    assert len(modules) < 130
+    assert len(modules) < 122
+
+
+def test_a_process_that_only_reads_makes_few_classes(environ):
+    loaded(OPENING, environ)
+    assert int(printed(READING + CLASSES, environ)) <= 52
 
 
 def test_a_vault_with_a_refresher_loads_what_refreshes_while_it_opens(environ):

@@ -1,22 +1,29 @@
 """Opens the master keys when a vault opens, by matching the configured keys with the database's records."""
 
+from __future__ import annotations
+
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from vault_adapters.crypto.local_key import DEFAULT_LOG2_N
 from vault_adapters.crypto.local_key import PROVIDER as LOCAL_PROVIDER
-from vault_adapters.crypto.master_key_source import LOCAL, LocalSource, MasterKeySource, configured_sources
+from vault_adapters.crypto.master_key_source import LOCAL, LocalSource, configured_sources
 from vault_adapters.crypto.scrypt_parameters import DAMAGED_PARAMETERS
 from vault_domain.entities.errors import ConfigurationError, WrongEncryptionSecretError
-from vault_domain.entities.key_records import MasterKeyRecord, MasterKeyState
-from vault_domain.entities.secret import Secret
+from vault_domain.entities.key_records import MasterKeyState
 from vault_domain.entities.token import DAMAGED_ROW
-from vault_domain.ports.keys import Keys
-from vault_domain.ports.master_key import MasterKey, MasterKeys
+from vault_domain.ports.master_key import MasterKeys
 from vault_domain.rules.key_states import RESURRECTED_MASTER_KEY, is_resurrected_master_key
-from vault_domain.transitions.keys import introduced, introduced_first
+
+if TYPE_CHECKING:
+    from vault_adapters.crypto.master_key_source import MasterKeySource
+    from vault_domain.entities.key_records import MasterKeyRecord
+    from vault_domain.entities.secret import Secret
+    from vault_domain.ports.keys import Keys
+    from vault_domain.ports.master_key import MasterKey
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +80,8 @@ async def open_with_sources(repository: Keys, sources: Sequence[MasterKeySource]
     current, *previous = [_Candidate(source) for source in sources]
     records = await repository.master_keys()
     if not records:
+        from vault_domain.transitions.keys import introduced_first
+
         first = await current.make()
         change = await repository.change_master_keys(lambda keys, now: introduced_first(keys, now, first))
         records = change.result
@@ -87,6 +96,8 @@ async def open_with_sources(repository: Keys, sources: Sequence[MasterKeySource]
 
 
 async def _introduce(repository: Keys, record: MasterKeyRecord, known: frozenset[bytes]) -> list[MasterKeyRecord]:
+    from vault_domain.transitions.keys import introduced
+
     change = await repository.change_master_keys(lambda keys, now: introduced(keys, now, record, known))
     return change.result
 

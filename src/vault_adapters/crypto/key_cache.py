@@ -14,14 +14,14 @@ Tries are limited because each may ask a key service.
 """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Held:
     key: EnvelopeKey
     until: float
     renew_at: float
 
 
-@define
+@define(eq=False, repr=False)
 class _TenantKeys:
     held: dict[bytes, _Held] = field(factory=dict)
     until: float = 0.0  # expiry of the key that was put last

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 from vault_adapters.crypto import tenant_wrap
 from vault_domain.entities.errors import KeyUnavailableError, VaultError
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState
+from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.cipher import UnreadableError
-from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, Keys
 from vault_domain.rules.key_states import OF_ONE_TENANT
+
+if TYPE_CHECKING:
+    from vault_domain.entities.key_records import DataKeyRecord
+    from vault_domain.ports.keys import DataKeyPosition, Keys
 
 _REFUSED_SECONDS = 0.5
 """Time for which a tenant whose own master key cannot be used gets the same error again at once."""
@@ -130,6 +134,8 @@ async def with_own_keys(repository: Keys, wanted: set[str]) -> set[str]:
 
     Lists come sorted by tenant, so the active data keys of the tenants between the first and the last one are read.
     """
+    from vault_domain.ports.keys import DataKeyQuery
+
     suspected, last, after = set[str](), max(wanted), (min(wanted), b"")
     for _ in range(2 + len(wanted) // _PAGE):
         position: DataKeyPosition = after

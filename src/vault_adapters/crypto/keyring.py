@@ -1,12 +1,14 @@
 """`Keyring`: finds, creates and unwraps tenants' data keys; concurrent callers share one call for each key."""
 
+from __future__ import annotations
+
 import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vault_adapters.crypto import tenant_wrap
 from vault_adapters.crypto.envelope import KEY_ID_SIZE, KEY_SIZE, EnvelopeKey, Purpose
@@ -17,10 +19,8 @@ from vault_adapters.crypto.tenant_keys import TenantKeys
 from vault_adapters.crypto.wrapping import Wrapping
 from vault_adapters.runtime.flights import Flights
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyState
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyState
 from vault_domain.ports.cipher import NO_ACTIVE_KEY, UnreadableError
-from vault_domain.ports.keys import Keys
-from vault_domain.ports.master_key import MasterKey, MasterKeys
 from vault_domain.rules.key_states import (
     RESURRECTED_KEY,
     RESURRECTED_MASTER_KEY,
@@ -28,6 +28,11 @@ from vault_domain.rules.key_states import (
     is_resurrected_master_key,
     no_active_master_key,
 )
+
+if TYPE_CHECKING:
+    from vault_domain.entities.key_records import DataKeyWrap
+    from vault_domain.ports.keys import Keys
+    from vault_domain.ports.master_key import MasterKey, MasterKeys
 
 _log = logging.getLogger(__name__)
 

@@ -146,7 +146,7 @@ async def open_record(record: MasterKeyRecord, secret: Secret) -> LocalMasterKey
     return derived.key if same_check and same_id else None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class _Derived:
     key: LocalMasterKey
     check_value: bytes

@@ -38,7 +38,7 @@ class MasterKeySource(Protocol):
         """
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class LocalSource:
     """The master key that is derived from an encryption secret."""
 
@@ -54,7 +54,7 @@ class LocalSource:
         return await local_key.new_record(self.secret, self.log2_n)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ServiceSource:
     """A key of a key service. `make` calls it before the record is stored, so that denied access is found early.
 

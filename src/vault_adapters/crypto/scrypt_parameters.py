@@ -20,7 +20,7 @@ _P = 1
 _SALT = re.compile(r"[0-9a-f]{64}\Z")
 
 
-@frozen
+@frozen(repr=False)
 class ScryptParameters:
     """The parameters of scrypt.
 

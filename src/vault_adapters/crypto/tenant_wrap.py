@@ -26,7 +26,7 @@ _MAGIC = b"\xe7\x01tenant"
 _MALFORMED = "tenant_wrap"
 
 
-@frozen
+@frozen(repr=False)
 class TenantWrap:
     """The parts of a wrap.
 

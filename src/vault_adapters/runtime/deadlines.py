@@ -30,7 +30,7 @@ It is a bare tuple, because each read makes one.
 """
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Running:
     """A call that a task awaits. To end it, the task is cancelled."""
 

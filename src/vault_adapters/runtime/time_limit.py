@@ -26,7 +26,7 @@ def _never() -> bool:
     return False
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Beat:
     """A call that a `TimeLimit` makes at regular intervals, to ask whether its ``async with`` block may go on.
 

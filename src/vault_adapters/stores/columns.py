@@ -27,7 +27,7 @@ Columns = tuple[str, ...]
 ColumnType = Literal["text", "bytea", "timestamptz"]
 
 
-@frozen
+@frozen(repr=False)
 class PlainColumn:
     """A token's column that the writer of a value gives, and that no other statement changes.
 
@@ -159,7 +159,7 @@ def plain_arrays(owners: Sequence[TokenInfo | TokenWrite | ImportedWrite]) -> di
     return {name: list(map(attrgetter(name), owners)) for name in _PLAIN_NAMES}
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class RowLayout:
     """The groups of columns that a query returns, in their order.
 

@@ -14,12 +14,12 @@ from vault_domain.entities.account import TokenKind, stored_account, stored_key
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap, MasterKeyRecord, MasterKeyState
 from vault_domain.entities.token import DAMAGED_ROW, WRONG_ROW, SealedToken
-from vault_domain.ports.keys import SealedRow
 from vault_domain.rules.key_states import confirmed_data_key, confirmed_master_key
 
 if TYPE_CHECKING:
     from vault_domain.entities.account import Account, TokenKey
     from vault_domain.entities.account_state import AccountState
+    from vault_domain.ports.keys import SealedRow
 
 _log = logging.getLogger(__name__)
 
@@ -170,6 +170,8 @@ def row_to_reseal(columns: Sequence[Any], tenant_id: str | None) -> SealedRow:
     Raises:
         Exception: the row is damaged or belongs to another tenant.
     """
+    from vault_domain.ports.keys import SealedRow
+
     *key, data_key_id, blob, extra = columns
     if type(data_key_id) is not bytes:
         raise ValueError

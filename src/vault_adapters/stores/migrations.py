@@ -16,7 +16,7 @@ _NEEDS = re.compile(r"-- needs: (\d{4})\n")
 """The first line of a migration that leaves the schema usable for releases that do not know the migration."""
 
 
-@frozen
+@frozen(repr=False)
 class Migration:
     """A numbered SQL file that brings the schema up to date.
 
@@ -35,7 +35,7 @@ class Migration:
     needs: int
 
 
-@frozen
+@frozen(repr=False)
 class Applied:
     """A row of the ledger, the table that tells which migrations were applied to a database.
 

@@ -18,7 +18,7 @@ _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)(?: of (?P<whole>[a-z0-9_]+))
 _PART = "{{part}}"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Queries:
     """The queries of a store, by name."""
 

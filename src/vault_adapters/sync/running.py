@@ -18,7 +18,7 @@ from vault_domain.facade.vault import TokenVault
 Opener = Callable[[], AbstractAsyncContextManager[TokenVault]]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Running:
     """An open vault on its thread.
 

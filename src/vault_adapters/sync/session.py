@@ -11,15 +11,17 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from attrs import define, field
 
 from vault_adapters.sync.rows import CallersThread, give_up
-from vault_adapters.sync.running import Opener, Running
 from vault_adapters.sync.signals import in_signal_handler
 from vault_domain.entities.errors import ConfigurationError
-from vault_domain.facade.vault import TokenVault
+
+if TYPE_CHECKING:
+    from vault_adapters.sync.running import Opener, Running
+    from vault_domain.facade.vault import TokenVault
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -90,7 +92,7 @@ class Call(Generic[V, T]):
         return await self._method(self._target(vault), *self._args, **self._kwargs)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class _Inside:
     """A thread that is inside a call.
 
@@ -278,6 +280,8 @@ class Session:
             raise _closed()
         opener = self._opener
         if self._running is None and opener is not None:
+            from vault_adapters.sync.running import Running  # a program that opens no vault needs no event loop
+
             self._process = os.getpid()
             try:
                 running = Running.start(opener)

@@ -8,85 +8,31 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from vault_adapters.composition import open_vault
-from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.configuration.opening import misuse
-from vault_adapters.runtime.host_connections import HostConnection, opened_here
-from vault_adapters.sync.measures import SyncMeasures
-from vault_adapters.sync.rows import CallersThread
 from vault_adapters.sync.session import Call, Session
 from vault_adapters.sync.views import View, blocking, blocking_over_rows, walk_pages
-from vault_domain.entities.account import AccountInfo, ConnectionState
-from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
-from vault_domain.entities.page import Page
-from vault_domain.entities.reports import Readiness
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import as_label
-from vault_domain.entities.token import Token, TokenInfo
 from vault_domain.facade.arguments import as_reason
-from vault_domain.facade.feed import EventFeed
-from vault_domain.facade.host import HostTransaction, as_connection, refuse_other_calls
-from vault_domain.facade.keys import VaultKeys
-from vault_domain.facade.states import VaultStates
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.clock import Clock
-from vault_domain.ports.token_refresher import TokenRefresher
+
+if TYPE_CHECKING:
+    from vault_adapters.configuration.config import VaultConfig
+    from vault_adapters.sync.host import SyncHostTransaction
+    from vault_adapters.sync.keys import SyncKeys
+    from vault_adapters.sync.measures import SyncMeasures
+    from vault_adapters.sync.states import SyncStates
+    from vault_domain.entities.account import AccountInfo, ConnectionState
+    from vault_domain.entities.audit import AuditEvent
+    from vault_domain.entities.page import Page
+    from vault_domain.entities.reports import Readiness
+    from vault_domain.entities.token import Token, TokenInfo
+    from vault_domain.facade.feed import EventFeed
+    from vault_domain.ports.clock import Clock
+    from vault_domain.ports.token_refresher import TokenRefresher
 
 T = TypeVar("T")
-
-
-class SyncKeys(View[VaultKeys]):
-    """Rotates keys while the vault is in use; it has the methods of `VaultKeys`, without await.
-
-    A progress callback runs on the vault's own thread and cannot call this vault.
-    """
-
-    _path = "keys."
-
-    status = blocking(VaultKeys.status)
-    rotate_data_key = blocking(VaultKeys.rotate_data_key)
-    rotate_data_keys = blocking(VaultKeys.rotate_data_keys)
-    set_tenant_master_key = blocking(VaultKeys.set_tenant_master_key)
-    rotate_master_key = blocking(VaultKeys.rotate_master_key)
-    reencrypt = blocking(VaultKeys.reencrypt)
-
-
-class SyncStates(View[VaultStates]):
-    """Seals and opens states; it has the methods of `VaultStates`, without await."""
-
-    _path = "states."
-
-    seal = blocking(VaultStates.seal)
-    open = blocking(VaultStates.open)
-
-
-class SyncHostTransaction(View[HostTransaction]):
-    """Stores and deletes inside the host's own transaction; it has the methods of `HostTransaction`, without await.
-
-    The statements run in the caller's thread.
-    """
-
-    _path = "on(...)."
-
-    def __init__(self, session: Session, vault: Callable[[TokenVault], TokenVault], connection: object) -> None:
-        super().__init__(session, lambda inner: vault(inner).on(connection))
-        self._vault = vault
-        self._connection = connection
-
-    def _run(self, call: Call[HostTransaction, T]) -> T:
-        thread = CallersThread()
-        own = HostConnection(opened_here(self._connection), thread.run)
-        return self._session.run(call.at(lambda vault: self._vault(vault).on(own)), thread)
-
-    store_token = blocking(HostTransaction.store_token)
-    store_token_set = blocking(HostTransaction.store_token_set)
-    delete_account = blocking(HostTransaction.delete_account)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            refuse_other_calls(self, name)
 
 
 class SyncVault(View[TokenVault]):
@@ -188,9 +134,9 @@ class SyncVault(View[TokenVault]):
         try:
             return self._ready(timeout=timeout)
         except StorageError as error:  # the vault could not be opened
-            return Readiness(store=error.reason or error.code)
+            return _not_ready(store=error.reason or error.code)
         except KeyUnavailableError as error:
-            return Readiness(master_key=error.reason or error.code)
+            return _not_ready(master_key=error.reason or error.code)
 
     ready.__doc__ = TokenVault.ready.__doc__
 
@@ -206,21 +152,30 @@ class SyncVault(View[TokenVault]):
                 ``sqlite3``, Django's ``connection``, or a connection or session of SQLAlchemy. It must be asynchronous
                 for a `TokenVault`, and blocking for a `SyncVault`.
         """
+        from vault_adapters.sync.host import SyncHostTransaction
+        from vault_domain.facade.host import as_connection
+
         return SyncHostTransaction(self._session, self._target, as_connection(connection))
 
     @property
     def keys(self) -> SyncKeys:
         """The keys of this vault: their status and their rotation."""
+        from vault_adapters.sync.keys import SyncKeys
+
         return SyncKeys(self._session, lambda vault: self._target(vault).keys)
 
     @property
     def measures(self) -> SyncMeasures:
         """The counts and the observers of this vault, for metrics and traces."""
+        from vault_adapters.sync.measures import SyncMeasures
+
         return SyncMeasures(self._session, lambda vault: self._target(vault).measures)
 
     @property
     def states(self) -> SyncStates:
         """The states of authorization requests, sealed under this vault's keys."""
+        from vault_adapters.sync.states import SyncStates
+
         return SyncStates(self._session, lambda vault: self._target(vault).states)
 
     def iter_tokens(self, tenant_id: str, *, provider: str | None = None) -> Iterator[TokenInfo]:
@@ -278,6 +233,12 @@ class SyncVault(View[TokenVault]):
         return walk_pages(self._session, Call(method, self._target, args, kwargs, name))
 
 
+def _not_ready(**reason: str) -> Readiness:
+    from vault_domain.entities.reports import Readiness
+
+    return Readiness(**reason)
+
+
 async def _event_feed(vault: TokenVault, **wanted: Any) -> EventFeed:
     return vault.event_feed(**wanted)
 
@@ -316,8 +277,11 @@ def open_sync_vault(
     if refusal is not None:
         del config, refreshers, pool, clock, on_event  # a traceback would show them, and one may be a secret
         raise refusal
-    return sync_vault_over(
-        lambda: open_vault(
+
+    def opener() -> AbstractAsyncContextManager[TokenVault]:
+        from vault_adapters.composition import open_vault  # many programs, such as Django's commands, open no vault
+
+        return open_vault(
             config,
             refreshers=refreshers,
             http_client=http_client,
@@ -326,7 +290,8 @@ def open_sync_vault(
             clock=clock,
             on_event=on_event,
         )
-    )
+
+    return sync_vault_over(opener)
 
 
 def sync_vault_over(opener: Callable[[], AbstractAsyncContextManager[TokenVault]]) -> SyncVault:

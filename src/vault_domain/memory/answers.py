@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
-from attrs import define, evolve, frozen
+from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import READ_ACTIONS
@@ -21,8 +20,11 @@ from vault_domain.entities.token import NO_VALUE, DamagedToken, StoredToken, Tok
 from vault_domain.ports.readings import Reading
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from vault_domain.entities.account import Account, TokenKey
     from vault_domain.entities.audit import AuditEvent
+    from vault_domain.memory.answer import Answer, Committed
     from vault_domain.ports.accounts import Snapshot
     from vault_domain.ports.event_sink import EventSink
     from vault_domain.ports.journal import JournalEntry
@@ -30,58 +32,6 @@ if TYPE_CHECKING:
 
 _MOST = 20_000
 """Largest number of committed answers; beyond it, the oldest is dropped. An answer takes about two kilobytes."""
-
-
-@frozen
-class Moment:
-    """One moment on two clocks: the store's time, and this process's monotonic time in seconds."""
-
-    store_time: datetime
-    monotonic: float
-
-
-@frozen
-class Answer:
-    """A provider's answer.
-
-    Attributes:
-        entry: the sealed answer.
-        seen_at: a moment from which the store's present time is computed; None for an entry of an earlier process,
-            until the store's time is known.
-        journaled: whether the journal holds the entry, so that the answer's token may be handed out.
-        genuine: whether the entry is known to be this vault's.
-        changed: whether this process has changed the account since it began to commit or to keep the answer; if so,
-            only the store knows the current token.
-        refused: whether a resource rejected the answer's access token, so that this token is not handed out.
-    """
-
-    entry: JournalEntry
-    seen_at: Moment | None
-    journaled: bool
-    genuine: bool = True
-    changed: bool = False
-    refused: bool = False
-
-    @property
-    def account(self) -> Account:
-        """The account of the answer."""
-        return self.entry.attempt.account
-
-    @property
-    def rotates(self) -> bool:
-        """Whether the answer replaces the credential that was presented for it."""
-        return any(write.key == self.entry.attempt.credential.key for write in self.entry.writes)
-
-    def is_same(self, other: Answer | None) -> bool:
-        """Return whether ``other`` concerns the same answer; its attributes may differ."""
-        return other is not None and other.entry.attempt.attempt_id == self.entry.attempt.attempt_id
-
-
-@define
-class _Committed:
-    answer: Answer
-    timeline: str
-    until: float
 
 
 class Answers:
@@ -100,7 +50,7 @@ class Answers:
         self._hold = hold
         self.waiting: dict[Account, Answer] = {}
         self._begun: dict[Account, Answer] = {}
-        self._committed: dict[UUID, _Committed] = {}  # in the order in which their hold ends
+        self._committed: dict[UUID, Committed] = {}  # in the order in which their hold ends
         self._committed_of: dict[Account, list[UUID]] = {}
 
     # Waiting answers
@@ -236,6 +186,8 @@ class Answers:
         """
         if account not in self._committed_of or snapshot.record is None:
             return False
+        from vault_domain.memory.answer import Moment
+
         stored = {TokenRef.of(info) for info in snapshot.record.tokens.values()}
         for attempt_id in self._committed_of[account]:
             answer = self._committed[attempt_id].answer
@@ -277,8 +229,10 @@ class Answers:
         return ended
 
     def _keep(self, answer: Answer, timeline: str) -> None:
+        from vault_domain.memory.answer import Committed
+
         attempt_id = answer.entry.attempt.attempt_id
-        self._committed[attempt_id] = _Committed(answer, timeline, self._tasks.monotonic() + self._hold)
+        self._committed[attempt_id] = Committed(answer, timeline, self._tasks.monotonic() + self._hold)
         self._committed_of.setdefault(answer.account, []).append(attempt_id)
 
     def _forget(self, answer: Answer) -> None:

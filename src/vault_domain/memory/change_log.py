@@ -31,7 +31,7 @@ def scope_of_access(account: Account) -> Scope:
     return (account.tenant_id, account.provider, account.identifier or "", TokenKind.ACCESS_TOKEN)
 
 
-@frozen
+@frozen(repr=False)
 class _Told:
     number: int
     value: str

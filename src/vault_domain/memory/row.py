@@ -15,7 +15,7 @@ from vault_domain.rules.freshness import RefreshPolicy, fresh_for
 from vault_domain.rules.remembering import time_left
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RememberedRow:
     """A sealed row as the store last returned it.
 

@@ -1,16 +1,20 @@
 """AuditLog: reads audit events in pages. Each mutation appends its events in its own transaction."""
 
+from __future__ import annotations
+
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
-from vault_domain.entities.page import Cursor
-from vault_domain.ports.change import Change
+
+if TYPE_CHECKING:
+    from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
+    from vault_domain.entities.page import Cursor
+    from vault_domain.ports.change import Change
 
 
 @frozen

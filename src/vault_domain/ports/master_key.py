@@ -38,7 +38,7 @@ class MasterKey(Protocol):
         """Return normally if the key can wrap and unwrap now; raise otherwise."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class MasterKeys:
     """The master keys that this process can use; a snapshot taken when the vault was opened.
 

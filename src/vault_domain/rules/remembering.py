@@ -9,7 +9,7 @@ from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.token import StoredToken, TokenStatus
 
 
-@frozen
+@frozen(repr=False)
 class MemoryPolicy:
     """How long a remembered row may answer a read. A row's age is the time since the database confirmed the row.
 

@@ -54,7 +54,7 @@ UNKNOWN = "outcome_unknown"
 """The outcome if it is not known whether the provider has consumed the credential."""
 
 
-@define
+@define(eq=False, repr=False)
 class ReadCounts:
     """Counts the tokens read from each source, and the tokens that could not be read; see `VaultCounts`."""
 

@@ -1,22 +1,27 @@
 """The audit log on SQLite."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import asdict, evolve
 
 from vault_adapters.stores.columns import sought_parameters
 from vault_adapters.stores.damage import WrongRowError, sound, sound_page
-from vault_adapters.stores.queries import Queries
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import text, to_micros, to_time, whole
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
-from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
-from vault_domain.entities.page import Cursor, encode_cursor
-from vault_domain.ports.audit_log import Announce, Noticed, Sought
+from vault_domain.entities.page import encode_cursor
 from vault_domain.ports.change import Change
+
+if TYPE_CHECKING:
+    from vault_adapters.stores.queries import Queries
+    from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+    from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
+    from vault_domain.entities.page import Cursor
+    from vault_domain.ports.audit_log import Announce, Noticed, Sought
 
 
 async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
@@ -85,11 +90,15 @@ class SqliteAuditLog:
 
     async def seals(self, *, after: int | None, limit: int) -> list[Seal]:
         """Return seals of the chain in order."""
+        from vault_domain.entities.chain_records import Seal
+
         rows = await self._database.fetch(self._queries["list_seals"], {"after": after, "limit": limit})
         return [Seal(*row) for row in rows]
 
     async def chain_ends(self, tenant_ids: Sequence[str]) -> Mapping[str, ChainEnd]:
         """Return the ends of these tenants' chains."""
+        from vault_domain.entities.chain_records import ChainEnd
+
         query, found = self._queries["get_chain_end"], {}
         for tenant_id in tenant_ids:
             for row in await self._database.fetch(query, {"tenant_id": tenant_id}):

@@ -1,10 +1,12 @@
 """Implements `Keys` on SQLite."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vault_adapters.stores.damage import (
     data_key_of_row,
@@ -14,35 +16,36 @@ from vault_adapters.stores.damage import (
     sound,
     sound_page,
 )
-from vault_adapters.stores.key_counting import counted
-from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
-from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import key_parameters, to_micros, to_time
-from vault_domain.entities.account import TokenKey
-from vault_domain.entities.audit import AuditEvent
-from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
 from vault_domain.entities.key_records import (
-    DataKeyRecord,
     DataKeyState,
-    DataKeyWrap,
-    MasterKeyRecord,
     MasterKeyState,
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.ports.keys import (
-    DataKeyPosition,
-    DataKeyQuery,
-    DecideDataKey,
-    DecideMasterKeys,
-    KeyCounts,
-    PlacedWrap,
-    Resealed,
-    SealedRow,
-)
 from vault_domain.rules.key_states import may_wrap, no_active_master_key
-from vault_domain.transitions.keys import created, moved
-from vault_domain.transitions.keys import replaced as replaced_data_key
+
+if TYPE_CHECKING:
+    from vault_adapters.stores.queries import Queries
+    from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+    from vault_domain.entities.account import TokenKey
+    from vault_domain.entities.audit import AuditEvent
+    from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
+    from vault_domain.entities.key_records import (
+        DataKeyRecord,
+        DataKeyWrap,
+        MasterKeyRecord,
+    )
+    from vault_domain.ports.keys import (
+        DataKeyPosition,
+        DataKeyQuery,
+        DecideDataKey,
+        DecideMasterKeys,
+        KeyCounts,
+        PlacedWrap,
+        Resealed,
+        SealedRow,
+    )
 
 CHANGED_AT_ONCE = 1000
 """Largest number of data keys to change in one transaction."""
@@ -103,11 +106,13 @@ class SqliteKeys:
     ) -> Change[DataKeyRecord | None]:
         """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key."""
 
+        from vault_domain.transitions import keys as deciding
+
         async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
             active = await self._active(transaction, record.tenant_id)
             if active is None:
                 return Change(None)
-            decision = replaced_data_key(active, transaction.now, replaced, record, actor, seen)
+            decision = deciding.replaced(active, transaction.now, replaced, record, actor, seen)
             if decision.state is active:
                 return Change(active)
             await self._put(transaction, [decision.state], decision.events)
@@ -121,13 +126,15 @@ class SqliteKeys:
         """Put one wrap in the place of all wraps of a data key, if they are still those seen."""
         place = {"tenant_id": seen.tenant_id, "data_key_id": seen.key_id}
 
+        from vault_domain.transitions import keys as deciding
+
         async def work(transaction: Transaction) -> Change[bool]:
             if not any(_may_wrap(master, wrap) for master in await self._masters(transaction)):
                 raise no_active_master_key()
             stored = data_key_record(await transaction.fetch(self._queries["get_data_key"], place))
             if stored is None:
                 return Change(False)
-            decision = moved(stored, transaction.now, seen, wrap, code, actor)
+            decision = deciding.moved(stored, transaction.now, seen, wrap, code, actor)
             if decision.state is stored:
                 return Change(False)
             parameters = place | {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped, "replaced": None}
@@ -173,6 +180,8 @@ class SqliteKeys:
 
     async def key_counts(self, tenant_id: str | None = None, min_age: timedelta | None = None) -> KeyCounts:
         """Count the keys of all tenants or of one, and those that are to be rotated."""
+        from vault_adapters.stores.key_counting import counted
+
         tenant = {"tenant_id": tenant_id}
         groups = await self._database.fetch(self._queries["count_data_keys"], tenant)
         wraps = await self._database.fetch(self._queries["count_wraps"], tenant)
@@ -235,6 +244,8 @@ class SqliteKeys:
         return data_key_record(await transaction.fetch(self._queries["get_data_key"], parameters))
 
     async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> DataKeyRecord:
+        from vault_domain.transitions.keys import created
+
         new = created(await self._masters(transaction), record)
         place = {"tenant_id": new.tenant_id, "data_key_id": new.key_id, "now": to_micros(transaction.now)}
         await transaction.execute(self._queries["insert_data_key"], place)
@@ -290,6 +301,8 @@ class SqliteKeys:
         return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
 
     async def _load(self, transaction: Transaction) -> MasterKeySet:
+        from vault_domain.entities.key_decisions import MasterKeySet
+
         rows = await transaction.fetch(self._queries["list_master_keys"])
         [(has_data,)] = await transaction.fetch(self._queries["has_data"])
         wraps = await transaction.fetch(self._queries["count_wraps"], {"tenant_id": None}) if rows else []

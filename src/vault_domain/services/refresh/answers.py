@@ -15,7 +15,8 @@ from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import Token, TokenWrite
-from vault_domain.memory.answers import Answer, Answers, Moment, in_order
+from vault_domain.memory.answer import Answer, Moment
+from vault_domain.memory.answers import Answers, in_order
 from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.errors import DecryptionError, RefreshNotPersistedError, StorageError, VaultError
 from vault_domain.entities.token import Token
-from vault_domain.memory.answers import Answer, Answers, Moment, predicted, replaces
+from vault_domain.memory.answer import Answer, Moment
+from vault_domain.memory.answers import Answers, predicted, replaces
 from vault_domain.ports.accounts import Snapshot
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.journal import JournalEntry

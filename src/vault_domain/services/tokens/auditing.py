@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Literal
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import StorageError
-from vault_domain.ports.audit_log import Noticed
 
 if TYPE_CHECKING:
     from vault_domain.entities.token import TokenInfo
-    from vault_domain.ports.audit_log import Announce, AuditLog
+    from vault_domain.ports.audit_log import Announce, AuditLog, Noticed
     from vault_domain.ports.event_sink import EventSink
 
 _log = logging.getLogger(__name__)
@@ -124,9 +123,8 @@ class AuditService:
             self._dropped = 0
         batches = _batches(pending)
         for number, (batch, apart) in enumerate(batches):
-            noticed = [Noticed(event, timedelta(seconds=max(now - noted, 0.0))) for event, noted in batch]
             try:
-                change = await self._audit.append(noticed, apart=apart)
+                change = await self._audit.append(_noticed(batch, now), apart=apart)
             except StorageError as error:
                 self._pending = [each for waiting, _ in batches[number:] for each in waiting] + self._pending
                 _log.warning("%s wait for the database (%s)", _COLLECTED, error.code)
@@ -152,6 +150,12 @@ class AuditService:
             await self.prune(self._retention, actor=actor, announce=announce)
         except StorageError as error:
             _log.warning("the audit log was not pruned (%s)", error.code)
+
+
+def _noticed(batch: list[_Noted], now: float) -> list[Noticed]:
+    from vault_domain.ports.audit_log import Noticed
+
+    return [Noticed(event, timedelta(seconds=max(now - noted, 0.0))) for event, noted in batch]
 
 
 def _batches(pending: list[_Noted]) -> list[tuple[list[_Noted], timedelta | None]]:

@@ -30,7 +30,7 @@ _REPEATS = 2
 """Largest number of repeats of a read whose row was overtaken. This happens so rarely that two repeats are enough."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Access:
     """An access token as a caller finds it.
 
