@@ -3,12 +3,16 @@
 import asyncio
 import json
 import logging
+import re
 import secrets
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
+import yaml
 from attrs import evolve
 from tests.adapters.cli.command import CommandLine
 from tests.support.databases import SECRET, PostgresSchema, SqliteFile
@@ -27,8 +31,10 @@ from vault_adapters import (
 )
 from vault_adapters.stores.postgres.schema import schema_sql
 from vault_adapters.stores.sqlite import homes as sqlite_homes
+from vault_adapters.telemetry.prometheus import prometheus_metrics
 from vault_adapters.testing import ScriptedRefresher
 
+ALERTS = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "monitoring" / "alerts.yml"
 ACCOUNT, OTHER, FRESH = (Account("t1", "acme", name) for name in ("a", "b", "fresh"))
 PAST = datetime.now(UTC) - timedelta(hours=1)
 READY, NOT_HOME = Readiness(), Readiness(home="not_home")
@@ -140,6 +146,26 @@ async def test_a_copy_beside_the_original_sends_no_request(database, copied, cap
             assert (await original.delete_account(OTHER, revoke=True)).revoked
             assert (len(mine.calls), mine.revoked) == (2, [OTHER])
     assert "a sweep failed (not_home); the next one follows" in caplog.text
+
+
+async def test_sweeps_of_a_copy_fire_the_alert(database, copied):
+    rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
+    [alert] = [rule["expr"] for rule in rules if rule["alert"] == "TokenVaultNotHome"]
+    [(metric, selector)] = re.findall(r"(token_vault_\w+)\{(\w+=\"\w+\")\}", alert)
+    await fill(database)
+
+    async def fires(place):
+        async with opened(place) as vault:
+            with prometheus_metrics(vault) as read:
+                with suppress(RefreshFailedError):
+                    await vault.refresh_due()
+                lines = [line for line in read().decode().splitlines() if line.startswith(metric + "{")]
+        assert lines
+        return any(selector in line for line in lines)
+
+    copy = copied()
+    assert await fires(copy)
+    assert not await fires(database)
 
 
 async def test_a_token_that_is_still_valid_is_returned_by_a_copy(database, copied):

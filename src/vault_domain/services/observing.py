@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from vault_domain.entities.causes import PROVIDER_CAUSES, STORAGE_CAUSES
+from vault_domain.entities.causes import NOT_HOME, PROVIDER_CAUSES, STORAGE_CAUSES
 from vault_domain.entities.errors import (
     DecryptionError,
     KeyUnavailableError,
@@ -49,6 +49,8 @@ OUTCOMES: dict[type[BaseException], str] = {
     TimeoutError: "timeout",
 }
 """The outcome of an operation that ended with an error, by the error's class."""
+
+_CAUSES = PROVIDER_CAUSES | STORAGE_CAUSES | {NOT_HOME}
 
 UNKNOWN = "outcome_unknown"
 """The outcome if it is not known whether the provider has consumed the credential."""
@@ -158,4 +160,4 @@ def outcome_of(error: BaseException | None) -> tuple[str, str | None]:
 def _cause(error: VaultError) -> str | None:
     """Return an error's reason if it is a registered code or a documented cause; None for any other text."""
     code = plain_text(error.reason)
-    return code if code in PROVIDER_CAUSES or code in STORAGE_CAUSES else registered_code(code)
+    return code if code in _CAUSES else registered_code(code)
