@@ -170,7 +170,8 @@ class RevivalReport:
     """The result of `revive_accounts`, or the counts of a running call so far.
 
     Attributes:
-        revived: credentials that are valid again; in a dry run, credentials that would be valid again.
+        revived: credentials that are to be tried again, because the vault takes them for valid; a refresh condemns each
+            again whose grant is really dead. In a dry run, credentials that would be tried again.
         skipped: credentials that were not revived, because they have expired, or because another writer changed them
             meanwhile.
     """

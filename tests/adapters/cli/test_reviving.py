@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -54,6 +55,34 @@ def test_all_accounts_of_a_provider_come_back(condemned):
     assert [(event["action"], event["actor"], event["code"]) for event in events][-1:] == [
         ("account_revived", "cli", "invalid_grant")
     ]
+
+
+@pytest.mark.parametrize("only", [(), ("--tenant", "t1")], ids=["all", "tenant"])
+def test_what_came_of_it_is_shown_by_the_command_that_it_names(condemned, only):
+    said = condemned("revive", "acme", "--since", LONG_AGO, *only).out
+    assert "the next sweeps ask the provider" in said
+    program, *arguments = shlex.split(said.splitlines()[-1])
+    assert program == "token-vault"
+    assert json.loads(condemned(*arguments, "--json").out) == []
+
+    async def ask():
+        gone, alive = ReauthorizationRequiredError(reason="invalid_grant"), TokenSet("new", "next", expires_in=3600)
+        refresher = ScriptedRefresher(gone, *[alive] * (not only))
+        config = VaultConfig.from_env(condemned.variables)
+        async with open_vault(config, migrate=False, refreshers={"acme": refresher}) as vault:
+            with pytest.raises(ReauthorizationRequiredError):
+                await vault.refresh_account(ANN)
+            if not only:
+                await vault.refresh_account(BOB)
+
+    asyncio.run(ask())
+    [found] = json.loads(condemned(*arguments, "--json").out)
+    assert (found["tenant_id"], found["reason"]) == ("t1", "invalid_grant")
+
+
+def test_nothing_is_promised_where_nothing_was_revived(condemned):
+    for arguments in (("other", "--since", LONG_AGO), ("acme", "--since", LONG_AGO, "--dry-run")):
+        assert "sweeps" not in condemned("revive", *arguments).out
 
 
 def test_a_dry_run_writes_nothing(condemned):

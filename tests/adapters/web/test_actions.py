@@ -77,6 +77,8 @@ async def test_a_revival_counts_first_and_then_revives(vault, acting):
     form = await asked(acting, "revive", account, since="1h")
     answer = await acting.post("/act/revive", data=form)
     assert "1 credentials of quickbooks" in Reader(answer.text).text
+    assert "The next sweeps ask the provider" in Reader(answer.text).text
+    assert "accounts?provider=quickbooks&amp;state=reauthorization_required" in answer.text
     assert (await vault.get_account(account)).state is not ConnectionState.REAUTHORIZATION_REQUIRED
 
 

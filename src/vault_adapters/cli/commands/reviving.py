@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,10 +10,15 @@ from cyclopts import Parameter
 from vault_adapters.cli.inputs import as_moment_or_age
 from vault_adapters.cli.parameters import Json, OnlyTenant, Provider
 from vault_adapters.cli.progress import waiting
-from vault_adapters.cli.screen import open_screen, print_json
+from vault_adapters.cli.screen import open_screen, print_json, printable
 from vault_adapters.cli.session import with_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import RevivalReport, TokenVault
+
+_DUE_AGAIN = (
+    "the accounts are due again, and the next sweeps ask the provider; one whose user has really revoked access is"
+    " condemned again. What came of it:"
+)
 
 
 def revive(
@@ -34,7 +40,7 @@ def revive(
 
     Use it after the provider rejected valid credentials for a time, or after a wrong client id. Credentials that a host
     marked invalid stay invalid, and so do credentials that have expired. Workers refresh ten revived accounts per
-    second.
+    second; an account whose user has really revoked access is condemned again.
     """
     begin = as_moment_or_age(since, "--since")
     end = None if until is None else as_moment_or_age(until, "--until")
@@ -60,3 +66,7 @@ def revive(
     if dry_run:
         screen.text("a dry run: nothing was written")
     screen.fields(list(counts.items()))
+    if report.revived and not dry_run:
+        whose = "--all" if tenant is None else printable(shlex.quote(tenant))
+        screen.text(_DUE_AGAIN)
+        screen.commands([f"token-vault accounts {whose} --provider {provider} --state reauthorization_required"])
