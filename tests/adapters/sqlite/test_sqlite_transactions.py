@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from vault_adapters.stores.sqlite.database import SqliteDatabase
+from vault_domain.entities.errors import StorageError
 
 ROWS = 20
 
@@ -60,3 +61,37 @@ async def test_closing_waits_for_a_transaction_that_its_caller_has_left(path):
     caller.cancel()
     await database.close()
     assert count(path) == ROWS
+
+
+INSERTION = "INSERT INTO t VALUES (:number)"
+
+
+async def test_a_transaction_may_end_with_statements_that_commit(path):
+    database = SqliteDatabase(path)
+    await database.open()
+
+    async def work(transaction):
+        await transaction.execute(INSERTION, {"number": 1})
+        await transaction.finish(
+            [(INSERTION, [{"number": 2}, {"number": 3}]), ("DELETE FROM t WHERE number = 1", [{}])]
+        )
+
+    await database.transact(work)
+    assert count(path) == 2
+    await database.close()
+
+
+async def test_if_one_of_these_statements_fails_nothing_is_written(path):
+    database = SqliteDatabase(path)
+    await database.open()
+
+    async def work(transaction):
+        await transaction.execute(INSERTION, {"number": 1})
+        await transaction.finish([(INSERTION, [{"number": 2}]), ("INSERT INTO missing VALUES (1)", [{}])])
+
+    with pytest.raises(StorageError):
+        await database.transact(work)
+    assert count(path) == 0
+    await database.transact(lambda transaction: transaction.execute(INSERTION, {"number": 3}))
+    assert count(path) == 1
+    await database.close()

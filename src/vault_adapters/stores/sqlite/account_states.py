@@ -17,7 +17,7 @@ from vault_adapters.stores.damage import (
     sealed_value,
 )
 from vault_adapters.stores.sqlite.account_rows import account_row
-from vault_adapters.stores.sqlite.audit import append_events
+from vault_adapters.stores.sqlite.audit import appending
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     key_parameters,
@@ -65,15 +65,19 @@ async def _write(
     new = [token for token in changed if token.info.value_id not in before.value_ids]
     if new:
         await require_active_data_keys(transaction, queries, new)
-    gone = [key_parameters(after.account.key(kind)) for kind in gone_kinds(before, after)]
-    await transaction.execute_many(queries["delete_use"], gone)
-    await transaction.execute_many(queries["delete_token"], gone)
-    if gone and after.is_empty:
-        await transaction.execute(queries["delete_account"], account_parameters(after.account))
-    await transaction.execute_many(queries["put_token"], [_token_parameters(token) for token in changed])
-    if after.row is not None and after.row != before.row:
-        await transaction.execute(queries["put_account"], _row_parameters(after.account, after.row))
-    await append_events(transaction, queries, events)
+    own, kinds = account_parameters(after.account), gone_kinds(before, after)
+    gone = [own | {"kinds": json.dumps([kind.value for kind in kinds])}] if kinds else []
+    row = after.row if after.row != before.row else None
+    await transaction.finish(
+        [
+            (queries["delete_uses"], [] if transaction.has_foreign_keys else gone),
+            (queries["delete_tokens"], gone),
+            (queries["delete_account"], [own] if gone and after.is_empty else []),
+            (queries["put_token"], [_token_parameters(token) for token in changed]),
+            (queries["put_account"], [] if row is None else [_row_parameters(after.account, row)]),
+            appending(queries, events),
+        ]
+    )
 
 
 def state_of(rows: Sequence[Row], account: Account) -> AccountState:

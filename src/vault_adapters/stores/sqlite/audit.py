@@ -18,7 +18,7 @@ from vault_domain.ports.change import Change
 
 if TYPE_CHECKING:
     from vault_adapters.stores.queries import Queries
-    from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
+    from vault_adapters.stores.sqlite.database import Row, Run, SqliteDatabase, Transaction
     from vault_domain.entities.chain_records import ChainEnd, Seal, Sealing
     from vault_domain.entities.page import Cursor
     from vault_domain.ports.audit_log import Announce, Noticed, Sought
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 async def append_events(transaction: Transaction, queries: Queries, events: Sequence[AuditEvent]) -> None:
     """Append events in the transaction of the change that they report."""
-    await transaction.execute_many(queries["insert_audit_event"], [_parameters(event) for event in events])
+    await transaction.execute_many(*appending(queries, events))
+
+
+def appending(queries: Queries, events: Sequence[AuditEvent]) -> Run:
+    """Return the statement that appends events, to run in the transaction of the change that they report."""
+    return queries["insert_audit_event"], [_parameters(event) for event in events]
 
 
 class SqliteAuditLog:

@@ -25,6 +25,10 @@ from vault_domain.entities.errors import ConfigurationError, SchemaOutdatedError
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 Row = tuple[Any, ...]
+Run = tuple[str, Sequence[Parameters]]
+"""A statement, and its parameters for each time that it is run."""
+
+COMMIT: Run = ("COMMIT", [{}])
 
 MEMORY = ":memory:"
 
@@ -61,11 +65,17 @@ class Transaction:
 
     Each call of the connection is a way to its thread and back. So a cursor is not closed: a statement without rows has
     ended when it was executed.
+
+    Attributes:
+        has_foreign_keys: whether the connection enforces foreign keys.
     """
+
+    has_foreign_keys = True
 
     def __init__(self, connection: aiosqlite.Connection, now: datetime) -> None:
         self._connection = connection
         self.now = now
+        self.is_committed = False
 
     async def execute(self, sql: str, parameters: Parameters | None = None) -> int:
         """Run a statement that returns no rows; return the number of changed rows."""
@@ -78,6 +88,15 @@ class Transaction:
             return 0
         cursor = await self._connection.executemany(sql, parameters)
         return cursor.rowcount
+
+    async def finish(self, runs: Sequence[Run]) -> None:
+        """Run statements one after the other, each once per set of parameters, and commit; nothing may follow.
+
+        All this is one way to the thread and back.
+        """
+        execute: Callable[..., Awaitable[None]] = self._connection._execute  # noqa: SLF001 - no public name
+        await execute(run_all, self._connection._conn, [*runs, COMMIT])  # noqa: SLF001 - no public name
+        self.is_committed = True
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         """Run a query; return its rows."""
@@ -221,8 +240,10 @@ class SqliteDatabase:
                 self._check_file()
                 await _patiently(lambda: self._writer.execute("BEGIN IMMEDIATE"), end)
                 try:
-                    result = await work(Transaction(self._writer, self._now()))
-                    await self._writer.execute("COMMIT")
+                    transaction = Transaction(self._writer, self._now())
+                    result = await work(transaction)
+                    if not transaction.is_committed:
+                        await self._writer.execute("COMMIT")
                 except BaseException:
                     with suppress(sqlite3.Error):  # after some errors SQLite has already rolled back
                         await self._writer.execute("ROLLBACK")
@@ -268,6 +289,13 @@ class SqliteDatabase:
     def _check_file(self) -> None:
         if self.identity is not None:
             self.identity.check()
+
+
+def run_all(connection: sqlite3.Connection, runs: Sequence[Run]) -> None:
+    """Run statements, each once per set of parameters, in the connection's thread."""
+    for sql, several in runs:
+        for parameters in several:
+            sqlite3.Cursor(connection).execute(sql, parameters)
 
 
 async def _patiently(call: Callable[[], Awaitable[T]], end: float) -> T:

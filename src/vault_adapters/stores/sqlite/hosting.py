@@ -22,7 +22,7 @@ from vault_adapters.runtime.host_connections import (
 )
 from vault_adapters.stores.sqlite.accounts import SqliteAccounts
 from vault_adapters.stores.sqlite.boot_clock import BootClock, clock_functions
-from vault_adapters.stores.sqlite.database import Parameters, Row, SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Parameters, Row, Run, SqliteDatabase, Transaction, run_all
 from vault_adapters.stores.sqlite.errors import FileErrors
 from vault_adapters.stores.sqlite.identity import FileIdentity
 from vault_adapters.stores.sqlite.keys import SqliteKeys
@@ -72,6 +72,8 @@ class HostLine:
 class _HostWork(Transaction):
     """The statements of one call, on the host's connection."""
 
+    has_foreign_keys = False  # the host may have switched them off
+
     def __init__(self, line: HostLine, now: datetime) -> None:
         self._line = line
         self.now = now
@@ -81,6 +83,9 @@ class _HostWork(Transaction):
 
     async def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> int:
         return await self._line.run(lambda raw: max(sqlite3.Cursor(raw).executemany(sql, parameters).rowcount, 0))
+
+    async def finish(self, runs: Sequence[Run]) -> None:
+        await self._line.run(lambda raw: run_all(raw, runs))  # the host commits
 
     async def fetch(self, sql: str, parameters: Parameters | None = None) -> list[Row]:
         return (await self._line.execute(sql, parameters))[0]
