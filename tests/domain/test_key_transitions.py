@@ -128,6 +128,7 @@ DECRYPT_ONLY = evolve(DATA, state=DataKeyState.DECRYPT_ONLY)
 EMPTIED = evolve(DECRYPT_ONLY, emptied_at=EARLIER)
 DESTROYED = evolve(EMPTIED, state=DataKeyState.DESTROYED, wraps=())
 FRESH = DataKeyRecord("t1", NEW, DataKeyState.ACTIVE, DATA.wraps)
+MASTERS = master_keys(UNWRAP_ONLY, ACTIVE).records
 SET_BACK = MasterKeyRecord(ONE, "local", state=ACTIVE, confirmed=UNWRAP_ONLY)
 
 
@@ -146,8 +147,8 @@ def test_a_new_data_key_needs_a_wrap_under_the_active_master_key(masters):
 
 
 def test_a_rotation_leaves_the_old_data_key_for_opening():
-    decision = replaced(DATA, NOW, DATA.key_id, FRESH, "me")
-    assert decision.state == DECRYPT_ONLY
+    decision = replaced(DATA, MASTERS, NOW, FRESH, "me")
+    assert (decision.state, decision.new) == (DECRYPT_ONLY, created(MASTERS, FRESH))
     assert told(decision) == [
         (AuditAction.DATA_KEY_REPLACED, DATA.key_id.hex(), "me", NOW),
         (AuditAction.DATA_KEY_ROTATED, NEW.hex(), "me", NOW),
@@ -155,10 +156,10 @@ def test_a_rotation_leaves_the_old_data_key_for_opening():
     assert {event.tenant_id for event in decision.events} == {"t1"}
 
 
-@pytest.mark.parametrize("stored", [FRESH, DECRYPT_ONLY, EMPTIED, DESTROYED])
+@pytest.mark.parametrize("stored", [DECRYPT_ONLY, EMPTIED, DESTROYED])
 def test_only_the_active_data_key_is_replaced(stored):
-    decision = replaced(stored, NOW, DATA.key_id, FRESH, None)
-    assert (decision.state is stored, decision.events) == (True, ())
+    decision = replaced(stored, MASTERS, NOW, FRESH, None)
+    assert (decision.state is stored, decision.events, decision.new) == (True, (), None)
 
 
 @pytest.mark.parametrize("stored", [DATA, DECRYPT_ONLY, EMPTIED, DESTROYED])
@@ -212,7 +213,7 @@ def test_a_wrap_is_deleted_only_if_the_kept_one_is_stored_under_the_active_maste
 def test_data_keys_move_as_the_rules_list_and_a_destroyed_one_never():
     moves = set()
     for stored in (DATA, DECRYPT_ONLY, EMPTIED, DESTROYED):
-        decisions = [replaced(stored, NOW, stored.key_id, FRESH, None)]
+        decisions = [replaced(stored, MASTERS, NOW, FRESH, None)]
         decisions += [emptied(stored, NOW, used) for used in (True, False)]
         decisions += [destroyed(stored, NOW, used, None) for used in (True, False)]
         moves |= {(stored.state, decision.state.state) for decision in decisions}
@@ -236,19 +237,27 @@ def test_the_log_confirms_what_became_of_keys():
 
 LESS = evolve(DATA, wraps=DATA.wraps[:1])
 MOVED = DataKeyWrap(NEW, b"under the tenant's key")
+TENANTS = (MasterKeyRecord(NEW, "local", state=ACTIVE),)
 
 
 @pytest.mark.parametrize("seen", [DATA, LESS], ids=["all wraps", "some wraps"])
 def test_a_data_key_moves_under_one_master_key_alone(seen):
-    decision = moved(DATA, NOW, seen, MOVED, "x", "me")
+    decision = moved(DATA, TENANTS, NOW, seen, MOVED, "x", "me")
     assert decision.state == evolve(DATA, wraps=(MOVED,))
     assert told(decision) == [(AuditAction.TENANT_MASTER_KEY_SET, "x", "me", NOW)]
     assert [event.tenant_id for event in decision.events] == ["t1"]
 
 
+def test_what_is_not_wrapped_under_the_active_master_key_is_neither_moved_nor_replaced():
+    with pytest.raises(KeyUnavailableError):
+        moved(DATA, MASTERS, NOW, DATA, MOVED, "x", "me")
+    with pytest.raises(KeyUnavailableError):
+        replaced(DATA, TENANTS, NOW, FRESH, "me")
+
+
 def test_only_the_move_of_the_active_data_key_has_an_event():
     older = evolve(DATA, state=DataKeyState.DECRYPT_ONLY)
-    decision = moved(older, NOW, older, MOVED, "x", "me")
+    decision = moved(older, TENANTS, NOW, older, MOVED, "x", "me")
     assert decision.state.wraps == (MOVED,)
     assert decision.events == ()
 
@@ -256,8 +265,8 @@ def test_only_the_move_of_the_active_data_key_has_an_event():
 def test_what_is_no_longer_as_it_was_seen_is_neither_moved_nor_replaced():
     destroyed_key = evolve(LESS, state=DataKeyState.DESTROYED)
     for stored, seen in ((LESS, DATA), (destroyed_key, destroyed_key)):
-        decision = moved(stored, NOW, seen, MOVED, "x", "me")
+        decision = moved(stored, TENANTS, NOW, seen, MOVED, "x", "me")
         assert decision.state is stored
         assert decision.events == ()
-    assert replaced(LESS, NOW, DATA.key_id, FRESH, "me", DATA).state is LESS
-    assert replaced(DATA, NOW, DATA.key_id, FRESH, "me", LESS).state.state is DataKeyState.DECRYPT_ONLY
+    assert replaced(LESS, MASTERS, NOW, FRESH, "me", DATA).state is LESS
+    assert replaced(DATA, MASTERS, NOW, FRESH, "me", LESS).state.state is DataKeyState.DECRYPT_ONLY

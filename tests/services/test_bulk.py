@@ -9,6 +9,7 @@ from tests.services.fakes import Failing, settle
 
 from vault_adapters import DecryptionError, Secret, StorageError, TokenKey
 from vault_adapters.runtime.tasks import AsyncioTasks
+from vault_adapters.testing.contract.master_keys import replace
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.token import TokenDraft
 from vault_domain.ports.change import DataKeyInactiveError
@@ -29,7 +30,7 @@ async def rotate(cases):
     """Rotate the tenant's data key as another process does, so that this cipher still holds the old one as active."""
     active = await cases.store.keys.active_data_key("t1")
     record = await cases.cipher.make_data_key("t1")
-    await cases.store.keys.replace_active_data_key(active.key_id, record, actor=None)
+    await replace(cases.store.keys, active.key_id, record)
 
 
 class Watched:

@@ -9,6 +9,7 @@ from tests.services.fakes import Failing
 
 from vault_adapters import AuditAction, DecryptionError, MarkOutcome, Secret, StorageError, TokenSet
 from vault_adapters.testing import ScriptedRefresher
+from vault_adapters.testing.contract.master_keys import replace
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.token import TokenDraft, TokenWrite
 from vault_domain.ports.change import Change, DataKeyInactiveError
@@ -41,9 +42,8 @@ async def test_nothing_stored_is_nothing_read(cases):
 
 async def test_a_value_is_sealed_anew_where_the_data_key_was_rotated_meanwhile(cases):
     await stored(cases)
-    await cases.store.keys.replace_active_data_key(
-        (await cases.store.keys.active_data_key("t1")).key_id, await cases.cipher.make_data_key("t1"), actor=None
-    )
+    active = await cases.store.keys.active_data_key("t1")
+    await replace(cases.store.keys, active.key_id, await cases.cipher.make_data_key("t1"))
     await stored(cases, REFRESH, "r")  # the cipher still has the old data key
     row = (await cases.store.accounts.get(REFRESH)).row
     assert row.sealed.data_key_id == (await cases.store.keys.active_data_key("t1")).key_id

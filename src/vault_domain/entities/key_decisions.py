@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from attrs import evolve, frozen
 
 from vault_domain.entities.audit import AuditEvent
-from vault_domain.entities.key_records import MasterKeyRecord
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
 
 S_co = TypeVar("S_co", covariant=True)
 
@@ -43,7 +43,9 @@ class KeyDecision(Generic[S_co]):
     Attributes:
         state: the new state; the very object that was passed in if nothing changes.
         events: the audit events that are stored with the change.
+        new: the tenant's new active data key, in place of the one that was decided about.
     """
 
     state: S_co
     events: tuple[AuditEvent, ...] = ()
+    new: DataKeyRecord | None = None

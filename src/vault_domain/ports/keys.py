@@ -21,6 +21,9 @@ DataKeyPosition = tuple[str, bytes]
 DecideMasterKeys = Callable[[MasterKeySet, datetime], KeyDecision[MasterKeySet]]
 """Decides what becomes of the master keys, given all of them and the store's time. It has no side effects."""
 
+DecideWrapped = Callable[[DataKeyRecord, Sequence[MasterKeyRecord], datetime], KeyDecision[DataKeyRecord]]
+"""Decides what becomes of a data key, given the master keys that may wrap now, and the store's time."""
+
 DecideDataKey = Callable[[DataKeyRecord, datetime, bool], KeyDecision[DataKeyRecord]]
 """Decides what becomes of a data key, given the store's time, and whether a token uses the key."""
 
@@ -115,10 +118,9 @@ class Keys(Protocol):
     `confirmed_master_key` of `vault_domain.rules.key_states`. Erasing a tenant keeps the events that confirm.
 
     A wrap is stored only under the master key that is active at that moment (`may_wrap`). This holds for
-    `create_data_key`, `replace_active_data_key`, `move_data_key` and `change_wraps`, which wait for a running
-    `change_master_keys`, as it waits for them. So every data key that was stored before an activation has a wrap under
-    the previous master key, by which the rotation finds this data key. Every data key that is stored later has a wrap
-    under the new one.
+    `create_data_key`, `change_data_key` and `change_wraps`, which wait for a running `change_master_keys`, as it waits
+    for them. So every data key that was stored before an activation has a wrap under the previous master key, by which
+    the rotation finds this data key. Every data key that is stored later has a wrap under the new one.
     """
 
     async def master_keys(self) -> list[MasterKeyRecord]:
@@ -148,32 +150,15 @@ class Keys(Protocol):
             KeyUnavailableError: no wrap of the new data key is under the active master key; nothing was stored.
         """
 
-    async def replace_active_data_key(
-        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None, seen: DataKeyRecord | None = None
+    async def change_data_key(
+        self, tenant_id: str, key_id: bytes, decide: DecideWrapped
     ) -> Change[DataKeyRecord | None]:
-        """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key.
+        """Load a data key, decide, and write it with its wraps, `KeyDecision.new` and the events, all or nothing.
 
-        Nothing changes if ``replaced`` is no longer active. In this case, another process has replaced it or erased the
-        tenant. Nothing changes either if a wrap of ``seen`` is no longer stored: the replaced data key, as the caller
-        read it.
+        From the load until the commit, nobody else changes the data key, its wraps or the active master key.
 
-        Raises:
-            KeyUnavailableError: as `create_data_key` does.
-        """
-
-    async def move_data_key(
-        self, seen: DataKeyRecord, wrap: DataKeyWrap, *, code: str, actor: str | None
-    ) -> Change[bool]:
-        """Put one wrap in the place of all wraps of a data key, as `moved` decides; return whether it was stored.
-
-        Args:
-            seen: the data key as the caller read it.
-            wrap: the new wrap.
-            code: the code of the event, which the move of an active data key has.
-            actor: who moves the data key, for the audit log.
-
-        Raises:
-            KeyUnavailableError: the wrap is not under the active master key; nothing was stored.
+        Returns:
+            `KeyDecision.new`; else the data key as it is now; None: the tenant has no such data key.
         """
 
     async def data_keys(self, query: DataKeyQuery, after: DataKeyPosition | None, limit: int) -> list[DataKeyRecord]:

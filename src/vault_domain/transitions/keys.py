@@ -5,7 +5,7 @@ The changes of states are those that `vault_domain.rules.key_states` lists.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
@@ -90,34 +90,48 @@ def created(masters: Iterable[MasterKeyRecord], record: DataKeyRecord) -> DataKe
 
 def replaced(
     active: DataKeyRecord,
+    masters: Sequence[MasterKeyRecord],
     now: datetime,
-    key_id: bytes,
     new: DataKeyRecord,
     actor: str | None,
     seen: DataKeyRecord | None = None,
 ) -> KeyDecision[DataKeyRecord]:
-    """Let a new data key take the place of the one with this id, if it is still active; it only decrypts then.
+    """Let a new data key take the place of one that is still active; that one only decrypts then.
 
     Nothing changes if a wrap of ``seen`` is no longer stored: the data key may have been moved to another master key of
     its tenant meanwhile, and then the new one would be under the former.
+
+    Raises:
+        KeyUnavailableError: no wrap of the new data key is under the active master key.
     """
-    if active.key_id != key_id or active.state is not DataKeyState.ACTIVE or not _has_wraps(active, seen):
+    if active.state is not DataKeyState.ACTIVE or not _has_wraps(active, seen):
         return KeyDecision(active)
     events = (
-        _event(AuditAction.DATA_KEY_REPLACED, now, actor, key_id, active.tenant_id),
+        _event(AuditAction.DATA_KEY_REPLACED, now, actor, active.key_id, active.tenant_id),
         _event(AuditAction.DATA_KEY_ROTATED, now, actor, new.key_id, active.tenant_id),
     )
-    return KeyDecision(evolve(active, state=DataKeyState.DECRYPT_ONLY), events)
+    return KeyDecision(evolve(active, state=DataKeyState.DECRYPT_ONLY), events, created(masters, new))
 
 
 def moved(
-    stored: DataKeyRecord, now: datetime, seen: DataKeyRecord, wrap: DataKeyWrap, code: str, actor: str | None
+    stored: DataKeyRecord,
+    masters: Sequence[MasterKeyRecord],
+    now: datetime,
+    seen: DataKeyRecord,
+    wrap: DataKeyWrap,
+    code: str,
+    actor: str | None,
 ) -> KeyDecision[DataKeyRecord]:
     """Let a data key have one wrap alone, under another master key of its tenant, if its wraps are still those seen.
 
     All other wraps go, those under master keys that nobody can open now included: one of them would open the data key
     without the tenant's master key. The move of the active data key moves the tenant, and has the event.
+
+    Raises:
+        KeyUnavailableError: the wrap is not under the active master key.
     """
+    if not _may_wrap(masters, wrap):
+        raise no_active_master_key()
     if stored.state is DataKeyState.DESTROYED or not _has_wraps(stored, seen):
         return KeyDecision(stored)
     event = AuditEvent(AuditAction.TENANT_MASTER_KEY_SET, now, tenant_id=stored.tenant_id, actor=actor, code=code)

@@ -58,7 +58,7 @@ COSTS = {
         reserve_due_accounts wake_spared_accounts""",
     # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
-        change_wraps create_data_keys move_wrap put_data_keys
+        change_wraps create_data_keys put_data_keys put_wraps
         import_tokens reseal_tokens reserve_due_accounts""",
     OUTER: "get_tokens get_versions",
     # This locks one row that nobody else locks.

@@ -6,7 +6,7 @@ import pytest
 from attrs import evolve
 from tests.adapters.postgres.samples import MASTER_KEY, SCHEMA, data_key, prepare
 
-from vault_adapters.testing.contract.master_keys import activate, introduce, retire
+from vault_adapters.testing.contract.master_keys import activate, introduce, replace, retire
 from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.keys import DataKeyQuery
@@ -34,10 +34,7 @@ async def test_a_new_data_key_waits_for_whoever_replaces_its_master_key_and_is_r
     new = data_key("other" if creates else "acme", b"e" * 16)
     async with raw.transaction():
         await raw.execute(f"UPDATE {SCHEMA}.master_key SET state = 'unwrap_only'")
-        if creates:
-            storing = store.keys.create_data_key(new)
-        else:
-            storing = store.keys.replace_active_data_key(b"d" * 16, new, actor=None)
+        storing = store.keys.create_data_key(new) if creates else replace(store.keys, b"d" * 16, new)
         waiting = asyncio.create_task(storing)
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -65,7 +62,7 @@ async def test_data_keys_and_changes_of_master_keys_do_not_wait_for_each_other_i
 
 async def test_a_data_key_that_is_destroyed_meanwhile_stays_destroyed(store, raw):
     await prepare(store)
-    await store.keys.replace_active_data_key(b"d" * 16, data_key(key_id=b"e" * 16), actor=None)
+    await replace(store.keys, b"d" * 16, data_key(key_id=b"e" * 16))
     async with raw.transaction():
         await raw.execute(f"UPDATE {SCHEMA}.data_key SET state = 'destroyed' WHERE data_key_id = %s", [b"d" * 16])
         to_empty = DataKeyQuery(state=DataKeyState.DECRYPT_ONLY, is_emptied=False)
@@ -81,12 +78,12 @@ async def test_a_rotation_that_an_erasure_overtakes_stores_nothing(store, raw):
     await prepare(store)
     async with raw.transaction():
         await raw.execute(f"UPDATE {SCHEMA}.data_key SET state = 'destroyed'")
-        rotating = store.keys.replace_active_data_key(b"d" * 16, data_key(key_id=b"e" * 16), actor=None)
+        rotating = replace(store.keys, b"d" * 16, data_key(key_id=b"e" * 16))
         waiting = asyncio.create_task(rotating)
         await asyncio.sleep(0.2)
         assert not waiting.done()
     change = await waiting
-    assert (change.result, tuple(change.events)) == (None, ())
+    assert (change.result.state, tuple(change.events)) == (DataKeyState.DESTROYED, ())
     assert await store.keys.data_key("acme", b"e" * 16) is None
     assert (await store.keys.data_key("acme", b"d" * 16)).state is DataKeyState.DESTROYED
     assert await store.audit.page(None, limit=9, after=None) == []

@@ -14,8 +14,6 @@ from vault_domain.rules.key_states import (
     confirmed_data_key,
     confirmed_master_key,
     is_resurrected,
-    may_wrap,
-    no_active_master_key,
 )
 from vault_domain.transitions import keys as transitions
 
@@ -46,30 +44,20 @@ class DictKeys(Port):
 
     @atomic
     def create_data_key(self, transaction, record):
-        return active_data_key(transaction.tables, record.tenant_id) or insert_data_key(transaction, record)
-
-    @atomic
-    def replace_active_data_key(self, transaction, replaced, record, *, actor, seen=None):
         active = active_data_key(transaction.tables, record.tenant_id)
-        decision = active and transitions.replaced(active, transaction.now, replaced, record, actor, seen)
-        if active is None or decision.state is active:
-            return Change(active)
-        put(transaction.tables, decision.state)
-        transaction.append(decision.events)
-        return Change(insert_data_key(transaction, record), decision.events)
+        return active or insert_data_key(transaction, transitions.created(master_keys(transaction.tables), record))
 
     @atomic
-    def move_data_key(self, transaction, seen, wrap, *, code, actor):
+    def change_data_key(self, transaction, tenant_id, key_id, decide):
         tables = transaction.tables
-        stored = tables.data_keys.get((seen.tenant_id, seen.key_id))
+        stored = tables.data_keys.get((tenant_id, key_id))
         if stored is None:
-            return Change(False)
-        if not any(may_wrap(master) and master.key_id == wrap.master_key_id for master in master_keys(tables)):
-            raise no_active_master_key()
-        decision = transitions.moved(stored, transaction.now, seen, wrap, code, actor)
+            return Change(None)
+        decision = decide(stored, master_keys(tables), transaction.now)
         put(tables, decision.state)
         transaction.append(decision.events)
-        return Change(decision.state is not stored, decision.events)
+        new = decision.new and insert_data_key(transaction, decision.new)
+        return Change(new or decision.state, decision.events)
 
     async def data_keys(self, query, after, limit):
         tables = self._tables
@@ -194,9 +182,7 @@ def master_keys(tables):
     ]
 
 
-def insert_data_key(transaction, record):
-    """Store an active data key with its wrap under the active master key; return it as it is stored."""
-    new = transitions.created(master_keys(transaction.tables), record)
+def insert_data_key(transaction, new):
     put(transaction.tables, new)
     transaction.tables.data_key_times[new.tenant_id, new.key_id] = transaction.now
     return new

@@ -32,6 +32,12 @@ def data_key_use(row: Row) -> tuple[DataKeyRecord, datetime, bool]:
     return data_key_record(row), now, is_used
 
 
+def data_key_and_time(row: Row) -> tuple[DataKeyRecord, datetime]:
+    """Return the data key of a row of `get_held_data_key`, and the time."""
+    *_, now = row
+    return data_key_record(row), now
+
+
 def data_key_position(row: Row) -> DataKeyPosition:
     """Return the tenant and the id of the data key of a row."""
     tenant_id, key_id, *_ = row
@@ -41,12 +47,6 @@ def data_key_position(row: Row) -> DataKeyPosition:
 def master_key_record(row: Row) -> MasterKeyRecord:
     """Return the master key of a row."""
     return master_key_of_row(*row)
-
-
-def master_key_and_time(row: Row) -> tuple[MasterKeyRecord, datetime]:
-    """Return the master key of a row of `share_active_master_key`, and the time."""
-    *columns, now = row
-    return master_key_of_row(*columns), now
 
 
 def master_key_parameters(record: MasterKeyRecord) -> dict[str, Any]:
@@ -73,6 +73,14 @@ def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
         "wrap_data_key_ids": [record.key_id for record, _ in wraps],
         "master_key_ids": [wrap.master_key_id for _, wrap in wraps],
         "wraps": [wrap.wrapped for _, wrap in wraps],
+    }
+
+
+def own_wraps(record: DataKeyRecord) -> dict[str, Any]:
+    """Return the wraps of a data key as arrays, for `put_wraps`."""
+    return {
+        "master_key_ids": [wrap.master_key_id for wrap in record.wraps],
+        "wraps": [wrap.wrapped for wrap in record.wraps],
     }
 
 

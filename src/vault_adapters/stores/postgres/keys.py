@@ -16,13 +16,14 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Transactio
 from vault_adapters.stores.postgres.key_rows import (
     DataKeyChange,
     changes_parameters,
+    data_key_and_time,
     data_key_position,
     data_key_record,
     data_key_use,
     data_keys_parameters,
-    master_key_and_time,
     master_key_parameters,
     master_key_record,
+    own_wraps,
     query_parameters,
     reseal_parameters,
     wraps_parameters,
@@ -38,7 +39,6 @@ from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
 from vault_domain.entities.key_records import (
     DataKeyRecord,
     DataKeyState,
-    DataKeyWrap,
     MasterKeyRecord,
     MasterKeyState,
 )
@@ -48,14 +48,14 @@ from vault_domain.ports.keys import (
     DataKeyQuery,
     DecideDataKey,
     DecideMasterKeys,
+    DecideWrapped,
     KeyCounts,
     PlacedWrap,
     Resealed,
     SealedRow,
 )
 from vault_domain.rules.key_states import may_wrap, no_active_master_key
-from vault_domain.transitions.keys import created, moved
-from vault_domain.transitions.keys import replaced as replaced_data_key
+from vault_domain.transitions.keys import created
 
 CHANGED_AT_ONCE = 1000
 """Largest number of data keys to change in one transaction."""
@@ -128,39 +128,29 @@ class PostgresKeys:
                 raise no_active_master_key()
         raise _busy()
 
-    async def replace_active_data_key(
-        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None, seen: DataKeyRecord | None = None
+    async def change_data_key(
+        self, tenant_id: str, key_id: bytes, decide: DecideWrapped
     ) -> Change[DataKeyRecord | None]:
-        """Store a new active data key and make the replaced one decrypt_only."""
-        for _ in range(_ROUNDS):
-            active = await self.active_data_key(record.tenant_id)
-            if active is None or active.key_id != replaced:
-                return Change(active)
-            change = await self._replace(active, record, actor, seen)
-            if change is not None:
-                return change
-        raise _busy()
+        """Load a data key, decide, and write it with its wraps, a new data key and the events."""
+        place = {"tenant_id": tenant_id, "data_key_id": key_id}
 
-    async def move_data_key(
-        self, seen: DataKeyRecord, wrap: DataKeyWrap, *, code: str, actor: str | None
-    ) -> Change[bool]:
-        """Put one wrap in the place of all wraps of a data key, if they are still those seen."""
-
-        async def work(transaction: Transaction) -> Change[bool]:
-            masters = {master.key_id: now for master, now in await self._held_master_keys(transaction)}
-            if wrap.master_key_id not in masters:
-                raise no_active_master_key()
-            stored = await self._held_data_key(transaction, seen)
-            if stored is None:
-                return Change(False)
-            decision = moved(stored, masters[wrap.master_key_id], seen, wrap, code, actor)
-            if decision.state is stored:
-                return Change(False)
-            place = {"tenant_id": seen.tenant_id, "data_key_id": seen.key_id}
-            new = {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped}
-            await transaction.execute(self._queries["move_wrap"], place | new)
-            await append_events(transaction, self._queries, decision.events)
-            return Change(True, decision.events)
+        async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
+            masters = await self._held_master_keys(transaction)
+            await transaction.fetch(self._queries["hold_data_key"], place)
+            # Only this statement sees what was committed while the one above waited.
+            rows = await transaction.fetch(self._queries["get_held_data_key"], place | {"now": transaction.now})
+            for stored, now in sound(rows, data_key_and_time):
+                decision = decide(stored, masters, now)
+                if decision.state is stored:
+                    return Change(stored)
+                await self._write([(stored, decision)], transaction)
+                if decision.state.wraps != stored.wraps:
+                    await transaction.execute(self._queries["put_wraps"], place | own_wraps(decision.state))
+                if decision.new is not None:
+                    new = data_keys_parameters([decision.new]) | {"now": transaction.now}
+                    await transaction.fetch(self._queries["create_data_keys"], new)
+                return Change(decision.new or decision.state, decision.events)
+            return Change(None)
 
         return await self._database.transact(work, pace=Pace.BULK)
 
@@ -221,7 +211,7 @@ class PostgresKeys:
 
         async def work(transaction: Transaction) -> int:
             changed = 0
-            for master, _ in await self._held_master_keys(transaction):
+            for master in await self._held_master_keys(transaction):
                 own = [placed for placed in wraps if placed.wrap.master_key_id == master.key_id != replaced]
                 parameters = wraps_parameters(own) | {"master_key_id": master.key_id, "replaced": replaced}
                 [(count,)] = await transaction.fetch(self._queries["change_wraps"], parameters)
@@ -256,7 +246,7 @@ class PostgresKeys:
         """
 
         async def work(transaction: Transaction) -> list[tuple[DataKeyRecord | None, bool]]:
-            masters = [master for master, _ in await self._held_master_keys(transaction)]
+            masters = await self._held_master_keys(transaction)
             usable = [_usable(masters, record) for record in records]
             stored = data_keys_parameters([record for record in usable if record is not None])
             rows = await transaction.fetch(self._queries["create_data_keys"], stored | {"now": transaction.now})
@@ -264,29 +254,6 @@ class PostgresKeys:
             return [(each, each is not None and (each.tenant_id, each.key_id) in places) for each in usable]
 
         return await self._database.transact(work)
-
-    async def _replace(
-        self, active: DataKeyRecord, record: DataKeyRecord, actor: str | None, seen: DataKeyRecord | None
-    ) -> Change[DataKeyRecord | None] | None:
-        """Put a new data key in place of the active one; return None if another transaction was faster."""
-
-        async def work(transaction: Transaction) -> Change[DataKeyRecord | None] | None:
-            masters = await self._held_master_keys(transaction)
-            new = created((master for master, _ in masters), record)
-            [(_, now)] = masters
-            held = active if seen is None else await self._held_data_key(transaction, active)
-            if held is None:
-                return None
-            decision = replaced_data_key(held, now, active.key_id, new, actor, seen)
-            if decision.state is held:
-                return Change(held)
-            if not await self._write([(active, decision)], transaction):
-                return None
-            stored = data_keys_parameters([new]) | {"now": transaction.now}
-            await transaction.fetch(self._queries["create_data_keys"], stored)
-            return Change(new, decision.events)
-
-        return await self._database.transact(work, pace=Pace.BULK)
 
     async def _page(self, query: DataKeyQuery, after: DataKeyPosition, limit: int, *, with_use: bool) -> list[Row]:
         parameters = query_parameters(query, after, limit) | {"with_use": with_use, "now": self._database.now()}
@@ -313,19 +280,10 @@ class PostgresKeys:
         )
         return counts["data_keys"], counts["tokens"]
 
-    async def _held_data_key(self, transaction: Transaction, key: DataKeyRecord) -> DataKeyRecord | None:
-        """Keep a data key and its wraps unchanged until the commit; return them as they are stored."""
-        place = {"tenant_id": key.tenant_id, "data_key_id": key.key_id}
-        await transaction.fetch(self._queries["hold_data_key"], place)
-        # Only this statement sees what was committed while the one above waited.
-        rows = await transaction.fetch(self._queries["get_held_data_key"], place)
-        return next(iter(sound(rows, data_key_record)), None)
-
-    async def _held_master_keys(self, transaction: Transaction) -> list[tuple[MasterKeyRecord, datetime]]:
-        """Keep the active master key active until the commit; return it and the time, unless it may not wrap."""
-        rows = await transaction.fetch(self._queries["share_active_master_key"], {"now": transaction.now})
-        held = sound(rows, master_key_and_time)
-        return [(master, now) for master, now in held if may_wrap(master)]
+    async def _held_master_keys(self, transaction: Transaction) -> list[MasterKeyRecord]:
+        """Keep the active master key active until the commit; return it, unless it may not wrap."""
+        rows = await transaction.fetch(self._queries["share_active_master_key"])
+        return [master for master in sound(rows, master_key_record) if may_wrap(master)]
 
     async def _load_master_keys(self, transaction: Transaction) -> tuple[MasterKeySet, datetime]:
         rows = await transaction.fetch(self._queries["list_master_keys"])

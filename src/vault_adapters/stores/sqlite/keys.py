@@ -23,7 +23,7 @@ from vault_domain.entities.key_records import (
     MasterKeyState,
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
-from vault_domain.rules.key_states import may_wrap, no_active_master_key
+from vault_domain.rules.key_states import may_wrap
 
 if TYPE_CHECKING:
     from vault_adapters.stores.queries import Queries
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
     from vault_domain.entities.key_records import (
         DataKeyRecord,
-        DataKeyWrap,
         MasterKeyRecord,
     )
     from vault_domain.ports.keys import (
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
         DataKeyQuery,
         DecideDataKey,
         DecideMasterKeys,
+        DecideWrapped,
         KeyCounts,
         PlacedWrap,
         Resealed,
@@ -51,6 +51,7 @@ CHANGED_AT_ONCE = 1000
 """Largest number of data keys to change in one transaction."""
 
 _START: DataKeyPosition = ("", b"")
+_NO_WRAP = {"replaced": None, "master_key_id": None, "wrapped": None}
 
 
 class SqliteKeys:
@@ -94,54 +95,36 @@ class SqliteKeys:
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
+        from vault_domain.transitions.keys import created
 
         async def work(transaction: Transaction) -> DataKeyRecord:
-            active = await self._active(transaction, record.tenant_id)
-            return active or await self._insert(transaction, record)
+            active = await self._get(transaction, record.tenant_id, None)
+            if active is not None:
+                return active
+            new = created(await self._masters(transaction), record)
+            await self._insert(transaction, new)
+            return new
 
         return await self._database.transact(work)
 
-    async def replace_active_data_key(
-        self, replaced: bytes, record: DataKeyRecord, *, actor: str | None, seen: DataKeyRecord | None = None
+    async def change_data_key(
+        self, tenant_id: str, key_id: bytes, decide: DecideWrapped
     ) -> Change[DataKeyRecord | None]:
-        """Store a new active data key and make the replaced one decrypt_only; return the tenant's active data key."""
-
-        from vault_domain.transitions import keys as deciding
+        """Load a data key, decide, and write it with its wraps, a new data key and the events."""
 
         async def work(transaction: Transaction) -> Change[DataKeyRecord | None]:
-            active = await self._active(transaction, record.tenant_id)
-            if active is None:
-                return Change(None)
-            decision = deciding.replaced(active, transaction.now, replaced, record, actor, seen)
-            if decision.state is active:
-                return Change(active)
-            await self._put(transaction, [decision.state], decision.events)
-            return Change(await self._insert(transaction, record), decision.events)
-
-        return await self._database.transact(work)
-
-    async def move_data_key(
-        self, seen: DataKeyRecord, wrap: DataKeyWrap, *, code: str, actor: str | None
-    ) -> Change[bool]:
-        """Put one wrap in the place of all wraps of a data key, if they are still those seen."""
-        place = {"tenant_id": seen.tenant_id, "data_key_id": seen.key_id}
-
-        from vault_domain.transitions import keys as deciding
-
-        async def work(transaction: Transaction) -> Change[bool]:
-            if not any(_may_wrap(master, wrap) for master in await self._masters(transaction)):
-                raise no_active_master_key()
-            stored = data_key_record(await transaction.fetch(self._queries["get_data_key"], place))
+            stored = await self._get(transaction, tenant_id, key_id)
             if stored is None:
-                return Change(False)
-            decision = deciding.moved(stored, transaction.now, seen, wrap, code, actor)
+                return Change(None)
+            decision = decide(stored, await self._masters(transaction), transaction.now)
             if decision.state is stored:
-                return Change(False)
-            parameters = place | {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped, "replaced": None}
-            await transaction.execute(self._queries["delete_wraps"], parameters)
-            await transaction.execute(self._queries["add_wrap"], parameters)
-            await append_events(transaction, self._queries, decision.events)
-            return Change(True, decision.events)
+                return Change(stored)
+            await self._put(transaction, [decision.state], decision.events)
+            if decision.state.wraps != stored.wraps:
+                await self._wrap(transaction, decision.state)
+            if decision.new is not None:
+                await self._insert(transaction, decision.new)
+            return Change(decision.new or decision.state, decision.events)
 
         return await self._database.transact(work)
 
@@ -239,19 +222,21 @@ class SqliteKeys:
 
         return await self._database.transact(work)
 
-    async def _active(self, transaction: Transaction, tenant_id: str) -> DataKeyRecord | None:
-        parameters = {"tenant_id": tenant_id, "data_key_id": None}
+    async def _get(self, transaction: Transaction, tenant_id: str, key_id: bytes | None) -> DataKeyRecord | None:
+        parameters = {"tenant_id": tenant_id, "data_key_id": key_id}
         return data_key_record(await transaction.fetch(self._queries["get_data_key"], parameters))
 
-    async def _insert(self, transaction: Transaction, record: DataKeyRecord) -> DataKeyRecord:
-        from vault_domain.transitions.keys import created
-
-        new = created(await self._masters(transaction), record)
+    async def _insert(self, transaction: Transaction, new: DataKeyRecord) -> None:
         place = {"tenant_id": new.tenant_id, "data_key_id": new.key_id, "now": to_micros(transaction.now)}
         await transaction.execute(self._queries["insert_data_key"], place)
-        wraps = [place | {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in new.wraps]
+        await self._wrap(transaction, new)
+
+    async def _wrap(self, transaction: Transaction, record: DataKeyRecord) -> None:
+        """Put a data key's wraps in the place of those that are stored."""
+        place = {"tenant_id": record.tenant_id, "data_key_id": record.key_id}
+        await transaction.execute(self._queries["delete_wraps"], place | _NO_WRAP)
+        wraps = [place | {"master_key_id": wrap.master_key_id, "wrapped": wrap.wrapped} for wrap in record.wraps]
         await transaction.execute_many(self._queries["add_wrap"], wraps)
-        return new
 
     async def _put(
         self, transaction: Transaction, records: Sequence[DataKeyRecord], events: Sequence[AuditEvent]
@@ -267,8 +252,7 @@ class SqliteKeys:
             for record in records
         ]
         await transaction.execute_many(self._queries["put_data_key"], rows)
-        no_wrap = {"replaced": None, "master_key_id": None, "wrapped": None}
-        ended = [each | no_wrap for each in rows if each["state"] == DataKeyState.DESTROYED]
+        ended = [each | _NO_WRAP for each in rows if each["state"] == DataKeyState.DESTROYED]
         await transaction.execute_many(self._queries["delete_wraps"], ended)
         await append_events(transaction, self._queries, events)
 
@@ -309,10 +293,6 @@ class SqliteKeys:
         in_use = frozenset(key_id for key_id, _ in wraps)
         is_new = not (rows or has_data)  # a damaged row counts
         return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new)
-
-
-def _may_wrap(master: MasterKeyRecord, wrap: DataKeyWrap) -> bool:
-    return master.key_id == wrap.master_key_id and may_wrap(master)
 
 
 def _parameters(record: MasterKeyRecord) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from attrs import evolve
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ContractFixtures
-from vault_adapters.testing.contract.master_keys import activate, introduce, introduce_first, retire
+from vault_adapters.testing.contract.master_keys import activate, introduce, introduce_first, move, replace, retire
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import KeyUnavailableError
 from vault_domain.entities.key_records import (
@@ -123,7 +123,7 @@ class KeyTableCases(ContractFixtures):
             await store.keys.create_data_key(data_key(2, two, tenant_id="t2"))
         assert caught.value.reason == "retired_master_key"
         with pytest.raises(KeyUnavailableError):
-            await store.keys.replace_active_data_key(stored.key_id, data_key(3, two), actor=None)
+            await replace(store.keys, stored.key_id, data_key(3, two))
         assert await store.keys.active_data_key("t1") == stored
         assert await store.keys.active_data_key("t2") is None
         late = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"late"))
@@ -139,7 +139,7 @@ class KeyTableCases(ContractFixtures):
 
         assert (await store.keys.create_data_key(data_key(1, master_key(1)))).confirmed is None
         replacing = data_key(2, master_key(1))
-        change = await store.keys.replace_active_data_key(bytes([1]) * 16, replacing, actor=None)
+        change = await replace(store.keys, bytes([1]) * 16, replacing)
         assert change.result == replacing
         assert await read() == [DataKeyState.DECRYPT_ONLY, None]
         await store.accounts.erase("t1", actor=None)
@@ -188,38 +188,33 @@ class KeyTableCases(ContractFixtures):
         second = DataKeyWrap(two.key_id, b"second")
         assert await store.keys.change_wraps([PlacedWrap("t1", stored.key_id, second)]) == 1
         with pytest.raises(KeyUnavailableError):
-            await store.keys.move_data_key(stored, DataKeyWrap(one.key_id, b"third"), code="c", actor="ops")
+            await move(store.keys, stored, DataKeyWrap(one.key_id, b"third"))
         third = DataKeyWrap(two.key_id, b"third")
-        change = await store.keys.move_data_key(stored, third, code="c", actor="ops")
-        assert change.result is True
+        change = await move(store.keys, stored, third)
         [event] = change.events
         assert (event.action, event.tenant_id, event.actor, event.code) == (
             *(AuditAction.TENANT_MASTER_KEY_SET, "t1", "ops", "c"),
         )
-        moved = await store.keys.data_key("t1", stored.key_id)
-        assert moved == evolve(stored, wraps=(third,))
+        moved = evolve(stored, wraps=(third,))
+        assert change.result == moved == await store.keys.data_key("t1", stored.key_id)
         last = (await store.audit.page("t1", limit=100, after=None))[-1]
         assert (last.action, last.occurred_at, last.code) == (event.action, event.occurred_at, "c")
         # Its wraps are no longer those that were seen.
-        assert (await store.keys.move_data_key(stored, second, code="c", actor=None)).result is False
+        assert await move(store.keys, stored, second) == Change(moved)
         assert await store.keys.data_key("t1", stored.key_id) == moved
         await store.accounts.erase("t1", actor=None)
-        assert (await store.keys.move_data_key(moved, second, code="c", actor=None)).result is False
+        assert (await move(store.keys, moved, second)).events == ()
         assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 1, 0)
 
     async def test_a_data_key_is_replaced_only_if_its_wraps_are_those_seen(self, store: Store) -> None:
         await _introduce(store, master_key(1))
         stored = await store.keys.create_data_key(data_key(1, master_key(1)))
         wrap = DataKeyWrap(master_key(1).key_id, b"moved")
-        assert (await store.keys.move_data_key(stored, wrap, code="c", actor=None)).result
-        change = await store.keys.replace_active_data_key(
-            stored.key_id, data_key(2, master_key(1)), actor=None, seen=stored
-        )
+        assert (await move(store.keys, stored, wrap)).result == evolve(stored, wraps=(wrap,))
+        change = await replace(store.keys, stored.key_id, data_key(2, master_key(1)), stored)
         assert (change.result, change.events) == (evolve(stored, wraps=(wrap,)), ())
         assert change.result is not None
-        change = await store.keys.replace_active_data_key(
-            stored.key_id, data_key(2, master_key(1)), actor=None, seen=change.result
-        )
+        change = await replace(store.keys, stored.key_id, data_key(2, master_key(1)), change.result)
         assert change.result == data_key(2, master_key(1))
         assert [event.action for event in change.events] == [
             *(AuditAction.DATA_KEY_REPLACED, AuditAction.DATA_KEY_ROTATED)
@@ -227,7 +222,9 @@ class KeyTableCases(ContractFixtures):
         # A data key that only decrypts moves without an event.
         old = await store.keys.data_key("t1", stored.key_id)
         assert old is not None
-        assert await store.keys.move_data_key(old, stored.wraps[0], code="c", actor=None) == Change(True)
+        change = await move(store.keys, old, stored.wraps[0])
+        assert change.result is not None
+        assert (change.result.wraps, change.events) == (stored.wraps, ())
 
     async def test_pages_of_data_keys_are_sorted_by_tenant_and_id(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)

@@ -23,7 +23,7 @@ from vault_adapters.testing.contract.fixtures import (
     tokens_of,
     value_of,
 )
-from vault_adapters.testing.contract.master_keys import activate, retire
+from vault_adapters.testing.contract.master_keys import activate, replace, retire
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import WrongEncryptionSecretError
@@ -78,11 +78,9 @@ class DataKeyCases(ContractFixtures):
         await vault.store_token(ACCESS, "a")
         before = await store.keys.active_data_key("t1") or pytest.fail("no active data key")
         records = [evolve(before, key_id=bytes([number]) * 16) for number in range(8)]
-        changes = await asyncio.gather(
-            *(store.keys.replace_active_data_key(before.key_id, record, actor=None) for record in records)
-        )
+        changes = await asyncio.gather(*(replace(store.keys, before.key_id, record) for record in records))
         active = await store.keys.active_data_key("t1")
-        assert [change.result for change in changes] == [active] * 8
+        assert [change.result for change in changes if change.events] == [active]
         assert sorted(len(change.events) for change in changes) == [*[0] * 7, 2]
         stored = [await store.keys.data_key("t1", record.key_id) for record in records]
         assert [record for record in stored if record is not None] == [active]

@@ -16,6 +16,7 @@ from vault_domain.ports.master_key import MasterKeys
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.key_states import OF_ONE_TENANT, is_resurrected_master_key
 from vault_domain.services.keys.tenant_keys import TenantKeyService
+from vault_domain.transitions.keys import replaced
 
 Progress = Callable[[int, int], object]
 """Called after each page with the number of finished tenants and the number of tenants due for a new data key."""
@@ -128,18 +129,20 @@ class RotationService:
         """Replace a data key if it is active; return the tenant's active data key or None, and whether it is new."""
         tenant_id = old.tenant_id
         for _ in range(_ROUNDS):
-            seen = old
-
-            async def store(record: DataKeyRecord, seen: DataKeyRecord = seen) -> Change[DataKeyRecord | None]:
-                return await self._keys.replace_active_data_key(seen.key_id, record, actor=actor, seen=seen)
-
-            change = await self._wrapper.store_new_data_key(tenant_id, store, like=seen)
+            change = await self._wrapper.store_new_data_key(tenant_id, partial(self._replace, old, actor), like=old)
             self._cipher.forget_active([tenant_id])
             self._sink.publish(change.events)
-            if change.events or change.result is None or change.result.key_id != seen.key_id:
-                return change.result, bool(change.events)
+            if change.events:
+                return change.result, True
+            if change.result is None or change.result.state is not DataKeyState.ACTIVE:
+                return await self._keys.active_data_key(tenant_id), False
             old = change.result  # its wraps have changed meanwhile, and perhaps the tenant's master key
         raise StorageError("the tenant's master key kept changing; nothing was changed", retryable=True)
+
+    async def _replace(self, old: DataKeyRecord, actor: str | None, new: DataKeyRecord) -> Change[DataKeyRecord | None]:
+        return await self._keys.change_data_key(
+            old.tenant_id, old.key_id, lambda stored, masters, now: replaced(stored, masters, now, new, actor, old)
+        )
 
     def _describe(self, record: MasterKeyRecord, counts: KeyCounts) -> MasterKeyStatus:
         return MasterKeyStatus(

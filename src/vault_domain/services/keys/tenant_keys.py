@@ -10,6 +10,7 @@ from vault_domain.ports.data_key_wrapper import DataKeyWrapper
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, Keys
 from vault_domain.rules.key_states import RETIRED_MASTER_KEY
+from vault_domain.transitions.keys import moved
 
 _CONFIGURED = "configured"
 """Code of the event when a tenant goes back to the vault's master key."""
@@ -78,13 +79,17 @@ class TenantKeyService:
         code = _CONFIGURED if uri is None else hashlib.sha256(uri.encode()).hexdigest()[:32]
         try:
             wrap = await self._wrapper.move(record, uri)
-            change = await self._keys.move_data_key(record, wrap, code=code, actor=actor)
+            change = await self._keys.change_data_key(
+                record.tenant_id,
+                record.key_id,
+                lambda stored, masters, now: moved(stored, masters, now, record, wrap, code, actor),
+            )
         except KeyUnavailableError as error:
             if error.reason == RETIRED_MASTER_KEY:
                 return False
             raise
         self._sink.publish(change.events)
-        return change.result
+        return change.result is not None and change.result.wraps == (wrap,)
 
     async def _records(self, tenant_id: str) -> list[DataKeyRecord]:
         """Return the tenant's data keys that are not destroyed, the active one first."""

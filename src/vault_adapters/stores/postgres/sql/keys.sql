@@ -5,9 +5,8 @@ FROM {{schema}}.master_key m
 ORDER BY m.created_at, m.master_key_id
 
 -- name: share_active_master_key
--- Get the active master key and the time, and keep it active until the transaction ends.
-SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{last_event}}, {{last_activated}},
-    {{now}}
+-- Get the active master key, and keep it active until the transaction ends.
+SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{last_event}}, {{last_activated}}
 FROM {{schema}}.master_key m
 WHERE m.state = 'active'
 FOR SHARE OF m
@@ -200,23 +199,25 @@ WHERE tenant_id = %(tenant_id)b::text AND data_key_id = %(data_key_id)b::bytea
 FOR UPDATE
 
 -- name: get_held_data_key
--- Get a data key with all its wraps; hold_data_key has locked it.
+-- Get a data key with all its wraps, and the time; hold_data_key has locked it.
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, NULL::text,
     (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
     WHERE w.tenant_id = %(tenant_id)b::text AND w.data_key_id = %(data_key_id)b::bytea),
     (SELECT pg_catalog.array_agg({{wrapped}} ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = %(tenant_id)b::text AND w.data_key_id = %(data_key_id)b::bytea)
+    WHERE w.tenant_id = %(tenant_id)b::text AND w.data_key_id = %(data_key_id)b::bytea),
+    {{now}}
 FROM {{schema}}.data_key d
 WHERE d.tenant_id = %(tenant_id)b::text AND d.data_key_id = %(data_key_id)b::bytea
 
--- name: move_wrap
--- Put one wrap in the place of all wraps of a data key; hold_data_key has locked it.
+-- name: put_wraps
+-- Put some wraps in the place of all wraps of a data key; hold_data_key has locked it.
 WITH gone AS (
     DELETE FROM {{schema}}.data_key_wrap
     WHERE tenant_id = %(tenant_id)b::text AND data_key_id = %(data_key_id)b::bytea
-        AND master_key_id <> %(master_key_id)b::bytea)
+        AND master_key_id <> ALL (%(master_key_ids)b::bytea[]))
 INSERT INTO {{schema}}.data_key_wrap (tenant_id, data_key_id, master_key_id, wrapped)
-VALUES (%(tenant_id)b::text, %(data_key_id)b::bytea, %(master_key_id)b::bytea, %(wrapped)b::bytea)
+SELECT %(tenant_id)b::text, %(data_key_id)b::bytea, w.*
+FROM unnest(%(master_key_ids)b::bytea[], %(wraps)b::bytea[]) w
 ON CONFLICT (tenant_id, data_key_id, master_key_id) DO UPDATE SET wrapped = excluded.wrapped
 
 -- name: change_wraps
