@@ -165,7 +165,7 @@ class _Line:
         )
         try:
             [(read_only, place, *settings)] = await self.script(script)
-        except psycopg.Error:
+        except BaseException:  # a cancelled script may have run all the same
             await self.undo()
             raise
         self._settings = dict(zip(_NAMES, settings, strict=True))

@@ -164,18 +164,20 @@ class SqliteHosting:
 
     @asynccontextmanager
     async def _savepoint(self, line: HostLine, identity: FileIdentity) -> AsyncIterator[None]:
-        with self._errors.translated():
-            before = await line.run(partial(self._begin, identity))
+        begun: list[_Before] = []
         try:
+            with self._errors.translated():
+                await line.run(partial(self._begin, identity, begun))
             yield
         except BaseException:
             with suppress(Exception):  # after some errors SQLite has rolled the whole transaction back
-                await line.run(partial(_end, before, undo=True))
+                await line.run(partial(_end, begun, undo=True))
             raise
         with self._errors.translated():
-            await line.run(partial(_end, before, undo=False))
+            await line.run(partial(_end, begun, undo=False))
 
-    def _begin(self, identity: FileIdentity, raw: sqlite3.Connection) -> _Before:
+    def _begin(self, identity: FileIdentity, begun: list[_Before], raw: sqlite3.Connection) -> None:
+        """Begin the call; add to ``begun`` what the connection was set to. A cancelled caller does not end this."""
         files = {_text(name): path for _, name, path in sqlite3.Cursor(raw).execute("PRAGMA database_list")}
         if not identity.is_of(_text(files["main"])):
             raise other_database()
@@ -188,18 +190,21 @@ class SqliteHosting:
             with suppress(sqlite3.OperationalError):  # an earlier call has made it, and a statement of the host runs
                 raw.create_function(name, arguments, function)
         raw.execute("SAVEPOINT token_vault_on")
+        begun.append(before)
         try:
             raw.text_factory = str
             raw.execute("PRAGMA secure_delete = ON").close()
             raw.execute(_LOCK)
-        except BaseException:
-            _end(before, raw, undo=True)
+        except BaseException:  # an interrupt of the host's thread runs nothing in it any more
+            _end(begun, raw, undo=True)
             raise
-        return before
 
 
-def _end(before: _Before, raw: sqlite3.Connection, *, undo: bool) -> None:
-    """Keep or undo what was written, and give the connection its settings back."""
+def _end(begun: list[_Before], raw: sqlite3.Connection, *, undo: bool) -> None:
+    """Keep or undo what was written, and give the connection its settings back; do nothing if nothing has begun."""
+    if not begun:
+        return
+    before = begun.pop()
     try:
         if undo:
             raw.execute("ROLLBACK TO token_vault_on")
