@@ -14,6 +14,7 @@ from vault_adapters import (
     Account,
     AuditAction,
     AuditFault,
+    AuditFinding,
     AuditHead,
     ImportedToken,
     InvalidInputError,
@@ -115,7 +116,8 @@ async def test_a_log_without_a_chain_says_so_and_its_first_head_covers_what_was_
     async with open_vault(database.config(), clock=clock) as vault:
         await some_events(vault, clock)
         found = await vault.verify_audit()
-        assert (found.ok, found.seals, found.events) == (True, 0, 0)
+        assert (found.ok, found.seals, found.events) == (False, 0, 0)
+        assert found.findings == (AuditFinding(AuditFault.SEAL_MISSING, 0),)
         head = await vault.audit_head()
         events = (await vault.audit_events()).items
         assert head.events == len(events)
@@ -124,6 +126,28 @@ async def test_a_log_without_a_chain_says_so_and_its_first_head_covers_what_was_
         assert (found.ok, found.heads, found.events) == (True, 1, len(events))
         with pytest.raises(TokenNotFoundError):
             await vault.audit_head(tenant_id="nobody")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["process that knew the chain", "new process"])
+async def test_a_chain_that_was_deleted_as_a_whole_does_not_pass(sealed, again):
+    database, clock, heads = sealed
+    async with open_vault(database.config(), clock=clock) as vault:
+        assert (await vault.verify_audit()).ok
+        for table in ("audit_seal", "audit_chain"):
+            database.execute(f"DELETE FROM {{{table}}}")
+        found = await verified(database, (), clock) if again else await vault.verify_audit()
+        assert found.findings == (AuditFinding(AuditFault.SEAL_MISSING, 0),)
+        found = await verified(database, heads, clock) if again else await vault.verify_audit(heads)
+        assert faults(found) == {AuditFault.SEAL_MISSING, AuditFault.HEAD_DIFFERS}
+
+
+async def test_a_head_over_a_chain_whose_last_seal_was_deleted_does_not_hide_it(sealed):
+    database, clock, _ = sealed
+    database.execute("DELETE FROM {audit_seal} WHERE number = (SELECT max(number) FROM {audit_seal})")
+    async with open_vault(database.config(), clock=clock) as vault:
+        head = await vault.audit_head()
+        assert faults(await vault.verify_audit()) == {AuditFault.SEAL_CHANGED}
+        assert faults(await vault.verify_audit([head])) == {AuditFault.SEAL_CHANGED}
 
 
 async def test_heads_survive_their_form_and_name_no_tenant(sealed):

@@ -26,7 +26,8 @@ class AuditFault(Choice):
     - EVENT_MISSING: a sealed event is gone, and no pruning explains it.
     - EVENT_INSERTED: an event was put among sealed events later.
     - SEAL_CHANGED: a row of the chain itself was changed.
-    - SEAL_MISSING: rows of the chain are gone.
+    - SEAL_MISSING: rows of the chain are gone. For seal 0: the log has no chain, because it was never begun, or because
+      somebody has deleted it.
     - HEAD_FORGED: the head that was given is not one of this vault.
     - HEAD_DIFFERS: the log does not lead to the head that was given: it was rewritten or cut off before it.
     - TOKEN_CHANGED: a token's metadata is not as it was after its newest event: its row was edited, or put back.
@@ -70,7 +71,7 @@ class AuditVerification:
     """The result of a verification of the audit log.
 
     Attributes:
-        seals: number of seals; 0: the chain was never begun, so nothing was verified.
+        seals: number of seals; 0: there is no chain, so nothing was verified (SEAL_MISSING).
         events: number of events that are as they were sealed.
         pruned: number of sealed events that a pruning has removed; those whose seals were emptied do not count.
         heads: number of given heads that the log leads to.

@@ -114,7 +114,7 @@ def head(*, tenant: OnlyTenant = None) -> None:
     """Print the head of the audit log's chain, as one line of JSON; the first call begins the chain.
 
     Append the line to a file where nobody who can write to the database can change it, at best after each day. `audit
-    verify` finds what was changed in the log behind a head.
+    verify` finds what was changed in the log behind a head. This command verifies nothing itself.
     """
     found = with_vault(lambda vault: vault.audit_head(tenant_id=tenant), VaultConfig.from_env())
     sys.stdout.write(json_lines.dumps(as_json(found)) + "\n")
@@ -234,10 +234,16 @@ def _heads(path: Path) -> list[AuditHead]:
     return heads
 
 
+_NO_CHAIN = (
+    "the log has no chain, so nothing was verified: if it was never begun, `token-vault audit head` begins it; else"
+    " somebody has deleted it"
+)
+
+
 def _show_verification(found: AuditVerification) -> None:
     screen = open_screen()
     if not found.seals:
-        complain("the log has no chain; `token-vault audit head` begins one")
+        complain(_NO_CHAIN)
     if found.findings:
         columns = ("fault", "seal", "time", "tenant", "provider", "identifier", "kind")
         screen.table(columns, [_finding_row(each) for each in found.findings])

@@ -131,6 +131,7 @@ class VerifyingService:
             report.add(AuditFinding(AuditFault.SEAL_CHANGED, 0))
             return _result(report)
         if key is None:
+            report.add(AuditFinding(AuditFault.SEAL_MISSING, 0))
             for _ in heads:
                 report.add(AuditFinding(AuditFault.HEAD_DIFFERS))
             return _result(report)
@@ -171,6 +172,8 @@ class VerifyingService:
                 said.recorded.learn(segment, seal.number)
                 if not chains.take(segment, is_first=said.is_whole and not said.emptied):
                     report.add(AuditFinding(AuditFault.SEAL_CHANGED, seal.number))
+        if not report.counts["seals"]:  # somebody has deleted the chain whose key this process knows
+            report.add(AuditFinding(AuditFault.SEAL_MISSING, 0))
         for fault in chains.verdicts():
             if fault is None:
                 report.count("heads")
