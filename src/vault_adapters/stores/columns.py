@@ -13,14 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import frozen
 
-from vault_domain.entities.account import ConnectionState
-from vault_domain.entities.text import MAX_NAME_LENGTH
-
 if TYPE_CHECKING:
     from vault_domain.entities.imported import ImportedWrite
     from vault_domain.entities.token import TokenInfo, TokenWrite
     from vault_domain.ports.audit_log import Sought
-    from vault_domain.ports.pages import AccountQuery
 
 Columns = tuple[str, ...]
 
@@ -195,7 +191,6 @@ OWNED_VALUE = RowLayout.of(TOKEN, KEY, ACCOUNT, VALUE)
 
 _LAST_USE = TOKEN.index("u.last_used_at")
 _VALUE_ID = TOKEN.index("t.value_id")
-_REJECTED_AT = TOKEN.index("t.rejected_at")
 _GENERATION = TOKEN.index("t.generation")
 
 
@@ -248,24 +243,6 @@ def is_missing(token: Sequence[Any]) -> bool:
     return token[0] is None
 
 
-def place_by_expiry(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the position of a row in the list of expiring tokens."""
-    (id_, _, _, expires_at, *_), (tenant_id, *_), _ = LISTED.split(row)
-    return expires_at, tenant_id, id_
-
-
-def place_by_rejection(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the position of a row in the list of condemned credentials."""
-    token, (tenant_id, _, kind, identifier), _ = LISTED.split(row)
-    return token[_REJECTED_AT], tenant_id, identifier, kind
-
-
-def place_by_key(row: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the position of a row in a tenant's list of tokens."""
-    _, (_, provider, kind, identifier), _ = LISTED.split(row)
-    return provider, identifier, kind
-
-
 # In the rows of a list, the key comes after the token. This getter takes a third of the time of `LISTED.split`.
 _KEY_PLACE = len(TOKEN)
 _OWNER_OF: Callable[[Sequence[Any]], tuple[str, str, str]] = itemgetter(_KEY_PLACE, _KEY_PLACE + 1, _KEY_PLACE + 3)
@@ -274,30 +251,6 @@ _OWNER_OF: Callable[[Sequence[Any]], tuple[str, str, str]] = itemgetter(_KEY_PLA
 def owner_of(row: Sequence[Any]) -> tuple[str, str, str]:
     """Return the tenant, the provider and the identifier of a token's row, which name its account."""
     return _OWNER_OF(row)
-
-
-PLACE_OF_ACCOUNT = ("after_tenant_id", "after_provider", "after_identifier")
-"""The parameters that name a position in a list of accounts, in the order by which the list is sorted."""
-
-_LISTS = {
-    ConnectionState.REAUTHORIZATION_REQUIRED: "list_doubtful_accounts",
-    ConnectionState.RETRYING: "list_troubled_accounts",
-}
-
-
-def list_of(query: AccountQuery) -> tuple[str, dict[str, Any]]:
-    """Return the name of the statement that finds the accounts of a query, and the parameters ``sought`` and ``last``.
-
-    The statement may also find accounts of other states, and the caller drops them. The statement for a rare state
-    finds only few accounts of other states. The parameters are the first and the last text that begins with the text
-    of the query: no label or identifier is longer than 255 characters, and no character sorts after U+10FFFF.
-    """
-    if query.text is not None:
-        return "find_accounts", {"sought": query.text, "last": query.text + "\U0010ffff" * MAX_NAME_LENGTH}
-    if query.tenant_id is not None:
-        return "list_accounts", {}
-    anyone = "list_all_accounts" if query.provider is None else "list_provider_accounts"
-    return anyone if query.state is None else _LISTS.get(query.state, anyone), {}
 
 
 def sought_parameters(sought: Sought) -> dict[str, Any]:

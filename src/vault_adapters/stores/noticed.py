@@ -1,12 +1,10 @@
 """A store that tells `RememberedRows` which rows of tokens this process reads and writes."""
 
-# ruff: noqa: D102 - `Store` describes the ports
-
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vault_adapters.runtime.forks import OwnStack
 from vault_adapters.stores.port import WatchedStore
@@ -33,31 +31,20 @@ if TYPE_CHECKING:
 class NoticedStore:
     """Implements `Store`; its `accounts` report rows of tokens to `RememberedRows`, its `unnoticed` ones do not."""
 
+    accounts: Accounts
+    pages: Pages
+    keys: Keys
+    audit: AuditLog
+    clients: ClientStates
+    upkeep: Upkeep
+
     def __init__(self, store: Store, rows: RememberedRows) -> None:
         self._store = store
         self.unnoticed = store.accounts
-        self.accounts: Accounts = noticing(rows, store.accounts)
+        self.accounts = noticing(rows, store.accounts)
 
-    @property
-    def pages(self) -> Pages:
-        """The other store's, as are all further ports."""
-        return self._store.pages
-
-    @property
-    def keys(self) -> Keys:
-        return self._store.keys
-
-    @property
-    def audit(self) -> AuditLog:
-        return self._store.audit
-
-    @property
-    def clients(self) -> ClientStates:
-        return self._store.clients
-
-    @property
-    def upkeep(self) -> Upkeep:
-        return self._store.upkeep
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 @asynccontextmanager

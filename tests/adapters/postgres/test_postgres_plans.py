@@ -6,7 +6,7 @@ import re
 import psycopg
 import pytest
 
-from vault_adapters.stores.columns import list_of
+from vault_adapters.stores.listing import list_of
 from vault_adapters.stores.postgres.statements import load_statements, planned_once
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_domain.entities.account import ConnectionState

@@ -41,7 +41,7 @@ HELD: Mapping[str, tuple[str, ...]] = {
     "load_held": ("hold_data_keys", "hold_tokens"),
     "reseal_tokens": ("hold_data_keys", "hold_tokens"),
     "share_active_master_key": ("hold_master_keys",),
-    "change_wraps": ("hold_lasting_data_keys",),
+    "change_wraps": ("hold_data_keys",),
     "empty_tenant_audit_events": ("copy_tenant_audit_events",),
 }
 """For a statement, the statements that run before it in the same transaction."""

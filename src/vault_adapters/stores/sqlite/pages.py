@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from vault_adapters.stores.columns import (
-    PLACE_OF_ACCOUNT,
-    list_of,
-    owner_of,
-    place_by_expiry,
-    place_by_key,
-    place_by_rejection,
-)
 from vault_adapters.stores.counting import health_counts, sampled_rows
-from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.listing import Types, list_accounts, list_tokens
 from vault_adapters.stores.sqlite.account_rows import listed_account
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
@@ -29,7 +19,7 @@ from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import (
     RECONNECT_NOTICE,
 )
-from vault_domain.ports.pages import MOST_COUNTED, Condemned, Ending, Owned
+from vault_domain.ports.pages import MOST_COUNTED
 
 if TYPE_CHECKING:
     from vault_adapters.stores.queries import Queries
@@ -46,16 +36,9 @@ if TYPE_CHECKING:
 _MICROSECOND = timedelta(microseconds=1)
 
 
-_Listing = tuple[str, dict[str, Any], tuple[Any, ...], Callable[[Sequence[Any]], tuple[Any, ...]]]
-
-_BY_EXPIRY = ("after_expires_at", "after_tenant_id", "after_id")
-_PLACES = {
-    "list_tokens": ("after_provider", "after_identifier", "after_kind"),
-    "find_condemned_tokens": ("since", "after_tenant_id", "after_identifier", "after_kind"),
-    "find_ending_tokens": _BY_EXPIRY,
-    "find_expiring_tokens": _BY_EXPIRY,
-}
-"""By the name of a statement that lists tokens, the parameters that name a position in its list."""
+_TYPES = Types(
+    time=to_micros, span=lambda span: span // _MICROSECOND, moment=lambda micros: micros, id=lambda id_: id_.bytes
+)
 
 
 class SqlitePages:
@@ -67,38 +50,24 @@ class SqlitePages:
 
     async def tokens(self, query: TokenQuery, *, limit: int, after: Cursor | None) -> list[TokenInfo]:
         """List tokens in the order of the query."""
-        name, parameters, start, place = _listing(query, after, self._database.now())
+        clock = {"now": to_micros(self._database.now())}
 
-        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            page = dict(zip(_PLACES[name], position, strict=True))
-            return await self._database.fetch(self._queries[name], parameters | page | {"limit": wanted})
+        async def fetch(name: str, parameters: dict[str, Any], wanted: int) -> list[Row]:
+            return await self._database.fetch(self._queries[name], parameters | clock | {"limit": wanted})
 
-        def decode(row: Row) -> TokenInfo:
-            return listed_info(row, parameters.get("tenant_id"), parameters["provider"])
-
-        return await sound_page(fetch, decode, place, start, limit)
+        return await list_tokens(query, limit, after, _TYPES, fetch, listed_info)
 
     async def accounts(
         self, query: AccountQuery, *, limit: int, after: Cursor | None
     ) -> tuple[list[AccountRecord], datetime]:
         """List accounts, sorted by (tenant_id, provider, identifier)."""
         now = self._database.now()
-        name, sought = list_of(query)
-        wanted = {**sought, "tenant_id": query.tenant_id, "provider": query.provider, "now": to_micros(now)}
 
-        async def fetch(position: Sequence[Any], number: int) -> list[list[Row]]:
-            page = dict(zip(PLACE_OF_ACCOUNT, position, strict=True))
-            rows = await self._database.fetch(self._queries[name], {**wanted, **page, "limit": number})
-            return [list(group) for _, group in groupby(rows, key=owner_of)]
+        async def fetch(name: str, parameters: dict[str, Any], wanted: int) -> list[Row]:
+            clock = {"now": to_micros(now), "limit": wanted}
+            return await self._database.fetch(self._queries[name], parameters | clock)
 
-        found = await sound_page(
-            fetch,
-            lambda rows: listed_account(rows, query.tenant_id, query.provider),
-            lambda rows: owner_of(rows[-1]),
-            after or ("", "", ""),
-            limit,
-        )
-        return found, now
+        return await list_accounts(query, limit, after, fetch, listed_account), now
 
     async def tenants(self, *, limit: int, after: str | None) -> list[str]:
         """List the tenants that have a token, sorted by their ids."""
@@ -137,34 +106,3 @@ class SqlitePages:
             step, places = sampled_rows(highest, most)
         rows = await self._database.fetch(self._queries["count_health"], parameters | {"step": step, "places": places})
         return health_counts(rows)
-
-
-def _listing(query: TokenQuery, after: Cursor | None, now: datetime) -> _Listing:
-    """Return the name of a query's statement, its parameters, its first position, and the place of a row."""
-    if isinstance(query, Owned):
-        wanted: dict[str, Any] = {"tenant_id": query.tenant_id, "provider": query.provider}
-        return "list_tokens", wanted, after or ("", "", ""), place_by_key
-    if isinstance(query, Condemned):
-        wanted = {
-            "provider": query.provider,
-            "tenant_id": query.tenant_id,
-            "until": to_micros(query.until),
-            "client": query.client,
-            "stored_since": to_micros(query.stored_since) or 0,
-        }
-        since = (to_micros(query.since) or 0, "", "", "")
-        return "find_condemned_tokens", wanted, after or since, place_by_rejection
-    expires_at, tenant_id, id_hex = after or (-1, "", "")
-    first = (expires_at, tenant_id, _bytes(str(id_hex)))
-    if isinstance(query, Ending):
-        wanted = {"now": to_micros(now), "notice": query.notice // _MICROSECOND, "provider": None}
-        return "find_ending_tokens", wanted, first, place_by_expiry
-    wanted = {"until": to_micros(now + query.within), "provider": query.provider}
-    return "find_expiring_tokens", wanted, first, place_by_expiry
-
-
-def _bytes(id_hex: str) -> bytes:
-    try:
-        return bytes.fromhex(id_hex)
-    except ValueError:
-        return b""  # a forged cursor; it changes only the position within the caller's own listing

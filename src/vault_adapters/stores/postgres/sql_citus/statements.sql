@@ -33,16 +33,9 @@ DELETE FROM {{schema}}.audit_event
 WHERE tenant_id = %(tenant_id)b AND action NOT IN ('tenant_erased', 'data_key_destroyed')
 
 -- name: hold_data_keys
--- Of a tenant's given data keys, lock the active ones, until the transaction ends.
+-- Lock some of a tenant's data keys, until the transaction ends. The statement that needs the lock checks their states.
 SELECT true FROM {{schema}}.data_key
-WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
-ORDER BY data_key_id
-FOR SHARE
-
--- name: hold_lasting_data_keys
--- Of a tenant's given data keys, lock the ones that are not destroyed, until the transaction ends.
-SELECT true FROM {{schema}}.data_key
-WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state <> 'destroyed'
+WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[])
 ORDER BY data_key_id
 FOR SHARE
 

@@ -75,7 +75,7 @@ LIMIT :limit
 -- Find access tokens with status valid that expire no later than a given time, earliest first, after a position. The
 -- query reads the index token_vault_token_expiring.
 WHERE t.status = 'valid' AND t.kind = 'access_token' AND t.expires_at IS NOT NULL
-    AND t.expires_at <= :until
+    AND t.expires_at <= :now + :within
     AND (t.expires_at, t.tenant_id, t.id) > (:after_expires_at, :after_tenant_id, :after_id)
     AND (:provider IS NULL OR t.provider = :provider)
 ORDER BY t.expires_at, t.tenant_id, t.id
