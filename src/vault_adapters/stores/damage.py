@@ -79,8 +79,8 @@ def report_damage(state: AccountState) -> None:
 
 def gone_kinds(before: AccountState, after: AccountState) -> list[TokenKind]:
     """Return the kinds of the tokens that a decision deletes."""
-    left = {*after.tokens, *after.damaged}
-    return [kind for kind in TokenKind if kind in {*before.tokens, *before.damaged} and kind not in left]
+    gone = {*before.tokens, *before.damaged} - {*after.tokens, *after.damaged}
+    return [kind for kind in TokenKind if kind in gone] if gone else []
 
 
 def refused_account(account: Account, error: Exception) -> DecryptionError:

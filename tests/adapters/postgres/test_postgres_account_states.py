@@ -10,6 +10,7 @@ from attrs import evolve
 from vault_adapters import Secret, VaultConfig
 from vault_adapters.composition import open_vault_over
 from vault_adapters.stores.postgres import account_states
+from vault_adapters.stores.postgres.account_states import MOST_AGE
 from vault_adapters.stores.postgres.line import Line
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing import ManualClock
@@ -184,18 +185,48 @@ async def test_a_decision_that_writes_nothing_is_about_the_stored_account(store,
     assert seen.labels == ["Ann", "Ann"]
 
 
-async def test_a_lease_begins_when_the_account_is_read_for_it(store, vault, clock):
-    """Its holder counts from before that read. Had the lease begun earlier, it would end before its holder believes."""
-    await store.accounts.read(ACCOUNT)
-    seen = []
+class Claiming:
+    """A claim that notes the states and the times that it is given."""
 
-    def claim(state, now):
-        seen.append(state.version)
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, state, now):
+        self.seen.append((state, now))
         return Decision(state.with_row(refresh=evolve(state.refresh, lease_until=now + SECOND)), None)
 
+
+async def test_a_lease_does_not_end_before_its_holder_believes(url):
+    """Its holder counts from before the claim. The answer to the read took long, so the time in it was old."""
+    async with open_postgres_store(url, migrate=True) as store, open_vault_over(store, CONFIG) as vault:
+        await vault.store_token_set(ACCOUNT, token_set(), label="Ann")
+        await store.accounts.read(ACCOUNT)
+        known, late = store.accounts._states._known, timedelta(seconds=0.3)
+        known[ACCOUNT] = known[ACCOUNT]._replace(now=known[ACCOUNT].now - late, asked=known[ACCOUNT].asked - 0.3)
+        claim = Claiming()
+        _, now = await loaded(store)
+        await store.accounts.change(ACCOUNT, claim)
+        [(_, began)] = claim.seen
+        assert began >= now
+
+
+async def test_whether_a_lease_has_ended_is_decided_by_the_time_of_a_read(store, vault, clock):
+    await store.accounts.change(ACCOUNT, Claiming())
+    clock.advance(2 * SECOND)
+    await store.accounts.read(ACCOUNT)
+    again = Claiming()
+    await store.accounts.change(ACCOUNT, again)
+    assert len(again.seen) == 2
+    assert again.seen[-1][0].version is not again.seen[0][0].version
+
+
+async def test_a_lease_begins_by_a_time_that_was_read_lately(store, vault, monkeypatch):
+    await store.accounts.read(ACCOUNT)
+    known = store.accounts._states._known
+    known[ACCOUNT] = known[ACCOUNT]._replace(asked=known[ACCOUNT].asked - MOST_AGE.total_seconds() / 2)
+    claim = Claiming()
     await store.accounts.change(ACCOUNT, claim)
-    assert len(seen) == 2
-    assert seen[-1] is not seen[0]
+    assert len(claim.seen) == 2
 
 
 async def test_an_account_that_was_read_long_ago_is_read_again(store, vault, other, monkeypatch):

@@ -91,12 +91,12 @@ class Known(NamedTuple):
     Attributes:
         state: the account.
         now: the store's time.
-        answered: the monotonic time in seconds at which the store told this.
+        asked: the monotonic time in seconds, before that time.
     """
 
     state: AccountState
     now: datetime
-    answered: float
+    asked: float
 
 
 class AccountStates:
@@ -133,10 +133,11 @@ class AccountStates:
         read again:
 
         - Only a write shows whether this is still the account. So a decision to write nothing does not count.
-        - A new lease would begin before the answer to that read, and end before its holder believes.
+        - The time is computed, and may be a little late. So a new lease does not end before its holder believes. But
+          whether another lease has ended is decided by the store's own time, and clocks run apart after a while.
         """
         known = self._known.pop(account, None)
-        age = timedelta(seconds=self._database.clock_watch.monotonic() - (0.0 if known is None else known.answered))
+        age = timedelta(seconds=self._database.clock_watch.monotonic() - (0.0 if known is None else known.asked))
         if known is None or age > MOST_FORESEEN:
             return None
         now = self._database.now() or known.now + age
@@ -148,15 +149,16 @@ class AccountStates:
             return None
         after = decision.state
         begins_lease = after.refresh.lease_until not in {None, before.refresh.lease_until}
-        return None if after is before or begins_lease else (before, decision)
+        is_late = begins_lease and (before.refresh.lease_until is not None or age > MOST_AGE / 2)
+        return None if after is before or is_late else (before, decision)
 
     def forget(self, keys: Iterable[TokenKey]) -> None:
         """Begin the next change of the accounts of these keys with a read, because another write has changed them."""
         for key in keys if self._known else ():
             self._known.pop(key.account, None)
 
-    def _know(self, state: AccountState, now: datetime) -> None:
-        self._known[state.account] = Known(state, now, self._database.clock_watch.monotonic())
+    def _know(self, state: AccountState, now: datetime, asked: float) -> None:
+        self._known[state.account] = Known(state, now, asked)
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
 
@@ -183,6 +185,7 @@ class AccountStates:
         # token, which this statement sees. Then the row stays.
         empties = "deleted" in shape.parts and decision.state.is_empty
         then = self._queries["delete_orphaned_account"] if empties else None
+        asked = self._database.clock_watch.monotonic()
         try:
             sql = shaped(self._queries["apply_account"], shape)
             [(same, active, now, written, version, *_)] = await self._database.write(sql, parameters, then=then)
@@ -197,7 +200,7 @@ class AccountStates:
         if same and not after.is_empty and not after.damaged:
             versions = {kind: each for kind, each in versions.items() if kind in after.tokens} | versions_of(written)
             new = (row_version if version is None else version, versions, now)
-            self._know(evolve(after, version=new), now)
+            self._know(evolve(after, version=new), now, asked)
         return bool(same)
 
     async def read(self, account: Account) -> Snapshot:
@@ -205,7 +208,7 @@ class AccountStates:
         asked = self._database.clock_watch.monotonic()
         loaded = await self._load(account)
         snapshot = loaded.snapshot()
-        self._know(loaded.state, loaded.now)
+        self._know(loaded.state, loaded.now, asked)
         if snapshot.timeline is not None and snapshot.turned_at is None:
             turned_at = await self._timelines.meet(snapshot.timeline)
             # `turned_at` may be much later than the snapshot's `now`. Limit it to `now`, because `settled_at` ignores a

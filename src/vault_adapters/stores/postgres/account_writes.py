@@ -14,7 +14,7 @@ from vault_adapters.stores.postgres.rows import account_parameters, micros, scop
 from vault_adapters.stores.postgres.shaping import Shape
 from vault_domain.entities.account import Account
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
-from vault_domain.entities.token import StoredToken
+from vault_domain.entities.token import StoredToken, TokenInfo
 
 
 def changed_tokens(before: AccountState, after: AccountState) -> tuple[list[StoredToken], list[StoredToken]]:
@@ -31,26 +31,25 @@ def statement_of(before: AccountState, decision: Decision[Any]) -> tuple[Shape, 
     """Return the shape of `apply_account` for a decision, and the parameters, but for the times."""
     inserted, updated = changed_tokens(before, decision.state)
     changed, gone = [*inserted, *updated], gone_kinds(before, decision.state)
-    parts = {
-        "tokens" if changed or gone else "alone": True,
-        "sealed": are_sealed(changed, before),
-        "inserted": bool(inserted),
-        "updated": bool(updated),
-        "deleted": bool(gone),
-        _row_part(before, decision.state): True,
-        "durable": decision.durable,
-        "events": bool(decision.events),
-    }
+    parts = {"tokens" if changed or gone else "alone", _row_part(before, decision.state)}
+    is_sealed = are_sealed(changed, before)
+    for name, is_there in (
+        ("sealed", is_sealed),
+        ("inserted", inserted),
+        ("updated", updated),
+        ("deleted", gone),
+        ("durable", decision.durable),
+        ("events", decision.events),
+    ):
+        if is_there:
+            parts.add(name)
     first, last = len(inserted), len(changed)
     rows = ("inserted", range(first)), ("updated", range(first, last)), ("event", range(len(decision.events)))
-    return Shape(frozenset(name for name, is_there in parts.items() if is_there), rows), {
-        **state_parameters(before, decision),
-        **token_parameters(changed, before),
-        **event_rows(decision.events),
-        "inserted": int8(first),
-        "updated": int8(last - first),
-        "gone": Texts([kind.value for kind in gone]),
-    }
+    parameters = state_parameters(before, decision)
+    parameters |= token_parameters(changed, before, with_values=is_sealed)
+    parameters |= event_rows(decision.events)
+    parameters |= {"inserted": int8(first), "updated": int8(last - first), "gone": Texts([kind.value for kind in gone])}
+    return Shape(frozenset(parts), rows), parameters
 
 
 def are_sealed(changed: Sequence[StoredToken], before: AccountState) -> bool:
@@ -105,36 +104,44 @@ def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
     }
 
 
-def token_parameters(changed: Sequence[StoredToken], before: AccountState) -> dict[str, Any]:
+def token_parameters(
+    changed: Sequence[StoredToken], before: AccountState, *, with_values: bool = True
+) -> dict[str, Any]:
     """Return tokens that are to be written as the parameters of the rows ``{{written_row}}``; see `shaping`."""
-    new = [token for token in changed if token.info.value_id not in before.value_ids]
-    return {
+    known = before.value_ids
+    new = [token for token in changed if token.info.value_id not in known]
+    parameters: dict[str, Any] = {
         "key_ids": sorted({token.sealed.data_key_id for token in new}),
         "are_new": len(new) == len(changed),
-        **{f"w{number}_{name}": value for number, token in enumerate(changed) for name, value in _columns(token)},
     }
+    for number, token in enumerate(changed):
+        prefix = f"w{number}_"
+        for name, value in _columns(token.info, token).items():
+            parameters[prefix + name] = value
+        if with_values:
+            sealed = token.sealed
+            parameters[prefix + "data_key_id"] = sealed.data_key_id
+            parameters[prefix + "blob"] = sealed.blob
+            parameters[prefix + "extra"] = sealed.extra
+    return parameters
 
 
-def _columns(token: StoredToken) -> list[tuple[str, Any]]:
-    info, sealed = token.info, token.sealed
-    return [
-        ("kind", info.key.kind.value),
-        ("id", info.id),
-        ("value_id", info.value_id),
-        ("status", info.status.value),
-        ("error_code", info.error_code),
-        ("expires_at", info.expires_at),
-        ("lifetime", None if info.lifetime is None else micros(info.lifetime)),
-        ("scopes", scopes_text(info.scopes)),
-        ("generation", int8(info.generation)),
-        ("last_refreshed_at", info.last_refreshed_at),
-        ("created_at", info.created_at),
-        ("updated_at", info.updated_at),
-        ("suspect_since", info.suspect_since),
-        ("rejected_at", info.rejected_at),
-        ("noted_value_id", info.value_id if token.is_end_told else None),
-        *plain_values(info).items(),
-        ("data_key_id", sealed.data_key_id),
-        ("blob", sealed.blob),
-        ("extra", sealed.extra),
-    ]
+def _columns(info: TokenInfo, token: StoredToken) -> dict[str, Any]:
+    return {
+        "kind": info.key.kind.value,
+        "id": info.id,
+        "value_id": info.value_id,
+        "status": info.status.value,
+        "error_code": info.error_code,
+        "expires_at": info.expires_at,
+        "lifetime": None if info.lifetime is None else micros(info.lifetime),
+        "scopes": scopes_text(info.scopes),
+        "generation": int8(info.generation),
+        "last_refreshed_at": info.last_refreshed_at,
+        "created_at": info.created_at,
+        "updated_at": info.updated_at,
+        "suspect_since": info.suspect_since,
+        "rejected_at": info.rejected_at,
+        "noted_value_id": info.value_id if token.is_end_told else None,
+        **plain_values(info),
+    }

@@ -120,7 +120,8 @@ class _Writing:
     def decide(self, state: AccountState, now: datetime) -> Decision[Any]:
         decision = self._decide(state, now)
         before, after = state.tokens, decision.state.tokens
-        kinds = [kind for kind in TokenKind if before.get(kind) is not after.get(kind) or kind in state.damaged]
+        every = dict.fromkeys((*before, *after, *filter(None, state.damaged)))
+        kinds = [kind for kind in every if before.get(kind) is not after.get(kind) or kind in state.damaged]
         known = state.value_ids
         new = [after[kind] for kind in kinds if kind in after and after[kind].info.value_id not in known]
         self._new = [StoredToken(token.info, token.sealed) for token in new]
