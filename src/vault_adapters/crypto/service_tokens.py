@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret, as_secret
 
 _MOST_BYTES = 1_048_576
@@ -25,7 +25,11 @@ class ServiceTokens:
         self._path = path
 
     def __call__(self, address: str) -> tuple[Secret, str | None] | None:
-        """Return the token and the namespace for a server; None if the file has none or cannot be read."""
+        """Return the token and the namespace for a server; None if the file has none.
+
+        Raises:
+            ConfigurationError: see `entry`.
+        """
         entry = self.entry(address)
         if entry is None or not isinstance(entry.get("token"), str):
             return None
@@ -36,7 +40,11 @@ class ServiceTokens:
             return None
 
     def entry(self, address: str) -> dict[str, object] | None:
-        """Return what the file says about a server or a token of a hardware security module."""
+        """Return what the file says about a server or a token of a hardware security module.
+
+        Raises:
+            ConfigurationError: the file cannot be read, or is no JSON object (code ``key_service_tokens``).
+        """
         found = self._entries().get(address)
         return found if isinstance(found, dict) else None
 
@@ -46,6 +54,14 @@ class ServiceTokens:
         try:
             with self._path.open("rb") as file:
                 found = json.loads(file.read(_MOST_BYTES))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        except OSError:
+            raise _unusable("cannot be read") from None
+        except ValueError:
+            raise _unusable("holds no JSON") from None
+        if not isinstance(found, dict):
+            raise _unusable("holds no JSON object")
+        return found
+
+
+def _unusable(why: str) -> ConfigurationError:
+    return ConfigurationError(f"the file of key_service_tokens {why}", code="key_service_tokens")

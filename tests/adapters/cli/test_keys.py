@@ -89,6 +89,16 @@ def test_a_tenants_own_master_key(filled, kms_uri):
     assert "hunter2" not in refused.stderr
 
 
+def test_a_tenant_of_which_nothing_is_held_is_told(filled, kms_uri):
+    assert filled("keys", "tenant", "t1", "--master-key", kms_uri).stderr == ""
+    nothing = filled("keys", "tenant", "t-1", "--master-key", "configured")
+    assert (nothing.code, "holds nothing of a tenant" in nothing.stderr) == (0, True)
+    made = filled("keys", "tenant", "t-1", "--master-key", kms_uri)
+    assert (made.code, "held nothing of a tenant" in made.stderr) == (0, True)
+    assert filled("keys", "tenant", "t-1", "--master-key", "configured").stderr == ""
+    assert "t-1" not in made.stderr
+
+
 def test_a_tenants_own_master_key_that_is_denied_is_told_by_every_command(filled, tmp_path):
     with running() as transit:
         tokens = {"TOKEN_VAULT_KEY_SERVICE_TOKENS": str(transit.tokens(tmp_path))}

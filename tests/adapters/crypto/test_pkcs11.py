@@ -113,7 +113,7 @@ async def test_the_whole_vault_under_a_key_in_a_module(key_of, tmp_path):
     async with open_vault(config) as vault:
         with pytest.raises(ConfigurationError) as caught:
             await vault.get_token(key)
-        assert caught.value.code == "pkcs11_pin_missing"
+        assert caught.value.code == "key_service_tokens"
 
 
 def test_a_name_that_is_none_or_holds_a_pin_is_refused():

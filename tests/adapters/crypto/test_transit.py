@@ -76,11 +76,33 @@ async def test_a_token_goes_to_its_own_address_only(server, tmp_path):
     assert caught.value.code == "key_denied"
     server.tokens(tmp_path)  # the file is read at each use
     await key.check()
-    for content in ("", "[]", "{", json.dumps({server.address: "text"}), json.dumps({server.address: {"token": 7}})):
+    for content in (json.dumps({server.address: "text"}), json.dumps({server.address: {"token": 7}}), "{}"):
         path.write_text(content)
         with pytest.raises(ConfigurationError) as caught:
             await key.check()
         assert caught.value.code == "transit_token_missing"
+
+
+async def test_a_file_of_tokens_that_cannot_be_used_is_told_as_such(server, tmp_path):
+    path = server.tokens(tmp_path)
+    key = TransitMasterKey(server.uri("file"), ServiceTokens(path))
+    for content, why in (("", "holds no JSON"), ("hvs.secret", "holds no JSON"), ("[]", "holds no JSON object")):
+        path.write_text(content)
+        await _is_refused(key, why)
+    path.unlink()
+    await _is_refused(key, "cannot be read")
+    path.mkdir()
+    await _is_refused(key, "cannot be read")
+    assert server.asked("file") == 0
+
+
+async def _is_refused(key, why):
+    with pytest.raises(ConfigurationError) as caught:
+        await key.check()
+    assert (caught.value.code, str(caught.value)) == (
+        "key_service_tokens",
+        f"the file of key_service_tokens {why}",
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from vault_domain import (
     KeyStatus,
     MasterKeyRotation,
     Reencryption,
+    TenantMasterKey,
     TokenVault,
     UnreadableKey,
 )
@@ -42,6 +43,10 @@ _NO_NEW_MASTER_KEY = (
     " configure a new secret, keep the old one as the previous secret, and run this again"
 )
 _NO_DATA_KEY = "the tenant has no data key"
+_HELD_NOTHING = (
+    "the vault held nothing of a tenant with this id, and has made its first data key, under that master key; if the id"
+    " is a mistake, `token-vault erase-tenant` takes it back, and `token-vault tenants` lists the ids"
+)
 _NOTHING_HELD = "the vault holds nothing of a tenant with this id; `token-vault tenants` lists the ids"
 
 _Wait = Annotated[
@@ -139,8 +144,15 @@ def tenant(
     The exit code is 13 if a data key cannot be opened, because somebody has changed it; it stays as it is.
     """
     uri = None if master_key == "configured" else master_key
-    report = with_vault(lambda vault: vault.keys.set_tenant_master_key(tenant, uri), VaultConfig.from_env())
+
+    async def work(vault: TokenVault) -> tuple[bool, TenantMasterKey]:
+        before = await vault.keys.status(tenant_id=tenant)
+        return before.active + before.decrypt_only > 0, await vault.keys.set_tenant_master_key(tenant, uri)
+
+    is_held, report = with_vault(work, VaultConfig.from_env())
     _show(report, json=json)
+    if not is_held:
+        complain(_NOTHING_HELD if uri is None else _HELD_NOTHING)
     _name_unreadable(report.unreadable, "data key {} cannot be opened; it was not changed")
     return ExitCode.INCOMPLETE if report.incomplete else ExitCode.OK
 
