@@ -145,13 +145,20 @@ async def test_a_new_account_needs_an_active_data_key(store, vault):
     assert (await stored(store, nobody)).is_empty
 
 
-async def test_a_row_that_another_writer_has_inserted_is_not_written_over(store, vault, opener, clock):
+BARE = {
+    "row": lambda state: state.with_row(label="Ida"),
+    "mark": lambda state: state.with_token(state.tokens[REFRESH.kind], error_code="x"),  # leaves the row alone
+}
+
+
+@pytest.mark.parametrize("how", BARE)
+async def test_a_row_that_another_writer_has_inserted_is_not_written_over(store, vault, opener, clock, how):
     bare = evolve(ACCOUNT, identifier="bare")
     await vault.store_tokens([(bare.key(TokenKind.REFRESH_TOKEN), "v")])
     await store.accounts.read(bare)
     async with opener(clock) as other:
         await claimed(other, bare)
-    seen, decision = await changed(store, lambda state, now: Decision(state.with_row(label="Ida"), None), bare)
+    seen, decision = await changed(store, lambda state, now: Decision(BARE[how](state), None), bare)
     assert [state.row is None for state in seen] == [True, False]
     assert decision.state.refresh.leased_until(clock.now()) is not None
     assert await stored(store, bare) == decision.state

@@ -15,7 +15,7 @@ from vault_adapters.stores.postgres.line import Line
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
-from vault_adapters.testing.contract.refreshing import answer, token_set
+from vault_adapters.testing.contract.refreshing import answer, claimed, token_set
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
@@ -116,6 +116,19 @@ async def test_what_was_absent_must_still_be_absent(store, vault):
     await vault.store_token_set(nobody, token_set(), label="Eva")
     assert not await apply(store, state, Decision(state.with_row(label="Ida"), None))
     assert (await loaded(store, nobody))[0].row.label == "Eva"
+
+
+async def test_a_row_that_was_absent_must_still_be_absent(store, vault):
+    """A claim has made a row, and has left the tokens as they were."""
+    lone = evolve(ACCOUNT, identifier="lone")
+    await vault.store_token(lone.key(REFRESH.kind), "value")
+    state, _ = await loaded(store, lone)
+    assert state.row is None
+    token = state.tokens[REFRESH.kind]
+    decided = Decision(state.with_token(token, error_code="x"), None)
+    await claimed(store, lone)
+    assert not await apply(store, state, decided)
+    assert (await loaded(store, lone))[0].tokens == state.tokens
 
 
 async def test_the_row_stays_for_a_token_that_another_writer_stores_at_the_end(url, store, vault):

@@ -62,12 +62,12 @@ def are_sealed(changed: Sequence[StoredToken], before: AccountState) -> bool:
 def _row_part(before: AccountState, after: AccountState) -> str:
     """Return the part of the statement that is about the account's row.
 
-    A row that stays, or is to be deleted with the last token, is locked and compared.
+    A row that stays, or goes with the last token, is locked and compared. An absent one must still be absent.
     """
     version, *_ = before.version
     if after.row is not None and after.row != before.row:
         return "row_inserted" if version is None else "row_updated"
-    return "no_row" if before.row is None else "row_locked"
+    return "no_row" if version is None else "row_locked"
 
 
 def state_parameters(before: AccountState, decision: Decision[Any]) -> dict[str, Any]:

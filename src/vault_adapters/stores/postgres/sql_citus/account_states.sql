@@ -34,7 +34,9 @@ locked AS MATERIALIZED (
     FOR UPDATE),
 verdict AS MATERIALIZED (
     SELECT (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[]) AS active,
-        (SELECT {{same_tokens}} FROM locked l) AS same,
+        (SELECT {{same_tokens}} FROM locked l) AND (%(has_row)b::boolean OR NOT EXISTS (
+            SELECT 1 FROM {{schema}}.account a
+            WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b)) AS same,
         CASE WHEN %(has_row)b::boolean THEN %(version)b::int8 END AS version,
         CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable),
 /*updated*/stored AS (

@@ -70,7 +70,11 @@ verdict AS MATERIALIZED (
     SELECT v.*, (SELECT r.ready FROM ready r)
         /*row_inserted*/AND EXISTS (SELECT 1 FROM row_inserted)/*end row_inserted*/
         /*row_updated*/AND EXISTS (SELECT 1 FROM row_updated)/*end row_updated*/
-        /*row_locked*/AND EXISTS (SELECT 1 FROM row_locked)/*end row_locked*/ AS is_written
+        /*row_locked*/AND EXISTS (SELECT 1 FROM row_locked)/*end row_locked*/
+        /*no_row*/AND NOT EXISTS (
+            SELECT 1 FROM {{schema}}.account a
+            WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b)
+        /*end no_row*/ AS is_written
     FROM verdict v)/*events*/,
 event AS (
     SELECT e.*, {{schema}}.audit_place() AS xid
