@@ -9,6 +9,7 @@ from tests.support import azure_key_server, google_kms_server, transit_server
 
 from vault_adapters.crypto.azure_key import AzureMasterKey
 from vault_adapters.crypto.google_kms import GoogleMasterKey
+from vault_adapters.crypto.key_services import service_key
 from vault_adapters.crypto.kms import KmsMasterKey
 from vault_adapters.crypto.local_key import LocalMasterKey
 from vault_adapters.crypto.service_tokens import ServiceTokens
@@ -90,6 +91,24 @@ def test_ids(make):
     first, second = make(), make()
     assert len(first.key_id) == len(second.key_id) == 16
     assert first.key_id != second.key_id
+
+
+IDS = {
+    "aws-kms:arn:aws:kms:eu-west-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab": (
+        "cc63d7901c1be4aa2e6fdaff760480a0"
+    ),
+    "gcp-kms:projects/p/locations/eu/keyRings/r/cryptoKeys/k": "1b24114e53bff2db0080bc9245f062f7",
+    "azure-kv:https://vault.vault.azure.net/keys/k": "abf0e039a618f0c7d520b8bae0512f92",
+    "transit:https://vault.example/v1/transit/keys/k": "aa110c2f61b742b474c698f83323e4ef",
+    "pkcs11:token=vault;object=k": "fb403b76b25c1880dc393ffd8c622f6b",
+}
+
+
+@pytest.mark.parametrize("uri", IDS)
+def test_the_id_of_a_key_of_a_key_service_never_changes(uri, monkeypatch):
+    """Stored wraps name it: under another id, nothing that was wrapped under the key would open."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    assert service_key(uri).key_id.hex() == IDS[uri]
 
 
 @pytest.mark.parametrize(
