@@ -13,7 +13,7 @@ from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.imported import ImportedToken, ImportOutcome
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenStatus
-from vault_domain.transitions.importing import DAMAGED, Held, imported, outcome_of
+from vault_domain.transitions.importing import DAMAGED, Held, imported, outcome_of, refreshed_at
 from vault_domain.transitions.values import deleted, marked, rescheduled, stored
 
 LATER = START + HOUR
@@ -86,6 +86,7 @@ def test_a_value_replaces_another_and_keeps_what_belongs_to_the_token():
 
 SEALED = SealedToken(b"k" * 16, b"imported")
 DAY = timedelta(days=1)
+TOKEN_ID = uuid4()
 
 
 def take(state, *tokens, own=(), overwrite=False, now=START):
@@ -144,6 +145,16 @@ def test_of_several_rows_of_one_import_a_later_one_replaces_an_earlier_one(updat
     assert outcome_of(write, DAMAGED, LATER, set(), overwrite=False) == (ImportOutcome.SKIPPED, False)
 
 
+@pytest.mark.parametrize(
+    ("held", "expected"),
+    [(None, None), (Held(TOKEN_ID, 1, START, START), START), (Held(uuid4(), 1, START, START), LATER), (DAMAGED, LATER)],
+)
+def test_the_last_refresh_of_an_imported_row_that_does_not_say_it(held, expected):
+    assert refreshed_at(row().seal(SEALED), held, LATER, {TOKEN_ID}) == expected
+    said = row(last_refreshed_at=START - HOUR).seal(SEALED)
+    assert refreshed_at(said, held, LATER, {TOKEN_ID}) == START - HOUR
+
+
 @pytest.mark.parametrize("field", ["last_refreshed_at", "created_at"])
 def test_an_imported_access_token_counts_its_idle_time_from_its_last_refresh(field):
     past = {"created_at": START - 4 * HOUR} | {field: START - HOUR}
@@ -154,6 +165,7 @@ def test_an_imported_access_token_counts_its_idle_time_from_its_last_refresh(fie
 def test_what_an_imported_row_says_is_kept():
     past = {name: START - hours * HOUR for hours, name in enumerate(PAST, 1)}
     written = row(R, status=TokenStatus.INVALID, error_code="x", expires_at=LATER, scopes=("s",), **past).seal(SEALED)
+    written = evolve(written, client=b"c" * 32)
     token_id = uuid4()
     state = imported(AccountState(ACCOUNT), START, [(written, token_id)], (), None, overwrite=False).state
     assert state.tokens[R] == StoredToken(
@@ -167,6 +179,7 @@ def test_what_an_imported_row_says_is_kept():
             generation=1,
             lifetime=None,
             value_id=token_id,
+            client=b"c" * 32,
             **past,
         ),
         SEALED,

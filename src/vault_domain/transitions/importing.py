@@ -24,11 +24,13 @@ class Held:
         id: the token's id.
         generation: the generation of its value.
         updated_at: time of its last change, UTC.
+        last_refreshed_at: time of its last refresh, UTC; None: unknown.
     """
 
     id: UUID
     generation: int
     updated_at: datetime
+    last_refreshed_at: datetime | None = None
 
 
 DAMAGED = Held(UUID(int=0), 0, datetime.max.replace(tzinfo=UTC))
@@ -62,7 +64,7 @@ def imported(
         outcome, is_stored = outcome_of(write, _held(state, write), now, own, overwrite=overwrite)
         outcomes.append(outcome)
         if is_stored:
-            info = _info(state, now, write, token_id, own)
+            info = info_of(write, token_id, _held(state, write), now, own)
             stored.append((write, info))
             code = None if outcome is ImportOutcome.IMPORTED else "replaced"
             events.append(token_event(AuditAction.TOKEN_IMPORTED, info, now, actor, code))
@@ -89,16 +91,24 @@ def _held(state: AccountState, write: ImportedWrite) -> Held | None:
     token = state.tokens.get(write.key.kind)
     if token is None:
         return DAMAGED if write.key.kind in state.damaged else None
-    return Held(token.info.id, token.info.generation, token.info.updated_at)
+    return Held(token.info.id, token.info.generation, token.info.updated_at, token.info.last_refreshed_at)
 
 
-def _info(state: AccountState, now: datetime, write: ImportedWrite, token_id: UUID, own: Container[UUID]) -> TokenInfo:
-    def past(moment: datetime | None) -> datetime:
-        return now if moment is None else min(moment, now)
+def past(moment: datetime | None, now: datetime) -> datetime:
+    """Return a time that is not in the future; an unknown one becomes the present."""
+    return now if moment is None else min(moment, now)
 
-    there, refreshed_at = state.tokens.get(write.key.kind), write.last_refreshed_at
-    if refreshed_at is None and (there is not None or write.key.kind in state.damaged):
-        refreshed_at = there.info.last_refreshed_at if there is not None and there.info.id in own else now
+
+def refreshed_at(write: ImportedWrite, held: Held | None, now: datetime, own: Container[UUID]) -> datetime | None:
+    """Return the time of the last refresh of a write that is stored; ``held``: what its key holds, or None."""
+    moment = write.last_refreshed_at
+    if moment is None and held is not None:
+        moment = held.last_refreshed_at if held.id in own else now
+    return None if moment is None else min(moment, now)
+
+
+def info_of(write: ImportedWrite, token_id: UUID, held: Held | None, now: datetime, own: Container[UUID]) -> TokenInfo:
+    """Return the metadata of a write that is stored; for the arguments see `imported` and `outcome_of`."""
     return TokenInfo(
         id=token_id,
         key=write.key,
@@ -107,10 +117,11 @@ def _info(state: AccountState, now: datetime, write: ImportedWrite, token_id: UU
         expires_at=write.expires_at,
         scopes=write.scopes,
         generation=1,
-        last_used_at=None if write.last_used_at is None else past(write.last_used_at),
-        last_refreshed_at=None if refreshed_at is None else past(refreshed_at),
+        last_used_at=None if write.last_used_at is None else min(write.last_used_at, now),
+        last_refreshed_at=refreshed_at(write, held, now, own),
         lifetime=None,
-        created_at=past(write.created_at),
-        updated_at=past(write.updated_at),
+        created_at=past(write.created_at, now),
+        updated_at=past(write.updated_at, now),
         value_id=token_id,
+        client=write.client,
     )

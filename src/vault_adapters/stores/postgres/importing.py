@@ -30,12 +30,13 @@ from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.rules.schedule import due_at_of
 from vault_domain.transitions.events import key_event
-from vault_domain.transitions.importing import DAMAGED, Held, outcome_of
+from vault_domain.transitions.importing import DAMAGED, Held, outcome_of, past, refreshed_at
 
 # Largest number of rounds. Another round is needed if other writers have stored tokens under keys that held none.
 _ROUNDS = 8
 
 _Outcomes = Mapping[TokenKey, ImportOutcome]
+_Held = Mapping[TokenKey, Held]
 
 _Stored = tuple[ImportedWrite, UUID, datetime]
 """A stored value, its token's id, and the store's time."""
@@ -77,12 +78,12 @@ class Importer:
         for _ in range(_ROUNDS):
             held, held_ids, now = await self._lock(batch, transaction)
             decided = [
-                outcome_of(write, held.get(number), now, self._ids, overwrite=self._overwrite)
-                for number, write in enumerate(batch.writes, 1)
+                outcome_of(write, held.get(write.key), now, self._ids, overwrite=self._overwrite)
+                for write in batch.writes
             ]
             outcomes |= {write.key: outcome for write, (outcome, _) in zip(batch.writes, decided, strict=True)}
             chosen = batch.of([is_stored for _, is_stored in decided])
-            parameters = chosen.parameters(outcomes, now) | {"held_ids": held_ids, "actor": self._actor}
+            parameters = chosen.parameters(held, now, self._ids) | {"held_ids": held_ids, "actor": self._actor}
             rows = await transaction.fetch(self._queries["import_tokens"], parameters) if chosen.ids else ()
             found = {id_ for (id_,) in rows}
             named = zip(chosen.writes, chosen.ids, strict=True)
@@ -98,8 +99,8 @@ class Importer:
         events = DeferredEvents(len(stored), lambda number: self._event(stored[number], outcomes))
         return Change([outcomes[key] for key in keys], events)
 
-    async def _lock(self, batch: _Batch, transaction: Transaction) -> tuple[dict[int, Held], list[UUID], datetime]:
-        """Lock the tokens under the keys; return them by the numbers of their keys, their ids, and the time."""
+    async def _lock(self, batch: _Batch, transaction: Transaction) -> tuple[_Held, list[UUID], datetime]:
+        """Lock the tokens under the keys; return what the import looks at, their ids, and the time."""
         names = ("tenant_ids", "providers", "kinds", "identifiers", "data_key_ids")
         parameters = {name: batch.columns[name] for name in names} | {"now": transaction.now}
         rows = await transaction.fetch(self._queries["load_held"], parameters)
@@ -107,7 +108,7 @@ class Importer:
         there = [(number, *columns) for _, _, number, *columns in rows if number is not None]
         if active < len(batch.ids):
             raise DataKeyInactiveError
-        held = {number: DAMAGED if None in columns else Held(*columns) for number, *columns in there}
+        held = {batch.writes[number - 1].key: _token(*columns) for number, *columns in there}
         return held, [id_ for _, id_, *_ in there if id_ is not None], now
 
     async def _schedule(self, stored: Sequence[_Stored], outcomes: _Outcomes, transaction: Transaction) -> None:
@@ -154,23 +155,20 @@ class _Batch:
         columns = {name: list(compress(values, wanted)) for name, values in self.columns.items()}
         return _Batch(list(compress(self.writes, wanted)), list(compress(self.ids, wanted)), columns)
 
-    def parameters(self, outcomes: _Outcomes, now: datetime) -> dict[str, Any]:
-        """Return the parameters of `import_tokens`, except for what is held and who imports.
-
-        Without a time of the last refresh, a token that takes the place of this import's own keeps that of its row.
-        """
-        replaced = {ImportOutcome.REPLACED: now}
-        refreshed = [(write.last_refreshed_at, replaced.get(outcomes[write.key])) for write in self.writes]
+    def parameters(self, held: _Held, now: datetime, own: ImportIds) -> dict[str, Any]:
+        """Return the parameters of `import_tokens`, except for the ids of what is held and for who imports."""
         times: dict[str, list[Any]] = {
-            "refreshed_at": [instead if at is None else min(at, now) for at, instead in refreshed],
-            "created_at": [_past(write.created_at, now) for write in self.writes],
-            "updated_at": [_past(write.updated_at, now) for write in self.writes],
+            "refreshed_at": [refreshed_at(write, held.get(write.key), now, own) for write in self.writes],
+            "created_at": [past(write.created_at, now) for write in self.writes],
+            "updated_at": [past(write.updated_at, now) for write in self.writes],
         }
         return compact({**self.columns, **times, "ids": self.ids}) | {"stored_at": now} if self.ids else {}
 
 
-def _past(moment: datetime | None, now: datetime) -> datetime:
-    return now if moment is None else min(moment, now)
+def _token(id_: UUID | None, generation: int | None, updated_at: datetime | None, refreshed: datetime | None) -> Held:
+    if id_ is None or generation is None or updated_at is None:
+        return DAMAGED
+    return Held(id_, generation, updated_at, refreshed)
 
 
 def _columns(writes: Sequence[ImportedWrite]) -> dict[str, list[Any]]:

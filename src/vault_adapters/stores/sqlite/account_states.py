@@ -73,7 +73,7 @@ async def _write(
             (queries["delete_uses"], [] if transaction.has_foreign_keys else gone),
             (queries["delete_tokens"], gone),
             (queries["delete_account"], [own] if gone and after.is_empty else []),
-            (queries["put_token"], [_token_parameters(token) for token in changed]),
+            (queries["put_token"], [token_parameters(token) for token in changed]),
             (queries["put_account"], [] if row is None else [_row_parameters(after.account, row)]),
             appending(queries, events),
         ]
@@ -110,7 +110,8 @@ def _stored(token: Row, key: TokenKey, value: Row, is_end_told: object) -> Store
     return StoredToken(token_info(token, key), sealed_value(*value), is_end_told=bool(is_end_told))
 
 
-def _token_parameters(token: StoredToken) -> dict[str, Any]:
+def token_parameters(token: StoredToken) -> dict[str, Any]:
+    """Return a token as the parameters of `put_token`."""
     info, sealed = token.info, token.sealed
     return {
         **key_parameters(info.key),

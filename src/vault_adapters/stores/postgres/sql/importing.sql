@@ -11,13 +11,13 @@ WITH guarded AS MATERIALIZED (
     ORDER BY s.ord
     FOR SHARE OF d),
 locked AS MATERIALIZED (
-    SELECT g.ord, t.id, t.generation, t.updated_at
+    SELECT g.ord, t.id, t.generation, t.updated_at, t.last_refreshed_at
     FROM guarded g
     JOIN {{schema}}.token t
         ON t.tenant_id = g.tenant_id AND t.provider = g.provider AND t.kind = g.kind AND t.identifier = g.identifier
     ORDER BY g.ord
     FOR UPDATE OF t)
-SELECT c.active, {{now}}, l.ord, l.id, l.generation, l.updated_at
+SELECT c.active, {{now}}, l.ord, l.id, l.generation, l.updated_at, l.last_refreshed_at
 FROM (SELECT count(*) AS active FROM guarded) c
 LEFT JOIN locked l ON true
 
@@ -44,7 +44,7 @@ WITH stored AS (
         status = excluded.status, error_code = excluded.error_code, expires_at = excluded.expires_at, lifetime = NULL,
         scopes = excluded.scopes, suspect_since = NULL, rejected_at = NULL, {{plain $name = excluded.$name}},
         generation = 1, created_at = excluded.created_at, updated_at = excluded.updated_at,
-        last_refreshed_at = coalesce(excluded.last_refreshed_at, t.last_refreshed_at)
+        last_refreshed_at = excluded.last_refreshed_at
     WHERE t.id = ANY (%(held_ids)b::uuid[])
     -- xmax is 0 for an inserted row; a replaced row has this transaction's lock there.
     RETURNING t.tenant_id, t.provider, t.kind, t.identifier, t.id, t.value_id, t.xmax = 0 AS is_new),
