@@ -129,7 +129,7 @@ class WiredServices(SharedParts):
 
         return RejectionService(
             *(self.tokens, self.writing, self.ledger, self.keeper, self.refreshing, self.rules, self.window),
-            self.tasks,
+            *(self.tasks, self.auditing.rejected),
         )
 
     @cached_property

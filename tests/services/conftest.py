@@ -40,6 +40,7 @@ from vault_domain.services.refresh.sweep import SweepService
 from vault_domain.services.refresh.unread import UnreadKeeper
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.accounts import AccountService
+from vault_domain.services.tokens.auditing import AuditService
 from vault_domain.services.tokens.chaining import ChainService
 from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.erasing import ErasureService
@@ -153,7 +154,8 @@ class Cases:
         )
         self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
         self.rejections = RejectionService(
-            *(self.tokens, self.writing, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow(), tasks)
+            *(self.tokens, self.writing, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow(), tasks),
+            AuditService(store.audit, sink, tasks.monotonic).rejected,
         )
         self.sweeping = SweepService(
             ledger, runner, self.keeper, tasks, POLICY, rules, self.writing, self.rereader, observed

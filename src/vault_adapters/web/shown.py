@@ -30,6 +30,7 @@ _BAD_EVENTS = frozenset(["token_invalidated", "client_paused", "decryption_faile
 _WORRYING_EVENTS = frozenset(
     (
         "token_suspected",
+        "token_rejected",
         "refresh_token_expiring",
         "refresh_failing",
         "refresh_outcome_unknown",

@@ -41,13 +41,16 @@ class AuditAction(Choice):
     ANSWER_KEPT = "answer_kept"
     ACCOUNT_REVOKED = "account_revoked"
     TOKENS_EXPORTED = "tokens_exported"
+    TOKEN_REJECTED = "token_rejected"
 
 
 CLIENT_ACTIONS = frozenset({AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED})
 """The actions that concern an OAuth client at a provider. Their events have no tenant."""
 
-READ_ACTIONS = frozenset({AuditAction.DECRYPTION_FAILED, AuditAction.TOKEN_READ, AuditAction.TOKENS_EXPORTED})
-"""The actions of events that report reads, which change nothing."""
+READ_ACTIONS = frozenset(
+    {AuditAction.DECRYPTION_FAILED, AuditAction.TOKEN_READ, AuditAction.TOKENS_EXPORTED, AuditAction.TOKEN_REJECTED}
+)
+"""The actions of events that report reads and uses, which change nothing."""
 
 LASTING_ACTIONS = frozenset(
     {
@@ -73,12 +76,16 @@ class AuditEvent:
 
     TOKENS_EXPORTED is stored before the vault returns a page of a tenant's tokens with their values (`export_tokens`).
 
-    Two actions report single reads. A read writes nothing itself, so the vault stores these events a few seconds later:
+    Three actions report single reads and uses. These write nothing themselves, so the vault stores the events a few
+    seconds later:
 
     - DECRYPTION_FAILED is stored once per value and hour. A process logs it at the level ERROR once per value and hour,
       and further failures at DEBUG. `on_event` gets each failure at once.
     - TOKEN_READ is stored if the configuration has `audit_reads`. The reads of one value by one actor for one reason
       within a minute give one event. `on_event` gets it after it is stored.
+    - TOKEN_REJECTED is stored if a host reports that a resource rejected a token that was stored less than 30 seconds
+      before, which the vault therefore neither marks nor refreshes: once per value and process. `on_event` gets it
+      after it is stored.
 
     Attributes:
         action: the kind of change.

@@ -18,6 +18,7 @@ from tests.adapters.refresh.refresh_kit import (
 )
 
 from vault_adapters import (
+    AuditAction,
     ConfigurationError,
     InvalidInputError,
     ProviderConfigurationError,
@@ -27,6 +28,7 @@ from vault_adapters import (
     TokenKind,
     Tuning,
     VaultConfig,
+    open_vault,
 )
 from vault_adapters.testing import ScriptedRefresher
 
@@ -130,6 +132,21 @@ async def test_one_stray_401_does_not_end_an_access_token(opened, clock, refresh
     assert (await failure(vault.report_rejected(token))).reason == "invalid_token"
     error = await failure(vault.ensure_access_token(ACCOUNT))
     assert isinstance(error, ProviderConfigurationError if not refreshable else ReauthorizationRequiredError)
+
+
+async def test_a_401_for_a_fresh_token_is_told_once_and_changes_nothing(opened, config, clock):
+    told = []
+    async with open_vault(config, refreshers={"acme": ScriptedRefresher()}, clock=clock, on_event=told.append) as vault:
+        await store(vault)
+        token = await vault.ensure_access_token(ACCOUNT)
+        for _ in range(3):
+            clock.advance(SECOND)
+            assert value(await vault.with_actor("web").report_rejected(token)) == "access-0"
+    reader = await opened()
+    [event] = (await reader.latest_audit_events(action=AuditAction.TOKEN_REJECTED)).items
+    assert (event.account, event.kind, event.generation, event.actor) == (ACCOUNT, TokenKind.ACCESS_TOKEN, 1, "web")
+    assert [each.action for each in told].count(AuditAction.TOKEN_REJECTED) == 1
+    assert await stored(reader) == {"access_token": "access-0", "refresh_token": "refresh-0"}
 
 
 async def test_a_401_ends_the_access_token_of_a_condemned_grant(opened, clock):

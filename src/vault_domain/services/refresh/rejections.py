@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
@@ -48,6 +48,7 @@ class RejectionService:
         rules: the rule of each provider that has a refresher.
         window: shortest and longest time after a first report of a token at which a second report makes it invalid.
         tasks: limits the time of a report that `ensure` makes again.
+        note: tells the audit log, given a token and an actor, of a report that changes nothing.
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class RejectionService:
         rules: Mapping[str, RefreshRule],
         window: ConfirmationWindow,
         tasks: Tasks,
+        note: Callable[[TokenInfo, str | None], None],
     ) -> None:
+        self._note = note
         self._tokens = tokens
         self._writing = writing
         self._ledger = ledger
@@ -104,6 +107,7 @@ class RejectionService:
             return await self._next(info, snapshot.now, actor=actor)
         record, rule = snapshot.record, self._rules.get(account.provider)
         if is_usable(row.info, snapshot.now) and snapshot.now - row.info.updated_at < YOUNG:
+            self._note(row.info, actor)
             if rule is not None and rule.old_token_dies:  # a running attempt may have ended the token
                 return await self._next(info, snapshot.now, actor=actor)
             return await self._tokens.hand_out(key, row, snapshot.now)

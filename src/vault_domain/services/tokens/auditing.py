@@ -84,18 +84,13 @@ class AuditService:
                 self._note_read(info, actor, reason)
 
     def _note_read(self, info: TokenInfo, actor: str | None, reason: str | None) -> None:
-        key = info.key
-        event = AuditEvent(
-            AuditAction.TOKEN_READ,
-            _LONG_AGO,
-            tenant_id=key.tenant_id,
-            account=key.account,
-            kind=key.kind,
-            generation=info.generation or None,
-            actor=actor,
-            code=reason,
-        )
+        event = _of_token(AuditAction.TOKEN_READ, info, actor, reason)
         self._note(event, (info.value_id, actor, reason), _READ_SECONDS)
+
+    def rejected(self, info: TokenInfo, actor: str | None) -> None:
+        """Record that a resource rejected a token which is too young for that to change anything."""
+        event = _of_token(AuditAction.TOKEN_REJECTED, info, actor)
+        self._note(event, (AuditAction.TOKEN_REJECTED, info.value_id), _HOUR.total_seconds())
 
     def unreadable(self, event: AuditEvent) -> bool:
         """Record that a value did not decrypt; return False if an equal event was noted within the last hour."""
@@ -150,6 +145,20 @@ class AuditService:
             await self.prune(self._retention, actor=actor, announce=announce)
         except StorageError as error:
             _log.warning("the audit log was not pruned (%s)", error.code)
+
+
+def _of_token(action: AuditAction, info: TokenInfo, actor: str | None, code: str | None = None) -> AuditEvent:
+    key = info.key
+    return AuditEvent(
+        action,
+        _LONG_AGO,
+        tenant_id=key.tenant_id,
+        account=key.account,
+        kind=key.kind,
+        generation=info.generation or None,
+        actor=actor,
+        code=code,
+    )
 
 
 def _noticed(batch: list[_Noted], now: float) -> list[Noticed]:
