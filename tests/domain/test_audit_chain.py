@@ -1,5 +1,6 @@
 """The rules of the audit log's chain: what the digests cover, and how seals are written down."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.audit_chain import AuditHead
 from vault_domain.entities.chain_records import NEVER, ChainEnd
 from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenStatus
 from vault_domain.rules.audit_chain import (
@@ -20,8 +22,12 @@ from vault_domain.rules.audit_chain import (
     Numbers,
     Record,
     Segment,
+    chain_of,
+    from_micros,
     make_body,
+    micros,
     parsed_body,
+    sealed_key,
     until_of,
 )
 
@@ -191,3 +197,124 @@ def test_numbers_are_a_set(given_numbers, other):
 @pytest.mark.parametrize("action", sorted(AuditAction))
 def test_events_of_every_action_are_sealed(action):
     assert key.entry(evolve(EVENT, action=action), 1, END).what != key.what(EVENT) or action is EVENT.action
+
+
+SEGMENT = Segment(
+    key.name(END),
+    START,
+    3,
+    (key.entry(EVENT, 7, END), Entry(8, -5, True, bytes(16), b"w" * 16)),
+    key.records(INFO.key, StoredToken(INFO, SealedToken(b"k" * 16, b"blob", b"extra")), END),
+)
+HEADER = Header((1, 2), 3, 4, 5, ("00",), 6, ("ab", "cd"), True)
+MARKED = evolve(INFO, suspect_since=NOW, rejected_at=NOW, client=bytes(16), error_code="x")
+WRITTEN = (
+    b'{"place":[1,2],"events":3,"latest":4,"actions":5,"closed":["00"],"pruned_before":6,"key":["ab","cd"],"rescans":true}'
+    b"\n"
+)
+VECTORS = {
+    "a name": (key.name(END), "760d3debd600ead2de9f093bf8c0ca43"),
+    "who": (key.who(EVENT, END), "38e788655f17728ee64c46c02ecfb58c"),
+    "what": (key.what(EVENT), "ace8a51cf336aa16fd99c5a874c10f48"),
+    "nobody": (key.who(AuditEvent(AuditAction.AUDIT_PRUNED, NOW), END), "14a853b4bf38aa9530635946563a4b49"),
+    "a pruning": (key.what(AuditEvent(AuditAction.AUDIT_PRUNED, NOW)), "c5302762318968c0daef65abffd2c2a1"),
+    "a token": (SEGMENT.records[0].token, "6c9ae98922809b954cf88a64c9bf7f71"),
+    "its metadata": (SEGMENT.records[0].state, "7113750513d015043b655fad59f42432"),
+    "a value": (SEGMENT.records[1].token, "f24255f9ef1a4b1f8371cce71978e3d3"),
+    "its bytes": (SEGMENT.records[1].state, "c462b0fb4c161b54f83891c94dd5c5be"),
+    "a marked token": (key.record(MARKED.key, MARKED, END).state, "c1eb3769be0a7e65edd080ea00925e7b"),
+    "a token without an end": (
+        key.record(INFO.key, evolve(INFO, expires_at=None, lifetime=None), END).state,
+        "4bbf4f2893a5295c9d7f63e83c5e6f8d",
+    ),
+    "a chain": (key.after(SEGMENT), "8b79098bd334d0b41583c2bf3098ecce54c772c1fe8ac757b3f095f97d9026dc"),
+    "a seal": (
+        key.seal(4, bytes(range(32)), 5, make_body(HEADER, [SEGMENT])).digest,
+        "78edfdeda3c94da9a2df9e1e77ce1bf506e10b028a57e630538cf0e0a22a6472",
+    ),
+    "a head": (
+        bytes.fromhex(key.with_mac(AuditHead(4, "ab" * 32, 9, NOW)).mac),
+        "cf9579bae7fdde341fb082b5ac9758e4ca87b71489a0812dcb90f6c67d731ec2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_digests_never_change(name):
+    """A verification compares them with those that earlier releases have stored."""
+    computed, expected = VECTORS[name]
+    assert computed.hex() == expected
+
+
+def test_a_body_is_written_and_read_as_ever():
+    body = make_body(HEADER, [SEGMENT])
+    line, packed = body[: len(WRITTEN)], body[len(WRITTEN) :]
+    assert line == WRITTEN
+    assert packed == (
+        key.name(END)
+        + START
+        + bytes.fromhex("0000000000000003 0002 0002")
+        + bytes.fromhex("0000000000000007 0006ba1694472000 00")
+        + key.who(EVENT, END)
+        + key.what(EVENT)
+        + bytes.fromhex("0000000000000008 fffffffffffffffb 01")
+        + bytes(16)
+        + b"w" * 16
+        + b"".join(record.token + record.state for record in SEGMENT.records)
+    )
+    header, parts = parsed_body(body)
+    assert (evolve(header, key=tuple(header.key)), parts) == (HEADER, [SEGMENT])
+    assert header.closed == ("00",)
+    assert key.seal(4, START, 5, body) == evolve(
+        key.seal(4, START, 5, body), number=4, until=5, body=body, body_digest=hashlib.sha256(body).digest()
+    )
+
+
+def test_the_sealed_secret_is_read_from_what_anybody_may_have_written():
+    assert sealed_key(make_body(HEADER, ())) == (b"\xab", b"\xcd")
+    for body in (
+        b"",
+        b"x",
+        b"{}",
+        b'{"key":null}',
+        b'{"key":[1,2]}',
+        b'{"key":["zz","00"]}',
+        b'{"key":["00"]}',
+        b"[1]",
+    ):
+        assert sealed_key(body) is None
+    assert sealed_key(b'{"key":' + b"[" * 100_000) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "tenant_id", "chain"),
+    [
+        (AuditAction.TOKEN_STORED, "t1", "t1"),
+        (AuditAction.AUDIT_PRUNED, None, ""),
+        (AuditAction.TENANT_ERASED, "t1", ""),
+        (AuditAction.DATA_KEY_DESTROYED, "t1", ""),
+    ],
+)
+def test_what_outlives_a_tenant_is_in_the_chain_of_the_vault(action, tenant_id, chain):
+    assert chain_of(AuditEvent(action, NOW, tenant_id)) == chain
+
+
+def test_times_are_microseconds_since_1970():
+    assert micros(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC)) == 1_000_005
+    assert from_micros(1_000_005) == datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("action", "lasts"), [(AuditAction.TENANT_ERASED, True), (AuditAction.TOKEN_STORED, False)])
+def test_an_entry_says_whether_its_event_lasts(action, lasts):
+    assert key.entry(AuditEvent(action, NOW, "t1"), 7, END).lasts is lasts
+
+
+def test_neighbours_share_a_number_of_many_bits():
+    found = Numbers()
+    found.add([0, 1023, 1024, 5 * 1024 + 7])
+    assert [number in found for number in (0, 1, 1022, 1023, 1024, 1025, 2047, 2048, 5127, 5126)] == [
+        *(True, False, False, True, True, False, False, False, True, False)
+    ]
+    found.add([1])
+    assert 1 in found
+    assert 0 in found

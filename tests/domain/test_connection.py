@@ -95,3 +95,18 @@ def test_the_next_attempt_shows_only_while_retrying():
     due = NOW + HOUR
     assert describe_account(record(good, info(REFRESH), failures=1, next_attempt_at=due), NOW).next_attempt_at == due
     assert describe_account(record(good, info(REFRESH), next_attempt_at=due), NOW).next_attempt_at is None
+
+
+def test_what_a_host_shows_of_the_access_token():
+    access = evolve(good, scopes=("a",), last_refreshed_at=NOW - HOUR)
+    shown = describe_account(record(access, info(REFRESH)), NOW)
+    assert (shown.scopes, shown.expires_at, shown.last_refreshed_at) == (("a",), NOW + HOUR, NOW - HOUR)
+    shown = describe_account(record(info(REFRESH)), NOW)
+    assert (shown.scopes, shown.expires_at, shown.last_refreshed_at) == ((), None, None)
+
+
+def test_a_key_that_cannot_be_used_is_retried_unless_the_user_must_reconnect():
+    described = describe_account(record(good, info(REFRESH)), NOW, None, "key_denied")
+    assert (described.state, described.reason) == (RETRYING, "key_denied")
+    described = describe_account(record(good, dead), NOW, None, "key_denied")
+    assert (described.state, described.reason) == (REAUTHORIZE, "invalid_grant")

@@ -805,3 +805,28 @@ def test_the_schedule_knows_the_turn_of_the_timeline_and_the_spacing():
     assert next_due(lately, NOW, POLICY, spaced_rule) == NOW + 43 * SECOND
     assert next_due(None, NOW, POLICY, STRICT) is None
     assert next_due(record(DUE), NOW, POLICY, STRICT) is None
+
+
+def test_a_sweep_waits_for_the_turn_of_the_timeline_as_a_caller_does():
+    stored = record(EXPIRED, REFRESH)
+    assert isinstance(decide_ahead(stored, NOW, POLICY, STRICT), Claim)
+    assert decide_ahead(stored, NOW, POLICY, STRICT, turned_at=NOW) == BackOff(TIMING.hold)
+
+
+def test_the_refresh_token_beside_the_credential_that_is_spent_does_not_make_a_sweep_refresh():
+    keyed = evolve(STRICT, spends=TokenKind.API_KEY)
+    stored = record(token(), REFRESH, token(TokenKind.API_KEY, id_=2))
+    assert decide_ahead(stored, NOW + timedelta(hours=2), IDLE, keyed) == NothingStored()
+    assert isinstance(decide_ahead(stored, NOW + timedelta(hours=2), IDLE, STRICT), Claim)
+
+
+def test_the_schedule_does_not_wait_for_the_end_of_a_token_that_was_marked_invalid():
+    access = token(expires_at=NOW + timedelta(hours=1), status=TokenStatus.INVALID)
+    stored = record(access, REFRESH, **state_of(REFRESH, unknown_since=NOW - SECOND, sent_at=NOW - SECOND))
+    assert next_due(stored, NOW, POLICY, STRICT) == NOW - SECOND + TIMING.quiescence
+
+
+def test_a_backoff_after_a_refusal_whose_lease_has_ended_says_that_it_was_refused():
+    state = state_of(REFRESH, failures=1, refused_since=NOW, lease_until=NOW - SECOND, next_attempt_at=NOW + SECOND)
+    found = decide(record(EXPIRED, REFRESH, **state), NOW, POLICY, STRICT)
+    assert (type(found), found.refused) == (BackOff, True)

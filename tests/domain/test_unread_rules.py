@@ -1,10 +1,14 @@
 """Which answers that cannot be read may hold tokens, and how long it takes to tell."""
 
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vault_domain.rules.unread import holds_tokens
+from vault_domain import Rotation
+from vault_domain.entities.secret import Secret
+from vault_domain.entities.unread_answer import UnreadAnswer
+from vault_domain.rules.unread import UNREAD_HOLD, hold_of, holds_tokens
 
 
 @pytest.mark.parametrize(
@@ -39,3 +43,16 @@ def test_no_text_of_an_endpoint_takes_long(part):
     started = time.thread_time()
     holds_tokens(part * (16_000 // len(part)) + b"!")
     assert time.thread_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("rotation", "body", "hold"),
+    [
+        (Rotation.strict(), '{"access_token":1}', UNREAD_HOLD),
+        (Rotation.grace(60), '{"access_token":1}', UNREAD_HOLD),
+        (Rotation.strict(), "{}", timedelta(0)),
+        (Rotation.non_rotating(), '{"access_token":1}', timedelta(0)),
+    ],
+)
+def test_a_credential_whose_replacement_is_in_a_kept_answer_is_held_back(rotation, body, hold):
+    assert hold_of(rotation, UnreadAnswer(200, Secret(body), datetime(2030, 1, 1, tzinfo=UTC))) == hold
