@@ -206,6 +206,22 @@ async def test_an_event_gets_its_place_when_the_row_is_held(store, vault, citus_
     assert events[-2:] == [AuditAction.TOKEN_STORED, AuditAction.REFRESH_FAILING]
 
 
+async def test_a_row_is_not_written_for_tokens_that_change_while_it_is_waited_for(store, vault, citus_schemas):
+    """The other writer stores a value, and locks the account's row, but leaves it as it is: it is due early enough."""
+    schema = store.accounts._states._queries["insert_row"].split('"')[1]
+    await store.accounts.read(ACCOUNT)
+    async with await psycopg.AsyncConnection.connect(citus_schemas.url) as writer:
+        await writer.execute(f"UPDATE {schema}.token SET generation = 7 WHERE tenant_id = %s", [ACCOUNT.tenant_id])
+        locked = f"SELECT 1 FROM {schema}.account WHERE tenant_id = %s FOR UPDATE"
+        await writer.execute(locked, [ACCOUNT.tenant_id])
+        change = asyncio.create_task(changed(store, lambda state, now: Decision(state.with_row(due_at=None), None)))
+        await asyncio.sleep(0.2)
+        assert not change.done()
+        await writer.commit()
+    seen, _ = await change
+    assert [state.tokens[ACCESS.kind].info.generation for state in seen] == [1, 7]
+
+
 async def test_few_reads_are_remembered(store, vault, monkeypatch):
     monkeypatch.setattr(account_states, "_MOST_KNOWN", 2)
     for name in "abc":

@@ -131,6 +131,21 @@ async def test_a_row_that_was_absent_must_still_be_absent(store, vault):
     assert (await loaded(store, lone))[0].tokens == state.tokens
 
 
+async def test_a_row_is_not_written_for_tokens_that_change_while_it_is_waited_for(url, store, vault):
+    """The other writer stores a value, and locks the account's row, but leaves it as it is: it is due early enough."""
+    state, _ = await loaded(store)
+    never_due = Decision(state.with_row(due_at=None), None)
+    async with await psycopg.AsyncConnection.connect(url) as writer:
+        await writer.execute("UPDATE token_vault.token SET generation = 7 WHERE kind = 'access_token'")
+        await writer.execute("SELECT FROM token_vault.account FOR UPDATE")
+        writing = asyncio.create_task(apply(store, state, never_due))
+        await asyncio.sleep(0.2)
+        assert not writing.done()
+        await writer.commit()
+    assert not await writing
+    assert (await loaded(store))[0].row == state.row
+
+
 async def test_the_row_stays_for_a_token_that_another_writer_stores_at_the_end(url, store, vault):
     """The other writer has stored a token, holds the account's row, and commits while the deletion waits for it."""
     state, _ = await loaded(store)

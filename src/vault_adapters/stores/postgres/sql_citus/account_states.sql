@@ -2,13 +2,15 @@
 -- none of them inserts. Only there can it make its transaction's commit durable.
 
 -- name: apply_row
--- Put an account's row in place of the one that was loaded, if its tokens are as loaded too. No token is written, so
--- none is locked. Returns a row if the account's row was written.
+-- Put an account's row in place of the one that was loaded, if its tokens are as loaded too. They are locked, because a
+-- writer of tokens may leave the account's row as it is. Returns a row if the account's row was written.
 WITH seen AS MATERIALIZED (
     SELECT {{same_tokens}} AS same, CASE WHEN %(durable)b::boolean THEN {{durable}} END AS durable
     FROM (
         SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
-        WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b) l),
+        WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
+        ORDER BY t.kind
+        FOR SHARE) l),
 written AS (
     UPDATE {{schema}}.account a SET {{row_settings}}
     FROM seen

@@ -1,8 +1,9 @@
 -- name: apply_account
 -- Put one account in place of the one that was loaded, if it is still the same, and if this was not long ago. Data keys
 -- are locked first, then tokens, then the account's row. `shaped` leaves out the parts that a decision does not need:
--- `alone` is for a decision about nothing but the account's row, `tokens` for all others. If an insertion finds another
--- writer's row, the last column fails (invalid_text_representation), so that nothing is written.
+-- `alone` is for a decision about nothing but the account's row, `tokens` for all others. `alone` locks tokens too,
+-- because a writer of tokens may leave the account's row as it is. If an insertion finds another writer's row, the last
+-- column fails (invalid_text_representation), so that nothing is written.
 WITH /*sealed*/guarded AS MATERIALIZED (
     SELECT 1 FROM {{schema}}.data_key
     WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(key_ids)b::bytea[]) AND state = 'active'
@@ -12,8 +13,8 @@ WITH /*sealed*/guarded AS MATERIALIZED (
     SELECT t.kind, {{token_hash}} AS version FROM {{schema}}.token t
     WHERE t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
         /*sealed*/AND (SELECT count(*) FROM guarded) >= 0/*end sealed*/
-    /*tokens*/ORDER BY t.kind
-    FOR UPDATE/*end tokens*/),
+    ORDER BY t.kind
+    /*tokens*/FOR UPDATE/*end tokens*//*alone*/FOR SHARE/*end alone*/),
 verdict AS MATERIALIZED (
     SELECT true/*sealed*/ AND (SELECT count(*) FROM guarded) = pg_catalog.cardinality(%(key_ids)b::bytea[])
             /*end sealed*/ AS active,
