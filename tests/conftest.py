@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.scrypt import make_cheap, make_real
 
 _IN_MEMORY = Path("/dev/shm")
 _ENOUGH_BYTES = 2 << 30
@@ -41,11 +42,13 @@ def pytest_xdist_auto_num_workers():
 def pytest_configure():
     """Put the tests' folders into memory if enough is free, because databases on a disk wait for the disk.
 
-    Let TLS contexts read no authority of the machine; see `tests.support.public_authorities`.
+    Let TLS contexts read no authority of the machine; see `tests.support.public_authorities`. Make key derivation
+    cheap; see `tests.support.scrypt`.
     """
     from tests.support.public_authorities import pass_over
 
     pass_over()
+    make_cheap()
     if _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK) and shutil.disk_usage(_IN_MEMORY).free >= _ENOUGH_BYTES:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
@@ -74,6 +77,17 @@ def _pass_over_what_stays():
     gc.collect()
     gc.freeze()
     _passed_over["modules"] = len(sys.modules)
+
+
+@pytest.fixture(autouse=True)
+def _derivation(request):
+    """Derive keys as in production in a test with the marker `real_scrypt`."""
+    if request.node.get_closest_marker("real_scrypt") is None:
+        yield
+        return
+    make_real()
+    yield
+    make_cheap()
 
 
 @pytest.fixture(scope="session")

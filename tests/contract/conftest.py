@@ -8,10 +8,8 @@ from tests.contract.stores import (
     prepared_schemas,
     seeming_schemas,
 )
-from tests.support.scrypt import cheap_scrypt_here
 
 __all__ = [
-    "cheap_scrypt_here",
     "citus_schemas",
     "contract_database",
     "database",

@@ -235,7 +235,6 @@ def test_a_vault_without_an_event_loop_is_adopted_too(database, copied):
         assert copy.ensure_access_token(ACCOUNT).value.reveal() == "new 0"
 
 
-@pytest.mark.real_scrypt
 def test_the_command_line_finds_and_adopts_a_copy(database, copied, tmp_path):
     asyncio.run(fill(database))
     copy = copied()

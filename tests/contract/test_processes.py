@@ -35,7 +35,6 @@ async def only_open(settings):
         return (await vault.health()).ok
 
 
-@pytest.mark.real_scrypt
 async def test_the_first_tokens_of_32_processes_share_one_data_key(database):
     """The database is new too: the processes migrate it and make its master key on the way."""
     settings = described(database.config())
@@ -50,7 +49,6 @@ async def test_the_first_tokens_of_32_processes_share_one_data_key(database):
         assert [found[key].value.reveal() for key in keys] == [f"value {number}" for number in range(32)]
 
 
-@pytest.mark.real_scrypt
 def test_processes_that_bootstrap_at_once_agree(database):
     settings = described(database.config())
     assert run_processes([Call(only_open, [settings])] * 4) == [True] * 4
@@ -163,7 +161,6 @@ async def open_state(settings, state):
             return error.reason
 
 
-@pytest.mark.real_scrypt
 async def test_a_callback_that_comes_to_several_processes_is_finished_by_one(database):
     async with open_vault(database.config()) as vault:
         state = await vault.states.seal(Account("t1", "google"), "content", bound_to="session")

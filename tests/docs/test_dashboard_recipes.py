@@ -1,6 +1,9 @@
 """Each `dashboard_*` recipe runs: behind a login, under a prefix, with actions and their actor."""
 
+import pytest
 from tests.docs.test_recipes import RECIPES, environment, run
+
+pytestmark = pytest.mark.real_scrypt
 
 __all__ = ["environment"]
 

@@ -28,6 +28,8 @@ from vault_adapters import (
 )
 from vault_adapters.testing import ScriptedRefresher
 
+pytestmark = pytest.mark.real_scrypt
+
 RECIPES = Path(__file__).parents[2] / "docs" / "how-to" / "recipes"
 SOURCE = Path(__file__).parents[2] / "src"
 

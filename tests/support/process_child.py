@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.support.scrypt import derive_as_the_parent
+
 _ABANDONED = 70
 
 
@@ -87,6 +89,7 @@ def main(description: dict[str, Any], value_file: str, *, go_pipe: int, started_
     # Grandchildren must not inherit these pipes: an open end would hide that this process or its parent has ended.
     os.set_inheritable(go_pipe, False)
     os.set_inheritable(started_pipe, False)
+    derive_as_the_parent()
     written = Path(value_file)
     job = _prepare(description)
     os.write(started_pipe, b"s")

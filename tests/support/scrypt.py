@@ -1,38 +1,40 @@
-"""Cheap key derivation, for tests that open hundreds of vaults in their own process.
+"""Cheap key derivation for all tests, because a test that opens a vault would spend most of its time in scrypt.
 
-A vault that a test opens with the cheapest parameters spends most of its time in scrypt. Only the process of the test
-gets the cheap derivation. Another process derives other keys, because it uses the real scrypt. So a test whose
-processes share a database needs the marker `real_scrypt`; without it, the second process reports a wrong encryption
-secret.
+The process of the tests, forks of warm processes and children of `tests.support.processes` derive cheaply. Any other
+process uses the real scrypt, and so derives other keys. A test that shares a database with such a process needs the
+marker `real_scrypt`; without it, the second process reports a wrong encryption secret.
 """
 
 import hashlib
-from collections.abc import Iterator
+import os
 
-import pytest
-
-_scrypt = hashlib.scrypt
+# Tells children that their parent derives cheaply.
+_VARIABLE = "VAULT_TEST_CHEAP_SCRYPT"
 _CHEAP_N = 2
+_scrypt = hashlib.scrypt
 
 
-def cheap(password: bytes, *, salt: bytes, n: int, r: int, p: int, maxmem: int, dklen: int) -> bytes:
+def cheap(password: bytes, *, salt: bytes, n: int, r: int, p: int, maxmem: int = 0, dklen: int = 64) -> bytes:
     """Derive a key that depends on all parameters, as scrypt does, at a thousandth of its cost."""
     bound = salt + b"".join(each.to_bytes(8, "big") for each in (n, r, p))
     return _scrypt(password, salt=bound, n=_CHEAP_N, r=r, p=p, maxmem=maxmem, dklen=dklen)
 
 
-@pytest.fixture
-def cheap_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make key derivation cheap for a test."""
-    monkeypatch.setattr("hashlib.scrypt", cheap)
+def make_cheap() -> None:
+    """Derive cheaply in this process and in its children."""
+    hashlib.scrypt = cheap  # type: ignore[assignment]
+    os.environ[_VARIABLE] = "1"
 
 
-@pytest.fixture(autouse=True)
-def cheap_scrypt_here(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Make key derivation cheap for all tests beside a conftest that imports this, unless marked `real_scrypt`."""
-    if request.node.get_closest_marker("real_scrypt") is not None:
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hashlib.scrypt", cheap)
-        yield
+def make_real() -> None:
+    """Derive as in production, in this process and in its children."""
+    hashlib.scrypt = _scrypt
+    os.environ.pop(_VARIABLE, None)
+
+
+def derive_as_the_parent() -> None:
+    """Derive as the environment says, in a child that has just got its environment."""
+    if _VARIABLE in os.environ:
+        make_cheap()
+    else:
+        make_real()

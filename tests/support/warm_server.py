@@ -16,6 +16,8 @@ import threading
 import time
 from typing import Any, NoReturn
 
+from tests.support.scrypt import derive_as_the_parent
+
 _MOST_BYTES = 1 << 20
 _KILLED = 128
 
@@ -73,6 +75,7 @@ def _become(program: str, run: dict[str, Any], streams: list[int]) -> None:
     os.chdir(run["folder"])
     os.environ.clear()
     os.environ.update(run["environment"])
+    derive_as_the_parent()
     time.tzset()
     sys.argv = [program, *run["arguments"]]
 

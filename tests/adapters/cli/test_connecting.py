@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
-from tests.adapters.cli.command import PROGRAM, heed_interrupts, take_terminal
+from tests.adapters.cli.command import PROGRAM, heed_interrupts, quick_program, take_terminal
 from tests.support.devices import Devices
 
 from vault_adapters.testing.openid import openid_provider
@@ -31,10 +31,10 @@ def provider(token_vault):
 
 
 @contextmanager
-def connecting(token_vault, *arguments, stdin=b""):
+def connecting(token_vault, *arguments, stdin=b"", program=None):
     """Run the command; yield the process and the address that it shows."""
     process = subprocess.Popen(
-        [*PROGRAM, "connect", *arguments],
+        [*(program or quick_program()), "connect", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -121,10 +121,11 @@ def test_what_is_not_the_callback_ends_nothing(token_vault, provider):
         assert ended(process)[0] == 0
 
 
+@pytest.mark.real_scrypt
 def test_the_port_can_be_chosen_and_an_interrupt_ends_the_wait(token_vault, provider):
-    with connecting(token_vault, *REGISTERED) as (_, url):
+    with connecting(token_vault, *REGISTERED, program=PROGRAM) as (_, url):
         port = urlsplit(dict(parse_qsl(urlsplit(url).query))["redirect_uri"]).port
-    with connecting(token_vault, *REGISTERED, "--port", str(port)) as (process, url):
+    with connecting(token_vault, *REGISTERED, "--port", str(port), program=PROGRAM) as (process, url):
         assert urlsplit(dict(parse_qsl(urlsplit(url).query))["redirect_uri"]).port == port
         process.send_signal(signal.SIGINT)
         assert ended(process)[:2] == (130, "")
@@ -166,6 +167,7 @@ def until(terminal, text):
     return shown.decode()
 
 
+@pytest.mark.real_scrypt
 def test_a_terminal_asks_for_the_client_and_does_not_show_its_secret(token_vault):
     ours, theirs = pty.openpty()
     command = [*PROGRAM, "connect", "github"]

@@ -21,6 +21,8 @@ from vault_adapters.stores.postgres.quiet import POOL_NAME, OwnConnection, quiet
 
 ANN = ("--identifier", "ann")
 
+pytestmark = pytest.mark.real_scrypt
+
 
 @pytest.fixture
 def stored(token_vault):

@@ -232,6 +232,7 @@ def test_a_reader_that_keeps_the_log_from_being_emptied_is_told_of(filled):
     assert "run this again" in done.stderr
 
 
+@pytest.mark.real_scrypt
 def test_on_a_terminal_it_asks_and_shows_tables(filled):
     shown = filled.on_terminal("keys", "status").out
     assert "active" in shown

@@ -65,6 +65,7 @@ def test_terminals_get_tables_and_colours(token_vault):
     assert "in 60 min" in token_vault.on_terminal("list", "t1").out
 
 
+@pytest.mark.real_scrypt
 def test_a_terminal_is_asked_without_an_echo(token_vault):
     done = token_vault.on_terminal("store", *KEY, typed="typed-canary\n")
     assert done.code == 0
@@ -97,6 +98,7 @@ def test_values_do_not_control_the_terminal(token_vault):
     assert "\x1b" not in token_vault.on_terminal("get", *KEY, "--reveal", "--json").out
 
 
+@pytest.mark.real_scrypt
 def test_a_small_character_set_is_no_crash(token_vault):
     token_vault("store", *KEY, "--identifier", "Žofie", stdin="v")
     done = token_vault("list", "t1", PYTHONIOENCODING="ascii")

@@ -13,6 +13,7 @@ FIRST = VECTORS[0]
 SECRET = Secret(FIRST["secret"])
 
 
+@pytest.mark.real_scrypt
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_vectors(vector):
     assert read_original(vector["encoded"], Secret(vector["secret"])).reveal() == vector["plaintext"]
@@ -61,6 +62,7 @@ def test_only_the_canonical_form_is_read_and_scrypt_does_not_run_for_others(monk
     assert read_original(encoded, SECRET) is None
 
 
+@pytest.mark.real_scrypt
 async def test_many_in_order_with_bad_ones_among_them():
     column = [FIRST["encoded"], "bad", FIRST["encoded"][:-4], FIRST["encoded"]] * 3
     values = [value async for value in read_originals(column, SECRET, threads=2)]

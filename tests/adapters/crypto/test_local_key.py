@@ -34,6 +34,7 @@ def no_scrypt(monkeypatch):
     monkeypatch.setattr("hashlib.scrypt", scrypt)
 
 
+@pytest.mark.real_scrypt
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: f"2^{vector['log2_n']}")
 class TestVectors:
     async def test_derivation(self, vector):
@@ -206,6 +207,7 @@ async def test_only_a_secret_that_proves_its_randomness_is_derived_at_the_lowest
     assert (await open_record(record, Secret(secret))).key_id == key.key_id
 
 
+@pytest.mark.real_scrypt
 async def test_scrypt_leaves_the_event_loop_alone():
     import asyncio
 

@@ -3,9 +3,6 @@
 import pytest
 from tests.adapters.hosting.hosts import create_table, table_of
 from tests.support.databases import PostgresSchema, SqliteFile
-from tests.support.scrypt import cheap_scrypt_here
-
-__all__ = ["cheap_scrypt_here"]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

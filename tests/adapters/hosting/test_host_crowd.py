@@ -8,7 +8,6 @@ from datetime import timedelta
 
 import aiosqlite
 import psycopg
-import pytest
 from tests.adapters.hosting.hosts import names, table_of
 from tests.adapters.hosting.test_host_killed import describe
 from tests.support.databases import PostgresSchema, SqliteFile
@@ -79,7 +78,6 @@ def always(request):
     return answer()
 
 
-@pytest.mark.real_scrypt
 async def test_the_account_exists_if_and_only_if_the_row_does(database):
     provider, until = ScriptedRefresher(*[always] * 5000), asyncio.Event()
     jobs = [Call(add_and_remove, [*describe(database), seed, 40]) for seed in range(3)]

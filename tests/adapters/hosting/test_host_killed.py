@@ -69,7 +69,6 @@ async def connect_and_delete(kind, place, schema, step):
     return "finished"
 
 
-@pytest.mark.real_scrypt
 async def test_both_or_neither_after_a_kill_at_each_step(database):
     seen = []
     async with open_vault(database.config()) as vault:

@@ -131,6 +131,7 @@ async def test_a_value_that_cannot_be_opened_is_named_and_the_others_leave(fille
         assert [item.key.identifier for item in items if isinstance(item, TokenInfo)] == ["until"]
 
 
+@pytest.mark.real_scrypt
 @on_sqlite
 @pytest.mark.parametrize(("tenant", "typed"), [("t1", "t1"), ("--all", "all tenants")])
 def test_a_terminal_asks(filled, tenant, typed):
@@ -143,6 +144,7 @@ def test_a_terminal_asks(filled, tenant, typed):
     assert {row["tenant_id"] for row in lines_of(filled.folder / "left")} >= {"t1"}
 
 
+@pytest.mark.real_scrypt
 @on_sqlite
 def test_what_goes_to_standard_output_is_not_shown_on_the_terminal_of_standard_error(filled):
     piped = filled.folder / "piped"

@@ -227,6 +227,7 @@ def _kill_midway(token_vault, arguments, database):
     running.wait()
 
 
+@pytest.mark.real_scrypt
 async def test_killed_and_run_again(token_vault, database):
     def value(number):
         return f"{number}-" + "x" * 200

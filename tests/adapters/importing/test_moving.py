@@ -3,6 +3,8 @@
 import pytest
 from tests.scale.moving import move
 
+pytestmark = pytest.mark.real_scrypt
+
 
 def test_no_grant_is_lost_on_the_way_in_and_back(database, tmp_path):
     moved = move(database, tmp_path, grants=200, processes=2)

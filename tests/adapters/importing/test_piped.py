@@ -16,6 +16,8 @@ from tests.adapters.importing.conftest import json_lines, plain_row
 from vault_adapters.importing.lines import read_lines
 from vault_adapters.importing.piped import PipedLines
 
+pytestmark = pytest.mark.real_scrypt
+
 
 @contextmanager
 def importing(token_vault):

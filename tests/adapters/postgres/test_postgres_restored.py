@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from tests.support.processes import Call, run_processes
 
 from vault_adapters import TokenKey, TokenKind, VaultConfig, open_vault
@@ -64,6 +65,7 @@ async def adopt(url):
         pass
 
 
+@pytest.mark.real_scrypt
 async def test_the_command_init_adopts_them_although_the_schema_is_current(url, execute):
     async with open_at(url) as vault:
         await store(vault, *KEYS[:3])

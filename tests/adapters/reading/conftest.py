@@ -4,11 +4,8 @@ import itertools
 
 import pytest
 from tests.support.databases import SECRET
-from tests.support.scrypt import cheap_scrypt_here
 
 from vault_adapters import VaultConfig
-
-__all__ = ["cheap_scrypt_here"]
 
 _numbers = itertools.count()
 

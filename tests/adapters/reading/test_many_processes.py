@@ -130,7 +130,6 @@ def too_old(writes, reads):
     return found
 
 
-@pytest.mark.real_scrypt
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_no_reader_sees_what_is_too_old(kind, tmp_path, request):
     url = f"sqlite:///{tmp_path}/vault.db" if kind == "sqlite" else request.getfixturevalue("url")

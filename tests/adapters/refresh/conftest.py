@@ -4,12 +4,9 @@ import pytest
 from tests.adapters.refresh.refresh_kit import make_config
 from tests.support.prepared_schemas import PreparedSchemas
 from tests.support.scripted_provider import scripted_provider
-from tests.support.scrypt import cheap_scrypt_here
 
 from vault_adapters import open_vault
 from vault_adapters.testing import ManualClock
-
-__all__ = ["cheap_scrypt_here"]
 
 
 @pytest.fixture

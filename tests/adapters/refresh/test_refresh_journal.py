@@ -53,8 +53,6 @@ from vault_adapters.testing import ManualClock, ScriptedRefresher
 from vault_domain.ports.journal import JournalError
 from vault_domain.services.refresh.journal_seal import seal_entry
 
-pytestmark = pytest.mark.real_scrypt
-
 NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
 
 

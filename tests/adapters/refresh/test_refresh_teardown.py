@@ -24,8 +24,6 @@ from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ManualClock, ScriptedRefresher
 
-pytestmark = pytest.mark.real_scrypt
-
 NEW = {"access_token": "access-1", "refresh_token": "refresh-1"}
 
 

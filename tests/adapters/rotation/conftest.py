@@ -1,9 +1,6 @@
 import pytest
 from tests.adapters.rotation.place import Place
 from tests.support.prepared_schemas import PreparedSchemas
-from tests.support.scrypt import cheap_scrypt
-
-__all__ = ["cheap_scrypt"]
 
 
 @pytest.fixture

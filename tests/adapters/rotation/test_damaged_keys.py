@@ -9,8 +9,6 @@ from tests.support.loose_sqlite import loosen_sqlite
 from vault_adapters import TokenKey, TokenKind
 from vault_adapters.testing import ManualClock
 
-pytestmark = pytest.mark.usefixtures("cheap_scrypt")
-
 KEYS = [TokenKey(f"t{number}", "acme", TokenKind.API_KEY) for number in range(5)]
 
 

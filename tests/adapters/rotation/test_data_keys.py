@@ -10,8 +10,6 @@ from tests.support.loose_sqlite import loosen_sqlite
 from vault_adapters import AuditAction, DecryptionError, InvalidInputError, TokenKey, TokenKind
 from vault_adapters.testing import ManualClock
 
-pytestmark = pytest.mark.usefixtures("cheap_scrypt")
-
 KEYS = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number}") for number in range(5)]
 OTHER = TokenKey("t2", "acme", TokenKind.API_KEY)
 

@@ -28,8 +28,6 @@ from vault_adapters.composition import open_vault_over
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ScriptedRefresher
 
-pytestmark = pytest.mark.usefixtures("cheap_scrypt")
-
 ACCOUNT = Account("doomed", "acme", "somebody@example.com")
 KEYS = [ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)]
 OTHER = TokenKey("other", "acme", TokenKind.API_KEY, "somebody@example.com")

@@ -19,8 +19,6 @@ from vault_adapters import (
 from vault_adapters.testing import ManualClock
 from vault_domain.entities.audit import LASTING_ACTIONS
 
-pytestmark = pytest.mark.usefixtures("cheap_scrypt")
-
 KEY = TokenKey("t1", "acme", TokenKind.API_KEY)
 NEXT = TokenKey("t1", "acme", TokenKind.WEBHOOK_SECRET)
 OTHER = TokenKey("t2", "acme", TokenKind.API_KEY)

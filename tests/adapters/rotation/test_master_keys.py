@@ -16,8 +16,6 @@ from vault_adapters import (
 )
 from vault_adapters.testing.contract.master_keys import activate, retire
 
-pytestmark = pytest.mark.usefixtures("cheap_scrypt")
-
 KEYS = [TokenKey(f"t{number}", "acme", TokenKind.API_KEY) for number in range(4)]
 VALUES = [f"value {number}" for number in range(4)]
 

@@ -3,12 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-import pytest
 from tests.adapters.rotation.place import NEW, OLD
 
 from vault_adapters import TokenKey, TokenKind
-
-pytestmark = pytest.mark.usefixtures("cheap_scrypt")
 
 
 async def test_an_erasure_beside_a_rotation_leaves_no_key(place):

@@ -16,7 +16,7 @@ from vault_adapters import (
     TokenKind,
 )
 
-pytestmark = pytest.mark.usefixtures("cheap_scrypt", "kms")
+pytestmark = pytest.mark.usefixtures("kms")
 
 OWN = TokenKey("own", "acme", TokenKind.API_KEY)
 OTHER = TokenKey("other", "acme", TokenKind.API_KEY)

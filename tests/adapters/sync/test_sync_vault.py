@@ -349,7 +349,6 @@ def test_an_error_of_one_hook_does_not_keep_the_others_from_running(config):
     vault.close()
 
 
-@pytest.mark.real_scrypt
 @pytest.mark.parametrize("fork_first", [False, True])
 def test_the_end_of_the_process_closes_it(config, tmp_path, fork_first):
     secret = config.encryption_secret.reveal()

@@ -8,13 +8,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.support.databases import PostgresSchema, SqliteFile
-from tests.support.scrypt import cheap_scrypt_here
 
 from vault_adapters import open_vault
 from vault_adapters.telemetry import instrument
 from vault_adapters.testing import ManualClock
-
-__all__ = ["cheap_scrypt_here"]
 
 
 @pytest.fixture

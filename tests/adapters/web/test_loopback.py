@@ -79,6 +79,7 @@ def token_vault(tmp_path):
     return command
 
 
+@pytest.mark.real_scrypt
 def test_the_command_serves_until_it_is_stopped(token_vault):
     assert token_vault("store", "tenant-1", "google", "access_token", stdin="canary-value").code == 0
     process = subprocess.Popen(
