@@ -10,7 +10,7 @@ from tests.support.transit_server import running
 from vault_adapters import KeyUnavailableError, TokenKey, TokenKind, Tuning
 
 DEAD, REST, OWN = 50, 40, 10
-ROUNDS, ONSET, WINDOW = 3, 6.0, 3.0
+MOST_ROUNDS, ONSET, WINDOW = 3, 6.0, 3.0
 
 
 def keys(kind, count):
@@ -71,6 +71,18 @@ async def measure(vault, wanted):
     }
 
 
+def what_is_noticed(ok, hang):
+    """Return the names of the measures in which the others notice the keys that hang."""
+    most = {
+        "idle": ok["idle"] + 0.05,
+        # There is no difference of 5 %, but other work of the machine makes some (docs/how-to/choose-a-master-key.md).
+        "cpu": ok["cpu"] * 1.2,
+        "median": ok["median"] * 1.5,
+        "slowest": 1.0,  # one call to the key service that hangs takes five
+    }
+    return [name for name, bound in most.items() if hang[name] >= bound]
+
+
 @asynccontextmanager
 async def used(place, tuning, dead, mode, transit):
     """Open a vault in which the tenants with dead keys, or living ones, are read all the time."""
@@ -88,7 +100,7 @@ async def test_fifty_tenants_with_dead_keys_do_not_cost_the_rest(place, tmp_path
     """The rest's tenants have the vault's master key, or keys of their own at the very server that hangs for others.
 
     Keys that answer and keys that hang take turns, so that other work of the machine meets both alike, and of each the
-    fastest round counts.
+    fastest round counts. There are further rounds only if the first one shows a difference.
     """
     dead, rest, own = keys("dead", DEAD), keys("rest", REST), keys("own", OWN)
     with running() as transit:
@@ -98,17 +110,15 @@ async def test_fifty_tenants_with_dead_keys_do_not_cost_the_rest(place, tmp_path
             for key in (*dead, *own):
                 await vault.keys.set_tenant_master_key(key.tenant_id, transit.uri(key.tenant_id))
         rounds = {"ok": [], "hang": []}
-        for number in range(2 * ROUNDS):
-            mode = ("ok", "hang")[number % 2]
-            async with used(place, tuning, dead, mode, transit) as vault:
-                rounds[mode].append(await measure(vault, [*rest, *own]))
-        ok, hang = ({name: min(each[name] for each in found) for name in found[0]} for found in rounds.values())
-        print(f"\nkeys that answer: {ok}\nkeys that hang: {hang}")
-        assert hang["idle"] < ok["idle"] + 0.05
-        # There is no difference of 5 %, but other work of the machine makes some (docs/how-to/choose-a-master-key.md).
-        assert hang["cpu"] < ok["cpu"] * 1.2
-        assert hang["median"] < ok["median"] * 1.5
-        assert hang["slowest"] < 1.0  # one call to the key service that hangs takes five
+        for _ in range(MOST_ROUNDS):
+            for mode, found in rounds.items():
+                async with used(place, tuning, dead, mode, transit) as vault:
+                    found.append(await measure(vault, [*rest, *own]))
+            ok, hang = ({name: min(each[name] for each in found) for name in found[0]} for found in rounds.values())
+            noticed = what_is_noticed(ok, hang)
+            if not noticed:
+                break
+        assert not noticed, f"keys that answer: {ok}\nkeys that hang: {hang}"
         # A reader of a dead tenant waits for a bounded time, and mostly not at all.
         async with place.vault(tuning=tuning) as vault:
             took = await use(vault, dead[0], 7)
