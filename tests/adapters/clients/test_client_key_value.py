@@ -10,10 +10,6 @@ from vault_adapters import ConnectionState, InvalidInputError, Secret
 from vault_adapters.clients.key_value import VaultKeyValue
 from vault_adapters.testing import memory_sync_vault, memory_vault
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from key_value.aio.protocols.key_value import AsyncKeyValueProtocol
-
 
 @pytest.fixture
 async def vault():
@@ -27,6 +23,9 @@ def store(vault):
 
 
 async def test_it_has_the_shape_of_the_protocol(store):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from key_value.aio.protocols.key_value import AsyncKeyValueProtocol
     assert isinstance(store, AsyncKeyValueProtocol)
 
 

@@ -15,9 +15,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from slack_sdk.oauth.installation_store import FileInstallationStore, Installation
-from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallationStore
 from slack_sdk.oauth.installation_store.sqlite3 import SQLite3InstallationStore
-from sqlalchemy import create_engine
 from tests.adapters.cli.command import clean_environment
 
 from vault_adapters import open_sync_vault, open_vault
@@ -136,6 +134,17 @@ SLACK = {
 }
 
 
+def in_sqlalchemy(path, client):
+    """Return an engine and Slack's store in it, with its tables."""
+    from slack_sdk.oauth.installation_store.sqlalchemy import SQLAlchemyInstallationStore
+    from sqlalchemy import create_engine
+
+    engine = create_engine(f"sqlite:///{path}")
+    store = SQLAlchemyInstallationStore(client, engine)
+    store.create_tables()
+    return engine, store
+
+
 @pytest.mark.parametrize("kind", ["sqlalchemy", "sqlite3", "files"])
 def test_slack(token_vault, database, tmp_path, kind):
     if kind == "files":
@@ -145,9 +154,7 @@ def test_slack(token_vault, database, tmp_path, kind):
         )
     elif kind == "sqlalchemy":
         place = tmp_path / "slack.db"
-        engine = create_engine(f"sqlite:///{place}")
-        store = SQLAlchemyInstallationStore("1.2", engine)
-        store.create_tables()
+        engine, store = in_sqlalchemy(place, "1.2")
     else:
         place = tmp_path / "slack.db"
         store = SQLite3InstallationStore(database=str(place), client_id="1.2")
@@ -175,12 +182,10 @@ def test_slack(token_vault, database, tmp_path, kind):
 
 @on_sqlite
 def test_several_slack_apps_in_one_table_are_told_apart(token_vault, database, tmp_path):
-    engine = create_engine(f"sqlite:///{tmp_path / 'slack.db'}")
     for client in ("1.2", "3.4"):
-        store = SQLAlchemyInstallationStore(client, engine)
-        store.create_tables()
+        engine, store = in_sqlalchemy(tmp_path / "slack.db", client)
         store.save(Installation(app_id="A", team_id="T", bot_id="B", bot_user_id="U", user_id="U", bot_token=client))
-    engine.dispose()
+        engine.dispose()
     refused = token_vault("import", "--from", "slack", "slack.db")
     assert (refused.code, "choose one with --only" in refused.stderr) == (2, True)
     assert tokens_in(database) == {}

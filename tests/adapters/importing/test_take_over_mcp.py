@@ -7,14 +7,6 @@ from datetime import UTC, datetime, timedelta
 
 import httpx2
 import pytest
-from fastmcp.client.auth.oauth import TokenStorageAdapter
-from key_value.aio.stores.filetree import (
-    FileTreeStore,
-    FileTreeV1CollectionSanitizationStrategy,
-    FileTreeV1KeySanitizationStrategy,
-)
-from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
-from tests.scale.mcp_sdk import provider as sdk_provider
 from tests.support.mcp_stub import mcp_stub
 
 from vault_adapters import Account, open_vault
@@ -34,6 +26,7 @@ def stub():
 
 def logged_in(stub, path):
     """Log in with the SDK's own provider, which keeps tokens and client in a file; return both."""
+    from tests.scale.mcp_sdk import provider as sdk_provider
 
     async def log_in():
         auth = sdk_provider(stub.url, path, REDIRECT_URI)
@@ -65,6 +58,14 @@ def place_of(kind, stub, folder):
 
 
 async def _keep_as_fastmcp(place, url, tokens, client):
+    from fastmcp.client.auth.oauth import TokenStorageAdapter
+    from key_value.aio.stores.filetree import (
+        FileTreeStore,
+        FileTreeV1CollectionSanitizationStrategy,
+        FileTreeV1KeySanitizationStrategy,
+    )
+    from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
+
     store = FileTreeStore(
         data_directory=place,
         key_sanitization_strategy=FileTreeV1KeySanitizationStrategy(place),
