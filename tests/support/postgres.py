@@ -67,9 +67,9 @@ class PostgresServer:
         """Start the stopped server again, on the same data and the same URL."""
         self._private().start()
 
-    def create_database(self, name: str) -> str:
-        """Create an empty database and return its URL; `close` removes it."""
-        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Create an empty database, or a copy of the database `template`, and return its URL; `close` removes it."""
+        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
         self._created.append(name)
         return urlsplit(self.url)._replace(path=f"/{quote(name)}").geturl()
 

@@ -36,16 +36,29 @@ WHERE relnamespace = to_regnamespace(%(schema)s) AND relkind IN ('r', 'p') AND r
 """
 
 
+# Switches off the triggers that check foreign keys, so that tables may be emptied in any order.
+_WITHOUT_TRIGGERS: Final = "-c session_replication_role=replica"
+
+
+def prepare_schema(url: str, schema: str) -> None:
+    """Make a schema with the vault's tables, all empty, for copies of the database: a copy is at home nowhere yet."""
+
+    async def migrate() -> None:
+        async with open_postgres_store(url, migrate=True, schema=schema):
+            pass
+
+    asyncio.run(migrate())
+    with psycopg.connect(url, autocommit=True, options=_WITHOUT_TRIGGERS) as connection:
+        _empty(connection, schema)
+
+
 class PreparedSchemas:
     """The schemas of one database."""
 
     def __init__(self, url: str) -> None:
         self.url: Final = url
-        # A lock that a test has left behind must not hold up the next test. `replica` switches off the triggers that
-        # check foreign keys, so that tables may be emptied in any order.
-        self._connection = psycopg.connect(
-            url, autocommit=True, options="-c lock_timeout=5s -c session_replication_role=replica"
-        )
+        # A lock that a test has left behind must not hold up the next test.
+        self._connection = psycopg.connect(url, autocommit=True, options=f"-c lock_timeout=5s {_WITHOUT_TRIGGERS}")
         self._uses: dict[str, int] = {}
         self._idle = [asyncio.run(self._make())]
         self._shape = self._shape_of(self._idle[0])
@@ -82,12 +95,10 @@ class PreparedSchemas:
     def _is_emptied(self, schema: str) -> bool:
         if self._shape_of(schema) != self._shape or self._migrations_of(schema) != self._migrations:
             return False
-        with self._connection.cursor() as cursor:
-            [statements] = cursor.execute(_TABLES, {"schema": schema}).fetchone()
-            try:
-                cursor.execute(statements)
-            except psycopg.errors.LockNotAvailable:
-                return False
+        try:
+            _empty(self._connection, schema)
+        except psycopg.errors.LockNotAvailable:
+            return False
         return True
 
     def _migrations_of(self, schema: str) -> list[tuple[object, ...]]:
@@ -96,6 +107,12 @@ class PreparedSchemas:
     def _shape_of(self, schema: str) -> str | None:
         [lines] = self._connection.execute(_SHAPE, {"schema": schema}).fetchone()
         return lines and lines.replace(f"{schema}.", "")
+
+
+def _empty(connection: psycopg.Connection, schema: str) -> None:
+    with connection.cursor() as cursor:
+        [statements] = cursor.execute(_TABLES, {"schema": schema}).fetchone()
+        cursor.execute(statements)
 
 
 def _new_name() -> str:
