@@ -155,6 +155,19 @@ _LAST_ACTIVATED = """(
     ORDER BY e.seq DESC LIMIT 1)"""
 """The id, in hex, of the master key that was activated last."""
 
+_DATA_KEYS_OF_PAGE = """{{schema}}.data_key d
+    LEFT JOIN {{schema}}.data_key_wrap o
+        ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b::bytea
+    WHERE (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
+        AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b) AND d.state = ANY (%(states)b::text[])
+        AND (%(age)b::bigint IS NULL
+            OR d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond')
+        AND (%(empty_age)b::bigint IS NULL
+            OR d.emptied_at <= {{now}} - %(empty_age)b::bigint::float8 * interval '1 microsecond')
+        AND (%(is_emptied)b::bool IS NULL OR %(is_emptied)b::bool = (d.emptied_at IS NOT NULL))
+        AND (%(is_wrapped)b::bool IS NULL OR %(is_wrapped)b::bool = (o.master_key_id IS NOT NULL))"""
+"""The data keys ``d`` that a `DataKeyQuery` selects, after a position."""
+
 _USABLE_WRAP = """EXISTS (
         SELECT 1 FROM {{schema}}.master_key m
         WHERE m.master_key_id = w.master_key_id AND m.state <> 'retired'
@@ -261,6 +274,7 @@ def load_statements(
         "schedule_timed": _SCHEDULE_TIMED.replace("{{now}}", _NOW),
         "locked_place": "t.ctid AS place",
         "at_locked_place": "t.ctid = l.place",
+        "data_keys_of_page": _DATA_KEYS_OF_PAGE.replace("{{now}}", _NOW),
         "usable_wrap": _USABLE_WRAP.replace("{{last_event}}", _LAST_EVENT),
         "data_key_event": _DATA_KEY_EVENT,
         "last_event": _LAST_EVENT,

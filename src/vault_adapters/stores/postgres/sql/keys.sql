@@ -46,19 +46,9 @@ SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}}, w.
         SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id),
     {{now}}
 FROM (
-    SELECT k.*
-    FROM {{schema}}.data_key k
-    LEFT JOIN {{schema}}.data_key_wrap o
-        ON o.tenant_id = k.tenant_id AND o.data_key_id = k.data_key_id AND o.master_key_id = %(master_key_id)b::bytea
-    WHERE (k.tenant_id, k.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
-        AND (%(tenant_id)b::text IS NULL OR k.tenant_id = %(tenant_id)b) AND k.state = ANY (%(states)b::text[])
-        AND (%(age)b::bigint IS NULL
-            OR k.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond')
-        AND (%(empty_age)b::bigint IS NULL
-            OR k.emptied_at <= {{now}} - %(empty_age)b::bigint::float8 * interval '1 microsecond')
-        AND (%(is_emptied)b::bool IS NULL OR %(is_emptied)b::bool = (k.emptied_at IS NOT NULL))
-        AND (%(is_wrapped)b::bool IS NULL OR %(is_wrapped)b::bool = (o.master_key_id IS NOT NULL))
-    ORDER BY k.tenant_id, k.data_key_id
+    SELECT d.*
+    FROM {{data_keys_of_page}}
+    ORDER BY d.tenant_id, d.data_key_id
     LIMIT %(limit)b::bigint) d
 LEFT JOIN LATERAL (
     SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps

@@ -85,17 +85,7 @@ page AS MATERIALIZED (
     SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}} AS action,
         %(with_use)b::bool AND EXISTS (
             SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS is_used
-    FROM {{schema}}.data_key d
-    LEFT JOIN {{schema}}.data_key_wrap o
-        ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b::bytea
-    WHERE (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
-        AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b) AND d.state = ANY (%(states)b::text[])
-        AND (%(age)b::bigint IS NULL
-            OR d.created_at <= {{now}} - %(age)b::bigint::float8 * interval '1 microsecond')
-        AND (%(empty_age)b::bigint IS NULL
-            OR d.emptied_at <= {{now}} - %(empty_age)b::bigint::float8 * interval '1 microsecond')
-        AND (%(is_emptied)b::bool IS NULL OR %(is_emptied)b::bool = (d.emptied_at IS NOT NULL))
-        AND (%(is_wrapped)b::bool IS NULL OR %(is_wrapped)b::bool = (o.master_key_id IS NOT NULL))
+    FROM {{data_keys_of_page}}
     ORDER BY d.tenant_id, d.data_key_id
     LIMIT %(limit)b::bigint),
 wraps AS MATERIALIZED (
