@@ -7,7 +7,7 @@ import psycopg
 import pytest
 from attrs import evolve
 
-from vault_adapters import Secret, VaultConfig
+from vault_adapters import Secret, TokenSet, VaultConfig
 from vault_adapters.composition import open_vault_over
 from vault_adapters.stores.postgres import account_states
 from vault_adapters.stores.postgres.account_states import MOST_AGE
@@ -332,6 +332,21 @@ async def test_a_write_of_a_value_and_a_use_are_known_too(store, vault, clock):
     await store.accounts.record_uses({TokenRef.of(token.info): clock.now()})
     [[state]] = await changes_of(store, mark)
     assert state.tokens[ACCESS.kind].info.last_used_at == clock.now()
+
+
+async def test_what_is_known_is_forgotten_with_an_erased_tenant(store, vault):
+    await store.accounts.read(ACCOUNT)
+    assert ACCOUNT in store.accounts._states._known
+    await vault.erase_tenant(ACCOUNT.tenant_id)
+    assert not store.accounts._states._known
+
+
+async def test_an_account_with_large_values_is_not_known(store, vault):
+    """A thousand of them would take more memory than everything else."""
+    await store.accounts.read(ACCOUNT)
+    await vault.store_token_set(ACCOUNT, TokenSet("a" * 20_000), label="Ann")
+    await store.accounts.read(ACCOUNT)
+    assert ACCOUNT not in store.accounts._states._known
 
 
 @pytest.mark.parametrize("step", [-5.0, 5.0])

@@ -45,6 +45,8 @@ It bounds what the time of the decision may be wrong by, and how often another w
 """
 
 _MOST_KNOWN = 1000
+_MOST_KNOWN_BYTES = 16_384
+"""Largest size of an account's sealed values to be known, so that all known values together take at most 16 MB."""
 
 _MOST_TRIES = 50
 """Largest number of times that a change is decided. Each time, another writer has made progress."""
@@ -157,7 +159,14 @@ class AccountStates:
         for key in keys if self._known else ():
             self._known.pop(key.account, None)
 
+    def forget_all(self) -> None:
+        """Keep nothing of any account in memory."""
+        self._known.clear()
+
     def _know(self, state: AccountState, now: datetime, asked: float) -> None:
+        sealed = [token.sealed for token in state.tokens.values()]
+        if sum(len(each.blob) + len(each.extra or b"") for each in sealed) > _MOST_KNOWN_BYTES:
+            return
         self._known[state.account] = Known(state, now, asked)
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]

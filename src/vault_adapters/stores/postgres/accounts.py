@@ -166,9 +166,11 @@ class PostgresAccounts:
 
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
         """Delete a tenant's rows and wraps and destroy its data keys, in one transaction."""
-        return await self._database.transact(
+        erased = await self._database.transact(
             lambda transaction: erase_tenant(transaction, self._queries, tenant_id, actor), pace=Pace.BULK
         )
+        self._states.forget_all()
+        return erased
 
     async def _store_one(self, write: TokenWrite, actor: str | None) -> Change[list[TokenInfo]]:
         if self._database.is_distributed:
