@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ TABLES = (
 
 # What a service does. The values, the states and the events stay, so that the next release meets what this one wrote.
 WORK = """
-import asyncio, json, sys
+import asyncio, json, os, sys
 from datetime import UTC, datetime, timedelta
 import vault_domain
 from vault_adapters import (Account, ConfigurationError, ReauthorizationRequiredError, RefreshFailedError, TokenKind,
@@ -80,14 +81,21 @@ async def work(config, turn, migrate):
         states.append(await states_of(vault))
         return [*found, states]
 
-url, schema, turn, migrate = json.loads(sys.argv[1])
-config = VaultConfig(url, encryption_secret="an encryption secret for tests, long enough", scrypt_log2_n=14,
-    postgres_schema=schema)
-try:
-    found = asyncio.run(work(config, turn, migrate))
-except ConfigurationError as error:
-    found = error.code
-print(json.dumps([vault_domain.__file__, found]))
+# Each turn is in a process of its own, and a fork needs no time for imports.
+for line in sys.stdin:
+    if child := os.fork():
+        os.waitpid(child, 0)
+        print(flush=True)
+        continue
+    url, schema, turn, migrate = json.loads(line)
+    config = VaultConfig(url, encryption_secret="an encryption secret for tests, long enough", scrypt_log2_n=14,
+        postgres_schema=schema)
+    try:
+        found = asyncio.run(work(config, turn, migrate))
+    except ConfigurationError as error:
+        found = error.code
+    print(json.dumps([vault_domain.__file__, found]), end="", flush=True)
+    os._exit(0)
 """
 
 
@@ -152,25 +160,44 @@ def earlier_tree(tmp_path_factory):
     return earlier_tree
 
 
-def run(source, database, turn, *, migrate=True):
-    """Let a release do its work in a process of its own; return what the process found, or how it was refused."""
-    config = database.config()
-    arguments = [config.database_url.reveal(), config.postgres_schema, turn, migrate]
-    done = subprocess.run(
-        [sys.executable, "-c", WORK, json.dumps(arguments)],
+@contextmanager
+def release_of(source):
+    """Give a function that lets a release do its work in a process of its own.
+
+    It returns what the process found, or how it was refused.
+    """
+    started = subprocess.Popen(
+        [sys.executable, "-c", WORK],
         env={**os.environ, "PYTHONPATH": str(source)},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    file, found = json.loads(done.stdout)
-    assert file.startswith(str(source))
-    return found
+
+    def run(database, turn, *, migrate):
+        config = database.config()
+        arguments = [config.database_url.reveal(), config.postgres_schema, turn, migrate]
+        print(json.dumps(arguments), file=started.stdin, flush=True)
+        said = started.stdout.readline()
+        assert said.strip(), "the process failed; pytest shows its stderr"
+        file, found = json.loads(said)
+        assert file.startswith(str(source))
+        return found
+
+    try:
+        yield run
+    finally:
+        started.communicate()
 
 
-def take_turns(database, older, newer, *, may_go_back=True):
+def take_turns(database, sources, *, may_go_back=True):
     """Let the older release work, then the newer one, and then the older one that is rolled back to, and so on."""
+    with ExitStack() as stack:
+        older, newer = (stack.enter_context(release_of(source)) for source in sources)
+        _take_turns(database, older, newer, may_go_back)
+
+
+def _take_turns(database, older, newer, may_go_back):
     events, left, turn = 0, [], 0
     for release, migrate, refused in [
         (older, True, None),
@@ -179,7 +206,7 @@ def take_turns(database, older, newer, *, may_go_back=True):
         (older, True, None if may_go_back else "schema_newer"),
         (newer, False, None),
     ]:
-        found = run(release, database, turn, migrate=migrate)
+        found = release(database, turn, migrate=migrate)
         if refused:
             assert found == refused
             continue
@@ -195,7 +222,7 @@ def take_turns(database, older, newer, *, may_go_back=True):
 
 
 def test_a_release_serves_on_the_schema_of_the_next_one(database, next_tree):
-    take_turns(database, ROOT / "src", next_tree)
+    take_turns(database, [ROOT / "src", next_tree])
     assert database.execute("SELECT max(number) FROM {migration}") == [(len(KNOWN) + 1,)]
     assert database.execute("SELECT count(*) FROM {later}") == [(0,)]
 
@@ -205,9 +232,9 @@ def test_an_earlier_release_serves_on_this_schema(database, earlier_tree, number
     """The release before the latest migration does, and the oldest one that the migrations allow."""
     if number < oldest_that_may_run():
         pytest.skip("the latest migration ends what the release before it needs")
-    take_turns(database, earlier_tree(commit_that_knows(number)), ROOT / "src")
+    take_turns(database, [earlier_tree(commit_that_knows(number)), ROOT / "src"])
 
 
 def test_a_release_that_refuses_every_newer_schema_changes_nothing_there(database, earlier_tree):
     """Its ledger does not say yet which migration a release needs; this release takes over what it has stored."""
-    take_turns(database, earlier_tree(STRICT), ROOT / "src", may_go_back=False)
+    take_turns(database, [earlier_tree(STRICT), ROOT / "src"], may_go_back=False)
