@@ -93,12 +93,14 @@ class Known(NamedTuple):
     Attributes:
         state: the account.
         now: the store's time.
-        asked: the monotonic time in seconds, before that time.
+        asked: the monotonic time in seconds before that time.
+        answered: the monotonic time in seconds after it.
     """
 
     state: AccountState
     now: datetime
     asked: float
+    answered: float
 
 
 class AccountStates:
@@ -135,24 +137,34 @@ class AccountStates:
         read again:
 
         - Only a write shows whether this is still the account. So a decision to write nothing does not count.
-        - The time is computed, and may be a little late. So a new lease does not end before its holder believes. But
-          whether another lease has ended is decided by the store's own time, and clocks run apart after a while.
+        - The time is computed, and known but for the time that the store's answer took. A lease begins at the latest
+          that it may be, so that it does not end before its holder believes. All else is dated at the earliest,
+          because a time in the future means that the clock was set back. Whether another lease has ended is decided by
+          the store's own time, and clocks run apart after a while.
         """
         known = self._known.pop(account, None)
-        age = timedelta(seconds=self._database.clock_watch.monotonic() - (0.0 if known is None else known.asked))
-        if known is None or age > MOST_FORESEEN:
+        monotonic = self._database.clock_watch.monotonic()
+        if known is None or monotonic - known.asked > MOST_FORESEEN.total_seconds():
             return None
-        now = self._database.now() or known.now + age
+        foreseen = self._decided(known, monotonic - known.answered, decide)
+        if foreseen is None:
+            return None
+        before, after = foreseen[0].refresh, foreseen[1].state.refresh
+        if after.lease_until in {None, before.lease_until}:
+            return foreseen
+        is_late = before.lease_until is not None or monotonic - known.asked > MOST_AGE.total_seconds() / 2
+        return None if is_late else self._decided(known, monotonic - known.asked, decide)
+
+    def _decided(self, known: Known, seconds: float, decide: Decide[T]) -> tuple[AccountState, Decision[T]] | None:
+        """Decide about a known account, so many seconds later; return None if nothing would be written."""
+        now = self._database.now() or known.now + timedelta(seconds=seconds)
         row_version, versions, _ = known.state.version
         before = evolve(known.state, version=(row_version, versions, now))
         try:
             decision = decide(before, now)
         except VaultError:  # an account may be refused that has become another one meanwhile
             return None
-        after = decision.state
-        begins_lease = after.refresh.lease_until not in {None, before.refresh.lease_until}
-        is_late = begins_lease and (before.refresh.lease_until is not None or age > MOST_AGE / 2)
-        return None if after is before or is_late else (before, decision)
+        return None if decision.state is before else (before, decision)
 
     def forget(self, keys: Iterable[TokenKey]) -> None:
         """Begin the next change of the accounts of these keys with a read, because another write has changed them."""
@@ -167,7 +179,7 @@ class AccountStates:
         sealed = [token.sealed for token in state.tokens.values()]
         if sum(len(each.blob) + len(each.extra or b"") for each in sealed) > _MOST_KNOWN_BYTES:
             return
-        self._known[state.account] = Known(state, now, asked)
+        self._known[state.account] = Known(state, now, asked, self._database.clock_watch.monotonic())
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
 
