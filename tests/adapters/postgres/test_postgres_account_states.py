@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenRef
+from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.transitions.values import written
 
 CONFIG = VaultConfig(encryption_secret=Secret("account-states-" + "0" * 40), scrypt_log2_n=14)
@@ -211,6 +213,14 @@ async def test_a_decision_that_writes_nothing_is_about_the_stored_account(store,
     seen = Seen()
     await store.accounts.change(ACCOUNT, seen)
     assert seen.labels == ["Ann", "Ann"]
+
+
+async def test_a_refusal_is_about_the_stored_account(store, vault, other):
+    [write] = await answer(store, keys=[ACCESS])
+    await store.accounts.read(ACCOUNT)
+    await other.store_token(ACCESS, "other")
+    [info] = (await AccountChanges(store.accounts, uuid4).store_expecting(write, 2, actor=None)).result
+    assert info.generation == 3
 
 
 class Claiming:
