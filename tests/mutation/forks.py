@@ -8,6 +8,7 @@ function, the quickest first, until one of them fails.
 import gc
 import json
 import os
+import resource
 import signal
 import time
 from collections import defaultdict
@@ -21,6 +22,7 @@ from _pytest.runner import runtestprotocol
 VARIABLE = "MUTANT_UNDER_TEST"
 _MOST_EXAMPLES = 6
 _SECONDS, _TIMES_SLOWER = 20, 20
+_MOST_BYTES = 4 << 30
 _PHASES = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
 _called: set[str] = set()
 
@@ -87,6 +89,7 @@ def _fork(name, tests, seconds):
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))  # a loop without end may fill a list
     signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_VIRTUAL, _SECONDS + _TIMES_SLOWER * seconds)  # a loop without end is noticed too
     try:
