@@ -107,6 +107,7 @@ def release(session):
     session.run("twine", "check", "--strict", str(built), str(archive))
     session.run("python", "-m", "tests.release.wheel", str(built))
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # some tests become another user, who reads the source too
         shutil.unpack_archive(archive, folder, filter="data")
         (tree,) = Path(folder).iterdir()
         session.install(f"{built.resolve()}[cli]")

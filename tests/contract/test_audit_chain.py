@@ -837,7 +837,7 @@ async def test_a_verification_finds_nothing_while_the_vault_is_in_use(database, 
         await working
         found = await one.verify_audit(heads)
         assert (found.ok, found.heads) == (True, len(heads))
-        assert found.seals > len(heads) > 1
+        assert min(found.seals, len(heads)) > 1  # while a writer waits for a lock, several heads end with one seal
 
 
 async def test_a_verification_lets_others_go_first_after_each_seal(database, monkeypatch):
