@@ -148,17 +148,9 @@ class AuditService:
 
 
 def _of_token(action: AuditAction, info: TokenInfo, actor: str | None, code: str | None = None) -> AuditEvent:
-    key = info.key
-    return AuditEvent(
-        action,
-        _LONG_AGO,
-        tenant_id=key.tenant_id,
-        account=key.account,
-        kind=key.kind,
-        generation=info.generation or None,
-        actor=actor,
-        code=code,
-    )
+    from vault_domain.transitions.events import key_event  # a process whose reads are not recorded loads no transition
+
+    return key_event(action, info.key, info.generation or None, _LONG_AGO, actor, code)
 
 
 def _noticed(batch: list[_Noted], now: float) -> list[Noticed]:
