@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from vault_adapters import TokenKey, TokenKind, TokenRefresher, TokenVault, VaultConfig, open_vault
+from vault_adapters import TokenKey, TokenKind, TokenRefresher, TokenVault, Tuning, VaultConfig, open_vault
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ async def bench_vault(
     read_cache: timedelta | None = None,
     serve_stale: timedelta = timedelta(minutes=10),
     read_cache_size: int = 10_000,
+    tuning: Tuning | None = None,
 ) -> AsyncIterator[TokenVault]:
     """Open a vault as a host would, but with the cheapest scrypt, which runs once at the start."""
     config = VaultConfig(
@@ -40,6 +41,7 @@ async def bench_vault(
         read_cache=read_cache,
         serve_stale=serve_stale,
         read_cache_size=read_cache_size,
+        tuning=tuning or Tuning(),
     )
     async with open_vault(config, refreshers=refreshers) as vault:
         yield vault

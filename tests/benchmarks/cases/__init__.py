@@ -6,6 +6,7 @@ from tests.benchmarks.cases.cached import CACHED
 from tests.benchmarks.cases.claim import CLAIM
 from tests.benchmarks.cases.cold import COLD
 from tests.benchmarks.cases.crypto import CRYPTO
+from tests.benchmarks.cases.dead_keys import DEAD_KEYS
 from tests.benchmarks.cases.ensure import ENSURE
 from tests.benchmarks.cases.expiring import EXPIRING
 from tests.benchmarks.cases.get import GET
@@ -19,5 +20,5 @@ from tests.benchmarks.cases.telemetry import TELEMETRY
 
 CASES: tuple[Case, ...] = (
     *(GET, CACHED, COLD, STORE, BULK, EXPIRING, CRYPTO),
-    *(SQLITE, ENSURE, CLAIM, REENCRYPT, IMPORTING, STARTING, TELEMETRY, PEERS),
+    *(SQLITE, ENSURE, CLAIM, REENCRYPT, IMPORTING, DEAD_KEYS, STARTING, TELEMETRY, PEERS),
 )
