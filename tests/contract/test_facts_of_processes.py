@@ -48,7 +48,7 @@ async def test_no_process_decides_by_what_has_changed_since(opener):
         *stores, observer = [await stack.enter_async_context(opener(clock)) for _ in range(3)]
         async with open_vault_over(observer, CONFIG) as vault:
             await vault.store_token(key("another account"), "v")
-            active = await observer.keys.active_data_key(ACCOUNT.tenant_id)
+            active = await observer.keys.data_key(ACCOUNT.tenant_id, None)
             story = TwoProcesses(stores, observer, active.key_id, clock)
             for _ in range(STEPS):
                 await story.step()

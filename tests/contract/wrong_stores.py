@@ -62,7 +62,6 @@ METHODS = {
     "keys": {
         "master_keys": KeyTableCases,
         "change_master_keys": KeyTableCases,
-        "active_data_key": KeyTableCases,
         "data_key": KeyTableCases,
         "create_data_key": KeyTableCases,
         "change_data_key": KeyTableCases,
@@ -178,10 +177,10 @@ async def read_ignores_case(store, account):
     return await store.accounts.read(neighbour_of(store, account))
 
 
-async def data_key_of_another_tenant(store, tenant_id):
+async def data_key_of_another_tenant(store, tenant_id, key_id):
     keys = store.accounts._database.tables.data_keys
     names = [name for name, _ in keys if name.lower() == tenant_id.lower()] or [tenant_id]
-    return await store.keys.active_data_key(names[0])
+    return await store.keys.data_key(names[0], key_id)
 
 
 async def first_data_key_is_replaced(store, record):
@@ -289,7 +288,7 @@ MISTAKES = {
     get_many_leaves_one_out: ("accounts", "get_many", IsolationCases),
     list_ignores_case: ("pages", "tokens", IsolationCases),
     read_ignores_case: ("accounts", "read", IsolationCases),
-    data_key_of_another_tenant: ("keys", "active_data_key", IsolationCases),
+    data_key_of_another_tenant: ("keys", "data_key", IsolationCases),
     uses_move_back: ("accounts", "record_uses", UseCases),
 }
 """For each mistake: the port and the method that it replaces, and the part of the suite that must fail."""

@@ -45,7 +45,7 @@ class PlainCipher:
         return lambda key, value, extra=None: sealed_by(active[key.tenant_id], key, value, extra)
 
     async def sealer(self, tenant_id):
-        active = await self._keys.active_data_key(tenant_id)
+        active = await self._keys.data_key(tenant_id, None)
         if active is None:
             raise UnreadableError(NO_ACTIVE_KEY)
         return lambda key, value, extra=None: sealed_by(active, key, value, extra)
@@ -100,7 +100,7 @@ class PlainCipher:
 
     async def _active(self, tenant_id):
         if tenant_id not in self._known:
-            active = await self._keys.active_data_key(tenant_id)
+            active = await self._keys.data_key(tenant_id, None)
             self._known[tenant_id] = active or await self._keys.create_data_key(await self.make_data_key(tenant_id))
         return self._known[tenant_id]
 

@@ -32,7 +32,7 @@ async def fleet(cases):
 
 
 async def store_tokens(cases, account, **more):
-    if await cases.store.keys.active_data_key(account.tenant_id) is None:
+    if await cases.store.keys.data_key(account.tenant_id, None) is None:
         await cases.connect(Account(account.tenant_id, "acme"))  # makes the tenant's data key
     await connect(None, cases.store, account, **more)
 

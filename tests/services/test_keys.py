@@ -31,7 +31,7 @@ async def test_rotating_makes_a_new_key_and_reencrypting_empties_the_old_one(cas
 
 async def test_of_two_rotations_one_wins(cases):
     await cases.connect()
-    active = await cases.store.keys.active_data_key("t1")
+    active = await cases.store.keys.data_key("t1", None)
     [keys] = [Stale(cases.store.keys, active)]
     assert (await cases.rotating.rotate("t1", actor=None)).rotated is True
     assert (await cases.over(store=evolve(cases.store, keys=keys)).rotating.rotate("t1", actor=None)).rotated is False
@@ -46,7 +46,7 @@ class Stale:
     def __getattr__(self, name):
         return getattr(self._right, name)
 
-    async def active_data_key(self, tenant_id):
+    async def data_key(self, tenant_id, key_id):
         return self._active
 
 

@@ -42,11 +42,11 @@ async def test_nothing_stored_is_nothing_read(cases):
 
 async def test_a_value_is_sealed_anew_where_the_data_key_was_rotated_meanwhile(cases):
     await stored(cases)
-    active = await cases.store.keys.active_data_key("t1")
+    active = await cases.store.keys.data_key("t1", None)
     await replace(cases.store.keys, active.key_id, await cases.cipher.make_data_key("t1"))
     await stored(cases, REFRESH, "r")  # the cipher still has the old data key
     row = (await cases.store.accounts.get(REFRESH)).row
-    assert row.sealed.data_key_id == (await cases.store.keys.active_data_key("t1")).key_id
+    assert row.sealed.data_key_id == (await cases.store.keys.data_key("t1", None)).key_id
     assert (await cases.tokens.get(REFRESH)).value.reveal() == "r"
 
 

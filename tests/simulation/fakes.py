@@ -67,13 +67,10 @@ class HeldKeys:
     def __getattr__(self, name):
         return getattr(self._keys, name)
 
-    async def active_data_key(self, tenant_id):
-        """Return the record from the repository, and hold it."""
-        return self._held(tenant_id, await self._keys.active_data_key(tenant_id))
-
     async def data_key(self, tenant_id, key_id):
-        """Return a held record, or read it."""
-        return self.cache.get(tenant_id, key_id) or await self._read(tenant_id, key_id)
+        """Return a held record, or read it; the active one is always read."""
+        held = None if key_id is None else self.cache.get(tenant_id, key_id)
+        return held or await self._read(tenant_id, key_id)
 
     async def _read(self, tenant_id, key_id):
         return self._held(tenant_id, await self._keys.data_key(tenant_id, key_id))

@@ -160,7 +160,7 @@ class Keyring:
         if key is not None:
             return key
         before = self._forgotten
-        record = await self._repository.active_data_key(tenant_id)
+        record = await self._repository.data_key(tenant_id, None)
         if record is None:
             raise UnreadableError(NO_ACTIVE_KEY)
         try:
@@ -296,7 +296,7 @@ class Keyring:
 
     async def _examine(self, tenant_id: str) -> bool:
         """Return whether a tenant has a master key of its own; raise an error if its active data key does not open."""
-        before, record = self._forgotten, await self._repository.active_data_key(tenant_id)
+        before, record = self._forgotten, await self._repository.data_key(tenant_id, None)
         if record is None or tenant_wrap.key_uri(record) is None:
             return False
         await self._of_record(own(record, tenant_id), before)
@@ -313,7 +313,7 @@ class Keyring:
 
     async def _ensure_active(self, tenant_id: str) -> EnvelopeKey:
         before = self._forgotten
-        record = await self._repository.active_data_key(tenant_id)
+        record = await self._repository.data_key(tenant_id, None)
         if record is None:
             record = await self.store_new_data_key(tenant_id, self._repository.create_data_key)
         check_may_seal(own(record, tenant_id))

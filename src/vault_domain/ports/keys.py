@@ -134,11 +134,13 @@ class Keys(Protocol):
         - No master key is deleted. If the decision returns the set that it was given, nothing is written.
         """
 
-    async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
-        """Return the tenant's active data key; None if it has none, or if the row is damaged."""
+    async def data_key(self, tenant_id: str, key_id: bytes | None) -> DataKeyRecord | None:
+        """Return one data key of this tenant; None if the tenant has no such data key, or if its row is damaged.
 
-    async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
-        """Return one data key of this tenant; None if the tenant has no such data key, or if its row is damaged."""
+        Args:
+            tenant_id: the tenant.
+            key_id: the id of the data key; None: the active data key.
+        """
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store the tenant's first active data key in a transaction of its own; return the active data key.

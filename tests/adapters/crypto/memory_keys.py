@@ -36,13 +36,9 @@ class MemoryKeyRepository:
         self.masters = {record.key_id: record for record in decision.state.records}
         return Change(list(self.masters.values()), decision.events)
 
-    async def active_data_key(self, tenant_id):
-        await self._begin("active_data_key")
-        return self._active(tenant_id)
-
     async def data_key(self, tenant_id, key_id):
-        await self._begin("data_key")
-        return self.data.get((tenant_id, key_id))
+        await self._begin("active_data_key" if key_id is None else "data_key")
+        return self._active(tenant_id) if key_id is None else self.data.get((tenant_id, key_id))
 
     async def create_data_key(self, record):
         await self._begin("create_data_key")

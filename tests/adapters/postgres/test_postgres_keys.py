@@ -41,7 +41,7 @@ async def test_a_new_data_key_waits_for_whoever_replaces_its_master_key_and_is_r
     with pytest.raises(KeyUnavailableError):
         await waiting
     assert await store.keys.data_key(new.tenant_id, new.key_id) is None
-    assert (await store.keys.active_data_key("acme")) == data_key()
+    assert (await store.keys.data_key("acme", None)) == data_key()
 
 
 async def test_data_keys_and_changes_of_master_keys_do_not_wait_for_each_other_in_a_circle(store):

@@ -35,10 +35,9 @@ class DictKeys(Port):
         transaction.append(decision.events)
         return Change(master_keys(tables), decision.events)
 
-    async def active_data_key(self, tenant_id):
-        return active_data_key(self._tables, tenant_id)
-
     async def data_key(self, tenant_id, key_id):
+        if key_id is None:
+            return active_data_key(self._tables, tenant_id)
         record = self._tables.data_keys.get((tenant_id, key_id))
         return record and confirmed(self._tables, record)
 

@@ -105,11 +105,7 @@ class PostgresKeys:
 
         return await self._database.transact(work, pace=Pace.BULK)
 
-    async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
-        """Return the tenant's active data key, or None."""
-        return await self._reads.get((tenant_id, None))
-
-    async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
+    async def data_key(self, tenant_id: str, key_id: bytes | None) -> DataKeyRecord | None:
         """Return one data key of this tenant, or None."""
         return await self._reads.get((tenant_id, key_id))
 
@@ -121,7 +117,7 @@ class PostgresKeys:
                 return new
             # The insert has waited for other transactions that create a data key of this tenant. So the data key of one
             # of them is committed, unless an erasure has destroyed it since.
-            active = await self.active_data_key(record.tenant_id)
+            active = await self.data_key(record.tenant_id, None)
             if active is not None:
                 return active
             if new is None:

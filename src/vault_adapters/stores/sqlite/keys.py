@@ -83,15 +83,9 @@ class SqliteKeys:
 
         return await self._database.transact(work)
 
-    async def active_data_key(self, tenant_id: str) -> DataKeyRecord | None:
-        """Return the tenant's active data key, or None."""
-        parameters = {"tenant_id": tenant_id, "data_key_id": None}
-        return data_key_record(await self._database.fetch(self._queries["get_data_key"], parameters))
-
-    async def data_key(self, tenant_id: str, key_id: bytes) -> DataKeyRecord | None:
-        """Return one data key of this tenant."""
-        parameters = {"tenant_id": tenant_id, "data_key_id": key_id}
-        return data_key_record(await self._database.fetch(self._queries["get_data_key"], parameters))
+    async def data_key(self, tenant_id: str, key_id: bytes | None) -> DataKeyRecord | None:
+        """Return one data key of this tenant, or None."""
+        return await self._get(self._database, tenant_id, key_id)
 
     async def create_data_key(self, record: DataKeyRecord) -> DataKeyRecord:
         """Store an active data key, unless the tenant has one; return the tenant's active data key."""
@@ -222,9 +216,11 @@ class SqliteKeys:
 
         return await self._database.transact(work)
 
-    async def _get(self, transaction: Transaction, tenant_id: str, key_id: bytes | None) -> DataKeyRecord | None:
+    async def _get(
+        self, source: SqliteDatabase | Transaction, tenant_id: str, key_id: bytes | None
+    ) -> DataKeyRecord | None:
         parameters = {"tenant_id": tenant_id, "data_key_id": key_id}
-        return data_key_record(await transaction.fetch(self._queries["get_data_key"], parameters))
+        return data_key_record(await source.fetch(self._queries["get_data_key"], parameters))
 
     async def _insert(self, transaction: Transaction, new: DataKeyRecord) -> None:
         place = {"tenant_id": new.tenant_id, "data_key_id": new.key_id, "now": to_micros(transaction.now)}

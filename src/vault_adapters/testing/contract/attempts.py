@@ -167,7 +167,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         assert not await AttemptLedger(store.accounts).renew(attempt, LEASE)
         assert (await AttemptLedger(store.accounts).reject(attempt, "invalid_grant", actor=None)).result is False
         assert await tokens_of(vault) == {}
-        assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
+        assert await store.keys.data_key(ACCOUNT.tenant_id, None) is None
         assert await events_of(vault) == events
         assert await due_at(store) is None
         await vault.store_token_set(ACCOUNT, token_set())

@@ -235,7 +235,7 @@ async def connect(
     vault: TokenVault, store: Store, account: Account, *, client: bytes | None = CLIENT, refreshed: bool = False
 ) -> None:
     """Store an account's tokens under a client, as a vault does."""
-    if await store.keys.active_data_key(account.tenant_id) is None:
+    if await store.keys.data_key(account.tenant_id, None) is None:
         await vault.store_token_set(Account(account.tenant_id, "acme"), token_set())  # makes the tenant's data key
     keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
     writes = [evolve(each, client=client, refreshed=refreshed) for each in await answer(store, keys=keys)]

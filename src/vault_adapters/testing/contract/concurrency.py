@@ -107,7 +107,7 @@ class ConcurrencyCases(ContractFixtures):
         keys = [TokenKey("new", "google", TokenKind.API_KEY, str(number)) for number in range(32)]
         await asyncio.gather(*(vault.store_token(each, each.identifier or "") for each in keys))
         rows = await rows_of(store, keys)
-        active = await store.keys.active_data_key("new")
+        active = await store.keys.data_key("new", None)
         assert active is not None
         assert {row.sealed.data_key_id for row in rows} == {active.key_id}
         assert {each.identifier: token.value.reveal() for each, token in (await vault.get_tokens(keys)).items()} == {

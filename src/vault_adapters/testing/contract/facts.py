@@ -304,7 +304,7 @@ class FactCases(ContractFixtures):
         self, store: Store, vault: TokenVault, clock: ManualClock, seed: int
     ) -> None:
         await vault.store_token(key("another account"), "v")
-        active = await store.keys.active_data_key(ACCOUNT.tenant_id)
+        active = await store.keys.data_key(ACCOUNT.tenant_id, None)
         assert active is not None
         story = Story(seed, store, active.key_id, clock)
         for _ in range(STEPS):

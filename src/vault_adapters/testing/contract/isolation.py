@@ -93,7 +93,7 @@ class IsolationCases(ContractFixtures):
             )
             listed = await tokens_of(vault, account.tenant_id)
             assert {key.tenant_id for key in listed} <= {account.tenant_id}
-            data_key = await store.keys.active_data_key(account.tenant_id)
+            data_key = await store.keys.data_key(account.tenant_id, None)
             assert data_key is None or data_key.tenant_id == account.tenant_id
 
     async def test_only_its_own_tenant_finds_a_data_key(self, store: Store, vault: TokenVault) -> None:
@@ -104,11 +104,11 @@ class IsolationCases(ContractFixtures):
         mine = await store.keys.data_key("t1", key_id)
         assert mine is not None
         assert (mine.tenant_id, mine.key_id) == ("t1", key_id)
-        active = await store.keys.active_data_key("t1")
+        active = await store.keys.data_key("t1", None)
         assert active == mine
         for stranger in STRANGERS:
             assert await store.keys.data_key(stranger, key_id) is None
-            assert await store.keys.active_data_key(stranger) is None
+            assert await store.keys.data_key(stranger, None) is None
 
     async def test_a_value_under_another_tenants_data_key_is_not_stored(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "mine")

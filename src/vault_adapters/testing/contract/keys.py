@@ -58,7 +58,7 @@ class KeyTableCases(ContractFixtures):
 
     async def test_an_empty_database_has_no_keys(self, store: Store) -> None:
         assert await store.keys.master_keys() == []
-        assert await store.keys.active_data_key("t1") is None
+        assert await store.keys.data_key("t1", None) is None
         assert await store.keys.data_key("t1", bytes(16)) is None
         assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 0, 0)
         assert await _events(store) == []
@@ -95,14 +95,14 @@ class KeyTableCases(ContractFixtures):
         await activate(store.keys, two.key_id, one.key_id)
         assert await store.keys.change_wraps([PlacedWrap("t1", record.key_id, record.wraps[1])]) == 1
         for found in (
-            await store.keys.active_data_key("t1"),
+            await store.keys.data_key("t1", None),
             await store.keys.data_key("t1", record.key_id),
         ):
             assert found is not None
             assert sorted(found.wraps, key=lambda wrap: wrap.master_key_id) == list(record.wraps)
             assert evolve(found, wraps=record.wraps) == record
         assert await store.keys.data_key("t2", record.key_id) is None
-        assert await store.keys.active_data_key("t2") is None
+        assert await store.keys.data_key("t2", None) is None
         assert await store.keys.key_counts() == KeyCounts({one.key_id: 1, two.key_id: 1}, 1, 0, 0, 0)
         assert await store.keys.key_counts("t2") == KeyCounts({}, 0, 0, 0, 0)
 
@@ -124,11 +124,11 @@ class KeyTableCases(ContractFixtures):
         assert caught.value.reason == "retired_master_key"
         with pytest.raises(KeyUnavailableError):
             await replace(store.keys, stored.key_id, data_key(3, two))
-        assert await store.keys.active_data_key("t1") == stored
-        assert await store.keys.active_data_key("t2") is None
+        assert await store.keys.data_key("t1", None) == stored
+        assert await store.keys.data_key("t2", None) is None
         late = PlacedWrap("t1", stored.key_id, DataKeyWrap(two.key_id, b"late"))
         assert await store.keys.change_wraps([late]) == 0
-        assert await store.keys.active_data_key("t1") == stored
+        assert await store.keys.data_key("t1", None) == stored
 
     async def test_the_audit_log_confirms_what_became_of_a_data_key(self, store: Store) -> None:
         await _introduce(store, master_key(1))

@@ -73,7 +73,7 @@ async def answer(
 ) -> list[TokenWrite]:
     """Return the writes of a provider's answer under the active data key; their values are made up and do not open."""
     keys = list(keys)
-    active = await store.keys.active_data_key(keys[0].tenant_id)
+    active = await store.keys.data_key(keys[0].tenant_id, None)
     assert active is not None
     return [
         TokenWrite(

@@ -76,10 +76,10 @@ class DataKeyCases(ContractFixtures):
 
     async def test_of_two_rotations_at_once_one_wins(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token(ACCESS, "a")
-        before = await store.keys.active_data_key("t1") or pytest.fail("no active data key")
+        before = await store.keys.data_key("t1", None) or pytest.fail("no active data key")
         records = [evolve(before, key_id=bytes([number]) * 16) for number in range(8)]
         changes = await asyncio.gather(*(replace(store.keys, before.key_id, record) for record in records))
-        active = await store.keys.active_data_key("t1")
+        active = await store.keys.data_key("t1", None)
         assert [change.result for change in changes if change.events] == [active]
         assert sorted(len(change.events) for change in changes) == [*[0] * 7, 2]
         stored = [await store.keys.data_key("t1", record.key_id) for record in records]
@@ -117,7 +117,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_token(ACCESS, "newer")
         await vault.keys.reencrypt()
         assert await store.keys.rows_to_reseal("t1", None, 10) == []
-        active = (await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id
+        active = (await store.keys.data_key("t1", None) or pytest.fail("no active data key")).key_id
         stale = [Resealed(row.key, row.sealed, evolve(row.sealed, data_key_id=active)) for row in (access, refresh)]
         assert await store.keys.reseal(stale) == 0
         # Now `before` has the stored value's data key, and differs from the stored value only in its ciphertext.
@@ -129,7 +129,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
         await vault.keys.rotate_data_keys()
         one, other = await store.keys.rows_to_reseal(None, None, 10)
-        active = (await store.keys.active_data_key("t2") or pytest.fail("no active data key")).key_id
+        active = (await store.keys.data_key("t2", None) or pytest.fail("no active data key")).key_id
         good = Resealed(other.key, other.sealed, evolve(other.sealed, data_key_id=active))
         with pytest.raises(DataKeyInactiveError):
             await store.keys.reseal([Resealed(one.key, one.sealed, one.sealed), good])
@@ -139,7 +139,7 @@ class DataKeyCases(ContractFixtures):
         self, vault: TokenVault, store: Store, clock: ManualClock
     ) -> None:
         await vault.store_token(ACCESS, "a")
-        old = (await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id
+        old = (await store.keys.data_key("t1", None) or pytest.fail("no active data key")).key_id
         await vault.keys.rotate_data_key("t1")
         clock.advance(3 * DAY)
         assert (await vault.keys.reencrypt()).destroyed == 0
@@ -186,7 +186,7 @@ class DataKeyCases(ContractFixtures):
 
     async def test_compromised_data_keys_are_destroyed_at_once(self, vault: TokenVault, store: Store) -> None:
         await vault.store_tokens([(ACCESS, "a"), (OTHER, "o")])
-        old = [await store.keys.active_data_key(tenant) or pytest.fail("no active data key") for tenant in ("t1", "t2")]
+        old = [await store.keys.data_key(tenant, None) or pytest.fail("no active data key") for tenant in ("t1", "t2")]
         await vault.keys.rotate_data_keys()
         report = await vault.with_actor("me").keys.reencrypt("t1", compromised=True)
         assert (report.reencrypted, report.emptied, report.destroyed, report.incomplete) == (1, 1, 1, False)
@@ -201,7 +201,7 @@ class DataKeyCases(ContractFixtures):
     async def test_an_erased_tenant_leaves_tombstones_and_may_come_again(self, vault: TokenVault, store: Store) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="label")
         await vault.store_tokens([(OTHER, "o"), (key("without a state"), "k")])
-        keys = {(await store.keys.active_data_key("t1") or pytest.fail("no active data key")).key_id.hex()}
+        keys = {(await store.keys.data_key("t1", None) or pytest.fail("no active data key")).key_id.hex()}
         keys.add((await vault.keys.rotate_data_key("t1")).data_key_id or "")
         report = await vault.with_actor("me").erase_tenant("t1")
         assert (report.tokens, report.accounts, report.data_keys) == (3, 2, 2)
@@ -269,7 +269,7 @@ class MasterKeyCases(ContractFixtures):
         async with self.vault_over(store, BOTH) as vault:
             old, new = await master_key_ids(store)
             await vault.store_token(OTHER, "o")
-            theirs = await store.keys.active_data_key("t2") or pytest.fail("no active data key")
+            theirs = await store.keys.data_key("t2", None) or pytest.fail("no active data key")
             [mine] = theirs.wraps
             swapped = PlacedWrap("t2", theirs.key_id, mine)
             # `change_wraps` gets the wraps to keep, and the master key whose wraps are deleted.
@@ -300,5 +300,5 @@ async def tenants_to_rotate(store: Store, age: timedelta, after: str, limit: int
     old = DataKeyQuery(state=DataKeyState.ACTIVE, min_age=age)
     records = await store.keys.data_keys(old, (after, b"\xff" * 16), limit)
     for record in records:
-        assert record == await store.keys.active_data_key(record.tenant_id)
+        assert record == await store.keys.data_key(record.tenant_id, None)
     return [record.tenant_id for record in records]

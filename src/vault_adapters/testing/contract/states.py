@@ -75,7 +75,7 @@ class StateCases(ContractFixtures):
                 with pytest.raises(StateRefusedError) as caught:
                     await process.store_token_set(ACCOUNT, TokenSet("access"), state=opened)
                 assert (caught.value.reason, caught.value.account) == ("unreadable", ACCOUNT)
-            assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
+            assert await store.keys.data_key(ACCOUNT.tenant_id, None) is None
             # The tenant comes back by a new request; what began before the erasure stays outside.
             state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
             with pytest.raises(StateRefusedError):
@@ -96,7 +96,7 @@ class StateCases(ContractFixtures):
 
     async def test_a_data_key_names_its_tenant(self, vault: TokenVault, store: Store) -> None:
         await vault.states.seal(ACCOUNT, "content", bound_to="session")
-        record = await store.keys.active_data_key(ACCOUNT.tenant_id)
+        record = await store.keys.data_key(ACCOUNT.tenant_id, None)
         assert record is not None
         assert await store.upkeep.tenant_of(record.key_id) == ACCOUNT.tenant_id
         assert await store.upkeep.tenant_of(b"n" * 16) is None

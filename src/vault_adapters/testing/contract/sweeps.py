@@ -131,7 +131,7 @@ class SweepCases(RefreshFixtures):
         refresher.then(_after(lambda: vault.keys.rotate_data_key(ACCOUNT.tenant_id), token_set(1)))
         assert (await sweeping.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
         assert await _values(vault) == ("access-1", "refresh-1")
-        active = await store.keys.active_data_key(ACCOUNT.tenant_id)
+        active = await store.keys.data_key(ACCOUNT.tenant_id, None)
         rows = await rows_of(store, [ACCESS, REFRESH])
         assert active is not None
         assert {row.sealed.data_key_id for row in rows} == {active.key_id}
@@ -152,7 +152,7 @@ class SweepCases(RefreshFixtures):
             await sweeping.ensure_access_token(ACCOUNT)
         assert await tokens_of(vault) == {}
         assert await vault.get_account(ACCOUNT) is None
-        assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
+        assert await store.keys.data_key(ACCOUNT.tenant_id, None) is None
         assert [event.action for event in await events_of(vault, ACCOUNT.tenant_id)] == [
             AuditAction.DATA_KEY_DESTROYED,
             AuditAction.TENANT_ERASED,
@@ -168,6 +168,6 @@ class SweepCases(RefreshFixtures):
             )
             assert not isinstance(results[1], BaseException)
             assert await tokens_of(vault) == {}
-            assert await store.keys.active_data_key(ACCOUNT.tenant_id) is None
+            assert await store.keys.data_key(ACCOUNT.tenant_id, None) is None
             await sweeping.store_token_set(ACCOUNT, token_set())
             assert await _values(vault) == ("access-0", "refresh-0")

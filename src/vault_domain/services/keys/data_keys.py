@@ -71,7 +71,7 @@ class RotationService:
 
     async def rotate(self, tenant_id: str, *, dry_run: bool = False, actor: str | None) -> DataKeyRotation:
         """Replace a tenant's active data key, if it has one; the replaced data key only decrypts from now on."""
-        before = await self._keys.active_data_key(tenant_id)
+        before = await self._keys.data_key(tenant_id, None)
         if dry_run:
             return DataKeyRotation(
                 rotated=False,
@@ -135,7 +135,7 @@ class RotationService:
             if change.events:
                 return change.result, True
             if change.result is None or change.result.state is not DataKeyState.ACTIVE:
-                return await self._keys.active_data_key(tenant_id), False
+                return await self._keys.data_key(tenant_id, None), False
             old = change.result  # its wraps have changed meanwhile, and perhaps the tenant's master key
         raise StorageError("the tenant's master key kept changing; nothing was changed", retryable=True)
 

@@ -68,7 +68,7 @@ class TenantKeyService:
 
     async def get(self, tenant_id: str) -> str | None:
         """Return the URI of a tenant's own master key; None if it has none, or if its active data key was changed."""
-        active = await self._keys.active_data_key(tenant_id)
+        active = await self._keys.data_key(tenant_id, None)
         try:
             return None if active is None else self._wrapper.tenant_key_uri(active)
         except UnreadableError:
