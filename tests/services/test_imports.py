@@ -12,7 +12,10 @@ from tests.services.over_dict import OverDict
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     ContractFixtures,
+    events_of,
     key,
+    tokens_of,
+    value_of,
 )
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.errors import InvalidInputError
@@ -41,6 +44,36 @@ class TestImports(OverDict, ContractFixtures):
     async def test_other_rows_are_refused(self, vault: TokenVault, rows: Any) -> None:
         with pytest.raises(InvalidInputError):
             await vault.import_tokens(rows)
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    @pytest.mark.parametrize(("apart", "days"), [(0, (3, 1, 2)), (999, (2, 3, 1))])
+    async def test_the_latest_of_several_rows_wins(
+        self, vault: TokenVault, days: tuple[int, ...], apart: int, overwrite: bool
+    ) -> None:
+        if overwrite:
+            await vault.store_token(ACCESS, "there before")
+        rows: list[ImportedToken] = []
+        for day in days:
+            rows += [row(ACCESS, f"day {day}", day=day), *others(apart, str(day))]
+        report = await vault.import_tokens(rows, overwrite=overwrite)
+        assert await value_of(vault, ACCESS) == "day 3"
+        assert (report.imported, report.replaced) == (3 * apart + (not overwrite), int(overwrite))
+        assert (report.skipped, report.rows) == (2, len(rows))
+
+    @pytest.mark.parametrize(("first", "second"), [(1, 1), (None, 1), (1, None), (None, None)])
+    async def test_of_equal_rows_the_first_wins(self, vault: TokenVault, first: int | None, second: int | None) -> None:
+        await vault.import_tokens([row(ACCESS, "first", first), row(ACCESS, "second", second)])
+        assert await value_of(vault, ACCESS) == "first"
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    async def test_a_dry_run_counts_the_same_and_writes_nothing(self, vault: TokenVault, overwrite: bool) -> None:
+        await vault.store_token(ACCESS, "there")
+        rows: list[ImportedToken | ImportFailure] = [row(ACCESS, "v"), row(key("a"), "v"), *others(1000)]
+        rows += [row(key("a"), "w"), ImportFailure(7, "not_json")]
+        before = await tokens_of(vault), await events_of(vault)
+        dry = await vault.import_tokens(rows, overwrite=overwrite, dry_run=True)
+        assert (await tokens_of(vault), await events_of(vault)) == before
+        assert await vault.import_tokens(rows, overwrite=overwrite) == dry
 
 
 def row(token_key: TokenKey, value: str, day: int | None = None) -> ImportedToken:

@@ -9,7 +9,7 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ContractFixtures, rows_of
+from vault_adapters.testing.contract.fixtures import ContractFixtures, attempts_of, rows_of
 from vault_adapters.testing.contract.refreshing import claimed
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.attempt import Failure
@@ -20,7 +20,6 @@ from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.pages import AccountQuery, Expiring, Owned
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 HOUR = timedelta(hours=1)
 _NAMES = ("B", "a", "aa", "b", "\u00e9", "\U0001f511")
@@ -208,10 +207,8 @@ class AcrossCases(ContractFixtures):
         failing, unknown, crashed, marked = (Account(tenant, "google", "x") for tenant in "abcd")
         for account in (failing, unknown, crashed, marked, Account("a", "google", "well")):
             await vault.store_token_set(account, TokenSet("a", "r"))
-        await AttemptLedger(store.accounts).fail(
-            await claimed(store, failing), Failure("server_error", HOUR, unknown=False)
-        )
-        await AttemptLedger(store.accounts).fail(await claimed(store, unknown), Failure(None, HOUR, unknown=True))
+        await attempts_of(store).fail(await claimed(store, failing), Failure("server_error", HOUR, unknown=False))
+        await attempts_of(store).fail(await claimed(store, unknown), Failure(None, HOUR, unknown=True))
         await claimed(store, crashed)
         dead = await vault.get_refresh_token(marked)
         assert dead is not None

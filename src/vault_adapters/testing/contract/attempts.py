@@ -18,6 +18,7 @@ from vault_adapters.testing.contract.fixtures import (
     ACCOUNT,
     REFRESH,
     ContractFixtures,
+    attempts_of,
     events_of,
     import_sealed,
     rows_of,
@@ -46,7 +47,6 @@ from vault_domain.entities.token import TokenRef
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 class AttemptCases(ContractFixtures, given=("stored_account",)):
@@ -66,7 +66,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         seen = None
         for _ in range(3):
             attempts = [await unclaimed(store) for _ in range(12)]
-            times = await asyncio.gather(*(AttemptLedger(store.accounts).claim(attempt, seen) for attempt in attempts))
+            times = await asyncio.gather(*(attempts_of(store).claim(attempt, seen) for attempt in attempts))
             winners = [attempt.attempt_id for attempt, at in zip(attempts, times, strict=True) if at is not None]
             assert winners == [(await state_of(store)).attempt_id]
             [seen] = winners
@@ -80,13 +80,13 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             clock.advance(LEASE)
             other = await unclaimed(store)
             renewed, taken = await asyncio.gather(
-                AttemptLedger(store.accounts).renew(attempt, LEASE),
-                AttemptLedger(store.accounts).claim(other, attempt.attempt_id),
+                attempts_of(store).renew(attempt, LEASE),
+                attempts_of(store).claim(other, attempt.attempt_id),
             )
             assert renewed is (taken is None)
             holder = attempt if renewed else other
             assert (await state_of(store)).attempt_id == holder.attempt_id
-            await AttemptLedger(store.accounts).release(holder)
+            await attempts_of(store).release(holder)
 
     async def test_of_two_answers_to_one_credential_that_of_the_later_attempt_stays(
         self, store: Store, clock: ManualClock
@@ -95,12 +95,10 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         earlier = await claimed(store)
         clock.advance(LEASE)
         later = await claimed(store)
-        await AttemptLedger(store.accounts).commit(earlier, await answer(store), actor=None)
+        await attempts_of(store).commit(earlier, await answer(store), actor=None)
         clock.advance(SECOND)
         writes = await answer(store, 2)
-        assert (
-            await AttemptLedger(store.accounts).commit(later, writes, actor=None)
-        ).result.outcome is CommitOutcome.WRITTEN
+        assert (await attempts_of(store).commit(later, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
         rows = await rows_of(store, [ACCESS, REFRESH])
         assert [row.info.value_id for row in rows] == [write.value_id for write in writes]
 
@@ -115,13 +113,13 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             return None if info is None or info.expires_at is None else info.expires_at - LEAD
 
         for _ in range(10):
-            await AttemptLedger(store.accounts).reschedule(ACCOUNT, lambda record, now: None)
+            await attempts_of(store).reschedule(ACCOUNT, lambda record, now: None)
             await store.accounts.store(await answer(store, keys=[ACCESS], lifetime=3 * HOUR), actor=None)
             short_lived = await answer(store, keys=[ACCESS], lifetime=HOUR)
             await asyncio.gather(
-                *(AttemptLedger(store.accounts).reschedule(ACCOUNT, judge) for _ in range(3)),
+                *(attempts_of(store).reschedule(ACCOUNT, judge) for _ in range(3)),
                 store.accounts.store(short_lived, actor=None),
-                *(AttemptLedger(store.accounts).reschedule(ACCOUNT, judge) for _ in range(3)),
+                *(attempts_of(store).reschedule(ACCOUNT, judge) for _ in range(3)),
             )
             assert await due_at(store) == now + HOUR - LEAD
 
@@ -138,7 +136,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             assert await state_of(store, account) == RefreshState()
             other_place = evolve(mine.credential, key=account.key(REFRESH.kind))
             stolen = evolve(await unclaimed(store, account), credential=other_place)
-            assert await AttemptLedger(store.accounts).claim(stolen, None) is None
+            assert await attempts_of(store).claim(stolen, None) is None
             await claimed(store, account)
         assert TokenRef.of((await tokens_of(vault))[REFRESH]) == mine.credential
 
@@ -147,9 +145,9 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         await vault.keys.rotate_data_key(ACCOUNT.tenant_id)
         before, state = await tokens_of(vault), await state_of(store)
         with pytest.raises(DataKeyInactiveError):
-            await AttemptLedger(store.accounts).commit(attempt, writes, actor=None)
+            await attempts_of(store).commit(attempt, writes, actor=None)
         assert (await tokens_of(vault), await state_of(store)) == (before, state)
-        change = await AttemptLedger(store.accounts).commit(attempt, await answer(store), actor=None)
+        change = await attempts_of(store).commit(attempt, await answer(store), actor=None)
         assert change.result.outcome is CommitOutcome.WRITTEN
 
     async def test_a_tenant_erased_after_the_claim_stays_erased(self, store: Store, vault: TokenVault) -> None:
@@ -157,15 +155,15 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         await vault.erase_tenant(ACCOUNT.tenant_id)
         events = await events_of(vault)
         try:
-            change = await AttemptLedger(store.accounts).commit(attempt, writes, actor=None)
+            change = await attempts_of(store).commit(attempt, writes, actor=None)
         except DataKeyInactiveError:
             pass  # either result is right, because both the data key and the credential are gone
         else:
             assert (change.result, tuple(change.events)) == (Commit(CommitOutcome.CREDENTIAL_MOVED), ())
-        await AttemptLedger(store.accounts).fail(attempt, Failure("server_error", SECOND, unknown=True))
-        await AttemptLedger(store.accounts).release(attempt)
-        assert not await AttemptLedger(store.accounts).renew(attempt, LEASE)
-        assert (await AttemptLedger(store.accounts).reject(attempt, "invalid_grant", actor=None)).result is False
+        await attempts_of(store).fail(attempt, Failure("server_error", SECOND, unknown=True))
+        await attempts_of(store).release(attempt)
+        assert not await attempts_of(store).renew(attempt, LEASE)
+        assert (await attempts_of(store).reject(attempt, "invalid_grant", actor=None)).result is False
         assert await tokens_of(vault) == {}
         assert await store.keys.data_key(ACCOUNT.tenant_id, None) is None
         assert await events_of(vault) == events
@@ -184,7 +182,7 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         else:
             await vault.erase_tenant(ACCOUNT.tenant_id)
         assert await due_at(store) is None
-        await AttemptLedger(store.accounts).reschedule(ACCOUNT, lambda record, now: now)
+        await attempts_of(store).reschedule(ACCOUNT, lambda record, now: now)
         assert await due_at(store) is None
 
     @pytest.mark.parametrize("order", [[ACCESS.kind, REFRESH.kind], [REFRESH.kind, ACCESS.kind]], ids=["ar", "ra"])

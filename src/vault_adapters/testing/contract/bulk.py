@@ -9,7 +9,7 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, CONFIG, ContractFixtures, key, tokens_of
+from vault_adapters.testing.contract.fixtures import ACCESS, CONFIG, ContractFixtures, key, row_of, tokens_of
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.imported import ImportedToken, ImportedWrite, ImportOutcome
@@ -105,8 +105,7 @@ class BulkCases(ContractFixtures):
 
 
 async def _sealed(store: Store) -> SealedToken:
-    row = (await store.accounts.get(ACCESS)).row
-    assert row is not None
+    row = await row_of(store)
     return row.sealed
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ContractFixtures, events_of
+from vault_adapters.testing.contract.fixtures import ContractFixtures, attempts_of, changes_of, events_of
 from vault_adapters.testing.contract.refreshing import MINUTE, SECOND, answer, state_of, token_set, unclaimed
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.attempt import Attempt
@@ -29,8 +28,6 @@ from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.vault import TokenVault
 from vault_domain.rules.clients import at_endpoint
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 CLIENT, OTHER = b"a" * 16, b"b" * 16
 HERE, THERE = (at_endpoint(CLIENT, f"https://{name}.example.com/token") for name in ("here", "there"))
@@ -119,7 +116,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         assert await counts(store, DOT, before, client=None) == ClientCounts(4, 1, 0)
         assert await counts(store, DOT, before, limit=2) in (ClientCounts(2, 0, 0), ClientCounts(2, 1, 0))
         assert await counts(store, DOT, began) == ClientCounts()  # only what came after this time
-        await AccountChanges(store.accounts, uuid4).delete_token(EVE.key(TokenKind.REFRESH_TOKEN), actor=None)
+        await changes_of(store).delete_token(EVE.key(TokenKind.REFRESH_TOKEN), actor=None)
         assert await counts(store, DOT, before) == ClientCounts(2, 0, 0)
 
     async def test_rejections_of_values_that_were_stored_before_a_time_do_not_count(
@@ -239,19 +236,19 @@ async def connect(
         await vault.store_token_set(Account(account.tenant_id, "acme"), token_set())  # makes the tenant's data key
     keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
     writes = [evolve(each, client=client, refreshed=refreshed) for each in await answer(store, keys=keys)]
-    await AccountChanges(store.accounts, uuid4).store_set(account, writes, label=None, actor=None)
+    await changes_of(store).store_set(account, writes, label=None, actor=None)
 
 
 async def claim(store: Store, account: Account, endpoint: bytes | None = None) -> Attempt:
     """Claim an account at a token endpoint."""
     attempt = evolve(await unclaimed(store, account, MINUTE), endpoint=endpoint)
-    assert await AttemptLedger(store.accounts).claim(attempt, (await state_of(store, account)).attempt_id) is not None
+    assert await attempts_of(store).claim(attempt, (await state_of(store, account)).attempt_id) is not None
     return attempt
 
 
 async def reject(store: Store, account: Account, endpoint: bytes | None = None) -> None:
     """Claim an account at a token endpoint, and let the provider reject its credential."""
-    await AttemptLedger(store.accounts).reject(await claim(store, account, endpoint), "invalid_grant", actor=None)
+    await attempts_of(store).reject(await claim(store, account, endpoint), "invalid_grant", actor=None)
 
 
 async def credential_of(store: Store, account: Account) -> TokenInfo:

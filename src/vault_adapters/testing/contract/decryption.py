@@ -13,6 +13,7 @@ from vault_adapters.testing.contract.fixtures import (
     REFRESH,
     ContractFixtures,
     key,
+    row_of,
     tokens_of,
     value_of,
 )
@@ -25,8 +26,7 @@ from vault_domain.facade.vault import TokenVault
 
 async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None = None) -> None:
     """Store the sealed value of ``source`` under ``target``; change one bit of the byte at index ``flip``, if given."""
-    row = (await store.accounts.get(source)).row
-    assert row is not None
+    row = await row_of(store, source)
     blob = bytearray(row.sealed.blob)
     if flip is not None:
         blob[flip] ^= 1

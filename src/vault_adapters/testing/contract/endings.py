@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, changes_of
 from vault_domain.entities.account import Account
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.pages import Ending
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 DAY, STEP = timedelta(days=1), timedelta(microseconds=1)
 NOTICE = 10 * DAY
@@ -27,10 +25,10 @@ class EndingCases(ContractFixtures):
         """Find a page of refresh tokens that expire soon, and tell of each; return the accounts' identifiers."""
         found = await store.pages.tokens(Ending(NOTICE), limit=limit, after=None)
         for info in found:
-            change = await AccountChanges(store.accounts, uuid4).tell_end(info.key.account, NOTICE, actor="sweep")
+            change = await changes_of(store).tell_end(info.key.account, NOTICE, actor="sweep")
             [event] = change.events
             assert (event.action.value, event.kind, event.actor) == ("refresh_token_expiring", REFRESH.kind, "sweep")
-            again = await AccountChanges(store.accounts, uuid4).tell_end(info.key.account, NOTICE, actor="sweep")
+            again = await changes_of(store).tell_end(info.key.account, NOTICE, actor="sweep")
             assert (change.result, again.result, again.events) == (True, False, ())
         return [info.key.identifier for info in found]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -17,8 +16,11 @@ from vault_adapters.testing.contract.fixtures import (
     REFRESH,
     UNWRITABLE,
     ContractFixtures,
+    attempts_of,
+    changes_of,
     events_of,
     key,
+    row_of,
     tokens_of,
 )
 from vault_adapters.testing.contract.refreshing import answer, claimed, state_of
@@ -28,8 +30,6 @@ from vault_domain.entities.errors import GenerationConflictError, InvalidInputEr
 from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 MUTATIONS = ["store", "store_set", "mark_invalid", "delete", "delete_provider", "account", "commit", "reject"]
 
@@ -109,22 +109,17 @@ class EventCases(ContractFixtures):
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r"), label="before")
         attempt, answers = await claimed(store), await answer(store)
         before, events, state = await tokens_of(vault), await events_of(vault), await state_of(store)
-        row = (await store.accounts.get(ACCESS)).row
-        assert row is not None
+        row = await row_of(store)
         writes = [TokenWrite(ACCESS, row.sealed), TokenWrite(key("new"), row.sealed)]
         mutations: dict[str, Callable[[], Awaitable[object]]] = {
             "store": lambda: store.accounts.store(writes, actor=UNWRITABLE),
-            "store_set": lambda: AccountChanges(store.accounts, uuid4).store_set(
-                ACCOUNT, writes[:1], label="after", actor=UNWRITABLE
-            ),
-            "mark_invalid": lambda: AccountChanges(store.accounts, uuid4).mark_invalid(
-                TokenRef.of(row.info), "x", actor=UNWRITABLE
-            ),
-            "delete": lambda: AccountChanges(store.accounts, uuid4).delete_token(ACCESS, actor=UNWRITABLE),
+            "store_set": lambda: changes_of(store).store_set(ACCOUNT, writes[:1], label="after", actor=UNWRITABLE),
+            "mark_invalid": lambda: changes_of(store).mark_invalid(TokenRef.of(row.info), "x", actor=UNWRITABLE),
+            "delete": lambda: changes_of(store).delete_token(ACCESS, actor=UNWRITABLE),
             "delete_provider": lambda: store.accounts.delete_provider("t1", "google", actor=UNWRITABLE),
-            "account": lambda: AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=UNWRITABLE),
-            "commit": lambda: AttemptLedger(store.accounts).commit(attempt, answers, actor=UNWRITABLE),
-            "reject": lambda: AttemptLedger(store.accounts).reject(attempt, "invalid_grant", actor=UNWRITABLE),
+            "account": lambda: changes_of(store).delete_account(ACCOUNT, actor=UNWRITABLE),
+            "commit": lambda: attempts_of(store).commit(attempt, answers, actor=UNWRITABLE),
+            "reject": lambda: attempts_of(store).reject(attempt, "invalid_grant", actor=UNWRITABLE),
         }
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await mutations[mutation]()

@@ -8,36 +8,39 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from attrs import NOTHING, evolve, fields
 
 from vault_adapters.composition import Store
+from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCOUNT, ContractFixtures, key
+from vault_adapters.testing.contract.fixtures import ACCOUNT, ContractFixtures, attempts_of, changes_of, events_of, key
 from vault_adapters.testing.contract.refreshing import schedule_of
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
 from vault_domain.entities.attempt import Attempt, Failure
+from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import VaultError
+from vault_domain.entities.imported import ImportedWrite, ImportOutcome
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.suspicion import ConfirmationWindow
-from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenWrite
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.accounts import Decide
 from vault_domain.ports.change import Change
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
-from vault_domain.services.tokens.account_changes import AccountChanges
+from vault_domain.ports.late_writes import LateWrites
 from vault_domain.transitions import attempts, values
+from vault_domain.transitions.importing import imported
 
 ACCOUNTS = (ACCOUNT, evolve(ACCOUNT, identifier=None))
 ACCESS, REFRESH = KINDS = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
 LEASE, NOTICE = timedelta(seconds=20), timedelta(seconds=60)
 WINDOW = ConfirmationWindow(timedelta(seconds=10), timedelta(seconds=60))
-SEEDS, STEPS = (25, 34), 200  # enough for each field to be empty at some time, and not empty at another
+SEEDS, STEPS = (6, 25), 200  # enough for each field to be empty at some time, and not empty at another
 
 Fact = tuple[Callable[[Store], Awaitable[Any]], Decide[Any]]
 """Tells a fact to a store, and to a state in memory."""
@@ -50,6 +53,7 @@ class Story:
         self.draw, self.store, self.data_key_id, self.clock = random.Random(seed), store, data_key_id, clock  # noqa: S311
         self.states = {account: AccountState(account) for account in ACCOUNTS}
         self.attempts: list[Attempt] = []
+        self.events: list[AuditEvent] = []
         self.kept = set[tuple[str, str, bool]]()
 
     async def step(self) -> None:
@@ -59,17 +63,18 @@ class Story:
         account = self.draw.choice(ACCOUNTS)
         name = self.draw.choice((*FACTS, *ENDS, *ENDS))
         tell, decide = getattr(self, name)(account)
-        state, events = self.states[account], None
+        events: list[AuditEvent] = []
         answer: object
-        try:
-            decision = decide(state, self.clock.now())
-            expected, events, self.states[account] = decision.result, list(decision.events), decision.state
-        except VaultError as error:
-            expected = type(error)
         try:
             answer = await tell(self.store)
         except VaultError as error:
             answer = type(error)
+        try:
+            decision = decide(self.states[account], self.clock.now())
+            expected, events, self.states[account] = decision.result, list(decision.events), decision.state
+        except VaultError as error:
+            expected = type(error)
+        self.events += events
         if isinstance(answer, Change):
             assert list(answer.events) == events, name
             answer = answer.result
@@ -81,7 +86,7 @@ class Story:
         """Compare each account, and when the accounts are due, with the states in memory."""
         for account, state in self.states.items():
             snapshot = await self.store.accounts.read(account)
-            assert snapshot.record == state.record, name
+            assert (snapshot.record, snapshot.now) == (state.record, self.clock.now()), name
             assert dict(snapshot.sealed) == {kind: token.sealed for kind, token in state.tokens.items()}, name
             for token in state.tokens.values():
                 row = (await self.store.accounts.get(token.key)).row
@@ -164,6 +169,46 @@ class Story:
             lambda store: changes_of(store).store_set, values.stored_set, writes, of=account, label=label, actor="b"
         )
 
+    def bring(self, account: Account) -> Fact:
+        """Values are imported; the store draws their ids."""
+        ids, overwrite = ImportIds.of("dump"), self.draw.random() < 0.5
+        drawn = dict[TokenKind, UUID]()
+        status = self.draw.choice(list(TokenStatus))
+
+        def time() -> datetime | None:
+            return self.clock.now() + self.draw.choice([-3, -2, -1, 1]) * LEASE if self.draw.random() < 0.6 else None
+
+        writes = [
+            ImportedWrite(
+                write.key,
+                write.sealed,
+                status,
+                "gone" if status is TokenStatus.INVALID else None,
+                write.expires_at,
+                scopes=write.scopes or (),
+                last_used_at=time(),
+                last_refreshed_at=time(),
+                created_at=time(),
+                updated_at=time(),
+                lead=write.lead,
+                due_in=write.due_in,
+            )
+            for write in self.writes(account)
+        ]
+
+        async def tell(store: Store) -> Change[list[ImportOutcome]]:
+            prepare = store.accounts.begin_import("dump", overwrite=overwrite, actor="h")
+            change = await (await prepare(LateWrites.of(writes)))()
+            record = (await store.accounts.read(account)).record
+            drawn.update({kind: info.id for kind, info in record.tokens.items()} if record else {})
+            return change
+
+        def decide(state: AccountState, now: datetime) -> Decision[list[ImportOutcome]]:
+            named = [(write, drawn[write.key.kind]) for write in writes]
+            return imported(state, now, named, ids, "h", overwrite=overwrite)
+
+        return tell, decide
+
     def mark(self, account: Account) -> Fact:
         """A value is marked invalid."""
         ref = self.ref(account)
@@ -207,7 +252,7 @@ class Story:
         wait = self.maybe(self.some_time)
         due_at = None if wait is None else self.clock.now() + wait
         return (
-            lambda store: AttemptLedger(store.accounts).reschedule(account, lambda record, now: due_at),
+            lambda store: attempts_of(store).reschedule(account, lambda record, now: due_at),
             lambda state, now: values.rescheduled(state, due_at),
         )
 
@@ -219,22 +264,22 @@ class Story:
         ref = self.ref(account, REFRESH)
         attempt = Attempt(account, self.new_id(), ref, access, self.clock.now(), LEASE, endpoint=endpoint)
         self.attempts.append(attempt)
-        return told(lambda store: AttemptLedger(store.accounts).claim, attempts.claimed, attempt, seen)
+        return told(lambda store: attempts_of(store).claim, attempts.claimed, attempt, seen)
 
     def renew(self, account: Account) -> Fact:
         """An attempt lasts longer."""
         attempt = self.attempt(account)
-        return told(lambda store: AttemptLedger(store.accounts).renew, attempts.renewed, attempt, LEASE)
+        return told(lambda store: attempts_of(store).renew, attempts.renewed, attempt, LEASE)
 
     def release(self, account: Account) -> Fact:
         """An attempt ends without a request."""
         attempt = self.attempt(account)
-        return told(lambda store: AttemptLedger(store.accounts).release, attempts.released, attempt)
+        return told(lambda store: attempts_of(store).release, attempts.released, attempt)
 
     def withdraw(self, account: Account) -> Fact:
         """An attempt ends of which nobody knows whether it has begun."""
         attempt, seen = self.attempt(account), self.latest(account)
-        return told(lambda store: AttemptLedger(store.accounts).withdraw, attempts.withdrawn, attempt, seen)
+        return told(lambda store: attempts_of(store).withdraw, attempts.withdrawn, attempt, seen)
 
     def fail(self, account: Account) -> Fact:
         """An attempt fails."""
@@ -242,14 +287,12 @@ class Story:
         unknown, refused = (self.draw.random() < chance for chance in (0.4, 0.8))
         code, refused_for = self.maybe(lambda: "server_error"), self.maybe(self.some_time)
         failure = Failure(code, self.some_time(), unknown, refused, refused_for)
-        return told(lambda store: AttemptLedger(store.accounts).fail, attempts.failed, attempt, failure, actor="f")
+        return told(lambda store: attempts_of(store).fail, attempts.failed, attempt, failure, actor="f")
 
     def reject(self, account: Account) -> Fact:
         """The provider rejects the credential."""
         attempt = self.attempt(account)
-        return told(
-            lambda store: AttemptLedger(store.accounts).reject, attempts.rejected, attempt, "invalid_grant", actor=None
-        )
+        return told(lambda store: attempts_of(store).reject, attempts.rejected, attempt, "invalid_grant", actor=None)
 
     def commit(self, account: Account) -> Fact:
         """The provider answers."""
@@ -257,10 +300,13 @@ class Story:
         writes = self.writes(account, refreshed=True, keeps_mark=keeps_mark)
         if self.draw.random() < 0.2:  # an answer from the journal
             writes = [evolve(write, lead=None) for write in writes]
-        return told(lambda store: AttemptLedger(store.accounts).commit, attempts.answered, attempt, writes, actor="g")
+        return told(lambda store: attempts_of(store).commit, attempts.answered, attempt, writes, actor="g")
 
 
-FACTS = ("store_values", "store_expecting", "store_set", "mark", "report", "revive", "tell_end", "delete", "use")
+FACTS = (
+    *("store_values", "store_expecting", "store_set", "bring", "mark"),
+    *("report", "revive", "tell_end", "delete", "use"),
+)
 ENDS = (*["claim"] * 4, *["fail"] * 3, *["commit"] * 3, "renew", "release", "withdraw", "reject", "reschedule")
 EMPTY = (None, 0, (), False, timedelta(0))
 PARTS = (AccountRow, RefreshState, TokenInfo, SealedToken, StoredToken)
@@ -281,11 +327,6 @@ def told(
     )
 
 
-def changes_of(store: Store) -> AccountChanges:
-    """Return what changes the accounts of a store besides refreshes."""
-    return AccountChanges(store.accounts, uuid4)
-
-
 def parts_of(state: AccountState) -> list[AccountRow | RefreshState | TokenInfo | SealedToken | StoredToken]:
     """Return everything that is stored of an account, part by part."""
     row = () if state.row is None else (state.row, state.row.refresh)
@@ -297,7 +338,7 @@ def _nothing(state: AccountState, now: object) -> Decision[None]:
 
 
 class FactCases(ContractFixtures):
-    """`change` and `store`, without damaged rows and without concurrent writers."""
+    """`change`, `store` and imports, without damaged rows and without concurrent writers."""
 
     @pytest.mark.parametrize("seed", SEEDS)
     async def test_the_store_holds_what_the_transitions_make(
@@ -306,9 +347,11 @@ class FactCases(ContractFixtures):
         await vault.store_token(key("another account"), "v")
         active = await store.keys.data_key(ACCOUNT.tenant_id, None)
         assert active is not None
+        known = len(await events_of(vault))
         story = Story(seed, store, active.key_id, clock)
         for _ in range(STEPS):
             await story.step()
+        assert [evolve(event, cursor=None) for event in (await events_of(vault))[known:]] == story.events
         optional = [
             (part.__name__, field.name) for part in PARTS for field in fields(part) if field.default is not NOTHING
         ]

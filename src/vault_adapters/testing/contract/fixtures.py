@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
 
 import pytest
 
@@ -21,6 +22,10 @@ from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.token_refresher import TokenRefresher
+from vault_domain.services.refresh.attempt_ledger import AttemptLedger
+from vault_domain.services.tokens.account_changes import AccountChanges
+
+T = TypeVar("T")
 
 SECRET = "the encryption secret of the contract suite"
 CONFIG = VaultConfig("sqlite:///:memory:", encryption_secret=SECRET, scrypt_log2_n=14)
@@ -131,6 +136,13 @@ def key(identifier: object = None, kind: TokenKind = TokenKind.ACCESS_TOKEN, pro
     return TokenKey("t1", provider, kind, None if identifier is None else str(identifier))
 
 
+async def row_of(store: Store, token_key: TokenKey = ACCESS) -> StoredToken:
+    """Return the row stored under a key."""
+    row = (await store.accounts.get(token_key)).row
+    assert row is not None
+    return row
+
+
 async def rows_of(store: Store, keys: Sequence[TokenKey]) -> list[StoredToken]:
     """Return the rows stored under these keys; none of them may be damaged."""
     rows, _ = await store.accounts.get_many(keys)
@@ -151,6 +163,28 @@ async def value_of(vault: TokenVault, token_key: TokenKey) -> str | None:
     """Return a token's decrypted value, or None if the token is not stored."""
     token = await vault.get_token(token_key)
     return None if token is None else token.value.reveal()
+
+
+def changes_of(store: Store) -> AccountChanges:
+    """Return what changes the accounts of a store besides refreshes."""
+    return AccountChanges(store.accounts, uuid4)
+
+
+def attempts_of(store: Store) -> AttemptLedger:
+    """Return what changes the accounts of a store by refreshes."""
+    return AttemptLedger(store.accounts)
+
+
+async def walk(list_page: Callable[..., Awaitable[Page[T]]], limit: int) -> list[T]:
+    """Return what the pages of a list hold; no page may have more than ``limit`` items."""
+    found: list[T] = []
+    after = None
+    while True:
+        page = await list_page(limit=limit, after=after)
+        assert len(page.items) <= limit
+        found += page.items
+        if (after := page.next) is None:
+            return found
 
 
 def keys_on(page: Page[TokenInfo]) -> list[TokenKey]:

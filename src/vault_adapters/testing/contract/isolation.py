@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -14,7 +13,9 @@ from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     ACCOUNT,
     ContractFixtures,
+    changes_of,
     events_of,
+    row_of,
     rows_of,
     tokens_of,
 )
@@ -24,7 +25,6 @@ from vault_domain.entities.token import MarkOutcome, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 STRANGERS = ["t2", "T1", "t", "t11", " t1", "t1 ", "%", "_1", "t1'", "0"]
 
@@ -98,8 +98,7 @@ class IsolationCases(ContractFixtures):
 
     async def test_only_its_own_tenant_finds_a_data_key(self, store: Store, vault: TokenVault) -> None:
         await vault.store_token(ACCESS, "v")
-        row = (await store.accounts.get(ACCESS)).row
-        assert row is not None
+        row = await row_of(store)
         key_id = row.sealed.data_key_id
         mine = await store.keys.data_key("t1", key_id)
         assert mine is not None
@@ -114,12 +113,11 @@ class IsolationCases(ContractFixtures):
         await vault.store_token(ACCESS, "mine")
         stranger = TokenKey("t2", "google", TokenKind.ACCESS_TOKEN, "ann")
         await vault.store_token(stranger, "theirs")
-        row = (await store.accounts.get(ACCESS)).row
-        assert row is not None
+        row = await row_of(store)
         with pytest.raises(DataKeyInactiveError):
             await store.accounts.store([TokenWrite(stranger, row.sealed)], actor=None)
         with pytest.raises(DataKeyInactiveError):
-            await AccountChanges(store.accounts, uuid4).store_set(
+            await changes_of(store).store_set(
                 stranger.account, [TokenWrite(stranger, row.sealed)], label=None, actor=None
             )
         token = await vault.get_token(stranger)

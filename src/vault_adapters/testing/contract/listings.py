@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from uuid import uuid4
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, events_of, key, keys_on
+from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures, changes_of, events_of, key, keys_on
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.imported import ImportedToken
@@ -17,7 +16,6 @@ from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import TokenHealth, TokenInfo, TokenRef, TokenStatus
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -236,9 +234,7 @@ class ListingCases(ContractFixtures):
     ) -> None:
         info = await vault.store_token(key("suspect", TokenKind.API_KEY), "v")
         window = ConfirmationWindow(MINUTE, 5 * MINUTE)
-        await AccountChanges(store.accounts, uuid4).report_rejected(
-            TokenRef.of(info), "invalid_token", window=window, actor=None
-        )
+        await changes_of(store).report_rejected(TokenRef.of(info), "invalid_token", window=window, actor=None)
         for passed, expected in [(timedelta(0), "suspect"), (5 * MINUTE, "suspect"), (MINUTE, "fresh")]:
             clock.advance(passed)
             [count] = await store.pages.count_health(None, timedelta(0), 5 * MINUTE)

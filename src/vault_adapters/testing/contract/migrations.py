@@ -19,6 +19,7 @@ from vault_adapters.testing.contract.fixtures import (
     REFRESH,
     ContractFixtures,
     OpenStore,
+    attempts_of,
     events_of,
     tokens_of,
 )
@@ -30,7 +31,6 @@ from vault_domain.entities.errors import SchemaOutdatedError
 from vault_domain.entities.reports import SweepReport
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.clock import Clock
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 FRESH, ENDLESS = Account("t1", "google", "fresh"), Account("t2", "google", "endless")
 API_KEY = TokenKey("t2", "github", TokenKind.API_KEY)
@@ -65,9 +65,7 @@ class MigrationCases(ContractFixtures):
             await vault.store_token_set(ENDLESS, token_set(lifetime=None))
             await vault.store_token(API_KEY, "key")
             await vault.keys.rotate_data_key("t2")
-            await AttemptLedger(store.accounts).fail(
-                await claimed(store), Failure("server_error", MINUTE, unknown=False)
-            )
+            await attempts_of(store).fail(await claimed(store), Failure("server_error", MINUTE, unknown=False))
             before = await _contents(store, vault)
         older_schema.take_back()
         return before

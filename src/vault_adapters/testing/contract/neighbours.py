@@ -11,14 +11,13 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, rows_of
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, attempts_of, rows_of
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.attempt import Attempt, Failure
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
@@ -39,7 +38,7 @@ async def _claimed(store: Store, account: Account = ACCOUNT) -> Attempt:
     tokens = {kind: TokenRef.of(info) for kind, info in record.tokens.items()}
     credential, access = tokens[TokenKind.REFRESH_TOKEN], tokens[TokenKind.ACCESS_TOKEN]
     attempt = Attempt(account, uuid4(), credential, access, now, timedelta(minutes=1))
-    assert await AttemptLedger(store.accounts).claim(attempt, record.refresh.attempt_id) is not None
+    assert await attempts_of(store).claim(attempt, record.refresh.attempt_id) is not None
     return attempt
 
 
@@ -48,22 +47,22 @@ async def _claim(vault: TokenVault, store: Store) -> None:
 
 
 async def _release(vault: TokenVault, store: Store) -> None:
-    await AttemptLedger(store.accounts).release(await _claimed(store))
+    await attempts_of(store).release(await _claimed(store))
 
 
 async def _fail(vault: TokenVault, store: Store) -> None:
-    await AttemptLedger(store.accounts).fail(await _claimed(store), Failure("slow_down", HOUR, unknown=False))
+    await attempts_of(store).fail(await _claimed(store), Failure("slow_down", HOUR, unknown=False))
 
 
 async def _reject(vault: TokenVault, store: Store) -> None:
-    assert (await AttemptLedger(store.accounts).reject(await _claimed(store), "invalid_grant", actor=None)).result
+    assert (await attempts_of(store).reject(await _claimed(store), "invalid_grant", actor=None)).result
 
 
 async def _commit(vault: TokenVault, store: Store) -> None:
     rows = await rows_of(store, [ACCESS, REFRESH])
     writes = [TokenWrite(row.info.key, row.sealed, scopes=None, refreshed=True, value_id=uuid4()) for row in rows]
     assert len(writes) == 2
-    await AttemptLedger(store.accounts).commit(await _claimed(store), writes, actor=None)
+    await attempts_of(store).commit(await _claimed(store), writes, actor=None)
 
 
 async def _store_expected(vault: TokenVault, store: Store) -> None:
@@ -205,9 +204,7 @@ class NeighbourCases(ContractFixtures):
             tokens = TokenSet(f"access {number}", f"refresh {number}", expires_in=HOUR)
             await vault.store_token_set(account, tokens, label=f"label {number}")
         for account in others:
-            await AttemptLedger(store.accounts).fail(
-                await _claimed(store, account), Failure("slow_down", DAY, unknown=True)
-            )
+            await attempts_of(store).fail(await _claimed(store, account), Failure("slow_down", DAY, unknown=True))
             rows = await rows_of(store, [account.key(kind) for kind in TokenKind])
             # Later than the uses by `_all_of`, which the vault writes in the background, maybe between the two reads.
             await store.accounts.record_uses({TokenRef.of(row.info): clock.now() + DAY for row in rows})

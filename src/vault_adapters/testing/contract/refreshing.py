@@ -7,14 +7,13 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from vault_adapters.composition import Store
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, attempts_of
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.rules.timing import RefreshTiming
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
 LEASE = RefreshTiming().lease
@@ -42,7 +41,7 @@ async def unclaimed(store: Store, account: Account = ACCOUNT, lease: timedelta =
 async def claimed(store: Store, account: Account = ACCOUNT, lease: timedelta = LEASE) -> Attempt:
     """Claim an account as a refresh does, and return the attempt."""
     attempt = await unclaimed(store, account, lease)
-    assert await AttemptLedger(store.accounts).claim(attempt, (await state_of(store, account)).attempt_id) is not None
+    assert await attempts_of(store).claim(attempt, (await state_of(store, account)).attempt_id) is not None
     return attempt
 
 
@@ -59,7 +58,7 @@ async def schedule_of(store: Store, provider: str = ACCOUNT.provider) -> dict[Ac
     found = {each.account: each.due_at for each in due}
     for account, moment in found.items():  # taking them has made them due now
         # The default argument binds this round's moment.
-        await AttemptLedger(store.accounts).reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
+        await attempts_of(store).reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
     return found
 
 

@@ -9,12 +9,11 @@ import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ContractFixtures
+from vault_adapters.testing.contract.fixtures import ContractFixtures, attempts_of
 from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, state_of, token_set
 from vault_domain.entities.account import Account
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.accounts import DueAccount
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 NO_TIME = timedelta(0)
 
@@ -72,7 +71,7 @@ class ReserveCases(ContractFixtures):
         times = {each.account: each.due_at for each in due}
         for account, moment in times.items():
             # The default argument binds this round's moment.
-            await AttemptLedger(store.accounts).reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
+            await attempts_of(store).reschedule(account, lambda record, now, moment=moment: moment)  # type: ignore[misc]
         found = await _take(store, clock, since=times[accounts[2]], until=times[accounts[4]])
         assert [each.account for each in found] == accounts[2:5]
 

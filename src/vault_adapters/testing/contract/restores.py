@@ -10,14 +10,13 @@ from attrs import evolve
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.clients import ANN, BOB, connect
-from vault_adapters.testing.contract.fixtures import ContractFixtures, events_of
+from vault_adapters.testing.contract.fixtures import ContractFixtures, attempts_of, events_of
 from vault_adapters.testing.contract.refreshing import MINUTE, claimed, due_at, state_of
 from vault_domain.entities.attempt import Failure
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.clients import MASS_REJECTION
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.facade.vault import TokenVault
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 
 class RestoreCases(ContractFixtures, given=("stored_account",)):
@@ -40,7 +39,7 @@ class RestoreCases(ContractFixtures, given=("stored_account",)):
         for account, code in ((ANN, MASS_REJECTION), (BOB, "timeout")):
             await connect(vault, store, account)
             attempt = await claimed(store, account)
-            await AttemptLedger(store.accounts).fail(attempt, Failure(code, timedelta(hours=1), unknown=False))
+            await attempts_of(store).fail(attempt, Failure(code, timedelta(hours=1), unknown=False))
         clock.advance(MINUTE)
         await store.clients.note_restore(clock.now() - MINUTE, actor=None)
         assert (await state_of(store, ANN)).next_attempt_at is None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.clients import CLIENT, OTHER, THERE, connect, reject
-from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH, tokens_of
+from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH, attempts_of, changes_of, tokens_of
 from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, claimed, token_set
 from vault_adapters.testing.contract.sweeps import RefreshFixtures
 from vault_domain.entities.account import Account, TokenKey, TokenKind
@@ -19,8 +18,6 @@ from vault_domain.entities.reports import RevivalReport
 from vault_domain.entities.token import TokenInfo, TokenRef, TokenStatus
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.pages import Condemned
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 PROVIDER = ACCOUNT.provider
 NONE, ONE = RevivalReport(), RevivalReport(revived=1)
@@ -33,8 +30,8 @@ class RevivalCases(RefreshFixtures):
         """Connect an account; its refresh fails once, and then the provider rejects its refresh token."""
         await vault.store_token_set(account, token_set(), label="l")
         failure = Failure("server_error", MINUTE, unknown=True, refused=True)
-        await AttemptLedger(store.accounts).fail(await claimed(store, account), failure)
-        await AttemptLedger(store.accounts).reject(await claimed(store, account), "invalid_grant", actor=None)
+        await attempts_of(store).fail(await claimed(store, account), failure)
+        await attempts_of(store).reject(await claimed(store, account), "invalid_grant", actor=None)
 
     async def test_the_window_includes_its_ends_and_nothing_outside(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -80,9 +77,7 @@ class RevivalCases(RefreshFixtures):
             last = Condemned.place(pages[-1][-1]) if pages else None
             pages.append(await store.pages.tokens(condemned, limit=2, after=last))
             for info in pages[-1] if revives else ():
-                assert (
-                    await AccountChanges(store.accounts, uuid4).revive(TokenRef.of(info), MINUTE, actor=None)
-                ).result
+                assert (await changes_of(store).revive(TokenRef.of(info), MINUTE, actor=None)).result
         assert [len(page) for page in pages] == [2, 2, 1, 0]
         names = [info.key.identifier for page in pages for info in page]
         assert sorted(map(str, names)) == ["0", "1", "2", "3", "4"]
@@ -103,7 +98,7 @@ class RevivalCases(RefreshFixtures):
             condemned = Condemned(PROVIDER, begin, clock.now(), client=client, stored_since=stored_since)
             found = await store.pages.tokens(condemned, limit=9, after=None)
             for info in found:
-                await AccountChanges(store.accounts, uuid4).revive(TokenRef.of(info), MINUTE, actor=None)
+                await changes_of(store).revive(TokenRef.of(info), MINUTE, actor=None)
             return sorted(info.key.identifier or "" for info in found)
 
         assert await revive(CLIENT) == ["own", "unknown"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -18,6 +17,7 @@ from vault_adapters.testing.contract.fixtures import (
     REFRESH,
     SECRET,
     ContractFixtures,
+    changes_of,
     events_of,
     key,
     tokens_of,
@@ -33,7 +33,6 @@ from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.keys import DataKeyQuery, PlacedWrap, Resealed
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 NEXT_SECRET = SECRET[::-1]
 BOTH = evolve(CONFIG, encryption_secret=NEXT_SECRET, previous_encryption_secret=SECRET)
@@ -58,13 +57,9 @@ class DataKeyCases(ContractFixtures):
             await store.accounts.store([TokenWrite(REFRESH, old.sealed), TokenWrite(OTHER, old.sealed)], actor=None)
         for held, generation in ((REFRESH, 0), (ACCESS, 1)):
             with pytest.raises(DataKeyInactiveError):
-                await AccountChanges(store.accounts, uuid4).store_expecting(
-                    TokenWrite(held, old.sealed), generation, actor=None
-                )
+                await changes_of(store).store_expecting(TokenWrite(held, old.sealed), generation, actor=None)
         with pytest.raises(DataKeyInactiveError):
-            await AccountChanges(store.accounts, uuid4).store_set(
-                ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None
-            )
+            await changes_of(store).store_set(ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None)
         assert await value_of(vault, ACCESS) == "a"
         assert await value_of(vault, REFRESH) is None
         assert (await tokens_of(vault))[ACCESS].generation == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from attrs import evolve
@@ -16,26 +15,21 @@ from vault_adapters.testing.contract.fixtures import (
     ACCOUNT,
     REFRESH,
     ContractFixtures,
+    changes_of,
     events_of,
     key,
+    row_of,
     tokens_of,
     value_of,
 )
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.lifetime import LONGEST_LIFETIME
-from vault_domain.entities.token import SealedToken, StoredToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token import SealedToken, TokenRef, TokenStatus, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.services.tokens.account_changes import AccountChanges
 
 HOUR = timedelta(hours=1)
-
-
-async def _row(store: Store) -> StoredToken:
-    row = (await store.accounts.get(ACCESS)).row
-    assert row is not None
-    return row
 
 
 class TokenCases(ContractFixtures):
@@ -107,7 +101,7 @@ class TokenCases(ContractFixtures):
         self, store: Store, vault: TokenVault, clock: ManualClock
     ) -> None:
         info = await vault.store_token(ACCESS, "v", expires_at=clock.now() + HOUR)
-        if (await _row(store)).version is None:
+        if (await row_of(store)).version is None:
             pytest.skip("the store gives its rows no version")
 
         async def rotate() -> None:
@@ -122,7 +116,7 @@ class TokenCases(ContractFixtures):
             lambda: vault.delete_token(ACCESS),
         ]
         for change in changes:
-            known = await _row(store)
+            known = await row_of(store)
             assert (await store.accounts.get(ACCESS, known)).row is known
             clock.advance(HOUR / 60)
             await change()
@@ -147,15 +141,14 @@ class TokenCases(ContractFixtures):
         await vault.store_token_set(ACCOUNT, TokenSet("a1", "r1"), label="before")
         before, events = await tokens_of(vault), await events_of(vault)
         for victim in (ACCESS, REFRESH):
-            row = (await store.accounts.get(victim)).row
-            assert row is not None
+            row = await row_of(store, victim)
             good = [TokenWrite(key, row.sealed) for key in (ACCESS, REFRESH)]
             bad = [
                 evolve(write, sealed=SealedToken(bytes(16), row.sealed.blob)) if write.key == victim else write
                 for write in good
             ]
             with pytest.raises(DataKeyInactiveError):
-                await AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, bad, label="after", actor=None)
+                await changes_of(store).store_set(ACCOUNT, bad, label="after", actor=None)
             with pytest.raises(DataKeyInactiveError):
                 await store.accounts.store(bad, actor=None)
         info = await vault.get_account(ACCOUNT)

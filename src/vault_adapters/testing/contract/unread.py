@@ -7,7 +7,7 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH, ContractFixtures, events_of
+from vault_adapters.testing.contract.fixtures import ACCOUNT, REFRESH, ContractFixtures, attempts_of, events_of
 from vault_adapters.testing.contract.refreshing import SECOND, claimed
 from vault_domain.entities.account import Account
 from vault_domain.entities.attempt import Attempt
@@ -16,7 +16,6 @@ from vault_domain.entities.token import SealedToken, StoredToken
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
-from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
 _OTHER = Account("t2", "hubspot", None)
 
@@ -79,7 +78,7 @@ class UnreadCases(ContractFixtures, given=("stored_account",)):
         [kept] = await store.upkeep.kept_answers(None, 10)
         assert (again.result, again.events, kept.sealed.blob) == (True, (), b"again")
         assert clock.now() - kept.kept_at == SECOND
-        await AttemptLedger(store.accounts).release(attempt)
+        await attempts_of(store).release(attempt)
         later = await claimed(store)
         await store.upkeep.keep_answer(later, await self.sealed(store, b"later"), actor=None)
         [kept] = await store.upkeep.kept_answers(None, 10)
