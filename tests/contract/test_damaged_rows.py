@@ -125,7 +125,7 @@ async def test_one_damaged_row_hurts_only_itself(filled, name, caplog):
             assert (await vault.health()).store_error is None
             # What is damaged can be deleted, or replaced by a new token set.
             assert await vault.delete_token(bad[1]) is True
-            assert (await vault.delete_account(BAD)).deleted == 1
+            assert await vault.delete_provider_tokens("bad", "google") == 1
             await vault.store_token_set(BAD, TokenSet("access", "refresh"))
             assert len(await vault.get_tokens(keys)) == 4
     assert "damaged_row" in caplog.text

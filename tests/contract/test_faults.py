@@ -4,6 +4,7 @@ import pytest
 
 from vault_adapters import Account, StorageError, TokenKey, TokenKind, TokenSet, open_vault
 from vault_adapters.testing import ManualClock
+from vault_domain.services.tokens import token_writer
 
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
@@ -93,6 +94,20 @@ async def test_a_token_set_is_written_whole(database, table, condition):
         assert contents(database) == before
         found = await vault.get_tokens([ACCESS, REFRESH])
         assert {token.value.reveal() for token in found.values()} == {"old"}
+
+
+async def test_many_accounts_are_deleted_one_by_one(database, monkeypatch):
+    monkeypatch.setattr(token_writer, "_DELETED_AT_ONCE", 2)
+    happened = []
+    async with open_vault(database.config(), on_event=happened.append) as vault:
+        await vault.store_tokens([(TokenKey("t1", "google", "api_key", name), "v") for name in "abcde"])
+        happened.clear()
+        with Fault(database, "audit_event", "NEW.identifier = 'd'"), pytest.raises(StorageError):
+            await vault.delete_provider_tokens("t1", "google")
+        assert [event.account.identifier for event in happened] == list("abc")
+        assert await vault.delete_provider_tokens("t1", "google") == 2
+        assert (await vault.list_tokens("t1")).items == ()
+        assert [event.account.identifier for event in happened] == list("abcde")
 
 
 async def test_many_tokens_are_written_whole(database):

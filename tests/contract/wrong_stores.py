@@ -46,7 +46,6 @@ METHODS = {
         "change": FactCases,
         "store": TokenCases,
         "reserve_due": ReserveCases,
-        "delete_provider": TokenCases,
         "record_uses": UseCases,
         "begin_import": ImportCases,
         "erase": DataKeyCases,

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from attrs import frozen
 
 from vault_adapters.stores.columns import LISTED, TOKEN, owner_of
-from vault_adapters.stores.damage import sound_page
+from vault_adapters.stores.damage import account_of_row, sound_page
 from vault_domain.entities.account import ConnectionState
 from vault_domain.entities.page import Cursor
+from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.text import MAX_NAME_LENGTH
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.pages import AccountQuery, Condemned, Ending, Owned, TokenQuery
 
 _Row = tuple[Any, ...]
-_R = TypeVar("_R")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _REJECTED_AT = TOKEN.index("t.rejected_at")
@@ -75,8 +76,8 @@ async def list_accounts(
     limit: int,
     after: Cursor | None,
     fetch: Callable[[str, dict[str, Any], int], Awaitable[list[_Row]]],
-    decode: Callable[[Sequence[_Row], str | None, str | None], _R],
-) -> list[_R]:
+    decode: Callable[[Sequence[_Row], str | None, str | None], AccountRecord],
+) -> list[AccountRecord]:
     """List accounts; see `Pages.accounts`, and `list_tokens` for the arguments; ``fetch`` returns sorted rows."""
     name, sought = list_of(query)
     wanted = {**sought, "tenant_id": query.tenant_id, "provider": query.provider}
@@ -85,9 +86,15 @@ async def list_accounts(
         page = dict(zip(_PLACE_OF_ACCOUNT, position, strict=True))
         return [list(group) for _, group in groupby(await fetch(name, wanted | page, number), key=owner_of)]
 
+    def decoded(rows: Sequence[_Row]) -> AccountRecord:
+        with suppress(*[Exception] if query.with_damaged else []):
+            return decode(rows, query.tenant_id, query.provider)
+        _, key, _ = LISTED.split(rows[-1])
+        return AccountRecord(account_of_row(key, query.tenant_id, query.provider), {})
+
     return await sound_page(
         fetch_page,
-        lambda rows: decode(rows, query.tenant_id, query.provider),
+        decoded,
         lambda rows: owner_of(rows[-1]),
         after or ("", "", ""),
         limit,

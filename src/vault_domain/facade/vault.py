@@ -241,7 +241,10 @@ class TokenVault:
 
     @scrubbed_async
     async def delete_provider_tokens(self, tenant_id: str, provider: str) -> int:
-        """Delete all of a tenant's tokens at a provider; return the number of deleted tokens."""
+        """Delete all of a tenant's tokens at a provider, account by account; return the number of deleted tokens.
+
+        If this fails, some accounts may be deleted. Repeat the call to delete the rest.
+        """
         tenant, name = as_tenant_id(tenant_id), as_provider(provider)
         return await self._services.writing.delete_provider(tenant, name, actor=self._actor)
 

@@ -180,9 +180,6 @@ class Accounts(Protocol):
             The accounts and the store's time.
         """
 
-    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        """Delete a tenant's tokens, labels and refresh states at a provider; return the number of deleted tokens."""
-
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store the time of each last use, unless a later use is stored or the key now holds a token with another id.
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from attrs import frozen
 
-from vault_domain.entities.account import Account, ConnectionState
+from vault_domain.entities.account import Account, AccountInfo, ConnectionState
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
@@ -123,12 +123,19 @@ class AccountQuery:
         text: a text that names them, alone: the beginning of an account's label or of its identifier, or its provider's
             whole name. The text has a to z in place of A to Z, and is in Unicode NFC. The letters A to Z count as a to
             z, and every other character as itself.
+        with_damaged: return accounts with a damaged row too, without what is stored of them.
     """
 
     tenant_id: str | None = None
     provider: str | None = None
     state: ConnectionState | None = None
     text: str | None = None
+    with_damaged: bool = False
+
+    @staticmethod
+    def place(item: AccountInfo | AccountRecord) -> Cursor:
+        """Return the position of an account in the order by which accounts are listed."""
+        return (item.account.tenant_id, item.account.provider, item.account.identifier or "")
 
 
 class Pages(Protocol):

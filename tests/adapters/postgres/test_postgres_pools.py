@@ -301,7 +301,6 @@ async def test_where_the_event_cannot_be_written_nothing_is(store, execute):
         lambda: AccountChanges(store.accounts, uuid4).store_set(ACCOUNT, [write()], label="Ann", actor=None),
         lambda: AccountChanges(store.accounts, uuid4).delete_token(REFRESH, actor=None),
         lambda: AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=None),
-        lambda: store.accounts.delete_provider("acme", "google", actor=None),
     ):
         with pytest.raises(StorageError):
             await attempt()
@@ -330,7 +329,8 @@ async def test_cancelled_callers_leave_no_transaction_and_no_connection_behind(s
         await asyncio.gather(*callers, return_exceptions=True)
     survivor = await asyncio.wait_for(store.accounts.get(ACCESS), 10)
     await store.accounts._database._flights.wait()
-    await store.accounts.delete_provider("acme", "google", actor=None)
+    for account in ACCOUNT, other.account:
+        await AccountChanges(store.accounts, uuid4).delete_account(account, actor=None)
     await store.accounts._reads.drain()
     assert survivor.row is not None
     await check_postgres_idle(store)

@@ -214,7 +214,7 @@ async def test_deletions_and_stores_at_once_end_in_a_whole_state(store, execute)
                 ACCOUNT, [write(), write(REFRESH)], label="Ann", actor=None
             )
         else:
-            await store.accounts.delete_provider("acme", "google", actor=None)
+            await AccountChanges(store.accounts, uuid4).delete_token(ACCESS, actor=None)
 
     await asyncio.gather(*map(turn, range(90)))
     await AccountChanges(store.accounts, uuid4).delete_account(ACCOUNT, actor=None)

@@ -15,7 +15,7 @@ from vault_domain.ports.accounts import DueAccount, Erased, Reading, Snapshot
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.transitions.importing import imported
-from vault_domain.transitions.values import deleted, stored
+from vault_domain.transitions.values import stored
 
 _KEPT = (AuditAction.TENANT_ERASED, AuditAction.DATA_KEY_DESTROYED)
 
@@ -75,15 +75,6 @@ class DictAccounts(Port):
         for each in taken:
             transaction.change_account(each.account, due_at=transaction.now + hold)
         return taken, transaction.now
-
-    @atomic
-    def delete_provider(self, transaction, tenant_id, provider, *, actor):
-        keys = [key for key in transaction.tables.tokens if (key.tenant_id, key.provider) == (tenant_id, provider)]
-        events = []
-        for account in dict.fromkeys(key.account for key in keys):
-            decision = _change(transaction, account, lambda state, now: deleted(state, now, TokenKind, actor))
-            events += decision.events
-        return Change(len(events), tuple(events))
 
     @atomic
     def record_uses(self, transaction, uses):

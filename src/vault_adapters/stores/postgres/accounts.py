@@ -3,16 +3,14 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from operator import itemgetter
 from typing import Any, TypeVar
 from uuid import UUID
 
 from vault_adapters.stores.batching import Asked, ReadBatcher
 from vault_adapters.stores.postgres import citus_tokens
 from vault_adapters.stores.postgres.account_states import AccountStates
-from vault_adapters.stores.postgres.appending import append_events, deletion_events
 from vault_adapters.stores.postgres.cursors import Row
-from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
+from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.erasure import erase_tenant
 from vault_adapters.stores.postgres.importing import Importer
 from vault_adapters.stores.postgres.limits import Pace
@@ -136,20 +134,6 @@ class PostgresAccounts:
         return await self._database.transact(
             lambda transaction: write_tokens(transaction, self._queries, late, actor, refreshed=refreshed), pace=pace
         )
-
-    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        """Delete all tokens, labels and refresh states of a tenant at a provider."""
-
-        async def work(transaction: Transaction) -> Change[int]:
-            where = {"tenant_id": tenant_id, "provider": provider}
-            rows = await transaction.fetch(self._queries["delete_provider_tokens"], where | {"now": transaction.now})
-            events = deletion_events(sorted(rows, key=itemgetter(1, 0)), tenant_id, provider, actor)
-            await append_events(transaction, self._queries, events)
-            await transaction.execute(self._queries["lock_provider_accounts"], where)
-            await transaction.execute(self._queries["delete_orphaned_provider_accounts"], where)
-            return Change(len(rows), events)
-
-        return await self._database.transact(work, pace=Pace.BULK)
 
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store the time of each last use."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from vault_adapters.stores.postgres.cursors import Row, int8
+from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import Transaction
 from vault_adapters.stores.postgres.shaping import Shape, row_of, shaped
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import TokenKey
-from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.transitions.events import key_event
+from vault_domain.entities.audit import AuditEvent
 
 _COLUMNS = {
     "tenant_id": "text",
@@ -89,14 +87,4 @@ def _row(event: AuditEvent) -> tuple[Any, ...]:
         None if event.credential_generation is None else int8(event.credential_generation),
         event.actor,
         event.code,
-    )
-
-
-def deletion_events(rows: Sequence[Row], tenant_id: str, provider: str, actor: str | None) -> tuple[AuditEvent, ...]:
-    """Return the events of deleted tokens; each row begins with kind, identifier, generation and time."""
-    return tuple(
-        key_event(
-            AuditAction.TOKEN_DELETED, TokenKey(tenant_id, provider, kind, identifier), generation, occurred_at, actor
-        )
-        for kind, identifier, generation, occurred_at, *_ in rows
     )

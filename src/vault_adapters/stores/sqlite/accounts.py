@@ -104,22 +104,6 @@ class SqliteAccounts:
             lambda transaction: write_tokens(transaction, self._queries, sealed, actor)
         )
 
-    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        """Delete all tokens, labels and refresh states of a tenant at a provider."""
-        from vault_adapters.stores.sqlite.audit import append_events
-        from vault_adapters.stores.sqlite.writing import deletion_events
-
-        async def work(transaction: Transaction) -> Change[int]:
-            parameters = {"tenant_id": tenant_id, "provider": provider}
-            rows = await transaction.fetch(self._queries["delete_provider_tokens"], parameters)
-            await transaction.execute(self._queries["delete_provider_accounts"], parameters)
-            rows.sort(key=_by_identifier)
-            events = deletion_events(rows, tenant_id, provider, transaction, actor)
-            await append_events(transaction, self._queries, events)
-            return Change(len(rows), tuple(events))
-
-        return await self._database.transact(work)
-
     async def record_uses(self, uses: Mapping[TokenRef, datetime]) -> None:
         """Store the time of each last use."""
         parameters = [

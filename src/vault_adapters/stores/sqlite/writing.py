@@ -18,8 +18,8 @@ from vault_adapters.stores.sqlite.rows import (
     to_micros,
     write_parameters,
 )
-from vault_domain.entities.account import TokenKey, stored_key
-from vault_domain.entities.audit import AuditAction, AuditEvent
+from vault_domain.entities.account import TokenKey
+from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.token import (
     StoredToken,
@@ -28,20 +28,12 @@ from vault_domain.entities.token import (
 )
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.rules.schedule import accounts_due
-from vault_domain.transitions.events import key_event, token_event
+from vault_domain.transitions.events import token_event
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
 """The reason of the error if a table is missing; some other errors have this reason too."""
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def deletion_events(
-    rows: Sequence[Row], tenant_id: str, provider: str, transaction: Transaction, actor: str | None
-) -> list[AuditEvent]:
-    """Return the events of deleted tokens; each row is (kind, identifier, generation)."""
-    keys = [(stored_key(tenant_id, provider, kind, identifier), generation) for kind, identifier, generation in rows]
-    return [key_event(AuditAction.TOKEN_DELETED, key, generation, transaction.now, actor) for key, generation in keys]
 
 
 async def write_tokens(

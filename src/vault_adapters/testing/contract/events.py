@@ -31,7 +31,7 @@ from vault_domain.entities.token import TokenRef, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
-MUTATIONS = ["store", "store_set", "mark_invalid", "delete", "delete_provider", "account", "commit", "reject"]
+MUTATIONS = ["store", "store_set", "mark_invalid", "delete", "account", "commit", "reject"]
 
 
 class EventCases(ContractFixtures):
@@ -116,7 +116,6 @@ class EventCases(ContractFixtures):
             "store_set": lambda: changes_of(store).store_set(ACCOUNT, writes[:1], label="after", actor=UNWRITABLE),
             "mark_invalid": lambda: changes_of(store).mark_invalid(TokenRef.of(row.info), "x", actor=UNWRITABLE),
             "delete": lambda: changes_of(store).delete_token(ACCESS, actor=UNWRITABLE),
-            "delete_provider": lambda: store.accounts.delete_provider("t1", "google", actor=UNWRITABLE),
             "account": lambda: changes_of(store).delete_account(ACCOUNT, actor=UNWRITABLE),
             "commit": lambda: attempts_of(store).commit(attempt, answers, actor=UNWRITABLE),
             "reject": lambda: attempts_of(store).reject(attempt, "invalid_grant", actor=UNWRITABLE),

@@ -78,14 +78,14 @@ class ListingService:
             found += await self._all_described(records, now, state)
             if len(records) <= limit:
                 break
-            position = _by_owner(records[-1])
-        return make_page(found, limit, _by_owner)
+            position = AccountQuery.place(records[-1])
+        return make_page(found, limit, AccountQuery.place)
 
     async def find(self, text: str, *, limit: int, after: str | None) -> Page[AccountInfo]:
         """Return the accounts of all tenants that a text names; see `AccountQuery`."""
         position = decode_cursor(after, str, str, str)
         records, now = await self._pages.accounts(AccountQuery(text=text), limit=limit + 1, after=position)
-        return make_page(await self._all_described(records, now, None), limit, _by_owner)
+        return make_page(await self._all_described(records, now, None), limit, AccountQuery.place)
 
     async def accounts(
         self,
@@ -163,10 +163,6 @@ def _of_event(event: AuditEvent) -> tuple[int, int]:
 
 def _by_account(item: AccountInfo | AccountRecord) -> Cursor:
     return (item.account.provider, item.account.identifier or "")
-
-
-def _by_owner(item: AccountInfo | AccountRecord) -> Cursor:
-    return (item.account.tenant_id, *_by_account(item))
 
 
 def _by_itself(tenant_id: str) -> Cursor:

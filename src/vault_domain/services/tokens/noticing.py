@@ -79,10 +79,6 @@ class _Noticing:
 
         return await self._rows.write(work, keys=[write.key for write in sealed], stored=stored)
 
-    async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> Change[int]:
-        work = self._right.delete_provider(tenant_id, provider, actor=actor)
-        return await self._rows.write(work, scopes=[(tenant_id, provider)])
-
     async def erase(self, tenant_id: str, *, actor: str | None) -> Change[Erased]:
         return await self._rows.write(self._right.erase(tenant_id, actor=actor), scopes=[(tenant_id,)])
 

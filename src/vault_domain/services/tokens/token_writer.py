@@ -14,7 +14,7 @@ from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.change import Change
 from vault_domain.ports.cipher import Cipher
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.pages import Ending, Pages
+from vault_domain.ports.pages import AccountQuery, Ending, Pages
 from vault_domain.rules.freshness import RefreshPolicy
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.clients import Clients
@@ -28,6 +28,9 @@ _FEW = 1000
 
 _ENDING_AT_ONCE = 100
 """Largest number of tokens on a page of refresh tokens that expire soon."""
+
+_DELETED_AT_ONCE = 500
+"""Largest number of accounts on a page of accounts that are deleted."""
 
 
 class TokenWriter:
@@ -116,7 +119,14 @@ class TokenWriter:
         return change.result
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> int:
-        """Delete a tenant's tokens at a provider; return the number of deleted tokens."""
-        change = await self._accounts.delete_provider(tenant_id, provider, actor=actor)
-        self._sink.publish(change.events)
-        return change.result
+        """Delete a tenant's tokens at a provider, each account in one transaction; return the number of tokens."""
+        query, after, deleted = AccountQuery(tenant_id, provider, with_damaged=True), None, 0
+        while True:
+            page, _ = await self._pages.accounts(query, limit=_DELETED_AT_ONCE, after=after)
+            for record in page:
+                change = await self._changes.delete_account(record.account, actor=actor)
+                self._sink.publish(change.events)
+                deleted += change.result
+            if len(page) < _DELETED_AT_ONCE:
+                return deleted
+            after = query.place(page[-1])

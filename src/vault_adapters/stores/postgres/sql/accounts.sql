@@ -140,18 +140,3 @@ WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier
     AND NOT EXISTS (
         SELECT 1 FROM {{schema}}.token t
         WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier)
-
--- name: lock_provider_accounts
--- Lock all accounts of a tenant at a provider, in order; see lock_account.
-SELECT FROM {{schema}}.account
-WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
-ORDER BY identifier
-FOR UPDATE
-
--- name: delete_orphaned_provider_accounts
--- Of a tenant's accounts at a provider, delete the rows of those that have no token left.
-DELETE FROM {{schema}}.account a
-WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b
-    AND NOT EXISTS (
-        SELECT 1 FROM {{schema}}.token t
-        WHERE t.tenant_id = %(tenant_id)b AND t.provider = a.provider AND t.identifier = a.identifier)

@@ -135,17 +135,6 @@ WITH timed AS (
         s (tenant_id, provider, identifier, expires_at, lifetime, lead, due_in, is_replaced))
 {{schedule_timed}}
 
--- name: delete_provider_tokens
--- Delete all of a tenant's tokens at a provider; the tokens are locked in the order of their keys.
-WITH doomed AS (
-    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
-    WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b
-    ORDER BY identifier, kind
-    FOR UPDATE)
-DELETE FROM {{schema}}.token t USING doomed d
-WHERE t.tenant_id = %(tenant_id)b AND t.provider = d.provider AND t.kind = d.kind AND t.identifier = d.identifier
-RETURNING t.kind, t.identifier, t.generation, {{now}}, {{told_tenant}}
-
 -- name: page_of_tokens
 -- One page of a list of tokens after a position. A part tells which tokens, and in which order.
 SELECT {{token_columns}}, {{key_columns}}

@@ -122,7 +122,3 @@ LEFT JOIN (
     FROM token_vault_account
     WHERE due_at <= :now
     GROUP BY provider) w USING (provider)
-
--- name: delete_provider_accounts
--- Delete a tenant's accounts at a provider.
-DELETE FROM token_vault_account WHERE tenant_id = :tenant_id AND provider = :provider

@@ -59,10 +59,6 @@ DELETE FROM token_vault_token
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
     AND kind IN (SELECT value FROM json_each(:kinds))
 
--- name: delete_provider_tokens
--- Delete a tenant's tokens at a provider; return kind, identifier and generation of each, for the events.
-DELETE FROM token_vault_token WHERE tenant_id = :tenant_id AND provider = :provider RETURNING kind, identifier, generation
-
 -- name: page_of_tokens
 -- One page of a list of tokens after a position. A part tells which tokens, and in which order.
 SELECT {{token_columns}}, {{key_columns}}
