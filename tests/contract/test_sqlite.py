@@ -8,7 +8,6 @@ from tests.contract.stores import check_sqlite_idle, open_sqlite
 
 from vault_adapters.testing.contract import SharedStoreContract
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases
-from vault_adapters.testing.contract.decryption import DecryptionCases
 from vault_adapters.testing.contract.events import EventCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.reserving import ReserveCases
@@ -36,7 +35,6 @@ class TestSqliteMemory(
     KeyTableCases,
     TokenCases,
     EventCases,
-    DecryptionCases,
     ConcurrencyCases,
     ReserveCases,
     SweepCases,

@@ -24,6 +24,15 @@ DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 class TestAudit(OverDict, ContractFixtures):
     """What the vault prunes and tells by itself."""
 
+    async def test_a_failing_listener_changes_nothing(self, store: Store) -> None:
+        def fail(event: AuditEvent) -> None:
+            raise LookupError(event.action)
+
+        async with self.vault_over(store, on_event=fail) as vault:
+            await vault.store_token(ACCESS, "v")
+            assert await vault.delete_token(ACCESS) is True
+            assert len(await events_of(vault)) == 2
+
     @pytest.mark.parametrize("wrong", [timedelta(0), -DAY, DAY - MINUTE, 1, "400d", None])
     async def test_pruning_needs_an_age_of_a_day_at_least(self, vault: TokenVault, wrong: object) -> None:
         with pytest.raises(InvalidInputError):

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
+
 import pytest
 from tests.services.over_dict import OverDict
 
 from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     ACCOUNT,
     REFRESH,
     ContractFixtures,
     key,
+    tokens_of,
     value_of,
 )
 from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import DecryptionError
-from vault_domain.entities.token import SealedToken, TokenWrite
+from vault_domain.entities.token import SealedToken, Token, TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -66,6 +71,35 @@ class TestDecryption(OverDict, ContractFixtures):
         good = [each for each in keys if each not in bad]
         assert list(await vault.get_tokens(good)) == good
         assert (await vault.health()).failed_reads == 3
+
+    async def test_what_decrypts_nothing_goes_on(self, store: Store, vault: TokenVault, clock: ManualClock) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=60))
+        await put(store, REFRESH, ACCESS)
+        assert set(await tokens_of(vault)) == {ACCESS, REFRESH}
+        assert len((await vault.find_expiring_tokens(timedelta(minutes=2))).items) == 1
+        assert await vault.get_account(ACCOUNT) is not None
+        assert (await vault.health()).ok
+        info = (await tokens_of(vault))[REFRESH]
+        await vault.mark_token_invalid(info, "x")
+        assert (await vault.store_token(REFRESH, "new")).generation == info.generation + 1
+        assert await value_of(vault, REFRESH) == "new"
+        await put(store, ACCESS, REFRESH)
+        assert await vault.delete_token(ACCESS) is True
+
+    async def test_reads_that_go_together_fail_apart(self, store: Store, vault: TokenVault) -> None:
+        keys = [key(number) for number in range(60)]
+        await vault.store_tokens([(each, str(number)) for number, each in enumerate(keys)])
+        for each in keys[::7]:
+            await put(store, each, each, -1)
+        results = await asyncio.gather(*map(vault.get_token, [*keys, key("missing")]), return_exceptions=True)
+        assert results.pop() is None
+        for number, result in enumerate(results):
+            if number % 7 == 0:
+                assert isinstance(result, DecryptionError)
+                assert result.keys == (keys[number],)
+            else:
+                assert isinstance(result, Token)
+                assert result.value.reveal() == str(number)
 
 
 async def put(store: Store, target: TokenKey, source: TokenKey, flip: int | None = None) -> None:

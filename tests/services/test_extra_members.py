@@ -29,6 +29,15 @@ EXTRA = {"instance_url": "https://one.example.com", "team": "T1"}
 class TestExtra(OverDict, ContractFixtures):
     """`TokenSet.extra` and `Token.token_type`."""
 
+    async def test_extra_members_are_read_with_their_token(self, vault: TokenVault) -> None:
+        await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=HOUR, extra=EXTRA))
+        assert await extra_of(vault) == EXTRA
+        assert await extra_of(vault, REFRESH) == {}
+        assert (await vault.get_tokens([ACCESS]))[ACCESS].extra == EXTRA
+        usable = await vault.get_access_token(ACCOUNT)
+        assert usable is not None
+        assert (usable.token.extra, usable.token.value.reveal()) == (EXTRA, "a")
+
     async def test_a_type_other_than_bearer_is_kept(self, vault: TokenVault) -> None:
         for token_type in ("DPoP", "Bearer", "bearer"):
             await vault.store_token_set(ACCOUNT, TokenSet("a", token_type=token_type))

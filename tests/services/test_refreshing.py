@@ -22,6 +22,7 @@ from vault_adapters import (
     TokenNotFoundError,
 )
 from vault_adapters.testing import ScriptedRefresher
+from vault_adapters.testing.contract.master_keys import replace
 from vault_adapters.testing.contract.refreshing import claimed, state_of
 from vault_domain.entities.token import TokenDraft
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
@@ -214,6 +215,21 @@ async def test_a_journal_of_a_process_that_died_is_committed(connected, refreshe
     assert await connected.over().keeper.recover() == 1
     assert (await connected.tokens.get(REFRESH)).value.reveal() == "refresh-1"
     assert await connected.journal.entries() == []
+
+
+async def test_an_answer_is_sealed_again_if_the_data_key_was_rotated_meanwhile(connected, refresher):
+    async def rotate(request):
+        active = await connected.store.keys.data_key(ACCOUNT.tenant_id, None)
+        new = await connected.cipher.make_data_key(ACCOUNT.tenant_id)
+        await replace(connected.store.keys, active.key_id, new)
+        rotated.append(new.key_id)
+        return answer(1)
+
+    rotated = []
+    refresher.then(rotate)
+    assert await ensure(connected) == "access-1"
+    rows, _ = await connected.store.accounts.get_many([ACCESS, REFRESH])
+    assert [row.sealed.data_key_id for row in rows] == rotated * 2
 
 
 async def test_a_rejected_token_is_refreshed_unless_it_is_young(connected, refresher):

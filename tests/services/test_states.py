@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from tests.services.over_dict import OverDict
 
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, value_of
+from vault_adapters.composition import Store
+from vault_adapters.testing.clock import ManualClock
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, ContractFixtures, OpenStore, value_of
 from vault_domain.entities.account import Account
 from vault_domain.entities.errors import StateRefusedError
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+
+LIFETIME = timedelta(minutes=10)
+STEP = timedelta(microseconds=1)
 
 
 class TestStates(OverDict, ContractFixtures):
@@ -60,3 +67,47 @@ class TestStates(OverDict, ContractFixtures):
     async def test_a_content_must_fit(self, vault: TokenVault, content: str) -> None:
         with pytest.raises(ValueError, match="content"):
             await vault.states.seal(ACCOUNT, content, bound_to="session")
+
+    async def test_a_state_dies_with_its_tenant(self, vault: TokenVault) -> None:
+        state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+        other = await vault.states.seal(Account("t2", ACCOUNT.provider), "content", bound_to="session")
+        await vault.erase_tenant(ACCOUNT.tenant_id)
+        assert await self.refusal_of(vault, state) == "unreadable"
+        assert (await vault.states.open(other, bound_to="session")).tenant_id == "t2"
+
+    async def test_a_state_dies_with_its_tenant_in_other_processes(
+        self, vault: TokenVault, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        async with open_store(clock) as store, self.vault_over(store) as other:
+            state = await other.states.seal(ACCOUNT, "content", bound_to="session")
+            await vault.erase_tenant(ACCOUNT.tenant_id)
+            assert await self.refusal_of(other, state) == "unreadable"
+
+    async def test_what_began_before_an_erasure_does_not_bring_the_tenant_back(
+        self, vault: TokenVault, store: Store, open_store: OpenStore, clock: ManualClock
+    ) -> None:
+        async with open_store(clock) as second, self.vault_over(second) as other:
+            state = await other.states.seal(ACCOUNT, "content", bound_to="session")
+            opened = await other.states.open(state, bound_to="session")
+            await vault.erase_tenant(ACCOUNT.tenant_id)
+            # The other process still holds the data key; this one must not make a new one.
+            for process in (other, vault):
+                with pytest.raises(StateRefusedError) as caught:
+                    await process.store_token_set(ACCOUNT, TokenSet("access"), state=opened)
+                assert (caught.value.reason, caught.value.account) == ("unreadable", ACCOUNT)
+            assert await store.keys.data_key(ACCOUNT.tenant_id, None) is None
+            # The tenant comes back by a new request; what began before the erasure stays outside.
+            state = await vault.states.seal(ACCOUNT, "content", bound_to="session")
+            with pytest.raises(StateRefusedError):
+                await other.store_token_set(ACCOUNT, TokenSet("access"), state=opened)
+            assert (await vault.list_tokens(ACCOUNT.tenant_id)).items == ()
+            anew = await other.states.open(state, bound_to="session")
+            await other.store_token_set(ACCOUNT, TokenSet("access"), state=anew)
+            assert await value_of(vault, ACCESS) == "access"
+
+    async def test_a_state_expires_by_the_stores_time(self, vault: TokenVault, clock: ManualClock) -> None:
+        states = [await vault.states.seal(ACCOUNT, "content", bound_to="session") for _ in range(2)]
+        clock.advance(LIFETIME - STEP)
+        assert await self.refusal_of(vault, states[0]) is None
+        clock.advance(STEP)
+        assert [await self.refusal_of(vault, state) for state in states] == ["expired", "expired"]

@@ -8,9 +8,10 @@ from tests.services.over_dict import OverDict
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ContractFixtures
+from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, tokens_of
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.token import TokenInfo
+from vault_domain.entities.token_set import TokenSet
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -51,6 +52,21 @@ class TestUses(OverDict, ContractFixtures):
         info = await _info(store, ACCESS)
         assert info is not None
         assert info.last_used_at is None
+
+    async def test_reads_write_nothing_and_closing_writes_their_uses(self, store: Store, clock: ManualClock) -> None:
+        async with self.vault_over(store) as vault:
+            await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
+            before = await tokens_of(vault)
+            clock.advance(MINUTE)
+            await vault.get_access_token(ACCOUNT)
+            await vault.get_refresh_token(ACCOUNT)
+            assert await tokens_of(vault) == before
+        for key in (ACCESS, REFRESH):
+            info = await _info(store, key)
+            assert info is not None
+            assert info.last_used_at == clock.now()
+            assert info.updated_at == before[key].updated_at
+            assert info.generation == before[key].generation
 
 
 async def _info(store: Store, key: TokenKey) -> TokenInfo | None:

@@ -18,7 +18,7 @@ order in which a new store makes them pass; the guide "Write a store" has the sa
 import pytest
 
 _MODULES = (
-    *("across", "attempts", "audit", "bulk", "clients", "concurrency", "decryption", "endings"),
+    *("across", "attempts", "audit", "bulk", "clients", "concurrency", "endings"),
     *("events", "extras", "facts", "fixtures", "importing", "isolation", "keys", "listings", "master_keys"),
     *("migrations", "neighbours", "refreshing", "reserving", "restores", "revival", "rotation", "sharing", "states"),
     *("sweeps", "tokens", "unread", "uses", "values"),
@@ -33,7 +33,6 @@ from vault_adapters.testing.contract.audit import AuditCases  # noqa: E402
 from vault_adapters.testing.contract.bulk import BulkCases  # noqa: E402
 from vault_adapters.testing.contract.clients import ClientCases  # noqa: E402
 from vault_adapters.testing.contract.concurrency import ConcurrencyCases  # noqa: E402
-from vault_adapters.testing.contract.decryption import DecryptionCases  # noqa: E402
 from vault_adapters.testing.contract.endings import EndingCases  # noqa: E402
 from vault_adapters.testing.contract.events import EventCases  # noqa: E402
 from vault_adapters.testing.contract.extras import ExtraCases  # noqa: E402
@@ -68,7 +67,6 @@ class FacadeContract(
     ListingCases,
     AcrossCases,
     IsolationCases,
-    DecryptionCases,
     EventCases,
     AuditCases,
     DataKeyCases,
@@ -108,7 +106,7 @@ class SharedStoreContract(StoreContract, SharingCases):
 
 PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, ExtraCases),
-    *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases, DecryptionCases),
+    *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases),
     *(FactCases, EndingCases, ReserveCases, AttemptCases, SweepCases, RevivalCases),
     *(ClientCases, RestoreCases),
     *(DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),

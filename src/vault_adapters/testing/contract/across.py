@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
-
-import pytest
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ContractFixtures, attempts_of, rows_of
+from vault_adapters.testing.contract.fixtures import ContractFixtures, attempts_of, rows_of, walk
 from vault_adapters.testing.contract.refreshing import claimed
 from vault_domain.entities.account import Account, ConnectionState, TokenKey, TokenKind
 from vault_domain.entities.attempt import Failure
-from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import encode_cursor
 from vault_domain.entities.token import TokenRef
@@ -29,15 +27,8 @@ def _owner(account: Account) -> tuple[bytes, ...]:
     return account.tenant_id.encode(), account.provider.encode(), (account.identifier or "").encode()
 
 
-async def _walk(vault: TokenVault, limit: int, **wanted: Any) -> list[Account]:
-    found: list[Account] = []
-    after = None
-    while True:
-        page = await vault.list_accounts(limit=limit, after=after, **wanted)
-        assert len(page.items) <= limit
-        found += [info.account for info in page.items]
-        if (after := page.next) is None:
-            return found
+async def _walk(vault: TokenVault, limit: int, *place: str, **wanted: Any) -> list[Account]:
+    return [info.account for info in await walk(partial(vault.list_accounts, *place, **wanted), limit)]
 
 
 async def _of_every_state(vault: TokenVault, clock: ManualClock) -> dict[ConnectionState, list[Account]]:
@@ -75,15 +66,7 @@ class AcrossCases(ContractFixtures):
         await vault.delete_account(Account("gone", "google"))
         expected = sorted(_NAMES, key=str.encode)
         for limit in (1, 2, len(_NAMES), 100):
-            found: list[str] = []
-            after = None
-            while True:
-                page = await vault.list_tenants(limit=limit, after=after)
-                assert len(page.items) <= limit
-                found += page.items
-                if (after := page.next) is None:
-                    break
-            assert found == expected
+            assert await walk(vault.list_tenants, limit) == expected
         assert [tenant async for tenant in vault.iter_tenants()] == expected
 
     async def test_all_tenants_accounts_by_state(self, vault: TokenVault, clock: ManualClock) -> None:
@@ -93,6 +76,8 @@ class AcrossCases(ContractFixtures):
             assert await _walk(vault, limit) == sorted(everything, key=_owner)
             for state, accounts in by_state.items():
                 assert await _walk(vault, limit, state=state) == sorted(accounts, key=_owner)
+                mine = [account for account in accounts if account.tenant_id == _NAMES[0]]
+                assert await _walk(vault, limit, _NAMES[0], state=state) == sorted(mine, key=_owner)
         assert await _walk(vault, 5, provider="github") == []
         assert await _walk(vault, 5, provider="google", state=ConnectionState.CONNECTED) == sorted(
             by_state[ConnectionState.CONNECTED], key=_owner
@@ -134,21 +119,8 @@ class AcrossCases(ContractFixtures):
             "' OR 1=1": [],
         }.items():
             for limit in (1, 2, 100):
-                found: list[Account] = []
-                after = None
-                while True:
-                    page = await vault.find(text, limit=limit, after=after)
-                    assert len(page.items) <= limit
-                    found += [info.account for info in page.items]
-                    if (after := page.next) is None:
-                        break
-                assert found == expected, text
-        for wrong in ("a", " a ", "", "x" * 256, "a\0b", "\ud800x", None, b"ana"):
-            with pytest.raises(InvalidInputError) as caught:
-                await vault.find(wrong)  # type: ignore[arg-type]
-            assert not isinstance(wrong, str) or len(wrong) < 2 or wrong not in str(caught.value)
-        with pytest.raises(InvalidInputError):
-            await vault.find("ana", after=(await vault.list_tenants(limit=1)).next)
+                found = await walk(partial(vault.find, text), limit)
+                assert [info.account for info in found] == expected, text
 
     async def test_a_narrowed_list_holds_every_account_of_the_state(
         self, store: Store, vault: TokenVault, clock: ManualClock
@@ -174,9 +146,6 @@ class AcrossCases(ContractFixtures):
         await vault.delete_account(accounts[3])
         rest = await vault.list_accounts(after=first.next)
         assert [info.account for info in (*first.items, *rest.items)] == accounts[:3] + accounts[4:]
-        for foreign in ((await vault.list_accounts("t1", limit=1)).next, (await vault.list_tenants(limit=1)).next, "x"):
-            with pytest.raises(InvalidInputError):
-                await vault.list_accounts(after=foreign)
         for hostile in ("'; --", "\U0001f511", "x" * 1000):
             await vault.list_accounts(after=encode_cursor((hostile, hostile, hostile)))
             await vault.list_tenants(after=encode_cursor((hostile,)))
@@ -189,15 +158,19 @@ class AcrossCases(ContractFixtures):
                 await vault.store_token_set(Account(tenant, provider), TokenSet("a", "r", expires_in=lifetime))
         await vault.store_token(Account("t1", "slack", "x").key(TokenKind.API_KEY), "v")
         no_time = timedelta(0)
-        counts = {count.provider: count for count in await store.pages.count_accounts()}
+
+        async def counted() -> dict[str, AccountCount]:
+            return {count.provider: count for count in await store.pages.count_accounts()}
+
+        counts = await counted()
         assert {name: count.accounts for name, count in counts.items()} == {"google": 2, "github": 2, "slack": 3}
         assert (counts["google"].due, counts["google"].oldest) == (0, no_time)
         clock.advance(timedelta(minutes=5))  # half of the lifetime at google is over, so those accounts are due
-        counts = {count.provider: count for count in await store.pages.count_accounts()}
+        counts = await counted()
         assert counts["google"] == AccountCount("google", 2, 2, no_time)
         await claimed(store, Account("t1", "google"))  # the claimed account is due again at the end of the lease
         clock.advance(timedelta(seconds=5))
-        counts = {count.provider: count for count in await store.pages.count_accounts()}
+        counts = await counted()
         assert counts["google"] == AccountCount("google", 2, 1, timedelta(seconds=5))
         assert counts["github"] == AccountCount("github", 2, 0, no_time)
 
@@ -237,12 +210,10 @@ class AcrossCases(ContractFixtures):
         infos += [reading.row.info for key in keys if (reading := await store.accounts.get(key)).row is not None]
         infos += await store.pages.tokens(Expiring(timedelta(0)), limit=100, after=None)
         records = [(await store.accounts.read(account)).record for account in accounts]
-        records += [(await store.accounts.read(account)).record for account in accounts]
-        records += (await store.pages.accounts(AccountQuery(), limit=100, after=None))[0]
-        records += (await store.pages.accounts(AccountQuery(provider="google"), limit=100, after=None))[0]
         for tenant in tenants:
             infos += await store.pages.tokens(Owned(tenant), limit=100, after=None)
-            records += (await store.pages.accounts(AccountQuery(tenant), limit=100, after=None))[0]
+        for query in (AccountQuery(), AccountQuery(provider="google"), *map(AccountQuery, tenants)):
+            records += (await store.pages.accounts(query, limit=100, after=None))[0]
         infos += [info for record in records if record is not None for info in record.tokens.values()]
-        assert len(infos) == 7 * len(keys) + len(keys) // 2 + 2 * 6
+        assert len(infos) == 6 * len(keys) + len(keys) // 2 + 2 * 6
         assert [info.last_used_at for info in infos] == [used[info.key] for info in infos]

@@ -21,7 +21,6 @@ from vault_adapters.testing.contract.fixtures import (
     attempts_of,
     events_of,
     import_sealed,
-    rows_of,
     tokens_of,
 )
 from vault_adapters.testing.contract.refreshing import (
@@ -43,7 +42,6 @@ from vault_domain.entities.attempt import Commit, CommitOutcome, Failure
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.token import TokenRef
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.late_writes import LateWrites
@@ -51,16 +49,6 @@ from vault_domain.ports.late_writes import LateWrites
 
 class AttemptCases(ContractFixtures, given=("stored_account",)):
     """`AttemptLedger` over the store, and `due_at` after many values were stored."""
-
-    async def test_a_snapshot_holds_the_account_and_its_values(self, store: Store, clock: ManualClock) -> None:
-        snapshot = await store.accounts.read(ACCOUNT)
-        snapshot = await store.accounts.read(ACCOUNT)
-        record, now = snapshot.record, snapshot.now
-        assert (snapshot.record, snapshot.now, now) == (record, clock.now(), clock.now())
-        [access, refresh] = await rows_of(store, [ACCESS, REFRESH])
-        assert snapshot.sealed == {ACCESS.kind: access.sealed, REFRESH.kind: refresh.sealed}
-        nobody = await store.accounts.read(evolve(ACCOUNT, identifier="nobody"))
-        assert (nobody.record, nobody.sealed, nobody.now) == (None, {}, clock.now())
 
     async def test_of_many_concurrent_claims_one_wins(self, store: Store, clock: ManualClock) -> None:
         seen = None
@@ -88,20 +76,6 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
             assert (await state_of(store)).attempt_id == holder.attempt_id
             await attempts_of(store).release(holder)
 
-    async def test_of_two_answers_to_one_credential_that_of_the_later_attempt_stays(
-        self, store: Store, clock: ManualClock
-    ) -> None:
-        """A provider with a grace period gives both, and ends the grant if it sees the earlier refresh token again."""
-        earlier = await claimed(store)
-        clock.advance(LEASE)
-        later = await claimed(store)
-        await attempts_of(store).commit(earlier, await answer(store), actor=None)
-        clock.advance(SECOND)
-        writes = await answer(store, 2)
-        assert (await attempts_of(store).commit(later, writes, actor=None)).result.outcome is CommitOutcome.WRITTEN
-        rows = await rows_of(store, [ACCESS, REFRESH])
-        assert [row.info.value_id for row in rows] == [write.value_id for write in writes]
-
     async def test_no_mutation_comes_between_the_read_for_the_judge_and_the_write_of_its_answer(
         self, store: Store, clock: ManualClock
     ) -> None:
@@ -122,23 +96,6 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
                 *(attempts_of(store).reschedule(ACCOUNT, judge) for _ in range(3)),
             )
             assert await due_at(store) == now + HOUR - LEAD
-
-    async def test_a_claim_holds_for_its_own_account(self, store: Store, vault: TokenVault) -> None:
-        others = [
-            evolve(ACCOUNT, identifier=None),
-            evolve(ACCOUNT, tenant_id="t2"),
-            evolve(ACCOUNT, provider="github"),
-        ]
-        for account in others:
-            await vault.store_token_set(account, token_set())
-        mine = await claimed(store)
-        for account in others:
-            assert await state_of(store, account) == RefreshState()
-            other_place = evolve(mine.credential, key=account.key(REFRESH.kind))
-            stolen = evolve(await unclaimed(store, account), credential=other_place)
-            assert await attempts_of(store).claim(stolen, None) is None
-            await claimed(store, account)
-        assert TokenRef.of((await tokens_of(vault))[REFRESH]) == mine.credential
 
     async def test_under_a_data_key_that_is_not_active_nothing_happens(self, store: Store, vault: TokenVault) -> None:
         attempt, writes = await claimed(store), await answer(store)
@@ -171,13 +128,11 @@ class AttemptCases(ContractFixtures, given=("stored_account",)):
         await vault.store_token_set(ACCOUNT, token_set())
         assert await state_of(store) == RefreshState()
 
-    @pytest.mark.parametrize("gone", ["account", "provider", "tenant"])
+    @pytest.mark.parametrize("gone", ["provider", "tenant"])
     async def test_an_account_that_is_gone_is_not_due(self, store: Store, vault: TokenVault, gone: str) -> None:
         await store.accounts.store(await answer(store), actor=None)
         assert await due_at(store) is not None
-        if gone == "account":
-            await vault.delete_account(ACCOUNT)
-        elif gone == "provider":
+        if gone == "provider":
             await vault.delete_provider_tokens(ACCOUNT.tenant_id, ACCOUNT.provider)
         else:
             await vault.erase_tenant(ACCOUNT.tenant_id)

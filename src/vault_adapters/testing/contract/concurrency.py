@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
-from vault_adapters.composition import Store
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     ACCOUNT,
@@ -14,13 +13,11 @@ from vault_adapters.testing.contract.fixtures import (
     ContractFixtures,
     events_of,
     key,
-    rows_of,
     tokens_of,
     value_of,
 )
-from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.errors import GenerationConflictError
-from vault_domain.entities.token import MarkOutcome, TokenInfo
+from vault_domain.entities.token import Token, TokenInfo
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -77,17 +74,6 @@ class ConcurrencyCases(ContractFixtures):
         await asyncio.gather(*(write(number) for number in range(20)), *(read() for _ in range(60)))
         await read()
 
-    async def test_a_late_mark_never_hits_a_newer_value(self, vault: TokenVault) -> None:
-        first = await vault.store_token(ACCESS, "v")
-        for _ in range(10):
-            old = first
-            marked, first = await asyncio.gather(
-                vault.mark_token_invalid(old, "invalid_token"), vault.store_token(ACCESS, "v")
-            )
-            assert marked in (MarkOutcome.APPLIED, MarkOutcome.STALE)
-            assert first.error_code is None
-            assert await vault.get_access_token(ACCOUNT) is not None
-
     async def test_deleting_and_storing_at_once_leaves_a_whole_row_or_none(self, vault: TokenVault) -> None:
         async def store(number: int) -> TokenInfo:
             return await vault.store_token(ACCESS, f"v{number}")
@@ -102,17 +88,6 @@ class ConcurrencyCases(ContractFixtures):
             token = await vault.get_token(ACCESS)
             assert len(await tokens_of(vault)) == (token is not None)
             assert (await vault.get_account(ACCOUNT) is None) == (token is None)
-
-    async def test_a_tenants_first_tokens_share_one_data_key(self, store: Store, vault: TokenVault) -> None:
-        keys = [TokenKey("new", "google", TokenKind.API_KEY, str(number)) for number in range(32)]
-        await asyncio.gather(*(vault.store_token(each, each.identifier or "") for each in keys))
-        rows = await rows_of(store, keys)
-        active = await store.keys.data_key("new", None)
-        assert active is not None
-        assert {row.sealed.data_key_id for row in rows} == {active.key_id}
-        assert {each.identifier: token.value.reveal() for each, token in (await vault.get_tokens(keys)).items()} == {
-            each.identifier: each.identifier for each in keys
-        }
 
     async def test_a_cancelled_writer_leaves_the_store_usable(self, vault: TokenVault) -> None:
         for ticks in range(12):
@@ -132,3 +107,20 @@ class ConcurrencyCases(ContractFixtures):
                 break
             await asyncio.sleep(0.05)
         assert stored == generations
+
+    async def test_a_cancelled_reader_only_leaves(self, vault: TokenVault) -> None:
+        keys = [key(number) for number in range(60)]
+        await vault.store_tokens([(each, str(number)) for number, each in enumerate(keys)])
+        for ticks in range(6):
+            tasks = [asyncio.create_task(vault.get_token(each)) for each in [*keys, *keys]]
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            for task in tasks[::3]:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            for number, result in enumerate(results):
+                if isinstance(result, Token):
+                    assert result.value.reveal() == str(number % 60)
+                else:
+                    assert isinstance(result, asyncio.CancelledError)
+                    assert number % 3 == 0

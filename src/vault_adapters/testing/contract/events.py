@@ -26,12 +26,11 @@ from vault_adapters.testing.contract.fixtures import (
 from vault_adapters.testing.contract.refreshing import answer, claimed, state_of
 from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.errors import GenerationConflictError, InvalidInputError
-from vault_domain.entities.token import TokenRef, TokenWrite
+from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
-MUTATIONS = ["store", "store_set", "mark_invalid", "delete", "account", "commit", "reject"]
+MUTATIONS = ["store", "store_set", "delete", "commit"]
 
 
 class EventCases(ContractFixtures):
@@ -83,25 +82,6 @@ class EventCases(ContractFixtures):
         # on_event gets the same events, once each; only events that are read from the log have a cursor.
         assert [evolve(event, cursor=None) for event in happened] == [evolve(event, cursor=None) for event in stored]
 
-    async def test_refused_mutations_leave_no_event(self, vault: TokenVault, happened: list[AuditEvent]) -> None:
-        await vault.store_token(ACCESS, "v")
-        with pytest.raises(GenerationConflictError):
-            await vault.store_token(ACCESS, "v", expected_generation=7)
-        with pytest.raises(InvalidInputError):
-            await vault.store_tokens([(key(1), "v"), (key(1), "v")])
-        with pytest.raises(InvalidInputError):
-            vault.with_actor("\ud800")
-        assert len(await events_of(vault)) == len(happened) == 1
-
-    async def test_a_failing_listener_changes_nothing(self, store: Store) -> None:
-        def fail(event: AuditEvent) -> None:
-            raise LookupError(event.action)
-
-        async with self.vault_over(store, on_event=fail) as vault:
-            await vault.store_token(ACCESS, "v")
-            assert await vault.delete_token(ACCESS) is True
-            assert len(await events_of(vault)) == 2
-
     @pytest.mark.parametrize("mutation", MUTATIONS)
     async def test_without_its_event_a_mutation_does_not_happen(
         self, store: Store, vault: TokenVault, mutation: str
@@ -114,11 +94,8 @@ class EventCases(ContractFixtures):
         mutations: dict[str, Callable[[], Awaitable[object]]] = {
             "store": lambda: store.accounts.store(writes, actor=UNWRITABLE),
             "store_set": lambda: changes_of(store).store_set(ACCOUNT, writes[:1], label="after", actor=UNWRITABLE),
-            "mark_invalid": lambda: changes_of(store).mark_invalid(TokenRef.of(row.info), "x", actor=UNWRITABLE),
             "delete": lambda: changes_of(store).delete_token(ACCESS, actor=UNWRITABLE),
-            "account": lambda: changes_of(store).delete_account(ACCOUNT, actor=UNWRITABLE),
             "commit": lambda: attempts_of(store).commit(attempt, answers, actor=UNWRITABLE),
-            "reject": lambda: attempts_of(store).reject(attempt, "invalid_grant", actor=UNWRITABLE),
         }
         with pytest.raises(Exception):  # noqa: B017, PT011 - a store may raise any error
             await mutations[mutation]()

@@ -10,13 +10,11 @@ from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import (
     ACCESS,
     ACCOUNT,
-    REFRESH,
     ContractFixtures,
     key,
     rows_of,
     value_of,
 )
-from vault_adapters.testing.contract.refreshing import HOUR
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.secret import Secret
@@ -30,15 +28,6 @@ DAY = timedelta(days=1)
 class ExtraCases(ContractFixtures):
     """`TokenSet.extra` and `Token.extra`."""
 
-    async def test_extra_members_are_read_with_their_token(self, vault: TokenVault) -> None:
-        await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=HOUR, extra=EXTRA))
-        assert await extra_of(vault) == EXTRA
-        assert await extra_of(vault, REFRESH) == {}
-        assert (await vault.get_tokens([ACCESS]))[ACCESS].extra == EXTRA
-        usable = await vault.get_access_token(ACCOUNT)
-        assert usable is not None
-        assert (usable.token.extra, usable.token.value.reveal()) == (EXTRA, "a")
-
     async def test_members_of_the_greatest_size_are_kept(self, vault: TokenVault) -> None:
         extra = {"name": "\U0001f511" * ((16 * 1024 - len('{"name":""}')) // 4)}
         await vault.store_token_set(ACCOUNT, TokenSet("a", extra=extra, token_type='"' * 64))
@@ -48,9 +37,7 @@ class ExtraCases(ContractFixtures):
 
     async def test_each_value_that_is_stored_replaces_the_members(self, vault: TokenVault) -> None:
         ways: list[Callable[[], Awaitable[object]]] = [
-            lambda: vault.store_token_set(ACCOUNT, TokenSet("b")),
             lambda: vault.store_token(ACCESS, "b"),
-            lambda: vault.store_token(ACCESS, "b", expected_generation=5),
             lambda: vault.store_tokens([(ACCESS, "b"), (key("other"), "o")]),
             lambda: vault.import_tokens([ImportedToken(ACCESS, Secret("b"))], overwrite=True),
         ]

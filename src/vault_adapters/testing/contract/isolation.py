@@ -32,33 +32,33 @@ STRANGERS = ["t2", "T1", "t", "t11", " t1", "t1 ", "%", "_1", "t1'", "0"]
 class IsolationCases(ContractFixtures):
     """The methods of vault and store, called for another tenant."""
 
-    @pytest.mark.parametrize("stranger", STRANGERS)
     async def test_a_stranger_finds_and_changes_nothing(
-        self, vault: TokenVault, clock: ManualClock, stranger: str, caplog: pytest.LogCaptureFixture
+        self, vault: TokenVault, caplog: pytest.LogCaptureFixture
     ) -> None:
         await vault.store_token_set(ACCOUNT, TokenSet("a", "r", expires_in=60), label="mine")
         before = await tokens_of(vault)
         token = await vault.get_token(ACCESS)
         assert token is not None
-        account = Account(stranger, "google", "ann")
-        keys = [account.key(kind) for kind in TokenKind]
-        info = evolve(token.info, key=keys[0])
+        for stranger in STRANGERS:
+            account = Account(stranger, "google", "ann")
+            keys = [account.key(kind) for kind in TokenKind]
+            info = evolve(token.info, key=keys[0])
 
-        assert [await vault.get_token(key) for key in keys] == [None] * 4
-        assert await vault.get_tokens(keys) == {}
-        assert await vault.get_access_token(account) is None
-        assert await vault.get_refresh_token(account) is None
-        assert await vault.mark_token_invalid(info, "invalid_token") is MarkOutcome.STALE
-        assert [await vault.delete_token(key) for key in keys] == [False] * 4
-        assert await vault.delete_provider_tokens(stranger, "google") == 0
-        assert await vault.get_account(account) is None
-        assert (await vault.delete_account(account)).deleted == 0
-        assert (await vault.list_tokens(stranger)).items == ()
-        assert (await vault.list_accounts(stranger)).items == ()
-        assert await events_of(vault, stranger) == []
-        assert (await vault.health(tenant_id=stranger)).counts == ()
-        with pytest.raises(GenerationConflictError):
-            await vault.store_token(keys[0], "x", expected_generation=1)
+            assert [await vault.get_token(key) for key in keys] == [None] * 4
+            assert await vault.get_tokens(keys) == {}
+            assert await vault.get_access_token(account) is None
+            assert await vault.get_refresh_token(account) is None
+            assert await vault.mark_token_invalid(info, "invalid_token") is MarkOutcome.STALE
+            assert [await vault.delete_token(key) for key in keys] == [False] * 4
+            assert await vault.delete_provider_tokens(stranger, "google") == 0
+            assert await vault.get_account(account) is None
+            assert (await vault.delete_account(account)).deleted == 0
+            assert (await vault.list_tokens(stranger)).items == ()
+            assert (await vault.list_accounts(stranger)).items == ()
+            assert await events_of(vault, stranger) == []
+            assert (await vault.health(tenant_id=stranger)).counts == ()
+            with pytest.raises(GenerationConflictError):
+                await vault.store_token(keys[0], "x", expected_generation=1)
 
         assert await tokens_of(vault) == before
         assert [event.tenant_id for event in await events_of(vault)] == ["t1", "t1"]

@@ -206,26 +206,6 @@ class KeyTableCases(ContractFixtures):
         assert (await move(store.keys, moved, second)).events == ()
         assert await store.keys.key_counts() == KeyCounts({}, 0, 0, 1, 0)
 
-    async def test_a_data_key_is_replaced_only_if_its_wraps_are_those_seen(self, store: Store) -> None:
-        await _introduce(store, master_key(1))
-        stored = await store.keys.create_data_key(data_key(1, master_key(1)))
-        wrap = DataKeyWrap(master_key(1).key_id, b"moved")
-        assert (await move(store.keys, stored, wrap)).result == evolve(stored, wraps=(wrap,))
-        change = await replace(store.keys, stored.key_id, data_key(2, master_key(1)), stored)
-        assert (change.result, change.events) == (evolve(stored, wraps=(wrap,)), ())
-        assert change.result is not None
-        change = await replace(store.keys, stored.key_id, data_key(2, master_key(1)), change.result)
-        assert change.result == data_key(2, master_key(1))
-        assert [event.action for event in change.events] == [
-            *(AuditAction.DATA_KEY_REPLACED, AuditAction.DATA_KEY_ROTATED)
-        ]
-        # A data key that only decrypts moves without an event.
-        old = await store.keys.data_key("t1", stored.key_id)
-        assert old is not None
-        change = await move(store.keys, old, stored.wraps[0])
-        assert change.result is not None
-        assert (change.result.wraps, change.events) == (stored.wraps, ())
-
     async def test_pages_of_data_keys_are_sorted_by_tenant_and_id(self, store: Store) -> None:
         one, two = master_key(1), master_key(2)
         await _introduce(store, one, two)

@@ -55,9 +55,6 @@ class DataKeyCases(ContractFixtures):
             await store.accounts.store([TokenWrite(REFRESH, old.sealed)], actor=None)
         with pytest.raises(DataKeyInactiveError):
             await store.accounts.store([TokenWrite(REFRESH, old.sealed), TokenWrite(OTHER, old.sealed)], actor=None)
-        for held, generation in ((REFRESH, 0), (ACCESS, 1)):
-            with pytest.raises(DataKeyInactiveError):
-                await changes_of(store).store_expecting(TokenWrite(held, old.sealed), generation, actor=None)
         with pytest.raises(DataKeyInactiveError):
             await changes_of(store).store_set(ACCOUNT, [TokenWrite(REFRESH, old.sealed)], label="l", actor=None)
         assert await value_of(vault, ACCESS) == "a"

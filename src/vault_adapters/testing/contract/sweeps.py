@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,38 +16,17 @@ from vault_adapters.testing.contract.fixtures import (
     ACCOUNT,
     REFRESH,
     ContractFixtures,
-    events_of,
-    rows_of,
     tokens_of,
     value_of,
 )
-from vault_adapters.testing.contract.refreshing import HOUR, MINUTE, SECOND, token_set
+from vault_adapters.testing.contract.refreshing import MINUTE, SECOND, token_set
 from vault_adapters.testing.refresher import ScriptedRefresher
-from vault_domain.entities.audit import AuditAction
-from vault_domain.entities.errors import ReauthorizationRequiredError, VaultError
 from vault_domain.entities.reports import SweepReport
-from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
-from vault_domain.ports.token_refresher import RefreshRequest
 
 NO_TIME = timedelta(0)
 NOTHING = SweepReport()
 REFRESHED = SweepReport(claimed=1, refreshed=1)
-
-
-Meanwhile = Callable[[], Awaitable[object]]
-
-
-def _after(meanwhile: Meanwhile, result: TokenSet | Exception) -> Callable[[RefreshRequest], Awaitable[TokenSet]]:
-    """Return a step of a refresher's script that runs ``meanwhile``, and then answers with ``result``."""
-
-    async def ask(request: RefreshRequest) -> TokenSet:
-        await meanwhile()
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    return ask
 
 
 async def _values(vault: TokenVault) -> tuple[str | None, str | None]:
@@ -95,18 +73,6 @@ class SweepCases(RefreshFixtures):
         assert (await value_of(sweeping, ACCESS), await value_of(sweeping, REFRESH)) == ("access-1", "refresh-1")
         assert refresher.calls[0].spent("refresh-0")
 
-    async def test_no_more_than_asked_for_and_the_soonest_first(
-        self, sweeping: TokenVault, refresher: ScriptedRefresher, clock: ManualClock
-    ) -> None:
-        accounts = [evolve(ACCOUNT, identifier=f"{number}") for number in range(4)]
-        for number, account in enumerate(accounts):
-            await sweeping.store_token_set(account, token_set(lifetime=(8 - number) * MINUTE))
-        clock.advance(8 * MINUTE)
-        refresher.then(*[token_set(1)] * 4)
-        assert await sweeping.refresh_due(limit=2) == SweepReport(claimed=2, refreshed=2)
-        assert {call.account for call in refresher.calls} == set(accounts[2:])
-        assert await sweeping.refresh_due() == SweepReport(claimed=2, refreshed=2)
-
     async def test_sweeps_at_once_refresh_each_account_once(
         self, sweeping: TokenVault, store: Store, clock: ManualClock
     ) -> None:
@@ -123,40 +89,6 @@ class SweepCases(RefreshFixtures):
             reports = await asyncio.gather(one.refresh_due(), two.refresh_due())
         assert sum(report.refreshed for report in reports) == 31
         assert sorted(repr(call.account) for call in refresher.calls) == sorted(map(repr, [ACCOUNT, *accounts]))
-
-    async def test_a_data_key_that_was_rotated_meanwhile(
-        self, sweeping: TokenVault, refresher: ScriptedRefresher, store: Store, vault: TokenVault, clock: ManualClock
-    ) -> None:
-        clock.advance(HOUR)
-        refresher.then(_after(lambda: vault.keys.rotate_data_key(ACCOUNT.tenant_id), token_set(1)))
-        assert (await sweeping.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
-        assert await _values(vault) == ("access-1", "refresh-1")
-        active = await store.keys.data_key(ACCOUNT.tenant_id, None)
-        rows = await rows_of(store, [ACCESS, REFRESH])
-        assert active is not None
-        assert {row.sealed.data_key_id for row in rows} == {active.key_id}
-
-    @pytest.mark.parametrize("result", [token_set(1), ReauthorizationRequiredError(reason="invalid_grant"), OSError()])
-    async def test_a_tenant_that_was_erased_meanwhile_stays_erased(
-        self,
-        sweeping: TokenVault,
-        vault: TokenVault,
-        refresher: ScriptedRefresher,
-        store: Store,
-        clock: ManualClock,
-        result: TokenSet | Exception,
-    ) -> None:
-        clock.advance(HOUR)
-        refresher.then(_after(lambda: vault.erase_tenant(ACCOUNT.tenant_id), result))
-        with pytest.raises(VaultError):
-            await sweeping.ensure_access_token(ACCOUNT)
-        assert await tokens_of(vault) == {}
-        assert await vault.get_account(ACCOUNT) is None
-        assert await store.keys.data_key(ACCOUNT.tenant_id, None) is None
-        assert [event.action for event in await events_of(vault, ACCOUNT.tenant_id)] == [
-            AuditAction.DATA_KEY_DESTROYED,
-            AuditAction.TENANT_ERASED,
-        ]
 
     async def test_a_refresh_during_an_erasure_leaves_nothing(
         self, sweeping: TokenVault, vault: TokenVault, refresher: ScriptedRefresher, store: Store

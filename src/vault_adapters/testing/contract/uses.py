@@ -8,9 +8,16 @@ from attrs import evolve
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH, ContractFixtures, events_of, tokens_of
-from vault_domain.entities.account import TokenKey
-from vault_domain.entities.token import TokenInfo, TokenRef
+from vault_adapters.testing.contract.fixtures import (
+    ACCESS,
+    ACCOUNT,
+    REFRESH,
+    ContractFixtures,
+    events_of,
+    row_of,
+    tokens_of,
+)
+from vault_domain.entities.token import TokenRef
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
 
@@ -18,13 +25,8 @@ SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
 
 
-async def _info(store: Store, key: TokenKey) -> TokenInfo | None:
-    row = (await store.accounts.get(key)).row
-    return None if row is None else row.info
-
-
 class UseCases(ContractFixtures):
-    """`Accounts.record_uses`, and the reads that count as uses."""
+    """`Accounts.record_uses`."""
 
     async def test_recording_a_use_changes_only_the_time_of_last_use(
         self, store: Store, vault: TokenVault, clock: ManualClock
@@ -48,9 +50,7 @@ class UseCases(ContractFixtures):
         ref = TokenRef.of(await vault.store_token(ACCESS, "v"))
         for moment in (MINUTE, timedelta(0), MINUTE - SECOND):
             await store.accounts.record_uses({ref: clock.now() + moment})
-        info = await _info(store, ACCESS)
-        assert info is not None
-        assert info.last_used_at == clock.now() + MINUTE
+        assert (await row_of(store)).info.last_used_at == clock.now() + MINUTE
 
     async def test_a_use_of_a_replaced_value_is_recorded(
         self, store: Store, vault: TokenVault, clock: ManualClock
@@ -73,18 +73,3 @@ class UseCases(ContractFixtures):
         infos = await tokens_of(vault)
         assert (infos[ACCESS].last_used_at, infos[REFRESH].last_used_at) == (None, clock.now())
         assert await tokens_of(vault, "t2") == {}
-
-    async def test_reads_write_nothing_and_closing_writes_their_uses(self, store: Store, clock: ManualClock) -> None:
-        async with self.vault_over(store) as vault:
-            await vault.store_token_set(ACCOUNT, TokenSet("a", "r"))
-            before = await tokens_of(vault)
-            clock.advance(MINUTE)
-            await vault.get_access_token(ACCOUNT)
-            await vault.get_refresh_token(ACCOUNT)
-            assert await tokens_of(vault) == before
-        for key in (ACCESS, REFRESH):
-            info = await _info(store, key)
-            assert info is not None
-            assert info.last_used_at == clock.now()
-            assert info.updated_at == before[key].updated_at
-            assert info.generation == before[key].generation
