@@ -16,7 +16,6 @@ import pytest
 from attrs import NOTHING, evolve, fields
 
 from vault_adapters.composition import Store
-from vault_adapters.stores.import_ids import ImportIds
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCOUNT, ContractFixtures, attempts_of, changes_of, events_of, key
 from vault_adapters.testing.contract.refreshing import schedule_of
@@ -41,6 +40,8 @@ ACCESS, REFRESH = KINDS = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
 LEASE, NOTICE = timedelta(seconds=20), timedelta(seconds=60)
 WINDOW = ConfirmationWindow(timedelta(seconds=10), timedelta(seconds=60))
 SEEDS, STEPS = (6, 25), 200  # enough for each field to be empty at some time, and not empty at another
+_IMPORTED = 8
+"""Version of the ids that imports draw; all imports here have one source, so each knows all these ids as its own."""
 
 Fact = tuple[Callable[[Store], Awaitable[Any]], Decide[Any]]
 """Tells a fact to a store, and to a state in memory."""
@@ -171,8 +172,7 @@ class Story:
 
     def bring(self, account: Account) -> Fact:
         """Values are imported; the store draws their ids."""
-        ids, overwrite = ImportIds.of("dump"), self.draw.random() < 0.5
-        drawn = dict[TokenKind, UUID]()
+        overwrite, drawn = self.draw.random() < 0.5, dict[TokenKind, UUID]()
         status = self.draw.choice(list(TokenStatus))
 
         def time() -> datetime | None:
@@ -205,7 +205,8 @@ class Story:
 
         def decide(state: AccountState, now: datetime) -> Decision[list[ImportOutcome]]:
             named = [(write, drawn[write.key.kind]) for write in writes]
-            return imported(state, now, named, ids, "h", overwrite=overwrite)
+            own = [each.info.id for each in state.tokens.values() if each.info.id.version == _IMPORTED]
+            return imported(state, now, named, own, "h", overwrite=overwrite)
 
         return tell, decide
 
