@@ -187,21 +187,21 @@ async def test_a_process_reads_the_pauses_every_five_seconds_and_a_success_write
 
 
 @pytest.mark.parametrize(
-    ("given", "method", "expected"),
+    ("given", "port", "method", "expected"),
     [
-        (ProviderConfigurationError(reason="invalid_client"), "change", ProviderConfigurationError),
-        (ReauthorizationRequiredError(reason="invalid_grant"), "count", StorageError),
-        (None, "change", None),
+        (ProviderConfigurationError(reason="invalid_client"), "clients", "change", ProviderConfigurationError),
+        (ReauthorizationRequiredError(reason="invalid_grant"), "pages", "tokens", StorageError),
+        (None, "clients", "change", None),
     ],
     ids=["refused", "rejected", "answered"],
 )
-async def test_a_store_that_fails_hides_no_answer_of_the_provider(connected, refresher, given, method, expected):
+async def test_a_store_that_fails_hides_no_answer_of_the_provider(connected, refresher, given, port, method, expected):
     class Broken(Obstructed):
         async def obstruct(self):
             raise StorageError
 
     await connected.counting.refuse(SCOPE, ACCOUNT)
-    connected.store.clients = Broken(connected.store.clients, method)
+    setattr(connected.store, port, Broken(getattr(connected.store, port), method))
     vault = connected.over()
     refresher.then(given or answer(1))
     if expected is None:

@@ -18,12 +18,11 @@ from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.text import MAX_NAME_LENGTH
 from vault_domain.entities.token import TokenInfo
-from vault_domain.ports.pages import AccountQuery, Condemned, Ending, Owned, TokenQuery
+from vault_domain.ports.pages import AccountQuery, Condemned, Ending, Owned, Refreshed, TokenQuery
 
 _Row = tuple[Any, ...]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_REJECTED_AT = TOKEN.index("t.rejected_at")
 
 
 @frozen
@@ -105,6 +104,8 @@ def _statement(query: TokenQuery, after: Cursor | None, types: Types) -> tuple[s
     """Return the name of a query's statement, its parameters, and its first position."""
     if isinstance(query, Owned):
         return "list_tokens", {"tenant_id": query.tenant_id, "provider": query.provider}, after or ("", "", "")
+    if isinstance(query, Condemned | Refreshed):
+        start = (types.time(query.since), "", "", "") if after is None else (types.moment(int(after[0])), *after[1:])
     if isinstance(query, Condemned):
         wanted = {
             "provider": query.provider,
@@ -113,8 +114,9 @@ def _statement(query: TokenQuery, after: Cursor | None, types: Types) -> tuple[s
             "client": query.client,
             "stored_since": types.time(query.stored_since or _EPOCH),
         }
-        start = (types.time(query.since), "", "", "") if after is None else (types.moment(int(after[0])), *after[1:])
         return "find_condemned_tokens", wanted, start
+    if isinstance(query, Refreshed):
+        return "find_refreshed_tokens", {"provider": query.provider, "client": query.client}, start
     expires_at, tenant_id, id_hex = after or (-1, "", "")
     first = (types.moment(int(expires_at)), tenant_id, types.id(_uuid(str(id_hex))))
     if isinstance(query, Ending):
@@ -135,10 +137,15 @@ def _by_expiry(row: _Row) -> tuple[Any, ...]:
     return expires_at, tenant_id, id_
 
 
-def _by_rejection(row: _Row) -> tuple[Any, ...]:
-    """Return the position of a row in the list of condemned credentials."""
-    token, (tenant_id, _, kind, identifier), _ = LISTED.split(row)
-    return token[_REJECTED_AT], tenant_id, identifier, kind
+def _by_time(column: str) -> Callable[[_Row], tuple[Any, ...]]:
+    """Return the function that returns the position of a row in a list that is sorted by the time in a column."""
+    place = TOKEN.index(column)
+
+    def position(row: _Row) -> tuple[Any, ...]:
+        token, (tenant_id, _, kind, identifier), _ = LISTED.split(row)
+        return token[place], tenant_id, identifier, kind
+
+    return position
 
 
 def _by_key(row: _Row) -> tuple[Any, ...]:
@@ -147,10 +154,12 @@ def _by_key(row: _Row) -> tuple[Any, ...]:
     return provider, identifier, kind
 
 
+_SINCE = ("since", "after_tenant_id", "after_identifier", "after_kind")
 _BY_EXPIRY = ("after_expires_at", "after_tenant_id", "after_id"), _by_expiry
 _PLACES = {
     "list_tokens": (("after_provider", "after_identifier", "after_kind"), _by_key),
-    "find_condemned_tokens": (("since", "after_tenant_id", "after_identifier", "after_kind"), _by_rejection),
+    "find_condemned_tokens": (_SINCE, _by_time("t.rejected_at")),
+    "find_refreshed_tokens": (_SINCE, _by_time("t.last_refreshed_at")),
     "find_ending_tokens": _BY_EXPIRY,
     "find_expiring_tokens": _BY_EXPIRY,
 }

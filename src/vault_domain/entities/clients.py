@@ -84,21 +84,6 @@ class StoredClients:
 
 
 @frozen
-class ClientCounts:
-    """What a client's accounts have met lately.
-
-    Attributes:
-        rejected: number of accounts, besides the one that is asked for, whose credential the provider has rejected.
-        elsewhere: how many of these belong to other tenants than that account.
-        succeeded: number of access tokens that the client has got.
-    """
-
-    rejected: int = 0
-    elsewhere: int = 0
-    succeeded: int = 0
-
-
-@frozen
 class ClientDecision(Generic[R_co]):
     """What becomes of the record of a client.
 

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from vault_domain.entities.account import Account
-from vault_domain.entities.clients import ClientCounts, ClientDecision, ClientRecord, ClientScope, StoredClients
+from vault_domain.entities.clients import ClientDecision, ClientRecord, ClientScope, StoredClients
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
 
@@ -26,24 +25,6 @@ class ClientStates(Protocol):
 
         Between the load and the write, no other process changes the record: the store keeps others waiting, as many as
         there are. A damaged record counts as none. The change survives a crash of the server.
-        """
-
-    async def count(
-        self, scope: ClientScope, account: Account, *, after: datetime, stored_since: datetime | None, limit: int
-    ) -> ClientCounts:
-        """Count what the accounts of a client have met after a time.
-
-        A success is an access token that was stored under this client and whose `last_refreshed_at` is set. A
-        credential counts as rejected if it is still stored and invalid, has a ``rejected_at``, and its client is the
-        scope's or unknown. If the scope names no client, the tokens of all clients count. If the latest attempt of an
-        account had an `Attempt.endpoint`, only this must be the scope's client.
-
-        Args:
-            scope: the client; its reason does not matter.
-            account: the account that is refused or rejected now; its own rejections are not counted.
-            after: count rejections and successes after this time.
-            stored_since: count rejections only of values that were stored at this time or later; None: of all.
-            limit: count rejections and successes up to this number each, and those of other tenants among them.
         """
 
     async def take_turn(

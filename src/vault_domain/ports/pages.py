@@ -84,8 +84,9 @@ class Condemned:
         since: the earliest time of the condemnation, UTC.
         until: the latest time of the condemnation, UTC; None: the present time.
         tenant_id: the tenant; None: all tenants.
-        client: only credentials that `ClientStates.count` would count for this client; empty: for a scope without a
-            client. None: the credentials of all clients.
+        client: only credentials of this client or of an unknown one. If the latest attempt of an account had an
+            `Attempt.endpoint`, only this must be the client. None or empty: the credentials of all clients; with an
+            empty client, only of accounts whose latest attempt had no endpoint.
         stored_since: only values that were stored at this time or later; None: all values.
     """
 
@@ -102,12 +103,32 @@ class Condemned:
         return (_micros(info.rejected_at), info.key.tenant_id, info.key.identifier or "", info.key.kind.value)
 
 
+@frozen
+class Refreshed:
+    """Selects the access tokens that a client has got; sorted by (last_refreshed_at, tenant_id, identifier, kind).
+
+    Attributes:
+        provider: the provider's name.
+        since: the earliest `last_refreshed_at`, UTC.
+        client: the client, as for `Condemned`, but not an unknown one; empty: every client.
+    """
+
+    provider: str
+    since: datetime
+    client: bytes
+
+    @staticmethod
+    def place(info: TokenInfo) -> Cursor:
+        """Return the position of a token in this order."""
+        return (_micros(info.last_refreshed_at), info.key.tenant_id, info.key.identifier or "", info.key.kind.value)
+
+
 def _micros(time: datetime | None) -> int:
     """Return a time as a number that is exact."""
     return 0 if time is None else (time - _EPOCH) // timedelta(microseconds=1)
 
 
-TokenQuery = Owned | Expiring | Ending | Condemned
+TokenQuery = Owned | Expiring | Ending | Condemned | Refreshed
 """Selects tokens, and says in which order they come."""
 
 

@@ -15,11 +15,12 @@ from vault_domain.ports.pages import AccountQuery
 ACCOUNTS = 40_000
 FILL = f"""
 INSERT INTO vault.token (tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, status, expires_at,
-    generation, created_at, updated_at)
+    generation, created_at, updated_at, last_refreshed_at, rejected_at)
 SELECT 't' || n / 10, CASE WHEN n % 2000 = 3 THEN 'rare' ELSE 'google' END, k, 'u' || n, gen_random_uuid(),
     gen_random_uuid(), decode(repeat('00', 16), 'hex'), 'x',
     CASE WHEN n % 1000 = 0 AND k = 'refresh_token' THEN 'invalid' ELSE 'valid' END,
-    CASE WHEN k = 'access_token' THEN now() + interval '1 hour' END, 1, now(), now()
+    CASE WHEN k = 'access_token' THEN now() + interval '1 hour' END, 1, now(), now(), now() - n * interval '1 second',
+    CASE WHEN n % 1000 = 0 AND k = 'refresh_token' THEN now() - n * interval '1 second' END
 FROM generate_series(1, {ACCOUNTS}) n, unnest(ARRAY['access_token', 'refresh_token']) k;
 INSERT INTO vault.account (tenant_id, provider, identifier, label, due_at, failures)
 SELECT 't' || n / 10, 'google', 'u' || n, 'User' || n || '@Example.com', now() + interval '50 minutes',
@@ -28,6 +29,8 @@ FROM generate_series(1, {ACCOUNTS}) n;
 ANALYZE vault.token; ANALYZE vault.account;
 """
 PLACE = {"after_tenant_id": "t2", "after_provider": "", "after_identifier": "", "provider": None, "now": None}
+OF_CLIENT = {"provider": "google", "tenant_id": None, "after_kind": "", "client": "", "since": "2020-01-01"}
+OF_CLIENT |= {"until": "2100-01-01", "stored_since": "2020-01-01"}
 MOST_BLOCKS = 500
 """Limit of the blocks that a page of twenty accounts reads: some for each account.
 
@@ -65,10 +68,14 @@ INDEXES = {
     "list_accounts": "token_pkey",
     "find_accounts": "account_label token_identifier token_provider",
 }
+INDEXES_OF_CLIENTS = {"find_condemned_tokens": "token_rejected", "find_refreshed_tokens": "token_refreshed"}
+"""Lists of tokens, whose plans are not kept."""
 
 
 def parameters_of(query):
     parameters = {**PLACE, "after": "t2", "limit": 21, "tenant_id": "t77", **list_of(AccountQuery(text="user777"))[1]}
+    if query in INDEXES_OF_CLIENTS:
+        return parameters | OF_CLIENT
     return parameters | ({"provider": "rare"} if query == "list_provider_accounts" else {})
 
 
@@ -82,7 +89,7 @@ def check_plan(found, index):
     assert blocks < MOST_BLOCKS, blocks
 
 
-@pytest.mark.parametrize(("query", "index"), INDEXES.items())
+@pytest.mark.parametrize(("query", "index"), (INDEXES | INDEXES_OF_CLIENTS).items())
 def test_a_page_is_read_from_an_index(filled, query, index):
     statement = load_statements("vault")[query]
     [(found,)] = filled.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters_of(query)).fetchall()

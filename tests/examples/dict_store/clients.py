@@ -3,11 +3,9 @@
 from attrs import evolve
 from tests.examples.dict_store.database import Port, atomic
 
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.clients import MASS_REJECTION, ClientCounts, StoredClients
+from vault_domain.entities.clients import MASS_REJECTION, StoredClients
 from vault_domain.entities.errors import InvalidInputError
-from vault_domain.entities.token import TokenStatus
 from vault_domain.ports.change import Change
 from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
 
@@ -28,30 +26,6 @@ class DictClientStates(Port):
             rows[scope] = decision.record
         transaction.append(decision.events)
         return decision
-
-    async def count(self, scope, account, *, after, stored_since, limit):
-        tables, client = self._tables, scope.client or b""
-        infos = [row.info for row in tables.tokens.values() if row.key.provider == scope.provider]
-        rejected = [
-            info
-            for info in infos
-            if info.status is TokenStatus.INVALID
-            and info.rejected_at is not None
-            and info.rejected_at > after
-            and stored_at_least(info, stored_since)
-            and is_of_client(tables, info, client, {None, client})
-            and info.key.account != account
-        ][:limit]
-        succeeded = [
-            info
-            for info in infos
-            if info.key.kind is TokenKind.ACCESS_TOKEN
-            and info.last_refreshed_at is not None
-            and info.last_refreshed_at > after
-            and is_of_client(tables, info, client, {client})
-        ][:limit]
-        elsewhere = sum(info.key.tenant_id != account.tenant_id for info in rejected)
-        return ClientCounts(len(rejected), elsewhere, len(succeeded))
 
     @atomic
     def take_turn(self, transaction, provider, client, tenant_id, limit, ahead=FREE):

@@ -14,7 +14,7 @@ from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE, TokenStatus
-from vault_domain.ports.pages import MOST_COUNTED, Condemned, Ending, Expiring, Owned
+from vault_domain.ports.pages import MOST_COUNTED, Condemned, Ending, Expiring, Owned, Refreshed
 from vault_domain.transitions.values import is_ending
 
 _NO_ROW = AccountRow()
@@ -110,6 +110,17 @@ def _(query: Condemned, row, tables, now):
         and query.since <= row.info.rejected_at <= query.until
         and (client is None or is_of_client(tables, row.info, client, {None, client}))
         and stored_at_least(row.info, query.stored_since)
+    )
+
+
+@_is_wanted.register
+def _(query: Refreshed, row, tables, now):
+    at = row.info.last_refreshed_at
+    return (
+        (row.key.provider, row.key.kind) == (query.provider, TokenKind.ACCESS_TOKEN)
+        and at is not None
+        and at >= query.since
+        and is_of_client(tables, row.info, query.client, {query.client})
     )
 
 

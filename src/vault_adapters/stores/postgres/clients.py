@@ -13,13 +13,10 @@ from vault_adapters.stores.client_rows import (
 )
 from vault_adapters.stores.damage import sound
 from vault_adapters.stores.postgres.appending import append_events
-from vault_adapters.stores.postgres.cursors import int8
 from vault_adapters.stores.postgres.database import PostgresDatabase, Transaction
-from vault_adapters.stores.postgres.rows import account_parameters
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import Account
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.clients import ClientCounts, ClientDecision, ClientScope, StoredClients
+from vault_domain.entities.clients import ClientDecision, ClientScope, StoredClients
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
@@ -64,15 +61,6 @@ class PostgresClientStates:
             return decision
 
         return await self._database.transact(work)
-
-    async def count(
-        self, scope: ClientScope, account: Account, *, after: datetime, stored_since: datetime | None, limit: int
-    ) -> ClientCounts:
-        """Count the rejections and the successes of a client after a time."""
-        parameters = scope_columns(scope) | account_parameters(account)
-        parameters |= {"after": after, "stored_since": stored_since or _EPOCH, "limit": int8(limit)}
-        [counts] = await self._database.fetch(self._queries["count_client"], parameters)
-        return ClientCounts(*counts)
 
     async def take_turn(
         self, provider: str, client: bytes | None, tenant_id: str, limit: RequestLimit, ahead: timedelta = FREE

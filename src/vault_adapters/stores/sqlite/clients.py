@@ -15,10 +15,9 @@ from vault_adapters.stores.damage import sound
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.database import Row, SqliteDatabase, Transaction
-from vault_adapters.stores.sqlite.rows import account_parameters, to_micros, to_time
-from vault_domain.entities.account import Account
+from vault_adapters.stores.sqlite.rows import to_micros, to_time
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.clients import ClientCounts, ClientDecision, ClientRecord, ClientScope, StoredClients
+from vault_domain.entities.clients import ClientDecision, ClientRecord, ClientScope, StoredClients
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.ports.change import Change
@@ -59,15 +58,6 @@ class SqliteClientStates:
             return decision
 
         return await self._database.transact(work)
-
-    async def count(
-        self, scope: ClientScope, account: Account, *, after: datetime, stored_since: datetime | None, limit: int
-    ) -> ClientCounts:
-        """Count the rejections and the successes of a client after a time."""
-        parameters = scope_columns(scope) | account_parameters(account)
-        parameters |= {"after": to_micros(after), "stored_since": to_micros(stored_since) or 0, "limit": limit}
-        [counts] = await self._database.fetch(self._queries["count_client"], parameters)
-        return ClientCounts(*counts)
 
     async def take_turn(
         self, provider: str, client: bytes | None, tenant_id: str, limit: RequestLimit, ahead: timedelta = FREE

@@ -16,10 +16,8 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import CLIENT_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.clients import (
-    CLIENT_MISMATCH,
     CLIENT_REASONS,
     INVALID_CLIENT,
-    ClientCounts,
     ClientDecision,
     ClientRecord,
     ClientScope,
@@ -27,6 +25,7 @@ from vault_domain.entities.clients import (
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.pages import Condemned, Refreshed
 from vault_domain.rules.clients import at_endpoint
 
 CLIENT, OTHER = b"a" * 16, b"b" * 16
@@ -109,15 +108,14 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         await connect(vault, store, Account("t1", "google", "marked"))
         await vault.mark_token_invalid(await credential_of(store, Account("t1", "google", "marked")), "revoked")
         before = began - SECOND
-        assert await counts(store, DOT, before) == ClientCounts(3, 1, 0)
-        assert await counts(store, ANN, before) == ClientCounts(2, 1, 0)  # the own account is not counted
-        assert await counts(store, EVE, before) == ClientCounts(2, 2, 0)
-        assert await counts(store, DOT, before, client=OTHER) == ClientCounts(2, 0, 0)
-        assert await counts(store, DOT, before, client=None) == ClientCounts(4, 1, 0)
-        assert await counts(store, DOT, before, limit=2) in (ClientCounts(2, 0, 0), ClientCounts(2, 1, 0))
-        assert await counts(store, DOT, began) == ClientCounts()  # only what came after this time
+        assert await counts(store, DOT, before) == (3, 1, 0)
+        assert await counts(store, ANN, before) == (2, 1, 0)  # the own account is not counted
+        assert await counts(store, EVE, before) == (2, 2, 0)
+        assert await counts(store, DOT, before, client=OTHER) == (2, 0, 0)
+        assert await counts(store, DOT, before, client=None) == (4, 1, 0)
+        assert await counts(store, DOT, began) == (0, 0, 0)  # only what came after this time
         await changes_of(store).delete_token(EVE.key(TokenKind.REFRESH_TOKEN), actor=None)
-        assert await counts(store, DOT, before) == ClientCounts(2, 0, 0)
+        assert await counts(store, DOT, before) == (2, 0, 0)
 
     async def test_rejections_of_values_that_were_stored_before_a_time_do_not_count(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -129,9 +127,9 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         await connect(vault, store, BOB)  # of the two values, the later one counts
         for account in (ANN, BOB):
             await reject(store, account)
-        assert (await counts(store, DOT, began, stored_since=began)).rejected == 2
-        assert (await counts(store, DOT, began, stored_since=clock.now())).rejected == 1
-        assert (await counts(store, DOT, began, stored_since=clock.now() + SECOND)).rejected == 0
+        assert (await counts(store, DOT, began, stored_since=began))[0] == 2
+        assert (await counts(store, DOT, began, stored_since=clock.now()))[0] == 1
+        assert (await counts(store, DOT, began, stored_since=clock.now() + SECOND))[0] == 0
 
     async def test_successes_of_the_client_count(self, vault: TokenVault, store: Store, clock: ManualClock) -> None:
         began = clock.now()
@@ -140,10 +138,13 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
             await connect(vault, store, account, client=client, refreshed=True)
         await connect(vault, store, Account("t1", "google2"), refreshed=True)
         await connect(vault, store, DOT)
-        assert await counts(store, ANN, began) == ClientCounts(0, 0, 2)
-        assert await counts(store, ANN, began, client=None) == ClientCounts(0, 0, 4)
-        assert await counts(store, ANN, began, limit=1) == ClientCounts(0, 0, 1)
-        assert await counts(store, ANN, clock.now()) == ClientCounts()
+        assert await counts(store, ANN, began) == (0, 0, 2)
+        assert await counts(store, ANN, began, client=None) == (0, 0, 4)
+        query = Refreshed("google", began, b"")
+        first = await store.pages.tokens(query, limit=1, after=None)
+        others = await store.pages.tokens(query, limit=9, after=Refreshed.place(first[0]))
+        assert [info.key.account for info in first + others] == [ANN, BOB, CEM, EVE]
+        assert await counts(store, ANN, clock.now()) == (0, 0, 0)
 
     async def test_each_token_endpoint_is_counted_apart(
         self, vault: TokenVault, store: Store, clock: ManualClock
@@ -156,7 +157,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
             await claim(store, evolve(account, tenant_id="t2"), endpoint)
             await connect(vault, store, evolve(account, tenant_id="t2"), refreshed=True)
         for client in (HERE, THERE, CLIENT, None):
-            assert await counts(store, DOT, began, client=client) == ClientCounts(1, 0, 1)
+            assert await counts(store, DOT, began, client=client) == (1, 0, 1)
 
     async def test_turns_are_shared_and_limited(self, store: Store, clock: ManualClock) -> None:
         limit = RequestLimit(8, timedelta(minutes=10))
@@ -221,11 +222,14 @@ async def counts(
     *,
     client: bytes | None = CLIENT,
     stored_since: datetime | None = None,
-    limit: int = 1000,
-) -> ClientCounts:
-    """Count what a client has met."""
-    scope = evolve(SCOPE, client=client, reason=CLIENT_MISMATCH)
-    return await store.clients.count(scope, account, after=after, stored_since=stored_since, limit=limit)
+) -> tuple[int, int, int]:
+    """Count the rejections of others, those of them at other tenants, and the successes of a client."""
+    since, own = after + timedelta.resolution, client or b""
+    condemned = Condemned("google", since, after + 2 * MINUTE, client=own, stored_since=stored_since)
+    found = await store.pages.tokens(condemned, limit=1000, after=None)
+    rejected = [info.key.tenant_id for info in found if info.key.account != account]
+    succeeded = await store.pages.tokens(Refreshed("google", since, own), limit=1000, after=None)
+    return len(rejected), sum(each != account.tenant_id for each in rejected), len(succeeded)
 
 
 async def connect(

@@ -11,10 +11,10 @@ from attrs import frozen
 from vault_domain.entities.account import Account
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditEvent
-from vault_domain.entities.clients import MASS_REJECTION, ClientCounts, ClientRecord, ClientScope, StoredClients
+from vault_domain.entities.clients import MASS_REJECTION, ClientRecord, ClientScope, StoredClients
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.pages import Condemned, Pages
+from vault_domain.ports.pages import Condemned, Pages, Refreshed
 from vault_domain.rules.bounds import MOST_COUNTED
 from vault_domain.rules.clients import ClientRules, after_restore, believing, is_mass
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
@@ -69,16 +69,14 @@ class ClientLedger:
         """Count that an account was refused; return whether this pauses the client."""
         known = (await self._states.records(scope.provider)).of(scope)
         since = None if known is None or known.opened_at is not None else known.since
-        counts = ClientCounts()
-        if since is not None:
-            counts = await self._states.count(scope, account, after=since, stored_since=None, limit=1)
+        succeeded = since is not None and await self._succeeded(scope, since, 1) > 0
         is_sole = await self._is_sole(account.tenant_id)
         decision = await self._states.change(
             scope,
             lambda record, now: clients.refused(
                 *(record, now, scope, account, self._rules),
                 # If the count has begun again meanwhile, the successes before that do not matter.
-                succeeded=record is not None and record.since == since and counts.succeeded > 0,
+                succeeded=record is not None and record.since == since and succeeded,
                 is_sole=is_sole,
             ),
         )
@@ -153,15 +151,23 @@ class ClientLedger:
         return None if decision.result is None else _Pause(decision.result, is_new, stored.restored_at)
 
     async def _is_mass(self, scope: ClientScope, account: Account, rules: ClientRules, stored: StoredClients) -> bool:
-        after, since = stored.now - rules.window, stored.restored_at
-        # Rejections are few as a rule, so count only as many as it takes to know this.
-        few = await self._states.count(scope, account, after=after, stored_since=since, limit=rules.fleet - 1)
-        if few.rejected + 1 < rules.fleet:
+        after = stored.now - rules.window
+        latest = stored.now + rules.window  # another process may have a later time
+        condemned = _condemned(scope, after, latest, stored.restored_at)
+        found = await self._pages.tokens(condemned, limit=MOST_COUNTED, after=None)
+        others = [info.key.account for info in found if info.key.account != account]
+        rejected = len(others) + 1
+        if rejected < rules.fleet:
             return False
-        counts = await self._states.count(scope, account, after=after, stored_since=since, limit=MOST_COUNTED)
-        rejected = min(counts.rejected + 1, MOST_COUNTED)
-        is_one_tenants = not counts.elsewhere and not await self._is_sole(account.tenant_id)
-        return is_mass(rejected, counts.succeeded, rules, is_one_tenants=is_one_tenants)
+        is_own = all(each.tenant_id == account.tenant_id for each in others)
+        is_one_tenants = is_own and not await self._is_sole(account.tenant_id)
+        succeeded = await self._succeeded(scope, after, rejected)
+        return is_mass(rejected, succeeded, rules, is_one_tenants=is_one_tenants)
+
+    async def _succeeded(self, scope: ClientScope, after: datetime, most: int) -> int:
+        """Return how many access tokens the client has got after a time, but at most ``most``."""
+        refreshed = Refreshed(scope.provider, after + timedelta.resolution, scope.client or b"")
+        return len(await self._pages.tokens(refreshed, limit=most, after=None))
 
     async def _take_back(
         self, record: ClientRecord, stored_since: datetime | None, until: datetime | None, *, actor: str | None
@@ -171,13 +177,7 @@ class ClientLedger:
         Their runs of rejections go on, so that grants that have ended are condemned at last.
         """
         assert record.opened_at is not None  # noqa: S101 - callers have checked it
-        condemned = Condemned(
-            record.scope.provider,
-            record.opened_at - self._rules.window + timedelta.resolution,
-            until,
-            client=record.scope.client or b"",
-            stored_since=stored_since,
-        )
+        condemned = _condemned(record.scope, record.opened_at - self._rules.window, until, stored_since)
         await self._reviving.revive(condemned, anew=False, actor=actor)
 
     async def _is_sole(self, tenant_id: str) -> bool:
@@ -188,3 +188,8 @@ class ClientLedger:
     def _published(self, events: Sequence[AuditEvent]) -> bool:
         self._sink.publish(events)
         return bool(events)
+
+
+def _condemned(scope: ClientScope, after: datetime, until: datetime | None, stored_since: datetime | None) -> Condemned:
+    since, client = after + timedelta.resolution, scope.client or b""
+    return Condemned(scope.provider, since, until, client=client, stored_since=stored_since)

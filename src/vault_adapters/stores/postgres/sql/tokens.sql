@@ -167,7 +167,8 @@ ORDER BY t.expires_at, t.tenant_id, t.id
 
 -- name: find_condemned_tokens of page_of_tokens
 -- Find credentials that a refresh has condemned, earliest first, after a position. The query reads the index
--- token_rejected. The condition on the client is that of count_client; a client of NULL excludes none.
+-- token_rejected. If an account has an endpoint, only the endpoint must be the given client. An empty client means that
+-- the refresher names no client; then the tokens of all clients at the provider count. NULL excludes none.
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
@@ -179,6 +180,19 @@ WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
     AND (t.rejected_at, t.tenant_id, t.identifier, t.kind)
         > (%(since)b::timestamptz, %(after_tenant_id)b::text, %(after_identifier)b::text, %(after_kind)b::text)
 ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
+
+-- name: find_refreshed_tokens of page_of_tokens
+-- Find access tokens that a client has got, earliest first, after a position; see find_condemned_tokens. The query reads
+-- the index token_refreshed.
+LEFT JOIN {{schema}}.account a
+    ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
+WHERE t.provider = %(provider)b AND t.kind = 'access_token' AND t.last_refreshed_at IS NOT NULL
+    AND t.last_refreshed_at >= %(since)b::timestamptz
+    AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
+        AND (octet_length(%(client)b::bytea) = 0 OR t.client = %(client)b::bytea))
+    AND (t.last_refreshed_at, t.tenant_id, t.identifier, t.kind)
+        > (%(since)b::timestamptz, %(after_tenant_id)b::text, %(after_identifier)b::text, %(after_kind)b::text)
+ORDER BY t.last_refreshed_at, t.tenant_id, t.identifier, t.kind
 
 -- name: list_tokens of page_of_tokens
 -- List a tenant's tokens after a position.
