@@ -24,7 +24,6 @@ from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
 from vault_adapters.testing.contract.neighbours import NeighbourCases
 from vault_adapters.testing.contract.reserving import ReserveCases
-from vault_adapters.testing.contract.restores import RestoreCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.states import StateCases
 from vault_adapters.testing.contract.tokens import TokenCases
@@ -73,10 +72,7 @@ METHODS = {
     },
     "audit": {"page": EventCases, "latest": AuditCases, "append": AuditCases, "prune": AuditCases}
     | dict.fromkeys(("seals", "chain_ends", "add_seal"), AuditCases),
-    "clients": {
-        **dict.fromkeys(["records", "change", "take_turn"], ClientCases),
-        "note_restore": RestoreCases,
-    },
+    "clients": dict.fromkeys(["records", "change", "take_turn", "note_restore"], ClientCases),
     "upkeep": {
         "ping": TokenCases,
         **dict.fromkeys(["tenant_of", "use_state"], StateCases),

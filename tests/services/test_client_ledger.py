@@ -9,14 +9,15 @@ from tests.services.fakes import Obstructed
 
 from vault_adapters import Account, AuditAction, StorageError, TokenKind, TokenStatus
 from vault_adapters.testing.contract.clients import CLIENT, HERE, OTHER, THERE, claim, connect, credential_of
-from vault_adapters.testing.contract.refreshing import state_of
+from vault_adapters.testing.contract.refreshing import due_at, state_of
 from vault_domain.entities.attempt import Failure
 from vault_domain.entities.clients import INVALID_CLIENT, MASS_REJECTION, ClientScope
 from vault_domain.rules.clients import ClientRules, mark_of
+from vault_domain.services.refresh import client_ledger
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.client_ledger import Verdict
 
-MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
+HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
 RULES = ClientRules()
 SCOPE = ClientScope("google", CLIENT, MASS_REJECTION)
 FLEET = [Account("t1", "google", f"fleet {number}") for number in range(10)]
@@ -157,6 +158,20 @@ async def test_after_a_restore_rejections_of_older_credentials_are_believed(case
         await store_tokens(cases, account)
     assert await condemn_all(cases, *new) == [*[CONDEMNED] * 4, SPARED]
     assert await statuses(cases, *fleet[4:]) == {TokenStatus.INVALID}
+
+
+async def test_after_a_restore_the_accounts_that_were_spared_are_due(cases, fleet, monkeypatch):
+    monkeypatch.setattr(client_ledger, "_AT_ONCE", 2)
+    for number, account in enumerate(fleet[:5]):
+        attempt = await claim(cases.store, account)
+        code = "timeout" if number == 2 else MASS_REJECTION
+        await AttemptLedger(cases.store.accounts).fail(attempt, Failure(code, HOUR, unknown=False))
+    cases.clock.advance(MINUTE)
+    await cases.counting.end_mass_rejections()
+    states = [await state_of(cases.store, account) for account in fleet[:5]]
+    assert [state.next_attempt_at is None for state in states] == [True, True, False, True, True]
+    due = [await due_at(cases.store, account) for account in fleet[:5]]
+    assert [each == cases.clock.now() for each in due] == [True, True, False, True, True]
 
 
 class Late(Obstructed):

@@ -51,6 +51,5 @@ class ClientStates(Protocol):
         Raises:
             InvalidInputError: the time lies in the future of the store's clock.
 
-        In one transaction: the time is stored; the accounts whose latest failure has the code `MASS_REJECTION` are due
-        now, without a backoff; and the event ``database_restored`` is written, without a tenant.
+        The event ``database_restored`` is written in the same transaction, without a tenant.
         """

@@ -12,6 +12,7 @@ from attrs import evolve
 from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome, Failure
+from vault_domain.entities.clients import MASS_REJECTION
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.rules.schedule import due_at_of
@@ -175,6 +176,13 @@ def _rebased(state: AccountState, attempt: Attempt) -> Attempt:
     if access is None or access.info.last_refreshed_at != credential.info.last_refreshed_at:
         return evolve(attempt, credential=ref)
     return evolve(attempt, credential=ref, access=TokenRef.of(access.info))
+
+
+def woken(state: AccountState, now: datetime) -> Decision[None]:
+    """End the backoff after a rejection that condemned nothing: the account is due now."""
+    if state.row is None or not state.refresh.failures or state.refresh.error_code != MASS_REJECTION:
+        return Decision(state, None)
+    return Decision(state.with_row(refresh=evolve(state.refresh, next_attempt_at=None), due_at=now), None)
 
 
 def _refused(own: RefreshState, failure: Failure, now: datetime) -> dict[str, Any]:

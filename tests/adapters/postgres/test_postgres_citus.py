@@ -55,7 +55,7 @@ COSTS = {
         find_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts prune_audit_events
-        reserve_due_accounts wake_spared_accounts""",
+        reserve_due_accounts""",
     # These have a CTE that writes. Its rows are gathered at the coordinator.
     GATHERED: """
         change_wraps create_data_keys put_data_keys put_wraps

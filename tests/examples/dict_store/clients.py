@@ -1,10 +1,9 @@
 """Records, counts and turns of OAuth clients."""
 
-from attrs import evolve
 from tests.examples.dict_store.database import Port, atomic
 
 from vault_domain.entities.audit import AuditAction, AuditEvent
-from vault_domain.entities.clients import MASS_REJECTION, StoredClients
+from vault_domain.entities.clients import StoredClients
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.ports.change import Change
 from vault_domain.rules.pacing import FREE, Turns, mark_of_tenant, next_turn
@@ -41,10 +40,6 @@ class DictClientStates(Port):
         if restored_at > now:
             raise InvalidInputError("since must not lie in the future")
         tables.restorations.add(restored_at)
-        for account, row in list(tables.accounts.items()):
-            if row.refresh.failures and row.refresh.error_code == MASS_REJECTION:
-                refresh = evolve(row.refresh, next_attempt_at=None)
-                transaction.change_account(account, refresh=refresh, due_at=now)
         events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
         transaction.append(events)
         return Change(restored_at, events)

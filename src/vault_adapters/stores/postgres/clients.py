@@ -84,12 +84,10 @@ class PostgresClientStates:
         """Note that a backup of this database went into use at a time; None: now."""
 
         async def work(transaction: Transaction) -> Change[datetime]:
-            clock = {"now": transaction.now}
-            parameters = clock | {"since": since}
+            parameters = {"since": since, "now": transaction.now}
             [(restored_at, now)] = await transaction.fetch(self._queries["put_restored_at"], parameters)
             if restored_at > now:
                 raise InvalidInputError("since must not lie in the future")
-            await transaction.execute(self._queries["wake_spared_accounts"], clock)
             events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
             await append_events(transaction, self._queries, events)
             return Change(restored_at, events)

@@ -84,7 +84,6 @@ class SqliteClientStates:
             if restored_at > transaction.now:
                 raise InvalidInputError("since must not lie in the future")
             await transaction.execute(self._queries["put_restored_at"], {"restored_at": to_micros(restored_at)})
-            await transaction.execute(self._queries["wake_spared_accounts"], {"now": to_micros(transaction.now)})
             events = (AuditEvent(AuditAction.DATABASE_RESTORED, transaction.now, actor=actor),)
             await append_events(transaction, self._queries, events)
             return Change(restored_at, events)

@@ -20,7 +20,7 @@ import pytest
 _MODULES = (
     *("across", "attempts", "audit", "bulk", "clients", "concurrency", "endings"),
     *("events", "extras", "facts", "fixtures", "importing", "isolation", "keys", "listings", "master_keys"),
-    *("migrations", "neighbours", "refreshing", "reserving", "restores", "revival", "rotation", "sharing", "states"),
+    *("migrations", "neighbours", "refreshing", "reserving", "revival", "rotation", "sharing", "states"),
     *("sweeps", "tokens", "unread", "uses", "values"),
 )
 # pytest must rewrite these modules before they are imported, so that failed assertions show their values.
@@ -45,7 +45,6 @@ from vault_adapters.testing.contract.listings import ListingCases  # noqa: E402
 from vault_adapters.testing.contract.migrations import MigrationCases, OlderSchema  # noqa: E402
 from vault_adapters.testing.contract.neighbours import NeighbourCases  # noqa: E402
 from vault_adapters.testing.contract.reserving import ReserveCases  # noqa: E402
-from vault_adapters.testing.contract.restores import RestoreCases  # noqa: E402
 from vault_adapters.testing.contract.revival import RevivalCases  # noqa: E402
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases  # noqa: E402
 from vault_adapters.testing.contract.sharing import SharingCases  # noqa: E402
@@ -91,7 +90,6 @@ class StoreContract(
     ReserveCases,
     SweepCases,
     ClientCases,
-    RestoreCases,
     NeighbourCases,
     StateCases,
     UnreadCases,
@@ -108,7 +106,7 @@ PARTS: tuple[type[ContractFixtures], ...] = (
     *(KeyTableCases, TokenCases, ValueCases, UseCases, ExtraCases),
     *(ListingCases, AcrossCases, IsolationCases, EventCases, AuditCases),
     *(FactCases, EndingCases, ReserveCases, AttemptCases, SweepCases, RevivalCases),
-    *(ClientCases, RestoreCases),
+    ClientCases,
     *(DataKeyCases, MasterKeyCases, ImportCases, BulkCases, NeighbourCases, StateCases),
     *(UnreadCases, ConcurrencyCases, SharingCases, MigrationCases),
 )

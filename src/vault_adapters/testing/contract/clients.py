@@ -22,6 +22,7 @@ from vault_domain.entities.clients import (
     ClientRecord,
     ClientScope,
 )
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.request_limit import RequestLimit
 from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.vault import TokenVault
@@ -189,6 +190,30 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         assert await turn("t2") == timedelta(0)
         assert await turn("t2", timedelta(microseconds=1)) == one
         assert await turn("t3") == one  # t2's turn would have come too late, so none was reserved
+
+    async def test_the_latest_time_of_a_restore_counts(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        change = await store.clients.note_restore(None, actor="me")
+        first = clock.now()
+        noted = AuditEvent(AuditAction.DATABASE_RESTORED, first, actor="me")
+        assert (change.result, list(change.events)) == (first, [noted])
+        assert [evolve(each, cursor=None) for each in await events_of(vault)][-1] == noted
+        clock.advance(MINUTE)
+        assert (await store.clients.note_restore(first - MINUTE, actor=None)).result == first - MINUTE
+        assert (await store.clients.note_restore(first, actor=None)).result == first
+        assert (await store.clients.records()).restored_at == first
+        await store.clients.note_restore(None, actor=None)
+        assert (await store.clients.records("google")).restored_at == clock.now()
+
+    async def test_a_restore_in_the_future_changes_nothing(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        before = await events_of(vault)
+        with pytest.raises(InvalidInputError):
+            await store.clients.note_restore(clock.now() + MINUTE, actor=None)
+        assert (await store.clients.records()).restored_at is None
+        assert await events_of(vault) == before
 
 
 async def put(

@@ -86,6 +86,10 @@ class AttemptLedger:
         """
         await self._change(account, lambda state, now: rescheduled(state, judge(state.record, now)))
 
+    async def wake(self, account: Account) -> None:
+        """End the backoff of an account if its latest failure was a rejection that condemned nothing."""
+        await self._change(account, attempts.woken)
+
     async def release(self, attempt: Attempt) -> None:
         """End the attempt's own lease, because nothing was sent to the provider."""
         await self._change(attempt.account, lambda state, now: attempts.released(state, now, attempt))

@@ -8,18 +8,21 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.clients import MASS_REJECTION, ClientRecord, ClientScope, StoredClients
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.event_sink import EventSink
-from vault_domain.ports.pages import Condemned, Pages, Refreshed
+from vault_domain.ports.pages import AccountQuery, Condemned, Pages, Refreshed
 from vault_domain.rules.bounds import MOST_COUNTED
 from vault_domain.rules.clients import ClientRules, after_restore, believing, is_mass
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.revival import RevivalService
 from vault_domain.transitions import clients
+
+_AT_ONCE = 500
+"""Largest number of accounts on a page of accounts whose refreshes fail."""
 
 
 class Verdict(enum.Enum):
@@ -129,10 +132,19 @@ class ClientLedger:
         return Verdict.SPARED, pause.is_new
 
     async def end_mass_rejections(self) -> None:
-        """Forget the mass rejections of all clients; what was rejected stays condemned."""
+        """Forget the mass rejections of all clients, and wake what was spared; what was rejected stays condemned."""
         for record in (await self._states.records()).records:
             if record.scope.reason == MASS_REJECTION:
                 self._published((await self._states.change(record.scope, clients.closed)).events)
+        retrying, after = AccountQuery(state=ConnectionState.RETRYING), None
+        while True:
+            page, _ = await self._pages.accounts(retrying, limit=_AT_ONCE, after=after)
+            for each in page:
+                if each.refresh.error_code == MASS_REJECTION:
+                    await self._attempts.wake(each.account)
+            if len(page) < _AT_ONCE:
+                return
+            after = AccountQuery.place(page[-1])
 
     async def _pause(self, attempt: Attempt, scope: ClientScope, rules: ClientRules) -> _Pause | None:
         """Return the pause that spares the attempt's credential; open it if the rejections of late are a mass."""

@@ -47,8 +47,3 @@ WHERE provider = %(provider)b AND client = %(client)b
 INSERT INTO {{schema}}.restoration (restored_at) VALUES (coalesce(%(since)b::timestamptz, {{now}}))
 ON CONFLICT (restored_at) DO UPDATE SET restored_at = excluded.restored_at
 RETURNING restored_at, {{now}}
-
--- name: wake_spared_accounts
--- Make due, without a backoff, the accounts whose latest failure was a rejection that condemned nothing.
-UPDATE {{schema}}.account SET due_at = {{now}}, next_attempt_at = NULL
-WHERE failures > 0 AND error_code = 'mass_rejection'

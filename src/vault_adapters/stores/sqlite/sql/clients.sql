@@ -37,8 +37,3 @@ ON CONFLICT (provider, client) DO UPDATE SET free_at = excluded.free_at, reserve
 -- name: put_restored_at
 -- Store a time at which a backup went into use.
 INSERT INTO token_vault_restoration (restored_at) VALUES (:restored_at) ON CONFLICT (restored_at) DO NOTHING
-
--- name: wake_spared_accounts
--- Make due, without a backoff, the accounts whose latest failure was a rejection that condemned nothing.
-UPDATE token_vault_account SET due_at = :now, next_attempt_at = NULL
-WHERE failures > 0 AND error_code = 'mass_rejection'
