@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
+from tests.examples.dict_store.accounts import state_of
 from tests.examples.dict_store.database import DictDatabase
 
 from vault_adapters.testing.contract.across import AcrossCases
@@ -112,7 +113,8 @@ async def a_change_forgets_which_answer_was_stored(store, account, decide):
     decision = await store.accounts.change(account, decide)
 
     def forget(transaction):
-        transaction.change_account(account, committed_attempt_id=None)
+        if account in transaction.tables.accounts and decision.state.row is not None:
+            transaction.change_row(decision.state, committed_attempt_id=None)
 
     await store.accounts._database.transact(forget, store.accounts._clock)
     return decision
@@ -129,8 +131,8 @@ async def reserve_takes_any_order(store, provider, *, hold, limit, since, until)
 
 def neighbour_of(store, account):
     """Return the stored account that a case-insensitive database would find for this account."""
-    tokens = store.accounts._database.tables.tokens
-    found = [key.account for key in tokens if repr(key.account).lower() == repr(account).lower()]
+    accounts = store.accounts._database.tables.accounts
+    found = [each for each in accounts if repr(each).lower() == repr(account).lower()]
     return account if account in found or not found else found[0]
 
 
@@ -159,8 +161,8 @@ async def get_many_leaves_one_out(store, keys):
 async def list_ignores_case(store, query, *, limit, after):
     if not isinstance(query, Owned):
         return await store.pages.tokens(query, limit=limit, after=after)
-    tokens = store.accounts._database.tables.tokens
-    names = {key.tenant_id for key in tokens if key.tenant_id.lower() == query.tenant_id.lower()} or {query.tenant_id}
+    tenants = {account.tenant_id for account in store.accounts._database.tables.accounts}
+    names = {name for name in tenants if name.lower() == query.tenant_id.lower()} or {query.tenant_id}
     return [
         info
         for name in sorted(names)
@@ -202,11 +204,11 @@ async def master_keys_are_loaded_before_the_transaction(store, decide):
 
 async def uses_move_back(store, uses):
     def work(transaction):
-        tokens = transaction.tables.tokens
         for ref, used_at in uses.items():
-            if ref.key in tokens:
-                info = evolve(tokens[ref.key].info, last_used_at=used_at)
-                tokens[ref.key] = evolve(tokens[ref.key], info=info)
+            state = state_of(transaction.tables, ref.key.account)
+            if ref.key.kind in state.tokens:
+                used = state.with_token(state.tokens[ref.key.kind], last_used_at=used_at)
+                transaction.tables.accounts[state.account] = used
 
     await store.accounts._database.transact(work, store.accounts._clock)
 

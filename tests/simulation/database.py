@@ -40,7 +40,8 @@ class Server(DictDatabase):
         """Return the time at which the first account becomes due, in seconds of the clock; infinite: never."""
         accounts = self.tables.accounts
         if accounts is not self._judged:  # each transaction that changes accounts replaces them
-            times = [row.due_at for row in accounts.values() if row.due_at is not None]
+            rows = [state.row for state in accounts.values() if state.row is not None]
+            times = [row.due_at for row in rows if row.due_at is not None]
             self._judged, self._first_due = accounts, min(times, default=None)
             self._first_seconds = float("inf") if not times else (self._first_due - clock.start).total_seconds()
         return self._first_seconds

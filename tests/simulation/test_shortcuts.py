@@ -15,7 +15,7 @@ from tests.simulation.http_client import _form_of
 from tests.simulation.provider import encode
 
 from vault_adapters import Account, InvalidInputError, TokenKind, TokenSet
-from vault_domain.entities.account_state import AccountRow
+from vault_domain.entities.account_state import AccountRow, AccountState
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
@@ -74,7 +74,7 @@ async def test_a_transaction_that_fails_changes_nothing():
     server, clock = Server(on_accounts=lambda: told.append(1)), WorldClock(SimpleNamespace(now=0.0))
 
     def work(transaction):
-        transaction.tables.accounts[Account("t1", "acme")] = AccountRow()
+        transaction.tables.accounts[Account("t1", "acme")] = AccountState(Account("t1", "acme"))
         raise InvalidInputError("no")
 
     with pytest.raises(InvalidInputError):

@@ -11,7 +11,7 @@ from tests.simulation.loop import Life
 from tests.simulation.world import World
 
 from vault_adapters import Account
-from vault_domain.entities.account_state import AccountRow
+from vault_domain.entities.account_state import AccountRow, AccountState
 
 ACCOUNT = Account("tenant", "provider")
 
@@ -35,7 +35,8 @@ class Scene:
 
     async def due_in(self, seconds):
         def work(transaction):
-            transaction.tables.accounts[ACCOUNT] = AccountRow(due_at=START + timedelta(seconds=seconds))
+            row = AccountRow(due_at=START + timedelta(seconds=seconds))
+            transaction.tables.accounts[ACCOUNT] = AccountState(ACCOUNT, row=row)
 
         await self.world.server.transact(work, self.world.clock)
 

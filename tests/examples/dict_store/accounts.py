@@ -1,13 +1,12 @@
 """Accounts: read, changed by decisions, imported and erased."""
 
-from functools import lru_cache, partial
+from functools import partial
 from uuid import uuid4
 
 from attrs import evolve
 from tests.examples.dict_store.database import Port, atomic
 
 from vault_adapters.stores.import_ids import ImportIds
-from vault_domain.entities.account import TokenKind
 from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.key_records import DataKeyState
@@ -24,15 +23,14 @@ class DictAccounts(Port):
     """Implements `Accounts`."""
 
     async def get(self, key):
-        return Reading(self._tables.tokens.get(key), self._clock.now())
+        return Reading(token_of(self._tables, key), self._clock.now())
 
     async def get_many(self, keys):
-        tokens = self._tables.tokens
-        return [tokens[key] for key in keys if key in tokens], self._clock.now()
+        return [token for key in keys if (token := token_of(self._tables, key))], self._clock.now()
 
     async def read(self, account, *, with_values=True):
-        state = _state(self._tables, account)
-        return Snapshot(state.record, {kind: row.sealed for kind, row in state.tokens.items()}, self._clock.now())
+        state = state_of(self._tables, account)
+        return Snapshot(state.record, {kind: token.sealed for kind, token in state.tokens.items()}, self._clock.now())
 
     @atomic
     def change(self, transaction, account, decide):
@@ -54,7 +52,8 @@ class DictAccounts(Port):
             writes = late.take(range(len(late.keys)))
 
             def work(transaction):
-                require_active(transaction, writes)
+                for write in writes:
+                    require_active(transaction, write.key.tenant_id, write.sealed)
                 return _change_each(transaction, writes, decide)
 
             return partial(self._database.transact, work, self._clock)
@@ -64,39 +63,45 @@ class DictAccounts(Port):
     @atomic
     def reserve_due(self, transaction, provider, *, hold, limit, since, until):
         due = [
-            DueAccount(account, row.due_at)
-            for account, row in transaction.tables.accounts.items()
+            state
+            for account, state in transaction.tables.accounts.items()
             if account.provider == provider
-            and row.due_at is not None
-            and (since is None or row.due_at >= since)
-            and row.due_at <= (until or transaction.now)
+            and state.row is not None
+            and state.row.due_at is not None
+            and (since is None or state.row.due_at >= since)
+            and state.row.due_at <= (until or transaction.now)
         ]
-        taken = sorted(due, key=lambda each: each.due_at)[:limit]
-        for each in taken:
-            transaction.change_account(each.account, due_at=transaction.now + hold)
-        return taken, transaction.now
+        taken = sorted(due, key=lambda state: state.row.due_at)[:limit]
+        for state in taken:
+            transaction.change_row(state, due_at=transaction.now + hold)
+        return [DueAccount(state.account, state.row.due_at) for state in taken], transaction.now
 
     @atomic
     def record_uses(self, transaction, uses):
-        tokens = transaction.tables.tokens
         for ref, used_at in uses.items():
-            there = tokens.get(ref.key)
-            if there is not None and there.info.id == ref.id:
-                latest = max(used_at, there.info.last_used_at or used_at)
-                tokens[ref.key] = evolve(there, info=evolve(there.info, last_used_at=latest))
+            state, token = state_of(transaction.tables, ref.key.account), token_of(transaction.tables, ref.key)
+            if token is not None and token.info.id == ref.id:
+                latest = max(used_at, token.info.last_used_at or used_at)
+                transaction.tables.accounts[state.account] = state.with_token(token, last_used_at=latest)
 
     @atomic
     def erase(self, transaction, tenant_id, *, actor):
         tables = transaction.tables
-        accounts = len({key.account for key in tables.tokens if key.tenant_id == tenant_id})
-        tokens, *_ = [_pop_all(table, tenant_id) for table in (tables.tokens, tables.accounts, tables.unread)]
+        gone = [tables.accounts.pop(account) for account in list(tables.accounts) if account.tenant_id == tenant_id]
+        for state in gone:
+            tables.unread.pop(state.account, None)
         keys = [record for (owner, _), record in tables.data_keys.items() if owner == tenant_id]
         alive = [record for record in keys if record.state is not DataKeyState.DESTROYED]
         for record in alive:
             destroyed = evolve(record, state=DataKeyState.DESTROYED, wraps=())
             tables.data_keys[tenant_id, record.key_id] = destroyed
-        wraps = sum(len(record.wraps) for record in keys)
-        erased = Erased(tokens, accounts, len(alive), wraps, _forget(tables.events, tenant_id))
+        erased = Erased(
+            tokens=sum(len(state.tokens) for state in gone),
+            accounts=len(gone),
+            data_keys=len(alive),
+            wraps=sum(len(record.wraps) for record in keys),
+            audit_events=_forget(tables.events, tenant_id),
+        )
         if erased == Erased(0, 0, 0, 0, 0):
             return Change(erased)
         event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
@@ -105,20 +110,34 @@ class DictAccounts(Port):
         return Change(erased, transaction.append(events))
 
 
-def require_active(transaction, values):
-    for value in values:
-        record = transaction.tables.data_keys.get((value.key.tenant_id, value.sealed.data_key_id))
-        if record is None or record.state is not DataKeyState.ACTIVE:
-            raise DataKeyInactiveError
+def state_of(tables, account):
+    return tables.accounts.get(account) or AccountState(account)
+
+
+def token_of(tables, key):
+    return state_of(tables, key.account).tokens.get(key.kind)
+
+
+def require_active(transaction, tenant_id, sealed):
+    record = transaction.tables.data_keys.get((tenant_id, sealed.data_key_id))
+    if record is None or record.state is not DataKeyState.ACTIVE:
+        raise DataKeyInactiveError
 
 
 def _change(transaction, account, decide):
-    """Load an account, decide, and write what differs."""
-    before = _state(transaction.tables, account)
+    """Load an account, decide, and put the new state in the place of the old one."""
+    tables, before = transaction.tables, state_of(transaction.tables, account)
     decision = decide(before, transaction.now)
-    if decision.state is not before:
-        _put(transaction, before, decision.state)
-        transaction.append(decision.events)
+    after = decision.state
+    for token in after.tokens.values():
+        if token.info.value_id not in before.value_ids:
+            require_active(transaction, account.tenant_id, token.sealed)
+    if after is not before:
+        tables.accounts[account] = after
+    if after.is_empty:
+        tables.unread.pop(account, None)
+        tables.accounts.pop(account, None)
+    transaction.append(decision.events)
     return decision
 
 
@@ -132,42 +151,6 @@ def _change_each(transaction, writes, decide):
         results |= zip((write.key for write in own), decision.result, strict=True)
         events += decision.events
     return Change([results[write.key] for write in writes], tuple(events))
-
-
-def _state(tables, account):
-    tokens = tables.tokens
-    rows = {key.kind: tokens[key] for key in _all_keys(account) if key in tokens}
-    return AccountState(account, rows, tables.accounts.get(account))
-
-
-@lru_cache(maxsize=10_000)
-def _all_keys(account):
-    return tuple(map(account.key, TokenKind))
-
-
-def _put(transaction, before, after):
-    tables = transaction.tables
-    changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
-    require_active(transaction, [each for each in changed if each.info.value_id not in before.value_ids])
-    for kind in before.tokens.keys() - after.tokens.keys():
-        del tables.tokens[after.account.key(kind)]
-    if after.is_empty:
-        tables.accounts.pop(after.account, None)
-        tables.unread.pop(after.account, None)
-    for token in changed:
-        there = tables.tokens.get(token.key)
-        if there is not None and there.info.id == token.info.id:  # uses are recorded apart from the states
-            token = evolve(token, info=evolve(token.info, last_used_at=there.info.last_used_at))  # noqa: PLW2901
-        tables.tokens[token.key] = token
-    if after.row is not None:
-        tables.accounts[after.account] = after.row
-
-
-def _pop_all(table, tenant_id):
-    doomed = [key for key in table if key.tenant_id == tenant_id]
-    for key in doomed:
-        del table[key]
-    return len(doomed)
 
 
 def _forget(events, tenant_id):

@@ -43,16 +43,3 @@ class DictClientStates(Port):
         events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
         transaction.append(events)
         return Change(restored_at, events)
-
-
-def is_of_client(tables, info, client, clients):
-    """Return whether a token is of a client: by its account's endpoint, or if that has none, by its own client."""
-    row = tables.accounts.get(info.key.account)
-    if row is not None and row.endpoint is not None:
-        return row.endpoint == client
-    return not client or info.client in clients
-
-
-def stored_at_least(info, stored_since):
-    """Return whether a value was stored at a time or later; None: at any time."""
-    return stored_since is None or (info.last_refreshed_at or info.created_at) >= stored_since

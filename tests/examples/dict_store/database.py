@@ -11,8 +11,7 @@ from attrs import define, evolve, field, fields
 class Tables:
     """The tables. Their values are frozen, so that a shallow copy is a snapshot."""
 
-    tokens: dict = field(factory=dict)  # StoredToken by TokenKey
-    accounts: dict = field(factory=dict)  # AccountRow by Account
+    accounts: dict = field(factory=dict)  # AccountState by Account
     master_keys: dict = field(factory=dict)  # MasterKeyRecord by id
     data_keys: dict = field(factory=dict)  # DataKeyRecord by (tenant, id)
     data_key_times: dict = field(factory=dict)  # time of creation by (tenant, id)
@@ -27,6 +26,11 @@ class Tables:
 
     def copy(self):
         return Tables(*[table.copy() for table in _tables_of(self)])
+
+    @property
+    def tokens(self):
+        """All tokens, each with the state of its account."""
+        return [(state, token) for state in self.accounts.values() for token in state.tokens.values()]
 
 
 _tables_of = attrgetter(*(table.name for table in fields(Tables)))
@@ -44,10 +48,8 @@ class Transaction:
             self.tables.events.append(event)
         return events
 
-    def change_account(self, account, **changes):
-        row = self.tables.accounts.get(account)
-        if row is not None:
-            self.tables.accounts[account] = evolve(row, **changes)
+    def change_row(self, state, **changes):
+        self.tables.accounts[state.account] = evolve(state, row=evolve(state.row, **changes))
 
 
 class DictDatabase:

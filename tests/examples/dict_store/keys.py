@@ -3,12 +3,13 @@
 from collections import Counter
 
 from attrs import evolve
-from tests.examples.dict_store.database import Port, atomic
+from tests.examples.dict_store.accounts import require_active, state_of, token_of
+from tests.examples.dict_store.database import Port, atomic, page
 
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.key_decisions import MasterKeySet
 from vault_domain.entities.key_records import DataKeyState
-from vault_domain.ports.change import Change, DataKeyInactiveError
+from vault_domain.ports.change import Change
 from vault_domain.ports.keys import DataKeyQuery, KeyCounts, SealedRow
 from vault_domain.rules.key_states import (
     confirmed_data_key,
@@ -27,7 +28,7 @@ class DictKeys(Port):
     @atomic
     def change_master_keys(self, transaction, decide):
         tables = transaction.tables
-        is_new = not (tables.master_keys or tables.data_keys or tables.tokens)
+        is_new = not (tables.master_keys or tables.data_keys or tables.accounts)
         in_use = {wrap.master_key_id for record in tables.data_keys.values() for wrap in record.wraps}
         before = MasterKeySet(tuple(master_keys(tables)), frozenset(in_use), is_new)
         decision = decide(before, transaction.now)
@@ -66,7 +67,7 @@ class DictKeys(Port):
     @atomic
     def change_data_keys(self, transaction, query, decide):
         tables, events, count = transaction.tables, [], 0
-        used = set(map(_place, tables.tokens.values()))
+        used = set(map(_place, tables.tokens))
         for place in self._places(query):
             record = tables.data_keys[place]
             decision = decide(record, transaction.now, place in used)
@@ -93,23 +94,17 @@ class DictKeys(Port):
 
     async def rows_to_reseal(self, tenant_id, after, limit):
         old = set(self._places(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY)))
-        rows = [
-            SealedRow(key, stored.sealed)
-            for key, stored in self._tables.tokens.items()
-            if _place(stored) in old and (after is None or _order(key) > _order(after))
-        ]
-        return sorted(rows, key=lambda row: _order(row.key))[:limit]
+        rows = [SealedRow(each[1].key, each[1].sealed) for each in self._tables.tokens if _place(each) in old]
+        return page(rows, lambda row: _order(row.key), limit, after and _order(after))
 
     @atomic
     def reseal(self, transaction, rows):
         tables, written = transaction.tables, 0
         for row in rows:
-            record = tables.data_keys.get((row.key.tenant_id, row.after.data_key_id))
-            if record is None or record.state is not DataKeyState.ACTIVE:
-                raise DataKeyInactiveError
-            stored = tables.tokens.get(row.key)
+            require_active(transaction, row.key.tenant_id, row.after)
+            state, stored = state_of(tables, row.key.account), token_of(tables, row.key)
             if stored is not None and stored.sealed == row.before:
-                tables.tokens[row.key] = evolve(stored, sealed=row.after)
+                tables.accounts[state.account] = state.with_token(evolve(stored, sealed=row.after))
                 written += 1
         return written
 
@@ -150,7 +145,7 @@ class DictKeys(Port):
 
     def _count_tokens(self, query):
         places = set(self._places(query))
-        return sum(_place(stored) in places for stored in self._tables.tokens.values())
+        return sum(_place(each) in places for each in self._tables.tokens)
 
 
 def active_data_key(tables, tenant_id):
@@ -191,8 +186,9 @@ def put(tables, record):
     tables.data_keys[record.tenant_id, record.key_id] = record
 
 
-def _place(stored):
-    return (stored.info.key.tenant_id, stored.sealed.data_key_id)
+def _place(of_account):
+    state, token = of_account
+    return (state.account.tenant_id, token.sealed.data_key_id)
 
 
 def _order(key):

@@ -1,23 +1,18 @@
 """Lists and counts of tokens and accounts."""
 
 from collections import Counter
-from functools import singledispatch
 from string import ascii_lowercase, ascii_uppercase
 
-from tests.examples.dict_store.clients import is_of_client, stored_at_least
 from tests.examples.dict_store.database import Port, page
 
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.measures import AccountCount
-from vault_domain.entities.refresh_state import AccountRecord
 from vault_domain.entities.reports import HealthCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE, TokenStatus
 from vault_domain.ports.pages import MOST_COUNTED, Condemned, Ending, Expiring, Owned, Refreshed
 from vault_domain.transitions.values import is_ending
 
-_NO_ROW = AccountRow()
 _LOWER = dict(zip(map(ord, ascii_uppercase), ascii_lowercase, strict=True))
 
 
@@ -25,40 +20,41 @@ class DictPages(Port):
     """Implements `Pages`."""
 
     async def tokens(self, query, *, limit, after):
-        now, tables = self._clock.now(), self._tables
-        found = [row.info for row in tables.tokens.values() if _is_wanted(query, row, tables, now)]
+        now = self._clock.now()
+        found = [token.info for state, token in self._tables.tokens if _is_wanted(query, state, token, now)]
         return page(found, query.place, limit, after)
 
     async def accounts(self, query, *, limit, after):
-        tables = self._tables
-        found = {
-            account
-            for account in (key.account for key in tables.tokens)
-            if query.tenant_id in (None, account.tenant_id)
+        records = [
+            state.record
+            for account, state in self._tables.accounts.items()
+            if not state.is_empty
+            and query.tenant_id in (None, account.tenant_id)
             and query.provider in (None, account.provider)
-            and (query.text is None or _is_named(tables, account, query.text))
-        }
-        return [_record(tables, account) for account in page(found, _place, limit, after)], self._clock.now()
+            and (query.text is None or _is_named(state.record, query.text))
+        ]
+        return page(records, query.place, limit, after), self._clock.now()
 
     async def tenants(self, *, limit, after):
-        return page({key.tenant_id for key in self._tables.tokens}, str, limit, after)
+        return page({token.key.tenant_id for _, token in self._tables.tokens}, str, limit, after)
 
     async def count_accounts(self):
-        tables, now = self._tables, self._clock.now()
-        totals = Counter(account.provider for account in {key.account for key in tables.tokens})
-        due = [(each.provider, row.due_at) for each, row in tables.accounts.items() if row.due_at and row.due_at <= now]
-        found = []
-        for provider in sorted(totals):
-            times = [due_at for owner, due_at in due if owner == provider]
-            found.append(AccountCount(provider, totals[provider], len(times), now - min(times, default=now)))
-        return found
+        now, due = self._clock.now(), {}
+        for account, state in self._tables.accounts.items():
+            due_at = state.row and state.row.due_at
+            due.setdefault(account.provider, []).append(due_at if due_at and due_at <= now else None)
+        times = {provider: list(filter(None, each)) for provider, each in sorted(due.items())}
+        return [
+            AccountCount(provider, len(due[provider]), len(found), now - min(found, default=now))
+            for provider, found in times.items()
+        ]
 
     async def has_sibling(self, account):
         kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
         place = (account.provider, account.identifier)
         return any(
             (key.provider, key.identifier) == place and key.tenant_id != account.tenant_id and key.kind in kinds
-            for key in self._tables.tokens
+            for key in (token.key for _, token in self._tables.tokens)
         )
 
     async def count_health(
@@ -66,74 +62,59 @@ class DictPages(Port):
     ):
         now = self._clock.now()
         counts = Counter(
-            (row.key.provider, row.info.health(now, buffer, suspicion, notice))
-            for row in self._tables.tokens.values()
-            if tenant_id in (None, row.key.tenant_id)
+            (token.key.provider, token.info.health(now, buffer, suspicion, notice))
+            for _, token in self._tables.tokens
+            if tenant_id in (None, token.key.tenant_id)
         )
         return [HealthCount(provider, health, count) for (provider, health), count in counts.items()]
 
 
-@singledispatch
-def _is_wanted(query, row, tables, now):
-    raise NotImplementedError
+def _is_wanted(query, state, token, now):
+    key, info = token.key, token.info
+    match query:
+        case Owned():
+            return key.tenant_id == query.tenant_id and query.provider in (None, key.provider)
+        case Expiring():
+            return (
+                key.kind is TokenKind.ACCESS_TOKEN
+                and info.status is TokenStatus.VALID
+                and info.expires_at is not None
+                and info.expires_at <= now + query.within
+                and query.provider in (None, key.provider)
+            )
+        case Ending():
+            return key.kind is TokenKind.REFRESH_TOKEN and not token.is_end_told and is_ending(info, now, query.notice)
+        case Condemned():
+            return (
+                key.provider == query.provider
+                and query.tenant_id in (None, key.tenant_id)
+                and info.status is TokenStatus.INVALID
+                and info.rejected_at is not None
+                and query.since <= info.rejected_at <= query.until
+                and (query.client is None or _is_of_client(state, token, query.client, {None, query.client}))
+                and _is_stored_since(info, query.stored_since)
+            )
+        case Refreshed():
+            return (
+                (key.provider, key.kind) == (query.provider, TokenKind.ACCESS_TOKEN)
+                and info.last_refreshed_at is not None
+                and info.last_refreshed_at >= query.since
+                and _is_of_client(state, token, query.client, {query.client})
+            )
 
 
-@_is_wanted.register
-def _(query: Owned, row, tables, now):
-    return row.key.tenant_id == query.tenant_id and query.provider in (None, row.key.provider)
+def _is_named(record, text):
+    names = (record.account.identifier, record.label)
+    return record.account.provider == text or any((name or "").translate(_LOWER).startswith(text) for name in names)
 
 
-@_is_wanted.register
-def _(query: Expiring, row, tables, now):
-    return (
-        row.key.kind is TokenKind.ACCESS_TOKEN
-        and row.info.status is TokenStatus.VALID
-        and row.info.expires_at is not None
-        and row.info.expires_at <= now + query.within
-        and query.provider in (None, row.key.provider)
-    )
+def _is_of_client(state, token, client, clients):
+    """Return whether a token is of a client: by its account's endpoint, or if that has none, by its own client."""
+    if state.row is not None and state.row.endpoint is not None:
+        return state.row.endpoint == client
+    return not client or token.info.client in clients
 
 
-@_is_wanted.register
-def _(query: Ending, row, tables, now):
-    return row.key.kind is TokenKind.REFRESH_TOKEN and not row.is_end_told and is_ending(row.info, now, query.notice)
-
-
-@_is_wanted.register
-def _(query: Condemned, row, tables, now):
-    client = query.client
-    return (
-        row.key.provider == query.provider
-        and query.tenant_id in (None, row.key.tenant_id)
-        and row.info.status is TokenStatus.INVALID
-        and row.info.rejected_at is not None
-        and query.since <= row.info.rejected_at <= query.until
-        and (client is None or is_of_client(tables, row.info, client, {None, client}))
-        and stored_at_least(row.info, query.stored_since)
-    )
-
-
-@_is_wanted.register
-def _(query: Refreshed, row, tables, now):
-    at = row.info.last_refreshed_at
-    return (
-        (row.key.provider, row.key.kind) == (query.provider, TokenKind.ACCESS_TOKEN)
-        and at is not None
-        and at >= query.since
-        and is_of_client(tables, row.info, query.client, {query.client})
-    )
-
-
-def _is_named(tables, account, text):
-    names = (account.identifier, tables.accounts.get(account, _NO_ROW).label)
-    return account.provider == text or any((name or "").translate(_LOWER).startswith(text) for name in names)
-
-
-def _record(tables, account):
-    infos = {key.kind: tables.tokens[key].info for key in map(account.key, TokenKind) if key in tables.tokens}
-    row = tables.accounts.get(account, _NO_ROW)
-    return AccountRecord(account, infos, row.label, row.refresh)
-
-
-def _place(account):
-    return (account.tenant_id, account.provider, account.identifier or "")
+def _is_stored_since(info, stored_since):
+    """Return whether a value was stored at a time or later; None: at any time."""
+    return stored_since is None or (info.last_refreshed_at or info.created_at) >= stored_since

@@ -2,12 +2,9 @@
 
 from collections import Counter
 
-from attrs import frozen
-from tests.examples.dict_store.accounts import require_active
+from tests.examples.dict_store.accounts import require_active, state_of
 from tests.examples.dict_store.database import Port, atomic, page
 
-from vault_domain.entities.account import TokenKey
-from vault_domain.entities.token import SealedToken
 from vault_domain.ports.change import Change
 from vault_domain.ports.upkeep import KeptAnswer, StateUse
 from vault_domain.transitions.events import kept_event
@@ -38,9 +35,8 @@ class DictUpkeep(Port):
     @atomic
     def keep_answer(self, transaction, attempt, sealed, *, actor):
         tables, account = transaction.tables, attempt.account
-        require_active(transaction, [_Value(attempt.credential.key, sealed)])
-        token = tables.tokens.get(attempt.credential.key)
-        if token is None or token.info.value_id != attempt.credential.value_id or account not in tables.accounts:
+        require_active(transaction, account.tenant_id, sealed)
+        if state_of(tables, account).holds(attempt.credential) is None:
             return Change(result=False)
         before = tables.unread.get(account)
         is_same = before is not None and before.attempt_id == attempt.attempt_id
@@ -59,9 +55,3 @@ class DictUpkeep(Port):
         unread = transaction.tables.unread
         if answer.account in unread and unread[answer.account].attempt_id == answer.attempt_id:
             del unread[answer.account]
-
-
-@frozen
-class _Value:
-    key: TokenKey
-    sealed: SealedToken
