@@ -112,9 +112,9 @@ async def a_change_keeps_deleted_rows(store, account, decide):
 async def a_change_forgets_which_answer_was_stored(store, account, decide):
     decision = await store.accounts.change(account, decide)
 
-    def forget(transaction):
-        if account in transaction.tables.accounts and decision.state.row is not None:
-            transaction.change_row(decision.state, committed_attempt_id=None)
+    def forget(tables):
+        if account in tables.accounts and decision.state.row is not None:
+            tables.accounts[account] = decision.state.with_row(committed_attempt_id=None)
 
     await store.accounts._database.transact(forget, store.accounts._clock)
     return decision
@@ -203,12 +203,12 @@ async def master_keys_are_loaded_before_the_transaction(store, decide):
 
 
 async def uses_move_back(store, uses):
-    def work(transaction):
+    def work(tables):
         for ref, used_at in uses.items():
-            state = state_of(transaction.tables, ref.key.account)
+            state = state_of(tables, ref.key.account)
             if ref.key.kind in state.tokens:
                 used = state.with_token(state.tokens[ref.key.kind], last_used_at=used_at)
-                transaction.tables.accounts[state.account] = used
+                tables.accounts[state.account] = used
 
     await store.accounts._database.transact(work, store.accounts._clock)
 

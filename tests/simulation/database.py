@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from attrs import evolve
 from tests.examples.dict_store import open_dict_store
-from tests.examples.dict_store.database import DictDatabase, Transaction
+from tests.examples.dict_store.database import DictDatabase, Tables
 from tests.simulation.loop import PROCESS
 
 from vault_adapters.stores.postgres.clock_watch import ClockWatch
@@ -54,12 +54,12 @@ class Server(DictDatabase):
         events = self.tables.events
         if self._limit is not None and len(events) > self._limit:
             # Events about keys must stay: they confirm the states of keys.
-            events[:] = [event for event in events if event.account is None]
-            self._limit = len(events) + self._most_events
-        tables = _TouchedTables(self.tables)
-        result = work(Transaction(tables, clock.now()))
+            self.tables.events = {number: event for number, event in events.items() if event.account is None}
+            self._limit = len(self.tables.events) + self._most_events
+        tables = _TouchedTables(self.tables, clock.now())
+        result = work(tables)
         changed = vars(tables)
-        changed.pop("_before")
+        del changed["_before"], changed["now"]
         for name, table in changed.items():
             setattr(self.tables, name, table)
         if "accounts" in changed:
@@ -70,8 +70,10 @@ class Server(DictDatabase):
 class _TouchedTables:
     """The tables of a transaction: each is copied when it is first asked for."""
 
-    def __init__(self, before):
-        self._before = before
+    append, tokens = Tables.append, Tables.tokens
+
+    def __init__(self, before, now):
+        self._before, self.now = before, now
 
     def __getattr__(self, name):
         table = getattr(self._before, name).copy()

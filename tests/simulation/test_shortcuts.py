@@ -73,8 +73,8 @@ async def test_a_transaction_that_fails_changes_nothing():
     told = []
     server, clock = Server(on_accounts=lambda: told.append(1)), WorldClock(SimpleNamespace(now=0.0))
 
-    def work(transaction):
-        transaction.tables.accounts[Account("t1", "acme")] = AccountState(Account("t1", "acme"))
+    def work(tables):
+        tables.accounts[Account("t1", "acme")] = AccountState(Account("t1", "acme"))
         raise InvalidInputError("no")
 
     with pytest.raises(InvalidInputError):

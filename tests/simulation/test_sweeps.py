@@ -34,9 +34,9 @@ class Scene:
         self.sweeps.append(self.world.loop.now)
 
     async def due_in(self, seconds):
-        def work(transaction):
+        def work(tables):
             row = AccountRow(due_at=START + timedelta(seconds=seconds))
-            transaction.tables.accounts[ACCOUNT] = AccountState(ACCOUNT, row=row)
+            tables.accounts[ACCOUNT] = AccountState(ACCOUNT, row=row)
 
         await self.world.server.transact(work, self.world.clock)
 

@@ -33,14 +33,14 @@ class DictAccounts(Port):
         return Snapshot(state.record, {kind: token.sealed for kind, token in state.tokens.items()}, self._clock.now())
 
     @atomic
-    def change(self, transaction, account, decide):
-        return _change(transaction, account, decide)
+    def change(self, tables, account, decide):
+        return _change(tables, account, decide)
 
     @atomic
-    def store(self, transaction, writes, *, actor):
+    def store(self, tables, writes, *, actor):
         late = LateWrites.of(writes)
         named = [evolve(write, value_id=write.value_id or uuid4()) for write in late.take(range(len(late.keys)))]
-        return _change_each(transaction, named, lambda *given: stored(*given, actor))
+        return _change_each(tables, named, lambda *given: stored(*given, actor))
 
     def begin_import(self, source, *, overwrite, actor):
         ids = ImportIds.of(source)
@@ -51,42 +51,36 @@ class DictAccounts(Port):
         async def prepare(late):
             writes = late.take(range(len(late.keys)))
 
-            def work(transaction):
-                for write in writes:
-                    require_active(transaction, write.key.tenant_id, write.sealed)
-                return _change_each(transaction, writes, decide)
-
-            return partial(self._database.transact, work, self._clock)
+            return partial(self._database.transact, lambda tables: _change_each(tables, writes, decide), self._clock)
 
         return prepare
 
     @atomic
-    def reserve_due(self, transaction, provider, *, hold, limit, since, until):
+    def reserve_due(self, tables, provider, *, hold, limit, since, until):
         due = [
             state
-            for account, state in transaction.tables.accounts.items()
+            for account, state in tables.accounts.items()
             if account.provider == provider
             and state.row is not None
             and state.row.due_at is not None
             and (since is None or state.row.due_at >= since)
-            and state.row.due_at <= (until or transaction.now)
+            and state.row.due_at <= (until or tables.now)
         ]
         taken = sorted(due, key=lambda state: state.row.due_at)[:limit]
         for state in taken:
-            transaction.change_row(state, due_at=transaction.now + hold)
-        return [DueAccount(state.account, state.row.due_at) for state in taken], transaction.now
+            tables.accounts[state.account] = state.with_row(due_at=tables.now + hold)
+        return [DueAccount(state.account, state.row.due_at) for state in taken], tables.now
 
     @atomic
-    def record_uses(self, transaction, uses):
+    def record_uses(self, tables, uses):
         for ref, used_at in uses.items():
-            state, token = state_of(transaction.tables, ref.key.account), token_of(transaction.tables, ref.key)
+            state, token = state_of(tables, ref.key.account), token_of(tables, ref.key)
             if token is not None and token.info.id == ref.id:
                 latest = max(used_at, token.info.last_used_at or used_at)
-                transaction.tables.accounts[state.account] = state.with_token(token, last_used_at=latest)
+                tables.accounts[state.account] = state.with_token(token, last_used_at=latest)
 
     @atomic
-    def erase(self, transaction, tenant_id, *, actor):
-        tables = transaction.tables
+    def erase(self, tables, tenant_id, *, actor):
         gone = [tables.accounts.pop(account) for account in list(tables.accounts) if account.tenant_id == tenant_id]
         for state in gone:
             tables.unread.pop(state.account, None)
@@ -95,19 +89,18 @@ class DictAccounts(Port):
         for record in alive:
             destroyed = evolve(record, state=DataKeyState.DESTROYED, wraps=())
             tables.data_keys[tenant_id, record.key_id] = destroyed
-        erased = Erased(
-            tokens=sum(len(state.tokens) for state in gone),
-            accounts=len(gone),
-            data_keys=len(alive),
-            wraps=sum(len(record.wraps) for record in keys),
-            audit_events=_forget(tables.events, tenant_id),
-        )
+        own = [(number, event) for number, event in tables.events.items() if event.tenant_id == tenant_id]
+        named = [(number, event) for number, event in own if event.action not in _KEPT]
+        for number, event in named:
+            tables.events[number] = evolve(event, tenant_id=None, account=None)
+        tokens, wraps = sum(len(state.tokens) for state in gone), sum(len(record.wraps) for record in keys)
+        erased = Erased(tokens, len(gone), len(alive), wraps, len(named))
         if erased == Erased(0, 0, 0, 0, 0):
             return Change(erased)
-        event = AuditEvent(AuditAction.TENANT_ERASED, transaction.now, tenant_id=tenant_id, actor=actor)
+        event = AuditEvent(AuditAction.TENANT_ERASED, tables.now, tenant_id=tenant_id, actor=actor)
         action = AuditAction.DATA_KEY_DESTROYED
         events = (*(evolve(event, action=action, code=record.key_id.hex()) for record in alive), event)
-        return Change(erased, transaction.append(events))
+        return Change(erased, tables.append(events))
 
 
 def state_of(tables, account):
@@ -118,46 +111,34 @@ def token_of(tables, key):
     return state_of(tables, key.account).tokens.get(key.kind)
 
 
-def require_active(transaction, tenant_id, sealed):
-    record = transaction.tables.data_keys.get((tenant_id, sealed.data_key_id))
+def require_active(tables, tenant_id, sealed):
+    record = tables.data_keys.get((tenant_id, sealed.data_key_id))
     if record is None or record.state is not DataKeyState.ACTIVE:
         raise DataKeyInactiveError
 
 
-def _change(transaction, account, decide):
+def _change(tables, account, decide):
     """Load an account, decide, and put the new state in the place of the old one."""
-    tables, before = transaction.tables, state_of(transaction.tables, account)
-    decision = decide(before, transaction.now)
-    after = decision.state
-    for token in after.tokens.values():
+    before = state_of(tables, account)
+    decision = decide(before, tables.now)
+    for token in decision.state.tokens.values():
         if token.info.value_id not in before.value_ids:
-            require_active(transaction, account.tenant_id, token.sealed)
-    if after is not before:
-        tables.accounts[account] = after
-    if after.is_empty:
+            require_active(tables, account.tenant_id, token.sealed)
+    tables.accounts[account] = decision.state
+    if decision.state.is_empty:
+        del tables.accounts[account]
         tables.unread.pop(account, None)
-        tables.accounts.pop(account, None)
-    transaction.append(decision.events)
+    tables.append(decision.events)
     return decision
 
 
-def _change_each(transaction, writes, decide):
+def _change_each(tables, writes, decide):
     """Decide for each account of these writes about its own writes; return the results in the order of the writes."""
     accounts, results, events = {}, {}, []
     for write in writes:
         accounts.setdefault(write.key.account, []).append(write)
     for account, own in accounts.items():
-        decision = _change(transaction, account, lambda state, now, own=own: decide(state, now, own))
+        decision = _change(tables, account, lambda state, now, own=own: decide(state, now, own))
         results |= zip((write.key for write in own), decision.result, strict=True)
         events += decision.events
     return Change([results[write.key] for write in writes], tuple(events))
-
-
-def _forget(events, tenant_id):
-    """Remove tenant and account from the tenant's events, except those of erasures and destroyed keys."""
-    emptied = 0
-    for number, event in enumerate(events):
-        if event is not None and event.tenant_id == tenant_id and event.action not in _KEPT:
-            events[number] = evolve(event, tenant_id=None, account=None)
-            emptied += 1
-    return emptied

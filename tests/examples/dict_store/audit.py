@@ -1,6 +1,7 @@
 """The audit log."""
 
 from datetime import UTC
+from operator import attrgetter
 
 from attrs import evolve
 from tests.examples.dict_store.database import Port, atomic
@@ -9,26 +10,34 @@ from vault_domain.entities.audit import LASTING_ACTIONS, AuditAction, AuditEvent
 from vault_domain.entities.page import encode_cursor
 from vault_domain.ports.change import Change
 
+_parts = attrgetter("action", "account", "kind", "generation", "code")
+
 
 class DictAuditLog(Port):
     """Implements `AuditLog`. There is one writer, so the events' numbers are in the order of the commits."""
 
     async def page(self, tenant_id, *, limit, after):
-        behind = max(0 if after is None else after[1], 0)
+        behind = 0 if after is None else after[1]
         return [event for number, event in self._numbered(tenant_id) if number > behind][:limit]
 
     async def latest(self, tenant_id, sought, *, limit):
-        found = [event for _, event in self._numbered(tenant_id) if _is_sought(event, sought)]
+        found = [
+            event
+            for _, event in self._numbered(tenant_id)
+            if sought.account in (None, event.account)
+            and sought.action in (None, event.action)
+            and (sought.since is None or event.occurred_at >= sought.since)
+        ]
         return found[-limit:]
 
     @atomic
-    def append(self, transaction, noticed, *, apart):
+    def append(self, tables, noticed, *, apart):
         appended = []
         for each in noticed:
-            event = evolve(each.event, occurred_at=transaction.now - each.age)
-            if apart is None or not _was_told(transaction, event, transaction.now - apart):
-                transaction.append([event])
-                appended.append(event)
+            event = evolve(each.event, occurred_at=tables.now - each.age)
+            same = [other for other in tables.events.values() if _parts(other) == _parts(event)]
+            if apart is None or not any(other.occurred_at > tables.now - apart for other in same):
+                appended += tables.append([event])
         return Change(None, appended)
 
     async def prune(self, older_than, *, actor, announce):
@@ -37,17 +46,15 @@ class DictAuditLog(Port):
         return await self._prune(before, actor)
 
     @atomic
-    def _prune(self, transaction, before, actor):
-        events = transaction.tables.events
-        pruned = 0
-        for number, event in enumerate(events):
-            if event is not None and event.occurred_at < before and event.action not in LASTING_ACTIONS:
-                events[number] = None  # the other events keep their numbers
-                pruned += 1
+    def _prune(self, tables, before, actor):
+        events = tables.events.items()
+        old = [n for n, event in events if event.occurred_at < before and event.action not in LASTING_ACTIONS]
         code = before.astimezone(UTC).isoformat(timespec="seconds")
-        told = (AuditEvent(AuditAction.AUDIT_PRUNED, transaction.now, actor=actor, code=code),) if pruned else ()
-        transaction.append(told)
-        return Change(pruned, told)
+        told = (AuditEvent(AuditAction.AUDIT_PRUNED, tables.now, actor=actor, code=code),) if old else ()
+        tables.append(told)
+        for number in old:  # after the new event has its number, so that no number is given twice
+            del tables.events[number]
+        return Change(len(old), told)
 
     async def seals(self, *, after, limit):
         seals = sorted(self._tables.seals.values(), key=lambda seal: seal.number)
@@ -58,8 +65,8 @@ class DictAuditLog(Port):
         return {tenant_id: ends[tenant_id] for tenant_id in tenant_ids if tenant_id in ends}
 
     @atomic
-    def add_seal(self, transaction, sealing):
-        seals, ends = transaction.tables.seals, transaction.tables.chain_ends
+    def add_seal(self, tables, sealing):
+        seals, ends = tables.seals, tables.chain_ends
         if sealing.seal.number in seals:
             return False
         seals[sealing.seal.number] = sealing.seal
@@ -72,24 +79,6 @@ class DictAuditLog(Port):
         return True
 
     def _numbered(self, tenant_id):
-        for number, event in enumerate(self._tables.events, start=1):
-            if event is not None and tenant_id in (None, event.tenant_id):
+        for number, event in self._tables.events.items():
+            if tenant_id in (None, event.tenant_id):
                 yield number, evolve(event, cursor=encode_cursor((0, number)))
-
-
-def _is_sought(event, sought):
-    return (
-        sought.account in (None, event.account)
-        and sought.action in (None, event.action)
-        and (sought.since is None or event.occurred_at >= sought.since)
-    )
-
-
-def _was_told(transaction, event, after):
-    parts = (event.action, event.account, event.kind, event.generation, event.code)
-    return any(
-        each is not None
-        and each.occurred_at > after
-        and (each.action, each.account, each.kind, each.generation, each.code) == parts
-        for each in transaction.tables.events
-    )

@@ -18,28 +18,28 @@ class DictClientStates(Port):
         return StoredClients(rows, self._clock.now(), max(tables.restorations, default=None))
 
     @atomic
-    def change(self, transaction, scope, decide):
-        rows = transaction.tables.clients
-        decision = decide(rows.pop(scope, None), transaction.now)
+    def change(self, tables, scope, decide):
+        rows = tables.clients
+        decision = decide(rows.pop(scope, None), tables.now)
         if decision.record is not None:
             rows[scope] = decision.record
-        transaction.append(decision.events)
+        tables.append(decision.events)
         return decision
 
     @atomic
-    def take_turn(self, transaction, provider, client, tenant_id, limit, ahead=FREE):
-        key, tables = (provider, client), transaction.tables
+    def take_turn(self, tables, provider, client, tenant_id, limit, ahead=FREE):
+        key = (provider, client)
         turns = tables.turns.get(key, Turns())
-        tables.turns[key], wait = next_turn(turns, mark_of_tenant(tenant_id), transaction.now, limit, ahead)
+        tables.turns[key], wait = next_turn(turns, mark_of_tenant(tenant_id), tables.now, limit, ahead)
         return wait
 
     @atomic
-    def note_restore(self, transaction, since, *, actor):
-        tables, now = transaction.tables, transaction.now
+    def note_restore(self, tables, since, *, actor):
+        now = tables.now
         restored_at = since or now
         if restored_at > now:
             raise InvalidInputError("since must not lie in the future")
         tables.restorations.add(restored_at)
         events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
-        transaction.append(events)
+        tables.append(events)
         return Change(restored_at, events)

@@ -1,10 +1,11 @@
 """The database: dictionaries of frozen values, and transactions that take effect as a whole."""
 
 import asyncio
+from datetime import datetime
 from functools import wraps
 from operator import attrgetter
 
-from attrs import define, evolve, field, fields
+from attrs import define, field, fields
 
 
 @define
@@ -20,36 +21,28 @@ class Tables:
     restorations: set = field(factory=set)  # times at which a backup went into use
     used_states: dict = field(factory=dict)  # expiry by the state's id
     unread: dict = field(factory=dict)  # KeptAnswer by Account
-    events: list = field(factory=list)  # AuditEvent; the first has number 1
+    events: dict = field(factory=dict)  # AuditEvent by number, in the order of the numbers
     seals: dict = field(factory=dict)  # Seal by number
     chain_ends: dict = field(factory=dict)  # ChainEnd by tenant
 
-    def copy(self):
-        return Tables(*[table.copy() for table in _tables_of(self)])
+    now: datetime | None = None  # the time that all changes of a transaction share
+
+    def copy(self, now=None):
+        return Tables(*[table.copy() for table in _tables_of(self)], now)
 
     @property
     def tokens(self):
         """All tokens, each with the state of its account."""
         return [(state, token) for state in self.accounts.values() for token in state.tokens.values()]
 
-
-_tables_of = attrgetter(*(table.name for table in fields(Tables)))
-
-
-class Transaction:
-    """A private copy of the tables, the time that all its changes share, and the events that it appends."""
-
-    def __init__(self, tables, now):
-        self.tables, self.now = tables, now
-
     def append(self, events):
         for event in events:
             (event.actor or "").encode()  # refuses text that no database can store
-            self.tables.events.append(event)
+            self.events[next(reversed(self.events), 0) + 1] = event
         return events
 
-    def change_row(self, state, **changes):
-        self.tables.accounts[state.account] = evolve(state, row=evolve(state.row, **changes))
+
+_tables_of = attrgetter(*(table.name for table in fields(Tables) if table.name != "now"))
 
 
 class DictDatabase:
@@ -63,9 +56,9 @@ class DictDatabase:
         """Run ``work`` on a copy of the tables; the copy replaces them unless ``work`` raises."""
         async with self._lock:
             await asyncio.sleep(0)  # lets other tasks run, as waiting for a real database would
-            transaction = Transaction(self.tables.copy(), clock.now())
-            result = work(transaction)
-            self.tables = transaction.tables
+            tables = self.tables.copy(clock.now())
+            result = work(tables)
+            self.tables = tables
             return result
 
 
@@ -81,11 +74,11 @@ class Port:
 
 
 def atomic(work):
-    """Make a method that gets a transaction into one that runs in a transaction of its own."""
+    """Make a method that gets tables to change into one that runs in a transaction of its own."""
 
     @wraps(work)
     async def method(self, *args, **kwargs):
-        return await self._database.transact(lambda transaction: work(self, transaction, *args, **kwargs), self._clock)
+        return await self._database.transact(lambda tables: work(self, tables, *args, **kwargs), self._clock)
 
     return method
 

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from attrs import evolve
-from tests.examples.dict_store.accounts import require_active, state_of, token_of
+from tests.examples.dict_store.accounts import require_active, state_of
 from tests.examples.dict_store.database import Port, atomic, page
 
 from vault_domain.entities.audit import AuditAction
@@ -11,179 +11,154 @@ from vault_domain.entities.key_decisions import MasterKeySet
 from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import Change
 from vault_domain.ports.keys import DataKeyQuery, KeyCounts, SealedRow
-from vault_domain.rules.key_states import (
-    confirmed_data_key,
-    confirmed_master_key,
-    is_resurrected,
-)
-from vault_domain.transitions import keys as transitions
+from vault_domain.rules.key_states import confirmed_data_key, confirmed_master_key, is_resurrected
+from vault_domain.transitions.keys import created, unwrapped, wrapped
 
 
 class DictKeys(Port):
     """Implements `Keys`."""
 
     async def master_keys(self):
-        return master_keys(self._tables)
+        return _master_keys(self._tables)
 
     @atomic
-    def change_master_keys(self, transaction, decide):
-        tables = transaction.tables
+    def change_master_keys(self, tables, decide):
         is_new = not (tables.master_keys or tables.data_keys or tables.accounts)
         in_use = {wrap.master_key_id for record in tables.data_keys.values() for wrap in record.wraps}
-        before = MasterKeySet(tuple(master_keys(tables)), frozenset(in_use), is_new)
-        decision = decide(before, transaction.now)
+        before = MasterKeySet(tuple(_master_keys(tables)), frozenset(in_use), is_new)
+        decision = decide(before, tables.now)
         tables.master_keys = {record.key_id: record for record in decision.state.records}
-        transaction.append(decision.events)
-        return Change(master_keys(tables), decision.events)
+        tables.append(decision.events)
+        return Change(_master_keys(tables), decision.events)
 
     async def data_key(self, tenant_id, key_id):
-        if key_id is None:
-            return active_data_key(self._tables, tenant_id)
-        record = self._tables.data_keys.get((tenant_id, key_id))
-        return record and confirmed(self._tables, record)
+        return _data_key(self._tables, tenant_id, key_id)
 
     @atomic
-    def create_data_key(self, transaction, record):
-        active = active_data_key(transaction.tables, record.tenant_id)
-        return active or insert_data_key(transaction, transitions.created(master_keys(transaction.tables), record))
+    def create_data_key(self, tables, record):
+        active = _data_key(tables, record.tenant_id, None)
+        return active or _insert(tables, created(_master_keys(tables), record))
 
     @atomic
-    def change_data_key(self, transaction, tenant_id, key_id, decide):
-        tables = transaction.tables
+    def change_data_key(self, tables, tenant_id, key_id, decide):
         stored = tables.data_keys.get((tenant_id, key_id))
         if stored is None:
             return Change(None)
-        decision = decide(stored, master_keys(tables), transaction.now)
-        put(tables, decision.state)
-        transaction.append(decision.events)
-        new = decision.new and insert_data_key(transaction, decision.new)
+        decision = decide(stored, _master_keys(tables), tables.now)
+        tables.data_keys[tenant_id, key_id] = decision.state
+        tables.append(decision.events)
+        new = decision.new and _insert(tables, decision.new)
         return Change(new or decision.state, decision.events)
 
     async def data_keys(self, query, after, limit):
-        tables = self._tables
-        places = [place for place in self._places(query) if after is None or place > after]
-        return [confirmed(tables, tables.data_keys[place]) for place in places[:limit]]
+        places = page(self._places(query), tuple, limit, after)
+        return [_data_key(self._tables, *place) for place in places]
 
     @atomic
-    def change_data_keys(self, transaction, query, decide):
-        tables, events, count = transaction.tables, [], 0
-        used = set(map(_place, tables.tokens))
+    def change_data_keys(self, tables, query, decide):
+        events, count, used = [], 0, set(map(_place, tables.tokens))
         for place in self._places(query):
-            record = tables.data_keys[place]
-            decision = decide(record, transaction.now, place in used)
-            count += decision.state is not record
-            put(tables, decision.state)
-            events += decision.events
-        transaction.append(events)
+            before = tables.data_keys[place]
+            decision = decide(before, tables.now, place in used)
+            tables.data_keys[place] = decision.state
+            count += decision.state is not before
+            events += tables.append(decision.events)
         return Change(count, tuple(events))
 
     async def key_counts(self, tenant_id=None, min_age=None):
         tables, old = self._tables, DataKeyQuery(tenant_id, DataKeyState.ACTIVE, min_age)
-        records = [record for record in tables.data_keys.values() if tenant_id in (None, record.tenant_id)]
+        records = [_data_key(tables, *place) for place in tables.data_keys if tenant_id in (None, place[0])]
         states = Counter(record.state for record in records)
         return KeyCounts(
-            wraps=dict(Counter(wrap.master_key_id for record in records for wrap in record.wraps)),
+            wraps=Counter(wrap.master_key_id for record in records for wrap in record.wraps),
             active=states[DataKeyState.ACTIVE],
             decrypt_only=states[DataKeyState.DECRYPT_ONLY],
             destroyed=states[DataKeyState.DESTROYED],
             tokens_to_reseal=self._count_tokens(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY, is_emptied=False)),
-            resurrected=sum(is_resurrected(confirmed(tables, record)) for record in records),
+            resurrected=sum(map(is_resurrected, records)),
             to_rotate=0 if min_age is None else len(self._places(old)),
             tokens_to_rotate=0 if min_age is None else self._count_tokens(old),
         )
 
     async def rows_to_reseal(self, tenant_id, after, limit):
         old = set(self._places(DataKeyQuery(tenant_id, DataKeyState.DECRYPT_ONLY)))
-        rows = [SealedRow(each[1].key, each[1].sealed) for each in self._tables.tokens if _place(each) in old]
-        return page(rows, lambda row: _order(row.key), limit, after and _order(after))
+        tokens = [each[1] for each in self._tables.tokens if _place(each) in old]
+        found = page(tokens, lambda token: _order(token.key), limit, after and _order(after))
+        return [SealedRow(token.key, token.sealed) for token in found]
 
     @atomic
-    def reseal(self, transaction, rows):
-        tables, written = transaction.tables, 0
+    def reseal(self, tables, rows):
+        written = 0
         for row in rows:
-            require_active(transaction, row.key.tenant_id, row.after)
-            state, stored = state_of(tables, row.key.account), token_of(tables, row.key)
+            require_active(tables, row.key.tenant_id, row.after)
+            state = state_of(tables, row.key.account)
+            stored = state.tokens.get(row.key.kind)
             if stored is not None and stored.sealed == row.before:
-                tables.accounts[state.account] = state.with_token(evolve(stored, sealed=row.after))
+                tables.accounts[state.account] = state.with_tokens(evolve(stored, sealed=row.after))
                 written += 1
         return written
 
     @atomic
-    def change_wraps(self, transaction, wraps, *, replaced=None):
-        tables, changed = transaction.tables, 0
-        masters = master_keys(tables)
+    def change_wraps(self, tables, wraps, *, replaced=None):
+        masters, before = _master_keys(tables), dict(tables.data_keys)
         for placed in wraps:
-            record = tables.data_keys.get((placed.tenant_id, placed.data_key_id))
-            if record is None:
-                continue
-            if replaced is None:
-                new = transitions.wrapped(masters, record, placed.wrap)
-            else:
-                new = transitions.unwrapped(masters, record, replaced, placed.wrap)
-            changed += new is not record
-            put(tables, new)
-        return changed
+            place = (placed.tenant_id, placed.data_key_id)
+            if place in before:
+                given = () if replaced is None else (replaced,)
+                change = wrapped if replaced is None else unwrapped
+                tables.data_keys[place] = change(masters, tables.data_keys[place], *given, placed.wrap)
+        return sum(record is not before[place] for place, record in tables.data_keys.items())
 
     def _places(self, query):
         """Return the places of the data keys that a query selects, sorted."""
         tables, now = self._tables, self._clock.now()
 
-        def is_wanted(record):
+        def is_wanted(place, record):
             wrapped_by = {wrap.master_key_id for wrap in record.wraps}
-            age = now - tables.data_key_times[record.tenant_id, record.key_id]
             return (
                 (record.state is query.state if query.state else record.state is not DataKeyState.DESTROYED)
                 and query.tenant_id in (None, record.tenant_id)
-                and (query.min_age is None or age >= query.min_age)
+                and (query.min_age is None or now - tables.data_key_times[place] >= query.min_age)
                 and (query.min_empty is None or (record.emptied_at and now - record.emptied_at >= query.min_empty))
                 and query.is_emptied in (None, record.emptied_at is not None)
                 and (query.wrapped_by is None or query.wrapped_by in wrapped_by)
                 and (query.not_wrapped_by is None or query.not_wrapped_by not in wrapped_by)
             )
 
-        return sorted(place for place, record in tables.data_keys.items() if is_wanted(record))
+        return sorted(place for place, record in tables.data_keys.items() if is_wanted(place, record))
 
     def _count_tokens(self, query):
         places = set(self._places(query))
         return sum(_place(each) in places for each in self._tables.tokens)
 
 
-def active_data_key(tables, tenant_id):
-    for (owner, _), record in tables.data_keys.items():
-        if owner == tenant_id and record.state is DataKeyState.ACTIVE:
-            return confirmed(tables, record)
+def _data_key(tables, tenant_id, key_id):
+    """Return a data key, or with None the active one, with the state that the audit log confirms."""
+    for record in tables.data_keys.values():
+        is_wanted = record.key_id == key_id if key_id else record.state is DataKeyState.ACTIVE
+        if record.tenant_id == tenant_id and is_wanted:
+            about = (tenant_id, record.key_id.hex())
+            actions = {event.action for event in tables.events.values() if (event.tenant_id, event.code) == about}
+            confirming = sorted(actions & {AuditAction.DATA_KEY_DESTROYED, AuditAction.DATA_KEY_REPLACED})
+            return evolve(record, confirmed=confirmed_data_key(next(iter(confirming), None)))
     return None
 
 
-def confirmed(tables, record):
-    """Return a data key with the state that the audit log confirms."""
-    about = (record.tenant_id, record.key_id.hex())
-    actions = {event.action for event in tables.events if event is not None and (event.tenant_id, event.code) == about}
-    confirming = sorted(actions & {AuditAction.DATA_KEY_DESTROYED, AuditAction.DATA_KEY_REPLACED})
-    return evolve(record, confirmed=confirmed_data_key(confirming[0] if confirming else None))
-
-
-def master_keys(tables):
+def _master_keys(tables):
     """Return all master keys, each with the state that the audit log confirms."""
-    events = [event for event in tables.events if event is not None and event.action.startswith("master_key")]
+    events = [event for event in tables.events.values() if event.action.startswith("master_key")]
     last = {event.code: event.action for event in events}
-    activated = [event.code for event in events if event.action is AuditAction.MASTER_KEY_ACTIVATED]
+    activated = [None, *(event.code for event in events if event.action is AuditAction.MASTER_KEY_ACTIVATED)][-1]
     return [
-        evolve(
-            key, confirmed=confirmed_master_key(key.key_id, last.get(key.key_id.hex()), next(reversed(activated), None))
-        )
+        evolve(key, confirmed=confirmed_master_key(key.key_id, last.get(key.key_id.hex()), activated))
         for key in tables.master_keys.values()
     ]
 
 
-def insert_data_key(transaction, new):
-    put(transaction.tables, new)
-    transaction.tables.data_key_times[new.tenant_id, new.key_id] = transaction.now
+def _insert(tables, new):
+    place = (new.tenant_id, new.key_id)
+    tables.data_keys[place], tables.data_key_times[place] = new, tables.now
     return new
-
-
-def put(tables, record):
-    tables.data_keys[record.tenant_id, record.key_id] = record
 
 
 def _place(of_account):

@@ -21,8 +21,8 @@ class DictUpkeep(Port):
         return next((tenant_id for tenant_id, key_id in keys if key_id == data_key_id), None)
 
     @atomic
-    def use_state(self, transaction, state_id, expires_at):
-        used, now = transaction.tables.used_states, transaction.now
+    def use_state(self, tables, state_id, expires_at):
+        used, now = tables.used_states, tables.now
         for gone in [key for key, ends in used.items() if ends <= now]:
             del used[gone]
         if expires_at <= now:
@@ -33,16 +33,16 @@ class DictUpkeep(Port):
         return StateUse.FIRST
 
     @atomic
-    def keep_answer(self, transaction, attempt, sealed, *, actor):
-        tables, account = transaction.tables, attempt.account
-        require_active(transaction, account.tenant_id, sealed)
+    def keep_answer(self, tables, attempt, sealed, *, actor):
+        account = attempt.account
+        require_active(tables, account.tenant_id, sealed)
         if state_of(tables, account).holds(attempt.credential) is None:
             return Change(result=False)
         before = tables.unread.get(account)
         is_same = before is not None and before.attempt_id == attempt.attempt_id
-        kept_at = before.kept_at if is_same else transaction.now
+        kept_at = before.kept_at if is_same else tables.now
         tables.unread[account] = KeptAnswer(account, attempt.attempt_id, sealed, kept_at)
-        return Change(True, transaction.append(() if is_same else (kept_event(attempt, transaction.now, actor),)))
+        return Change(True, tables.append(() if is_same else (kept_event(attempt, tables.now, actor),)))
 
     async def kept_answers(self, after, limit):
         return page(self._tables.unread.values(), lambda answer: (answer.kept_at, answer.attempt_id), limit, after)
@@ -51,7 +51,7 @@ class DictUpkeep(Port):
         return Counter(account.provider for account in self._tables.unread)
 
     @atomic
-    def drop_answer(self, transaction, answer):
-        unread = transaction.tables.unread
+    def drop_answer(self, tables, answer):
+        unread = tables.unread
         if answer.account in unread and unread[answer.account].attempt_id == answer.attempt_id:
             del unread[answer.account]
