@@ -105,7 +105,7 @@ class WiredServices(SharedParts):
     def states(self) -> StateService:
         from vault_domain.services.tokens.states import StateService
 
-        return StateService(self.cipher, self.store.accounts, self.store.upkeep)
+        return StateService(self.cipher, self.store.accounts, self.store.keys, self.store.upkeep)
 
     @cached_property
     def hosts(self) -> ApiHosts:

@@ -76,7 +76,7 @@ METHODS = {
     "clients": dict.fromkeys(["records", "change", "take_turn", "note_restore"], ClientCases),
     "upkeep": {
         "ping": TokenCases,
-        **dict.fromkeys(["tenant_of", "use_state"], StateCases),
+        "use_state": StateCases,
         **dict.fromkeys(["keep_answer", "kept_answers", "count_answers", "drop_answer"], UnreadCases),
     },
 }

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 
@@ -16,6 +17,7 @@ from vault_adapters.stores.columns import with_plain
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)(?: of (?P<whole>[a-z0-9_]+))?$", re.MULTILINE)
 _PART = "{{part}}"
+_OPTIONAL = re.compile(r"\s+AND \((?:%\(|:)(?P<name>\w+)(?:\)b::\w+)? IS NULL\s+OR (?P<condition>.*)\)$", re.MULTILINE)
 
 
 @frozen(eq=False, repr=False)
@@ -26,6 +28,16 @@ class Queries:
 
     def __getitem__(self, name: str) -> str:
         return self._by_name[name]
+
+    def narrowed(self, name: str, parameters: Mapping[str, Any]) -> str:
+        """Return a query without the conditions on parameters that are None; the other conditions are left bare.
+
+        Such a condition has a line of its own: ``AND (:name IS NULL OR condition)``. So each choice of conditions is a
+        text of its own, whose plan, however often it is used, reads the index that serves this choice.
+        """
+        return _OPTIONAL.sub(
+            lambda found: "" if parameters[found["name"]] is None else f" AND {found['condition']}", self[name]
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._by_name)

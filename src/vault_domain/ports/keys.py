@@ -40,6 +40,7 @@ class DataKeyQuery:
         is_emptied: whether they were emptied.
         wrapped_by: the id of a master key that wraps them.
         not_wrapped_by: the id of a master key that does not wrap them; only one of these two is given.
+        key_id: their id.
     """
 
     tenant_id: str | None = None
@@ -49,6 +50,7 @@ class DataKeyQuery:
     is_emptied: bool | None = None
     wrapped_by: bytes | None = None
     not_wrapped_by: bytes | None = None
+    key_id: bytes | None = None
 
 
 @frozen

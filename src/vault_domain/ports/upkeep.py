@@ -72,9 +72,6 @@ class Upkeep(Protocol):
             SchemaOutdatedError: the schema is missing or older than this release.
         """
 
-    async def tenant_of(self, data_key_id: bytes) -> str | None:
-        """Return the tenant whose data key has this id, even if this key was destroyed; None if no data key has it."""
-
     async def use_state(self, state_id: bytes, expires_at: datetime) -> StateUse:
         """Use a state, in one transaction; of several callers, exactly one gets FIRST.
 

@@ -50,7 +50,7 @@ COSTS = {
     ANY_TENANT: """
         adopt_audit_events count_data_keys count_tokens
         count_health count_wraps
-        find_tenant_of_data_key list_data_keys
+        list_data_keys
         count_all_accounts count_kept_answers list_kept_answers
         find_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
@@ -109,7 +109,7 @@ def test_each_rule_finds_what_a_plain_server_allows():
     )
     assert broken_rules(copied.format("kind")) == {ELSEWHERE}
     assert broken_rules(copied.format("xid")) == frozenset()
-    assert found[NO_COLUMNS] == {"list_audit_events", "list_tenant_audit_events", "latest_audit_events"}
+    assert found[NO_COLUMNS] == {"list_audit_events", "latest_audit_events"}
 
 
 def test_locks_that_a_statement_lost_are_taken_or_not_needed():

@@ -118,6 +118,7 @@ class DictKeys(Port):
             return (
                 (record.state is query.state if query.state else record.state is not DataKeyState.DESTROYED)
                 and query.tenant_id in (None, record.tenant_id)
+                and query.key_id in (None, record.key_id)
                 and (query.min_age is None or now - tables.data_key_times[place] >= query.min_age)
                 and (query.min_empty is None or (record.emptied_at and now - record.emptied_at >= query.min_empty))
                 and query.is_emptied in (None, record.emptied_at is not None)

@@ -16,10 +16,6 @@ class DictUpkeep(Port):
     async def ping(self):
         """Return at once, because a dictionary always answers."""
 
-    async def tenant_of(self, data_key_id):
-        keys = self._tables.data_keys
-        return next((tenant_id for tenant_id, key_id in keys if key_id == data_key_id), None)
-
     @atomic
     def use_state(self, tables, state_id, expires_at):
         used, now = tables.used_states, tables.now

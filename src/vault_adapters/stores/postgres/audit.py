@@ -58,11 +58,8 @@ class PostgresAuditLog:
         async def fetch(position: tuple[int, int], wanted: int) -> list[Row]:
             after_xid, after_seq = position
             parameters = {"after_xid": str(max(after_xid, 0)), "after_seq": int8(after_seq), "limit": int8(wanted)}
-            parameters |= await self._horizon()
-            if tenant_id is None:
-                return await self._database.fetch(self._queries["list_audit_events"], parameters)
-            parameters["tenant_id"] = tenant_id
-            return await self._database.fetch(self._queries["list_tenant_audit_events"], parameters)
+            parameters |= {"tenant_id": tenant_id} | await self._horizon()
+            return await self._database.fetch(self._queries.narrowed("list_audit_events", parameters), parameters)
 
         start = int(xid), int(seq)
         return await sound_page(fetch, lambda row: _event(row, tenant_id, turn), _place, start, limit)
@@ -98,7 +95,8 @@ class PostgresAuditLog:
             "limit": int8(limit),
             **await self._horizon(),
         }
-        rows = await self._database.fetch(self._queries["latest_audit_events"], parameters, pace=Pace.BULK)
+        sql = self._queries.narrowed("latest_audit_events", parameters)
+        rows = await self._database.fetch(sql, parameters, pace=Pace.BULK)
         return sound(rows[::-1], lambda row: _event(row, tenant_id, turn))
 
     async def _horizon(self) -> dict[str, Any]:

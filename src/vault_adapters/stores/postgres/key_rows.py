@@ -91,6 +91,7 @@ def query_parameters(query: DataKeyQuery, after: DataKeyPosition, limit: int) ->
         "after_tenant_id": after_tenant_id,
         "after_data_key_id": after_data_key_id,
         "tenant_id": query.tenant_id,
+        "data_key_id": query.key_id,
         "states": _LASTING if query.state is None else [query.state.value],
         "age": None if query.min_age is None else micros(query.min_age),
         "empty_age": None if query.min_empty is None else micros(query.min_empty),

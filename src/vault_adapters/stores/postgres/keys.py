@@ -253,7 +253,8 @@ class PostgresKeys:
 
     async def _page(self, query: DataKeyQuery, after: DataKeyPosition, limit: int, *, with_use: bool) -> list[Row]:
         parameters = query_parameters(query, after, limit) | {"with_use": with_use, "now": self._database.now()}
-        return await self._database.fetch(self._queries["list_data_keys"], parameters, pace=Pace.BULK)
+        sql = self._queries.narrowed("list_data_keys", parameters)
+        return await self._database.fetch(sql, parameters, pace=Pace.BULK if query.key_id is None else Pace.QUICK)
 
     async def _write(
         self, changes: Sequence[DataKeyChange], transaction: Transaction

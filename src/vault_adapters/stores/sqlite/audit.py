@@ -46,7 +46,7 @@ class SqliteAuditLog:
 
         async def fetch(position: Any, wanted: int) -> list[Row]:
             parameters = {"tenant_id": tenant_id, "after": position, "limit": wanted}
-            return await self._database.fetch(self._queries["list_audit_events"], parameters)
+            return await self._database.fetch(self._queries.narrowed("list_audit_events", parameters), parameters)
 
         # No vault numbers an event less than 1, but a verification must find those that somebody else has put there.
         start = float("-inf") if after is None or after[1] == -(2**63) else after[1]
@@ -55,7 +55,8 @@ class SqliteAuditLog:
     async def latest(self, tenant_id: str | None, sought: Sought, *, limit: int) -> list[AuditEvent]:
         """Return the latest events that match ``sought``, the latest at the end."""
         parameters = sought_parameters(sought) | {"tenant_id": tenant_id, "since": to_micros(sought.since)}
-        rows = await self._database.fetch(self._queries["latest_audit_events"], parameters | {"limit": limit})
+        sql = self._queries.narrowed("latest_audit_events", parameters)
+        rows = await self._database.fetch(sql, parameters | {"limit": limit})
         return sound(rows[::-1], lambda row: _event(row, tenant_id))
 
     async def append(self, noticed: Sequence[Noticed], *, apart: timedelta | None) -> Change[None]:

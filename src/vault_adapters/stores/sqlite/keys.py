@@ -126,8 +126,7 @@ class SqliteKeys:
         """Return a page of data keys, sorted by tenant and id."""
 
         async def fetch(position: DataKeyPosition, wanted: int) -> list[list[Row]]:
-            parameters = self._query_parameters(query, position, wanted) | {"with_use": False}
-            return _grouped(await self._database.fetch(self._queries["list_data_keys"], parameters))
+            return await self._page(self._database, query, position, wanted)
 
         return await sound_page(fetch, data_key_of_rows, lambda rows: _position(rows[0]), after or _START, limit)
 
@@ -137,8 +136,7 @@ class SqliteKeys:
         count, after = 0, _START
 
         async def change_page(transaction: Transaction) -> tuple[list[list[Row]], list[KeyDecision[DataKeyRecord]]]:
-            parameters = self._query_parameters(query, after, CHANGED_AT_ONCE) | {"with_use": True}
-            page = _grouped(await transaction.fetch(self._queries["list_data_keys"], parameters))
+            page = await self._page(transaction, query, after, CHANGED_AT_ONCE, with_use=True)
             found = sound(page, _use_of_rows)
             decisions = [(record, decide(record, transaction.now, is_used)) for record, is_used in found]
             changed = [decision for record, decision in decisions if decision.state is not record]
@@ -260,22 +258,33 @@ class SqliteKeys:
     def _until(self, age: timedelta | None) -> dict[str, Any]:
         return {"created_until": None if age is None else to_micros(self._database.now() - age)}
 
-    def _query_parameters(self, query: DataKeyQuery, after: DataKeyPosition, limit: int) -> dict[str, Any]:
+    async def _page(
+        self,
+        source: SqliteDatabase | Transaction,
+        query: DataKeyQuery,
+        after: DataKeyPosition,
+        limit: int,
+        *,
+        with_use: bool = False,
+    ) -> list[list[Row]]:
         after_tenant_id, after_data_key_id = after
         empty_for = query.min_empty
-        return {
+        parameters = {
             **self._until(query.min_age),
             "after_tenant_id": after_tenant_id,
             "after_data_key_id": after_data_key_id,
             "tenant_id": query.tenant_id,
+            "data_key_id": query.key_id,
             "state": (query.state or DataKeyState.ACTIVE).value,
             "other_state": (query.state or DataKeyState.DECRYPT_ONLY).value,
             "emptied_until": None if empty_for is None else to_micros(self._database.now() - empty_for),
             "is_emptied": query.is_emptied,
             "master_key_id": query.wrapped_by or query.not_wrapped_by,
             "is_wrapped": None if query.wrapped_by == query.not_wrapped_by else query.wrapped_by is not None,
+            "with_use": with_use,
             "limit": limit,
         }
+        return _grouped(await source.fetch(self._queries.narrowed("list_data_keys", parameters), parameters))
 
     async def _masters(self, transaction: Transaction) -> list[MasterKeyRecord]:
         return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)

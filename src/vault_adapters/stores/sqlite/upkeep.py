@@ -50,11 +50,6 @@ class SqliteUpkeep:
             raise SchemaOutdatedError
         self._database.check_writable()
 
-    async def tenant_of(self, data_key_id: bytes) -> str | None:
-        """Return the tenant of a data key, or None."""
-        rows = await self._database.fetch(self._queries["find_tenant_of_data_key"], {"data_key_id": data_key_id})
-        return next((tenant_id for (tenant_id,) in rows), None)
-
     async def use_state(self, state_id: bytes, expires_at: datetime) -> StateUse:
         """Record that a state was used, unless it was used before or has expired."""
 

@@ -220,6 +220,9 @@ class KeyTableCases(ContractFixtures):
             first = await page(None, 2)
             rest = await page((first[-1].tenant_id, first[-1].key_id), 100)
             assert [record.tenant_id for record in (*first, *rest)] == sorted(tenants)
+        [found] = await store.keys.data_keys(DataKeyQuery(key_id=data_key(1).key_id), None, 100)
+        assert (found.tenant_id, found.key_id) == (tenants[1], data_key(1).key_id)
+        assert await store.keys.data_keys(DataKeyQuery(key_id=b"n" * 16), None, 100) == []
         assert await store.keys.data_keys(DataKeyQuery(wrapped_by=two.key_id), None, 100) == []
         assert await store.keys.data_keys(DataKeyQuery(not_wrapped_by=one.key_id), None, 100) == []
 

@@ -8,8 +8,7 @@ from datetime import timedelta
 
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
-from vault_adapters.testing.contract.fixtures import ACCOUNT, ContractFixtures
-from vault_domain.facade.vault import TokenVault
+from vault_adapters.testing.contract.fixtures import ContractFixtures
 from vault_domain.ports.upkeep import StateUse
 
 LIFETIME = timedelta(minutes=10)
@@ -36,10 +35,3 @@ class StateCases(ContractFixtures):
         clock.advance(LIFETIME)
         assert await store.upkeep.use_state(_id("first"), ends) is StateUse.EXPIRED
         assert await store.upkeep.use_state(_id("second"), ends + STEP) is StateUse.USED
-
-    async def test_a_data_key_names_its_tenant(self, vault: TokenVault, store: Store) -> None:
-        await vault.states.seal(ACCOUNT, "content", bound_to="session")
-        record = await store.keys.data_key(ACCOUNT.tenant_id, None)
-        assert record is not None
-        assert await store.upkeep.tenant_of(record.key_id) == ACCOUNT.tenant_id
-        assert await store.upkeep.tenant_of(b"n" * 16) is None

@@ -18,6 +18,7 @@ from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import SealedToken
 from vault_domain.ports.accounts import Accounts
 from vault_domain.ports.cipher import Cipher, UnreadableError
+from vault_domain.ports.keys import DataKeyQuery, Keys
 from vault_domain.ports.upkeep import StateUse, Upkeep
 
 LONGEST_STATE = 8192
@@ -49,9 +50,10 @@ class OpenedState:
 class StateService:
     """Seals and opens states. The facade has validated the arguments."""
 
-    def __init__(self, cipher: Cipher, accounts: Accounts, upkeep: Upkeep) -> None:
+    def __init__(self, cipher: Cipher, accounts: Accounts, keys: Keys, upkeep: Upkeep) -> None:
         self._cipher = cipher
         self._accounts = accounts
+        self._keys = keys
         self._upkeep = upkeep
 
     async def seal(self, account: Account, content: Secret, *, bound_to: Secret, lifetime: timedelta) -> str:
@@ -68,9 +70,10 @@ class StateService:
         If this method raises an error, no frame of its traceback shows the state.
         """
         state_id, sealed = _parts(state)
-        tenant_id = None if sealed is None else await self._upkeep.tenant_of(sealed.data_key_id)
-        if sealed is None or tenant_id is None:
+        found = [] if sealed is None else await self._keys.data_keys(DataKeyQuery(key_id=sealed.data_key_id), None, 1)
+        if sealed is None or not found:
             return StateRefusedError(reason=UNREADABLE_STATE)
+        tenant_id = found[0].tenant_id
         content = await self._read(tenant_id, sealed, bound_to)
         if content is None:
             return StateRefusedError(reason=UNREADABLE_STATE)

@@ -1,24 +1,17 @@
--- name: page_of_audit_events
--- List events after a position. The list ends before the events of the oldest transaction that still runs in this
--- database, so that no event that is committed late is skipped. The condition that ends the list is outside of the
--- subquery, because inside it the planner's estimates would be wrong.
+-- name: list_audit_events
+-- List events after a position, of one tenant or of all. The list ends before the events of the oldest transaction that
+-- still runs in this database, so that no event that is committed late is skipped. The condition that ends the list is
+-- outside of the subquery, because inside it the planner's estimates would be wrong.
 SELECT {{listed_event}}
 FROM (
     SELECT *
     FROM {{schema}}.audit_event e
-    WHERE {{part}}
+    WHERE (e.xid, e.seq) > {{after}}
+        AND (%(tenant_id)b::text IS NULL OR e.tenant_id = %(tenant_id)b)
     ORDER BY e.xid, e.seq
     LIMIT %(limit)b::bigint) e
 WHERE e.xid < {{horizon}}
 ORDER BY e.xid, e.seq
-
--- name: list_audit_events of page_of_audit_events
--- Of all tenants.
-(e.xid, e.seq) > {{after}}
-
--- name: list_tenant_audit_events of page_of_audit_events
--- Of one tenant.
-e.tenant_id = %(tenant_id)b AND (e.xid, e.seq) > {{after}}
 
 -- name: has_foreign_audit_events
 -- Tell whether any event has a transaction number that this server has not reached yet. Such an event came with another
@@ -36,13 +29,13 @@ UPDATE {{schema}}.audit_event SET xid = '2'::xid8 WHERE xid <> '2'::xid8
 -- List the latest events that match the given conditions, latest first; see list_audit_events.
 SELECT {{listed_event}}
 FROM {{schema}}.audit_event e
-WHERE (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b::text)
+WHERE e.xid < {{horizon}}
+    AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b::text)
     AND (%(account_tenant_id)b::text IS NULL OR tenant_id = %(account_tenant_id)b::text)
     AND (%(provider)b::text IS NULL OR provider = %(provider)b::text)
     AND (%(identifier)b::text IS NULL OR identifier = %(identifier)b::text)
     AND (%(action)b::text IS NULL OR action = %(action)b::text)
     AND (%(since)b::timestamptz IS NULL OR occurred_at >= %(since)b::timestamptz)
-    AND e.xid < {{horizon}}
 ORDER BY e.xid DESC, e.seq DESC
 LIMIT %(limit)b::bigint
 

@@ -1,7 +1,3 @@
--- name: find_tenant_of_data_key
--- Find the tenant of a data key.
-SELECT tenant_id FROM {{schema}}.data_key WHERE data_key_id = %(data_key_id)b::bytea
-
 -- name: use_state
 -- Record the use of a state, unless it was used before or has expired; delete some expired records. Of two callers with
 -- the same state, the second waits for the commit of the first. The query returns whether the state has expired, and

@@ -10,7 +10,8 @@ VALUES (:action, :occurred_at, :tenant_id, :provider, :identifier, :kind, :gener
 -- List events after a position. SQLite has one writer, so seq follows the order of commits.
 SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, credential_generation
 FROM token_vault_audit_event
-WHERE seq > :after AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
+WHERE seq > :after
+    AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
 ORDER BY seq
 LIMIT :limit
 
@@ -18,7 +19,8 @@ LIMIT :limit
 -- List the latest events that match the given conditions, latest first.
 SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, credential_generation
 FROM token_vault_audit_event
-WHERE (:tenant_id IS NULL OR tenant_id = :tenant_id)
+WHERE true
+    AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
     AND (:account_tenant_id IS NULL OR tenant_id = :account_tenant_id)
     AND (:provider IS NULL OR provider = :provider)
     AND (:identifier IS NULL OR identifier = :identifier)

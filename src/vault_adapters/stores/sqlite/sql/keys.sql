@@ -33,7 +33,9 @@ WITH page AS (
     LEFT JOIN token_vault_data_key_wrap o
         ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = :master_key_id
     WHERE (d.tenant_id, d.data_key_id) > (:after_tenant_id, :after_data_key_id)
-        AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id) AND d.state IN (:state, :other_state)
+        AND d.state IN (:state, :other_state)
+        AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
+        AND (:data_key_id IS NULL OR d.data_key_id = :data_key_id)
         AND (:created_until IS NULL OR d.created_at <= :created_until)
         AND (:emptied_until IS NULL OR d.emptied_at <= :emptied_until)
         AND (:is_emptied IS NULL OR :is_emptied = (d.emptied_at IS NOT NULL))

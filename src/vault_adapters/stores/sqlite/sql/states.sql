@@ -1,7 +1,3 @@
--- name: find_tenant_of_data_key
--- Find the tenant of a data key.
-SELECT tenant_id FROM token_vault_data_key WHERE data_key_id = :data_key_id
-
 -- name: use_state
 -- Record that a state was used, unless it was used before.
 INSERT INTO token_vault_used_state (state_id, expires_at) VALUES (:state_id, :expires_at)
