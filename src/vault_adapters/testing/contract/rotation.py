@@ -94,7 +94,7 @@ class DataKeyCases(ContractFixtures):
         assert (again.reencrypted, again.emptied, again.destroyed) == (0, 0, 0)
 
     async def test_pages_of_values_follow_the_keys(self, vault: TokenVault, store: Store) -> None:
-        keys = [key(f"{number}", kind) for number in range(3) for kind in sorted(TokenKind)]
+        keys = [key(number or None, kind) for number in range(3) for kind in sorted(TokenKind)]
         await vault.store_tokens([(token_key, "v") for token_key in (*keys, OTHER)])
         await vault.keys.rotate_data_keys()
         first = await store.keys.rows_to_reseal(None, None, 5)
@@ -195,6 +195,7 @@ class DataKeyCases(ContractFixtures):
         await vault.store_tokens([(OTHER, "o"), (key("without a state"), "k")])
         keys = {(await store.keys.data_key("t1", None) or pytest.fail("no active data key")).key_id.hex()}
         keys.add((await vault.keys.rotate_data_key("t1")).data_key_id or "")
+        count = len(await events_of(vault, "t1"))
         report = await vault.with_actor("me").erase_tenant("t1")
         assert (report.tokens, report.accounts, report.data_keys) == (3, 2, 2)
         assert await tokens_of(vault) == {}
@@ -205,7 +206,10 @@ class DataKeyCases(ContractFixtures):
         assert [event.action for event in events] == [*[AuditAction.DATA_KEY_DESTROYED] * 2, AuditAction.TENANT_ERASED]
         assert {event.actor for event in events} == {"me"}
         assert {event.code for event in events[:2]} == keys
-        assert (await vault.erase_tenant("t1")).tokens == 0
+        assert report.audit_events == count
+        assert {event.account for event in await events_of(vault) if event.tenant_id != "t2"} == {None}
+        again = await vault.erase_tenant("t1")
+        assert (again.tokens, again.data_keys, await events_of(vault, "t1")) == (0, 0, events)
         await vault.store_token(ACCESS, "afresh")
         assert await value_of(vault, ACCESS) == "afresh"
         assert (await tokens_of(vault))[ACCESS].generation == 1
