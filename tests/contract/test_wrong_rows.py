@@ -249,3 +249,6 @@ async def test_two_rows_for_one_key_fail_only_that_key(tmp_path):
         assert (await vault.get_token(keys[2])).value.reveal() == "other"
         with pytest.raises(DecryptionError):
             await vault.get_token(keys[0])
+        with pytest.raises(DecryptionError) as caught:
+            await vault.store_tokens([(keys[2], "new"), (keys[0], "new")])
+        assert caught.value.account == keys[0].account

@@ -64,7 +64,7 @@ def imported(
         outcome, is_stored = outcome_of(write, _held(state, write), now, own, overwrite=overwrite)
         outcomes.append(outcome)
         if is_stored:
-            info = info_of(write, token_id, _held(state, write), now, own)
+            info = _info(write, token_id, _held(state, write), now, own)
             stored.append((write, info))
             code = None if outcome is ImportOutcome.IMPORTED else "replaced"
             events.append(token_event(AuditAction.TOKEN_IMPORTED, info, now, actor, code))
@@ -107,7 +107,7 @@ def refreshed_at(write: ImportedWrite, held: Held | None, now: datetime, own: Co
     return None if moment is None else min(moment, now)
 
 
-def info_of(write: ImportedWrite, token_id: UUID, held: Held | None, now: datetime, own: Container[UUID]) -> TokenInfo:
+def _info(write: ImportedWrite, token_id: UUID, held: Held | None, now: datetime, own: Container[UUID]) -> TokenInfo:
     """Return the metadata of a write that is stored; for the arguments see `imported` and `outcome_of`."""
     return TokenInfo(
         id=token_id,

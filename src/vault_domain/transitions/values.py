@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from attrs import evolve
 
@@ -137,7 +138,7 @@ def rescheduled(state: AccountState, due_at: datetime | None) -> Decision[None]:
 
 def written(state: AccountState, now: datetime, writes: Sequence[TokenWrite]) -> tuple[AccountState, list[TokenInfo]]:
     """Put values in place, without events and without a schedule; each write must name its value."""
-    infos = [_info(state, now, write) for write in writes]
+    infos = [info_of(state, now, write, _named(write)) for write in writes]
     tokens = [StoredToken(info, write.sealed) for write, info in zip(writes, infos, strict=True)]
     return state.with_tokens(*tokens), infos
 
@@ -171,17 +172,22 @@ def invalidated(
     return new, token_event(AuditAction.TOKEN_INVALIDATED, token.info, now, actor, code)
 
 
-def _info(state: AccountState, now: datetime, write: TokenWrite) -> TokenInfo:
-    there = state.tokens.get(write.key.kind)
-    old = None if there is None else there.info
+def _named(write: TokenWrite) -> UUID:
     if write.value_id is None:
         raise ValueError("the writer names the value, so that a repeated decision is the same decision")
+    return write.value_id
+
+
+def info_of(state: AccountState, now: datetime, write: TokenWrite, value_id: UUID) -> TokenInfo:
+    """Return the metadata of a new value."""
+    there = state.tokens.get(write.key.kind)
+    old = None if there is None else there.info
     expires_at = write.expires_at
     if expires_at is None and write.lifetime is not None:
         expires_at = now + write.lifetime
     kept_scopes = () if old is None else old.scopes
     return TokenInfo(
-        id=write.value_id if old is None else old.id,
+        id=value_id if old is None else old.id,
         key=write.key,
         status=TokenStatus.VALID,
         error_code=None,
@@ -193,6 +199,6 @@ def _info(state: AccountState, now: datetime, write: TokenWrite) -> TokenInfo:
         lifetime=write.lifetime,
         created_at=now if old is None else old.created_at,
         updated_at=now,
-        value_id=write.value_id,
+        value_id=value_id,
         client=write.client,
     )

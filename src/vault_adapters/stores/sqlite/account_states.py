@@ -20,10 +20,9 @@ from vault_adapters.stores.sqlite.account_rows import account_row
 from vault_adapters.stores.sqlite.audit import appending
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
-    key_parameters,
-    plain_parameters,
     to_micros,
     token_info,
+    token_parameters,
 )
 from vault_adapters.stores.sqlite.writing import require_active_data_keys
 from vault_domain.entities.account_state import AccountState
@@ -108,32 +107,6 @@ def state_of(rows: Sequence[Row], account: Account) -> AccountState:
 
 def _stored(token: Row, key: TokenKey, value: Row, is_end_told: object) -> StoredToken:
     return StoredToken(token_info(token, key), sealed_value(*value), is_end_told=bool(is_end_told))
-
-
-def token_parameters(token: StoredToken) -> dict[str, Any]:
-    """Return a token as the parameters of `put_token`."""
-    info, sealed = token.info, token.sealed
-    return {
-        **key_parameters(info.key),
-        "id": info.id.bytes,
-        "value_id": info.value_id.bytes,
-        "data_key_id": sealed.data_key_id,
-        "blob": sealed.blob,
-        "extra": sealed.extra,
-        "status": info.status.value,
-        "error_code": info.error_code,
-        "expires_at": to_micros(info.expires_at),
-        "lifetime": None if info.lifetime is None else info.lifetime // _MICROSECOND,
-        "scopes": json.dumps(info.scopes, separators=(",", ":")),
-        "generation": info.generation,
-        "last_refreshed_at": to_micros(info.last_refreshed_at),
-        "created_at": to_micros(info.created_at),
-        "updated_at": to_micros(info.updated_at),
-        **plain_parameters(info),
-        "suspect_since": to_micros(info.suspect_since),
-        "rejected_at": to_micros(info.rejected_at),
-        "noted_value_id": info.value_id.bytes if token.is_end_told else None,
-    }
 
 
 def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from operator import call
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from vault_adapters.stores.columns import (
     LISTED,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vault_adapters.stores.columns import (
         ColumnType,
     )
-    from vault_adapters.stores.sqlite.database import Parameters, Row
+    from vault_adapters.stores.sqlite.database import Row
     from vault_domain.entities.account import Account, TokenKey
     from vault_domain.entities.imported import ImportedWrite
     from vault_domain.entities.token import TokenWrite
@@ -130,16 +130,6 @@ def listed_info(row: Row, tenant_id: str | None = None, provider: str | None = N
     return token_info(token, key_of_row(key, tenant_id, provider))
 
 
-def stored_info(row: Row, key: TokenKey) -> TokenInfo:
-    """Return the metadata of a token that was just stored, from its row.
-
-    Raises:
-        Exception: the row is damaged.
-    """
-    token, *_ = STORED.split(row)
-    return token_info(token, key)
-
-
 def stored_token(row: Row, key: TokenKey) -> StoredToken | DamagedToken | None:
     """Return the token with its sealed value and its version from a row; None if the row holds no token."""
     token, value, (version, *_) = STORED.split(row)
@@ -175,18 +165,27 @@ def keys_parameter(keys: Sequence[TokenKey]) -> str:
     return json.dumps([(key.tenant_id, key.provider, key.kind, key.identifier or "") for key in keys])
 
 
-def write_parameters(write: TokenWrite, now: datetime) -> Parameters:
-    """Return a write as named parameters; if the key holds no token yet, the value id becomes the token's id too."""
+def token_parameters(token: StoredToken) -> dict[str, Any]:
+    """Return a token as the parameters of `put_token`."""
+    info, sealed = token.info, token.sealed
     return {
-        **key_parameters(write.key),
-        "value_id": (write.value_id or uuid4()).bytes,
-        "data_key_id": write.sealed.data_key_id,
-        "blob": write.sealed.blob,
-        "extra": write.sealed.extra,
-        "expires_at": to_micros(write.expires_at),
-        "lifetime": None if write.lifetime is None else write.lifetime // _MICROSECOND,
-        "scopes": None if write.scopes is None else json.dumps(write.scopes, separators=(",", ":")),
-        "refreshed": write.refreshed,
-        **plain_parameters(write),
-        "now": to_micros(now),
+        **key_parameters(info.key),
+        "id": info.id.bytes,
+        "value_id": info.value_id.bytes,
+        "data_key_id": sealed.data_key_id,
+        "blob": sealed.blob,
+        "extra": sealed.extra,
+        "status": info.status.value,
+        "error_code": info.error_code,
+        "expires_at": to_micros(info.expires_at),
+        "lifetime": None if info.lifetime is None else info.lifetime // _MICROSECOND,
+        "scopes": json.dumps(info.scopes, separators=(",", ":")) if info.scopes else "[]",
+        "generation": info.generation,
+        "last_refreshed_at": to_micros(info.last_refreshed_at),
+        "created_at": to_micros(info.created_at),
+        "updated_at": to_micros(info.updated_at),
+        **plain_parameters(info),
+        "suspect_since": to_micros(info.suspect_since),
+        "rejected_at": to_micros(info.rejected_at),
+        "noted_value_id": info.value_id.bytes if token.is_end_told else None,
     }

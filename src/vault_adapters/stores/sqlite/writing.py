@@ -1,12 +1,14 @@
-"""Writes values of tokens within a transaction, blindly."""
+"""Writes values of tokens within a transaction, whatever their keys hold."""
 
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 from operator import itemgetter
+from uuid import uuid4
 
-from vault_adapters.stores.damage import refused_account
+from vault_adapters.stores.columns import generation_of
+from vault_adapters.stores.damage import WrongRowError, refused_account
 from vault_adapters.stores.migrations import load_migrations
 from vault_adapters.stores.queries import Queries
 from vault_adapters.stores.sqlite.audit import append_events
@@ -14,14 +16,16 @@ from vault_adapters.stores.sqlite.database import Row, Transaction
 from vault_adapters.stores.sqlite.rows import (
     account_parameters,
     keys_parameter,
-    stored_info,
+    stored_token,
     to_micros,
-    write_parameters,
+    token_parameters,
 )
 from vault_domain.entities.account import TokenKey
+from vault_domain.entities.account_state import AccountState
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.imported import ImportedWrite
 from vault_domain.entities.token import (
+    DamagedToken,
     StoredToken,
     TokenInfo,
     TokenWrite,
@@ -29,6 +33,7 @@ from vault_domain.entities.token import (
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.rules.schedule import accounts_due
 from vault_domain.transitions.events import token_event
+from vault_domain.transitions.values import info_of
 
 _KNOWN = len(load_migrations("vault_adapters.stores.sqlite"))
 _NO_TABLE = "sqlite_error"
@@ -54,36 +59,43 @@ async def put_tokens(transaction: Transaction, queries: Queries, writes: Sequenc
 
     Raises:
         DataKeyInactiveError: a data key is not active; the caller must roll back the transaction.
+        DecryptionError: a key has several rows. Nothing was written.
     """
     await require_active_data_keys(transaction, queries, writes)
-    parameters = [write_parameters(write, transaction.now) for write in writes]
-    await transaction.execute_many(queries["upsert_token"], parameters)
-    keys = [write.key for write in writes]
-    rows = await transaction.fetch(queries["get_tokens"], {"keys": keys_parameter(keys)})
-    infos = _written_infos(rows, keys)
+    held = await held_tokens(transaction, queries, [write.key for write in writes])
+    infos = [
+        info_of(state, transaction.now, write, write.value_id or uuid4())
+        for write, state in zip(writes, held, strict=True)
+    ]
+    tokens = [StoredToken(info, write.sealed) for info, write in zip(infos, writes, strict=True)]
+    await transaction.execute_many(queries["put_token"], [token_parameters(token) for token in tokens])
     ends = [info.expires_at for info in infos]
     await schedule_accounts(transaction, queries, list(zip(writes, ends, strict=True)))
     return infos
 
 
-def _written_infos(rows: Sequence[Row], keys: Sequence[TokenKey]) -> list[TokenInfo]:
-    """Return the metadata of values that were just written.
+async def held_tokens(transaction: Transaction, queries: Queries, keys: Sequence[TokenKey]) -> list[AccountState]:
+    """Return for each key the state of its account, but of the tokens only the key's own.
 
     Raises:
-        DecryptionError: a row is damaged, for example in a column that the write kept. Nothing is stored, because the
-            caller rolls back the transaction.
+        DecryptionError: a key has several rows.
     """
-    infos, refusal = [], None
+    rows = await transaction.fetch(queries["get_tokens"], {"keys": keys_parameter(keys)})
+    held = []
     for key, (_, found) in zip(keys, groupby(rows, key=itemgetter(-1)), strict=True):
-        try:
-            [row] = found
-            infos.append(stored_info(row, key))
-        except Exception as error:
-            refusal = refused_account(key.account, error)
-            break
-    if refusal is not None:
-        raise refusal
-    return infos
+        row, *others = found
+        if others:
+            raise refused_account(key.account, WrongRowError())
+        held.append(_held(row, key))
+    return held
+
+
+def _held(row: Row, key: TokenKey) -> AccountState:
+    token = stored_token(row, key)
+    if isinstance(token, DamagedToken):
+        generation = generation_of(row)
+        return AccountState(key.account, damaged={key.kind: generation if type(generation) is int else None})
+    return AccountState(key.account, {} if token is None else {key.kind: token})
 
 
 _ACTIONS = {True: AuditAction.TOKEN_REFRESHED, False: AuditAction.TOKEN_STORED}
@@ -103,10 +115,11 @@ async def schedule_accounts(
         stored: each stored value with its expiry.
     """
     due = accounts_due(stored, transaction.now)
-    scheduled = [account_parameters(account) | {"due_at": to_micros(at)} for account, at in due.items() if at]
+    scheduled = [
+        {**account_parameters(account), "due_at": to_micros(at or transaction.now), "is_required": at is not None}
+        for account, at in due.items()
+    ]
     await transaction.execute_many(queries["schedule_value"], scheduled)
-    woken = [account_parameters(account) | {"now": to_micros(transaction.now)} for account, at in due.items() if not at]
-    await transaction.execute_many(queries["wake_account"], woken)
 
 
 async def require_active_data_keys(

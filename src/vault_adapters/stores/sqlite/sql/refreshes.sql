@@ -11,14 +11,12 @@ UPDATE token_vault_account SET due_at = :due_at
 WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: schedule_value
--- Make an account due no later than a stored value requires.
+-- Make an account due no later than a stored value requires. If the value requires no time, only an account that has a
+-- row is due.
 INSERT INTO token_vault_account AS a (tenant_id, provider, identifier, due_at)
-VALUES (:tenant_id, :provider, :identifier, :due_at)
+SELECT :tenant_id, :provider, :identifier, :due_at
+WHERE :is_required OR EXISTS (
+    SELECT 1 FROM token_vault_account
+    WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier)
 ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET due_at = excluded.due_at
 WHERE a.due_at IS NULL OR a.due_at > excluded.due_at
-
--- name: wake_account
--- Make an existing account due now, because one of its values was stored, or its access token was deleted.
-UPDATE token_vault_account SET due_at = :now
-WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
-    AND (due_at IS NULL OR due_at > :now)

@@ -29,23 +29,6 @@ WHERE NOT EXISTS (
     WHERE d.tenant_id = json_extract(k.value, '$[0]') AND d.state = 'active'
         AND hex(d.data_key_id) = json_extract(k.value, '$[1]'))
 
--- name: upsert_token
--- Insert or replace one value. A value that replaces another sets last_refreshed_at, as a refresh does.
-INSERT INTO token_vault_token (
-    tenant_id, provider, kind, identifier, id, value_id, data_key_id, blob, extra, status, error_code, expires_at, lifetime,
-    scopes, generation, last_refreshed_at, created_at, updated_at, {{plain $name}})
-VALUES (
-    :tenant_id, :provider, :kind, :identifier, :value_id, :value_id, :data_key_id, :blob, :extra, 'valid', NULL,
-    coalesce(:expires_at, :now + :lifetime), :lifetime, coalesce(:scopes, '[]'),
-    1, CASE WHEN :refreshed THEN :now END, :now, :now, {{plain :$name}})
-ON CONFLICT (tenant_id, provider, kind, identifier) DO UPDATE SET
-    value_id = excluded.value_id, data_key_id = excluded.data_key_id, blob = excluded.blob, extra = excluded.extra, status = 'valid',
-    error_code = NULL, suspect_since = NULL, rejected_at = NULL, {{plain $name = excluded.$name}},
-    expires_at = excluded.expires_at, lifetime = excluded.lifetime,
-    scopes = coalesce(:scopes, token_vault_token.scopes),
-    generation = token_vault_token.generation + 1,
-    last_refreshed_at = excluded.updated_at, updated_at = excluded.updated_at
-
 -- name: delete_uses
 -- Delete the times of the last uses of an account's tokens of some kinds. Only a host's connection needs this: on the
 -- vault's own connections a foreign key does it when a token is deleted.
