@@ -96,6 +96,12 @@ def anyio_backend():
     return "asyncio"
 
 
+@pytest.fixture
+def store_kind():
+    """Name the kind of store that a test runs over, for fixtures; the marker `both_stores` overrides it."""
+    return "sqlite"
+
+
 @pytest.fixture(scope="session")
 def postgres():
     """Give a real PostgreSQL, started when the first test asks for it."""

@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import psycopg
+import pytest
 
 from vault_adapters import VaultConfig
+
+both_stores = pytest.mark.parametrize("store_kind", ["sqlite", "postgres"])
+"""Runs a test over each kind of store, where what it guards depends on the store: locks, statements, drivers."""
 
 SECRET = "an encryption secret for tests, long enough"
 

@@ -22,13 +22,10 @@ def prepared_schemas(postgres):
     schemas.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def config(request, tmp_path):
+@pytest.fixture
+def config(request, store_kind):
     """The configuration of a vault over an empty store."""
-    if request.param == "sqlite":
-        yield make_config(f"sqlite:///{tmp_path}/vault.db")
-        return
-    yield request.getfixturevalue("postgres_config")
+    return request.getfixturevalue(f"{store_kind}_config")
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def postgres_config(prepared_schemas):
 
 @pytest.fixture
 def sqlite_config(tmp_path):
-    """The configuration for tests that do not depend on the kind of store."""
+    """The configuration for tests that need SQLite."""
     return make_config(f"sqlite:///{tmp_path}/vault.db")
 
 

@@ -6,6 +6,7 @@ from email.utils import format_datetime
 
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, MINUTE, SECOND, account_state, failure, store, stored
+from tests.support.databases import both_stores
 from tests.support.scripted_provider import (
     Answer,
     error_answer,
@@ -163,6 +164,7 @@ async def test_a_refresh_token_alone_is_kept(vault, provider, clock):
 # invalid_grant
 
 
+@both_stores
 async def test_a_dead_credential_is_marked_and_nothing_else(vault, provider, config, clock):
     provider.answer(error_answer("invalid_grant"))
     clock.advance(56 * MINUTE)
@@ -181,6 +183,7 @@ async def test_a_dead_credential_is_marked_and_nothing_else(vault, provider, con
     assert the_state(config)["lease_until"] is None
 
 
+@both_stores
 async def test_a_peer_that_won_is_believed(opened, vault, provider, clock):
     """While the provider refuses the old refresh token, a new one is stored: nothing becomes invalid."""
     other = await opened()

@@ -8,6 +8,7 @@ import pytest
 from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, MINUTE, answer, rows_of
 from tests.support.answers import Answer, token_answer
+from tests.support.databases import both_stores
 from tests.support.proofs import checked_proof, no_nonces
 
 from vault_adapters import RefreshFailedError, Secret, TokenKind
@@ -104,6 +105,7 @@ async def test_an_answer_that_is_read_later_keeps_the_key(opened, provider, cloc
     assert (await keys_of(mended))[1] == ("refresh-1", KEY)
 
 
+@both_stores
 async def test_a_key_survives_new_data_keys_and_ends_with_the_account(opened, config):
     vault = await opened()
     await vault.store_token_set(ACCOUNT, bound(0))
@@ -114,6 +116,7 @@ async def test_a_key_survives_new_data_keys_and_ends_with_the_account(opened, co
     assert rows_of(config, "token", "kind") == []
 
 
+@both_stores
 async def test_every_process_uses_the_same_key(opened, provider):
     """Another process with a refresher of its own proves by the key that is stored."""
     profile = Profile(

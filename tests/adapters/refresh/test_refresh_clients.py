@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from tests.adapters.refresh.refresh_kit import HOUR, MINUTE, SECOND, failure, store, stored
+from tests.support.databases import both_stores
 from tests.support.scripted_provider import error_answer, token_answer
 
 from vault_adapters import (
@@ -195,6 +196,7 @@ async def test_a_tenant_in_a_loop_refuses_no_other(opened, clock, server, code):
     assert await events_of(vaults[0]) == []
 
 
+@both_stores
 async def test_a_mended_secret_ends_the_pause_with_one_probe(opened, clock, server):
     wrong, right = await opened(server.refresher(secret="wrong")), await opened(server.refresher())
     await connect(right, FLEET[:6])
@@ -268,6 +270,7 @@ async def test_a_sweep_takes_nothing_while_its_client_is_paused(opened, clock, s
     assert await vault.refresh_due() == SweepReport(claimed=1, failed=1)
 
 
+@both_stores
 async def test_another_clients_grants_are_left_alone_and_its_own_go_on(opened, clock, server):
     old = await opened(server.refresher(client_id="old"))
     await connect(old, FLEET[:6])
@@ -290,6 +293,7 @@ async def test_another_clients_grants_are_left_alone_and_its_own_go_on(opened, c
     assert (await events_of(new))[1:] == [(AuditAction.CLIENT_RESUMED, "client_mismatch")]
 
 
+@both_stores
 async def test_few_dead_grants_are_dead(opened, clock, server):
     vault = await opened(server.refresher())
     await connect(vault, FLEET[:12])

@@ -16,6 +16,7 @@ from tests.adapters.refresh.refresh_kit import (
     make_config,
     store,
 )
+from tests.support.databases import both_stores
 
 from vault_adapters import ConnectionState, RefreshFailedError, Rotation
 from vault_adapters.composition import open_vault_over
@@ -135,6 +136,7 @@ async def test_after_a_restart_with_the_clock_set_back_an_old_lease_is_over(mach
     gate.open.set()
 
 
+@both_stores
 async def test_a_step_during_a_request_lets_this_process_send_no_other(opened, clock):
     gate = Gate(answer(1))
     refresher = ScriptedRefresher(gate)

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.adapters.refresh.refresh_kit import HOUR, failure, is_connected, rows_of
+from tests.support.databases import both_stores
 from tests.support.scripted_provider import error_answer, token_answer
 
 from vault_adapters import (
@@ -91,6 +92,7 @@ async def test_an_instance_that_refuses_the_client_stops_no_other_instance(opene
     )
 
 
+@both_stores
 async def test_the_counts_of_endpoints_that_nobody_uses_are_forgotten(opened, config, clock, provider, instances):
     """Otherwise, each read of the records would take longer with every former customer's instance."""
     acme, connect = instances

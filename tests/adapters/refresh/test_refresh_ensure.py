@@ -16,6 +16,7 @@ from tests.adapters.refresh.refresh_kit import (
     store,
     stored,
 )
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     Account,
@@ -117,6 +118,7 @@ async def test_inside_the_buffer_nobody_waits_for_another_process(opened, clock)
     assert value(await refreshing) == "access-1"
 
 
+@both_stores
 async def test_expired_and_held_elsewhere_waits_for_the_holder(opened, clock):
     gate = Gate(answer(1))
     holder, other = await opened(ScriptedRefresher(gate)), await opened(ScriptedRefresher())
@@ -291,6 +293,7 @@ async def test_a_refresh_on_demand(opened):
     assert value(await vault.refresh_account(ACCOUNT)) == "access-2"
 
 
+@both_stores
 async def test_a_demand_in_two_processes_is_one_refresh(opened):
     gate = Gate(answer(1))
     first, second = await opened(ScriptedRefresher(gate)), await opened(ScriptedRefresher())
@@ -356,6 +359,7 @@ async def test_a_rejected_token_that_is_gone(opened, clock):
 # Callers
 
 
+@both_stores
 async def test_a_cancelled_caller_harms_nobody(opened, clock):
     gate = Gate(answer(1))
     vault = await opened(ScriptedRefresher(gate))
@@ -373,6 +377,7 @@ async def test_a_cancelled_caller_harms_nobody(opened, clock):
     assert [type(result).__name__ for result in results] == ["CancelledError", "CancelledError", "Token", "Token"]
 
 
+@both_stores
 async def test_everybody_cancelled_and_still_stored(opened, clock):
     gate = Gate(answer(1))
     vault = await opened(ScriptedRefresher(gate))
@@ -386,6 +391,7 @@ async def test_everybody_cancelled_and_still_stored(opened, clock):
     assert value(await vault.ensure_access_token(ACCOUNT)) == "access-1"
 
 
+@both_stores
 @pytest.mark.parametrize("timeout", [0.05, timedelta(milliseconds=50)])
 async def test_a_caller_runs_out_of_time_and_the_refresh_goes_on(opened, clock, timeout):
     gate = Gate(answer(1))
@@ -429,6 +435,7 @@ async def test_each_caller_gets_an_error_of_its_own(opened, clock):
 # Accounts and actors
 
 
+@both_stores
 async def test_tenants_and_identifiers_do_not_meet(opened, clock):
     async def own(request):
         return TokenSet(f"{request.account.tenant_id}/{request.account.identifier}", expires_in=HOUR)
@@ -463,6 +470,7 @@ async def test_events_carry_the_actor_and_uses_are_recorded(opened, clock):
     ]
 
 
+@both_stores
 async def test_the_use_of_a_refreshed_token_is_recorded(config, clock):
     from vault_adapters import open_vault
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, MINUTE, store, stored
+from tests.support.databases import both_stores
 
 from vault_adapters import ConnectionState, ImportedToken, Secret, TokenHealth, TokenKind, TokenSet
 from vault_adapters.providers import OAuth2Refresher
@@ -53,6 +54,7 @@ async def answer_with(opened, clock, refresher=None, **members):
     return vault
 
 
+@both_stores
 @pytest.mark.parametrize("way", ["set", "one", "many", "import"])
 async def test_the_expiry_of_a_jwt_is_read_on_every_way_in(opened, clock, way):
     vault, ends = await opened(), clock.now().replace(microsecond=0) + 3 * HOUR

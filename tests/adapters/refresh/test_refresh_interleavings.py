@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, account_state, answer, store, stored
 from tests.adapters.refresh.stepping import SteppedStore, Steps
+from tests.support.databases import both_stores
 
 from vault_adapters import ReauthorizationRequiredError, TokenKind, TokenSet, VaultError
 from vault_adapters.composition import open_vault_over
@@ -14,6 +15,12 @@ from vault_adapters.testing import ScriptedRefresher
 from vault_domain.rules.timing import RefreshTiming
 
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
+
+
+@pytest.fixture
+def store_kind():
+    """Run over Postgres, where writers of one account meet: SQLite lets in one writer at a time."""
+    return "postgres"
 
 
 @pytest.fixture
@@ -181,6 +188,7 @@ async def test_a_refused_refresh_and_another_write(config, the_store, clock, pla
     assert not any(row["lease_until"] for row in account_state(config))
 
 
+@both_stores
 async def test_two_refreshes_of_one_account_stop_at_each_step(config, the_store, clock):
     """Wherever the first refresh stops, both together call the provider once, and both callers get the same token."""
     for place in [*PLACES[:4], "provider", "before commit", "after commit"]:

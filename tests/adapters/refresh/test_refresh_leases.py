@@ -18,6 +18,7 @@ from tests.adapters.refresh.refresh_kit import (
     store,
     stored,
 )
+from tests.support.databases import both_stores
 from tests.support.timing import refresh_times
 
 from vault_adapters import ConnectionState, ReauthorizationRequiredError, RefreshFailedError, Rotation, TokenKind
@@ -43,6 +44,7 @@ async def abandoned(opened, clock):
     return build
 
 
+@both_stores
 async def test_a_lease_is_written_before_the_provider_is_asked(opened, config, clock):
     seen = []
 
@@ -61,6 +63,7 @@ async def test_a_lease_is_written_before_the_provider_is_asked(opened, config, c
     assert row["lease_until"] is None
 
 
+@both_stores
 async def test_an_expired_lease_is_an_unknown_outcome(opened, abandoned, clock):
     _, gate, call = await abandoned(Rotation.strict())
     other = await opened(ScriptedRefresher(answer(2)))
@@ -172,6 +175,7 @@ async def test_a_label_alone_is_no_attempt(opened, clock):
     assert (await vault.get_account(ACCOUNT)).label == "Ann"
 
 
+@both_stores
 async def test_two_ask_at_the_same_moment(opened, clock):
     refreshers = [ScriptedRefresher(timedelta(seconds=0.05), answer(number)) for number in range(1, 6)]
     vaults = [await opened(refresher) for refresher in refreshers]
@@ -182,6 +186,7 @@ async def test_two_ask_at_the_same_moment(opened, clock):
     assert sum(len(refresher.calls) for refresher in refreshers) == 1
 
 
+@both_stores
 async def test_closing_finishes_the_refresh_under_way(config, clock):
     from vault_adapters import open_vault
 

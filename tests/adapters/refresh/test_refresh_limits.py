@@ -13,7 +13,7 @@ from vault_adapters.providers import OAuth2Refresher
 LIMIT = RequestLimit(30, timedelta(seconds=10))
 
 
-async def test_a_tenant_with_many_accounts_leaves_each_other_tenant_its_share(config, provider):
+async def test_a_tenant_with_many_accounts_leaves_each_other_tenant_its_share(postgres_config, provider):
     """Five tenants get their tokens within seconds, beside forty callers of a sixth; none waits over ten seconds."""
     provider.answer_always(token_answer("access-2"))
     crowd = [Account("t0", "acme", f"user-{number}") for number in range(40)]
@@ -35,7 +35,7 @@ async def test_a_tenant_with_many_accounts_leaves_each_other_tenant_its_share(co
                 provider.token_url, "client", "secret", request_limit=LIMIT, rotation=Rotation.non_rotating()
             )
         }
-        vaults = [await stack.enter_async_context(open_vault(config, refreshers=refreshers)) for _ in range(2)]
+        vaults = [await stack.enter_async_context(open_vault(postgres_config, refreshers=refreshers)) for _ in range(2)]
         for account in (*crowd, *victims):
             await vaults[0].store_token_set(
                 account, TokenSet("access", "refresh", expires_in=timedelta(milliseconds=1))

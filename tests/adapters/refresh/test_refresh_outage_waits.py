@@ -9,6 +9,7 @@ import pytest
 from attrs import evolve
 from tests.adapters.refresh.broken import BrokenSqlite
 from tests.adapters.refresh.refresh_kit import HOUR, answer, store
+from tests.support.databases import both_stores
 from tests.support.fault_proxy import fault_proxy
 
 from vault_adapters import Account, StorageError, Tuning, VaultError, open_vault
@@ -34,6 +35,7 @@ def breakable(config):
             yield evolve(config, database_url=proxy.url), proxy.freeze, proxy.heal
 
 
+@both_stores
 async def test_callers_of_other_accounts_wait_no_longer_than_one(breakable, clock):
     config, take_away, give_back = breakable
 

@@ -16,6 +16,7 @@ from tests.adapters.refresh.refresh_kit import (
     store,
     stored,
 )
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     AuditAction,
@@ -134,6 +135,7 @@ async def test_one_stray_401_does_not_end_an_access_token(opened, clock, refresh
     assert isinstance(error, ProviderConfigurationError if not refreshable else ReauthorizationRequiredError)
 
 
+@both_stores
 async def test_a_401_for_a_fresh_token_is_told_once_and_changes_nothing(opened, config, clock):
     told = []
     async with open_vault(config, refreshers={"acme": ScriptedRefresher()}, clock=clock, on_event=told.append) as vault:
@@ -205,6 +207,7 @@ async def test_an_api_key_that_may_not_be_used_is_none_to_try_next(opened, clock
     assert (type(error), error.reason) == (ReauthorizationRequiredError, "revoked")
 
 
+@both_stores
 async def test_two_processes_confirm_each_others_report(opened, clock):
     here, there = await opened(), await opened()
     token = await api_key(here, clock)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.adapters.refresh.refresh_kit import HOUR, MINUTE, failure, make_config
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     Account,
@@ -85,9 +86,9 @@ class PostgresDatabase:
             connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request, tmp_path):
-    return SqliteFile(tmp_path) if request.param == "sqlite" else PostgresDatabase(request.getfixturevalue("postgres"))
+@pytest.fixture
+def database(request, store_kind, tmp_path):
+    return SqliteFile(tmp_path) if store_kind == "sqlite" else PostgresDatabase(request.getfixturevalue("postgres"))
 
 
 @pytest.fixture
@@ -120,6 +121,7 @@ async def test_without_a_word_most_dead_accounts_look_as_if_they_were_retried(da
         assert ConnectionState.REAUTHORIZATION_REQUIRED not in await states_of(vault, ROTATED)
 
 
+@both_stores
 @pytest.mark.parametrize("swept", [False, True], ids=["told at once", "told after a sweep"])
 async def test_the_report_lists_whom_to_ask(database, clock, restored, swept):
     async with open_vault(database.config, refreshers={"acme": restored}, clock=clock) as vault:

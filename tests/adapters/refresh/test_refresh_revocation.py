@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, Gate, account_state, answer, store, stored
+from tests.support.databases import both_stores
 from tests.support.scripted_provider import Answer, error_answer
 
 from vault_adapters import AuditAction, InvalidInputError, TokenKind, open_vault
@@ -72,6 +73,7 @@ async def test_a_slow_provider_does_not_hold_the_deletion(sqlite_config, provide
         assert await stored(vault) == {}
 
 
+@both_stores
 async def test_a_delete_during_a_refresh_is_not_undone(opened, config, clock):
     gate = Gate(answer(1))
     vault = await opened(ScriptedRefresher(gate))
@@ -88,6 +90,7 @@ async def test_a_delete_during_a_refresh_is_not_undone(opened, config, clock):
     assert await vault.get_token(ACCOUNT.key(TokenKind.REFRESH_TOKEN)) is None
 
 
+@both_stores
 async def test_a_tenant_erased_during_a_refresh_stays_erased(opened, config, clock):
     gate = Gate(answer(1))
     vault = await opened(ScriptedRefresher(gate))

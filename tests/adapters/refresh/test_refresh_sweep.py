@@ -18,6 +18,7 @@ from tests.adapters.refresh.refresh_kit import (
     store,
     stored,
 )
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     Account,
@@ -64,6 +65,7 @@ class Provider:
         return TokenSet("new", "new", expires_in=HOUR)
 
 
+@both_stores
 async def test_what_is_due_is_refreshed_and_nothing_else(opened, clock):
     refresher = Provider()
     vault = await opened(refresher)
@@ -113,6 +115,7 @@ async def test_more_than_a_batch_at_the_same_moment(opened, clock):
     assert 2 <= refresher.most <= 10
 
 
+@both_stores
 async def test_several_workers_share_the_work(opened, clock):
     refresher = Provider(pause=0.002)
     workers = [await opened(refresher) for _ in range(4)]
@@ -190,6 +193,7 @@ async def test_one_unreadable_credential_does_not_stop_a_sweep(sqlite_config, cl
         assert not any(row["lease_until"] for row in account_state(sqlite_config))
 
 
+@both_stores
 async def test_a_cancelled_sweep_loses_nothing(opened, clock):
     gate = Gate(answer(1))
     vault = await opened(ScriptedRefresher(gate))
@@ -204,6 +208,7 @@ async def test_a_cancelled_sweep_loses_nothing(opened, clock):
     assert await is_connected(vault)
 
 
+@both_stores
 async def test_a_sweep_and_a_caller_make_one_refresh(opened, clock):
     gate = Gate(answer(1))
     vault = await opened(ScriptedRefresher(gate))

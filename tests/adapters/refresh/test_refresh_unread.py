@@ -10,6 +10,7 @@ from attrs import evolve
 from tests.adapters.refresh.refresh_kit import ACCOUNT, HOUR, MINUTE, SECOND, failure, store, stored
 from tests.adapters.refresh.test_refresh_journal import BrokenSqlite
 from tests.support.answers import Answer, error_answer, token_answer
+from tests.support.databases import both_stores
 from tests.support.timing import refresh_times
 
 from vault_adapters import (
@@ -79,6 +80,7 @@ async def states_of(vault):
     return Counter([(info.state, info.reason) for info in [await vault.get_account(each) for each in FLEET]])
 
 
+@both_stores
 async def test_a_fleet_under_a_wrong_path_loses_no_grant(config, clock, provider, refresher_for, caplog):
     strict = StrictProvider()
     provider.answer_always(strict)
@@ -226,6 +228,7 @@ async def test_nothing_is_kept_once_the_user_has_connected_again(vault, opened, 
     assert dict((await other.health()).unread) == {}
 
 
+@both_stores
 async def test_a_kept_answer_survives_a_rotation_of_its_data_key(vault, opened, provider, clock, refresher_for):
     provider.answer(Answer(json={"data": {"access_token": "access-1", "refresh_token": "refresh-1"}}))
     clock.advance(HOUR)

@@ -16,12 +16,12 @@ def rotation_schemas(postgres):
     schemas.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def place(request, tmp_path):
+@pytest.fixture
+def place(request, store_kind, tmp_path):
     """An empty database."""
-    if request.param == "sqlite":
+    if store_kind == "sqlite":
         yield Place(f"sqlite:///{tmp_path}/vault.db")
         return
     schemas = request.getfixturevalue("rotation_schemas")
     with schemas.lend() as schema:
-        yield Place(schemas.url, lend=schemas.lend, postgres_schema=schema, pool_size=3)
+        yield Place(schemas.url, postgres_schema=schema, pool_size=3)

@@ -1,7 +1,7 @@
 """A database under test: vaults open it, and tests read and change its rows directly, as an attacker would."""
 
 import sqlite3
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 
 import psycopg
@@ -17,24 +17,13 @@ class Place:
 
     Args:
         url: for `VaultConfig`.
-        lend: context manager that gives the name of another empty schema of the same Postgres database.
         settings: further fields of `VaultConfig`.
     """
 
-    def __init__(self, url, *, lend=None, **settings):
+    def __init__(self, url, **settings):
         self.url = url
-        self._lend = lend
         self.settings = {"scrypt_log2_n": 14, "refresh_deadline": timedelta(seconds=1), **settings}
         self.is_sqlite = url.startswith("sqlite")
-
-    @contextmanager
-    def fresh(self, number):
-        """Give another empty database until the end of the block."""
-        if self.is_sqlite:
-            yield Place(f"{self.url}.{number}")
-            return
-        with self._lend() as schema:
-            yield Place(self.url, lend=self._lend, **{**self.settings, "postgres_schema": schema})
 
     def config(self, secret=OLD, previous=None, **more):
         return VaultConfig(

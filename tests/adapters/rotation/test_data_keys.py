@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.adapters.rotation.place import Place, read_all
+from tests.support.databases import both_stores
 from tests.support.loose_sqlite import loosen_sqlite
 
 from vault_adapters import AuditAction, DecryptionError, InvalidInputError, TokenKey, TokenKind
@@ -42,6 +43,7 @@ async def test_a_tenant_without_a_key_has_nothing_to_rotate(place):
         assert place.rows("SELECT count(*) FROM {data_key}") == [(0,)]
 
 
+@both_stores
 async def test_reencrypting_changes_nothing_that_can_be_seen(place):
     clock = ManualClock()
     async with place.vault(clock=clock) as vault:
@@ -64,6 +66,7 @@ async def test_reencrypting_changes_nothing_that_can_be_seen(place):
         assert (again.reencrypted, again.emptied, again.destroyed) == (0, 0, 0)
 
 
+@both_stores
 async def test_an_old_key_is_kept_for_a_day_after_its_last_token_left(place):
     clock = ManualClock()
     async with place.vault(clock=clock) as vault:
@@ -136,6 +139,7 @@ async def test_a_tenant_whose_active_key_is_damaged_does_not_stand_in_the_others
         assert await read_all(vault, KEYS[:1]) == ["value a0"]
 
 
+@both_stores
 async def test_a_run_that_ends_early_is_simply_run_again(place):
     keys = [TokenKey("t1", "acme", TokenKind.API_KEY, f"a{number:04d}") for number in range(1100)]
 
@@ -223,6 +227,7 @@ async def test_all_tenants_at_once(place):
         assert (await vault.keys.rotate_data_keys()).rotated == 451
 
 
+@both_stores
 async def test_of_stores_at_the_same_moment_those_under_an_old_key_are_sealed_anew(place):
     keys = [TokenKey(f"t{number % 4}", "acme", TokenKind.API_KEY, f"a{number}") for number in range(40)]
     async with place.vault() as vault, place.vault() as another:
@@ -236,6 +241,7 @@ async def test_of_stores_at_the_same_moment_those_under_an_old_key_are_sealed_an
         assert place.rows("SELECT count(*) FROM {audit_event} WHERE actor = 'ann'") == [(40,)]
 
 
+@both_stores
 async def test_two_who_rotate_all_tenants(place):
     keys = [TokenKey(f"t{number:03d}", "acme", TokenKind.API_KEY) for number in range(60)]
     async with place.vault() as one, place.vault() as another:
@@ -267,6 +273,7 @@ async def test_a_value_of_another_type_is_one_damaged_value(tmp_path, damage):
             await vault.get_token(KEYS[1])
 
 
+@both_stores
 async def test_many_data_keys_are_destroyed_page_by_page(place, monkeypatch):
     """Each page is a transaction. A data key that has tokens again is on a page, but it is not destroyed."""
     for store in "postgres", "sqlite":

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from attrs import evolve
 from tests.adapters.rotation.place import OLD, TABLES, read_all
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     Account,
@@ -56,6 +57,7 @@ def envelopes(cells):
     return [cell for cell in cells if isinstance(cell, bytes) and cell[:3] == b"\xe7\x01\x01"]
 
 
+@both_stores
 async def test_nothing_of_the_tenant_is_left_and_the_others_are_untouched(place):
     async with place.vault() as vault, place.vault() as another:
         await fill(vault)
@@ -99,6 +101,7 @@ async def test_a_value_that_comes_back_from_a_backup_does_not_open_where_it_was_
         assert await read_all(vault, [OTHER]) == ["another tenant's"]
 
 
+@both_stores
 async def test_the_audit_log_keeps_what_happened_and_forgets_to_whom(place):
     seen = []
     async with open_vault(place.config(), on_event=seen.append) as vault:
@@ -135,7 +138,6 @@ async def test_erasing_nobody_and_erasing_again(place):
         assert len([event async for event in vault.iter_audit_events()]) == events + 2
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 async def test_files_that_cannot_be_cleaned_do_not_make_it_a_failure(place, caplog, monkeypatch):
     async def fail():
         raise StorageError("the disk is full")
@@ -150,6 +152,7 @@ async def test_files_that_cannot_be_cleaned_do_not_make_it_a_failure(place, capl
     assert [record.levelname for record in caplog.records if "cleaned" in record.getMessage()] == ["WARNING"]
 
 
+@both_stores
 @pytest.mark.parametrize("wait", [False, True])
 async def test_an_erasure_waits_if_it_is_told_to(place, wait):
     key, second = TokenKey("t1", "acme", TokenKind.API_KEY), timedelta(seconds=1)
@@ -175,6 +178,7 @@ async def test_a_later_store_starts_afresh(place):
         assert (await vault.erase_tenant("doomed")).tokens == 1
 
 
+@both_stores
 @pytest.mark.parametrize("journal", [False, True], ids=["in memory", "in the journal"])
 async def test_a_refresh_under_way_does_not_bring_it_back(place, journal, tmp_path):
     async with place.vault() as beside:
@@ -236,7 +240,6 @@ async def test_an_answer_left_in_a_journal_does_not_bring_it_back(place, tmp_pat
         assert place.rows("SELECT count(*) FROM {token} WHERE tenant_id = 'doomed'") == [(0,)]
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 class TestFilesOfSqlite:
     def contents(self, place):
         path = Path(place.url.removeprefix("sqlite:///"))

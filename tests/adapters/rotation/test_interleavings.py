@@ -4,7 +4,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 from tests.adapters.rotation.gated import GatedStore
-from tests.adapters.rotation.place import NEW, OLD
+from tests.adapters.rotation.place import NEW, OLD, Place
+from tests.support.databases import both_stores
 
 from vault_adapters import Account, KeyUnavailableError, Rotation, TokenKey, TokenKind, TokenNotFoundError, TokenSet
 from vault_adapters.composition import open_vault_over
@@ -60,6 +61,7 @@ ACTIONS = {
 }
 
 
+@both_stores
 @pytest.mark.parametrize("action", ACTIONS)
 async def test_something_happens_to_a_row_while_it_is_reencrypted(place, action):
     act, expected = ACTIONS[action]
@@ -115,7 +117,6 @@ class Overtaken:
         return rows
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 async def test_what_overtook_a_run_and_was_rotated_away_again_is_brought_over_by_it_too(place):
     """After a run read its rows, a value is replaced and the data key rotated. The run re-encrypts this value too."""
     async with open_sqlite_store(place.url.removeprefix("sqlite:///"), migrate=True, clock=None) as store:
@@ -143,6 +144,7 @@ WORK = {
 }
 
 
+@both_stores
 @pytest.mark.parametrize("work", WORK)
 async def test_keys_are_rotated_in_the_middle_of(place, work):
     do, expected = WORK[work]
@@ -164,6 +166,7 @@ async def test_keys_are_rotated_in_the_middle_of(place, work):
                 assert await value_of(reader, account) == expected
 
 
+@both_stores
 @pytest.mark.parametrize("work", ["store", "refresh"])
 async def test_a_tenant_is_erased_in_the_middle_of(place, work):
     do, _ = WORK[work]
@@ -201,11 +204,10 @@ MASTER_ACTIONS = {
 
 
 @pytest.mark.parametrize("action", MASTER_ACTIONS.values(), ids=MASTER_ACTIONS)
-async def test_something_happens_while_the_master_key_is_rotated(place, action):
+async def test_something_happens_while_the_master_key_is_rotated(tmp_path, action):
     at, moments = 0, 1
     while at < moments:
-        with place.fresh(at) as fresh:
-            moments = await rotate_while(fresh, at, action)
+        moments = await rotate_while(Place(f"sqlite:///{tmp_path}/{at}.db"), at, action)
         at += 1
     assert moments >= 14
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from tests.adapters.web.conftest import browsing
+from tests.support.databases import both_stores
 from tests.support.transit_server import running
 
 from vault_adapters import Account, ConnectionState, TokenKey, TokenKind, TokenSet, Tuning
@@ -76,7 +77,6 @@ async def test_a_key_that_is_denied_is_shown_by_a_process_that_never_opened_a_va
         assert await shown(vault) == intact
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 async def test_a_key_that_hangs_does_not_hold_up_the_list(place, transit, key):
     transit.make(key, "hang")
     async with place.vault() as vault:
@@ -102,6 +102,7 @@ async def test_a_denied_key_is_found_among_many_tenants(place, transit, key):
         assert [info.account for info in infos if info.reason == "key_denied"] == [OWN]
 
 
+@both_stores
 async def test_the_data_keys_between_the_first_and_the_last_tenant_are_read_by_pages(place, transit, key):
     """Of few tenants among many others, those that were not reached count as if they had keys of their own."""
     names = [f"t{number:04}" for number in range(1700)]

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 from tests.adapters.rotation.key_workers import move_for_ever, read_until
 from tests.adapters.rotation.place import OLD, Place, read_all
+from tests.support.databases import both_stores
 from tests.support.fault_proxy import fault_proxy
 from tests.support.processes import Call, start_processes
 from tests.support.transit_server import running
@@ -126,9 +127,8 @@ async def test_refreshing_stops_first_and_an_answer_on_its_way_is_kept(place, tr
         assert not [event async for event in vault.iter_audit_events() if "decryption" in event.action]
 
 
+@pytest.mark.parametrize("store_kind", ["postgres"])
 async def test_an_answer_in_the_journal_waits_sealed_until_the_key_is_back(place, transit, tmp_path):
-    if place.is_sqlite:
-        pytest.skip("the proxy stands before a server")
     with fault_proxy(place.url) as proxy:
         through = Place(proxy.url, **place.settings)
 
@@ -193,6 +193,7 @@ async def test_work_for_all_tenants_passes_over_a_tenant_whose_key_is_dead(place
         assert await read_all(vault, [OWN, OTHER]) == ["one", "two"]
 
 
+@both_stores
 async def test_a_move_that_is_killed_at_any_moment_leaves_every_value_readable(place, transit, tmp_path):
     uris = [transit.uri(f"killed-{place.is_sqlite}-{number}") for number in range(2)]
     values = [TokenKey("own", "acme", TokenKind.API_KEY, str(number)) for number in range(6)]

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from tests.adapters.rotation.place import NEW, NEWEST, OLD, read_all
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     AuditAction,
@@ -35,6 +36,7 @@ def interrupt(done, total):
     raise InterruptedError
 
 
+@both_stores
 async def test_a_rolling_deployment(place):
     """One process after another gets the new secret, the keys are rotated, and the old secret is removed.
 
@@ -140,6 +142,7 @@ async def test_giving_up_after_the_flip_goes_back_too(place):
         assert await read_all(vault, KEYS) == VALUES
 
 
+@both_stores
 async def test_two_rotators_at_once(place):
     await fill(place)
     async with place.vault(NEW, OLD) as one, place.vault(NEW, OLD) as two:
@@ -155,6 +158,7 @@ async def test_two_rotators_at_once(place):
         assert await read_all(two, KEYS) == VALUES
 
 
+@both_stores
 async def test_tenants_that_are_made_at_the_same_moment(place):
     """A process that makes a data key during the retirement is either first or refused, and nothing is lost."""
     keys = [TokenKey(f"n{number:02d}", "acme", TokenKind.API_KEY) for number in range(40)]
@@ -182,6 +186,7 @@ async def test_tenants_that_are_made_at_the_same_moment(place):
     assert wraps(place) == [1] * place.rows("SELECT count(*) FROM {data_key}")[0][0]
 
 
+@both_stores
 async def test_a_process_that_was_overtaken_does_not_flip_back(place):
     await fill(place)
     async with place.vault(NEW, OLD) as stale:
@@ -196,6 +201,7 @@ async def test_a_process_that_was_overtaken_does_not_flip_back(place):
         assert await read_all(vault, KEYS) == VALUES
 
 
+@both_stores
 async def test_a_process_that_was_overtaken_halfway_does_not_flip_back(place):
     """The other rotation has activated its master key, but has not retired the previous one yet."""
     await fill(place)
@@ -291,7 +297,6 @@ async def test_no_wrap_goes_before_the_other_was_read_back(place, under):
         assert [key.state for key in status.master_keys] == [MasterKeyState.UNWRAP_ONLY, MasterKeyState.ACTIVE]
 
 
-@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 async def test_to_a_key_service_and_back(place, monkeypatch):
     from moto.server import ThreadedMotoServer
     from tests.adapters.crypto.kms_service import REGION, client_for, new_key

@@ -4,10 +4,12 @@ import asyncio
 from datetime import timedelta
 
 from tests.adapters.rotation.place import NEW, OLD
+from tests.support.databases import both_stores
 
 from vault_adapters import TokenKey, TokenKind
 
 
+@both_stores
 async def test_an_erasure_beside_a_rotation_leaves_no_key(place):
     async with place.vault() as vault, place.vault() as another:
         for number in range(60):
@@ -24,6 +26,7 @@ async def test_an_erasure_beside_a_rotation_leaves_no_key(place):
         assert place.rows("SELECT count(*) FROM {data_key_wrap}") == [(0,)]
 
 
+@both_stores
 async def test_two_who_rotate_all_that_is_old_rotate_each_once(place):
     keys = [TokenKey(f"t{number:03d}", "acme", TokenKind.API_KEY) for number in range(150)]
     async with place.vault() as one, place.vault() as another:
@@ -35,6 +38,7 @@ async def test_two_who_rotate_all_that_is_old_rotate_each_once(place):
         assert place.rows("SELECT count(*) FROM {data_key} WHERE state = 'decrypt_only'") == [(150,)]
 
 
+@both_stores
 async def test_wraps_are_deleted_while_tenants_are_erased(place):
     async with place.vault(OLD) as vault:
         await vault.store_tokens([(TokenKey(f"t{n:03d}", "acme", TokenKind.API_KEY), "value") for n in range(120)])

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from tests.adapters.crypto.kms_service import client_for, new_key
 from tests.adapters.rotation.place import NEW, OLD, read_all
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     AuditAction,
@@ -159,6 +160,7 @@ async def test_a_name_that_was_changed_in_the_database_is_not_asked(place, kms):
         assert await read_all(vault, [OWN]) == ["one"]
 
 
+@both_stores
 async def test_the_vault_stays_in_use_while_a_tenant_moves_and_its_data_key_rotates(place, kms):
     uris = [uri_of(kms), uri_of(kms), None]
     async with place.vault() as vault, place.vault() as another:
@@ -185,6 +187,7 @@ async def test_the_vault_stays_in_use_while_a_tenant_moves_and_its_data_key_rota
         assert stored > 1
 
 
+@both_stores
 async def test_of_two_processes_that_move_a_tenant_one_wins(place, kms):
     uris = [uri_of(kms), uri_of(kms)]
     async with place.vault() as one, place.vault() as two:
