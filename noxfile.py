@@ -194,6 +194,7 @@ def simulate(session):
         session.run("python", "-m", "tests.simulation", *session.posargs)
         return
     session.run("python", "-m", "tests.simulation", "--seed", "1", "--seeds", "1")
+    session.run("pytest", "-m", "simulation", "tests/simulation/test_libraries.py")
     # In CI, a new seed that fails is shown with its replay command, and does not stop a change that did not cause it.
     found = [0, 1] if os.environ.get("CI") else [0]
     session.run("python", "-m", "tests.simulation", "--seeds", "1000", "--wall", "45", success_codes=found)

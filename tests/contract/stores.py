@@ -97,10 +97,10 @@ def prepared_file(tmp_path_factory):
     return path
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request, tmp_path):
-    """Give an empty database of each kind, to be opened as a vault and looked at from outside."""
-    if request.param == "sqlite":
+@pytest.fixture
+def database(request, store_kind, tmp_path):
+    """Give an empty database, to be opened as a vault and looked at from outside."""
+    if store_kind == "sqlite":
         yield SqliteFile(tmp_path / "vault.db")
         return
     schemas = request.getfixturevalue("prepared_schemas")

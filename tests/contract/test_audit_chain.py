@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.databases import PostgresSchema
+from tests.support.databases import PostgresSchema, both_stores
 
 from vault_adapters import (
     Account,
@@ -111,6 +111,7 @@ def faults(found):
     return {finding.fault for finding in found.findings}
 
 
+@both_stores
 async def test_a_log_without_a_chain_says_so_and_its_first_head_covers_what_was_there(database):
     clock = ManualClock()
     async with open_vault(database.config(), clock=clock) as vault:
@@ -285,6 +286,7 @@ def changes(draw):
     return change
 
 
+@both_stores
 async def test_any_change_of_any_row_is_found(sealed):
     database, clock, heads = sealed
     tables = taken(database)
@@ -338,6 +340,7 @@ def put_tokens(database, rows):
         database.execute(f"INSERT INTO {{token}} ({', '.join(TOKEN)}) VALUES ({marks})", row)
 
 
+@both_stores
 async def test_any_change_of_what_a_token_is_judged_by_is_found(database, monkeypatch):
     monkeypatch.setattr(comparing, "PAUSES", (0.0,))
     clock = ManualClock()
@@ -454,6 +457,7 @@ async def test_an_old_row_that_is_put_back_is_found_and_so_is_a_row_that_is_gone
         assert faults(await vault.verify_audit(heads)) == {AuditFault.TOKEN_CHANGED}, "it was deleted"
 
 
+@both_stores
 async def test_all_that_changes_tokens_is_recorded(database):
     clock = ManualClock()
     refused = ReauthorizationRequiredError(code="invalid_grant")
@@ -490,6 +494,7 @@ async def test_all_that_changes_tokens_is_recorded(database):
         assert (found.ok, found.tokens) == (True, 30)
 
 
+@both_stores
 async def test_an_erasure_keeps_the_log_verifiable_and_leaves_nothing_that_names_the_tenant(sealed):
     database, clock, heads = sealed
     async with open_vault(database.config(), clock=clock) as vault:
@@ -507,6 +512,7 @@ async def test_an_erasure_keeps_the_log_verifiable_and_leaves_nothing_that_names
         assert faults(found) == {AuditFault.EVENT_CHANGED}
 
 
+@both_stores
 async def test_events_that_were_not_sealed_before_an_erasure_are_sealed_without_their_tenant(database):
     clock = ManualClock()
     async with open_vault(database.config(), clock=clock) as vault:
@@ -518,6 +524,7 @@ async def test_events_that_were_not_sealed_before_an_erasure_are_sealed_without_
         assert (await vault.verify_audit([head])).ok
 
 
+@both_stores
 async def test_a_pruning_keeps_the_log_verifiable_and_explains_no_other_deletion(sealed):
     database, clock, heads = sealed
     async with open_vault(database.config(), clock=clock) as vault:
@@ -585,6 +592,7 @@ async def test_the_chain_survives_all_rotations_of_keys(sealed):
         assert (await vault.verify_audit([*heads, await vault.audit_head()])).heads == 4
 
 
+@both_stores
 async def test_processes_that_seal_at_once_seal_each_event_once(database):
     async with open_vault(database.config()) as one, open_vault(database.config()) as other:
         for number in range(20):
@@ -804,6 +812,7 @@ async def test_a_chain_that_another_process_has_begun_anew_is_continued(database
         assert await vault.prune_audit(older_than=DAY) > 0
 
 
+@both_stores
 async def test_a_verification_finds_nothing_while_the_vault_is_in_use(database, monkeypatch):
     monkeypatch.setattr(chaining, "EVENTS_AT_ONCE", 20)
     monkeypatch.setattr(verifying, "EVENTS_AT_ONCE", 20)

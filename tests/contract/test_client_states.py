@@ -2,6 +2,7 @@
 
 import pytest
 from tests.contract.test_damaged_rows import states_of
+from tests.support.databases import both_stores
 
 from vault_adapters import open_vault
 from vault_domain.entities.clients import INVALID_CLIENT, ClientDecision, ClientRecord, ClientScope
@@ -9,6 +10,7 @@ from vault_domain.entities.clients import INVALID_CLIENT, ClientDecision, Client
 SCOPE = ClientScope("google", b"a" * 16, INVALID_CLIENT)
 
 
+@both_stores
 @pytest.mark.parametrize("was_there", [True, False])
 async def test_a_record_that_is_dropped_leaves_no_row(database, was_there):
     async with open_vault(database.config()):

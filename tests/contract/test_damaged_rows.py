@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from tests.support.databases import SqliteFile
+from tests.support.databases import SqliteFile, both_stores
 from tests.support.loose_sqlite import loosen_sqlite
 
 from vault_adapters import (
@@ -82,6 +82,10 @@ SQLITE_DAMAGE = {
     "text_generation": ("UPDATE {token} SET generation = ?", ["1"]),
     "blob_code": ("UPDATE {token} SET error_code = ?", [SHOWN.encode()]),
 }
+each_damage = pytest.mark.parametrize(
+    ("store_kind", "name"),
+    [*(("sqlite", name) for name in [*DAMAGE, *SQLITE_DAMAGE]), ("postgres", "scopes"), ("postgres", "status")],
+)
 
 
 def soon():
@@ -93,10 +97,8 @@ def refresher():
     return {"google": ScriptedRefresher(*[TokenSet("new", "new", expires_in=3600)] * 4)}
 
 
-@pytest.mark.parametrize("name", [*DAMAGE, *SQLITE_DAMAGE])
+@each_damage
 async def test_one_damaged_row_hurts_only_itself(filled, name, caplog):
-    if name in SQLITE_DAMAGE and filled.kind != "sqlite":
-        pytest.skip("a column of Postgres refuses a value of another type")
     sql, parameters = (DAMAGE | SQLITE_DAMAGE)[name]
     filled.execute(f"{sql} WHERE tenant_id = 'bad'", parameters)
     keys = [account.key(kind) for account in (BAD, GOOD) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
@@ -144,10 +146,8 @@ async def states_of(database):
         yield store, store.accounts.change
 
 
-@pytest.mark.parametrize("name", [*DAMAGE, *SQLITE_DAMAGE])
+@each_damage
 async def test_a_damaged_token_stays_beside_another_and_can_be_deleted_and_replaced(filled, name):
-    if name in SQLITE_DAMAGE and filled.kind != "sqlite":
-        pytest.skip("a column of Postgres refuses a value of another type")
     access, refresh = TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN
     sql, parameters = (DAMAGE | SQLITE_DAMAGE)[name]
     async with states_of(filled) as (store, change):
@@ -258,6 +258,7 @@ async def test_a_blob_in_place_of_a_tenant_does_not_end_a_sweep(tmp_path):
         assert {info.key.tenant_id for info in found} == {account.tenant_id for account in accounts[4:10]}
 
 
+@both_stores
 async def test_lists_go_on_past_damaged_rows(filled):
     async with open_vault(filled.config()) as vault:
         for number in range(20):
@@ -318,6 +319,7 @@ async def test_an_event_of_another_release_does_not_end_the_list(filled, caplog)
     assert "passed over: reason damaged_row" in caplog.text
 
 
+@both_stores
 async def test_a_damaged_data_key_is_an_error_of_its_own_tenant(filled):
     filled.execute("UPDATE {data_key_wrap} SET wrapped = ? WHERE tenant_id = 'bad'", [bytes(1_000_000)])
     async with open_vault(filled.config()) as vault:
@@ -358,6 +360,7 @@ REFUSED_BY_ONE = {
 }
 
 
+@both_stores
 async def test_the_tables_refuse_what_the_vault_never_stores(database):
     async with open_vault(database.config()) as vault:
         await vault.store_token_set(BAD, TokenSet("access", "refresh", expires_at=soon(), scopes=("a",)), label="Ann")
@@ -379,6 +382,7 @@ def execute(database, sql):
     database.execute(sql)
 
 
+@both_stores
 async def test_the_longest_values_are_accepted(database):
     scopes = tuple(f"{number:04}" + "s" * 1020 for number in range(1000))
     key = Account("t" * 255, "p" * 64, "\U0001f600" * 255).key(TokenKind.ACCESS_TOKEN)

@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     Account,
@@ -32,6 +33,7 @@ async def follow(feed, seen, number):
                 return
 
 
+@both_stores
 async def test_the_feed_gives_each_event_once_and_goes_on_behind_a_cursor(database):
     async with open_vault(database.config()) as vault, open_vault(database.config()) as writer:
         seen = []
@@ -51,6 +53,7 @@ async def test_the_feed_gives_each_event_once_and_goes_on_behind_a_cursor(databa
             await anext(vault.event_feed(after="x"))
 
 
+@both_stores
 async def test_a_change_of_another_process_wakes_the_feed(database):
     async with open_vault(database.config()) as vault, open_vault(database.config()) as writer:
         await writer.store_token(KEY, "v")

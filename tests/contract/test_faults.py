@@ -1,6 +1,7 @@
 """After a fault in the middle of a transaction, all of its changes are stored or none."""
 
 import pytest
+from tests.support.databases import both_stores
 
 from vault_adapters import Account, StorageError, TokenKey, TokenKind, TokenSet, open_vault
 from vault_adapters.testing import ManualClock
@@ -63,6 +64,7 @@ MUTATIONS = {
 }
 
 
+@both_stores
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_where_the_event_cannot_be_written_nothing_happens(database, name):
     happened = []
@@ -80,6 +82,7 @@ async def test_where_the_event_cannot_be_written_nothing_happens(database, name)
         assert len(happened) > len(told)
 
 
+@both_stores
 @pytest.mark.parametrize(
     ("table", "condition"),
     [("token", "NEW.kind = 'refresh_token'"), ("token", "NEW.kind = 'access_token'"), ("account", "1 = 1")],
@@ -96,6 +99,7 @@ async def test_a_token_set_is_written_whole(database, table, condition):
         assert {token.value.reveal() for token in found.values()} == {"old"}
 
 
+@both_stores
 async def test_many_accounts_are_deleted_one_by_one(database, monkeypatch):
     monkeypatch.setattr(token_writer, "_DELETED_AT_ONCE", 2)
     happened = []
@@ -110,6 +114,7 @@ async def test_many_accounts_are_deleted_one_by_one(database, monkeypatch):
         assert [event.account.identifier for event in happened] == list("abcde")
 
 
+@both_stores
 async def test_many_tokens_are_written_whole(database):
     keys = [TokenKey("t1", "google", TokenKind.API_KEY, str(number)) for number in range(50)]
     async with open_vault(database.config(), clock=ManualClock()) as vault:
@@ -120,6 +125,7 @@ async def test_many_tokens_are_written_whole(database):
         assert contents(database) == before
 
 
+@both_stores
 async def test_a_lost_use_is_logged_and_hurts_nobody(database, caplog):
     async with open_vault(database.config(), clock=ManualClock()) as vault:
         await vault.store_token(ACCESS, "v")

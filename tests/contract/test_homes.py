@@ -15,7 +15,7 @@ import pytest
 import yaml
 from attrs import evolve
 from tests.adapters.cli.command import CommandLine
-from tests.support.databases import SECRET, PostgresSchema, SqliteFile
+from tests.support.databases import SECRET, PostgresSchema, SqliteFile, both_stores
 from tests.support.postgres_standby import start_failover_pair
 
 from vault_adapters import (
@@ -117,6 +117,7 @@ def restore(database, url):
                     into.write(data)
 
 
+@both_stores
 async def test_a_copy_beside_the_original_sends_no_request(database, copied, caplog):
     await fill(database)
     mine, theirs = Revoking(), Revoking()
@@ -148,6 +149,7 @@ async def test_a_copy_beside_the_original_sends_no_request(database, copied, cap
     assert "a sweep failed (not_home); the next one follows" in caplog.text
 
 
+@both_stores
 async def test_sweeps_of_a_copy_fire_the_alert(database, copied):
     rules = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
     [alert] = [rule["expr"] for rule in rules if rule["alert"] == "TokenVaultNotHome"]
@@ -168,6 +170,7 @@ async def test_sweeps_of_a_copy_fire_the_alert(database, copied):
     assert not await fires(database)
 
 
+@both_stores
 async def test_a_token_that_is_still_valid_is_returned_by_a_copy(database, copied):
     await fill(database)
     provider = Revoking()
@@ -176,6 +179,7 @@ async def test_a_token_that_is_still_valid_is_returned_by_a_copy(database, copie
     assert provider.calls == []
 
 
+@both_stores
 async def test_a_copy_that_is_adopted_refreshes_in_all_processes(database, copied):
     await fill(database)
     copy, provider = copied(), Revoking()
@@ -191,6 +195,7 @@ async def test_a_copy_that_is_adopted_refreshes_in_all_processes(database, copie
     assert await is_at_home(database)
 
 
+@both_stores
 async def test_a_database_without_a_record_is_at_home_where_it_is_opened_first(database, copied):
     await fill(database)
     database.execute("DELETE FROM {home}")
@@ -200,12 +205,14 @@ async def test_a_database_without_a_record_is_at_home_where_it_is_opened_first(d
     assert len(database.execute("SELECT places FROM {home}")) == 1
 
 
+@both_stores
 async def test_a_damaged_record_is_no_home(database):
     await fill(database)
     database.execute("UPDATE {home} SET places = 'x'")
     assert not await is_at_home(database)
 
 
+@both_stores
 async def test_the_name_of_the_deployment_counts_too(database):
     await fill(database)
     assert await is_at_home(database, deployment="production")  # the home gets its name
@@ -218,6 +225,7 @@ async def test_the_name_of_the_deployment_counts_too(database):
     assert not await is_at_home(database, deployment="production")
 
 
+@both_stores
 async def test_a_vault_at_home_asks_for_its_home_only_once(database):
     await fill(database)
     async with opened(database) as vault:
@@ -227,6 +235,7 @@ async def test_a_vault_at_home_asks_for_its_home_only_once(database):
         assert await vault.ready() == READY
 
 
+@both_stores
 def test_a_vault_without_an_event_loop_is_adopted_too(database, copied):
     asyncio.run(fill(database))
     with open_sync_vault(copied().config(), refreshers={"acme": Revoking()}) as copy:
@@ -235,6 +244,7 @@ def test_a_vault_without_an_event_loop_is_adopted_too(database, copied):
         assert copy.ensure_access_token(ACCOUNT).value.reveal() == "new 0"
 
 
+@both_stores
 def test_the_command_line_finds_and_adopts_a_copy(database, copied, tmp_path):
     asyncio.run(fill(database))
     copy = copied()

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     Account,
@@ -74,6 +75,7 @@ async def refuse(vault, *keys):
     assert set(caught.value.keys) == set(keys)
 
 
+@both_stores
 async def test_a_whole_row_under_another_tenant_does_not_open(database):
     async with open_vault(database.config()) as vault:
         await vault.store_token(HOME, "v")

@@ -8,7 +8,7 @@ from tests.fuzz.targets import TARGETS
 
 TARGET = pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
 SHORT = settings(
-    max_examples=100,
+    max_examples=40,
     derandomize=True,
     database=None,
     deadline=None,

@@ -6,7 +6,7 @@ import time
 from contextlib import nullcontext
 
 import pytest
-from hypothesis import HealthCheck, find, settings
+from hypothesis import HealthCheck, Phase, find, settings
 from tests.fuzz import __main__ as session
 from tests.fuzz import target as limits
 from tests.fuzz.__main__ import fuzz
@@ -14,7 +14,9 @@ from tests.fuzz.mutations import inputs_of
 from tests.fuzz.reading.envelope import ENVELOPE, known
 from tests.fuzz.target import CANARY, Target, check
 
-ANY = settings(max_examples=5000, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+ANY = settings(
+    max_examples=5000, derandomize=True, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
 
 
 def checked(run, data=b"x", refusals=(ValueError,)):

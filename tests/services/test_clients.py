@@ -23,7 +23,7 @@ from vault_adapters import (
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientScope
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
-FLEET = [Account(f"t{number % 50}", "google", f"{number:04}") for number in range(200)]
+FLEET = [Account(f"t{number % 50}", "google", f"{number:04}") for number in range(80)]
 SCOPE = ClientScope("google", None, INVALID_CLIENT)
 
 

@@ -34,26 +34,31 @@ def played(kind, seed, days, peer):
     return int(lost), int(false)
 
 
+@pytest.mark.simulation
 def test_each_process_of_fastmcp_spends_what_another_has_spent():
     lost, _ = played("strict", 5, 8, "fastmcp")
     assert lost > 0
 
 
+@pytest.mark.simulation
 def test_a_new_process_of_the_sdk_asks_users_whose_grants_are_alive():
     _, false = played("strict", 5, 8, "mcp_sdk")
     assert false > 0
 
 
+@pytest.mark.simulation
 def test_a_lock_of_ten_seconds_ends_before_a_late_answer():
     lost, _ = played("late", 1, 20, "redis_lock")
     assert lost > 0
 
 
+@pytest.mark.simulation
 @pytest.mark.parametrize(("kind", "seed", "days"), [("strict", 5, 8), ("late", 1, 20)])
 def test_the_vault_keeps_them_in_the_same_worlds(kind, seed, days):
     assert played(kind, seed, days, "vault") == (0, 0)
 
 
+@pytest.mark.simulation
 def test_a_replay_of_a_library_is_exact():
     command = [sys.executable, "-W", "ignore", "-m", "tests.simulation", "--peer", "fastmcp", "--kind", "strict"]
     command += ["--seed", "5", "--days", "2", "--verbose"]

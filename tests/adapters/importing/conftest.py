@@ -1,4 +1,4 @@
-"""The command line over each kind of database."""
+"""The command line over a database, and rows to import."""
 
 import base64
 import hashlib

@@ -12,6 +12,7 @@ from contextlib import suppress
 import pytest
 from tests.adapters.cli.command import clean_environment
 from tests.adapters.importing.conftest import json_lines, plain_row
+from tests.support.databases import both_stores
 
 from vault_adapters import open_sync_vault, open_vault
 from vault_adapters.cli.private_file import written_privately
@@ -20,8 +21,6 @@ from vault_domain import Account, AuditAction, InvalidInputError, TokenInfo, Tok
 
 CANARY = "canary-7f3a9c"
 LEAVE = ("export", "--all", "--values", "--yes", "--to", "left")
-
-on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -64,6 +63,7 @@ async def test_the_key_of_a_bound_token_stays(token_vault, database):
     assert ('"value": "a"' in left, key.reveal() in left, "proof" in left) == (True, False, False)
 
 
+@both_stores
 async def test_what_leaves_comes_back(filled, database):
     done = filled(*LEAVE)
     assert (done.code, done.stdout, done.stderr) == (0, b"", "token-vault: 6 tokens exported with values\n")
@@ -101,6 +101,7 @@ async def test_the_audit_log_says_so_first(filled, database):
         assert not (await vault.latest_audit_events(action=AuditAction.TOKENS_EXPORTED, tenant_id="nobody")).items
 
 
+@both_stores
 async def test_without_its_event_no_value_leaves(filled, database):
     if database.kind == "sqlite":
         database.execute("DROP TABLE {audit_event}")
@@ -111,7 +112,6 @@ async def test_without_its_event_no_value_leaves(filled, database):
     assert os.listdir(filled.folder).count("left") + os.listdir(filled.folder).count("left.part") == 0
 
 
-@on_sqlite
 def test_a_sync_vault_gives_the_same(filled, database):
     with open_sync_vault(database.config()) as vault:
         values = [item.value.reveal() for item in vault.iter_exported_tokens("t1", provider="salesforce")]
@@ -132,7 +132,6 @@ async def test_a_value_that_cannot_be_opened_is_named_and_the_others_leave(fille
 
 
 @pytest.mark.real_scrypt
-@on_sqlite
 @pytest.mark.parametrize(("tenant", "typed"), [("t1", "t1"), ("--all", "all tenants")])
 def test_a_terminal_asks(filled, tenant, typed):
     command = ("export", tenant, "--values", "--to", "left")
@@ -145,7 +144,6 @@ def test_a_terminal_asks(filled, tenant, typed):
 
 
 @pytest.mark.real_scrypt
-@on_sqlite
 def test_what_goes_to_standard_output_is_not_shown_on_the_terminal_of_standard_error(filled):
     piped = filled.folder / "piped"
     done = filled.on_terminal("export", "t1", "--values", "--to", "-", typed="t1\n", to=piped)
@@ -156,7 +154,6 @@ def test_what_goes_to_standard_output_is_not_shown_on_the_terminal_of_standard_e
     assert len(lines) == len(lines_of(piped))
 
 
-@on_sqlite
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -188,7 +185,6 @@ async def test_what_is_refused_writes_nothing(filled, database, arguments):
     assert database.execute("SELECT count(*) FROM {audit_event} WHERE action = 'tokens_exported'") == [(0,)]
 
 
-@on_sqlite
 def test_standard_output_only_if_it_is_named(filled):
     done = filled("export", "t2", "--values", "--yes", "--to", "-")
     assert json.loads(done.stdout)["value"] == 'a "key"\nof two lines \u00e9'

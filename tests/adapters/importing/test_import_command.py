@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from tests.adapters.cli.command import PROGRAM, CommandLine, clean_environment
 from tests.adapters.importing.conftest import OLD_SECRET, json_lines, original_row, plain_row
+from tests.support.databases import both_stores
 
 from vault_adapters import open_vault
 from vault_domain import TokenKey
@@ -20,7 +21,6 @@ CANARY = "canary-7f3a9c"
 ORIGINAL = ("--format", "original", "--secret-file", "old-secret")
 
 
-on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 """For tests that do not depend on the kind of database."""
 
 
@@ -35,7 +35,6 @@ async def value_of(database, identifier=None, tenant="t1", kind="refresh_token")
         return None if token is None else token.value.reveal()
 
 
-@on_sqlite
 async def test_an_unknown_column_brings_the_names_of_the_known_ones_once(token_vault, database):
     rows = [{**plain_row("ann", "v"), "token_type": "api_key"}] * 3
     (token_vault.folder / "dump.jsonl").write_bytes(json_lines(*rows))
@@ -58,7 +57,6 @@ refreshers = {"google": Lasting()}
 """
 
 
-@on_sqlite
 @pytest.mark.parametrize("named", [True, False])
 async def test_the_refreshers_tell_how_long_a_token_lives(token_vault, database, named):
     (token_vault.folder / "lasting_host.py").write_text("from datetime import timedelta\n" + LASTING)
@@ -74,6 +72,7 @@ async def test_the_refreshers_tell_how_long_a_token_lives(token_vault, database,
     assert [row["expires_at"] is not None for row in rows] == [named, named]
 
 
+@both_stores
 async def test_the_original_table(token_vault, database):
     rows = [
         original_row("first", updated_at="2024-05-02 12:00:00+00"),
@@ -102,7 +101,6 @@ async def test_the_original_table(token_vault, database):
     assert (again.code, counts(again)) == (13, (0, 0, 5, 2))
 
 
-@on_sqlite
 def test_the_original_table_as_csv_from_standard_input(token_vault):
     rows = [
         original_row("v"),
@@ -116,7 +114,6 @@ def test_the_original_table_as_csv_from_standard_input(token_vault):
     assert (done.code, counts(done), done.stderr) == (0, (2, 0, 0, 0), "")
 
 
-@on_sqlite
 async def test_a_fernet_column(token_vault, database):
     keys = [Fernet.generate_key() for _ in range(2)]
     (token_vault.folder / "keys").write_bytes(b"\n".join(keys) + b"\n")
@@ -130,6 +127,7 @@ async def test_a_fernet_column(token_vault, database):
     assert await value_of(database, "1", tenant="1") == "value"
 
 
+@both_stores
 async def test_a_rerun_does_not_replace_what_was_rotated(token_vault, database):
     dump = json_lines(plain_row("a", "old"), plain_row("b", "old"))
     assert counts(token_vault("import", "--format", "tokens", "-", "--json", stdin=dump)) == (2, 0, 0, 0)
@@ -162,7 +160,6 @@ def hostile_lines():
     ]
 
 
-@on_sqlite
 async def test_a_hostile_dump(token_vault, database):
     good = json_lines(plain_row("good", "fine"))
     bad = hostile_lines()
@@ -227,6 +224,7 @@ def _kill_midway(token_vault, arguments, database):
     running.wait()
 
 
+@both_stores
 @pytest.mark.real_scrypt
 async def test_killed_and_run_again(token_vault, database):
     def value(number):
@@ -292,7 +290,6 @@ asyncio.run(main())
     assert int(done.stdout) < 40_000
 
 
-@on_sqlite
 def test_a_bar_on_a_terminal_only(token_vault):
     (token_vault.folder / "dump").write_bytes(json_lines(*(plain_row(str(n), "v") for n in range(3000)), b"bad\n"))
     shown = token_vault.on_terminal("import", "--format", "tokens", "dump", "--dry-run").out
@@ -303,7 +300,6 @@ def test_a_bar_on_a_terminal_only(token_vault):
     assert piped.stderr == "token-vault: line 3001: not_json\n"
 
 
-@on_sqlite
 def test_export_never_holds_a_value(token_vault):
     rows = [plain_row("a", CANARY, scopes=["x", "y"]), {**plain_row(None, CANARY), "provider": "other"}]
     token_vault("import", "--format", "tokens", "-", stdin=json_lines(*rows))
@@ -318,7 +314,6 @@ def test_export_never_holds_a_value(token_vault):
     assert token_vault("export", "nobody", "--format", "csv").out.startswith("tenant_id,")
 
 
-@on_sqlite
 async def test_exported_control_characters_come_back(token_vault, database):
     names = ["\x1b[31mred", "\\x1b", "a\r\nb", "a\rb", "\n", "\x07\x7f\x9b", "\u202eabc", "\t\x1b", "'\x1b"]
     token_vault("import", "--format", "tokens", "-", stdin=json_lines(*(plain_row(name, "v") for name in names)))
@@ -336,7 +331,6 @@ async def test_exported_control_characters_come_back(token_vault, database):
     assert {mark for mark in lines if not mark.isprintable()} == {"\n"}
 
 
-@on_sqlite
 async def test_export_keeps_formulas_out_of_spreadsheets_and_import_reads_them_back(token_vault, database):
     names = ["=cmd|' /C calc'!A0", "+972501234567", "@x", "-1", "'=1", "'a", "\t=1", 'plain, "quoted"']
     rows = [plain_row(name, f"={name}", scopes=["=a", "b"]) for name in names]
@@ -366,7 +360,6 @@ async def test_export_keeps_formulas_out_of_spreadsheets_and_import_reads_them_b
         assert {info.scopes async for info in vault.iter_tokens("t1")} == {("=a", "b")}
 
 
-@on_sqlite
 async def test_apostrophes_of_other_dumps_stay(token_vault, database):
     header = "tenant_id,provider,token_type,identifier,encrypted_value,is_valid\n"
     row = f"t1,google,refresh_token,'=1,{original_row('v')['encrypted_value']},true\n"
@@ -376,7 +369,6 @@ async def test_apostrophes_of_other_dumps_stay(token_vault, database):
     assert await value_of(database, "'=2") == "v"
 
 
-@on_sqlite
 def test_an_export_does_not_control_the_terminal(token_vault):
     evil = "\x1b]0;title\x07\x9b2J\u202e\nrow"
     token_vault("import", "--format", "tokens", "-", stdin=json_lines(plain_row(evil, "v")))
@@ -408,7 +400,6 @@ def test_a_data_key_that_was_tampered_with_fails_its_tenant_only(token_vault, da
     assert lines[-1] == "token-vault: 2 more rows: data_key_unreadable"
 
 
-@on_sqlite
 def test_the_old_secret_keeps_all_but_one_line_end(token_vault):
     (token_vault.folder / "other").write_bytes(OLD_SECRET.encode() + b"\n\r\n")
     row = json_lines(original_row("v", secret=OLD_SECRET + "\n"))

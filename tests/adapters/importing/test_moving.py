@@ -2,16 +2,17 @@
 
 import pytest
 from tests.scale.moving import move
+from tests.support.databases import both_stores
 
 pytestmark = pytest.mark.real_scrypt
 
 
+@both_stores
 def test_no_grant_is_lost_on_the_way_in_and_back(database, tmp_path):
     moved = move(database, tmp_path, grants=200, processes=2)
     assert (moved.lost, moved.inside, moved.back) == (0, 200, 200)
     assert moved.before >= 100
 
 
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 def test_without_the_fence_a_forgotten_process_loses_grants(database, tmp_path):
     assert move(database, tmp_path, grants=200, processes=2, fenced=False).lost > 0

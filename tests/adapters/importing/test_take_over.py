@@ -25,8 +25,6 @@ CANARY = "canary-7f3a9c"
 ENDS = datetime(2099, 1, 2, 3, 4, 5, tzinfo=UTC)
 ENDS_AT = int(ENDS.timestamp())
 
-on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
-
 
 @pytest.fixture(scope="module")
 def django_file(tmp_path_factory):
@@ -180,7 +178,6 @@ def test_slack(token_vault, database, tmp_path, kind):
         engine.dispose()
 
 
-@on_sqlite
 def test_several_slack_apps_in_one_table_are_told_apart(token_vault, database, tmp_path):
     for client in ("1.2", "3.4"):
         engine, store = in_sqlalchemy(tmp_path / "slack.db", client)
@@ -282,7 +279,6 @@ def test_nango_tables(token_vault, database, nango_url, tmp_path):
     assert [each["code"] for each in json.loads(without.stdout)["failures"]].count("key_missing") == 3
 
 
-@on_sqlite
 def test_nango_export(token_vault, database, tmp_path):
     connections = [
         {
@@ -303,7 +299,6 @@ def test_nango_export(token_vault, database, tmp_path):
     ]
 
 
-@on_sqlite
 @pytest.mark.parametrize("option", ["--only", "--key-file"])
 def test_a_choice_that_only_tables_know_is_refused_for_files(token_vault, database, tmp_path, option):
     connection = {"connection_id": "c-1", "provider_config_key": "hubspot", "credentials": oauth2("x")}
@@ -316,7 +311,6 @@ def test_a_choice_that_only_tables_know_is_refused_for_files(token_vault, databa
     assert tokens_in(database) == {}
 
 
-@on_sqlite
 def test_postgres_tables_with_a_password_in_the_url_are_refused(token_vault):
     done = token_vault("import", "--from", "allauth", f"postgresql://ann:{CANARY}@127.0.0.1/db")
     assert (done.code, "PGPASSWORD" in done.stderr, CANARY in done.stderr) == (2, True, False)
@@ -338,7 +332,6 @@ def hostile_file(path):
         connection.execute("INSERT INTO socialaccount_socialtoken VALUES (9, 1, CAST(x'ff' AS TEXT), '', NULL)")
 
 
-@on_sqlite
 def test_hostile_rows_fail_alone_and_are_not_repeated(token_vault, database, tmp_path):
     hostile_file(tmp_path / "django.db")
     done = token_vault("import", "--from", "allauth", "django.db", "--json")
@@ -347,7 +340,6 @@ def test_hostile_rows_fail_alone_and_are_not_repeated(token_vault, database, tmp
     assert list(values(tokens_in(database)).values()) == ["good"]
 
 
-@on_sqlite
 @pytest.mark.parametrize(
     "arguments",
     [

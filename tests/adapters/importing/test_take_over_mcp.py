@@ -15,7 +15,6 @@ from vault_adapters.connect.mcp import McpRefresher
 CANARY = "canary-7f3a9c"
 REDIRECT_URI = "http://127.0.0.1:9/callback"
 ALL = ("--server", "{url}", "--tenant", "t", "--private-addresses")
-on_sqlite = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -97,7 +96,6 @@ def test_what_is_taken_is_refreshed_by_the_vault(token_vault, database, stub, tm
     assert {first, second} <= set(stub.access)
 
 
-@on_sqlite
 @pytest.mark.parametrize(
     ("change", "options", "code"),
     [

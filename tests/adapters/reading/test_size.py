@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from vault_adapters import TokenKey, TokenKind, open_vault
 
-ROWS = 1000
+ROWS = 200
 VALUE = "ya29." + "a0AfB_byC" * 28  # 257 bytes, as in the benchmarks
 MOST_BYTES = 4096
 """Largest number of bytes for a row; the page on reads has the number that was measured."""

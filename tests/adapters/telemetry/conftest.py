@@ -24,9 +24,9 @@ def telemetry_database(postgres):
     return postgres.create_database("telemetry_tests")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request, tmp_path):
-    if request.param == "sqlite":
+@pytest.fixture
+def database(request, store_kind, tmp_path):
+    if store_kind == "sqlite":
         yield SqliteFile(tmp_path / "vault.db")
         return
     schema = PostgresSchema(request.getfixturevalue("telemetry_database"))

@@ -12,6 +12,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.trace import StatusCode
 from tests.security.canaries import leaks_in, make_canaries
+from tests.support.databases import both_stores
 
 from vault_adapters import (
     Account,
@@ -118,6 +119,7 @@ async def test_spans_of_a_refresh_and_of_a_sweep(opening, sdk, clock):
             assert not spans[f"token_vault.{name}"][-1].events  # no exception, whose text may hold a secret
 
 
+@both_stores
 async def test_accounts_and_what_is_due(opening, sdk, clock):
     async with opening(ScriptedRefresher()) as vault:
         for name in ("a", "b", "c"):
@@ -150,6 +152,7 @@ async def test_the_census_is_not_taken_at_each_read(opening, sdk):
         assert sdk.value("token_vault.census.age") < surveys.LEAST_SECONDS
 
 
+@both_stores
 async def test_data_keys_pool_and_unreadable_values(opening, sdk, database):
     async with opening() as vault:
         await vault.store_token(KEY, "v")
