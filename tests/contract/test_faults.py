@@ -7,6 +7,8 @@ from vault_adapters import Account, StorageError, TokenKey, TokenKind, TokenSet,
 from vault_adapters.testing import ManualClock
 from vault_domain.services.tokens import token_writer
 
+pytestmark = both_stores
+
 ACCOUNT = Account("t1", "google", "ann")
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
@@ -64,7 +66,6 @@ MUTATIONS = {
 }
 
 
-@both_stores
 @pytest.mark.parametrize("name", MUTATIONS)
 async def test_where_the_event_cannot_be_written_nothing_happens(database, name):
     happened = []
@@ -82,7 +83,6 @@ async def test_where_the_event_cannot_be_written_nothing_happens(database, name)
         assert len(happened) > len(told)
 
 
-@both_stores
 @pytest.mark.parametrize(
     ("table", "condition"),
     [("token", "NEW.kind = 'refresh_token'"), ("token", "NEW.kind = 'access_token'"), ("account", "1 = 1")],
@@ -99,7 +99,6 @@ async def test_a_token_set_is_written_whole(database, table, condition):
         assert {token.value.reveal() for token in found.values()} == {"old"}
 
 
-@both_stores
 async def test_many_accounts_are_deleted_one_by_one(database, monkeypatch):
     monkeypatch.setattr(token_writer, "_DELETED_AT_ONCE", 2)
     happened = []
@@ -114,7 +113,6 @@ async def test_many_accounts_are_deleted_one_by_one(database, monkeypatch):
         assert [event.account.identifier for event in happened] == list("abcde")
 
 
-@both_stores
 async def test_many_tokens_are_written_whole(database):
     keys = [TokenKey("t1", "google", TokenKind.API_KEY, str(number)) for number in range(50)]
     async with open_vault(database.config(), clock=ManualClock()) as vault:
@@ -125,7 +123,6 @@ async def test_many_tokens_are_written_whole(database):
         assert contents(database) == before
 
 
-@both_stores
 async def test_a_lost_use_is_logged_and_hurts_nobody(database, caplog):
     async with open_vault(database.config(), clock=ManualClock()) as vault:
         await vault.store_token(ACCESS, "v")

@@ -13,6 +13,8 @@ from tests.support.processes import Call, run_processes
 
 from vault_adapters import Account, StateRefusedError, TokenKey, TokenKind, TokenSet, VaultConfig, open_vault
 
+pytestmark = both_stores
+
 SECRET = "an encryption secret for tests, long enough"
 
 
@@ -36,7 +38,6 @@ async def only_open(settings):
         return (await vault.health()).ok
 
 
-@both_stores
 async def test_the_first_tokens_of_32_processes_share_one_data_key(database):
     """The database is new too: the processes migrate it and make its master key on the way."""
     settings = described(database.config())
@@ -51,14 +52,12 @@ async def test_the_first_tokens_of_32_processes_share_one_data_key(database):
         assert [found[key].value.reveal() for key in keys] == [f"value {number}" for number in range(32)]
 
 
-@both_stores
 def test_processes_that_bootstrap_at_once_agree(database):
     settings = described(database.config())
     assert run_processes([Call(only_open, [settings])] * 4) == [True] * 4
     assert database.execute("SELECT state, count(*) FROM {master_key} GROUP BY state") == [("active", 1)]
 
 
-@both_stores
 async def test_two_vaults_in_one_process(database, tmp_path):
     """Two vaults on the same database, and one elsewhere, with another secret and the same account."""
     other = VaultConfig(
@@ -102,7 +101,6 @@ def connections(database):
         return connection.execute(query).fetchone()[0]
 
 
-@both_stores
 @pytest.mark.parametrize("ending", ["idle", "busy", "error", "cancelled"])
 async def test_closing_leaves_nothing_behind(database, ending):
     tasks, threads = asyncio.all_tasks(), set(threading.enumerate())
@@ -144,7 +142,6 @@ async def test_closing_leaves_nothing_behind(database, ending):
         assert connections(database) <= sessions
 
 
-@both_stores
 async def test_a_vault_keeps_to_its_event_loop(database):
     async with open_vault(database.config()) as vault:
         await vault.store_token(TokenKey("t1", "google", TokenKind.API_KEY), "v")
@@ -167,7 +164,6 @@ async def open_state(settings, state):
             return error.reason
 
 
-@both_stores
 async def test_a_callback_that_comes_to_several_processes_is_finished_by_one(database):
     async with open_vault(database.config()) as vault:
         state = await vault.states.seal(Account("t1", "google"), "content", bound_to="session")

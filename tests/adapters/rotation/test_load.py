@@ -12,6 +12,8 @@ from tests.support.processes import Call, start_processes
 
 from vault_adapters import TokenKey, TokenKind
 
+pytestmark = both_stores
+
 PROCESSES = 8
 FULL = pytest.mark.soak
 
@@ -40,7 +42,6 @@ async def assert_all_rotated(place, secret):
     assert place.rows("SELECT count(*) FROM {token}") == [(active,)]
 
 
-@both_stores
 @pytest.mark.parametrize(("tenants", "tokens"), [(40, 4000), pytest.param(200, 20_000, marks=FULL)])
 async def test_all_keys_of_many_tokens_are_rotated_while_eight_processes_go_on(place, tmp_path, tenants, tokens):
     each = tokens // PROCESSES
@@ -79,7 +80,6 @@ def kill_in(job, seconds):
         return "done" in group[0].stdout
 
 
-@both_stores
 @pytest.mark.parametrize(("kills", "tokens", "within"), [(5, 1500, 0.8), pytest.param(50, 20_000, 4.0, marks=FULL)])
 async def test_killed_at_random_moments_and_run_again(place, kills, tokens, within):
     tenants, secrets = 30, (OLD, NEW, NEWEST)

@@ -8,8 +8,9 @@ from tests.support.databases import both_stores
 
 from vault_adapters import TokenKey, TokenKind
 
+pytestmark = both_stores
 
-@both_stores
+
 async def test_an_erasure_beside_a_rotation_leaves_no_key(place):
     async with place.vault() as vault, place.vault() as another:
         for number in range(60):
@@ -26,7 +27,6 @@ async def test_an_erasure_beside_a_rotation_leaves_no_key(place):
         assert place.rows("SELECT count(*) FROM {data_key_wrap}") == [(0,)]
 
 
-@both_stores
 async def test_two_who_rotate_all_that_is_old_rotate_each_once(place):
     keys = [TokenKey(f"t{number:03d}", "acme", TokenKind.API_KEY) for number in range(150)]
     async with place.vault() as one, place.vault() as another:
@@ -38,7 +38,6 @@ async def test_two_who_rotate_all_that_is_old_rotate_each_once(place):
         assert place.rows("SELECT count(*) FROM {data_key} WHERE state = 'decrypt_only'") == [(150,)]
 
 
-@both_stores
 async def test_wraps_are_deleted_while_tenants_are_erased(place):
     async with place.vault(OLD) as vault:
         await vault.store_tokens([(TokenKey(f"t{n:03d}", "acme", TokenKind.API_KEY), "value") for n in range(120)])
