@@ -152,7 +152,7 @@ class SharedParts:
 
         return AnswerKeeper(
             *(self.ledger, self.cipher, self.opener, self.sink, self.own_journal, self.commits, self.timing, self.held),
-            *(self.store.upkeep, self.observed),
+            self.observed,
         )
 
     @cached_property
@@ -184,7 +184,7 @@ class SharedParts:
         store, tasks, tuning, refreshers = self.store, self.tasks, self.config.tuning, self.refreshers
         failures = FailureRecorder(self.ledger, self.sink, tasks, self.guard, tuning.exhausted_after)
         pacer = Pacer(store.clients, tasks, self.presented, refreshers)
-        unread = UnreadKeeper(store.upkeep, self.keeper, tasks, refreshers)
+        unread = UnreadKeeper(store.pages, self.keeper, tasks, refreshers)
         return AttemptRunner(
             *(self.ledger, self.cipher, self.opener, self.keeper, failures, self.guard, pacer, tasks, self.policy),
             *(self.timing, refreshers, unread, tuning.provider_concurrency, self.observed),
@@ -196,5 +196,5 @@ class SharedParts:
         from vault_domain.services.refresh.rereading import Rereader
 
         return Rereader(
-            *(self.store.upkeep, self.ledger, self.cipher, self.opener, self.runner, self.tasks, self.refreshers)
+            *(self.store.pages, self.ledger, self.cipher, self.opener, self.runner, self.tasks, self.refreshers)
         )

@@ -161,7 +161,7 @@ class WiredServices(SharedParts):
 
         store, rules = self.store, self.config.tuning.client_rules
         return HealthService(
-            *(store.pages, self.readiness, self.opener, self.policy.buffer, store.clients, store.upkeep),
+            *(store.pages, self.readiness, self.opener, self.policy.buffer, store.clients),
             *(self.window.most, self.policy.notice, rules),
         )
 

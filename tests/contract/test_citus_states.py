@@ -21,7 +21,7 @@ from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
 from vault_adapters.testing.contract.refreshing import answer, claimed, token_set, unclaimed
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.account_state import Decision
+from vault_domain.entities.account_state import Decision, KeptAnswer
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import GenerationConflictError, HostTransactionError
 from vault_domain.ports.change import DataKeyInactiveError
@@ -162,6 +162,19 @@ async def test_a_row_that_another_writer_has_inserted_is_not_written_over(store,
     assert [state.row is None for state in seen] == [True, False]
     assert decision.state.refresh.leased_until(clock.now()) is not None
     assert await stored(store, bare) == decision.state
+
+
+async def test_an_answer_is_not_written_over_another_answer(store, vault, opener, clock):
+    """The account's row is as it was read."""
+    sealed = (await store.accounts.read(ACCOUNT)).sealed[REFRESH.kind]
+    mine, others = (KeptAnswer(uuid4(), sealed, clock.now()) for _ in range(2))
+    for before, meanwhile, new in ((None, others, mine), (mine, others, mine), (mine, others, None)):
+        async with opener(clock) as other:
+            await changed(other, lambda state, now, answer=meanwhile: Decision(evolve(state, answer=answer), None))
+        seen, _ = await changed(store, lambda state, now, answer=new: Decision(evolve(state, answer=answer), None))
+        assert [state.answer for state in seen] == [before, meanwhile]
+        assert (await stored(store)).answer == new
+        await store.accounts.read(ACCOUNT)
 
 
 async def test_that_nothing_is_to_be_done_is_not_concluded_from_an_old_read(store, vault, opener, clock):

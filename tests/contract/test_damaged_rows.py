@@ -176,21 +176,28 @@ async def test_a_damaged_token_stays_beside_another_and_can_be_deleted_and_repla
         assert await loaded() == AccountState(BAD)
 
 
-async def test_an_account_whose_own_row_is_damaged_can_be_deleted(tmp_path):
+@pytest.mark.parametrize(
+    ("damage", "parameters"),
+    [
+        ("UPDATE {account} SET label = ?", [SHOWN.encode()]),
+        ("INSERT INTO {unread_answer} SELECT 'bad', 'google', 'ann', ?, ?, ?, 0", [b"a" * 16, b"k" * 16, SHOWN]),
+    ],
+)
+async def test_an_account_whose_own_row_or_answer_is_damaged_can_be_deleted(tmp_path, damage, parameters):
     database = SqliteFile(tmp_path / "vault.db")
     async with open_vault(database.config()) as vault:
         await vault.store_token_set(BAD, TokenSet("access", "refresh"), label="Ann")
     loosen(database)
-    database.execute("UPDATE {account} SET label = ?", [SHOWN.encode()])
+    database.execute(damage, parameters)
     async with states_of(database) as (_, change):
         damaged = (await change(BAD, lambda state, now: Decision(state, None))).state
-        assert (damaged.damaged, damaged.row, len(damaged.tokens)) == ({None: None}, None, 2)
+        assert (damaged.damaged, damaged.answer, len(damaged.tokens)) == ({None: None}, None, 2)
         with pytest.raises(DecryptionError):
             await change(BAD, lambda state, now: Decision(state.with_row(label="Ben"), None))
         left = (await change(BAD, lambda state, now: Decision(state.without([TokenKind.REFRESH_TOKEN]), None))).state
         assert (left.damaged, left.tokens.keys()) == ({None: None}, {TokenKind.ACCESS_TOKEN})
         await change(BAD, lambda state, now: Decision(state.without(TokenKind), None))
-    assert database.execute("SELECT count(*) FROM {account}") == [(0,)]
+    assert database.execute("SELECT 1 FROM {account} UNION ALL SELECT 1 FROM {unread_answer}") == []
 
 
 @pytest.mark.parametrize("key_id", [b"1", b"", b"1" * 17])

@@ -32,7 +32,6 @@ from vault_adapters.testing.contract.unread import UnreadCases
 from vault_adapters.testing.contract.uses import UseCases
 from vault_domain.entities.account_state import Decision
 from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
-from vault_domain.entities.token import TokenRef
 from vault_domain.ports.change import Change
 from vault_domain.ports.late_writes import LateWrites
 from vault_domain.ports.pages import Owned
@@ -55,6 +54,7 @@ METHODS = {
         "accounts": ListingCases,
         "tenants": AcrossCases,
         "count_accounts": AcrossCases,
+        "kept_answers": UnreadCases,
         "has_sibling": NeighbourCases,
         "count_health": ListingCases,
     },
@@ -77,7 +77,6 @@ METHODS = {
     "upkeep": {
         "ping": TokenCases,
         "use_state": StateCases,
-        **dict.fromkeys(["keep_answer", "kept_answers", "count_answers", "drop_answer"], UnreadCases),
     },
 }
 """By port and method, the part of the suite that must fail if the method is missing."""
@@ -256,13 +255,7 @@ async def a_state_never_expires(store, state_id, expires_at):
     return await store.upkeep.use_state(state_id, expires_at + timedelta(days=1))
 
 
-async def an_answer_is_kept_for_whatever_credential_is_stored(store, attempt, sealed, *, actor):
-    stored = (await store.accounts.read(attempt.account)).record.tokens[attempt.credential.key.kind]
-    return await store.upkeep.keep_answer(evolve(attempt, credential=TokenRef.of(stored)), sealed, actor=actor)
-
-
 MISTAKES = {
-    an_answer_is_kept_for_whatever_credential_is_stored: ("upkeep", "keep_answer", UnreadCases),
     a_state_is_checked_before_it_is_noted: ("upkeep", "use_state", StateCases),
     a_state_never_expires: ("upkeep", "use_state", StateCases),
     a_change_forgets_what_others_decide_meanwhile: ("clients", "change", ClientCases),

@@ -24,10 +24,10 @@ from tests.domain.account_facts import (
 )
 
 from vault_domain.entities.account_state import AccountState
-from vault_domain.entities.attempt import Commit, CommitOutcome, Failure
+from vault_domain.entities.attempt import Commit, CommitOutcome, Failure, SealedAnswer
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.refresh_state import RefreshState
-from vault_domain.entities.token import TokenStatus
+from vault_domain.entities.token import SealedToken, TokenStatus
 from vault_domain.transitions import attempts
 from vault_domain.transitions.values import deleted, marked, rescheduled, revived
 
@@ -340,3 +340,11 @@ def test_an_attempt_on_the_earlier_answer_keeps_the_later_answer_out():
     state, _, later = two_answers(LATER + HOUR)
     state, _ = claimed(state, LATER + HOUR)
     assert answered(state, later, now=LATER + HOUR).result.outcome is CommitOutcome.CREDENTIAL_MOVED
+
+
+def test_an_answer_that_cannot_be_read_is_told_once_and_before_its_failure():
+    state, attempt = claimed()
+    answer = SealedAnswer(SealedToken(b"k" * 16, b"unread"), Failure("unreadable_answer", HOUR, unknown=False))
+    first = attempts.unread(state, START, attempt, answer, None)
+    assert (actions(first), first.durable) == ([AuditAction.ANSWER_KEPT, AuditAction.REFRESH_FAILING], True)
+    assert attempts.unread(first.state, LATER, attempt, answer, None).events == ()

@@ -1,11 +1,13 @@
 """The health report names a store or master key that does not answer, instead of failing."""
 
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from attrs import evolve
 from tests.domain.leaks import run
 
+from vault_domain.entities.account import Account
 from vault_domain.entities.clients import ClientRecord, ClientScope, StoredClients
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.reports import HealthCount, Incident
@@ -16,11 +18,6 @@ from vault_domain.services.tokens.health import HealthService
 NOW, HOUR = datetime(2030, 1, 1, tzinfo=UTC), timedelta(hours=1)
 LONGEST = ClientRules().longest
 COUNTS = [HealthCount("google", TokenHealth.FRESH, 2), HealthCount("clerk", TokenHealth.INVALID, 1)]
-
-
-class Unread:
-    async def count_answers(self):
-        return {"acme": 2}
 
 
 class Ports:
@@ -43,6 +40,9 @@ class Ports:
             raise self._store_error
         return COUNTS
 
+    async def kept_answers(self, *, limit, after):
+        return [(Account(tenant_id, "acme", None), (NOW, uuid4())) for tenant_id in ("t1", "t2")]
+
     async def records(self, provider=None):
         if self._store_error is not None:
             raise self._store_error
@@ -61,7 +61,7 @@ class Ports:
 
 def report_of(**errors):
     ports = Ports(**errors)
-    return run(HealthService(ports, ports, ports, timedelta(minutes=5), ports, Unread()).report(None))
+    return run(HealthService(ports, ports, ports, timedelta(minutes=5), ports).report(None))
 
 
 def test_all_is_well():

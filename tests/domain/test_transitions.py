@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.account_state import AccountState
-from vault_domain.entities.attempt import Attempt, CommitOutcome, Failure
+from vault_domain.entities.account_state import AccountState, KeptAnswer
+from vault_domain.entities.attempt import Attempt, CommitOutcome, Failure, SealedAnswer
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import GenerationConflictError
 from vault_domain.entities.suspicion import ConfirmationWindow, Report
-from vault_domain.entities.token import MarkOutcome, SealedToken, StoredToken, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token import MarkOutcome, SealedToken, TokenRef, TokenStatus, TokenWrite
 from vault_domain.rules.schedule import due_at_of
 from vault_domain.transitions import attempts
 from vault_domain.transitions.values import (
@@ -237,6 +237,29 @@ class Accounts(RuleBasedStateMachine):
             assert self.state.refresh == known
 
     @precondition(lambda self: self.attempts)
+    @rule(data=st.data(), failure=failures)
+    def an_answer_cannot_be_read(self, data, failure):
+        attempt, before, sealed = self.some(data), self.state, SealedToken(b"k" * 16, b"unread")
+        self.take(attempts.unread(before, self.now, attempt, SealedAnswer(sealed, failure), None))
+        assert self.state.row == attempts.failed(before, self.now, attempt, failure, None).state.row
+        if before.row is None or before.holds(attempt.credential) is None:
+            assert self.state.answer == before.answer
+        else:
+            is_same = before.answer is not None and before.answer.attempt_id == attempt.attempt_id
+            kept_at = before.answer.kept_at if is_same else self.now
+            assert self.state.answer == KeptAnswer(attempt.attempt_id, sealed, kept_at)
+
+    @precondition(lambda self: self.state.answer is not None)
+    @rule(is_other=st.booleans(), sealed=st.none() | st.just(SealedToken(b"n" * 16, b"anew")))
+    def an_answer_is_read_again(self, is_other, sealed):
+        before = self.state
+        self.take(attempts.reread(before, UUID(int=0) if is_other else before.answer.attempt_id, sealed))
+        if is_other:
+            assert self.state is before
+        else:
+            assert self.state.answer == (None if sealed is None else evolve(before.answer, sealed=sealed))
+
+    @precondition(lambda self: self.attempts)
     @rule(data=st.data(), chosen=kinds, keeps=st.booleans())
     def commit(self, data, chosen, keeps):
         attempt, before = self.some(data), self.state
@@ -244,8 +267,10 @@ class Accounts(RuleBasedStateMachine):
         own = before.row is not None and before.refresh.attempt_id == attempt.attempt_id
         writes = self.writes(chosen, refreshed=True, keeps_mark=keeps)
         commit = self.take(attempts.answered(before, self.now, attempt, writes, None))
+        without = attempts.reread(before, attempt.attempt_id, None).state
+        assert self.state.answer == without.answer
         if again:
-            assert self.state is before
+            assert self.state == without
         elif commit.outcome is CommitOutcome.CREDENTIAL_MOVED:
             assert self.state.tokens == before.tokens
         else:
@@ -282,6 +307,10 @@ class Accounts(RuleBasedStateMachine):
         )
 
     @invariant()
+    def an_answer_goes_with_its_account(self):
+        assert self.state.answer is None or self.state.row is not None
+
+    @invariant()
     def each_value_is_invalidated_once(self):
         assert len(self.invalidated) == len(set(self.invalidated))
 
@@ -316,16 +345,6 @@ def test_a_value_without_a_name_is_refused(kind):
     unnamed = TokenWrite(ACCOUNT.key(kind), SealedToken(b"k" * 16, b"sealed"))
     with pytest.raises(ValueError, match="names the value"):
         written(AccountState(ACCOUNT), START, [unnamed])
-
-
-def test_only_the_time_of_the_last_use_does_not_count():
-    machine, _ = prepared()
-    [token, *_] = machine.state.tokens.values()
-    assert machine.state.is_same_as(machine.state.with_token(token, last_used_at=START))
-    assert not machine.state.is_same_as(machine.state.with_token(token, status=TokenStatus.INVALID))
-    assert not machine.state.is_same_as(machine.state.with_row(label="Ann"))
-    resealed = StoredToken(token.info, SealedToken(b"n" * 16, b"sealed"))
-    assert not machine.state.is_same_as(machine.state.with_token(resealed))
 
 
 def test_the_end_of_a_refresh_token_is_told_once():

@@ -114,9 +114,7 @@ class Cases:
         self.reader = RowReader(noticed.accounts, self.rows, self.held, tasks, observed.reads)
         self.tokens = TokenService(opener, self.uses, POLICY, self.reader)
         self.writing = TokenWriter(noticed.accounts, noticed.pages, changes, cipher, sink, POLICY, clients)
-        self.keeper = AnswerKeeper(
-            ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, store.upkeep, observed
-        )
+        self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, observed)
         self.counting = ClientLedger(
             *(
                 noticed.clients,
@@ -142,10 +140,10 @@ class Cases:
             POLICY,
             self.timing,
             self.refreshers,
-            UnreadKeeper(store.upkeep, self.keeper, tasks, self.refreshers),
+            UnreadKeeper(store.pages, self.keeper, tasks, self.refreshers),
             observed=observed,
         )
-        self.rereader = Rereader(store.upkeep, ledger, cipher, opener, runner, tasks, self.refreshers)
+        self.rereader = Rereader(store.pages, ledger, cipher, opener, runner, tasks, self.refreshers)
         revoker = RevocationService(
             noticed.accounts if is_own else ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.pages
         )

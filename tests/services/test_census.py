@@ -16,7 +16,7 @@ async def test_a_store_that_fails_while_it_counts_tokens_is_an_error(cases):
     listing = ListingService(pages, store.audit, {}, store.keys, cases.cipher)
     ready = ReadinessService(store.upkeep, cases.cipher, cases.tasks, MemoryJournal())
     policy = cases.tokens._policy
-    health = HealthService(pages, ready, cases.opener, policy.buffer, store.clients, store.upkeep)
+    health = HealthService(pages, ready, cases.opener, policy.buffer, store.clients)
     with pytest.raises(StorageError) as caught:
         await CensusService(pages, listing, health, ()).take()
     assert caught.value.reason == "timeout"

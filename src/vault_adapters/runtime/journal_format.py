@@ -6,12 +6,11 @@ from typing import Any
 from uuid import UUID
 
 from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.attempt import Attempt, Failure
+from vault_domain.entities.attempt import Attempt, Failure, SealedAnswer
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.text import as_error_code, as_label
 from vault_domain.entities.token import SealedToken, TokenRef, TokenWrite
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.upkeep import SealedAnswer
 
 _VERSION = 1
 _UNREAD_VERSION = 2

@@ -124,6 +124,7 @@ def placeholders(size: str) -> dict[str, str]:
         "key_columns": ", ".join(KEY),
         "value_columns": ", ".join(shown.get(name, name) for name in VALUE),
         "account_columns": ", ".join(ACCOUNT),
+        "answer_columns": f"n.attempt_id, n.data_key_id, {blob.replace('t.blob', 'n.blob')}, n.kept_at",
         "owner": OWNER,
         "wrapped": wrapped,
         **{name: f"CASE WHEN {size}({name}) <= {MOST_URI} THEN {name} ELSE '' END" for name in ("uri", "kdf")},

@@ -13,7 +13,7 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import DecryptionError
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
-from vault_domain.entities.token import StoredToken, TokenRef
+from vault_domain.entities.token import SealedToken, StoredToken, TokenRef
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -38,6 +38,21 @@ class AccountRow:
 
 
 @frozen
+class KeptAnswer:
+    """A provider's answer that could not be read, and is kept until something can read it.
+
+    Attributes:
+        attempt_id: id of the attempt that got the answer.
+        sealed: the sealed answer.
+        kept_at: time of storing, UTC.
+    """
+
+    attempt_id: UUID
+    sealed: SealedToken
+    kept_at: datetime
+
+
+@frozen
 class AccountState:
     """One account whole. An account of which nothing is stored has neither tokens nor a row.
 
@@ -45,7 +60,8 @@ class AccountState:
         account: the account.
         tokens: its tokens with their sealed values, by kind.
         row: the rest; None if there is no row yet.
-        damaged: the rows that cannot be read: a damaged token by its kind, the rest under None. The value is the
+        answer: the answer that is kept for it, or None. It goes with the row.
+        damaged: the rows that cannot be read: a damaged token by its kind, row and answer under None. The value is the
             token's generation, or None if this cannot be read either. Such a row can only stay as it is, be replaced by
             a new value, or be deleted.
         version: whatever the store needs to tell whether this is still what it keeps; transitions never read it.
@@ -54,6 +70,7 @@ class AccountState:
     account: Account
     tokens: Mapping[TokenKind, StoredToken] = field(factory=dict)
     row: AccountRow | None = None
+    answer: KeptAnswer | None = None
     damaged: Mapping[TokenKind | None, int | None] = field(factory=dict)
     version: Any = field(default=None, eq=False, repr=False)
 
@@ -106,12 +123,6 @@ class AccountState:
         token = self.tokens.get(ref.key.kind)
         return token if token is not None and TokenRef.of(token.info) == ref else None
 
-    def is_same_as(self, other: AccountState) -> bool:
-        """Return whether both are the same but for the times of last uses, which change without a transition."""
-        if (self.row, self.damaged, self.tokens.keys()) != (other.row, other.damaged, other.tokens.keys()):
-            return False
-        return all(_without_use(token) == _without_use(other.tokens[kind]) for kind, token in self.tokens.items())
-
     def with_token(self, token: StoredToken, **changes: Any) -> AccountState:
         """Return the state with a token in place of the one of its kind; ``changes`` go into its metadata."""
         changed = evolve(token, info=evolve(token.info, **changes)) if changes else token
@@ -129,7 +140,7 @@ class AccountState:
         tokens = {kind: token for kind, token in self.tokens.items() if kind not in gone}
         damaged = {kind: each for kind, each in self.damaged.items() if kind not in gone}
         new = evolve(self, tokens=tokens, damaged=damaged)
-        return evolve(new, row=None, damaged={}) if new.is_empty else new
+        return evolve(new, row=None, answer=None, damaged={}) if new.is_empty else new
 
     def with_row(self, **changes: Any) -> AccountState:
         """Return the state with a changed row, which is made if it is missing.
@@ -145,10 +156,6 @@ class AccountState:
         """Return the state with an account that is due at ``when``, unless it is due earlier already."""
         due_at = None if self.row is None else self.row.due_at
         return self if due_at is not None and due_at <= when else self.with_row(due_at=when)
-
-
-def _without_use(token: StoredToken) -> StoredToken:
-    return evolve(token, info=evolve(token.info, last_used_at=None))
 
 
 @frozen

@@ -9,7 +9,7 @@ from uuid import UUID
 from attrs import field, frozen
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.token import StoredToken, TokenRef
+from vault_domain.entities.token import SealedToken, StoredToken, TokenRef
 
 
 @frozen
@@ -64,6 +64,19 @@ class Failure:
     unknown: bool
     refused: bool = False
     refused_for: timedelta | None = None
+
+
+@frozen
+class SealedAnswer:
+    """An answer that could not be read, sealed.
+
+    Attributes:
+        sealed: the sealed answer, with the references that its attempt needs.
+        failure: the failure of the attempt, which is recorded when the answer is stored.
+    """
+
+    sealed: SealedToken
+    failure: Failure
 
 
 class CommitOutcome(enum.Enum):

@@ -68,7 +68,8 @@ class Erased:
 
 
 class Accounts(Protocol):
-    """Keeps accounts: their tokens, at most one per kind, and one row with label, refresh state and schedule.
+    """Keeps accounts: their tokens, at most one per kind, one row with label, refresh state and schedule, and at most
+    one answer that could not be read.
 
     - Every mutation appends its audit events in the same transaction; if they cannot be written, it rolls back.
     - All times are the store's.
@@ -145,10 +146,11 @@ class Accounts(Protocol):
           loads and writes in one transaction that keeps other writers away, or compares all that it has loaded with
           what is stored, absent rows included, and decides again if anything differs.
         - The time is the store's when it writes, or at most a second earlier, because a lease begins at this time.
-        - Tokens that are another object than before are written, and the row if it differs. Rows that are no longer in
-          the state are deleted, damaged ones included. With an account's last token, its row is deleted. If the
-          decision returns the state that it was given, nothing is written.
-        - The data keys of new values must be active.
+        - Tokens and answers that are another object than before are written, and the row if it differs. Rows that are
+          no longer in the state are deleted, damaged ones included. With an account's last token, its row and answer
+          are deleted. If the decision returns the state that it was given, nothing is written.
+        - A store may compare the answer, by its attempt, only when it writes it: other decisions do not depend on it.
+        - The data keys of new values and answers must be active.
         - With `Decision.durable`, the commit survives a crash of the server whatever its settings are.
         - Other processes are notified of each new value, and of each value that became invalid or was deleted.
 

@@ -5,9 +5,8 @@ from typing import Protocol
 
 from attrs import frozen
 
-from vault_domain.entities.attempt import Attempt
+from vault_domain.entities.attempt import Attempt, SealedAnswer
 from vault_domain.entities.token import SealedToken, TokenWrite
-from vault_domain.ports.upkeep import SealedAnswer
 
 
 class JournalError(Exception):

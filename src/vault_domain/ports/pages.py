@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 from attrs import frozen
 
@@ -159,6 +160,10 @@ class AccountQuery:
         return (item.account.tenant_id, item.account.provider, item.account.identifier or "")
 
 
+AnswerPlace = tuple[datetime, UUID]
+"""When an answer was kept, and the id of the attempt that got it: its position in the list of kept answers."""
+
+
 class Pages(Protocol):
     """Lists and counts what is stored. Tokens and accounts with a damaged row are left out.
 
@@ -186,6 +191,14 @@ class Pages(Protocol):
             query: which accounts.
             limit: largest number of accounts.
             after: list the accounts after this position; None: from the first account.
+        """
+
+    async def kept_answers(self, *, limit: int, after: AnswerPlace | None) -> list[tuple[Account, AnswerPlace]]:
+        """List the accounts for which an answer is kept that could not be read, the oldest answer first.
+
+        Args:
+            limit: largest number of accounts.
+            after: list the answers after this position; None: from the first answer.
         """
 
     async def tenants(self, *, limit: int, after: str | None) -> list[str]:

@@ -11,6 +11,7 @@ from vault_domain.entities.token import DamagedToken, StoredToken
 
 if TYPE_CHECKING:
     from vault_domain.entities.account import TokenKind
+    from vault_domain.entities.account_state import KeptAnswer
     from vault_domain.entities.refresh_state import AccountRecord
     from vault_domain.entities.token import SealedToken
 
@@ -50,6 +51,7 @@ class Snapshot:
         record: the account without its values; None if nothing is stored.
         sealed: the sealed values of its tokens, by kind.
         now: the store's time.
+        answer: the answer that is kept for the account, or None.
         store_since: time since which the store has been reachable, UTC: the start of its server, or the end of the last
             outage that this process saw. None for a store that is always reachable.
         timeline: names the history of the store's commits; another name means that the store may have lost its last
@@ -62,6 +64,7 @@ class Snapshot:
     record: AccountRecord | None
     sealed: dict[TokenKind, SealedToken]
     now: datetime
+    answer: KeptAnswer | None = None
     store_since: datetime | None = None
     timeline: str | None = None
     turned_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""What becomes of an account during a refresh: claimed, renewed, released, failed, answered, rejected."""
+"""What becomes of an account during a refresh: claimed, renewed, released, failed, unread, answered, rejected."""
 
 from __future__ import annotations
 
@@ -10,13 +10,20 @@ from uuid import UUID
 from attrs import evolve
 
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.account_state import AccountState, Decision
-from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome, Failure
+from vault_domain.entities.account_state import AccountState, Decision, KeptAnswer
+from vault_domain.entities.attempt import Attempt, Commit, CommitOutcome, Failure, SealedAnswer
 from vault_domain.entities.clients import MASS_REJECTION
 from vault_domain.entities.refresh_state import RefreshState
-from vault_domain.entities.token import StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
+from vault_domain.entities.token import SealedToken, StoredToken, TokenInfo, TokenRef, TokenStatus, TokenWrite
 from vault_domain.rules.schedule import due_at_of
-from vault_domain.transitions.events import failing_event, lost_event, recovered_event, refreshed_event, required_event
+from vault_domain.transitions.events import (
+    failing_event,
+    kept_event,
+    lost_event,
+    recovered_event,
+    refreshed_event,
+    required_event,
+)
 from vault_domain.transitions.values import invalidated, written
 
 INVALID = "invalid_grant"
@@ -103,10 +110,38 @@ def failed(state: AccountState, now: datetime, attempt: Attempt, failure: Failur
     return Decision(state.with_row(refresh=refresh, due_at=due_at), None, events)
 
 
+def unread(
+    state: AccountState, now: datetime, attempt: Attempt, answer: SealedAnswer, actor: str | None
+) -> Decision[None]:
+    """Count the failure of an attempt whose answer could not be read; keep the answer while its credential is stored.
+
+    It takes the place of an earlier answer. An answer of the same attempt is kept since the earlier time.
+    """
+    decision = failed(state, now, attempt, answer.failure, actor)
+    if state.row is None or state.holds(attempt.credential) is None:
+        return decision
+    same = state.answer if state.answer is not None and state.answer.attempt_id == attempt.attempt_id else None
+    kept = KeptAnswer(attempt.attempt_id, answer.sealed, now if same is None else same.kept_at)
+    events = (kept_event(attempt, now, actor),) if same is None else ()
+    return Decision(evolve(decision.state, answer=kept), None, (*events, *decision.events), durable=True)
+
+
+def reread(state: AccountState, attempt_id: UUID, sealed: SealedToken | None) -> Decision[None]:
+    """Put an attempt's kept answer under another seal, or drop it; if another attempt's is kept, nothing changes."""
+    if state.answer is None or state.answer.attempt_id != attempt_id:
+        return Decision(state, None)
+    answer = None if sealed is None else evolve(state.answer, sealed=sealed)
+    return Decision(evolve(state, answer=answer), None)
+
+
 def answered(
     state: AccountState, now: datetime, attempt: Attempt, writes: Sequence[TokenWrite], actor: str | None
 ) -> Decision[Commit]:
-    """Store the provider's answer, as far as nobody has stored or deleted the values that it replaces."""
+    """Store the provider's answer, as far as nobody has stored or deleted the values that it replaces.
+
+    The answer is kept no longer as one that could not be read.
+    """
+    state = reread(state, attempt.attempt_id, None).state
     if state.row is not None and state.row.committed_attempt_id == attempt.attempt_id:
         return Decision(state, Commit(CommitOutcome.WRITTEN))
     stored = {kind: TokenRef.of(token.info) for kind, token in state.tokens.items()}

@@ -18,7 +18,7 @@ from vault_adapters.testing import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, REFRESH
 from vault_adapters.testing.contract.refreshing import answer, claimed, token_set
 from vault_domain.entities.account import TokenKind
-from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.account_state import AccountState, Decision, KeptAnswer
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.token import TokenRef
 from vault_domain.services.tokens.account_changes import AccountChanges
@@ -109,6 +109,21 @@ async def test_a_decision_that_is_no_longer_fresh_is_not_written(store, vault, c
     clock.advance(SECOND + timedelta.resolution)
     assert not await apply(store, state, decided)
     assert (await loaded(store))[0] == state
+
+
+async def test_an_answer_is_not_written_over_another_answer(store, vault):
+    """The account's row is as it was loaded each time."""
+    state, now = await loaded(store)
+    first = KeptAnswer(uuid4(), state.tokens[REFRESH.kind].sealed, now)
+    second = evolve(first, attempt_id=uuid4())
+    assert await apply(store, state, Decision(evolve(state, answer=first), None))
+    assert not await apply(store, state, Decision(evolve(state, answer=second), None))
+    kept, _ = await loaded(store)
+    assert kept == evolve(state, answer=first)
+    assert await apply(store, kept, Decision(evolve(kept, answer=second), None))
+    for other in (None, evolve(first, kept_at=now - SECOND)):
+        assert not await apply(store, kept, Decision(evolve(kept, answer=other), None))
+    assert (await loaded(store))[0] == evolve(state, answer=second)
 
 
 async def test_what_was_absent_must_still_be_absent(store, vault):

@@ -51,7 +51,7 @@ COSTS = {
         adopt_audit_events count_data_keys count_tokens
         count_health count_wraps
         list_data_keys
-        count_all_accounts count_kept_answers list_kept_answers
+        count_all_accounts list_kept_answers
         find_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts prune_audit_events
@@ -79,7 +79,7 @@ def test_statements_that_cost_more_are_known():
 REQUESTED = """
     get_token_alone get_last_use get_token get_tokens load_account get_account get_data_keys
     store_token store_tokens append_events
-    apply_row apply_account insert_tokens insert_row insert_events lock_data_keys
+    apply_row apply_account insert_tokens insert_row insert_events put_answer drop_answer lock_data_keys
     delete_orphaned_account"""
 """The statements that a request for one tenant runs."""
 

@@ -30,7 +30,8 @@ class DictAccounts(Port):
 
     async def read(self, account, *, with_values=True):
         state = state_of(self._tables, account)
-        return Snapshot(state.record, {kind: token.sealed for kind, token in state.tokens.items()}, self._clock.now())
+        sealed = {kind: token.sealed for kind, token in state.tokens.items()}
+        return Snapshot(state.record, sealed, self._clock.now(), state.answer)
 
     @atomic
     def change(self, tables, account, decide):
@@ -82,8 +83,6 @@ class DictAccounts(Port):
     @atomic
     def erase(self, tables, tenant_id, *, actor):
         gone = [tables.accounts.pop(account) for account in list(tables.accounts) if account.tenant_id == tenant_id]
-        for state in gone:
-            tables.unread.pop(state.account, None)
         keys = [record for (owner, _), record in tables.data_keys.items() if owner == tenant_id]
         alive = [record for record in keys if record.state is not DataKeyState.DESTROYED]
         for record in alive:
@@ -124,10 +123,11 @@ def _change(tables, account, decide):
     for token in decision.state.tokens.values():
         if token.info.value_id not in before.value_ids:
             require_active(tables, account.tenant_id, token.sealed)
+    if decision.state.answer not in (None, before.answer):
+        require_active(tables, account.tenant_id, decision.state.answer.sealed)
     tables.accounts[account] = decision.state
     if decision.state.is_empty:
         del tables.accounts[account]
-        tables.unread.pop(account, None)
     tables.append(decision.events)
     return decision
 

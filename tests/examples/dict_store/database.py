@@ -20,7 +20,6 @@ class Tables:
     turns: dict = field(factory=dict)  # Turns by provider and client
     restorations: set = field(factory=set)  # times at which a backup went into use
     used_states: dict = field(factory=dict)  # expiry by the state's id
-    unread: dict = field(factory=dict)  # KeptAnswer by Account
     events: dict = field(factory=dict)  # AuditEvent by number, in the order of the numbers
     seals: dict = field(factory=dict)  # Seal by number
     chain_ends: dict = field(factory=dict)  # ChainEnd by tenant

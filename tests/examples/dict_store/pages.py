@@ -1,6 +1,7 @@
 """Lists and counts of tokens and accounts."""
 
 from collections import Counter
+from operator import itemgetter
 from string import ascii_lowercase, ascii_uppercase
 
 from tests.examples.dict_store.database import Port, page
@@ -34,6 +35,11 @@ class DictPages(Port):
             and (query.text is None or _is_named(state.record, query.text))
         ]
         return page(records, query.place, limit, after), self._clock.now()
+
+    async def kept_answers(self, *, limit, after):
+        kept = [state for state in self._tables.accounts.values() if state.answer is not None]
+        places = [(state.account, (state.answer.kept_at, state.answer.attempt_id)) for state in kept]
+        return page(places, itemgetter(1), limit, after)
 
     async def tenants(self, *, limit, after):
         return page({token.key.tenant_id for _, token in self._tables.tokens}, str, limit, after)

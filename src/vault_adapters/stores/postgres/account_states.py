@@ -15,7 +15,7 @@ from vault_adapters.stores.postgres.account_columns import versions_of
 from vault_adapters.stores.postgres.account_writes import statement_of
 from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase
-from vault_adapters.stores.postgres.rows import account_parameters, account_row, micros, token_info
+from vault_adapters.stores.postgres.rows import account_parameters, account_row, kept_answer, micros, token_info
 from vault_adapters.stores.postgres.shaping import shaped
 from vault_adapters.stores.postgres.timelines import Timelines
 from vault_adapters.stores.queries import Queries
@@ -84,7 +84,8 @@ class Loaded:
         if self.state.damaged:
             raise refused_account(self.state.account, ValueError())
         sealed = {kind: token.sealed for kind, token in self.state.tokens.items()}
-        return Snapshot(self.state.record, sealed, self.now, self.store_since, self.timeline, self.turned_at)
+        about = self.store_since, self.timeline, self.turned_at
+        return Snapshot(self.state.record, sealed, self.now, self.state.answer, *about)
 
 
 class Known(NamedTuple):
@@ -177,6 +178,7 @@ class AccountStates:
 
     def _know(self, state: AccountState, now: datetime, asked: float) -> None:
         sealed = [token.sealed for token in state.tokens.values()]
+        sealed += [] if state.answer is None else [state.answer.sealed]
         if sum(len(each.blob) + len(each.extra or b"") for each in sealed) > _MOST_KNOWN_BYTES:
             return
         self._known[state.account] = Known(state, now, asked, self._database.clock_watch.monotonic())
@@ -274,12 +276,14 @@ def loaded_account(rows: Sequence[Row], account: Account) -> Loaded:
     Raises:
         DecryptionError: a row belongs to another account, or its kind cannot be read.
     """
-    tokens, versions, row, row_version, now, about, damage = {}, {}, None, None, None, [], Damage()
+    tokens, versions, row, row_version, now, answer, about, damage = {}, {}, None, None, None, None, [], Damage()
     try:
         for each in rows:
             token, key, columns, value, rest = OWNED_VALUE.split(each)
-            now, version, *more, stored_version, is_end_told, has_row = rest[:-3]
-            about = rest[-3:]
+            now, version, *more, stored_version, is_end_told, has_row = rest[:-7]
+            kept, about = rest[-7:-3], rest[-3:]
+            if kept[0] is not None:
+                answer = damage.read(None, None, kept_answer, *kept)
             if has_row:
                 row, row_version = damage.read(None, None, account_row, columns, *more), stored_version
             if not is_missing(token):
@@ -292,7 +296,8 @@ def loaded_account(rows: Sequence[Row], account: Account) -> Loaded:
     except Exception as error:
         refusal = refused_account(account, error)
     else:
-        return Loaded(AccountState(account, tokens, row, damage.rows, (row_version, versions, now)), now, *about)
+        state = AccountState(account, tokens, row, answer, damage.rows, (row_version, versions, now))
+        return Loaded(state, now, *about)
     raise refusal
 
 

@@ -13,7 +13,7 @@ from vault_adapters.stores.postgres.cursors import Texts, int8
 from vault_adapters.stores.postgres.rows import account_parameters, micros, scopes_text
 from vault_adapters.stores.postgres.shaping import Shape
 from vault_domain.entities.account import Account
-from vault_domain.entities.account_state import AccountRow, AccountState, Decision
+from vault_domain.entities.account_state import AccountRow, AccountState, Decision, KeptAnswer
 from vault_domain.entities.token import StoredToken, TokenInfo
 
 
@@ -31,13 +31,15 @@ def statement_of(before: AccountState, decision: Decision[Any]) -> tuple[Shape, 
     """Return the shape of `apply_account` for a decision, and the parameters, but for the times."""
     inserted, updated = changed_tokens(before, decision.state)
     changed, gone = [*inserted, *updated], gone_kinds(before, decision.state)
-    parts = {"tokens" if changed or gone else "alone", _row_part(before, decision.state)}
-    is_sealed = are_sealed(changed, before)
+    answer, own = answer_part(before, decision.state), decision.state.answer
+    parts = {"tokens" if changed or gone or answer else "alone", _row_part(before, decision.state)}
+    is_sealed = answer == "kept" or are_sealed(changed, before)
     for name, is_there in (
         ("sealed", is_sealed),
         ("inserted", inserted),
         ("updated", updated),
         ("deleted", gone),
+        (answer, answer),
         ("durable", decision.durable),
         ("events", decision.events),
     ):
@@ -46,7 +48,7 @@ def statement_of(before: AccountState, decision: Decision[Any]) -> tuple[Shape, 
     first, last = len(inserted), len(changed)
     rows = ("inserted", range(first)), ("updated", range(first, last)), ("event", range(len(decision.events)))
     parameters = state_parameters(before, decision)
-    parameters |= token_parameters(changed, before, with_values=is_sealed)
+    parameters |= token_parameters(changed, before, with_values=is_sealed, answer=own if answer else None)
     parameters |= event_rows(decision.events)
     parameters |= {"inserted": int8(first), "updated": int8(last - first), "gone": Texts([kind.value for kind in gone])}
     return Shape(frozenset(parts), rows), parameters
@@ -57,6 +59,13 @@ def are_sealed(changed: Sequence[StoredToken], before: AccountState) -> bool:
     return any(
         (old := before.tokens.get(token.key.kind)) is None or old.sealed is not token.sealed for token in changed
     )
+
+
+def answer_part(before: AccountState, after: AccountState) -> str:
+    """Return the part of the statement that is about the kept answer; empty: it stays, or goes with the row."""
+    if after.answer is before.answer or after.is_empty:
+        return ""
+    return "dropped" if after.answer is None else "kept"
 
 
 def _row_part(before: AccountState, after: AccountState) -> str:
@@ -80,6 +89,7 @@ def state_parameters(before: AccountState, decision: Decision[Any]) -> dict[str,
         "versions": versions_text(versions),
         "version": None if row_version is None else int8(row_version),
         "durable": decision.durable,
+        "before_attempt_id": None if before.answer is None else before.answer.attempt_id,
     }
 
 
@@ -105,15 +115,19 @@ def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:
 
 
 def token_parameters(
-    changed: Sequence[StoredToken], before: AccountState, *, with_values: bool = True
+    changed: Sequence[StoredToken], before: AccountState, *, with_values: bool = True, answer: KeptAnswer | None = None
 ) -> dict[str, Any]:
-    """Return tokens that are to be written as the parameters of the rows ``{{written_row}}``; see `shaping`."""
+    """Return what is to be written as parameters: tokens as the rows ``{{written_row}}`` (see `shaping`), an answer."""
     known = before.value_ids
     new = [token for token in changed if token.info.value_id not in known]
+    values = [token.sealed for token in new] + ([] if answer is None else [answer.sealed])
     parameters: dict[str, Any] = {
-        "key_ids": sorted({token.sealed.data_key_id for token in new}),
+        "key_ids": sorted({value.data_key_id for value in values}),
         "are_new": len(new) == len(changed),
     }
+    if answer is not None:
+        parameters |= {"answer_attempt_id": answer.attempt_id, "kept_at": answer.kept_at}
+        parameters |= {"answer_data_key_id": answer.sealed.data_key_id, "answer_blob": answer.sealed.blob}
     for number, token in enumerate(changed):
         prefix = f"w{number}_"
         for name, value in _columns(token.info, token).items():

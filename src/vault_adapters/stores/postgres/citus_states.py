@@ -11,6 +11,7 @@ from vault_adapters.stores.damage import gone_kinds, report_damage
 from vault_adapters.stores.postgres.account_columns import versions_text
 from vault_adapters.stores.postgres.account_states import MOST_AGE, AccountStates, loaded_account
 from vault_adapters.stores.postgres.account_writes import (
+    answer_part,
     are_sealed,
     changed_tokens,
     state_parameters,
@@ -74,12 +75,16 @@ class CitusAccountStates(AccountStates):
     async def _write(self, transaction: Transaction, before: AccountState, decision: Decision[Any]) -> None:
         after, parameters = decision.state, state_parameters(before, decision)
         new, rest = changed_tokens(before, after)
-        gone = gone_kinds(before, after)
-        if new or rest or gone or parameters["version"] is None:
+        gone, answer = gone_kinds(before, after), answer_part(before, after)
+        if new or rest or gone or answer or parameters["version"] is None:
             parameters["gone"] = Texts([kind.value for kind in gone])
+            parameters |= token_parameters([*new, *rest], before, answer=after.answer if answer else None)
             await self._write_account(transaction, before, new, rest, parameters)
         else:
             _require(await transaction.fetch(self._queries["apply_row"], parameters))
+        if answer:
+            query = self._queries["put_answer" if answer == "kept" else "drop_answer"]
+            _require(await transaction.fetch(query, parameters))
         if gone and after.is_empty:
             # The account's row is locked now. A writer that held it before may have stored a token. Then the row stays.
             await transaction.execute(self._queries["delete_orphaned_account"], parameters)
@@ -94,18 +99,18 @@ class CitusAccountStates(AccountStates):
         parameters: dict[str, Any],
     ) -> None:
         _, versions, _ = before.version
-        every = token_parameters([*new, *rest], before)
+        key_ids = parameters["key_ids"]
         same, active, is_written = True, True, False
         if new:
             # An insertion is no part of `apply_account`, because Citus would then not send this statement as a whole.
-            keys = {"tenant_id": before.account.tenant_id, "data_key_ids": every["key_ids"]}
-            active = len(await transaction.fetch(self._queries["lock_data_keys"], keys)) == len(every["key_ids"])
+            keys = {"tenant_id": before.account.tenant_id, "data_key_ids": key_ids}
+            active = len(await transaction.fetch(self._queries["lock_data_keys"], keys)) == len(key_ids)
             parameters |= await self._insert(transaction, before, new if active else [], parameters)
         is_first = bool(new) and not versions and parameters["version"] is None  # there is nothing to compare
         if not is_first or parameters["durable"]:
             parts = {"updated": bool(rest), "sealed": are_sealed(rest, before), "deleted": bool(parameters["gone"])}
             shape = Shape(frozenset(name for name in parts if parts[name]), (("updated", range(len(rest))),))
-            parameters |= token_parameters(rest, before) | {"key_ids": every["key_ids"]}
+            parameters |= token_parameters(rest, before) | {"key_ids": key_ids}
             sql = shaped(self._queries["apply_account"], shape)
             [(same, active, is_written)] = await transaction.fetch(sql, parameters)
         # The conflict first: of an erased tenant the data key is gone too, but there is nothing left to seal anew.

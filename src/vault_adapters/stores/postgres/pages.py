@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from vault_adapters.stores.columns import owner_of
 from vault_adapters.stores.counting import health_counts, sampled_percent
@@ -19,7 +20,7 @@ from vault_adapters.stores.postgres.rows import (
 )
 from vault_adapters.stores.postgres.statements import planned_once
 from vault_adapters.stores.queries import Queries
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, stored_account
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.page import Cursor
 from vault_domain.entities.refresh_state import AccountRecord
@@ -29,7 +30,7 @@ from vault_domain.entities.token import (
     RECONNECT_NOTICE,
     TokenInfo,
 )
-from vault_domain.ports.pages import MOST_COUNTED, AccountQuery, TokenQuery
+from vault_domain.ports.pages import MOST_COUNTED, AccountQuery, AnswerPlace, TokenQuery
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // MICROSECOND
@@ -73,6 +74,13 @@ class PostgresPages:
 
         found = await list_accounts(query, limit, after, fetch, listed_account)
         return found, times[0]
+
+    async def kept_answers(self, *, limit: int, after: AnswerPlace | None) -> list[tuple[Account, AnswerPlace]]:
+        """List the accounts for which an answer is kept, the oldest answer first."""
+        kept_at, attempt_id = after or (_EPOCH, UUID(int=0))
+        parameters = {"kept_at": kept_at, "attempt_id": attempt_id, "limit": int8(limit)}
+        rows = await self._database.fetch(self._queries["list_kept_answers"], parameters)
+        return [(stored_account(*place), (at, own_id)) for *place, at, own_id in rows]
 
     async def tenants(self, *, limit: int, after: str | None) -> list[str]:
         """List the tenants that have a token, sorted by their ids."""

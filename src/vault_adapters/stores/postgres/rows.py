@@ -14,7 +14,7 @@ from vault_adapters.stores.columns import LISTED, OWNED, STORED, is_missing, pla
 from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
-from vault_domain.entities.account_state import AccountRow
+from vault_domain.entities.account_state import AccountRow, KeptAnswer
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 from vault_domain.entities.token import (
     DAMAGED_ROW,
@@ -189,6 +189,11 @@ def _record(account: Account, tokens: dict[TokenKind, TokenInfo], columns: Row) 
 def account_row(columns: Row, committed: UUID | None, endpoint: bytes | None, due_at: datetime | None) -> AccountRow:
     """Return an account's row from the columns `stores.columns.ACCOUNT` and three further ones."""
     return AccountRow(columns[0], _refresh_state(columns), committed, endpoint, due_at)
+
+
+def kept_answer(attempt_id: UUID, data_key_id: object, blob: object, kept_at: datetime) -> KeptAnswer:
+    """Return an account's kept answer from its columns."""
+    return KeptAnswer(attempt_id, sealed_value(data_key_id, blob, None), kept_at)
 
 
 def key_parameters(key: TokenKey) -> dict[str, Any]:

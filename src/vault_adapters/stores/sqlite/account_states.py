@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from vault_adapters.stores.columns import OWNED_VALUE, generation_of, is_missing
 from vault_adapters.stores.damage import (
@@ -24,8 +25,8 @@ from vault_adapters.stores.sqlite.rows import (
     token_info,
     token_parameters,
 )
-from vault_adapters.stores.sqlite.writing import require_active_data_keys
-from vault_domain.entities.account_state import AccountState
+from vault_adapters.stores.sqlite.writing import require_active
+from vault_domain.entities.account_state import AccountState, KeptAnswer
 from vault_domain.entities.token import StoredToken
 
 if TYPE_CHECKING:
@@ -61,9 +62,11 @@ async def _write(
 ) -> None:
     """Write what differs between two states of an account, and append the events."""
     changed = [token for kind, token in after.tokens.items() if before.tokens.get(kind) is not token]
-    new = [token for token in changed if token.info.value_id not in before.value_ids]
+    new = [token.sealed for token in changed if token.info.value_id not in before.value_ids]
+    answer = after.answer if after.answer is not before.answer else None
+    new += [] if answer is None else [answer.sealed]
     if new:
-        await require_active_data_keys(transaction, queries, new)
+        await require_active(transaction, queries, [(after.account.tenant_id, each.data_key_id) for each in new])
     own, kinds = account_parameters(after.account), gone_kinds(before, after)
     gone = [own | {"kinds": json.dumps([kind.value for kind in kinds])}] if kinds else []
     row = after.row if after.row != before.row else None
@@ -71,9 +74,11 @@ async def _write(
         [
             (queries["delete_uses"], [] if transaction.has_foreign_keys else gone),
             (queries["delete_tokens"], gone),
+            (queries["delete_answer"], [own] if before.answer is not None and after.answer is None else []),
             (queries["delete_account"], [own] if gone and after.is_empty else []),
             (queries["put_token"], [token_parameters(token) for token in changed]),
             (queries["put_account"], [] if row is None else [_row_parameters(after.account, row)]),
+            (queries["put_answer"], [] if answer is None else [own | _answer_parameters(answer)]),
             appending(queries, events),
         ]
     )
@@ -85,10 +90,13 @@ def state_of(rows: Sequence[Row], account: Account) -> AccountState:
     Raises:
         DecryptionError: a row belongs to another account, or its kind cannot be read.
     """
-    tokens, row, damage = {}, None, Damage()
+    tokens, row, answer, damage = {}, None, None, Damage()
     try:
         for each in rows:
-            token, key, columns, value, (*more, is_end_told, has_row) = OWNED_VALUE.split(each)
+            token, key, columns, value, rest = OWNED_VALUE.split(each)
+            *more, is_end_told, has_row = rest[:-4]
+            if rest[-4] is not None:
+                answer = damage.read(None, None, _kept, *rest[-4:])
             if has_row:
                 row = damage.read(None, None, account_row, columns, *more)
             if not is_missing(token):
@@ -99,7 +107,7 @@ def state_of(rows: Sequence[Row], account: Account) -> AccountState:
     except Exception as error:
         refusal = refused_account(account, error)
     else:
-        state = AccountState(account, tokens, row, damage.rows)
+        state = AccountState(account, tokens, row, answer, damage.rows)
         report_damage(state)
         return state
     raise refusal
@@ -107,6 +115,19 @@ def state_of(rows: Sequence[Row], account: Account) -> AccountState:
 
 def _stored(token: Row, key: TokenKey, value: Row, is_end_told: object) -> StoredToken:
     return StoredToken(token_info(token, key), sealed_value(*value), is_end_told=bool(is_end_told))
+
+
+def _kept(attempt_id: bytes, data_key_id: object, blob: object, kept_at: int) -> KeptAnswer:
+    return KeptAnswer(UUID(bytes=attempt_id), sealed_value(data_key_id, blob, None), _EPOCH + kept_at * _MICROSECOND)
+
+
+def _answer_parameters(answer: KeptAnswer) -> dict[str, Any]:
+    return {
+        "attempt_id": answer.attempt_id.bytes,
+        "data_key_id": answer.sealed.data_key_id,
+        "blob": answer.sealed.blob,
+        "kept_at": to_micros(answer.kept_at),
+    }
 
 
 def _row_parameters(account: Account, row: AccountRow) -> dict[str, Any]:

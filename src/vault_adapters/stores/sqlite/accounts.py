@@ -82,7 +82,7 @@ class SqliteAccounts:
         rows = await self._database.fetch(self._queries["load_account"], account_parameters(account))
         state = state_of(rows, account).require_intact()
         sealed = {kind: token.sealed for kind, token in state.tokens.items()}
-        return Snapshot(state.record, sealed, self._database.now())
+        return Snapshot(state.record, sealed, self._database.now(), state.answer)
 
     async def change(self, account: Account, decide: Decide[T]) -> Decision[T]:
         """Load an account, decide and write the new state in one transaction, so that nothing comes in between."""

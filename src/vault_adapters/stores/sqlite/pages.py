@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from vault_adapters.stores.counting import health_counts, sampled_rows
+from vault_adapters.stores.damage import sound
 from vault_adapters.stores.listing import Types, list_accounts, list_tokens
 from vault_adapters.stores.sqlite.account_rows import listed_account
 from vault_adapters.stores.sqlite.rows import (
@@ -14,6 +16,7 @@ from vault_adapters.stores.sqlite.rows import (
     to_micros,
     to_time,
 )
+from vault_domain.entities.account import stored_account
 from vault_domain.entities.measures import AccountCount
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import (
@@ -31,8 +34,9 @@ if TYPE_CHECKING:
     from vault_domain.entities.token import (
         TokenInfo,
     )
-    from vault_domain.ports.pages import AccountQuery, TokenQuery
+    from vault_domain.ports.pages import AccountQuery, AnswerPlace, TokenQuery
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -68,6 +72,12 @@ class SqlitePages:
             return await self._database.fetch(self._queries[name], parameters | clock)
 
         return await list_accounts(query, limit, after, fetch, listed_account), now
+
+    async def kept_answers(self, *, limit: int, after: AnswerPlace | None) -> list[tuple[Account, AnswerPlace]]:
+        """List the accounts for which an answer is kept, the oldest answer first."""
+        kept_at, attempt_id = after or (_EPOCH, UUID(int=0))
+        parameters = {"kept_at": to_micros(kept_at), "attempt_id": attempt_id.bytes, "limit": limit}
+        return sound(await self._database.fetch(self._queries["list_kept_answers"], parameters), _kept)
 
     async def tenants(self, *, limit: int, after: str | None) -> list[str]:
         """List the tenants that have a token, sorted by their ids."""
@@ -106,3 +116,8 @@ class SqlitePages:
             step, places = sampled_rows(highest, most)
         rows = await self._database.fetch(self._queries["count_health"], parameters | {"step": step, "places": places})
         return health_counts(rows)
+
+
+def _kept(row: Row) -> tuple[Account, AnswerPlace]:
+    *place, kept_at, attempt_id = row
+    return stored_account(*place), (_EPOCH + kept_at * _MICROSECOND, UUID(bytes=attempt_id))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from vault_adapters.testing.contract.fixtures import ACCOUNT, ContractFixtures, 
 from vault_adapters.testing.contract.refreshing import schedule_of
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.account_state import AccountRow, AccountState, Decision
-from vault_domain.entities.attempt import Attempt, Failure
+from vault_domain.entities.attempt import Attempt, Failure, SealedAnswer
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.imported import ImportedWrite, ImportOutcome
@@ -39,7 +40,7 @@ ACCOUNTS = (ACCOUNT, evolve(ACCOUNT, identifier=None))
 ACCESS, REFRESH = KINDS = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
 LEASE, NOTICE = timedelta(seconds=20), timedelta(seconds=60)
 WINDOW = ConfirmationWindow(timedelta(seconds=10), timedelta(seconds=60))
-SEEDS, STEPS = (6, 25), 200  # enough for each field to be empty at some time, and not empty at another
+SEEDS, STEPS = (31, 48), 200  # enough for each field to be empty at some time, and not empty at another
 _IMPORTED = 8
 """Version of the ids that imports draw; all imports here have one source, so each knows all these ids as its own."""
 
@@ -87,7 +88,8 @@ class Story:
         """Compare each account, and when the accounts are due, with the states in memory."""
         for account, state in self.states.items():
             snapshot = await self.store.accounts.read(account)
-            assert (snapshot.record, snapshot.now) == (state.record, self.clock.now()), name
+            known = (snapshot.record, snapshot.answer, snapshot.now)
+            assert known == (state.record, state.answer, self.clock.now()), name
             assert dict(snapshot.sealed) == {kind: token.sealed for kind, token in state.tokens.items()}, name
             for token in state.tokens.values():
                 row = (await self.store.accounts.get(token.key)).row
@@ -96,6 +98,10 @@ class Story:
             for part in parts_of(state):
                 for field in fields(type(part)):
                     self.kept.add((type(part).__name__, field.name, getattr(part, field.name) in EMPTY))
+        answers = {account: state.answer for account, state in self.states.items() if state.answer is not None}
+        places = [(account, (each.kept_at, each.attempt_id)) for account, each in answers.items()]
+        assert await self.store.pages.kept_answers(limit=9, after=None) == sorted(places, key=itemgetter(1)), name
+        self.kept.add(("AccountState", "answer", not answers))
         found = {each: due_at for each, due_at in (await schedule_of(self.store)).items() if each in ACCOUNTS}
         rows = {account: state.row for account, state in self.states.items() if state.row is not None}
         assert found == {account: row.due_at for account, row in rows.items() if row.due_at is not None}, name
@@ -290,6 +296,22 @@ class Story:
         failure = Failure(code, self.some_time(), unknown, refused, refused_for)
         return told(lambda store: attempts_of(store).fail, attempts.failed, attempt, failure, actor="f")
 
+    def keep(self, account: Account) -> Fact:
+        """The provider's answer cannot be read."""
+        attempt, failure = self.attempt(account), Failure("x", self.some_time(), unknown=self.draw.random() < 0.4)
+        answer = SealedAnswer(SealedToken(self.data_key_id, self.draw.randbytes(60)), failure)
+        return told(lambda store: attempts_of(store).keep, attempts.unread, attempt, answer, actor="h")
+
+    def reread(self, account: Account) -> Fact:
+        """A kept answer is sealed again, or dropped."""
+        kept = self.states[account].answer
+        attempt_id = self.new_id() if kept is None or self.draw.random() < 0.2 else kept.attempt_id
+        sealed = self.maybe(lambda: SealedToken(self.data_key_id, self.draw.randbytes(60)))
+        return (
+            lambda store: attempts_of(store).reread(account, attempt_id, sealed),
+            lambda state, now: attempts.reread(state, attempt_id, sealed),
+        )
+
     def reject(self, account: Account) -> Fact:
         """The provider rejects the credential."""
         attempt = self.attempt(account)
@@ -306,7 +328,7 @@ class Story:
 
 FACTS = (
     *("store_values", "store_expecting", "store_set", "bring", "mark"),
-    *("report", "revive", "tell_end", "delete", "use"),
+    *("report", "revive", "tell_end", "delete", "use", "keep", "reread"),
 )
 ENDS = (*["claim"] * 4, *["fail"] * 3, *["commit"] * 3, "renew", "release", "withdraw", "reject", "reschedule")
 EMPTY = (None, 0, (), False, timedelta(0))
@@ -357,6 +379,7 @@ class FactCases(ContractFixtures):
             (part.__name__, field.name) for part in PARTS for field in fields(part) if field.default is not NOTHING
         ]
         expected = {(*each, is_empty) for each in optional for is_empty in (True, False)}
+        expected |= {("AccountState", "answer", is_empty) for is_empty in (True, False)}
         expected -= {
             ("AccountRow", "refresh", True),
             ("StoredToken", "version", False),

@@ -11,7 +11,7 @@ from typing import Any
 from attrs import evolve
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.attempt import Attempt
+from vault_domain.entities.attempt import Attempt, SealedAnswer
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import Token, TokenWrite
@@ -22,7 +22,6 @@ from vault_domain.ports.cipher import Cipher, Sealer
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry, JournalError, NoJournalError, RefreshJournal
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.upkeep import SealedAnswer, Upkeep
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.observing import Observed
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
@@ -59,7 +58,6 @@ class AnswerKeeper:
         tasks: runs only this keeper's work, so that closing can cancel commits that hang.
         timing: the time limits of a refresh.
         answers: the answers of this process; reads use them too.
-        upkeep: keeps the answers that could not be read.
         observed: is told of each write to the journal.
     """
 
@@ -73,7 +71,6 @@ class AnswerKeeper:
         tasks: Tasks,
         timing: RefreshTiming,
         answers: Answers,
-        upkeep: Upkeep,
         observed: Observed | None = None,
     ) -> None:
         self._ledger = ledger
@@ -83,7 +80,7 @@ class AnswerKeeper:
         self._budget = timing.commit_budget.total_seconds()
         self._patience = self._budget * _FIRST_SHARE
         calls = FreshCalls(tasks, patience=self._patience)
-        self._commits = AnswerCommitter(ledger, cipher, sink, calls, upkeep)
+        self._commits = AnswerCommitter(ledger, cipher, sink, calls)
         self._tokens = WaitingTokens(ledger, cipher, opener, answers, calls, tasks)
         self._closing_since: float | None = None
         self._observed = observed or Observed()

@@ -8,9 +8,9 @@ from typing import TypeVar
 from uuid import UUID
 
 from vault_domain.entities.account import Account
-from vault_domain.entities.attempt import Attempt, Commit, Failure
+from vault_domain.entities.attempt import Attempt, Commit, Failure, SealedAnswer
 from vault_domain.entities.refresh_state import AccountRecord
-from vault_domain.entities.token import TokenWrite
+from vault_domain.entities.token import SealedToken, TokenWrite
 from vault_domain.ports.accounts import Accounts, Decide
 from vault_domain.ports.change import Change
 from vault_domain.transitions import attempts
@@ -103,6 +103,22 @@ class AttemptLedger:
             attempt.account, lambda state, now: attempts.failed(state, now, attempt, failure, actor)
         )
 
+    async def keep(self, attempt: Attempt, answer: SealedAnswer, *, actor: str | None) -> Change[None]:
+        """Do what `fail` does, and keep the answer that could not be read while its credential is still stored.
+
+        The event ``answer_kept`` comes first. An answer of the same attempt is replaced without this event.
+
+        Raises:
+            DataKeyInactiveError: the answer is sealed under a data key that is not active.
+        """
+        return await self._change(
+            attempt.account, lambda state, now: attempts.unread(state, now, attempt, answer, actor)
+        )
+
+    async def reread(self, account: Account, attempt_id: UUID, sealed: SealedToken | None) -> None:
+        """Put an attempt's kept answer under another seal, which `keep` would take too; None: drop it."""
+        await self._change(account, lambda state, now: attempts.reread(state, attempt_id, sealed))
+
     async def reject(self, attempt: Attempt, code: str, *, actor: str | None) -> Change[bool]:
         """End the attempt, mark the credential invalid and set its `TokenInfo.rejected_at`.
 
@@ -127,7 +143,8 @@ class AttemptLedger:
         """Store the provider's answer by compare-and-set on credential and access token, even after the lease ended.
 
         A repeated commit of the same attempt changes nothing and returns WRITTEN without a token. A commit clears the
-        account's failures, refusals and unknown outcome, and ends the attempt's own lease. If the outcome is
+        account's failures, refusals and unknown outcome, and ends the attempt's own lease. The attempt's answer is kept
+        no longer. If the outcome is
         CREDENTIAL_MOVED, the commit only ends that lease.
 
         If an earlier attempt with the same credential has stored its answer since the latest attempt claimed, the

@@ -7,14 +7,13 @@ from collections.abc import Hashable
 
 from attrs import evolve, frozen
 
-from vault_domain.entities.attempt import CommitOutcome
+from vault_domain.entities.attempt import CommitOutcome, SealedAnswer
 from vault_domain.entities.errors import StorageError, VaultError
 from vault_domain.entities.token import StoredToken, Token
 from vault_domain.ports.change import DataKeyInactiveError
 from vault_domain.ports.cipher import DESTROYED_KEY, Cipher, UnreadableError
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.journal import JournalEntry
-from vault_domain.ports.upkeep import SealedAnswer, Upkeep
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.fresh_calls import FreshCalls
 from vault_domain.services.refresh.unread_seal import unread_key
@@ -52,17 +51,13 @@ class AnswerCommitter:
         cipher: seals an answer again if its data key was replaced.
         sink: takes the events.
         calls: runs the commits.
-        upkeep: keeps the answers that could not be read.
     """
 
-    def __init__(
-        self, ledger: AttemptLedger, cipher: Cipher, sink: EventSink, calls: FreshCalls, upkeep: Upkeep
-    ) -> None:
+    def __init__(self, ledger: AttemptLedger, cipher: Cipher, sink: EventSink, calls: FreshCalls) -> None:
         self._ledger = ledger
         self._cipher = cipher
         self._sink = sink
         self._calls = calls
-        self._upkeep = upkeep
 
     def is_running(self, entry: JournalEntry) -> bool:
         """Return whether a commit of this answer is running; it may still succeed."""
@@ -85,7 +80,9 @@ class AnswerCommitter:
         for _ in range(_ROUNDS):
             try:
                 if entry.unread is not None:
-                    return await self._keep_unread(entry, entry.unread)
+                    kept = await self._ledger.keep(entry.attempt, entry.unread, actor=entry.actor)
+                    self._sink.publish(kept.events)
+                    return Refreshed()
                 change = await self._ledger.commit(entry.attempt, entry.writes, actor=entry.actor)
             except DataKeyInactiveError:
                 resealed = await self._reseal(entry)
@@ -142,14 +139,6 @@ class AnswerCommitter:
         sealed = await self._cipher.seal(values, extras)
         writes = [evolve(write, sealed=value) for write, value in zip(entry.writes, sealed, strict=True)]
         return evolve(entry, writes=tuple(writes))
-
-    async def _keep_unread(self, entry: JournalEntry, unread: SealedAnswer) -> Refreshed:
-        """Keep an answer that could not be read, and record the failure, so that the credential waits."""
-        kept = await self._upkeep.keep_answer(entry.attempt, unread.sealed, actor=entry.actor)
-        self._sink.publish(kept.events)
-        failed = await self._ledger.fail(entry.attempt, unread.failure, actor=entry.actor)
-        self._sink.publish(failed.events)
-        return Refreshed()
 
     async def _reseal_unread(self, entry: JournalEntry, unread: SealedAnswer) -> JournalEntry | None:
         """Seal an answer that could not be read under the active data key; None if it can no longer be decrypted."""

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 
-from vault_domain.entities.attempt import Attempt, Failure
+from vault_domain.entities.attempt import Attempt, Failure, SealedAnswer
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import RefreshFailedError, VaultError
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.ports.cipher import Sealer
+from vault_domain.ports.pages import Pages
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
-from vault_domain.ports.upkeep import SealedAnswer, Upkeep
 from vault_domain.rules.refusals import backoff
 from vault_domain.rules.unread import MOST_KEPT, hold_of
 from vault_domain.services.refresh.answers import AnswerKeeper
@@ -26,9 +26,9 @@ class UnreadKeeper:
     """Keeps answers that cannot be read: in the journal first, then in the database."""
 
     def __init__(
-        self, upkeep: Upkeep, keeper: AnswerKeeper, tasks: Tasks, refreshers: Mapping[str, TokenRefresher]
+        self, pages: Pages, keeper: AnswerKeeper, tasks: Tasks, refreshers: Mapping[str, TokenRefresher]
     ) -> None:
-        self._upkeep = upkeep
+        self._pages = pages
         self._keeper = keeper
         self._tasks = tasks
         self._refreshers = refreshers
@@ -68,6 +68,6 @@ class UnreadKeeper:
 
     async def _is_full(self) -> bool:
         try:
-            return sum((await self._upkeep.count_answers()).values()) >= MOST_KEPT
+            return len(await self._pages.kept_answers(limit=MOST_KEPT, after=None)) >= MOST_KEPT
         except VaultError:
             return False  # the database does not answer; the journal keeps the answer

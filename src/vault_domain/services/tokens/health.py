@@ -1,5 +1,6 @@
 """Makes the health report: token counts, and whether the store and the master key answer."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -10,8 +11,8 @@ from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.pages import Pages
-from vault_domain.ports.upkeep import Upkeep
 from vault_domain.rules.clients import ClientRules, is_paused
+from vault_domain.rules.unread import MOST_KEPT
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.readiness import MASTER_KEY, STORE, ReadinessService, cause_of
 
@@ -31,7 +32,6 @@ class HealthService:
         opener: TokenOpener,
         buffer: timedelta,
         clients: ClientStates,
-        upkeep: Upkeep,
         suspicion: timedelta = MOST_CONFIRMATION,
         notice: timedelta = RECONNECT_NOTICE,
         rules: ClientRules = _RULES,
@@ -41,7 +41,6 @@ class HealthService:
         self._opener = opener
         self._buffer = buffer
         self._clients = clients
-        self._upkeep = upkeep
         self._suspicion = suspicion
         self._notice = notice
         self._rules = rules
@@ -77,7 +76,7 @@ class HealthService:
         """Return the incidents, the store's time, and the number of kept answers of each provider."""
         try:
             clients = await self._clients.records()
-            unread = dict(await self._upkeep.count_answers())
+            kept = await self._pages.kept_answers(limit=MOST_KEPT, after=None)
         except VaultError:
             return (), None, {}  # the store failed after the count; report the counts without incidents
         found = [
@@ -85,7 +84,8 @@ class HealthService:
             for record in clients.records
             if record.opened_at is not None and is_paused(record, clients.now, self._rules)
         ]
-        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), clients.now, unread
+        found.sort(key=lambda incident: (incident.provider, incident.since))
+        return tuple(found), clients.now, Counter(account.provider for account, _ in kept)
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:

@@ -106,6 +106,13 @@ UNION ALL
 WHERE provider = (SELECT %(sought)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text) AND {{after_account}}
 {{first_owners}})
 
+-- name: list_kept_answers
+-- List the accounts with a kept answer after a position, the oldest answer first.
+SELECT tenant_id, provider, identifier, kept_at, attempt_id FROM {{schema}}.unread_answer
+WHERE (kept_at, attempt_id) > (%(kept_at)b::timestamptz, %(attempt_id)b::uuid)
+ORDER BY kept_at, attempt_id
+LIMIT %(limit)b::bigint
+
 -- name: list_tenants
 -- List the ids of tenants that have tokens, after a given id. Each step of the recursion reads one index entry, however
 -- many tokens a tenant has.

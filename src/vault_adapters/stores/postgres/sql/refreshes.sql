@@ -4,12 +4,14 @@
 -- of the server (NULL if a clock replaces the database's time), its timeline, and when a vault first met this timeline.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}}, {{now}},
     {{token_hash}}, a.committed_attempt_id, a.endpoint, a.due_at, {{account_hash}}, t.noted_value_id = t.value_id,
-    a.tenant_id IS NOT NULL,
+    a.tenant_id IS NOT NULL, {{answer_columns}},
     CASE WHEN %(now)b::timestamptz IS NULL THEN pg_postmaster_start_time() END,
     {{timeline}}, (SELECT l.met_at FROM {{schema}}.timeline l WHERE l.timeline = {{timeline}})
 FROM (SELECT) one
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
+LEFT JOIN {{schema}}.unread_answer n
+    ON n.tenant_id = %(tenant_id)b AND n.provider = %(provider)b AND n.identifier = %(identifier)b
 LEFT JOIN {{schema}}.token t
     ON t.tenant_id = %(tenant_id)b AND t.provider = %(provider)b AND t.identifier = %(identifier)b
 LEFT JOIN {{schema}}.token_use u

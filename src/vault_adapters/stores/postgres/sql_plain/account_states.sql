@@ -67,7 +67,24 @@ verdict AS MATERIALIZED (
         AND a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b
         AND {{account_hash}} = %(version)b::int8
     FOR UPDATE),
-/*end row_locked*/outcome AS MATERIALIZED (
+/*end row_locked*//*kept*/kept AS (
+    INSERT INTO {{schema}}.unread_answer AS n (tenant_id, provider, identifier, attempt_id, data_key_id, blob, kept_at)
+    SELECT %(tenant_id)b, %(provider)b, %(identifier)b, %(answer_attempt_id)b::uuid, %(answer_data_key_id)b::bytea,
+        %(answer_blob)b::bytea, %(kept_at)b::timestamptz
+    FROM ready r
+    WHERE r.ready
+    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
+        attempt_id = excluded.attempt_id, data_key_id = excluded.data_key_id, blob = excluded.blob,
+        kept_at = excluded.kept_at
+    WHERE n.attempt_id = %(before_attempt_id)b::uuid
+    RETURNING true AS done),
+/*end kept*//*dropped*/dropped AS (
+    DELETE FROM {{schema}}.unread_answer n
+    USING ready r
+    WHERE r.ready AND n.tenant_id = %(tenant_id)b AND n.provider = %(provider)b AND n.identifier = %(identifier)b
+        AND n.attempt_id = %(before_attempt_id)b::uuid
+    RETURNING true AS done),
+/*end dropped*/outcome AS MATERIALIZED (
     SELECT v.*, (SELECT r.ready FROM ready r)
         /*row_inserted*/AND EXISTS (SELECT 1 FROM row_inserted)/*end row_inserted*/
         /*row_updated*/AND EXISTS (SELECT 1 FROM row_updated)/*end row_updated*/
@@ -75,7 +92,9 @@ verdict AS MATERIALIZED (
         /*no_row*/AND NOT EXISTS (
             SELECT 1 FROM {{schema}}.account a
             WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b)
-        /*end no_row*/ AS is_written
+        /*end no_row*/
+        /*kept*/AND EXISTS (SELECT 1 FROM kept)/*end kept*/
+        /*dropped*/AND EXISTS (SELECT 1 FROM dropped)/*end dropped*/ AS is_written
     FROM verdict v)/*events*/,
 event AS (
     SELECT e.*, {{schema}}.audit_place() AS xid

@@ -1,10 +1,12 @@
 -- name: load_account
 -- Get an account whole: a row for each token; an account without tokens gives one row.
 SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}, {{value_columns}},
-    a.committed_attempt_id, a.endpoint, a.due_at, t.noted_value_id IS t.value_id, a.tenant_id IS NOT NULL
+    a.committed_attempt_id, a.endpoint, a.due_at, t.noted_value_id IS t.value_id, a.tenant_id IS NOT NULL, {{answer_columns}}
 FROM (SELECT 1) one
 LEFT JOIN token_vault_account a
     ON a.tenant_id = :tenant_id AND a.provider = :provider AND a.identifier = :identifier
+LEFT JOIN token_vault_unread_answer n
+    ON n.tenant_id = :tenant_id AND n.provider = :provider AND n.identifier = :identifier
 LEFT JOIN token_vault_token t
     ON t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
 LEFT JOIN token_vault_token_use u
@@ -46,6 +48,18 @@ ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
     unknown_since = excluded.unknown_since, error_code = excluded.error_code, refused_since = excluded.refused_since,
     refused_for = excluded.refused_for, endpoint = excluded.endpoint, due_at = excluded.due_at, boot_id = excluded.boot_id,
     clock_offset = excluded.clock_offset
+
+-- name: put_answer
+-- Keep an answer in place of the account's earlier one, if any.
+INSERT INTO token_vault_unread_answer (tenant_id, provider, identifier, attempt_id, data_key_id, blob, kept_at)
+VALUES (:tenant_id, :provider, :identifier, :attempt_id, :data_key_id, :blob, :kept_at)
+ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
+    attempt_id = excluded.attempt_id, data_key_id = excluded.data_key_id, blob = excluded.blob, kept_at = excluded.kept_at
+
+-- name: delete_answer
+-- Delete an account's kept answer.
+DELETE FROM token_vault_unread_answer
+WHERE tenant_id = :tenant_id AND provider = :provider AND identifier = :identifier
 
 -- name: delete_account
 -- Delete the row of an account that has no token left.

@@ -96,6 +96,13 @@ SELECT * FROM (
     SELECT DISTINCT {{owner}} FROM token_vault_token INDEXED BY token_vault_token_provider
     WHERE provider = :sought AND tenant_id >= :after_tenant_id AND {{after_account}} {{first_owners}})
 
+-- name: list_kept_answers
+-- List the accounts with a kept answer after a position, the oldest answer first.
+SELECT tenant_id, provider, identifier, kept_at, attempt_id FROM token_vault_unread_answer
+WHERE (kept_at, attempt_id) > (:kept_at, :attempt_id)
+ORDER BY kept_at, attempt_id
+LIMIT :limit
+
 -- name: list_tenants
 -- List the ids of tenants that have tokens, after a given id. Each step of the recursion reads one index entry, however
 -- many tokens a tenant has.
