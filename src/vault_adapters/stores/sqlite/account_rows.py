@@ -7,44 +7,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from vault_adapters.stores.columns import LISTED, OWNED
-from vault_adapters.stores.damage import account_of_row, own_key, refused_account
+from vault_adapters.stores.columns import OWNED
+from vault_adapters.stores.damage import account_of_row, own_key
 from vault_adapters.stores.sqlite.rows import octets, text, to_time, token_info, whole
 from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 
 if TYPE_CHECKING:
     from vault_adapters.stores.sqlite.database import Row
-    from vault_domain.entities.account import Account
-    from vault_domain.entities.token import TokenInfo
 
 _MICROSECOND = timedelta(microseconds=1)
-
-
-def account_record(rows: Sequence[Row], account: Account) -> AccountRecord | None:
-    """Return the account from the rows of its tokens; None if there are no rows.
-
-    Raises:
-        DecryptionError: a row is damaged or belongs to another account.
-    """
-    try:
-        return decoded_account(rows, account)
-    except Exception as error:
-        refusal = refused_account(account, error)
-    raise refusal
-
-
-def decoded_account(rows: Sequence[Row], account: Account) -> AccountRecord | None:
-    """Return the account from the rows of its tokens; None if there are no rows.
-
-    Raises:
-        Exception: a row is damaged or belongs to another account.
-    """
-    infos, state = [], None
-    for row in rows:
-        token, key, state, _ = OWNED.split(row)
-        infos.append(token_info(token, own_key(key, account)))
-    return None if state is None else _record(account, infos, state)
 
 
 def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | None) -> AccountRecord:
@@ -53,20 +25,13 @@ def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | N
     Raises:
         Exception: a row is damaged or belongs to another tenant or provider.
     """
-    _, key, _ = LISTED.split(rows[-1])
-    record = decoded_account(rows, account_of_row(key, tenant_id, provider))
-    assert record is not None  # noqa: S101 - there is at least one row
-    return record
-
-
-def _record(account: Account, infos: Sequence[TokenInfo], columns: Sequence[Any]) -> AccountRecord:
-    label, *state = columns
-    return AccountRecord(
-        account=account,
-        tokens={info.key.kind: info for info in infos},
-        label=text(label),
-        refresh=_refresh_state(state),
-    )
+    _, key, (label, *state), _ = OWNED.split(rows[-1])
+    account, tokens = account_of_row(key, tenant_id, provider), {}
+    for row in rows:
+        token, key, *_ = OWNED.split(row)
+        own = own_key(key, account)
+        tokens[own.kind] = token_info(token, own)
+    return AccountRecord(account, tokens, text(label), _refresh_state(state))
 
 
 def account_row(columns: Sequence[Any], committed: bytes | None, endpoint: object, due_at: int | None) -> AccountRow:

@@ -71,12 +71,7 @@ class SqliteAccounts:
         return [token for token in await self._rows.get_many(keys) if token is not None], self._database.now()
 
     async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:
-        """Read an account, with its sealed values or without them."""
-        if not with_values:
-            from vault_adapters.stores.sqlite.account_rows import account_record
-
-            rows = await self._database.fetch(self._queries["get_account"], account_parameters(account))
-            return Snapshot(account_record(rows, account), {}, self._database.now())
+        """Read an account with its sealed values, whether they are asked for or not."""
         from vault_adapters.stores.sqlite.account_states import state_of
 
         rows = await self._database.fetch(self._queries["load_account"], account_parameters(account))

@@ -1,11 +1,3 @@
--- name: get_account
--- Get an account's tokens, each with the account's label and refresh state.
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
-FROM token_vault_token t
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
-LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
-WHERE t.tenant_id = :tenant_id AND t.provider = :provider AND t.identifier = :identifier
-
 -- name: has_sibling
 -- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
 -- partial index of access and refresh tokens.
@@ -14,25 +6,9 @@ SELECT EXISTS (
     WHERE provider = :provider AND identifier = :identifier AND kind IN ('access_token', 'refresh_token')
         AND tenant_id != :tenant_id)
 
--- name: list_accounts
--- List the tokens of a tenant's accounts after a position, each with its account's label and refresh state.
-WITH page AS (
-    SELECT DISTINCT provider, identifier FROM token_vault_token
-    WHERE tenant_id = :tenant_id AND (provider, identifier) > (:after_provider, :after_identifier)
-        AND (:provider IS NULL OR provider = :provider)
-    ORDER BY provider, identifier
-    LIMIT :limit)
-SELECT {{token_columns}}, {{key_columns}}, {{account_columns}}
-FROM page p
-CROSS JOIN token_vault_token t
-    ON t.tenant_id = :tenant_id AND t.provider = p.provider AND t.identifier = p.identifier
-LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
-LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
-ORDER BY t.provider, t.identifier
-
 -- name: page_of_accounts
--- The tokens of a page of all tenants' accounts after a position, each with its account's label and refresh state. A part
--- tells where to find the accounts; it may name an account several times.
+-- The tokens of a page of accounts after a position, each with its account's label and refresh state. A part tells where
+-- to find the accounts; it may name an account several times.
 WITH page AS (
     SELECT DISTINCT {{owner}} FROM (
         {{part}})
@@ -45,6 +21,12 @@ CROSS JOIN token_vault_token t
 LEFT JOIN token_vault_token_use u USING (tenant_id, provider, kind, identifier)
 LEFT JOIN token_vault_account a USING (tenant_id, provider, identifier)
 ORDER BY t.tenant_id, t.provider, t.identifier
+
+-- name: list_accounts of page_of_accounts
+-- The accounts of one tenant.
+SELECT {{owner}} FROM token_vault_token
+WHERE tenant_id = :tenant_id AND (provider, identifier) > (:after_provider, :after_identifier)
+    AND (:provider IS NULL OR provider = :provider)
 
 -- name: list_all_accounts of page_of_accounts
 -- All accounts.
