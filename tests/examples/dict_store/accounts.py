@@ -51,7 +51,6 @@ class DictAccounts(Port):
 
         async def prepare(late):
             writes = late.take(range(len(late.keys)))
-
             return partial(self._database.transact, lambda tables: _change_each(tables, writes, decide), self._clock)
 
         return prepare

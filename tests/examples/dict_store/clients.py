@@ -35,11 +35,9 @@ class DictClientStates(Port):
 
     @atomic
     def note_restore(self, tables, since, *, actor):
-        now = tables.now
-        restored_at = since or now
-        if restored_at > now:
+        restored_at = since or tables.now
+        if restored_at > tables.now:
             raise InvalidInputError("since must not lie in the future")
         tables.restorations.add(restored_at)
-        events = (AuditEvent(AuditAction.DATABASE_RESTORED, now, actor=actor),)
-        tables.append(events)
-        return Change(restored_at, events)
+        event = AuditEvent(AuditAction.DATABASE_RESTORED, tables.now, actor=actor)
+        return Change(restored_at, tables.append([event]))

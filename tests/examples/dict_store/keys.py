@@ -110,7 +110,7 @@ class DictKeys(Port):
         return sum(record is not before[place] for place, record in tables.data_keys.items())
 
     def _places(self, query):
-        """Return the places of the data keys that a query selects, sorted."""
+        """Return the places of the data keys that a query selects."""
         tables, now = self._tables, self._clock.now()
 
         def is_wanted(place, record):
@@ -126,7 +126,7 @@ class DictKeys(Port):
                 and (query.not_wrapped_by is None or query.not_wrapped_by not in wrapped_by)
             )
 
-        return sorted(place for place, record in tables.data_keys.items() if is_wanted(place, record))
+        return [place for place, record in tables.data_keys.items() if is_wanted(place, record)]
 
     def _count_tokens(self, query):
         places = set(self._places(query))

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from operator import itemgetter
-from string import ascii_lowercase, ascii_uppercase
 
 from tests.examples.dict_store.database import Port, page
 
@@ -13,8 +12,6 @@ from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE, TokenStatus
 from vault_domain.ports.pages import MOST_COUNTED, Condemned, Ending, Expiring, Owned, Refreshed
 from vault_domain.transitions.values import is_ending
-
-_LOWER = dict(zip(map(ord, ascii_uppercase), ascii_lowercase, strict=True))
 
 
 class DictPages(Port):
@@ -29,8 +26,7 @@ class DictPages(Port):
         records = [
             state.record
             for account, state in self._tables.accounts.items()
-            if not state.is_empty
-            and query.tenant_id in (None, account.tenant_id)
+            if query.tenant_id in (None, account.tenant_id)
             and query.provider in (None, account.provider)
             and (query.text is None or _is_named(state.record, query.text))
         ]
@@ -42,18 +38,15 @@ class DictPages(Port):
         return page(places, itemgetter(1), limit, after)
 
     async def tenants(self, *, limit, after):
-        return page({token.key.tenant_id for _, token in self._tables.tokens}, str, limit, after)
+        return page({account.tenant_id for account in self._tables.accounts}, str, limit, after)
 
     async def count_accounts(self):
-        now, due = self._clock.now(), {}
-        for account, state in self._tables.accounts.items():
-            due_at = state.row and state.row.due_at
-            due.setdefault(account.provider, []).append(due_at if due_at and due_at <= now else None)
-        times = {provider: list(filter(None, each)) for provider, each in sorted(due.items())}
-        return [
-            AccountCount(provider, len(due[provider]), len(found), now - min(found, default=now))
-            for provider, found in times.items()
-        ]
+        now, found = self._clock.now(), []
+        for provider in sorted({account.provider for account in self._tables.accounts}):
+            states = [state for account, state in self._tables.accounts.items() if account.provider == provider]
+            due = [state.row.due_at for state in states if state.row and state.row.due_at and state.row.due_at <= now]
+            found.append(AccountCount(provider, len(states), len(due), now - min(due, default=now)))
+        return found
 
     async def has_sibling(self, account):
         kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
@@ -98,7 +91,7 @@ def _is_wanted(query, state, token, now):
                 and info.rejected_at is not None
                 and query.since <= info.rejected_at <= query.until
                 and (query.client is None or _is_of_client(state, token, query.client, {None, query.client}))
-                and _is_stored_since(info, query.stored_since)
+                and (query.stored_since is None or (info.last_refreshed_at or info.created_at) >= query.stored_since)
             )
         case Refreshed():
             return (
@@ -111,7 +104,9 @@ def _is_wanted(query, state, token, now):
 
 def _is_named(record, text):
     names = (record.account.identifier, record.label)
-    return record.account.provider == text or any((name or "").translate(_LOWER).startswith(text) for name in names)
+    # `bytes.lower` changes only the letters A to Z.
+    is_one = any((name or "").encode().lower().startswith(text.encode()) for name in names)
+    return is_one or record.account.provider == text
 
 
 def _is_of_client(state, token, client, clients):
@@ -119,8 +114,3 @@ def _is_of_client(state, token, client, clients):
     if state.row is not None and state.row.endpoint is not None:
         return state.row.endpoint == client
     return not client or token.info.client in clients
-
-
-def _is_stored_since(info, stored_since):
-    """Return whether a value was stored at a time or later; None: at any time."""
-    return stored_since is None or (info.last_refreshed_at or info.created_at) >= stored_since

@@ -13,12 +13,8 @@ class DictUpkeep(Port):
 
     @atomic
     def use_state(self, tables, state_id, expires_at):
-        used, now = tables.used_states, tables.now
-        for gone in [key for key, ends in used.items() if ends <= now]:
-            del used[gone]
-        if expires_at <= now:
+        used = {key: ends for key, ends in tables.used_states.items() if ends > tables.now}
+        if expires_at <= tables.now:
             return StateUse.EXPIRED
-        if state_id in used:
-            return StateUse.USED
-        used[state_id] = expires_at
-        return StateUse.FIRST
+        tables.used_states = used | {state_id: expires_at}
+        return StateUse.USED if state_id in used else StateUse.FIRST
