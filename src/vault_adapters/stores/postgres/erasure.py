@@ -1,7 +1,8 @@
 """Erases tenants on Postgres."""
 
 from datetime import datetime
-from typing import Any
+
+from attrs import astuple
 
 from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.database import Transaction
@@ -10,14 +11,9 @@ from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.ports.accounts import Erased
 from vault_domain.ports.change import Change
 
-# All transactions take locks in the same order: data keys, tokens, accounts. `erase_tenant` locks the data keys before
-# these steps.
-_STEPS = {
-    "tokens": "delete_tenant_tokens",
-    "accounts": "delete_tenant_accounts",
-    "wraps": "delete_tenant_wraps",
-    "audit_events": "empty_tenant_audit_events",
-}
+_STEPS = ("delete_tenant_accounts", "delete_tenant_wraps", "empty_tenant_audit_events")
+"""The names of the statements after the deletion of the tokens. All transactions lock data keys, tokens and accounts in
+this order."""
 
 
 async def erase_tenant(transaction: Transaction, queries: Queries, tenant_id: str, actor: str | None) -> Change[Erased]:
@@ -31,19 +27,16 @@ async def erase_tenant(transaction: Transaction, queries: Queries, tenant_id: st
         destroyed += [_destroyed(tenant_id, bytes(key_id), now, actor) for key_id, now in sorted(rows)]
     # These events come first, because then a trigger lets go of the events of replacements.
     await append_events(transaction, queries, destroyed)
+    [(tokens, accounts, now)] = await transaction.fetch(queries["delete_tenant_tokens"], parameters)
     tenant = {"tenant_id": tenant_id}
-    [(accounts, now)] = await transaction.fetch(queries["count_tenant_accounts"], parameters)
-    counts: dict[str, Any] = {"data_keys": len(destroyed)}
-    for name, query in _STEPS.items():
-        counts[name] = await transaction.execute(queries[query], tenant)
+    states, wraps, events = [await transaction.execute(queries[step], tenant) for step in _STEPS]
     await transaction.fetch(queries["tell_erasure"], tenant)
-    is_empty = not any(counts.values())
-    counts["accounts"] = accounts
-    if is_empty:
-        return Change(Erased(**counts))
+    erased = Erased(tokens, accounts, len(destroyed), wraps, events)
+    if not (states or any(astuple(erased))):
+        return Change(erased)
     event = AuditEvent(AuditAction.TENANT_ERASED, now, tenant_id=tenant_id, actor=actor)
     await append_events(transaction, queries, [event])
-    return Change(Erased(**counts), (*destroyed, event))
+    return Change(erased, (*destroyed, event))
 
 
 def _destroyed(tenant_id: str, key_id: bytes, now: datetime, actor: str | None) -> AuditEvent:

@@ -37,16 +37,14 @@ class SqliteClientStates:
     async def records(self, provider: str | None = None) -> StoredClients:
         """Return the records of a provider, or of all providers."""
         rows = await self._database.fetch(self._queries["list_clients"], {"provider": provider})
-        [(*_, restored_at)] = [row for row in rows if not is_record(row)]
-        records = _records([row for row in rows if is_record(row)])
-        return StoredClients(records, self._database.now(), to_time(restored_at))
+        return _clients(rows, self._database.now())
 
     async def change(self, scope: ClientScope, decide: ClientDecide[T]) -> ClientDecision[T]:
         """Load the record of a scope, decide, and write the new record with the events."""
 
         async def work(transaction: Transaction) -> ClientDecision[T]:
-            rows = await transaction.fetch(self._queries["get_client"], scope_columns(scope))
-            record = next(iter(_records(rows)), None)
+            rows = await transaction.fetch(self._queries["list_clients"], {"provider": scope.provider})
+            record = _clients(rows, transaction.now).of(scope)
             decision = decide(record, transaction.now)
             if decision.record is None:
                 await transaction.execute(self._queries["delete_client"], scope_columns(scope))
@@ -91,7 +89,7 @@ class SqliteClientStates:
         return await self._database.transact(work)
 
 
-def _records(rows: list[Row]) -> list[ClientRecord]:
+def _clients(rows: list[Row], now: datetime) -> StoredClients:
     """Return the records of rows; a damaged row pauses nothing, and the next refusal of its scope overwrites it."""
 
     def decode(row: Row) -> ClientRecord:
@@ -101,4 +99,5 @@ def _records(rows: list[Row]) -> list[ClientRecord]:
             raise ValueError
         return client_record(provider, client, reason, marks, since, refused_at, opened_at, probe_at)
 
-    return sound(rows, decode)
+    [(*_, restored_at)] = [row for row in rows if not is_record(row)]
+    return StoredClients(sound([row for row in rows if is_record(row)], decode), now, to_time(restored_at))

@@ -10,11 +10,6 @@ UPDATE {{schema}}.data_key d SET state = 'destroyed' FROM doomed o
 WHERE d.tenant_id = o.tenant_id AND d.data_key_id = o.data_key_id AND d.state IN ('active', 'decrypt_only')
 RETURNING d.data_key_id, {{now}}
 
--- name: count_tenant_accounts
--- Count a tenant's accounts that have a token, and get the time. The tenant's data keys are destroyed by now, so no token
--- can be added.
-SELECT count(*), {{now}} FROM (SELECT DISTINCT provider, identifier FROM {{schema}}.token WHERE tenant_id = %(tenant_id)b) a
-
 -- name: delete_tenant_wraps
 -- Delete all wraps of a tenant's destroyed data keys.
 DELETE FROM {{schema}}.data_key_wrap w USING {{schema}}.data_key d
@@ -32,14 +27,17 @@ WHERE a.tenant_id = o.tenant_id AND a.provider = o.provider AND a.identifier = o
 
 -- name: delete_tenant_tokens
 -- Delete a tenant's tokens; ON DELETE CASCADE deletes the times of their last use. The tokens are locked in the order
--- of their keys.
+-- of their keys. Returns their number, that of their accounts, and the time.
 WITH doomed AS (
-    SELECT tenant_id, provider, kind, identifier FROM {{schema}}.token
+    SELECT provider, kind, identifier FROM {{schema}}.token
     WHERE tenant_id = %(tenant_id)b
     ORDER BY provider, identifier, kind
-    FOR UPDATE)
-DELETE FROM {{schema}}.token t USING doomed o
-WHERE t.tenant_id = o.tenant_id AND t.provider = o.provider AND t.kind = o.kind AND t.identifier = o.identifier
+    FOR UPDATE),
+gone AS (
+    DELETE FROM {{schema}}.token t USING doomed o
+    WHERE t.tenant_id = %(tenant_id)b AND t.provider = o.provider AND t.kind = o.kind AND t.identifier = o.identifier
+    RETURNING t.provider, t.identifier)
+SELECT count(*), count(DISTINCT (provider, identifier)), {{now}} FROM gone
 
 -- name: tell_erasure
 -- Tell other processes that a tenant's rows are gone.

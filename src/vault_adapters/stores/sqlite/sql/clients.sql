@@ -6,11 +6,6 @@ UNION ALL
 SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
 WHERE :provider IS NULL OR provider = :provider
 
--- name: get_client
--- Get the record of one scope (provider, client and reason).
-SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
-WHERE provider = :provider AND client = :client AND reason = :reason
-
 -- name: put_client
 -- Store the record of one scope.
 INSERT INTO token_vault_client_refusal (provider, client, reason, marks, since, refused_at, opened_at, probe_at)
