@@ -347,4 +347,5 @@ def test_an_answer_that_cannot_be_read_is_told_once_and_before_its_failure():
     answer = SealedAnswer(SealedToken(b"k" * 16, b"unread"), Failure("unreadable_answer", HOUR, unknown=False))
     first = attempts.unread(state, START, attempt, answer, None)
     assert (actions(first), first.durable) == ([AuditAction.ANSWER_KEPT, AuditAction.REFRESH_FAILING], True)
-    assert attempts.unread(first.state, LATER, attempt, answer, None).events == ()
+    again = attempts.unread(first.state, LATER, attempt, answer, None)
+    assert (again.events, again.state.answer.kept_at) == ((), START)
