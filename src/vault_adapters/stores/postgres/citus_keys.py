@@ -14,14 +14,14 @@ class DataKeyReads:
     """Returns the rows of the statement `get_data_keys`.
 
     Wraps under unusable master keys are left out. Which master keys are usable is in the audit events that belong to no
-    tenant, and those are on one node. If that node fails, the master keys that were usable at the last read, and that
-    their own table, which is on each node, does not call retired, are usable still. No master key can be retired
-    meanwhile, because that writes to the node.
+    tenant, and those are on one node. If that node fails, the master keys that were usable at the last read are usable
+    still, but for those that the statement finds to be retired by their own table, which is on each node. No master key
+    can be retired meanwhile, because that writes to the node.
     """
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
-        self._usable: set[bytes] | None = None
+        self._usable: list[bytes] | None = None
 
     async def rows(self, reader: Reader, places: Iterable[tuple[str, bytes | None]]) -> list[Row]:
         """Return the data keys at these places; an id of None stands for the tenant's active data key."""
@@ -47,7 +47,6 @@ class DataKeyReads:
         except StorageError as error:
             if self._usable is None or not error.retryable:
                 raise
-            rows = await reader.fetch(self._queries["list_lasting_master_keys"])
-            return [key_id for (key_id,) in rows if key_id in self._usable]
-        self._usable = {key_id for (key_id,) in rows}
-        return list(self._usable)
+            return self._usable
+        self._usable = [key_id for (key_id,) in rows]
+        return self._usable

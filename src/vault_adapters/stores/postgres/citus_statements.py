@@ -64,10 +64,6 @@ _HIDDEN = re.compile(r"\(SELECT (%\(\w+\)b::text)\)")  # a parameter that a plai
 _GIVEN_NOW = "%(now)b::timestamptz"
 _UNTOLD = "NULL::boolean AS told"
 
-_USABLE = """
-    SELECT m.master_key_id FROM {{schema}}.master_key m
-    WHERE m.state <> 'retired' AND coalesce({{last_event}}, '') <> 'master_key_retired'"""
-
 _STORED = {
     **{f"t.{name}": f"s.stored_{name}" for name in ("id", "expires_at", "generation", "last_refreshed_at")},
     **{f"t.{name}": f"s.stored_{name}" for name in ("created_at", "updated_at", "scopes")},
@@ -81,14 +77,13 @@ _STORED = {
 """The SQL for each column of a stored token: a column that `citus_store_token` returns, a parameter or a constant."""
 
 
-def distributed_fragments(horizon: str, last_event: str, data_key_event: str) -> dict[str, str]:
+def distributed_fragments(horizon: str, data_key_event: str) -> dict[str, str]:
     """Return the parts of statements that differ from those of a plain server, by name.
 
     Args:
         horizon: the plain server's expression for the number of the oldest transaction that may still add events; a
             page of the audit log ends before this transaction. The node that gives the events their places in
             the log evaluates the expression.
-        last_event: the plain server's expression for the last event about a master key.
         data_key_event: the plain server's expression for the event that confirms a state of a data key.
     """
     return {
@@ -98,7 +93,6 @@ def distributed_fragments(horizon: str, last_event: str, data_key_event: str) ->
         "at_locked_place": " AND ".join(
             f"t.{name} = l.{name}" for name in ("tenant_id", "provider", "kind", "identifier")
         ),
-        "usable_master_keys": _USABLE.replace("{{last_event}}", last_event),
         "own_data_key_event": data_key_event.replace("e.tenant_id = d.tenant_id", "e.tenant_id = %(tenant_id)b"),
         "stored_columns": ", ".join(_STORED[name] for name in TOKEN_ALONE),
         "token_columns_alone": ", ".join((*TOKEN_ALONE, *VALUE)),

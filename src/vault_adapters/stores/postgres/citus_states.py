@@ -104,7 +104,8 @@ class CitusAccountStates(AccountStates):
         if new:
             # An insertion is no part of `apply_account`, because Citus would then not send this statement as a whole.
             keys = {"tenant_id": before.account.tenant_id, "data_key_ids": key_ids}
-            active = len(await transaction.fetch(self._queries["lock_data_keys"], keys)) == len(key_ids)
+            held = await transaction.fetch(self._queries["hold_data_keys"], keys)
+            active = held.count((True,)) == len(key_ids)
             parameters |= await self._insert(transaction, before, new if active else [], parameters)
         is_first = bool(new) and not versions and parameters["version"] is None  # there is nothing to compare
         if not is_first or parameters["durable"]:

@@ -295,7 +295,7 @@ def load_statements(
         **appending_fragments(),
     }
     if distributed:
-        shared |= distributed_fragments(shared["horizon"], _LAST_EVENT, _DATA_KEY_EVENT)
+        shared |= distributed_fragments(shared["horizon"], _DATA_KEY_EVENT)
     filled = {name: sql.replace("{{schema}}", quoted(schema)) for name, sql in shared.items()}
     queries = load_queries(
         "vault_adapters.stores.postgres",

@@ -40,20 +40,30 @@ LEFT JOIN LATERAL (
 
 -- name: list_data_keys
 -- List data keys after a position, each with its wraps, with whether a token uses it, if that is asked for, and with the
--- time. Wraps under retired master keys are left out, unless data keys are asked for that a master key wraps.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}}, w.master_key_ids, w.wraps,
-    %(with_use)b::bool AND EXISTS (
-        SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id),
-    {{now}}
-FROM (
-    SELECT d.*
+-- time. Wraps under retired master keys are left out, unless data keys are asked for that a master key wraps. Citus
+-- cannot join tables that are not on one node, so the usable master keys and the page are found first.
+WITH usable AS MATERIALIZED (
+    SELECT m.master_key_id FROM {{schema}}.master_key m
+    WHERE m.state <> 'retired' AND coalesce({{last_event}}, '') <> 'master_key_retired'),
+page AS MATERIALIZED (
+    SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}} AS action,
+        %(with_use)b::bool AND EXISTS (
+            SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS is_used
     FROM {{data_keys_of_page}}
     ORDER BY d.tenant_id, d.data_key_id
-    LIMIT %(limit)b::bigint) d
-LEFT JOIN LATERAL (
-    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
+    LIMIT %(limit)b::bigint),
+wraps AS MATERIALIZED (
+    SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
     FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id AND (%(is_wrapped)b::bool OR {{usable_wrap}})) w ON true
+    WHERE (w.tenant_id, w.data_key_id) IN (SELECT tenant_id, data_key_id FROM page)
+        AND (%(is_wrapped)b::bool OR w.master_key_id IN (SELECT master_key_id FROM usable)))
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.action, w.master_key_ids, w.wraps, d.is_used, {{now}}
+FROM page d
+LEFT JOIN (
+    SELECT tenant_id, data_key_id, pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids,
+        pg_catalog.array_agg(wrapped ORDER BY master_key_id) AS wraps
+    FROM wraps
+    GROUP BY tenant_id, data_key_id) w ON w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id
 ORDER BY d.tenant_id, d.data_key_id
 
 -- name: create_data_keys

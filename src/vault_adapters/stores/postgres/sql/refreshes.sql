@@ -43,10 +43,3 @@ SELECT tenant_id, identifier, due_at FROM taken
 -- name: make_commit_durable
 -- Make this transaction's commit durable; see `_DURABLE` in statements.py.
 SELECT {{durable}}
-
--- name: lock_data_keys
--- Lock those of the given data keys that are active, until the transaction ends. This is the transaction's first lock.
-SELECT data_key_id FROM {{schema}}.data_key
-WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[]) AND state = 'active'
-ORDER BY data_key_id
-FOR SHARE

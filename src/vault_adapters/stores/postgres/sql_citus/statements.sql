@@ -33,8 +33,8 @@ DELETE FROM {{schema}}.audit_event
 WHERE tenant_id = %(tenant_id)b AND action NOT IN ('tenant_erased', 'data_key_destroyed')
 
 -- name: hold_data_keys
--- Lock some of a tenant's data keys, until the transaction ends. The statement that needs the lock checks their states.
-SELECT true FROM {{schema}}.data_key
+-- Lock some of a tenant's data keys until the transaction ends, and tell of each whether it is active.
+SELECT state = 'active' FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b AND data_key_id = ANY (%(data_key_ids)b::bytea[])
 ORDER BY data_key_id
 FOR SHARE
@@ -56,51 +56,21 @@ LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
 -- name: list_usable_master_keys
 -- List the ids of the usable master keys. Audit events that belong to no tenant tell which they are.
-{{usable_master_keys}}
-
--- name: list_lasting_master_keys
--- List the ids of the master keys that are not retired by their own table, which is on each node.
-SELECT master_key_id FROM {{schema}}.master_key WHERE state <> 'retired'
+SELECT m.master_key_id FROM {{schema}}.master_key m
+WHERE m.state <> 'retired' AND coalesce({{last_event}}, '') <> 'master_key_retired'
 
 -- name: get_data_keys
 -- Get the given data keys of one tenant, and the active one if it is asked for, with their wraps under usable master
--- keys; see `DataKeyReads`.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{own_data_key_event}},
-    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
-        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[])),
-    (SELECT pg_catalog.array_agg({{wrapped}} ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
-        AND w.master_key_id = ANY (%(master_key_ids)b::bytea[]))
+-- keys; see `DataKeyReads`. The table of master keys is on each node.
+SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{own_data_key_event}}, w.master_key_ids, w.wraps
 FROM {{schema}}.data_key d
+LEFT JOIN LATERAL (
+    SELECT pg_catalog.array_agg(master_key_id ORDER BY master_key_id) AS master_key_ids, pg_catalog.array_agg({{wrapped}} ORDER BY master_key_id) AS wraps
+    FROM {{schema}}.data_key_wrap w JOIN {{schema}}.master_key m USING (master_key_id)
+    WHERE w.tenant_id = %(tenant_id)b AND w.data_key_id = d.data_key_id
+        AND m.state <> 'retired' AND master_key_id = ANY (%(master_key_ids)b::bytea[])) w ON true
 WHERE d.tenant_id = %(tenant_id)b
     AND (d.data_key_id = ANY (%(data_key_ids)b::bytea[]) OR %(with_active)b::boolean AND d.state = 'active')
-
--- name: list_data_keys
--- List data keys as on a plain server. Audit events tell which master keys are usable. These events belong to no tenant
--- and are on another node, and Citus cannot join tables that are not on one node. So a CTE finds the usable master keys
--- first.
-WITH usable AS MATERIALIZED ({{usable_master_keys}}),
-page AS MATERIALIZED (
-    SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, {{data_key_event}} AS action,
-        %(with_use)b::bool AND EXISTS (
-            SELECT 1 FROM {{schema}}.token t WHERE t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id) AS is_used
-    FROM {{data_keys_of_page}}
-    ORDER BY d.tenant_id, d.data_key_id
-    LIMIT %(limit)b::bigint),
-wraps AS MATERIALIZED (
-    SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
-    FROM {{schema}}.data_key_wrap w
-    WHERE (w.tenant_id, w.data_key_id) IN (SELECT tenant_id, data_key_id FROM page)
-        AND (%(is_wrapped)b::bool OR w.master_key_id IN (SELECT master_key_id FROM usable)))
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.action,
-    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM wraps w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id),
-    (SELECT pg_catalog.array_agg(w.wrapped ORDER BY w.master_key_id) FROM wraps w
-    WHERE w.tenant_id = d.tenant_id AND w.data_key_id = d.data_key_id),
-    d.is_used, {{now}}
-FROM page d
-ORDER BY d.tenant_id, d.data_key_id
 
 -- name: get_horizon
 -- Get the transaction horizon: the number of the oldest transaction that may still add events. The statement runs on
