@@ -131,4 +131,5 @@ class AuditCases(ContractFixtures):
         assert sorted(appended, key=repr) == sorted(expected, key=repr)
         clock.advance(HOUR)
         await store.audit.append([Noticed(failed)], apart=HOUR)
-        assert len((await events_of(vault))[known:]) == len(stored) + 1
+        await store.audit.append([Noticed(failed)] * 2, apart=None)
+        assert len((await events_of(vault))[known:]) == len(stored) + 3
