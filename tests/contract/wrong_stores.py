@@ -23,7 +23,6 @@ from vault_adapters.testing.contract.importing import ImportCases
 from vault_adapters.testing.contract.isolation import IsolationCases
 from vault_adapters.testing.contract.keys import KeyTableCases
 from vault_adapters.testing.contract.listings import ListingCases
-from vault_adapters.testing.contract.neighbours import NeighbourCases
 from vault_adapters.testing.contract.reserving import ReserveCases
 from vault_adapters.testing.contract.rotation import DataKeyCases, MasterKeyCases
 from vault_adapters.testing.contract.states import StateCases
@@ -55,7 +54,6 @@ METHODS = {
         "tenants": AcrossCases,
         "count_accounts": AcrossCases,
         "kept_answers": UnreadCases,
-        "has_sibling": NeighbourCases,
         "count_health": ListingCases,
     },
     "keys": {

@@ -79,7 +79,7 @@ async def list_accounts(
 ) -> list[AccountRecord]:
     """List accounts; see `Pages.accounts`, and `list_tokens` for the arguments; ``fetch`` returns sorted rows."""
     name, sought = list_of(query)
-    wanted = {**sought, "tenant_id": query.tenant_id, "provider": query.provider}
+    wanted = {"tenant_id": query.tenant_id, "provider": query.provider, **sought}
 
     async def fetch_page(position: Sequence[Any], number: int) -> list[list[_Row]]:
         page = dict(zip(_PLACE_OF_ACCOUNT, position, strict=True))
@@ -183,6 +183,10 @@ def list_of(query: AccountQuery) -> tuple[str, dict[str, Any]]:
     """
     if query.text is not None:
         return "find_accounts", {"sought": query.text, "last": query.text + "\U0010ffff" * MAX_NAME_LENGTH}
+    own = query.sibling_of
+    if own is not None:
+        names = {"tenant_id": own.tenant_id, "provider": own.provider, "identifier": own.identifier or ""}
+        return "list_siblings", names
     if query.tenant_id is not None:
         return "list_accounts", {}
     anyone = "list_all_accounts" if query.provider is None else "list_provider_accounts"

@@ -145,6 +145,8 @@ class AccountQuery:
         text: a text that names them, alone: the beginning of an account's label or of its identifier, or its provider's
             whole name. The text has a to z in place of A to Z, and is in Unicode NFC. The letters A to Z count as a to
             z, and every other character as itself.
+        sibling_of: an account, alone: the accounts of other tenants with its provider and identifier that have an
+            access or refresh token. The results tell nothing else about the other tenants.
         with_damaged: return accounts with a damaged row too, without what is stored of them.
     """
 
@@ -152,6 +154,7 @@ class AccountQuery:
     provider: str | None = None
     state: ConnectionState | None = None
     text: str | None = None
+    sibling_of: Account | None = None
     with_damaged: bool = False
 
     @staticmethod
@@ -213,12 +216,6 @@ class Pages(Protocol):
         """Count all tenants' accounts, and those that are due now, by provider.
 
         This reads all accounts and tokens, so call it seldom.
-        """
-
-    async def has_sibling(self, account: Account) -> bool:
-        """Return whether another tenant has an access or refresh token under the same provider and identifier.
-
-        An index finds such a token, so the call is quick. The result tells nothing else about the other tenant.
         """
 
     async def count_health(

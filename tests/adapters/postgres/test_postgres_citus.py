@@ -52,7 +52,7 @@ COSTS = {
         count_health count_wraps
         list_data_keys
         count_all_accounts list_kept_answers
-        find_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events has_sibling
+        find_accounts find_events_since_turn measure_tokens has_data has_foreign_audit_events list_siblings
         latest_audit_events list_all_accounts list_audit_events list_provider_accounts
         list_doubtful_accounts list_tenants list_troubled_accounts prune_audit_events
         reserve_due_accounts""",

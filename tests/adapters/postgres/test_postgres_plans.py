@@ -66,6 +66,7 @@ INDEXES = {
     "list_tenants": "token_",
     "list_provider_accounts": "token_provider",
     "list_accounts": "token_pkey",
+    "list_siblings": "token_sibling",
     "find_accounts": "account_label token_identifier token_provider",
 }
 INDEXES_OF_CLIENTS = {"find_condemned_tokens": "token_rejected", "find_refreshed_tokens": "token_refreshed"}
@@ -76,6 +77,8 @@ def parameters_of(query):
     parameters = {**PLACE, "after": "t2", "limit": 21, "tenant_id": "t77", **list_of(AccountQuery(text="user777"))[1]}
     if query in INDEXES_OF_CLIENTS:
         return parameters | OF_CLIENT
+    if query == "list_siblings":
+        return parameters | {"provider": "google", "identifier": "u777"}
     return parameters | ({"provider": "rare"} if query == "list_provider_accounts" else {})
 
 

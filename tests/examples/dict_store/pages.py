@@ -3,6 +3,7 @@
 from collections import Counter
 from operator import itemgetter
 
+from attrs import evolve
 from tests.examples.dict_store.database import Port, page
 
 from vault_domain.entities.account import TokenKind
@@ -29,6 +30,7 @@ class DictPages(Port):
             if query.tenant_id in (None, account.tenant_id)
             and query.provider in (None, account.provider)
             and (query.text is None or _is_named(state.record, query.text))
+            and (query.sibling_of is None or _is_sibling(state, query.sibling_of))
         ]
         return page(records, query.place, limit, after), self._clock.now()
 
@@ -47,14 +49,6 @@ class DictPages(Port):
             due = [state.row.due_at for state in states if state.row and state.row.due_at and state.row.due_at <= now]
             found.append(AccountCount(provider, len(states), len(due), now - min(due, default=now)))
         return found
-
-    async def has_sibling(self, account):
-        kinds = (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)
-        place = (account.provider, account.identifier)
-        return any(
-            (key.provider, key.identifier) == place and key.tenant_id != account.tenant_id and key.kind in kinds
-            for key in (token.key for _, token in self._tables.tokens)
-        )
 
     async def count_health(
         self, tenant_id, buffer, suspicion=MOST_CONFIRMATION, notice=RECONNECT_NOTICE, most=MOST_COUNTED
@@ -100,6 +94,14 @@ def _is_wanted(query, state, token, now):
                 and info.last_refreshed_at >= query.since
                 and _is_of_client(state, token, query.client, {query.client})
             )
+
+
+def _is_sibling(state, account):
+    return (
+        evolve(state.account, tenant_id=account.tenant_id) == account
+        and state.account != account
+        and not state.tokens.keys().isdisjoint((TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN))
+    )
 
 
 def _is_named(record, text):

@@ -11,7 +11,6 @@ from vault_adapters.stores.postgres.cursors import Row, int8
 from vault_adapters.stores.postgres.database import PostgresDatabase
 from vault_adapters.stores.postgres.rows import (
     MICROSECOND,
-    account_parameters,
     has_token,
     listed_account,
     listed_info,
@@ -94,11 +93,6 @@ class PostgresPages:
             AccountCount(provider, accounts, due, timedelta(0) if earliest is None else now - earliest)
             for provider, accounts, due, earliest, now in rows
         ]
-
-    async def has_sibling(self, account: Account) -> bool:
-        """Return whether another tenant has an access or refresh token under the same provider and identifier."""
-        [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
-        return bool(found)
 
     async def count_health(
         self,

@@ -11,7 +11,6 @@ from vault_adapters.stores.damage import sound
 from vault_adapters.stores.listing import Types, list_accounts, list_tokens
 from vault_adapters.stores.sqlite.account_rows import listed_account
 from vault_adapters.stores.sqlite.rows import (
-    account_parameters,
     listed_info,
     to_micros,
     to_time,
@@ -92,11 +91,6 @@ class SqlitePages:
             AccountCount(provider, accounts, due, now - (to_time(earliest) or now))
             for provider, accounts, due, earliest in rows
         ]
-
-    async def has_sibling(self, account: Account) -> bool:
-        """Return whether another tenant has an access or refresh token under the same provider and identifier."""
-        [(found,)] = await self._database.fetch(self._queries["has_sibling"], account_parameters(account))
-        return bool(found)
 
     async def count_health(
         self,

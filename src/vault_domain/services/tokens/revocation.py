@@ -11,7 +11,7 @@ from vault_domain.entities.errors import VaultError
 from vault_domain.entities.extra import NO_EXTRA, Extra
 from vault_domain.entities.rotation_policy import RevocationScope
 from vault_domain.ports.accounts import Accounts, Snapshot
-from vault_domain.ports.pages import Pages
+from vault_domain.ports.pages import AccountQuery, Pages
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher, TokenRevoker
 from vault_domain.services.tokens.homes import HomeService
@@ -56,7 +56,11 @@ class RevocationService:
     async def _shares_grant(self, account: Account) -> bool:
         """Return whether a revocation would also end the grant of an account of another tenant."""
         scope = getattr(self._refreshers.get(account.provider), "revocation_scope", RevocationScope.GRANT)
-        return scope == RevocationScope.USER_AND_CLIENT and await self._pages.has_sibling(account)
+        if scope != RevocationScope.USER_AND_CLIENT:
+            return False
+        siblings = AccountQuery(sibling_of=account, with_damaged=True)
+        found, _ = await self._pages.accounts(siblings, limit=1, after=None)
+        return bool(found)
 
     async def revoke(self, account: Account) -> bool | None:
         """Ask the provider to revoke one token of the account; return whether the provider confirmed.

@@ -10,14 +10,6 @@ LEFT JOIN {{schema}}.token_use u
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 
--- name: has_sibling
--- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
--- partial index of access and refresh tokens.
-SELECT EXISTS (
-    SELECT 1 FROM {{schema}}.token
-    WHERE provider = %(provider)b AND identifier = %(identifier)b AND kind IN ('access_token', 'refresh_token')
-        AND tenant_id <> %(tenant_id)b)
-
 -- name: list_accounts
 -- List the tokens of a tenant's accounts after a position, each with its account's label and refresh state.
 WITH page AS MATERIALIZED (
@@ -65,6 +57,12 @@ SELECT {{owner}} FROM {{schema}}.token WHERE {{after_account}}
 -- The accounts at one provider.
 SELECT {{owner}} FROM {{schema}}.token
 WHERE provider = (SELECT %(provider)b::text) AND tenant_id >= (SELECT %(after_tenant_id)b::text) AND {{after_account}}
+
+-- name: list_siblings of page_of_accounts
+-- The accounts of other tenants with an account's provider and identifier. The partial index token_sibling holds them.
+SELECT {{owner}} FROM {{schema}}.token
+WHERE provider = %(provider)b AND identifier = %(identifier)b AND kind IN ('access_token', 'refresh_token')
+    AND tenant_id <> %(tenant_id)b AND {{after_account}}
 
 -- name: list_doubtful_accounts of page_of_accounts
 -- The accounts that may have to be connected again. Each of them has a token that is not valid or has expired. The

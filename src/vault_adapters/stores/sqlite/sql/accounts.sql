@@ -1,11 +1,3 @@
--- name: has_sibling
--- Tell whether another tenant has an access or refresh token under this provider and identifier. The query reads the
--- partial index of access and refresh tokens.
-SELECT EXISTS (
-    SELECT 1 FROM token_vault_token INDEXED BY token_vault_token_sibling
-    WHERE provider = :provider AND identifier = :identifier AND kind IN ('access_token', 'refresh_token')
-        AND tenant_id != :tenant_id)
-
 -- name: page_of_accounts
 -- The tokens of a page of accounts after a position, each with its account's label and refresh state. A part tells where
 -- to find the accounts; it may name an account several times.
@@ -36,6 +28,12 @@ SELECT {{owner}} FROM token_vault_token INDEXED BY sqlite_autoindex_token_vault_
 -- The accounts at one provider.
 SELECT {{owner}} FROM token_vault_token INDEXED BY token_vault_token_provider
 WHERE provider = :provider AND tenant_id >= :after_tenant_id AND {{after_account}}
+
+-- name: list_siblings of page_of_accounts
+-- The accounts of other tenants with an account's provider and identifier.
+SELECT {{owner}} FROM token_vault_token INDEXED BY token_vault_token_sibling
+WHERE provider = :provider AND identifier = :identifier AND kind IN ('access_token', 'refresh_token')
+    AND tenant_id != :tenant_id AND {{after_account}}
 
 -- name: list_doubtful_accounts of page_of_accounts
 -- The accounts that may have to be connected again. Each of them has a token that is not valid or has expired. The
