@@ -7,16 +7,14 @@ from datetime import datetime
 from typing import Any
 
 from vault_adapters.stores.damage import data_key_of_row, master_key_of_row
-from vault_adapters.stores.postgres.cursors import Row, int8
-from vault_adapters.stores.postgres.rows import keys_parameters, micros
+from vault_adapters.stores.postgres.cursors import Row
+from vault_adapters.stores.postgres.rows import keys_parameters
 from vault_domain.entities.key_decisions import KeyDecision
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
-from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, PlacedWrap, Resealed
+from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
+from vault_domain.ports.keys import DataKeyPosition, PlacedWrap, Resealed
 
 DataKeyChange = tuple[DataKeyRecord, KeyDecision[DataKeyRecord]]
 """A data key as it was read, and the decision about it."""
-
-_LASTING = [state.value for state in DataKeyState if state is not DataKeyState.DESTROYED]
 
 
 def data_key_record(row: Row) -> DataKeyRecord:
@@ -81,25 +79,6 @@ def own_wraps(record: DataKeyRecord) -> dict[str, Any]:
     return {
         "master_key_ids": [wrap.master_key_id for wrap in record.wraps],
         "wraps": [wrap.wrapped for wrap in record.wraps],
-    }
-
-
-def query_parameters(query: DataKeyQuery, after: DataKeyPosition, limit: int) -> dict[str, Any]:
-    """Return the parameters of `list_data_keys`, except for the time and for whether uses are asked for."""
-    after_tenant_id, after_data_key_id = after
-    return {
-        "after_tenant_id": after_tenant_id,
-        "after_data_key_id": after_data_key_id,
-        "tenant_id": query.tenant_id,
-        "data_key_id": query.key_id,
-        "states": _LASTING if query.state is None else [query.state.value],
-        "age": None if query.min_age is None else micros(query.min_age),
-        "empty_age": None if query.min_empty is None else micros(query.min_empty),
-        "is_emptied": query.is_emptied,
-        # With NULL, Citus would see a join that has no condition on the tenant.
-        "master_key_id": query.wrapped_by or query.not_wrapped_by or b"",
-        "is_wrapped": None if query.wrapped_by == query.not_wrapped_by else query.wrapped_by is not None,
-        "limit": int8(limit),
     }
 
 

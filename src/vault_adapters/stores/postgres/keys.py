@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
-from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
-from vault_adapters.stores.key_counting import counted
+from vault_adapters.stores.damage import sound, sound_page
+from vault_adapters.stores.key_reads import count_keys, master_key_set, query_parameters, rows_to_reseal
 from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.citus_keys import DataKeyReads
 from vault_adapters.stores.postgres.cursors import Row, int8
@@ -24,13 +24,11 @@ from vault_adapters.stores.postgres.key_rows import (
     master_key_parameters,
     master_key_record,
     own_wraps,
-    query_parameters,
     reseal_parameters,
     wraps_parameters,
 )
 from vault_adapters.stores.postgres.limits import Pace
 from vault_adapters.stores.postgres.readers import Reader
-from vault_adapters.stores.postgres.rows import key_columns, micros
 from vault_adapters.stores.queries import Queries
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditEvent
@@ -154,7 +152,7 @@ class PostgresKeys:
         """Return a page of data keys, sorted by tenant and id."""
 
         async def fetch(position: DataKeyPosition, wanted: int) -> list[Row]:
-            return await self._page(query, position, wanted, with_use=False)
+            return await self._fetch("list_data_keys", query_parameters(query, position, wanted))
 
         return await sound_page(fetch, data_key_record, data_key_position, after or _START, limit)
 
@@ -163,7 +161,8 @@ class PostgresKeys:
         events: list[AuditEvent] = []
         count, after, is_end = 0, _START, False
         while not is_end:
-            rows = await self._page(query, after, CHANGED_AT_ONCE, with_use=True)
+            parameters = query_parameters(query, after, CHANGED_AT_ONCE, with_use=True)
+            rows = await self._fetch("list_data_keys", parameters)
             decisions = [(record, decide(record, now, is_used)) for record, now, is_used in sound(rows, data_key_use)]
             changes = [each for each in decisions if each[0] is not each[1].state]
             write = partial(self._write, changes)
@@ -176,23 +175,11 @@ class PostgresKeys:
 
     async def key_counts(self, tenant_id: str | None = None, min_age: timedelta | None = None) -> KeyCounts:
         """Count the keys of all tenants or of one, and those that are to be rotated."""
-        tenant = {"tenant_id": tenant_id}
-        groups = await self._database.fetch(self._queries["count_data_keys"], tenant, pace=Pace.BULK)
-        wraps = await self._database.fetch(self._queries["count_wraps"], tenant, pace=Pace.BULK)
-        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id)
-        old = (0, 0) if min_age is None else await self._count(DataKeyState.ACTIVE, min_age, tenant_id)
-        return counted(groups, wraps, tokens, old)
+        return await count_keys(self._fetch, tenant_id, min_age)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, sorted by token key."""
-
-        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            names = ("after_tenant_id", "after_provider", "after_identifier", "after_kind")
-            parameters = dict(zip(names, position, strict=True)) | {"tenant_id": tenant_id, "limit": int8(wanted)}
-            return await self._database.fetch(self._queries["find_rows_to_reseal"], parameters, pace=Pace.BULK)
-
-        start = (tenant_id or "", "", "", "") if after is None else key_columns(after)
-        return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
+        return await rows_to_reseal(self._fetch, tenant_id, after, limit)
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """For each of ``rows``: if the stored value is still exactly ``before``, replace it with ``after``."""
@@ -251,10 +238,11 @@ class PostgresKeys:
 
         return await self._database.transact(work)
 
-    async def _page(self, query: DataKeyQuery, after: DataKeyPosition, limit: int, *, with_use: bool) -> list[Row]:
-        parameters = query_parameters(query, after, limit) | {"with_use": with_use, "now": self._database.now()}
-        sql = self._queries.narrowed("list_data_keys", parameters)
-        return await self._database.fetch(sql, parameters, pace=Pace.BULK if query.key_id is None else Pace.QUICK)
+    async def _fetch(self, name: str, parameters: dict[str, Any]) -> list[Row]:
+        own = {each: int8(value) if type(value) is int else value for each, value in parameters.items()}
+        own["now"] = self._database.now()
+        pace = Pace.BULK if parameters.get("data_key_id") is None else Pace.QUICK
+        return await self._database.fetch(self._queries.narrowed(name, own), own, pace=pace)
 
     async def _write(
         self, changes: Sequence[DataKeyChange], transaction: Transaction
@@ -265,18 +253,6 @@ class PostgresKeys:
         await append_events(transaction, self._queries, [event for decision in stored for event in decision.events])
         return stored
 
-    async def _count(self, state: DataKeyState, age: timedelta, tenant_id: str | None) -> tuple[int, int]:
-        parameters = {
-            "state": state.value,
-            "age": micros(age),
-            "tenant_id": tenant_id,
-            "now": self._database.now(),
-        }
-        counts: dict[str, int] = dict(
-            await self._database.fetch(self._queries["count_tokens"], parameters, pace=Pace.BULK)
-        )
-        return counts["data_keys"], counts["tokens"]
-
     async def _held_master_keys(self, transaction: Transaction) -> list[MasterKeyRecord]:
         """Keep the active master key active until the commit; return it, unless it may not wrap."""
         rows = await transaction.fetch(self._queries["share_active_master_key"])
@@ -286,9 +262,7 @@ class PostgresKeys:
         rows = await transaction.fetch(self._queries["list_master_keys"])
         [(has_data, now)] = await transaction.fetch(self._queries["has_data"], {"now": transaction.now})
         wraps = await transaction.fetch(self._queries["count_wraps"], {"tenant_id": None}) if rows else []
-        in_use = frozenset(bytes(key_id) for key_id, _ in wraps)
-        is_new = not (rows or has_data)  # a damaged row counts
-        return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new), now
+        return master_key_set(rows, master_key_record, wraps, has_data=has_data), now
 
 
 def _busy() -> StorageError:

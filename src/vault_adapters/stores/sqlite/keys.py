@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from vault_adapters.stores.damage import (
     data_key_of_row,
     master_key_of_row,
-    place_of_key,
-    row_to_reseal,
     sound,
     sound_page,
 )
@@ -125,18 +123,23 @@ class SqliteKeys:
     async def data_keys(self, query: DataKeyQuery, after: DataKeyPosition | None, limit: int) -> list[DataKeyRecord]:
         """Return a page of data keys, sorted by tenant and id."""
 
+        from vault_adapters.stores.key_reads import query_parameters
+
         async def fetch(position: DataKeyPosition, wanted: int) -> list[list[Row]]:
-            return await self._page(self._database, query, position, wanted)
+            return _grouped(await self._fetch("list_data_keys", query_parameters(query, position, wanted)))
 
         return await sound_page(fetch, data_key_of_rows, lambda rows: _position(rows[0]), after or _START, limit)
 
     async def change_data_keys(self, query: DataKeyQuery, decide: DecideDataKey) -> Change[int]:
         """Decide about each data key of a query, page by page, and write those that differ."""
+        from vault_adapters.stores.key_reads import query_parameters
+
         events: list[AuditEvent] = []
         count, after = 0, _START
 
         async def change_page(transaction: Transaction) -> tuple[list[list[Row]], list[KeyDecision[DataKeyRecord]]]:
-            page = await self._page(transaction, query, after, CHANGED_AT_ONCE, with_use=True)
+            parameters = query_parameters(query, after, CHANGED_AT_ONCE, with_use=True)
+            page = _grouped(await self._fetch("list_data_keys", parameters, transaction))
             found = sound(page, _use_of_rows)
             decisions = [(record, decide(record, transaction.now, is_used)) for record, is_used in found]
             changed = [decision for record, decision in decisions if decision.state is not record]
@@ -155,28 +158,15 @@ class SqliteKeys:
 
     async def key_counts(self, tenant_id: str | None = None, min_age: timedelta | None = None) -> KeyCounts:
         """Count the keys of all tenants or of one, and those that are to be rotated."""
-        from vault_adapters.stores.key_counting import counted
+        from vault_adapters.stores.key_reads import count_keys
 
-        tenant = {"tenant_id": tenant_id}
-        groups = await self._database.fetch(self._queries["count_data_keys"], tenant)
-        wraps = await self._database.fetch(self._queries["count_wraps"], tenant)
-        _, tokens = await self._count(DataKeyState.DECRYPT_ONLY, timedelta(0), tenant_id)
-        old = (0, 0) if min_age is None else await self._count(DataKeyState.ACTIVE, min_age, tenant_id)
-        return counted(groups, wraps, tokens, old)
+        return await count_keys(self._fetch, tenant_id, min_age)
 
     async def rows_to_reseal(self, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:
         """Return tokens under decrypt_only data keys, sorted by token key."""
+        from vault_adapters.stores.key_reads import rows_to_reseal
 
-        async def fetch(position: tuple[Any, ...], wanted: int) -> list[Row]:
-            names = ("after_tenant_id", "after_provider", "after_identifier", "after_kind")
-            last = b"" if tenant_id is None else tenant_id
-            parameters = dict(zip(names, position, strict=True)) | {"last_tenant_id": last, "limit": wanted}
-            return await self._database.fetch(self._queries["find_rows_to_reseal"], parameters)
-
-        start = (tenant_id or "", "", "", "")
-        if after is not None:
-            start = (after.tenant_id, after.provider, after.identifier or "", after.kind.value)
-        return await sound_page(fetch, lambda row: row_to_reseal(row, tenant_id), place_of_key, start, limit)
+        return await rows_to_reseal(self._fetch, tenant_id, after, limit)
 
     async def reseal(self, rows: Sequence[Resealed]) -> int:
         """For each of ``rows``: if the stored value is still exactly ``before``, replace it with ``after``."""
@@ -250,54 +240,22 @@ class SqliteKeys:
         await transaction.execute_many(self._queries["delete_wraps"], ended)
         await append_events(transaction, self._queries, events)
 
-    async def _count(self, state: DataKeyState, age: timedelta, tenant_id: str | None) -> tuple[int, int]:
-        parameters = {"state": state.value, "tenant_id": tenant_id} | self._until(age)
-        [(data_keys, tokens)] = await self._database.fetch(self._queries["count_tokens"], parameters)
-        return int(data_keys), int(tokens)
-
-    def _until(self, age: timedelta | None) -> dict[str, Any]:
-        return {"created_until": None if age is None else to_micros(self._database.now() - age)}
-
-    async def _page(
-        self,
-        source: SqliteDatabase | Transaction,
-        query: DataKeyQuery,
-        after: DataKeyPosition,
-        limit: int,
-        *,
-        with_use: bool = False,
-    ) -> list[list[Row]]:
-        after_tenant_id, after_data_key_id = after
-        empty_for = query.min_empty
-        parameters = {
-            **self._until(query.min_age),
-            "after_tenant_id": after_tenant_id,
-            "after_data_key_id": after_data_key_id,
-            "tenant_id": query.tenant_id,
-            "data_key_id": query.key_id,
-            "state": (query.state or DataKeyState.ACTIVE).value,
-            "other_state": (query.state or DataKeyState.DECRYPT_ONLY).value,
-            "emptied_until": None if empty_for is None else to_micros(self._database.now() - empty_for),
-            "is_emptied": query.is_emptied,
-            "master_key_id": query.wrapped_by or query.not_wrapped_by,
-            "is_wrapped": None if query.wrapped_by == query.not_wrapped_by else query.wrapped_by is not None,
-            "with_use": with_use,
-            "limit": limit,
-        }
-        return _grouped(await source.fetch(self._queries.narrowed("list_data_keys", parameters), parameters))
+    async def _fetch(
+        self, name: str, parameters: dict[str, Any], source: SqliteDatabase | Transaction | None = None
+    ) -> list[Row]:
+        own = parameters | {"now": to_micros(self._database.now())}
+        return await (source or self._database).fetch(self._queries.narrowed(name, own), own)
 
     async def _masters(self, transaction: Transaction) -> list[MasterKeyRecord]:
         return sound(await transaction.fetch(self._queries["list_master_keys"]), master_key_record)
 
     async def _load(self, transaction: Transaction) -> MasterKeySet:
-        from vault_domain.entities.key_decisions import MasterKeySet
+        from vault_adapters.stores.key_reads import master_key_set
 
         rows = await transaction.fetch(self._queries["list_master_keys"])
         [(has_data,)] = await transaction.fetch(self._queries["has_data"])
         wraps = await transaction.fetch(self._queries["count_wraps"], {"tenant_id": None}) if rows else []
-        in_use = frozenset(key_id for key_id, _ in wraps)
-        is_new = not (rows or has_data)  # a damaged row counts
-        return MasterKeySet(tuple(sound(rows, master_key_record)), in_use, is_new)
+        return master_key_set(rows, master_key_record, wraps, has_data=has_data)
 
 
 def _parameters(record: MasterKeyRecord) -> dict[str, Any]:

@@ -112,7 +112,9 @@ SELECT k.state, k.action, count(*)
 FROM (
     SELECT d.state, {{data_key_event}} AS action
     FROM {{schema}}.data_key d
-    WHERE d.state <> 'destroyed' AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)) k
+    WHERE d.state <> 'destroyed'
+        AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
+    ) k
 GROUP BY k.state, k.action
 UNION ALL
 SELECT 'destroyed', NULL, count(*) FROM {{schema}}.data_key d

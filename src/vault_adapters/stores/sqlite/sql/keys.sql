@@ -36,8 +36,8 @@ WITH page AS (
         AND d.state IN (:state, :other_state)
         AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
         AND (:data_key_id IS NULL OR d.data_key_id = :data_key_id)
-        AND (:created_until IS NULL OR d.created_at <= :created_until)
-        AND (:emptied_until IS NULL OR d.emptied_at <= :emptied_until)
+        AND (:age IS NULL OR d.created_at <= :now - :age)
+        AND (:empty_age IS NULL OR d.emptied_at <= :now - :empty_age)
         AND (:is_emptied IS NULL OR :is_emptied = (d.emptied_at IS NOT NULL))
         AND (:is_wrapped IS NULL OR :is_wrapped = (o.master_key_id IS NOT NULL))
     ORDER BY d.tenant_id, d.data_key_id
@@ -64,7 +64,9 @@ SELECT state, action, count(*)
 FROM (
     SELECT d.state, {{data_key_event}} AS action
     FROM token_vault_data_key d
-    WHERE d.state != 'destroyed' AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id))
+    WHERE d.state != 'destroyed'
+        AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
+    )
 GROUP BY state, action
 UNION ALL
 SELECT 'destroyed', NULL, count(*) FROM token_vault_data_key
@@ -77,27 +79,27 @@ WHERE :tenant_id IS NULL OR tenant_id = :tenant_id
 GROUP BY master_key_id
 
 -- name: count_tokens
--- Count data keys of a state that are as old as a given time, and the tokens under them. Emptied
+-- Count data keys of a state and of at least the given age, and the tokens under them. Emptied
 -- data keys are skipped, because each of them would make the query read all tokens of its tenant again.
-SELECT count(*), (
-    SELECT count(*)
-    FROM token_vault_data_key d
-    JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
-    WHERE d.state = :state AND d.emptied_at IS NULL AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
-        AND d.created_at <= :created_until)
-FROM token_vault_data_key
-WHERE state = :state AND emptied_at IS NULL AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
-    AND created_at <= :created_until
+SELECT 'data_keys', count(*) FROM token_vault_data_key d
+WHERE d.state = :state AND d.emptied_at IS NULL AND d.created_at <= :now - :age
+    AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
+UNION ALL
+SELECT 'tokens', count(*)
+FROM token_vault_data_key d
+JOIN token_vault_token t ON t.tenant_id = d.tenant_id AND t.data_key_id = d.data_key_id
+WHERE d.state = :state AND d.emptied_at IS NULL AND d.created_at <= :now - :age
+    AND (:tenant_id IS NULL OR d.tenant_id = :tenant_id)
 
 -- name: find_rows_to_reseal
--- After a position, find tokens under decrypt_only data keys, up to the last tenant. CROSS JOIN fixes the order of the
--- loops, because the other order would read and sort all remaining tokens for every page. A tenant that is a blob comes
--- after every text.
+-- After a position, find tokens under decrypt_only data keys, of all tenants or of one. CROSS JOIN fixes the order of
+-- the loops, because the other order would read and sort all remaining tokens for every page.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
 WHERE (t.tenant_id, t.provider, t.identifier, t.kind)
-    > (:after_tenant_id, :after_provider, :after_identifier, :after_kind) AND t.tenant_id <= :last_tenant_id
+    > (:after_tenant_id, :after_provider, :after_identifier, :after_kind)
+    AND (:tenant_id IS NULL OR t.tenant_id = :tenant_id)
 ORDER BY t.tenant_id, t.provider, t.identifier, t.kind
 LIMIT :limit
 
