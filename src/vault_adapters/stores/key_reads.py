@@ -18,10 +18,10 @@ Fetch = Callable[[str, dict[str, Any]], Awaitable[list[Any]]]
 
 
 def query_parameters(
-    query: DataKeyQuery, after: DataKeyPosition, limit: int, *, with_use: bool = False
+    query: DataKeyQuery, after: DataKeyPosition | None, limit: int, *, with_use: bool = False
 ) -> dict[str, Any]:
     """Return the parameters of `list_data_keys`, except for the time."""
-    after_tenant_id, after_data_key_id = after
+    after_tenant_id, after_data_key_id = after or ("", b"")
     return {
         "after_tenant_id": after_tenant_id,
         "after_data_key_id": after_data_key_id,

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from vault_adapters.stores.postgres.cursors import Row
 from vault_adapters.stores.postgres.readers import Reader
 from vault_adapters.stores.queries import Queries
+from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.errors import StorageError
+from vault_domain.entities.key_records import MasterKeyState
 
 
 class DataKeyReads:
@@ -43,10 +45,11 @@ class DataKeyReads:
 
     async def _usable_master_keys(self, reader: Reader) -> list[bytes]:
         try:
-            rows = await reader.fetch(self._queries["list_usable_master_keys"])
+            rows = await reader.fetch(self._queries["list_master_keys"])
         except StorageError as error:
             if self._usable is None or not error.retryable:
                 raise
             return self._usable
-        self._usable = [key_id for (key_id,) in rows]
+        retired = {MasterKeyState.RETIRED, AuditAction.MASTER_KEY_RETIRED}
+        self._usable = [key_id for key_id, *_, state, _, event, _ in rows if retired.isdisjoint((state, event))]
         return self._usable

@@ -30,12 +30,6 @@ def data_key_use(row: Row) -> tuple[DataKeyRecord, datetime, bool]:
     return data_key_record(row), now, is_used
 
 
-def data_key_and_time(row: Row) -> tuple[DataKeyRecord, datetime]:
-    """Return the data key of a row of `get_held_data_key`, and the time."""
-    *_, now = row
-    return data_key_record(row), now
-
-
 def data_key_position(row: Row) -> DataKeyPosition:
     """Return the tenant and the id of the data key of a row."""
     tenant_id, key_id, *_ = row

@@ -16,7 +16,6 @@ from vault_adapters.stores.postgres.database import PostgresDatabase, Transactio
 from vault_adapters.stores.postgres.key_rows import (
     DataKeyChange,
     changes_parameters,
-    data_key_and_time,
     data_key_position,
     data_key_record,
     data_key_use,
@@ -57,8 +56,6 @@ from vault_domain.transitions.keys import created
 
 CHANGED_AT_ONCE = 1000
 """Largest number of data keys to change in one transaction."""
-
-_START: DataKeyPosition = ("", b"")
 
 _Place = tuple[str, bytes | None]
 """A tenant, and the id of one of its data keys; None: the active data key."""
@@ -132,8 +129,9 @@ class PostgresKeys:
             masters = await self._held_master_keys(transaction)
             await transaction.fetch(self._queries["hold_data_key"], place)
             # Only this statement sees what was committed while the one above waited.
-            rows = await transaction.fetch(self._queries["get_held_data_key"], place | {"now": transaction.now})
-            for stored, now in sound(rows, data_key_and_time):
+            of_key = query_parameters(DataKeyQuery(tenant_id, key_id=key_id), None, 1) | {"state": None}
+            rows = await self._fetch("list_data_keys", of_key, transaction)
+            for stored, now, _ in sound(rows, data_key_use):
                 decision = decide(stored, masters, now)
                 if decision.state is stored:
                     return Change(stored)
@@ -151,15 +149,16 @@ class PostgresKeys:
     async def data_keys(self, query: DataKeyQuery, after: DataKeyPosition | None, limit: int) -> list[DataKeyRecord]:
         """Return a page of data keys, sorted by tenant and id."""
 
-        async def fetch(position: DataKeyPosition, wanted: int) -> list[Row]:
+        async def fetch(position: DataKeyPosition | None, wanted: int) -> list[Row]:
             return await self._fetch("list_data_keys", query_parameters(query, position, wanted))
 
-        return await sound_page(fetch, data_key_record, data_key_position, after or _START, limit)
+        return await sound_page(fetch, data_key_record, data_key_position, after, limit)
 
     async def change_data_keys(self, query: DataKeyQuery, decide: DecideDataKey) -> Change[int]:
         """Decide about each data key of a query, page by page, and write those that differ."""
         events: list[AuditEvent] = []
-        count, after, is_end = 0, _START, False
+        after: DataKeyPosition | None = None
+        count, is_end = 0, False
         while not is_end:
             parameters = query_parameters(query, after, CHANGED_AT_ONCE, with_use=True)
             rows = await self._fetch("list_data_keys", parameters)
@@ -238,11 +237,14 @@ class PostgresKeys:
 
         return await self._database.transact(work)
 
-    async def _fetch(self, name: str, parameters: dict[str, Any]) -> list[Row]:
+    async def _fetch(self, name: str, parameters: dict[str, Any], within: Transaction | None = None) -> list[Row]:
         own = {each: int8(value) if type(value) is int else value for each, value in parameters.items()}
-        own["now"] = self._database.now()
+        own["now"] = self._database.now() if within is None else within.now
+        sql = self._queries.narrowed(name, own)
+        if within is not None:
+            return await within.fetch(sql, own)
         pace = Pace.BULK if parameters.get("data_key_id") is None else Pace.QUICK
-        return await self._database.fetch(self._queries.narrowed(name, own), own, pace=pace)
+        return await self._database.fetch(sql, own, pace=pace)
 
     async def _write(
         self, changes: Sequence[DataKeyChange], transaction: Transaction

@@ -159,7 +159,7 @@ _DATA_KEYS_OF_PAGE = """{{schema}}.data_key d
     LEFT JOIN {{schema}}.data_key_wrap o
         ON o.tenant_id = d.tenant_id AND o.data_key_id = d.data_key_id AND o.master_key_id = %(master_key_id)b::bytea
     WHERE (d.tenant_id, d.data_key_id) > (%(after_tenant_id)b::text, %(after_data_key_id)b::bytea)
-        AND d.state IN (%(state)b::text, %(other_state)b::text)
+        AND (%(state)b::text IS NULL OR d.state IN (%(state)b::text, %(other_state)b::text))
         AND (%(tenant_id)b::text IS NULL OR d.tenant_id = %(tenant_id)b)
         AND (%(data_key_id)b::bytea IS NULL OR d.data_key_id = %(data_key_id)b)
         AND (%(age)b::bigint IS NULL

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 CHANGED_AT_ONCE = 1000
 """Largest number of data keys to change in one transaction."""
 
-_START: DataKeyPosition = ("", b"")
 _NO_WRAP = {"replaced": None, "master_key_id": None, "wrapped": None}
 
 
@@ -125,17 +124,18 @@ class SqliteKeys:
 
         from vault_adapters.stores.key_reads import query_parameters
 
-        async def fetch(position: DataKeyPosition, wanted: int) -> list[list[Row]]:
+        async def fetch(position: DataKeyPosition | None, wanted: int) -> list[list[Row]]:
             return _grouped(await self._fetch("list_data_keys", query_parameters(query, position, wanted)))
 
-        return await sound_page(fetch, data_key_of_rows, lambda rows: _position(rows[0]), after or _START, limit)
+        return await sound_page(fetch, data_key_of_rows, lambda rows: _position(rows[0]), after, limit)
 
     async def change_data_keys(self, query: DataKeyQuery, decide: DecideDataKey) -> Change[int]:
         """Decide about each data key of a query, page by page, and write those that differ."""
         from vault_adapters.stores.key_reads import query_parameters
 
         events: list[AuditEvent] = []
-        count, after = 0, _START
+        after: DataKeyPosition | None = None
+        count = 0
 
         async def change_page(transaction: Transaction) -> tuple[list[list[Row]], list[KeyDecision[DataKeyRecord]]]:
             parameters = query_parameters(query, after, CHANGED_AT_ONCE, with_use=True)

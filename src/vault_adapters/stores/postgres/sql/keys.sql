@@ -56,6 +56,7 @@ wraps AS MATERIALIZED (
     SELECT w.tenant_id, w.data_key_id, w.master_key_id, {{wrapped}} AS wrapped
     FROM {{schema}}.data_key_wrap w
     WHERE (w.tenant_id, w.data_key_id) IN (SELECT tenant_id, data_key_id FROM page)
+        AND (%(tenant_id)b::text IS NULL OR w.tenant_id = %(tenant_id)b)
         AND (%(is_wrapped)b::bool OR w.master_key_id IN (SELECT master_key_id FROM usable)))
 SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, d.action, w.master_key_ids, w.wraps, d.is_used, {{now}}
 FROM page d
@@ -199,17 +200,6 @@ SELECT (SELECT count(*) FROM guarded), (SELECT count(*) FROM resealed)
 SELECT true FROM {{schema}}.data_key
 WHERE tenant_id = %(tenant_id)b::text AND data_key_id = %(data_key_id)b::bytea
 FOR UPDATE
-
--- name: get_held_data_key
--- Get a data key with all its wraps, and the time; hold_data_key has locked it.
-SELECT d.tenant_id, d.data_key_id, d.state, d.emptied_at, NULL::text,
-    (SELECT pg_catalog.array_agg(w.master_key_id ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = %(tenant_id)b::text AND w.data_key_id = %(data_key_id)b::bytea),
-    (SELECT pg_catalog.array_agg({{wrapped}} ORDER BY w.master_key_id) FROM {{schema}}.data_key_wrap w
-    WHERE w.tenant_id = %(tenant_id)b::text AND w.data_key_id = %(data_key_id)b::bytea),
-    {{now}}
-FROM {{schema}}.data_key d
-WHERE d.tenant_id = %(tenant_id)b::text AND d.data_key_id = %(data_key_id)b::bytea
 
 -- name: put_wraps
 -- Put some wraps in the place of all wraps of a data key; hold_data_key has locked it.

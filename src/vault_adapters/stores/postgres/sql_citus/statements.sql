@@ -54,11 +54,6 @@ FOR UPDATE
 -- reference table on every node, and two transactions could then deadlock.
 LOCK TABLE {{schema}}.master_key IN ROW EXCLUSIVE MODE
 
--- name: list_usable_master_keys
--- List the ids of the usable master keys. Audit events that belong to no tenant tell which they are.
-SELECT m.master_key_id FROM {{schema}}.master_key m
-WHERE m.state <> 'retired' AND coalesce({{last_event}}, '') <> 'master_key_retired'
-
 -- name: get_data_keys
 -- Get the given data keys of one tenant, and the active one if it is asked for, with their wraps under usable master
 -- keys; see `DataKeyReads`. The table of master keys is on each node.
