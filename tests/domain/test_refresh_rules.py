@@ -156,7 +156,7 @@ def demands(draw, *, may_force=True):
 
 # Many situations do not meet the assumptions of a law, so hypothesis has to filter out a lot.
 law = settings(
-    max_examples=50, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None
+    max_examples=30, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow], deadline=None
 )
 
 

@@ -25,7 +25,7 @@ async def memory_vault(
     clock: Clock | None = None,
     on_event: Callable[[AuditEvent], object] | None = None,
 ) -> AsyncIterator[TokenVault]:
-    """Open a real vault over SQLite in memory, with a new encryption secret and the cheapest scrypt, in about 30 ms.
+    """Open a real vault over SQLite in memory, with a new encryption secret and the cheapest scrypt, in about 15 ms.
 
     Args:
         refreshers: see `open_vault`; in a test, give a `ScriptedRefresher` for each provider.

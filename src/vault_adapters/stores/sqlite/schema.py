@@ -10,7 +10,7 @@ from vault_adapters.stores.migrations import (
     refuse_pending,
     unknown_schema,
 )
-from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_adapters.stores.sqlite.database import Run, SqliteDatabase, Transaction
 from vault_adapters.stores.sqlite.rows import to_micros
 
 _PACKAGE = "vault_adapters.stores.sqlite"
@@ -60,11 +60,12 @@ async def prepare_schema(database: SqliteDatabase, *, migrate: bool) -> list[str
         applied = await transaction.fetch(_APPLIED)
         # Another process may have migrated the schema meanwhile.
         missing = pending_migrations(known, [Applied(*row) for row in applied])
+        runs: list[Run] = []
         for migration in missing:
-            for statement in split_statements(migration.sql):
-                await transaction.execute(statement)
+            runs += [(statement, [{}]) for statement in split_statements(migration.sql)]
             record = {"number": migration.number, "name": migration.name, "digest": migration.digest}
-            await transaction.execute(_RECORD, {**record, "now": to_micros(transaction.now), "needs": migration.needs})
+            runs.append((_RECORD, [{**record, "now": to_micros(transaction.now), "needs": migration.needs}]))
+        await transaction.finish(runs)
         return [f"{migration.number:04d}_{migration.name}" for migration in missing]
 
     return await database.transact(work)
