@@ -1,15 +1,15 @@
-"""What both stores read of many keys, given a function that fetches the rows of a named query."""
+"""What both stores read of many keys, given a function that fetches the rows of a named query, and write of them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from vault_adapters.stores.damage import place_of_key, row_to_reseal, sound, sound_page
 from vault_domain.entities.account import TokenKey
 from vault_domain.entities.key_decisions import MasterKeySet
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord, MasterKeyState
 from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, KeyCounts, SealedRow
 from vault_domain.rules.key_states import confirmed_data_key, is_resurrected
 
@@ -47,6 +47,28 @@ def master_key_set(
     in_use = frozenset(bytes(key_id) for key_id, _ in wraps)
     is_new = not (rows or has_data)  # a damaged row counts
     return MasterKeySet(tuple(sound(rows, record)), in_use, is_new)
+
+
+def master_key_changes(
+    before: MasterKeySet, after: MasterKeySet, stored: Callable[[datetime | None], Any] = lambda time: time
+) -> list[dict[str, Any]]:
+    """Return the parameters of `put_master_key` for each master key that differs.
+
+    There is only one active master key at any time, so the one that was active is written first.
+    """
+    changed = [record for record in after.records if record is not before.get(record.key_id)]
+    return [
+        {
+            "master_key_id": record.key_id,
+            "provider": record.provider,
+            "uri": record.uri,
+            "kdf": record.kdf,
+            "check_value": record.check_value,
+            "state": record.state.value,
+            "created_at": stored(record.created_at),
+        }
+        for record in sorted(changed, key=lambda record: record.state is MasterKeyState.ACTIVE)
+    ]
 
 
 async def rows_to_reseal(fetch: Fetch, tenant_id: str | None, after: TokenKey | None, limit: int) -> list[SealedRow]:

@@ -41,19 +41,6 @@ def master_key_record(row: Row) -> MasterKeyRecord:
     return master_key_of_row(*row)
 
 
-def master_key_parameters(record: MasterKeyRecord) -> dict[str, Any]:
-    """Return the parameters of `put_master_key`."""
-    return {
-        "master_key_id": record.key_id,
-        "provider": record.provider,
-        "uri": record.uri,
-        "kdf": record.kdf,
-        "check_value": record.check_value,
-        "state": record.state.value,
-        "created_at": record.created_at,
-    }
-
-
 def data_keys_parameters(records: Sequence[DataKeyRecord]) -> dict[str, Any]:
     """Return the parameters of `create_data_keys`: new data keys and their wraps as arrays, sorted by tenant."""
     ordered = sorted(records, key=lambda record: record.tenant_id)

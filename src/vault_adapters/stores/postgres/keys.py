@@ -8,7 +8,13 @@ from typing import Any
 
 from vault_adapters.stores.batching import ReadBatcher
 from vault_adapters.stores.damage import sound, sound_page
-from vault_adapters.stores.key_reads import count_keys, master_key_set, query_parameters, rows_to_reseal
+from vault_adapters.stores.key_reads import (
+    count_keys,
+    master_key_changes,
+    master_key_set,
+    query_parameters,
+    rows_to_reseal,
+)
 from vault_adapters.stores.postgres.appending import append_events
 from vault_adapters.stores.postgres.citus_keys import DataKeyReads
 from vault_adapters.stores.postgres.cursors import Row, int8
@@ -20,7 +26,6 @@ from vault_adapters.stores.postgres.key_rows import (
     data_key_record,
     data_key_use,
     data_keys_parameters,
-    master_key_parameters,
     master_key_record,
     own_wraps,
     reseal_parameters,
@@ -33,12 +38,7 @@ from vault_domain.entities.account import TokenKey
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.errors import KeyUnavailableError, StorageError
 from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
-from vault_domain.entities.key_records import (
-    DataKeyRecord,
-    DataKeyState,
-    MasterKeyRecord,
-    MasterKeyState,
-)
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.ports.keys import (
     DataKeyPosition,
@@ -90,10 +90,8 @@ class PostgresKeys:
             decision = decide(before, now)
             if decision.state is before:
                 return Change(list(before.records))
-            # There is only one active master key at any time, so the one that was active is written first.
-            changed = [record for record in decision.state.records if record is not before.get(record.key_id)]
-            for record in sorted(changed, key=lambda record: record.state is MasterKeyState.ACTIVE):
-                await transaction.execute(self._queries["put_master_key"], master_key_parameters(record))
+            for changed in master_key_changes(before, decision.state):
+                await transaction.execute(self._queries["put_master_key"], changed)
             await append_events(transaction, self._queries, decision.events)
             rows = await transaction.fetch(self._queries["list_master_keys"])
             return Change(sound(rows, master_key_record), decision.events)

@@ -8,18 +8,10 @@ from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from vault_adapters.stores.damage import (
-    data_key_of_row,
-    master_key_of_row,
-    sound,
-    sound_page,
-)
+from vault_adapters.stores.damage import data_key_of_row, master_key_of_row, sound, sound_page
 from vault_adapters.stores.sqlite.audit import append_events
 from vault_adapters.stores.sqlite.rows import key_parameters, to_micros, to_time
-from vault_domain.entities.key_records import (
-    DataKeyState,
-    MasterKeyState,
-)
+from vault_domain.entities.key_records import DataKeyState
 from vault_domain.ports.change import Change, DataKeyInactiveError
 from vault_domain.rules.key_states import may_wrap
 
@@ -29,10 +21,7 @@ if TYPE_CHECKING:
     from vault_domain.entities.account import TokenKey
     from vault_domain.entities.audit import AuditEvent
     from vault_domain.entities.key_decisions import KeyDecision, MasterKeySet
-    from vault_domain.entities.key_records import (
-        DataKeyRecord,
-        MasterKeyRecord,
-    )
+    from vault_domain.entities.key_records import DataKeyRecord, MasterKeyRecord
     from vault_domain.ports.keys import (
         DataKeyPosition,
         DataKeyQuery,
@@ -64,16 +53,15 @@ class SqliteKeys:
 
     async def change_master_keys(self, decide: DecideMasterKeys) -> Change[list[MasterKeyRecord]]:
         """Load all master keys, decide, and write those that differ with the events; return all records."""
+        from vault_adapters.stores.key_reads import master_key_changes
 
         async def work(transaction: Transaction) -> Change[list[MasterKeyRecord]]:
             before = await self._load(transaction)
             decision = decide(before, transaction.now)
             if decision.state is before:
                 return Change(list(before.records))
-            # There is only one active master key at any time, so the one that was active is written first.
-            changed = [record for record in decision.state.records if record is not before.get(record.key_id)]
-            changed.sort(key=lambda record: record.state is MasterKeyState.ACTIVE)
-            await transaction.execute_many(self._queries["put_master_key"], [_parameters(record) for record in changed])
+            changed = master_key_changes(before, decision.state, to_micros)
+            await transaction.execute_many(self._queries["put_master_key"], changed)
             await append_events(transaction, self._queries, decision.events)
             rows = await transaction.fetch(self._queries["list_master_keys"])
             return Change(sound(rows, master_key_record), decision.events)
@@ -256,18 +244,6 @@ class SqliteKeys:
         [(has_data,)] = await transaction.fetch(self._queries["has_data"])
         wraps = await transaction.fetch(self._queries["count_wraps"], {"tenant_id": None}) if rows else []
         return master_key_set(rows, master_key_record, wraps, has_data=has_data)
-
-
-def _parameters(record: MasterKeyRecord) -> dict[str, Any]:
-    return {
-        "master_key_id": record.key_id,
-        "provider": record.provider,
-        "uri": record.uri,
-        "kdf": record.kdf,
-        "check_value": record.check_value,
-        "state": record.state.value,
-        "created_at": to_micros(record.created_at),
-    }
 
 
 def _wrap_parameters(placed: PlacedWrap) -> dict[str, Any]:
