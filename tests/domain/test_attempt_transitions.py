@@ -23,9 +23,10 @@ from tests.domain.account_facts import (
     write,
 )
 
-from vault_domain.entities.account_state import AccountState
+from vault_domain.entities.account_state import AccountState, Decision
 from vault_domain.entities.attempt import Commit, CommitOutcome, Failure, SealedAnswer
 from vault_domain.entities.audit import AuditAction
+from vault_domain.entities.clients import MASS_REJECTION
 from vault_domain.entities.refresh_state import RefreshState
 from vault_domain.entities.token import SealedToken, TokenStatus
 from vault_domain.transitions import attempts
@@ -165,6 +166,20 @@ def test_a_failure_is_noted_and_the_first_of_a_run_is_told():
     state, attempt = claimed(decision.state, LATER)
     again = attempts.failed(state, LATER, attempt, Failure(None, SECOND, unknown=False), None)
     assert (again.state.refresh.failures, again.state.refresh.error_code, again.events) == (2, None, ())
+
+
+def test_a_spared_account_is_woken_and_no_other():
+    state, attempt = claimed()
+    spared, other = (
+        attempts.failed(state, START, attempt, Failure(code, 2 * HOUR, unknown=True), None).state
+        for code in (MASS_REJECTION, "timeout")
+    )
+    woken = attempts.woken(spared, LATER)
+    assert woken == Decision(spared.with_row(refresh=evolve(spared.refresh, next_attempt_at=None), due_at=LATER), None)
+    late = spared.with_row(refresh=evolve(spared.refresh, failures=0))
+    for each in (other, late, with_values()):
+        assert attempts.woken(each, LATER) == Decision(each, None)
+        assert attempts.woken(each, LATER).state is each
 
 
 @pytest.mark.parametrize("due_in", [SECOND, 2 * HOUR])

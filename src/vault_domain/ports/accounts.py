@@ -79,7 +79,7 @@ class Accounts(Protocol):
       key, and `change` finds it in `AccountState.damaged`.
 
     What becomes of an account is decided by `vault_domain.transitions`; a store loads, compares and writes. Only
-    `store` writes blindly, because a read before it would cost a round trip.
+    `store` may write blindly, where a read before it would cost a round trip.
 
     The schedule is one time per account, ``due_at``. This time is never later than the time at which the rules would
     refresh the account (`vault_domain.rules.refresh.next_due`). So each mutation sets ``due_at``:
@@ -120,8 +120,8 @@ class Accounts(Protocol):
     ) -> Change[list[TokenInfo]]:
         """Insert or replace tokens, all or none; their status becomes VALID. Return them in the order of their keys.
 
-        This equals the transition `vault_domain.transitions.values.stored`, without a read before the write. A value
-        that replaces another sets `last_refreshed_at`, as a refresh does.
+        This equals the transition `vault_domain.transitions.values.stored`. A value that replaces another sets
+        `last_refreshed_at`, as a refresh does.
 
         Args:
             writes: each key at most once; all are refreshes, or none is. Late writes are no refreshes, and the store
