@@ -36,8 +36,8 @@ async def test_nobody_asks_during_the_pause_after_a_failure_which_doubles_up_to_
         pauses.append(clock.now - began)
         clock.now += 100
         asked = inner.wraps
-    assert pauses[0] <= 2.0
-    assert max(pauses) <= 31.0
+    assert 0.5 < pauses[0] <= 2.0
+    assert 22.0 < max(pauses) <= 31.0
     inner.outage = None
     clock.now += 100
     wrapped = await key.wrap(DATA_KEY, "t1", KEY_ID)
