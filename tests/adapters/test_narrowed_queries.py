@@ -39,6 +39,11 @@ def test_only_conditions_that_are_asked_for_are_left(store, name):
             "token_vault_audit_event_tenant (tenant_id=?)",
         ),
         ("list_data_keys", {"data_key_id": b"d" * 16}, "token_vault_data_key_id (data_key_id=?)"),
+        (
+            "find_rows_to_reseal",
+            {"tenant_id": "t1"},
+            "sqlite_autoindex_token_vault_token_1 ((tenant_id,provider,identifier,kind)>(?,?,?,?) AND tenant_id<?)",
+        ),
     ],
 )
 def test_sqlite_reads_the_index_of_what_is_asked_for(name, given, index):

@@ -93,13 +93,14 @@ WHERE d.state = :state AND d.emptied_at IS NULL AND d.created_at <= :now - :age
 
 -- name: find_rows_to_reseal
 -- After a position, find tokens under decrypt_only data keys, of all tenants or of one. CROSS JOIN fixes the order of
--- the loops, because the other order would read and sort all remaining tokens for every page.
+-- the loops, because the other order would read and sort all remaining tokens for every page. The position is of the
+-- tenant, if one is given; with = instead of <=, SQLite would search the tenant's tokens for it from the first.
 SELECT t.tenant_id, t.provider, t.kind, t.identifier, {{value_columns}}
 FROM token_vault_token t
 CROSS JOIN token_vault_data_key d ON d.tenant_id = t.tenant_id AND d.data_key_id = t.data_key_id AND d.state = 'decrypt_only'
 WHERE (t.tenant_id, t.provider, t.identifier, t.kind)
     > (:after_tenant_id, :after_provider, :after_identifier, :after_kind)
-    AND (:tenant_id IS NULL OR t.tenant_id = :tenant_id)
+    AND (:tenant_id IS NULL OR t.tenant_id <= :tenant_id)
 ORDER BY t.tenant_id, t.provider, t.identifier, t.kind
 LIMIT :limit
 
