@@ -168,7 +168,9 @@ async def test_an_answer_is_not_written_over_another_answer(store, vault, opener
     """The account's row is as it was read."""
     sealed = (await store.accounts.read(ACCOUNT)).sealed[REFRESH.kind]
     mine, others = (KeptAnswer(uuid4(), sealed, clock.now()) for _ in range(2))
-    for before, meanwhile, new in ((None, others, mine), (mine, others, mine), (mine, others, None)):
+    for before, meanwhile, new in (
+        *((None, others, mine), (mine, others, mine), (mine, None, mine), (mine, others, None)),
+    ):
         async with opener(clock) as other:
             await changed(other, lambda state, now, answer=meanwhile: Decision(evolve(state, answer=answer), None))
         seen, _ = await changed(store, lambda state, now, answer=new: Decision(evolve(state, answer=answer), None))

@@ -124,6 +124,10 @@ async def test_an_answer_is_not_written_over_another_answer(store, vault):
     for other in (None, evolve(first, kept_at=now - SECOND)):
         assert not await apply(store, kept, Decision(evolve(kept, answer=other), None))
     assert (await loaded(store))[0] == evolve(state, answer=second)
+    there, _ = await loaded(store)
+    assert await apply(store, there, Decision(state, None))
+    assert not await apply(store, there, Decision(evolve(there, answer=evolve(second, kept_at=now - SECOND)), None))
+    assert (await loaded(store))[0] == state
 
 
 async def test_what_was_absent_must_still_be_absent(store, vault):

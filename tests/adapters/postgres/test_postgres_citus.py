@@ -79,8 +79,8 @@ def test_statements_that_cost_more_are_known():
 REQUESTED = """
     get_token_alone get_last_use get_token get_tokens load_account get_account get_data_keys
     store_token store_tokens append_events
-    apply_row apply_account insert_tokens insert_row insert_events put_answer drop_answer hold_data_keys
-    delete_orphaned_account"""
+    apply_row apply_account insert_tokens insert_row insert_events answer_kept answer_replaced answer_dropped
+    hold_data_keys delete_orphaned_account"""
 """The statements that a request for one tenant runs."""
 
 

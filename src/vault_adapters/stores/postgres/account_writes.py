@@ -33,7 +33,7 @@ def statement_of(before: AccountState, decision: Decision[Any]) -> tuple[Shape, 
     changed, gone = [*inserted, *updated], gone_kinds(before, decision.state)
     answer, own = answer_part(before, decision.state), decision.state.answer
     parts = {"tokens" if changed or gone or answer else "alone", _row_part(before, decision.state)}
-    is_sealed = answer == "kept" or are_sealed(changed, before)
+    is_sealed = answer in {"kept", "replaced"} or are_sealed(changed, before)
     for name, is_there in (
         ("sealed", is_sealed),
         ("inserted", inserted),
@@ -65,7 +65,9 @@ def answer_part(before: AccountState, after: AccountState) -> str:
     """Return the part of the statement that is about the kept answer; empty: it stays, or goes with the row."""
     if after.answer is before.answer or after.is_empty:
         return ""
-    return "dropped" if after.answer is None else "kept"
+    if after.answer is None:
+        return "dropped"
+    return "kept" if before.answer is None else "replaced"
 
 
 def _row_part(before: AccountState, after: AccountState) -> str:

@@ -83,7 +83,7 @@ class CitusAccountStates(AccountStates):
         else:
             _require(await transaction.fetch(self._queries["apply_row"], parameters))
         if answer:
-            query = self._queries["put_answer" if answer == "kept" else "drop_answer"]
+            query = self._queries[f"answer_{answer}"]
             _require(await transaction.fetch(query, parameters))
         if gone and after.is_empty:
             # The account's row is locked now. A writer that held it before may have stored a token. Then the row stays.

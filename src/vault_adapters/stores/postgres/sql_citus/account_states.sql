@@ -81,19 +81,25 @@ RETURNING true
 INSERT INTO {{schema}}.audit_event ({{event_columns}})
 VALUES /*each event*/({{event_row}})/*end each*/
 
--- name: put_answer
--- Keep an answer in place of the one that was loaded; no row: another writer was faster.
-INSERT INTO {{schema}}.unread_answer AS n (tenant_id, provider, identifier, attempt_id, data_key_id, blob, kept_at)
+-- name: answer_kept
+-- Keep an answer; no row: another writer has kept one.
+INSERT INTO {{schema}}.unread_answer (tenant_id, provider, identifier, attempt_id, data_key_id, blob, kept_at)
 VALUES (
     %(tenant_id)b, %(provider)b, %(identifier)b, %(answer_attempt_id)b::uuid, %(answer_data_key_id)b::bytea,
     %(answer_blob)b::bytea, %(kept_at)b::timestamptz)
-ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
-    attempt_id = excluded.attempt_id, data_key_id = excluded.data_key_id, blob = excluded.blob,
-    kept_at = excluded.kept_at
-WHERE n.attempt_id = %(before_attempt_id)b::uuid
+ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
 RETURNING true
 
--- name: drop_answer
+-- name: answer_replaced
+-- Keep an answer in place of the one that was loaded; no row: another writer was faster.
+UPDATE {{schema}}.unread_answer SET
+    attempt_id = %(answer_attempt_id)b::uuid, data_key_id = %(answer_data_key_id)b::bytea,
+    blob = %(answer_blob)b::bytea, kept_at = %(kept_at)b::timestamptz
+WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b
+    AND attempt_id = %(before_attempt_id)b::uuid
+RETURNING true
+
+-- name: answer_dropped
 -- Delete the answer that was loaded; no row: another writer was faster.
 DELETE FROM {{schema}}.unread_answer
 WHERE tenant_id = %(tenant_id)b AND provider = %(provider)b AND identifier = %(identifier)b

@@ -68,17 +68,22 @@ verdict AS MATERIALIZED (
         AND {{account_hash}} = %(version)b::int8
     FOR UPDATE),
 /*end row_locked*//*kept*/kept AS (
-    INSERT INTO {{schema}}.unread_answer AS n (tenant_id, provider, identifier, attempt_id, data_key_id, blob, kept_at)
+    INSERT INTO {{schema}}.unread_answer (tenant_id, provider, identifier, attempt_id, data_key_id, blob, kept_at)
     SELECT %(tenant_id)b, %(provider)b, %(identifier)b, %(answer_attempt_id)b::uuid, %(answer_data_key_id)b::bytea,
         %(answer_blob)b::bytea, %(kept_at)b::timestamptz
     FROM ready r
     WHERE r.ready
-    ON CONFLICT (tenant_id, provider, identifier) DO UPDATE SET
-        attempt_id = excluded.attempt_id, data_key_id = excluded.data_key_id, blob = excluded.blob,
-        kept_at = excluded.kept_at
-    WHERE n.attempt_id = %(before_attempt_id)b::uuid
+    ON CONFLICT (tenant_id, provider, identifier) DO NOTHING
     RETURNING true AS done),
-/*end kept*//*dropped*/dropped AS (
+/*end kept*//*replaced*/replaced AS (
+    UPDATE {{schema}}.unread_answer n SET
+        attempt_id = %(answer_attempt_id)b::uuid, data_key_id = %(answer_data_key_id)b::bytea,
+        blob = %(answer_blob)b::bytea, kept_at = %(kept_at)b::timestamptz
+    FROM ready r
+    WHERE r.ready AND n.tenant_id = %(tenant_id)b AND n.provider = %(provider)b AND n.identifier = %(identifier)b
+        AND n.attempt_id = %(before_attempt_id)b::uuid
+    RETURNING true AS done),
+/*end replaced*//*dropped*/dropped AS (
     DELETE FROM {{schema}}.unread_answer n
     USING ready r
     WHERE r.ready AND n.tenant_id = %(tenant_id)b AND n.provider = %(provider)b AND n.identifier = %(identifier)b
@@ -94,6 +99,7 @@ verdict AS MATERIALIZED (
             WHERE a.tenant_id = %(tenant_id)b AND a.provider = %(provider)b AND a.identifier = %(identifier)b)
         /*end no_row*/
         /*kept*/AND EXISTS (SELECT 1 FROM kept)/*end kept*/
+        /*replaced*/AND EXISTS (SELECT 1 FROM replaced)/*end replaced*/
         /*dropped*/AND EXISTS (SELECT 1 FROM dropped)/*end dropped*/ AS is_written
     FROM verdict v)/*events*/,
 event AS (
