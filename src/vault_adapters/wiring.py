@@ -79,7 +79,9 @@ class WiredServices(SharedParts):
         from vault_domain.services.tokens.token_writer import TokenWriter
 
         store, cipher, sink = self.store, self.cipher, self.sink
-        return TokenWriter(store.accounts, store.pages, self.changes, cipher, sink, self.policy, self.presented)
+        return TokenWriter(
+            *(store.accounts, store.pages, self.changes, cipher, sink, self.policy, self.presented, self.tasks)
+        )
 
     @cached_property
     def accounts(self) -> AccountService:

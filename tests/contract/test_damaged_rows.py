@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from attrs import evolve
 from tests.support.databases import SqliteFile, both_stores
 from tests.support.loose_sqlite import loosen_sqlite
 
@@ -198,6 +199,40 @@ async def test_an_account_whose_own_row_or_answer_is_damaged_can_be_deleted(tmp_
         assert (left.damaged, left.tokens.keys()) == ({None: None}, {TokenKind.ACCESS_TOKEN})
         await change(BAD, lambda state, now: Decision(state.without(TokenKind), None))
     assert database.execute("SELECT 1 FROM {account} UNION ALL SELECT 1 FROM {unread_answer}") == []
+
+
+@both_stores
+async def test_an_account_that_cannot_be_read_keeps_no_other_from_being_deleted(filled):
+    await _stored(filled, evolve(BAD, identifier="ben"))
+    filled.execute(
+        "UPDATE {token} SET kind = 'new_kind' WHERE tenant_id = 'bad' AND kind = 'refresh_token' AND identifier = 'ann'"
+    )
+    async with open_vault(filled.config()) as vault:
+        with pytest.raises(DecryptionError) as caught:
+            await vault.delete_provider_tokens("bad", "google")
+        assert caught.value.account == BAD
+    assert filled.execute("SELECT identifier FROM {token} WHERE tenant_id = 'bad'") == [("ann",), ("ann",)]
+
+
+async def _stored(database, account):
+    async with open_vault(database.config()) as vault:
+        await vault.store_token_set(account, TokenSet("access", "refresh"))
+
+
+@both_stores
+@pytest.mark.parametrize("column", ["data_key_id", "extra"])
+async def test_an_account_with_a_damaged_value_is_shown(filled, column):
+    filled.execute(f"UPDATE {{token}} SET {column} = ? WHERE tenant_id = 'bad'", [b""])
+    async with open_vault(filled.config()) as vault:
+        assert (await vault.get_account(BAD)).label == "Ann"
+
+
+@both_stores
+async def test_after_a_restore_a_damaged_value_keeps_no_other_account_from_being_refreshed(filled):
+    filled.execute("UPDATE {token} SET data_key_id = ? WHERE tenant_id = 'bad'", [b""])
+    filled.execute("UPDATE {account} SET failures = 1, error_code = 'mass_rejection'")
+    async with open_vault(filled.config(), refreshers=refresher()) as vault:
+        assert (await vault.restored()).swept.refreshed == 1
 
 
 @pytest.mark.parametrize("key_id", [b"1", b"", b"1" * 17])

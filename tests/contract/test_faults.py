@@ -1,5 +1,7 @@
 """After a fault in the middle of a transaction, all of its changes are stored or none."""
 
+import asyncio
+
 import pytest
 from tests.support.databases import both_stores
 
@@ -100,7 +102,7 @@ async def test_a_token_set_is_written_whole(database, table, condition):
 
 
 async def test_many_accounts_are_deleted_one_by_one(database, monkeypatch):
-    monkeypatch.setattr(token_writer, "_DELETED_AT_ONCE", 2)
+    monkeypatch.setattr(token_writer, "_PAGE", 2)
     happened = []
     async with open_vault(database.config(), on_event=happened.append) as vault:
         await vault.store_tokens([(TokenKey("t1", "google", "api_key", name), "v") for name in "abcde"])
@@ -110,7 +112,28 @@ async def test_many_accounts_are_deleted_one_by_one(database, monkeypatch):
         assert [event.account.identifier for event in happened] == list("abc")
         assert await vault.delete_provider_tokens("t1", "google") == 2
         assert (await vault.list_tokens("t1")).items == ()
-        assert [event.account.identifier for event in happened] == list("abcde")
+        assert sorted(event.account.identifier for event in happened) == list("abcde")
+
+
+async def test_after_a_cancellation_no_further_account_is_deleted(database):
+    happened, begun = [], asyncio.Event()
+
+    def note(event):
+        happened.append(event)
+        begun.set()
+
+    async with open_vault(database.config(), on_event=note) as vault:
+        await vault.store_tokens([(TokenKey("t1", "google", "api_key", str(name)), "v") for name in range(100)])
+        happened.clear()
+        begun.clear()
+        deletion = asyncio.create_task(vault.delete_provider_tokens("t1", "google"))
+        await begun.wait()
+        deletion.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await deletion
+    [(left,)] = database.execute("SELECT count(*) FROM {token}")
+    assert 50 < left < 100
+    assert len(happened) == 100 - left
 
 
 async def test_many_tokens_are_written_whole(database):

@@ -1,7 +1,7 @@
 """The health report names a store or master key that does not answer, instead of failing."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from uuid import UUID
 
 import pytest
 from attrs import evolve
@@ -30,7 +30,8 @@ class Ports:
     def count(self, tenant_id):
         return 3
 
-    def __init__(self, store_error=None, key_error=None, probe_error=None):
+    def __init__(self, store_error=None, key_error=None, probe_error=None, kept=1200):
+        self._kept = kept
         self._store_error = store_error
         self._probe_error = probe_error
         self._key_error = key_error
@@ -41,7 +42,9 @@ class Ports:
         return COUNTS
 
     async def kept_answers(self, *, limit, after):
-        return [(Account(tenant_id, "acme", None), (NOW, uuid4())) for tenant_id in ("t1", "t2")]
+        begin = 0 if after is None else after[1].int
+        places = range(begin + 1, min(begin + limit, self._kept) + 1)
+        return [(Account(f"t{number}", "acme", None), (NOW, UUID(int=number))) for number in places]
 
     async def records(self, provider=None):
         if self._store_error is not None:
@@ -70,8 +73,13 @@ def test_all_is_well():
     assert (report.ok, report.failed_reads, report.store_error, report.master_key_error) == (True, 3, None, None)
     paused = [Incident(name, "x", NOW + HOUR, NOW) for name in ("a", "b")]
     assert report.incidents == (*paused, Incident("lasting", MASS_REJECTION, NOW - LONGEST + HOUR, NOW))
-    assert report.unread == {"acme": 2}
+    assert report.unread == {"acme": 1200}
     assert (report.status, evolve(report, incidents=()).status) == ("paused", "ok")
+
+
+@pytest.mark.parametrize(("kept", "counted"), [(0, {}), (500, {"acme": 500}), (12_000, {"acme": 10_000})])
+def test_so_many_kept_answers_are_counted(kept, counted):
+    assert report_of(kept=kept).unread == counted
 
 
 @pytest.mark.parametrize("error", [KeyUnavailableError(), ConfigurationError(code="kms_wrong_key")], ids=repr)

@@ -113,7 +113,7 @@ class Cases:
         )
         self.reader = RowReader(noticed.accounts, self.rows, self.held, tasks, observed.reads)
         self.tokens = TokenService(opener, self.uses, POLICY, self.reader)
-        self.writing = TokenWriter(noticed.accounts, noticed.pages, changes, cipher, sink, POLICY, clients)
+        self.writing = TokenWriter(noticed.accounts, noticed.pages, changes, cipher, sink, POLICY, clients, self.tasks)
         self.keeper = AnswerKeeper(ledger, cipher, opener, sink, self.journal, tasks, self.timing, self.held, observed)
         self.counting = ClientLedger(
             *(

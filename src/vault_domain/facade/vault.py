@@ -243,7 +243,8 @@ class TokenVault:
     async def delete_provider_tokens(self, tenant_id: str, provider: str) -> int:
         """Delete all of a tenant's tokens at a provider, account by account; return the number of deleted tokens.
 
-        If this fails, some accounts may be deleted. Repeat the call to delete the rest.
+        If this fails, some accounts may be deleted. Repeat the call to delete the rest. An account with a row that
+        cannot be told from another account's raises `DecryptionError` after all others are deleted.
         """
         tenant, name = as_tenant_id(tenant_id), as_provider(provider)
         return await self._services.writing.delete_provider(tenant, name, actor=self._actor)

@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from vault_adapters.stores.columns import OWNED
-from vault_adapters.stores.damage import account_of_row, own_key
+from vault_adapters.stores.columns import OWNED, is_missing
+from vault_adapters.stores.damage import account_of_row, own_key, refused_account
 from vault_adapters.stores.sqlite.rows import octets, text, to_time, token_info, whole
 from vault_domain.entities.account_state import AccountRow
 from vault_domain.entities.refresh_state import AccountRecord, RefreshState
 
 if TYPE_CHECKING:
     from vault_adapters.stores.sqlite.database import Row
+    from vault_domain.entities.account import Account
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -32,6 +33,20 @@ def listed_account(rows: Sequence[Row], tenant_id: str | None, provider: str | N
         own = own_key(key, account)
         tokens[own.kind] = token_info(token, own)
     return AccountRecord(account, tokens, text(label), _refresh_state(state))
+
+
+def account_record(rows: Sequence[Row], account: Account) -> AccountRecord | None:
+    """Return the account from the rows of `load_account`, whatever its values are; None if it has no token.
+
+    Raises:
+        DecryptionError: a row is damaged, besides the value, or belongs to another account.
+    """
+    stored = [row for row in rows if not is_missing(row)]
+    try:
+        return listed_account(stored, account.tenant_id, account.provider) if stored else None
+    except Exception as error:
+        refusal = refused_account(account, error)
+    raise refusal
 
 
 def account_row(columns: Sequence[Any], committed: bytes | None, endpoint: object, due_at: int | None) -> AccountRow:

@@ -71,10 +71,13 @@ class SqliteAccounts:
         return [token for token in await self._rows.get_many(keys) if token is not None], self._database.now()
 
     async def read(self, account: Account, *, with_values: bool = True) -> Snapshot:
-        """Read an account with its sealed values, whether they are asked for or not."""
+        """Read an account, with its sealed values or without them."""
+        from vault_adapters.stores.sqlite.account_rows import account_record
         from vault_adapters.stores.sqlite.account_states import state_of
 
         rows = await self._database.fetch(self._queries["load_account"], account_parameters(account))
+        if not with_values:
+            return Snapshot(account_record(rows, account), {}, self._database.now())
         state = state_of(rows, account).require_intact()
         sealed = {kind: token.sealed for kind, token in state.tokens.items()}
         return Snapshot(state.record, sealed, self._database.now(), state.answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from attrs import frozen
@@ -12,6 +13,7 @@ from vault_domain.entities.account import Account, ConnectionState
 from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.clients import MASS_REJECTION, ClientRecord, ClientScope, StoredClients
+from vault_domain.entities.errors import DecryptionError
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.pages import AccountQuery, Condemned, Pages, Refreshed
@@ -141,7 +143,8 @@ class ClientLedger:
             page, _ = await self._pages.accounts(retrying, limit=_AT_ONCE, after=after)
             for each in page:
                 if each.refresh.error_code == MASS_REJECTION:
-                    await self._attempts.wake(each.account)
+                    with suppress(DecryptionError):  # a value is damaged; the store has logged it
+                        await self._attempts.wake(each.account)
             if len(page) < _AT_ONCE:
                 return
             after = AccountQuery.place(page[-1])

@@ -18,6 +18,7 @@ from vault_domain.rules.refusals import backoff
 from vault_domain.rules.unread import MOST_KEPT, hold_of
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.unread_seal import unread_key, unread_text
+from vault_domain.services.tokens.kept import count_kept
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,6 @@ class UnreadKeeper:
 
     async def _is_full(self) -> bool:
         try:
-            return len(await self._pages.kept_answers(limit=MOST_KEPT, after=None)) >= MOST_KEPT
+            return (await count_kept(self._pages)).total() >= MOST_KEPT
         except VaultError:
             return False  # the database does not answer; the journal keeps the answer

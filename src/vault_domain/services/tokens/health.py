@@ -1,6 +1,5 @@
 """Makes the health report: token counts, and whether the store and the master key answer."""
 
-from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -12,7 +11,7 @@ from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.pages import Pages
 from vault_domain.rules.clients import ClientRules, is_paused
-from vault_domain.rules.unread import MOST_KEPT
+from vault_domain.services.tokens.kept import count_kept
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.readiness import MASTER_KEY, STORE, ReadinessService, cause_of
 
@@ -76,7 +75,7 @@ class HealthService:
         """Return the incidents, the store's time, and the number of kept answers of each provider."""
         try:
             clients = await self._clients.records()
-            kept = await self._pages.kept_answers(limit=MOST_KEPT, after=None)
+            unread = await count_kept(self._pages)
         except VaultError:
             return (), None, {}  # the store failed after the count; report the counts without incidents
         found = [
@@ -84,8 +83,7 @@ class HealthService:
             for record in clients.records
             if record.opened_at is not None and is_paused(record, clients.now, self._rules)
         ]
-        found.sort(key=lambda incident: (incident.provider, incident.since))
-        return tuple(found), clients.now, Counter(account.provider for account, _ in kept)
+        return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), clients.now, unread
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
@@ -21,6 +22,8 @@ from vault_domain.services.tokens.clients import Clients
 from vault_domain.services.tokens.sealing import write_many_sealed, write_sealed
 
 if TYPE_CHECKING:
+    from vault_domain.entities.refresh_state import AccountRecord
+    from vault_domain.ports.tasks import Tasks
     from vault_domain.services.tokens.hosting import HostPorts
 
 _FEW = 1000
@@ -29,8 +32,11 @@ _FEW = 1000
 _ENDING_AT_ONCE = 100
 """Largest number of tokens on a page of refresh tokens that expire soon."""
 
-_DELETED_AT_ONCE = 500
+_PAGE = 500
 """Largest number of accounts on a page of accounts that are deleted."""
+
+_AT_ONCE = 8
+"""Largest number of accounts that one call deletes at the same time."""
 
 
 class TokenWriter:
@@ -45,6 +51,7 @@ class TokenWriter:
         sink: EventSink,
         policy: RefreshPolicy,
         clients: Clients,
+        tasks: Tasks,
     ) -> None:
         self._accounts = accounts
         self._pages = pages
@@ -53,13 +60,14 @@ class TokenWriter:
         self._sink = sink
         self._policy = policy
         self._clients = clients
+        self._tasks = tasks
 
     def over(self, ports: HostPorts) -> TokenWriter:
         """Return this service for one call inside a transaction of the host, which may store one value."""
         accounts = ports.accounts
         return TokenWriter(
             *(cast("Accounts", accounts), self._pages, accounts.changes, ports.cipher, ports.sink),
-            *(self._policy, self._clients),
+            *(self._policy, self._clients, self._tasks),
         )
 
     async def store(
@@ -119,14 +127,36 @@ class TokenWriter:
         return change.result
 
     async def delete_provider(self, tenant_id: str, provider: str, *, actor: str | None) -> int:
-        """Delete a tenant's tokens at a provider, each account in one transaction; return the number of tokens."""
+        """Delete a tenant's tokens at a provider, each account in one transaction; return the number of tokens.
+
+        Raises:
+            DecryptionError: an account has a row that cannot be told from another's. All other accounts are deleted.
+        """
         query, after, deleted = AccountQuery(tenant_id, provider, with_damaged=True), None, 0
-        while True:
-            page, _ = await self._pages.accounts(query, limit=_DELETED_AT_ONCE, after=after)
-            for record in page:
-                change = await self._changes.delete_account(record.account, actor=actor)
-                self._sink.publish(change.events)
-                deleted += change.result
-            if len(page) < _DELETED_AT_ONCE:
-                return deleted
-            after = query.place(page[-1])
+        waiting: deque[AccountRecord] = deque()
+        refused: list[DecryptionError] = []
+
+        async def delete() -> None:
+            nonlocal deleted
+            while waiting:
+                try:
+                    change = await self._changes.delete_account(waiting.popleft().account, actor=actor)
+                except DecryptionError as error:
+                    refused.append(error)
+                else:
+                    self._sink.publish(change.events)
+                    deleted += change.result
+
+        is_end = False
+        while not is_end:
+            page, _ = await self._pages.accounts(query, limit=_PAGE, after=after)
+            is_end = len(page) < _PAGE
+            after = query.place(page[-1]) if page else None
+            waiting.extend(page)
+            try:
+                await self._tasks.run_all([("delete", delete)] * min(_AT_ONCE, len(page)), _AT_ONCE)
+            finally:
+                waiting.clear()  # after a cancellation, only the accounts that have begun are deleted
+        if refused:
+            raise refused[0]
+        return deleted
