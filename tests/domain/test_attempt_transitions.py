@@ -23,7 +23,7 @@ from tests.domain.account_facts import (
     write,
 )
 
-from vault_domain.entities.account_state import AccountState, Decision
+from vault_domain.entities.account_state import AccountState, Decision, KeptAnswer
 from vault_domain.entities.attempt import Commit, CommitOutcome, Failure, SealedAnswer
 from vault_domain.entities.audit import AuditAction
 from vault_domain.entities.clients import MASS_REJECTION
@@ -357,10 +357,59 @@ def test_an_attempt_on_the_earlier_answer_keeps_the_later_answer_out():
     assert answered(state, later, now=LATER + HOUR).result.outcome is CommitOutcome.CREDENTIAL_MOVED
 
 
+UNREAD = SealedAnswer(SealedToken(b"k" * 16, b"unread"), Failure("unreadable_answer", HOUR, unknown=False))
+
+
+def unread(state, attempt, now=START, actor=None):
+    return attempts.unread(state, now, attempt, UNREAD, actor)
+
+
+def kept(attempt, now=START):
+    return KeptAnswer(attempt.attempt_id, UNREAD.sealed, now)
+
+
 def test_an_answer_that_cannot_be_read_is_told_once_and_before_its_failure():
     state, attempt = claimed()
-    answer = SealedAnswer(SealedToken(b"k" * 16, b"unread"), Failure("unreadable_answer", HOUR, unknown=False))
-    first = attempts.unread(state, START, attempt, answer, None)
-    assert (actions(first), first.durable) == ([AuditAction.ANSWER_KEPT, AuditAction.REFRESH_FAILING], True)
-    again = attempts.unread(first.state, LATER, attempt, answer, None)
-    assert (again.events, again.state.answer.kept_at) == ((), START)
+    first = unread(state, attempt, actor="me")
+    assert [(event.action, event.occurred_at, event.actor) for event in first.events] == [
+        (AuditAction.ANSWER_KEPT, START, "me"),
+        (AuditAction.REFRESH_FAILING, START, "me"),
+    ]
+    assert (first.state.answer, first.durable) == (kept(attempt), True)
+    again = unread(first.state, attempt, LATER)
+    assert (again.events, again.state.answer) == ((), kept(attempt))
+
+
+def test_an_answer_takes_the_place_of_that_of_an_earlier_attempt():
+    state, earlier = claimed()
+    state, attempt = claimed(unread(state, earlier).state, LATER)
+    decision = unread(state, attempt, LATER)
+    assert (decision.state.answer, actions(decision)) == (kept(attempt, LATER), [AuditAction.ANSWER_KEPT])
+
+
+@pytest.mark.parametrize("gone", ["credential", "account"])
+def test_an_answer_is_not_kept_without_its_credential(gone):
+    state, attempt = claimed()
+    state = with_values(R, state=state) if gone == "credential" else AccountState(ACCOUNT)
+    decision = unread(state, attempt)
+    assert decision == attempts.failed(state, START, attempt, UNREAD.failure, None)
+    assert decision.state.answer is None
+
+
+@pytest.mark.parametrize("sealed", [SealedToken(b"l" * 16, b"sealed anew"), None])
+def test_a_kept_answer_is_sealed_anew_or_dropped_and_that_of_another_attempt_stays(sealed):
+    state, attempt = claimed()
+    state = unread(state, attempt).state
+    answer = None if sealed is None else KeptAnswer(attempt.attempt_id, sealed, START)
+    assert attempts.reread(state, attempt.attempt_id, sealed) == Decision(evolve(state, answer=answer), None)
+    for other, attempt_id in ((state, uuid4()), (evolve(state, answer=None), attempt.attempt_id)):
+        decision = attempts.reread(other, attempt_id, sealed)
+        assert (decision, decision.state is other) == (Decision(other, None), True)
+
+
+def test_a_stored_answer_is_kept_no_longer_as_unread_and_that_of_another_attempt_stays():
+    state, late = claimed()
+    state, attempt = claimed(state, LATER)
+    state = unread(state, attempt, LATER).state
+    assert answered(state, attempt).state.answer is None
+    assert answered(state, late).state.answer == kept(attempt, LATER)
