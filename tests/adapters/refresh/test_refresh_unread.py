@@ -26,6 +26,8 @@ from vault_adapters import (
 )
 from vault_adapters.providers import OAuth2Refresher, load_profile
 from vault_adapters.providers.profiled import with_client
+from vault_domain.services.refresh import unread
+from vault_domain.services.tokens import kept
 
 FLEET = [Account(f"t{number % 5}", "acme", f"user-{number:02}") for number in range(30)]
 PROFILE = """
@@ -204,6 +206,20 @@ async def test_an_answer_without_anything_like_a_token_holds_nobody_back(vault, 
     provider.answer(token_answer("access-1", "refresh-1"))
     clock.advance(2 * MINUTE)
     assert (await vault.ensure_access_token(ACCOUNT)).value.reveal() == "access-1"
+
+
+async def test_no_answer_is_kept_beyond_the_limit(vault, provider, clock, monkeypatch, caplog):
+    for module in (kept, unread):
+        monkeypatch.setattr(module, "MOST_KEPT", 2)
+    accounts = [ACCOUNT, *FLEET[:2]]
+    for account in FLEET[:2]:
+        await vault.store_token_set(account, TokenSet("access", "refresh", expires_in=HOUR))
+    clock.advance(HOUR)
+    for account in accounts:
+        provider.answer(UNREAD)
+        assert (await failure(vault.ensure_access_token(account))).reason == "unreadable_answer"
+    assert dict((await vault.health()).unread) == {"acme": 2}
+    assert "is lost, because there is no room" in caplog.text
 
 
 async def test_a_provider_that_does_not_rotate_is_asked_again_soon(opened, provider, clock):

@@ -35,8 +35,8 @@ _ENDING_AT_ONCE = 100
 _PAGE = 500
 """Largest number of accounts on a page of accounts that are deleted."""
 
-_AT_ONCE = 8
-"""Largest number of accounts that one call deletes at the same time."""
+_AT_ONCE = 4
+"""Largest number of accounts that one call deletes at the same time; other callers need connections too."""
 
 
 class TokenWriter:
