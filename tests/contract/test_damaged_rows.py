@@ -181,7 +181,7 @@ async def test_a_damaged_token_stays_beside_another_and_can_be_deleted_and_repla
     ("damage", "parameters"),
     [
         ("UPDATE {account} SET label = ?", [SHOWN.encode()]),
-        ("INSERT INTO {unread_answer} SELECT 'bad', 'google', 'ann', ?, ?, ?, 0", [b"a" * 16, b"k" * 16, SHOWN]),
+        ("INSERT INTO {unread_answer} SELECT 'bad', 'google', 'ann', ?, ?, ?, 0", [SHOWN.encode(), b"k" * 16, b"b"]),
     ],
 )
 async def test_an_account_whose_own_row_or_answer_is_damaged_can_be_deleted(tmp_path, damage, parameters):
@@ -233,6 +233,24 @@ async def test_after_a_restore_a_damaged_value_keeps_no_other_account_from_being
     filled.execute("UPDATE {account} SET failures = 1, error_code = 'mass_rejection'")
     async with open_vault(filled.config(), refreshers=refresher()) as vault:
         assert (await vault.restored()).swept.refreshed == 1
+
+
+@both_stores
+async def test_an_account_with_a_damaged_answer_is_refreshed(filled):
+    class Reader(ScriptedRefresher):
+        def read_again(self, answer):
+            raise AssertionError("the answer cannot be decrypted")
+
+    filled.execute(
+        "INSERT INTO {unread_answer} SELECT tenant_id, provider, identifier, id, ?, ?, created_at FROM {token}"
+        " WHERE tenant_id = 'bad' AND kind = 'refresh_token'",
+        [b"k", b""],
+    )
+    reader = Reader(*[TokenSet("new", "new", expires_in=3600)] * 2)
+    async with open_vault(filled.config(), refreshers={"google": reader}) as vault:
+        assert await vault.refresh_due() == SweepReport(claimed=2, refreshed=2)
+        await vault.delete_account(BAD)
+    assert filled.execute("SELECT 1 FROM {unread_answer}") == []
 
 
 @pytest.mark.parametrize("key_id", [b"1", b"", b"1" * 17])

@@ -103,6 +103,14 @@ def sealed_value(data_key_id: object, blob: object, extra: object) -> SealedToke
     raise ValueError
 
 
+def sealed_answer(data_key_id: object, blob: object) -> SealedToken:
+    """Return a kept answer of a row; what has a wrong type becomes empty, so that only the answer cannot be opened."""
+    return SealedToken(
+        data_key_id if type(data_key_id) is bytes else b"",
+        blob if type(blob) is bytes else b"",
+    )
+
+
 def scopes_of(text: str) -> tuple[str, ...]:
     """Return the scopes in a row's JSON array.
 

@@ -11,7 +11,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from vault_adapters.stores.columns import LISTED, OWNED, STORED, is_missing, plain_arrays, plain_values
-from vault_adapters.stores.damage import account_of_row, key_of_row, own_key, refused_account, scopes_of, sealed_value
+from vault_adapters.stores.damage import (
+    account_of_row,
+    key_of_row,
+    own_key,
+    refused_account,
+    scopes_of,
+    sealed_answer,
+    sealed_value,
+)
 from vault_adapters.stores.postgres.cursors import Row, Texts, int8
 from vault_domain.entities.account import Account, TokenKey, TokenKind
 from vault_domain.entities.account_state import AccountRow, KeptAnswer
@@ -193,7 +201,7 @@ def account_row(columns: Row, committed: UUID | None, endpoint: bytes | None, du
 
 def kept_answer(attempt_id: UUID, data_key_id: object, blob: object, kept_at: datetime) -> KeptAnswer:
     """Return an account's kept answer from its columns."""
-    return KeptAnswer(attempt_id, sealed_value(data_key_id, blob, None), kept_at)
+    return KeptAnswer(attempt_id, sealed_answer(data_key_id, blob), kept_at)
 
 
 def key_parameters(key: TokenKey) -> dict[str, Any]:

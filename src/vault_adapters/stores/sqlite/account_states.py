@@ -15,6 +15,7 @@ from vault_adapters.stores.damage import (
     own_key,
     refused_account,
     report_damage,
+    sealed_answer,
     sealed_value,
 )
 from vault_adapters.stores.sqlite.account_rows import account_row
@@ -118,7 +119,7 @@ def _stored(token: Row, key: TokenKey, value: Row, is_end_told: object) -> Store
 
 
 def _kept(attempt_id: bytes, data_key_id: object, blob: object, kept_at: int) -> KeptAnswer:
-    return KeptAnswer(UUID(bytes=attempt_id), sealed_value(data_key_id, blob, None), _EPOCH + kept_at * _MICROSECOND)
+    return KeptAnswer(UUID(bytes=attempt_id), sealed_answer(data_key_id, blob), _EPOCH + kept_at * _MICROSECOND)
 
 
 def _answer_parameters(answer: KeptAnswer) -> dict[str, Any]:
