@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Literal
 
@@ -12,11 +13,15 @@ from tests.services.over_dict import OverDict
 from vault_adapters.composition import Store
 from vault_adapters.testing.clock import ManualClock
 from vault_adapters.testing.contract.fixtures import ACCESS, ACCOUNT, CONFIG, ContractFixtures, events_of, key
+from vault_domain.entities.account import TokenKey, TokenKind
 from vault_domain.entities.audit import AuditAction, AuditEvent
 from vault_domain.entities.errors import DecryptionError, InvalidInputError
+from vault_domain.entities.page import Cursor
 from vault_domain.entities.token import TokenWrite
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.facade.vault import TokenVault
+from vault_domain.ports.audit_log import AuditLog
+from vault_domain.services.tokens import verifying
 
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
@@ -87,3 +92,34 @@ class TestAudit(OverDict, ContractFixtures):
         assert {(event.actor, event.code, event.generation) for event in events} <= {("user:7", "support", 1)}
         with pytest.raises(InvalidInputError):
             vault.with_actor("user:7", reason="Because of a ticket")
+
+    async def test_an_erasure_between_two_pages_of_a_verification_is_no_fault(
+        self, store: Store, vault: TokenVault, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(verifying, "EVENTS_AT_ONCE", 3)
+        for number in range(6):
+            await vault.store_token(TokenKey(f"t{number % 2}", "google", TokenKind.API_KEY, f"u{number}"), "v")
+        head = await vault.audit_head()
+        audit = Overtaken(store.audit, vault.erase_tenant)
+        async with self.vault_over(evolve(store, audit=audit)) as other:
+            found = await other.verify_audit([head])
+        assert audit.erased
+        assert (found.ok, found.findings) == (True, ())
+
+
+class Overtaken:
+    """An audit log of which another process erases a tenant as soon as a page ends with an event of the tenant."""
+
+    def __init__(self, right: AuditLog, erase: Callable[[str], Awaitable[object]]) -> None:
+        self._right, self._erase = right, erase
+        self.erased: str | None = None
+
+    async def page(self, tenant_id: str | None, *, limit: int, after: Cursor | None) -> list[AuditEvent]:
+        events = await self._right.page(tenant_id, limit=limit, after=after)
+        if limit == verifying.EVENTS_AT_ONCE == len(events) and self.erased is None and events[-1].tenant_id:
+            self.erased = events[-1].tenant_id
+            await self._erase(self.erased)
+        return events
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._right, name)

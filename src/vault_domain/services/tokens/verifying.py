@@ -270,7 +270,7 @@ class VerifyingService:
         after = before if last is None else (before[0], before[1] - 1)  # another event may have the place of the last
         page = await self._audit.page(None, limit=EVENTS_AT_ONCE, after=after)
         matching.end_of_log = len(page) < EVENTS_AT_ONCE
-        for event in (each for each in page if each != last):
+        for event in _not_read_yet(key, page, last):
             if (place := place_of(event)) < before:  # it leads back to events that were read: there is no end
                 matching.end_of_log = True
                 report.add(_finding(AuditFault.EVENT_INSERTED, event))
@@ -295,6 +295,15 @@ class VerifyingService:
                 report.count("events")
             else:
                 matching.doubtful.append((sealed, event))
+
+
+def _not_read_yet(key: ChainKey, page: Sequence[AuditEvent], last: AuditEvent | None) -> list[AuditEvent]:
+    """Return a page without the last event of the page before, which an erasure may have stripped of its tenant."""
+    if last is None or last in page:
+        return [event for event in page if event != last]
+    same = (event for event in page if place_of(event) == place_of(last) and key.what(event) == key.what(last))
+    erased = next((event for event in same if event.tenant_id is None), None)
+    return [event for event in page if event is not erased]
 
 
 def _note(said: _Said, seal: Seal, header: Header | None) -> None:
