@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 from attrs import define, evolve
-from tests.examples.dict_store import open_dict_store
+from tests.examples.dict_store import DictStore, open_dict_store
 from tests.examples.dict_store.database import DictDatabase
 from tests.services.fakes import MASTER_KEY, EventList, MemoryJournal, PlainCipher, VirtualTasks
 
@@ -61,15 +61,9 @@ HOUR = timedelta(hours=1)
 
 
 @define
-class Parts:
+class Parts(DictStore):
     """A store, and the use cases over it that a test may replace."""
 
-    accounts: object
-    pages: object
-    keys: object
-    audit: object
-    clients: object
-    upkeep: object
     refreshes: object
     changes: object
 
