@@ -119,7 +119,7 @@ else:
         },
     )
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 # A library logs nothing until its host configures logging.
 logging.getLogger("vault_domain").addHandler(logging.NullHandler())

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
+
 import vault_adapters
-from vault_adapters import VaultError, clients, connect, providers, testing, web
+from vault_adapters import Tuning, VaultConfig, VaultError, clients, connect, providers, testing, web
 from vault_adapters.testing import openid
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference"
 NAMES = re.findall(r"^api/\w+$", (REFERENCE / "api.md").read_text(), re.MULTILINE)
 PAGE = "\n".join((REFERENCE / f"{name}.md").read_text() for name in NAMES)
 SHOWN = re.findall(r"^\.\. auto(?:class|function|data):: vault_adapters\.([\w.]+)$", PAGE, re.MULTILINE)
@@ -40,3 +43,11 @@ def test_the_first_and_the_last():
 
 def is_error(value):
     return isinstance(value, type) and issubclass(value, VaultError)
+
+
+@pytest.mark.parametrize("owner", [VaultConfig, Tuning])
+def test_a_page_names_the_class_that_has_the_field(owner):
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]
+    named = re.compile(rf"\b{owner.__name__}\.([a-z]\w+)")
+    said = {(page.name, name) for page in pages for name in named.findall(page.read_text(encoding="utf-8"))}
+    assert {each for each in said if not hasattr(owner, each[1])} == set()
