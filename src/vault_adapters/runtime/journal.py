@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,7 +13,10 @@ from vault_adapters.runtime.journal_files import (
     TEMPORARY,
     WrongFileError,
     make_private_directory,
+    private_directory,
     read_private_file,
+    remove_file,
+    temporary_name,
     try_directory,
     write_private_file,
 )
@@ -71,7 +75,7 @@ class FileJournal:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._reported: set[str] = set()
-        self._busy: set[Path] = set()
+        self._busy: set[str] = set()
         self._faults = FaultLog(_log, "the journal, which keeps refreshed tokens in an outage,", time.monotonic)
         problem = make_private_directory(directory)
         if problem is not None:
@@ -83,14 +87,14 @@ class FileJournal:
         Raises:
             JournalError: the entry could not be stored, or the disk did not answer in time.
         """
-        path, data = self._path(entry), encode_entry(entry)
-        problem = await self._try(path, lambda: write_private_file(path, data))
+        name, data = _name(entry), encode_entry(entry)
+        problem = await self._try(name, lambda: write_private_file(self._directory, name, data))
         if problem is not None:
             raise JournalError(f"the journal could not be written ({problem})")
 
     async def examine(self) -> str | None:
         """Return the cause for which entries cannot be stored now, or None; create the directory if it is missing."""
-        return await self._try(self._directory, lambda: try_directory(self._directory))
+        return await self._try("", lambda: try_directory(self._directory))
 
     async def entries(self) -> Sequence[JournalEntry]:
         """Return the stored entries.
@@ -104,15 +108,15 @@ class FileJournal:
     async def remove(self, entry: JournalEntry) -> None:
         """Delete an entry. The deletion is not synced, because an entry that a crash brings back changes nothing."""
         with suppress(TimeoutError):
-            await run_to_the_end(lambda: _unlink(self._path(entry)), _LIMIT_SECONDS)
+            await run_to_the_end(lambda: self._unlink(_name(entry)), _LIMIT_SECONDS)
 
-    async def _try(self, path: Path, work: Callable[[], str | None]) -> str | None:
-        """Run work about a path in a thread; return the cause for which it failed, or None, and log a change."""
-        if path in self._busy:
+    async def _try(self, name: str, work: Callable[[], str | None]) -> str | None:
+        """Run work about a file in a thread; return the cause for which it failed, or None, and log a change."""
+        if name in self._busy:
             return TIMEOUT
-        self._busy.add(path)
+        self._busy.add(name)
         try:
-            problem = await run_to_the_end(lambda: self._work(path, work), _LIMIT_SECONDS)
+            problem = await run_to_the_end(lambda: self._work(name, work), _LIMIT_SECONDS)
         except TimeoutError:
             problem = TIMEOUT
         if problem is None:
@@ -121,7 +125,7 @@ class FileJournal:
             self._faults.failed(problem)
         return problem
 
-    def _work(self, path: Path, work: Callable[[], str | None]) -> str | None:
+    def _work(self, name: str, work: Callable[[], str | None]) -> str | None:
         try:
             problem = work()
             if problem == MISSING and make_private_directory(self._directory) is None:
@@ -129,55 +133,61 @@ class FileJournal:
                 problem = work()
             return problem
         finally:
-            self._busy.discard(path)
+            self._busy.discard(name)
 
-    def _path(self, entry: JournalEntry) -> Path:
-        return self._directory / f"{entry.attempt.attempt_id.hex}{_SUFFIX}"
+    def _unlink(self, name: str) -> None:
+        with suppress(OSError), private_directory(self._directory) as folder:
+            remove_file(folder, name)
 
     def _read_all(self) -> list[JournalEntry]:
-        for temporary in self._directory.glob(f"*{_TEMPORARY_SUFFIX}"):
-            self._adopt(temporary)
-        paths = sorted(self._directory.glob(f"*{_SUFFIX}"))
-        return [entry for path in paths if (entry := self._read(path)) is not None]
+        with suppress(OSError), private_directory(self._directory) as folder:
+            for temporary in _names(folder, _TEMPORARY_SUFFIX):
+                self._adopt(folder, temporary)
+            read = (self._read(folder, name) for name in sorted(_names(folder, _SUFFIX)))
+            return [entry for entry in read if entry is not None]
+        return []
 
-    def _read(self, path: Path) -> JournalEntry | None:
+    def _read(self, folder: int, name: str) -> JournalEntry | None:
         try:
-            data = read_private_file(path, _MAX_BYTES)
+            data = read_private_file(folder, name, _MAX_BYTES)
         except WrongFileError as error:
-            self._report(path, str(error))
+            self._report(name, str(error))
             return None
         if data is None:
             return None  # another process has committed and removed the entry
         entry = decode_entry(data)
         if entry is None and is_of_later_release(data):
-            self._report(path, "a later release wrote it")  # happens in a deploy; a process of that release reads it
+            self._report(name, "a later release wrote it")  # happens in a deploy; a process of that release reads it
         elif entry is None:
-            _set_aside(path)
-        elif path != self._path(entry):
-            self._report(path, "it is not named after its attempt")
+            _set_aside(folder, name)
+        elif name != _name(entry):
+            self._report(name, "it is not named after its attempt")
             return None
         return entry
 
-    def _adopt(self, temporary: Path) -> None:
+    def _adopt(self, folder: int, temporary: str) -> None:
         """Give a file its name if its process wrote it completely, but ended before it gave the name."""
         with suppress(WrongFileError, OSError):
-            data = read_private_file(temporary, _MAX_BYTES)
+            data = read_private_file(folder, temporary, _MAX_BYTES)
             entry = None if data is None else decode_entry(data)
-            if entry is not None and temporary == self._path(entry).with_suffix(TEMPORARY):
-                temporary.rename(self._path(entry))
+            if entry is not None and temporary == temporary_name(_name(entry)):
+                os.rename(temporary, _name(entry), src_dir_fd=folder, dst_dir_fd=folder)
 
-    def _report(self, path: Path, problem: str) -> None:
-        if path.name not in self._reported:
-            self._reported.add(path.name)
-            _log.error("a journal file is ignored, because %s: %a", problem, path.name)
+    def _report(self, name: str, problem: str) -> None:
+        if name not in self._reported:
+            self._reported.add(name)
+            _log.error("a journal file is ignored, because %s: %a", problem, name)
 
 
-def _unlink(path: Path) -> None:
+def _name(entry: JournalEntry) -> str:
+    return f"{entry.attempt.attempt_id.hex}{_SUFFIX}"
+
+
+def _names(folder: int, suffix: str) -> list[str]:
+    return [name for name in os.listdir(folder) if name.endswith(suffix)]
+
+
+def _set_aside(folder: int, name: str) -> None:
+    _log.error("a journal file is damaged and is set aside: %a", name + _DAMAGED)
     with suppress(OSError):
-        path.unlink(missing_ok=True)
-
-
-def _set_aside(path: Path) -> None:
-    _log.error("a journal file is damaged and is set aside: %a", path.name + _DAMAGED)
-    with suppress(OSError):
-        path.rename(path.with_name(path.name + _DAMAGED))
+        os.rename(name, name + _DAMAGED, src_dir_fd=folder, dst_dir_fd=folder)

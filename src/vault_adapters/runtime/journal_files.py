@@ -1,10 +1,12 @@
 """Reads and writes private files in a private directory; a pipe in place of a file cannot block a reader."""
 
+import errno
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryFile
+from uuid import uuid4
 
 from vault_adapters.runtime.os_causes import os_cause
 
@@ -15,6 +17,7 @@ TEMPORARY = ".tmp"
 """The suffix of a file that has not got its name yet."""
 
 _TRIAL_BYTES = 4096
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
 class WrongFileError(Exception):
@@ -41,44 +44,82 @@ def make_private_directory(directory: Path) -> str | None:
     return None if is_usable else "must be readable and writable by this process"
 
 
-def try_directory(directory: Path) -> str | None:
-    """Write a file that is gone at once; return the cause for which the directory takes no files, or None."""
-    try:
-        with TemporaryFile(dir=directory) as file:
-            file.write(bytes(_TRIAL_BYTES))
-    except OSError as error:
-        return _cause(error)
-    return None
-
-
-def write_private_file(path: Path, data: bytes) -> str | None:
-    """Write a file durably; return the cause for which this failed, or None."""
-    temporary = path.with_suffix(TEMPORARY)
-    try:
-        temporary.unlink(missing_ok=True)  # a crash may have left it, or somebody may have placed a link
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with open(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(handle)
-        temporary.rename(path)
-        _sync_directory(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        return _cause(error)
-    return None
-
-
-def read_private_file(path: Path, max_bytes: int) -> bytes | None:
-    """Return a regular file's content; None if there is no file.
+@contextmanager
+def private_directory(directory: Path) -> Iterator[int]:
+    """Open a directory; names of files in it are then relative to the descriptor, whatever its path becomes.
 
     Raises:
-        WrongFileError: the path is no regular file, the file is larger than ``max_bytes``, or it cannot be read.
+        OSError: the directory is a link, belongs to another user, gives other users access, or cannot be opened.
+    """
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(handle)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def try_directory(directory: Path) -> str | None:
+    """Write a file that is gone at once; return the cause for which the directory takes no files, or None."""
+    name = f"trial.{uuid4().hex}"
+    try:
+        with private_directory(directory) as folder:
+            handle = os.open(name, _NEW, 0o600, dir_fd=folder)
+            try:
+                with open(handle, "wb") as file:
+                    file.write(bytes(_TRIAL_BYTES))
+            finally:
+                remove_file(folder, name)
+    except OSError as error:
+        return _cause(error)
+    return None
+
+
+def write_private_file(directory: Path, name: str, data: bytes) -> str | None:
+    """Write a file durably; return the cause for which this failed, or None."""
+    temporary = temporary_name(name)
+    try:
+        with private_directory(directory) as folder:
+            remove_file(folder, temporary)  # a crash may have left it, or somebody may have placed a link
+            try:
+                handle = os.open(temporary, _NEW, 0o600, dir_fd=folder)
+                with open(handle, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(handle)
+                os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+                os.fsync(folder)
+            except OSError:
+                remove_file(folder, temporary)
+                raise
+    except OSError as error:
+        return _cause(error)
+    return None
+
+
+def temporary_name(name: str) -> str:
+    """Return the name that a file has until it is written whole."""
+    return str(Path(name).with_suffix(TEMPORARY))
+
+
+def remove_file(folder: int, name: str) -> None:
+    """Remove a file of an open directory, if it is there and can be removed."""
+    with suppress(OSError):
+        os.unlink(name, dir_fd=folder)
+
+
+def read_private_file(folder: int, name: str, max_bytes: int) -> bytes | None:
+    """Return the content of a regular file in an open directory; None if there is no file.
+
+    Raises:
+        WrongFileError: the name is that of no regular file, the file is larger than ``max_bytes``, or it cannot be
+            read.
     """
     try:
         # Use O_NONBLOCK, because opening a pipe without a writer would block.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -99,11 +140,3 @@ def read_private_file(path: Path, max_bytes: int) -> bytes | None:
 
 def _cause(error: OSError) -> str:
     return MISSING if isinstance(error, FileNotFoundError) else os_cause(error)
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -145,3 +145,26 @@ async def test_journaling_again_does_not_wait_for_commits_that_hang(config, cloc
             assert vault.measures.counts().answers_waiting == len(accounts)
             database.unlock()
             database.up()
+
+
+@pytest.mark.parametrize("kind", ["a link", "open to others"])
+async def test_a_directory_that_somebody_has_replaced_takes_no_file(config, clock, journal_dir, tmp_path, kind):
+    database, elsewhere = BrokenSqlite(config), tmp_path / "elsewhere"
+
+    async def answer_without_database(request):
+        database.down()
+        return answer(1)
+
+    async with open_vault(
+        config, refreshers={"acme": ScriptedRefresher(answer_without_database)}, clock=clock
+    ) as vault:
+        await store(vault)
+        journal_dir.rmdir()
+        elsewhere.mkdir(mode=0o700 if kind == "a link" else 0o755)
+        journal_dir.symlink_to(elsewhere) if kind == "a link" else elsewhere.rename(journal_dir)
+        assert (await vault.ready()).journal is not None
+        clock.advance(HOUR)
+        with pytest.raises(RefreshNotPersistedError):
+            await vault.ensure_access_token(ACCOUNT)
+        assert list(journal_dir.iterdir()) == []
+        database.up()
