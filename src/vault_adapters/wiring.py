@@ -122,7 +122,8 @@ class WiredServices(SharedParts):
         from vault_domain.services.refresh.access import RefreshService
 
         return RefreshService(
-            *(self.tokens, self.ledger, self.runner, self.keeper, self.tasks, self.policy, self.rules, self.observed)
+            *(self.tokens, self.ledger, self.runner, self.keeper, self.tasks, self.policy, self.rules),
+            *(self.store.pages, self.observed),
         )
 
     @cached_property

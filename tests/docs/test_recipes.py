@@ -43,7 +43,7 @@ async def environment(tmp_path):
         "TOKEN_VAULT_SCRYPT_LOG2_N": "14",
     }
     async with open_vault(VaultConfig.from_env(variables)) as vault:
-        await vault.store_token_set(Account("tenant-1", "github"), TokenSet("gho_value", expires_in=3600))
+        await vault.store_token_set(Account("tenant-1", "github", "42"), TokenSet("gho_value", expires_in=3600))
     path = os.pathsep.join([str(RECIPES), str(SOURCE)])
     return {**os.environ, **variables, "PYTHONPATH": path, "PYTHONWARNINGS": "error"}
 
@@ -62,8 +62,8 @@ warnings.simplefilter("ignore")  # the test client's own warnings
 from fastapi.testclient import TestClient
 from fastapi_app import app
 with TestClient(app) as client:
-    print(client.get("/tenants/tenant-1/github").json())
-    print(client.get("/tenants/tenant-1/github").status_code)
+    print(client.get("/tenants/tenant-1/github/42").json())
+    print(client.get("/tenants/tenant-1/github/42").status_code)
 """
     assert (await run(script, environment)).splitlines() == ["{'status': 'valid'}", "200"]
 
@@ -79,16 +79,16 @@ import django_views
 from django.urls import path
 urls = types.ModuleType("urls")
 urls.urlpatterns = [
-    path("sync/<str:tenant_id>", django_views.connection),
-    path("async/<str:tenant_id>", django_views.repositories),
+    path("sync/<str:tenant_id>/<str:identifier>", django_views.connection),
+    path("async/<str:tenant_id>/<str:identifier>", django_views.repositories),
 ]
 sys.modules["urls"] = urls
 from django.test import AsyncClient, Client
-print(Client().get("/sync/tenant-1").json(), Client().get("/sync/tenant-2").json())
+print(Client().get("/sync/tenant-1/42").json(), Client().get("/sync/tenant-2/42").json())
 import asyncio
 async def main():
-    print((await AsyncClient().get("/async/tenant-1")).json())
-    print((await AsyncClient().get("/async/tenant-2")).status_code)
+    print((await AsyncClient().get("/async/tenant-1/42")).json())
+    print((await AsyncClient().get("/async/tenant-2/42")).status_code)
 asyncio.run(main())
 """
     assert (await run(script, environment)).splitlines() == [
@@ -103,12 +103,12 @@ async def test_flask(environment):
 from concurrent.futures import ThreadPoolExecutor
 from flask_app import app
 def ask(tenant_id):
-    answer = app.test_client().get(f"/tenants/{tenant_id}/github")
+    answer = app.test_client().get(f"/tenants/{tenant_id}/github/42")
     return answer.status_code, answer.json
 print(set(map(str, ThreadPoolExecutor(8).map(ask, ["tenant-1"] * 40))))
 from vault_adapters import Account
 import flask_app
-token = flask_app.vault.get_access_token(Account("tenant-1", "github")).token
+token = flask_app.vault.get_access_token(Account("tenant-1", "github", "42")).token
 flask_app.vault.mark_token_invalid(token.info, "invalid_token")
 print(*ask("tenant-1"))
 """
@@ -162,7 +162,7 @@ async def test_celery_prefork(environment, tmp_path, celery):
     async with open_vault(VaultConfig.from_env(environment)) as vault:
         await vault.store_token(SLOW.key(TokenKind.REFRESH_TOKEN), "refresh-1")
         with celery_worker(celery + SLOW_REFRESH, environment, tmp_path / "worker.log"):
-            synced = 'print(celery_app.sync_repositories.delay("tenant-1").get(timeout=30))'
+            synced = 'print(celery_app.sync_repositories.delay("tenant-1", "42").get(timeout=30))'
             begun = "print(begin.delay().get(timeout=30))"
             assert (await run(f"{celery}{SLOW_REFRESH}{synced}\n{begun}", environment)).split() == ["valid", "begun"]
         token = await vault.get_access_token(SLOW)

@@ -144,7 +144,9 @@ class Cases:
         self.accounts = AccountService(
             *(noticed.accounts, changes, noticed.audit, cipher, sink, revoker, POLICY, {}, clients)
         )
-        self.refreshing = RefreshService(self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, observed)
+        self.refreshing = RefreshService(
+            self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, store.pages, observed
+        )
         self.rejections = RejectionService(
             *(self.tokens, self.writing, ledger, self.keeper, self.refreshing, rules, ConfirmationWindow(), tasks),
             AuditService(store.audit, sink, tasks.monotonic).rejected,

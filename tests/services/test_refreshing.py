@@ -370,3 +370,29 @@ async def test_an_access_token_that_came_after_the_decision_costs_no_refresh(con
     assert await ensure(cases) == "theirs"
     assert refresher.calls == []
     assert (await state_of(cases.store)).lease_until is None
+
+
+async def test_who_asks_without_the_identifier_learns_that_there_is_one(connected, refresher):
+    """The error says that the tenant has such accounts, and not which; a found token costs no such look."""
+    with pytest.raises(TokenNotFoundError, match="under other identifiers") as caught:
+        await ensure(connected, evolve(ACCOUNT, identifier="another"))
+    assert caught.value.reason == "other_identifier"
+    assert ACCOUNT.identifier is None or ACCOUNT.identifier not in str(caught.value)
+    for stranger in (evolve(ACCOUNT, tenant_id="tenant-9"), evolve(ACCOUNT, provider="other")):
+        with pytest.raises(TokenNotFoundError) as caught:
+            await ensure(connected, stranger)
+        assert caught.value.reason is None
+    assert refresher.calls == []
+
+
+async def test_a_bad_key_names_the_operator(cases, refresher):
+    """A service account's key has no user who could connect it again."""
+    refresher = ScriptedRefresher(spends=TokenKind.API_KEY)
+    cases = cases.over(refreshers={"google": refresher})
+    key = TokenDraft(ACCOUNT.key(TokenKind.API_KEY), Secret("service account"))
+    await cases.writing.store([key], actor=None)
+    refresher.then(ReauthorizationRequiredError(reason="invalid_grant"))
+    for _ in range(2):
+        with pytest.raises(ReauthorizationRequiredError, match="operator") as caught:
+            await ensure(cases)
+        assert (caught.value.code, caught.value.reason) == ("key_rejected", "invalid_grant")

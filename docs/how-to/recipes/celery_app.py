@@ -23,7 +23,7 @@ def close_vault(**_: object) -> None:
 
 
 @app.task
-def sync_repositories(tenant_id: str) -> str:
-    token = vault.ensure_access_token(Account(tenant_id, "github"))
+def sync_repositories(tenant_id: str, identifier: str) -> str:
+    token = vault.ensure_access_token(Account(tenant_id, "github", identifier))
     # Call the API with token.value.reveal() here; never return it, because Celery stores results.
     return token.info.status.value

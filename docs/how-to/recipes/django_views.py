@@ -9,15 +9,15 @@ from vault_adapters import Account, TokenNotFoundError, VaultConfig, open_sync_v
 vault = open_sync_vault(VaultConfig.from_env())
 
 
-def connection(request: HttpRequest, tenant_id: str) -> JsonResponse:
-    account = vault.get_account(Account(tenant_id, "github"))
+def connection(request: HttpRequest, tenant_id: str, identifier: str) -> JsonResponse:
+    account = vault.get_account(Account(tenant_id, "github", identifier))
     return JsonResponse({"state": account.state if account else "not_connected"})
 
 
-async def repositories(request: HttpRequest, tenant_id: str) -> JsonResponse:
+async def repositories(request: HttpRequest, tenant_id: str, identifier: str) -> JsonResponse:
     # Django has no hook for opening an async vault, so the sync vault runs in a thread, off the event loop.
     try:
-        token = await sync_to_async(vault.ensure_access_token)(Account(tenant_id, "github"))
+        token = await sync_to_async(vault.ensure_access_token)(Account(tenant_id, "github", identifier))
     except TokenNotFoundError:
         return JsonResponse({"error": "not connected"}, status=404)
     return JsonResponse({"status": token.info.status})

@@ -28,10 +28,11 @@ def get_vault(request: Request) -> TokenVault:
     return vault
 
 
-@app.get("/tenants/{tenant_id}/github")
-async def github(tenant_id: str, vault: Annotated[TokenVault, Depends(get_vault)]) -> dict[str, str]:
+@app.get("/tenants/{tenant_id}/github/{identifier}")
+async def github(tenant_id: str, identifier: str, vault: Annotated[TokenVault, Depends(get_vault)]) -> dict[str, str]:
     try:
-        token = await vault.ensure_access_token(Account(tenant_id, "github"))
+        # The identifier is that of the account that connecting returned: keep it, because one user may have several.
+        token = await vault.ensure_access_token(Account(tenant_id, "github", identifier))
     except ReauthorizationRequiredError:
         raise HTTPException(409, "connect your account again") from None
     # Call the API with token.value.reveal() here; never return it.

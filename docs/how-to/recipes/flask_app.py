@@ -15,8 +15,8 @@ def connect_again(_: ReauthorizationRequiredError) -> tuple[Response, int]:
     return jsonify(error="connect your account again"), 409
 
 
-@app.get("/tenants/<tenant_id>/github")
-def github(tenant_id: str) -> Response:
-    token = vault.ensure_access_token(Account(tenant_id, "github"))
+@app.get("/tenants/<tenant_id>/github/<identifier>")
+def github(tenant_id: str, identifier: str) -> Response:
+    token = vault.ensure_access_token(Account(tenant_id, "github", identifier))
     # Call the API with token.value.reveal() here; never return it.
     return jsonify(status=token.info.status.value)

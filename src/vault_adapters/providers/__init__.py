@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vault_adapters.providers.oauth2 import OAuth2Refresher
     from vault_adapters.providers.profiled import refresher
     from vault_adapters.providers.signing_key import SigningKey
+    from vault_adapters.providers.static_keys import static_key
 else:
     __getattr__ = loader(
         __name__,
@@ -39,6 +40,7 @@ else:
             "vault_adapters.providers.presets": "",
             "vault_adapters.providers.profiled": "refresher",
             "vault_adapters.providers.signing_key": "SigningKey",
+            "vault_adapters.providers.static_keys": "static_key",
         },
     )
 
@@ -56,6 +58,7 @@ __all__ = [
     "presets",
     "profiles",
     "refresher",
+    "static_key",
 ]
 
 

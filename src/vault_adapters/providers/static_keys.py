@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import date
 from functools import cache
 from types import MappingProxyType
 
@@ -13,10 +14,12 @@ from vault_adapters.providers.profiles.loading import as_profile, static_profile
 from vault_adapters.providers.profiles.profile import Profile
 from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.api_header import ApiHeader
-from vault_domain.entities.errors import ProviderConfigurationError
+from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError
 from vault_domain.entities.rotation_policy import Rotation
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
+
+_CHECKED = date(2012, 10, 1)  # the date of RFC 6750
 
 
 @frozen(eq=False)
@@ -60,6 +63,35 @@ class StaticKeys:
         raise ProviderConfigurationError(
             "API keys of this provider do not expire, so nothing is refreshed", account=request.account, refused=False
         )
+
+
+def static_key(*, hosts: Collection[str], header: str = "Authorization", scheme: str = "Bearer") -> StaticKeys:
+    """Return what `open_vault` takes as refresher of a provider that has no profile, and whose API keys do not expire.
+
+    Args:
+        hosts: the hosts to which the keys may be sent, such as ``["api.example.com"]``; ``*.example.com`` stands for
+            all hosts below ``example.com``. At least one.
+        header: the header that carries a key.
+        scheme: the text before the key; empty for none.
+
+    Raises:
+        InvalidInputError: an argument is not valid; the message does not repeat it.
+    """
+    if isinstance(hosts, str) or not isinstance(hosts, Collection) or not hosts:
+        raise InvalidInputError("hosts must be a list of one host or more")
+    return StaticKeys(
+        Profile(
+            name="static-key",
+            title="API keys",
+            docs=["https://www.rfc-editor.org/rfc/rfc6750"],  # type: ignore[arg-type]  # the profile's checks convert
+            checked=_CHECKED,
+            client_auth=["none"],  # type: ignore[arg-type]
+            api_hosts=tuple(hosts),
+            request={"grant": "none"},  # type: ignore[arg-type]
+            rotation={"kind": "non_rotating"},  # type: ignore[arg-type]
+            api={"header": header, "scheme": scheme},  # type: ignore[arg-type]
+        )
+    )
 
 
 @cache

@@ -66,13 +66,18 @@ class HostTransaction:
         expires_at: datetime | None = None,
         scopes: Scopes | None = None,
         expected_generation: int | None = None,
+        label: str | None = None,
     ) -> TokenInfo:
         """See `TokenVault.store_token`."""
         secret = as_value(value)
         del value  # tracebacks of later errors must not hold the value
         async with self._call() as vault:
             return await vault.store_token(
-                key, secret, expires_at=expires_at, scopes=scopes, expected_generation=expected_generation
+                *(key, secret),
+                expires_at=expires_at,
+                scopes=scopes,
+                expected_generation=expected_generation,
+                label=label,
             )
 
     @scrubbed_async

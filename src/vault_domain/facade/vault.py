@@ -129,6 +129,7 @@ class TokenVault:
         expires_at: datetime | None = None,
         scopes: Scopes | None = None,
         expected_generation: int | None = None,
+        label: str | None = None,
     ) -> TokenInfo:
         """Store a value under a key, replacing a stored one; the status becomes VALID and the error code is cleared.
 
@@ -142,6 +143,8 @@ class TokenVault:
             scopes: the scopes; None clears the stored scopes.
             expected_generation: store only if the value stored now has this generation; 0: only if nothing is stored;
                 None: in any case.
+            label: a text to show to users and to `find`; None keeps the stored label. Never the value or a part of it,
+                because labels are stored in clear.
 
         Raises:
             GenerationConflictError: another generation is stored.
@@ -149,8 +152,10 @@ class TokenVault:
         secret = as_value(value)
         del value  # tracebacks of later errors must not hold the value
         draft = read.as_draft(key, secret, expires_at, scopes)
-        generation = read.as_generation(expected_generation)
-        infos = await self._services.writing.store([draft], actor=self._actor, expected_generation=generation)
+        generation, text = read.as_generation(expected_generation), as_label(label)
+        infos = await self._services.writing.store(
+            [draft], actor=self._actor, expected_generation=generation, label=text
+        )
         return infos[0]
 
     @scrubbed_async

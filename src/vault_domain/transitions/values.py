@@ -27,8 +27,9 @@ def stored(
     writes: Sequence[TokenWrite],
     actor: str | None,
     expected_generation: int | None = None,
+    label: str | None = None,
 ) -> Decision[list[TokenInfo]]:
-    """Insert or replace values.
+    """Insert or replace values, and the account's label unless ``label`` is None.
 
     Raises:
         GenerationConflictError: the key of the only write holds another generation than the expected one.
@@ -38,7 +39,8 @@ def stored(
     new, infos = written(state, now, writes)
     actions = (AuditAction.TOKEN_REFRESHED if write.refreshed else AuditAction.TOKEN_STORED for write in writes)
     events = tuple(token_event(action, info, now, actor) for action, info in zip(actions, infos, strict=True))
-    return Decision(scheduled(new, now, list(zip(writes, infos, strict=True))), infos, events)
+    new = scheduled(new, now, list(zip(writes, infos, strict=True)))
+    return Decision(new if label is None else new.with_row(label=label), infos, events)
 
 
 def stored_set(
@@ -49,9 +51,8 @@ def stored_set(
     Raises:
         DecryptionError: a row that stays is damaged.
     """
-    decision = stored(state, now, writes, actor)
-    new = decision.state if label is None else decision.state.with_row(label=label)
-    new = cleared(new.require_intact(), now)
+    decision = stored(state, now, writes, actor, label=label)
+    new = cleared(decision.state.require_intact(), now)
     record = new.record
     assert record is not None  # noqa: S101 - its tokens were just written
     return Decision(new, (record, now), decision.events)

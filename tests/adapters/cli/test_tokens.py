@@ -26,6 +26,12 @@ def test_a_value_comes_out_as_it_went_in(stored):
     assert (done.code, done.stdout, done.stderr) == (0, VALUE.encode(), "")
 
 
+def test_a_label_finds_what_was_stored(token_vault):
+    assert token_vault("store", "t1", "acme", "api_key", "--label", "Ann's key", stdin=VALUE).code == 0
+    [found] = json.loads(token_vault("find", "ann", "--json").stdout)
+    assert (found["provider"], found["label"]) == ("acme", "Ann's key")
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -22,7 +22,7 @@ from vault_adapters import (
 )
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
-from vault_adapters.providers import load_profile, refresher
+from vault_adapters.providers import load_profile, refresher, static_key
 from vault_adapters.testing import ManualClock, ScriptedRefresher, memory_sync_vault, memory_vault
 
 BASIC = f"Basic {base64.b64encode(b'SK1:secret').decode()}"
@@ -172,3 +172,55 @@ async def test_nothing_is_refreshed(acme):
 def test_a_client_is_refused():
     with pytest.raises(InvalidInputError):
         refresher("stripe", "client", "secret")
+
+
+async def test_a_key_without_a_profile_needs_one_line():
+    """Its hosts are enough; a rejected key names the operator, and its label finds it."""
+    sent, clock = [], ManualClock()
+
+    def respond(request):
+        sent.append(request.headers["x-key"])
+        return httpx2.Response(401)
+
+    keys = {"acme": static_key(hosts=["api.acme.example"], header="X-Key", scheme="")}
+    async with (
+        memory_vault(refreshers=keys, clock=clock) as vault,
+        httpx2.AsyncClient(transport=httpx2.MockTransport(respond)) as http,
+    ):
+        await vault.store_token(key_of("acme"), "key-1", label="Ann's key")
+        [found] = (await vault.find("ann")).items
+        assert (found.account, found.label) == (Account("t1", "acme"), "Ann's key")
+        auth = VaultAuth(vault, Account("t1", "acme"))
+        with pytest.raises(ConfigurationError):
+            await http.get("https://evil.example/v1", auth=auth)
+        clock.advance(minute)
+        assert (await http.get("https://api.acme.example/v1", auth=auth)).status_code == 401
+        clock.advance(minute)
+        with pytest.raises(ReauthorizationRequiredError, match="operator") as caught:
+            await http.get("https://api.acme.example/v1", auth=auth)
+        assert (caught.value.code, caught.value.reason) == ("key_rejected", "invalid_token")
+        with pytest.raises(ReauthorizationRequiredError, match="operator") as caught:
+            await vault.ensure_access_token(Account("t1", "acme"))
+        assert caught.value.code == "key_rejected"
+    assert sent == ["key-1"] * 3
+
+
+@pytest.mark.parametrize("hosts", [[], "api.acme.example", ["*.com"], ["{host}"], [7], None])
+def test_a_key_goes_to_hosts_that_are_named(hosts):
+    with pytest.raises(InvalidInputError):
+        static_key(hosts=hosts)
+
+
+async def test_a_label_stays_until_it_is_replaced():
+    async with memory_vault() as vault:
+        await vault.store_token(key_of("acme"), "key-1", label="first")
+        await vault.store_token(key_of("acme"), "key-2")
+        assert (await vault.get_account(Account("t1", "acme"))).label == "first"
+        await vault.store_token(key_of("acme"), "key-3", label="second", expected_generation=2)
+        assert (await vault.get_account(Account("t1", "acme"))).label == "second"
+
+
+def test_the_sync_vault_takes_a_label_too():
+    with memory_sync_vault() as vault:
+        vault.store_token(key_of("acme"), "key-1", label="third")
+        assert vault.get_account(Account("t1", "acme")).label == "third"

@@ -78,13 +78,14 @@ async def test_a_feed_gives_the_events_after_the_commit(database):
         feed = vault.event_feed(tenant_id="t1", interval=timedelta(seconds=60))
         await vault.on(connection).store_token(ACCESS, "rolled back")
         await connection.rollback()
-        await vault.on(connection).store_token(ACCESS, "kept")
+        await vault.on(connection).store_token(ACCESS, "kept", label="a label")
         page = asyncio.create_task(anext(feed))
         await asyncio.sleep(0.5)
         assert not page.done()
         await connection.commit()
         async with asyncio.timeout(10):
             assert [event.generation for event in (await page).items] == [1]
+        assert (await vault.get_account(ACCESS.account)).label == "a label"
 
 
 async def test_a_commit_that_fails_stores_nothing(database):

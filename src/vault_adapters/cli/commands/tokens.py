@@ -40,6 +40,9 @@ def store(
     expected_generation: Annotated[
         int | None, Parameter(help="Store only if this generation is stored; 0: only if nothing is stored.")
     ] = None,
+    label: Annotated[
+        str | None, Parameter(help="A name for the account, such as an e-mail address, for lists and find; no secret.")
+    ] = None,
     refreshers: Refreshers = None,
     json: Json = False,
 ) -> None:
@@ -56,7 +59,7 @@ def store(
     value = read_secret()
     info = with_vault(
         lambda vault: vault.store_token(
-            key, value, expires_at=expiry, scopes=scope, expected_generation=expected_generation
+            key, value, expires_at=expiry, scopes=scope, expected_generation=expected_generation, label=label
         ),
         config,
         refreshers=known,

@@ -21,6 +21,7 @@ from vault_domain.entities.errors import (
 from vault_domain.entities.measures import Operation
 from vault_domain.entities.token import StoredToken, Token, TokenInfo, TokenRef, UsableToken
 from vault_domain.ports.accounts import Snapshot
+from vault_domain.ports.pages import Pages
 from vault_domain.ports.tasks import Tasks
 from vault_domain.rules.freshness import RefreshPolicy, is_usable
 from vault_domain.rules.refresh import (
@@ -45,7 +46,7 @@ from vault_domain.services.refresh.commits import Refreshed
 from vault_domain.services.refresh.exchange import Patience, overdue, still_open
 from vault_domain.services.refresh.failures import NothingSent
 from vault_domain.services.refresh.pacing import RateLimitedError
-from vault_domain.services.refresh.refusing import refusal_of
+from vault_domain.services.refresh.refusing import not_found, refusal_of
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.reading import PATIENCE
 from vault_domain.services.tokens.token_service import Access, TokenService
@@ -97,9 +98,11 @@ class RefreshService:
         tasks: Tasks,
         policy: RefreshPolicy,
         rules: Mapping[str, RefreshRule],
+        pages: Pages,
         observed: Observed | None = None,
     ) -> None:
         self._tokens = tokens
+        self._pages = pages
         self._ledger = ledger
         self._runner = runner
         self._keeper = keeper
@@ -242,7 +245,7 @@ class RefreshService:
                 if not self._keeper.is_pending(account):  # otherwise, the waiting answer must be stored first
                     continue
             elif not isinstance(decision, Claim):
-                longest = self._longest_wait(account, decision, snapshot.now)
+                longest = await self._longest_wait(account, decision, snapshot.now)
             is_other = isinstance(decision, Wait) or self._runner.is_attempting(account)
             if is_other and patience.is_over(snapshot.record, longest, self._tasks.monotonic()):
                 raise still_open(account)
@@ -256,12 +259,15 @@ class RefreshService:
             retry_after=_AFTER_OTHERS,
         )
 
-    def _longest_wait(
+    async def _longest_wait(
         self, account: Account, decision: Wait | BackOff | Reauthorize | NoRefresher | NothingStored, now: datetime
     ) -> timedelta:
         """Return how long to wait for another attempt; if the decision is not `Wait`, raise its error."""
+        if isinstance(decision, NothingStored):
+            raise await not_found(account, self._pages)
         if not isinstance(decision, Wait):
-            raise refusal_of(decision, account)
+            rule = self._rules.get(account.provider)
+            raise refusal_of(decision, account, rule.spends if rule else None)
         self._runner.refuse_if_stopped(account)
         return decision.until - now
 

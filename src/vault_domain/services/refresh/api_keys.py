@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.errors import ReauthorizationRequiredError
 from vault_domain.entities.token import Token
 from vault_domain.ports.tasks import Tasks
 from vault_domain.ports.token_refresher import TokenRefresher
 from vault_domain.services.refresh.exchange import overdue
 from vault_domain.services.refresh.provider_rules import is_static
+from vault_domain.services.refresh.refusing import ended
 from vault_domain.services.tokens.token_service import TokenService
 
 
@@ -63,5 +63,5 @@ class ApiKeys:
     async def _read(self, account: Account, *, fresh: bool) -> Token | None:
         token, info = await self._tokens.find_usable(account.key(TokenKind.API_KEY), fresh=fresh)
         if token is None and info is not None:
-            raise ReauthorizationRequiredError(account=account, reason=info.error_code or "token_expired")
+            raise ended(account, TokenKind.API_KEY, info.error_code or "token_expired")
         return token

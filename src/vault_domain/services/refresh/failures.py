@@ -44,6 +44,7 @@ from vault_domain.rules.refusals import (
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.client_ledger import Verdict
 from vault_domain.services.refresh.clients import ClientGuard
+from vault_domain.services.refresh.refusing import ended
 from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class FailureRecorder:
             self._sink.publish(change.events)
             if not change.result:
                 return NothingSent()
-            raise ReauthorizationRequiredError(account=account, reason=reason)
+            raise ended(account, attempt.credential.key.kind, reason)
         if is_refusal(error, reason) and self._guard.is_of_another_client(attempt):
             await self._refuse_client(attempt, CLIENT_MISMATCH, state, actor)
         if is_refusal(error, reason) and is_counted(reason):
@@ -199,7 +200,7 @@ class FailureRecorder:
                 scopes=said.scopes, parameters=said.parameters, account=attempt.account, reason=reason
             )
         if isinstance(verdict, Verdict):
-            raise ReauthorizationRequiredError(account=attempt.account, reason=reason)
+            raise ended(attempt.account, attempt.credential.key.kind, reason)
         is_spared = verdict == MASS_REJECTION and reason != EXHAUSTED
         await self._fail_for_client(attempt, verdict, state, actor, spared_for=run if is_spared else None)
         raise ProviderConfigurationError(account=attempt.account, reason=verdict)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from math import ceil
 
-from vault_domain.entities.account import Account
+from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.causes import (
     CLOCK_SKEW,
     DPOP_REQUIRED,
@@ -18,19 +18,50 @@ from vault_domain.entities.errors import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     RefreshFailedError,
+    StorageError,
     TokenNotFoundError,
     VaultError,
 )
+from vault_domain.ports.pages import AccountQuery, Pages
 from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reauthorize
 from vault_domain.rules.refusals import LONGEST_BACKOFF
 
+OTHER_IDENTIFIER = "other_identifier"
 _UNTIL_ALLOWED = frozenset({CLOCK_SKEW, DPOP_REQUIRED, LOGIN_RESTRICTED, SUSPENDED})
 _UNTIL_CONFIGURED = (CLIENT_REASONS - {UNREADABLE_ANSWER}) | {HTTP_404, REDIRECT, "invalid_scope"} | _UNTIL_ALLOWED
 """Reasons of failures that are no definite refusals, and yet last until somebody changes a configuration."""
 
 
-def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account) -> VaultError:
-    """Return the error to raise for a decision that gives the caller no token."""
+_KEY_ENDED = "the API key was rejected or has expired; its operator must store another one, no user can help"
+
+
+def ended(account: Account, spent: TokenKind | None, reason: str | None) -> ReauthorizationRequiredError:
+    """Return the error for a credential that has ended; ``spent`` is its kind, and says who must act."""
+    if spent is TokenKind.API_KEY:
+        return ReauthorizationRequiredError(_KEY_ENDED, code="key_rejected", account=account, reason=reason)
+    return ReauthorizationRequiredError(account=account, reason=reason)
+
+
+async def not_found(account: Account, pages: Pages) -> TokenNotFoundError:
+    """Return the error for an account without tokens; it says whether the tenant has others of this provider."""
+    try:
+        found, _ = await pages.accounts(AccountQuery(account.tenant_id, account.provider), limit=2, after=None)
+    except StorageError:
+        found = []
+    if all(each.account == account for each in found):
+        return TokenNotFoundError(account=account)
+    return TokenNotFoundError(
+        "no such token, but this tenant has accounts of this provider under other identifiers: pass the account that"
+        " connecting returned, or list the tenant's accounts",
+        account=account,
+        reason=OTHER_IDENTIFIER,
+    )
+
+
+def refusal_of(
+    decision: BackOff | Reauthorize | NoRefresher | NothingStored, account: Account, spent: TokenKind | None = None
+) -> VaultError:
+    """Return the error to raise for a decision that gives the caller no token; ``spent`` is the credential's kind."""
     if isinstance(decision, BackOff) and (decision.refused or decision.reason in _UNTIL_CONFIGURED):
         # This error has no `retry_after`, because nobody knows when a retry helps.
         return ProviderConfigurationError(account=account, reason=decision.reason)
@@ -39,7 +70,7 @@ def refusal_of(decision: BackOff | Reauthorize | NoRefresher | NothingStored, ac
             account=account, reason=decision.reason, retry_after=min(decision.retry_after, LONGEST_BACKOFF)
         )
     if isinstance(decision, Reauthorize):
-        return ReauthorizationRequiredError(account=account, reason=decision.reason)
+        return ended(account, spent, decision.reason)
     if isinstance(decision, NoRefresher):
         return ProviderConfigurationError("no refresher is configured for the provider", account=account, refused=False)
     return TokenNotFoundError(account=account)

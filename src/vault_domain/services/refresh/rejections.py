@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from vault_domain.entities.account import Account, TokenKind
-from vault_domain.entities.errors import ReauthorizationRequiredError, TokenNotFoundError
+from vault_domain.entities.errors import TokenNotFoundError
 from vault_domain.entities.suspicion import ConfirmationWindow
 from vault_domain.entities.token import MarkOutcome, StoredToken, Token, TokenInfo, TokenRef, TokenStatus
 from vault_domain.ports.tasks import Tasks
@@ -19,6 +19,7 @@ from vault_domain.services.refresh.access import RefreshService
 from vault_domain.services.refresh.answers import AnswerKeeper
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.exchange import overdue
+from vault_domain.services.refresh.refusing import ended
 from vault_domain.services.tokens.opening import checked_snapshot
 from vault_domain.services.tokens.token_service import TokenService
 from vault_domain.services.tokens.token_writer import TokenWriter
@@ -119,7 +120,7 @@ class RejectionService:
             await self._mark(row.info, actor=actor)
             return await self._refreshing.ensure(account, None, actor=actor, fresh=True)
         if not is_usable(row.info, snapshot.now):
-            raise ReauthorizationRequiredError(account=account, reason=row.info.error_code)
+            raise ended(account, key.kind, row.info.error_code)
         return await self._suspect(row, snapshot.now, actor=actor)
 
     async def _replace(self, row: StoredToken, credential: TokenInfo, *, actor: str | None) -> Token:
@@ -154,7 +155,7 @@ class RejectionService:
         account = row.key.account
         outcome = await self._writing.report_rejected(row.info, REJECTED, window=self._window, actor=actor)
         if outcome in (MarkOutcome.APPLIED, MarkOutcome.ALREADY_INVALID):
-            raise ReauthorizationRequiredError(account=account, reason=REJECTED)
+            raise ended(account, row.key.kind, REJECTED)
         return await self._next(row.info, now, actor=actor)
 
     async def _next(self, info: TokenInfo, now: datetime, *, actor: str | None) -> Token:
@@ -170,5 +171,5 @@ class RejectionService:
         if token is None:
             raise TokenNotFoundError(account=info.key.account)
         if not is_usable(token.info, now):
-            raise ReauthorizationRequiredError(account=info.key.account, reason=token.info.error_code)
+            raise ended(info.key.account, info.key.kind, token.info.error_code)
         return token

@@ -33,9 +33,11 @@ class AccountChanges:
         self._new_id = new_id
 
     async def store_expecting(
-        self, write: TokenWrite, expected_generation: int | None, *, actor: str | None
+        self, write: TokenWrite, expected_generation: int | None, *, label: str | None = None, actor: str | None
     ) -> Change[list[TokenInfo]]:
         """Insert or replace a token if its key holds the expected generation (0: nothing; None: any).
+
+        ``label`` replaces the account's label; None keeps it.
 
         Raises:
             DataKeyInactiveError: the value is sealed under a data key that is not active.
@@ -43,7 +45,7 @@ class AccountChanges:
         """
         writes = self._named([write])
         return await self._change(
-            write.key.account, lambda state, now: values.stored(state, now, writes, actor, expected_generation)
+            write.key.account, lambda state, now: values.stored(state, now, writes, actor, expected_generation, label)
         )
 
     async def store_set(

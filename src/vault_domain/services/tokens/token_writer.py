@@ -71,9 +71,14 @@ class TokenWriter:
         )
 
     async def store(
-        self, drafts: Sequence[TokenDraft], *, actor: str | None, expected_generation: int | None = None
+        self,
+        drafts: Sequence[TokenDraft],
+        *,
+        actor: str | None,
+        expected_generation: int | None = None,
+        label: str | None = None,
     ) -> list[TokenInfo]:
-        """Seal and store drafts, all or none."""
+        """Seal and store drafts, all or none; an expected generation or a label is for a single draft."""
         if not drafts:
             return []
         common = (self._cipher, self._sink, self._policy, self._clients.sign(drafts))
@@ -83,10 +88,10 @@ class TokenWriter:
             )
 
         async def write(writes: Sequence[TokenWrite]) -> Change[list[TokenInfo]]:
-            if expected_generation is None:
+            if expected_generation is None and label is None:
                 return await self._accounts.store(writes, actor=actor)
             [only] = writes
-            return await self._changes.store_expecting(only, expected_generation, actor=actor)
+            return await self._changes.store_expecting(only, expected_generation, label=label, actor=actor)
 
         return await write_sealed(*common, write, self._accounts.get_many)
 
