@@ -30,6 +30,8 @@ class Replacement:
     @property
     def incomplete(self) -> bool:
         """Whether a key that was to be replaced is still in use."""
+        if isinstance(self.data_keys, DataKeyRotations) and self.data_keys.incomplete:
+            return True
         return self.values.incomplete or (self.master_key is not None and self.master_key.incomplete)
 
 

@@ -195,10 +195,12 @@ class Keyring:
         """Make a data key and store it; make it again if a rotation made another master key active meanwhile.
 
         Raises:
+            UnreadableError: ``like`` does not open, so nothing was made: its row alone does not say whose key wraps it.
             KeyUnavailableError: this process does not have the active master key, or a master key cannot be used now.
         """
+        uri = None if like is None else await self.open_uri(like)
         for _ in range(_ROUNDS):
-            record = await self.make_data_key(tenant_id, None if like is None else tenant_wrap.key_uri(like))
+            record = await self.make_data_key(tenant_id, uri)
             try:
                 return await store(record)
             except KeyUnavailableError as error:
@@ -243,8 +245,13 @@ class Keyring:
         """See `DataKeyWrapper`."""
         return await self._wrapping.problem(uri)
 
-    def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
+    async def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
         """See `DataKeyWrapper`."""
+        return await self._wrapping.authentic_uri(record)
+
+    async def open_uri(self, record: DataKeyRecord) -> str | None:
+        """See `DataKeyWrapper`."""
+        await self._open(record)
         return tenant_wrap.key_uri(record)
 
     async def move(self, record: DataKeyRecord, uri: str | None) -> DataKeyWrap:

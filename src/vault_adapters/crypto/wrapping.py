@@ -111,6 +111,29 @@ class Wrapping:
             failure = UnreadableError(f"data_key_{error.reason}")
         raise failure
 
+    async def authentic_uri(self, record: DataKeyRecord) -> str | None:
+        """Return the URI of the tenant's own master key that wraps a data key, without asking that key; None: no own.
+
+        Raises:
+            UnreadableError: a wrap or the URI was changed.
+            KeyUnavailableError, ConfigurationError: the vault's master key cannot be used now.
+        """
+        uri = tenant_wrap.key_uri(record)
+        if uri is None:
+            return None
+        wrap, outer_key = await self._outer(record)
+        parts = tenant_wrap.parsed(wrap.wrapped)
+        try:
+            if parts is not None:
+                tenant_wrap.opened(parts, outer_key, record.tenant_id, record.key_id)
+        except UnreadableError as error:
+            failure = UnreadableError(f"data_key_{error.reason}")
+        else:
+            return uri
+        finally:
+            del outer_key
+        raise failure
+
     def _refuse_in_pause(self, record: DataKeyRecord) -> None:
         """Raise the error of a tenant's own master key that has failed just now, before anybody is asked.
 

@@ -53,7 +53,8 @@ class KeyStatus:
             seals nothing; if it was destroyed before, it opens nothing either.
         tenant_master_key: the URI of the tenant's own master key; None if it has none, or if no tenant was asked for.
         tenant_key_problem: why this process cannot use that key now, asked at its key service: ``key_denied``, or
-            another reason or code. None if it can.
+            another reason or code. ``data_key_changed`` if the tenant's data key was changed: then
+            no key service is asked, and `tenant_master_key` is None. None if the key can be used.
     """
 
     master_keys: tuple[MasterKeyStatus, ...]
@@ -97,6 +98,22 @@ class DataKeyRotation:
 
 
 @frozen
+class UnreadableKey:
+    """A data key that could not be unwrapped, or whose values could not be decrypted. Key and values stay unchanged.
+
+    Attributes:
+        tenant_id: the tenant that the data key belongs to.
+        data_key_id: id of the data key.
+        count: number of values that could not be re-encrypted because of this data key; 1 in the report of a
+            rotation.
+    """
+
+    tenant_id: str
+    data_key_id: str
+    count: int
+
+
+@frozen
 class DataKeyRotations:
     """The result of `rotate_data_keys`, or of its dry run.
 
@@ -105,6 +122,8 @@ class DataKeyRotations:
         rotated: number of tenants that got a new data key; 0 in a dry run.
         overtaken: number of tenants that were erased, or whose data key another process rotated, meanwhile.
         unavailable: number of tenants whose own master key could not be used; they keep their data keys.
+        unreadable: the data keys that do not open, because somebody has changed them. They stay, and no new key is
+            made like them.
         tokens_to_reencrypt: number of tokens that `reencrypt` must still encrypt under active data keys; in a dry run,
             the number that it would have to encrypt after the rotation.
     """
@@ -114,22 +133,12 @@ class DataKeyRotations:
     overtaken: int
     tokens_to_reencrypt: int
     unavailable: int = 0
+    unreadable: tuple[UnreadableKey, ...] = ()
 
-
-@frozen
-class UnreadableKey:
-    """A data key that could not be unwrapped, or whose values could not be decrypted. Key and values stay unchanged.
-
-    Attributes:
-        tenant_id: the tenant that the data key belongs to.
-        data_key_id: id of the data key.
-        count: number of values that could not be re-encrypted because of this data key; always 1 in the report of
-            `rotate_master_key`.
-    """
-
-    tenant_id: str
-    data_key_id: str
-    count: int
+    @property
+    def incomplete(self) -> bool:
+        """Whether data keys stayed because they could not be opened."""
+        return bool(self.unreadable)
 
 
 @frozen

@@ -26,6 +26,9 @@ class DataKeyWrapper(Protocol):
 
         If ``store`` raises KeyUnavailableError with reason ``retired_master_key``, because a rotation made another
         master key active, make another data key under the new active master key and call ``store`` again.
+
+        Raises:
+            UnreadableError: ``like`` does not open; nothing was made or sent.
         """
 
     async def make_missing_wrap(self, record: DataKeyRecord) -> DataKeyWrap | None:
@@ -55,11 +58,20 @@ class DataKeyWrapper(Protocol):
     async def tenant_key_problem(self, uri: str) -> str | None:
         """Return the reason why a master key of a key service cannot be used now, or None if it can."""
 
-    def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
+    async def tenant_key_uri(self, record: DataKeyRecord) -> str | None:
         """Return the URI of the tenant's own master key that wraps a data key; None if there is none.
+
+        Only the vault's master key is asked, which shows that the vault has written the URI.
 
         Raises:
             UnreadableError: the wraps of the data key were changed.
+        """
+
+    async def open_uri(self, record: DataKeyRecord) -> str | None:
+        """Unwrap a data key, and return what `tenant_key_uri` returns.
+
+        Raises:
+            UnreadableError: see `make_missing_wrap`.
         """
 
     async def move(self, record: DataKeyRecord, uri: str | None) -> DataKeyWrap:

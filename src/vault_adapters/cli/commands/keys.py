@@ -29,6 +29,7 @@ from vault_adapters.cli.session import gather, with_vault
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import (
     DataKeyRotation,
+    DataKeyRotations,
     InvalidInputError,
     KeyStatus,
     MasterKeyRotation,
@@ -206,7 +207,8 @@ def _rotate_all(older_than: str | None, *, dry_run: bool, json: bool) -> ExitCod
             VaultConfig.from_env(),
         )
     _show_counts({"dry_run": dry_run, **report_json(report)}, json=json)
-    return ExitCode.OK
+    _name_unopened(report)
+    return ExitCode.INCOMPLETE if report.incomplete else ExitCode.OK
 
 
 def _replace_compromised(tenant: str | None, *, dry_run: bool, json: bool) -> ExitCode:
@@ -231,6 +233,8 @@ def _replace_compromised(tenant: str | None, *, dry_run: bool, json: bool) -> Ex
     if isinstance(done.data_keys, DataKeyRotation) and done.data_keys.data_key_id is None:
         complain(_NO_DATA_KEY)
         return ExitCode.NOT_FOUND
+    if isinstance(done.data_keys, DataKeyRotations):
+        _name_unopened(done.data_keys)
     if done.master_key is None:
         complain(_NO_NEW_MASTER_KEY)
     else:
@@ -303,6 +307,11 @@ def _name_wraps(report: MasterKeyRotation) -> None:
     _name_unreadable(report.unreadable, "data key {} cannot be opened; it was not changed")
     if report.in_use:
         complain("the previous master key still wraps data keys; keep it configured, and run this again")
+
+
+def _name_unopened(report: DataKeyRotations) -> None:
+    for key in report.unreadable:
+        complain(f"data key {key.data_key_id} of tenant {printable(key.tenant_id)} does not open; it was not replaced")
 
 
 def _name_unreadable(unreadable: tuple[UnreadableKey, ...], message: str) -> None:

@@ -4,11 +4,17 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.errors import DecryptionError, KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, MasterKeyRecord
-from vault_domain.entities.key_reports import DataKeyRotation, DataKeyRotations, KeyStatus, MasterKeyStatus
+from vault_domain.entities.key_reports import (
+    DataKeyRotation,
+    DataKeyRotations,
+    KeyStatus,
+    MasterKeyStatus,
+    UnreadableKey,
+)
 from vault_domain.ports.change import Change
-from vault_domain.ports.cipher import Cipher
+from vault_domain.ports.cipher import Cipher, UnreadableError
 from vault_domain.ports.data_key_wrapper import DataKeyWrapper
 from vault_domain.ports.event_sink import EventSink
 from vault_domain.ports.keys import DataKeyPosition, DataKeyQuery, KeyCounts, Keys
@@ -54,7 +60,7 @@ class RotationService:
         """Return the status of all keys, or of one tenant's keys."""
         counts = await self._keys.key_counts(tenant_id)
         records = await self._keys.master_keys()
-        uri = None if tenant_id is None else await self._of_tenants.get(tenant_id)
+        uri, problem = (None, None) if tenant_id is None else await self._of_tenants.describe(tenant_id)
         return KeyStatus(
             master_keys=tuple(self._describe(record, counts) for record in records),
             active=counts.active,
@@ -66,7 +72,7 @@ class RotationService:
             ),
             resurrected=counts.resurrected,
             tenant_master_key=uri,
-            tenant_key_problem=None if uri is None else await self._wrapper.tenant_key_problem(uri),
+            tenant_key_problem=problem,
         )
 
     async def rotate(self, tenant_id: str, *, dry_run: bool = False, actor: str | None) -> DataKeyRotation:
@@ -78,7 +84,11 @@ class RotationService:
                 data_key_id=None if before is None else before.key_id.hex(),
                 tokens_to_reencrypt=0 if before is None else await self._count_tokens(timedelta(0), tenant_id),
             )
-        active, rotated = (None, False) if before is None else await self._flip(before, actor)
+        try:
+            active, rotated = (None, False) if before is None else await self._flip(before, actor)
+        except UnreadableError:
+            failure = DecryptionError("the tenant's data key does not open, so it was not replaced")
+            raise failure from None
         counts = None if active is None else await self._keys.key_counts(tenant_id)
         return DataKeyRotation(
             rotated=rotated,
@@ -92,10 +102,13 @@ class RotationService:
         """Give a new active data key to each tenant whose active data key is at least ``older_than`` old."""
         total = (await self._keys.key_counts(min_age=older_than)).to_rotate
         outcomes: list[bool | None] = []
+        unreadable: list[UnreadableKey] = []
 
         async def flip(record: DataKeyRecord) -> None:
             try:
                 _, rotated = await self._flip(record, actor)
+            except UnreadableError:
+                unreadable.append(UnreadableKey(record.tenant_id, record.key_id.hex(), 1))
             except KeyUnavailableError as error:
                 if error.reason not in OF_ONE_TENANT:
                     raise
@@ -109,12 +122,13 @@ class RotationService:
             jobs = [("flip", partial(flip, record)) for record in records]
             await self._tasks.run_all(jobs, _AT_ONCE)
             if progress is not None:
-                progress(len(outcomes), max(len(outcomes), total))
+                progress(len(outcomes) + len(unreadable), max(len(outcomes) + len(unreadable), total))
         return DataKeyRotations(
-            due=max(len(outcomes), total),
+            due=max(len(outcomes) + len(unreadable), total),
             rotated=outcomes.count(True),
             overtaken=outcomes.count(False),
             unavailable=outcomes.count(None),
+            unreadable=tuple(sorted(unreadable, key=lambda key: key.tenant_id)),
             tokens_to_reencrypt=await self._count_tokens(older_than, None)
             if dry_run
             else (await self._keys.key_counts()).tokens_to_reseal,

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from vault_domain.entities.errors import KeyUnavailableError, StorageError
+from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
 from vault_domain.entities.key_records import DataKeyRecord, DataKeyState
 from vault_domain.entities.key_reports import TenantMasterKey, UnreadableKey
 from vault_domain.ports.cipher import UnreadableError
@@ -14,6 +14,9 @@ from vault_domain.transitions.keys import moved
 
 _CONFIGURED = "configured"
 """Code of the event when a tenant goes back to the vault's master key."""
+
+CHANGED_DATA_KEY = "data_key_changed"
+"""Why a tenant's master key is not known: somebody has changed the wraps of its active data key."""
 
 _PAGE = 500
 # Largest number of rounds over the tenant's data keys. Another round is needed if somebody changed them meanwhile.
@@ -43,7 +46,7 @@ class TenantKeyService:
         """
         if uri is not None:
             await self._wrapper.check_tenant_key(uri)
-        count, unreadable = 0, set[bytes]()
+        count, unreadable, opened = 0, set[bytes](), set[DataKeyRecord]()
         for _ in range(_ROUNDS):
             records = await self._records(tenant_id)
             if uri is not None and not any(record.state is DataKeyState.ACTIVE for record in records):
@@ -53,7 +56,8 @@ class TenantKeyService:
             waiting = 0
             for record in records:
                 try:
-                    if self._wrapper.tenant_key_uri(record) == uri:
+                    if record in opened or await self._wrapper.open_uri(record) == uri:
+                        opened.add(record)
                         continue
                     is_moved = await self._move(record, uri, actor)
                 except UnreadableError:
@@ -66,13 +70,19 @@ class TenantKeyService:
                 return TenantMasterKey(tenant_id, uri, count, tuple(named))
         raise StorageError("the tenant's data keys kept changing; run this again", retryable=True)
 
-    async def get(self, tenant_id: str) -> str | None:
-        """Return the URI of a tenant's own master key; None if it has none, or if its active data key was changed."""
+    async def describe(self, tenant_id: str) -> tuple[str | None, str | None]:
+        """Return the URI of a tenant's own master key, and why it cannot be used; None for what there is not.
+
+        A URI that the vault has not written is neither shown nor asked.
+        """
         active = await self._keys.data_key(tenant_id, None)
         try:
-            return None if active is None else self._wrapper.tenant_key_uri(active)
+            uri = None if active is None else await self._wrapper.tenant_key_uri(active)
         except UnreadableError:
-            return None
+            return None, CHANGED_DATA_KEY
+        except (KeyUnavailableError, ConfigurationError) as error:
+            return None, error.reason or error.code
+        return uri, None if uri is None else await self._wrapper.tenant_key_problem(uri)
 
     async def _move(self, record: DataKeyRecord, uri: str | None, actor: str | None) -> bool:
         """Move a data key; return False if somebody changed it, or the vault's master key was rotated, meanwhile."""
