@@ -138,7 +138,10 @@ def test_a_missing_refresher():
     lasting = AccountInfo(Account("t2", "clerk"), ConnectionState.CONNECTED)
     (found,) = examine(info(), lasting, facts=facts)
     assert (found.code, found.accounts, found.severity) == (FindingCode.REFRESHER_MISSING, 1, Severity.CRITICAL)
-    assert examine(info(), facts=ProviderFacts(has_refresher=None)) == []
+    unknown = ProviderFacts(has_refresher=None)
+    [found] = examine(info(), facts=unknown)
+    assert (found.code, found.is_risk, found.provider) == (FindingCode.REFRESHERS_UNKNOWN, True, "acme")
+    assert examine(lasting, facts=unknown) == []
 
 
 def test_accounts_of_one_user_share_a_grant():
@@ -205,7 +208,6 @@ def sound(**fields):
         ({"has_retention": False, "events": LARGE_LOG}, ["audit_retention_missing"]),
         ({"has_retention": False, "events": LARGE_LOG - 1}, []),
         ({"has_retention": True, "events": LARGE_LOG}, []),
-        ({"knows_refreshers": False}, ["refreshers_unknown"]),
     ],
 )
 def test_the_set_up(fields, expected):

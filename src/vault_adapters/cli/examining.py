@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from attrs import evolve, frozen
@@ -13,11 +14,15 @@ from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.crypto.secret_strength import estimated_bits
 from vault_adapters.runtime.journal_files import try_directory
 from vault_domain import (
+    Account,
+    AuditAction,
+    AuditEvent,
     ConfigurationError,
     KeyUnavailableError,
     Readiness,
     SchemaOutdatedError,
     StorageError,
+    TokenKind,
     TokenRefresher,
     TokenVault,
     VaultError,
@@ -25,11 +30,15 @@ from vault_domain import (
 from vault_domain.entities.findings import Finding, FindingCode
 from vault_domain.rules.advice import finding
 from vault_domain.rules.examination import LARGE_LOG, SetUp, readiness_findings, setup_findings
+from vault_domain.rules.key_states import OF_ONE_TENANT
 from vault_domain.services.tokens.examination import Examination, in_order
 
 _PAGE = 1000
 _EVENTS_PAGE = 10_000
 _PATIENCE_SECONDS = 5.0
+_SAMPLE = 100
+_MOST_TOLD = 100
+_REPLACING = {AuditAction.TOKEN_STORED, AuditAction.TOKEN_IMPORTED, AuditAction.TOKEN_DELETED}
 
 
 @frozen
@@ -47,7 +56,9 @@ class Result:
     is_complete: bool = True
 
 
-def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance: Callable[[int], None]) -> Result:
+def examine(
+    refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance: Callable[[int], None], *, opens: bool = False
+) -> Result:
     """Examine the vault that the environment configures.
 
     A wrong configuration, and an outage of the database or the master key, are findings and raise no error.
@@ -56,6 +67,7 @@ def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance
         refreshers: the host's refreshers, or None.
         limit: largest number of accounts to examine.
         advance: called with the number of accounts that were examined so far.
+        opens: whether the values of `_SAMPLE` accounts are decrypted, which are chosen at random.
     """
     try:
         config = VaultConfig.from_env()
@@ -63,7 +75,9 @@ def examine(refreshers: Mapping[str, TokenRefresher] | None, limit: int, advance
         # stores the journal's entries in the database.
         opened = evolve(config, journal_dir=None)
         return with_vault(
-            lambda vault: _examine(vault, config, refreshers, limit, advance), opened, refreshers=refreshers
+            lambda vault: _examine(vault, config, refreshers, limit, advance, opens=opens),
+            opened,
+            refreshers=refreshers,
         )
     except (ConfigurationError, StorageError, KeyUnavailableError) as error:
         return Result(in_order([*_refusal(error)]), is_complete=False)
@@ -88,6 +102,8 @@ async def _examine(
     refreshers: Mapping[str, TokenRefresher] | None,
     limit: int,
     advance: Callable[[int], None],
+    *,
+    opens: bool = False,
 ) -> Result:
     readiness = await vault.ready(timeout=_PATIENCE_SECONDS)
     if config.journal_dir is not None:  # the vault was opened without it
@@ -104,8 +120,11 @@ async def _examine(
     )
     saw_all = is_up = False
     try:
-        saw_all = await _see_accounts(vault, examination, limit, advance)
-        others = setup_findings(await _set_up(vault, config, readiness, knows_refreshers=refreshers is not None))
+        sample = _Sample(_SAMPLE if opens else 0)
+        saw_all = await _see_accounts(vault, examination, limit, advance, sample)
+        unreadable = await _told_as_unreadable(vault) | await _unreadable(vault, sample.accounts)
+        examination.add_unreadable(sorted(unreadable, key=lambda each: (each.tenant_id, each.provider)))
+        others = setup_findings(await _set_up(vault, config, readiness))
         is_up = True
     except (StorageError, KeyUnavailableError) as error:
         # The database or the master key failed meanwhile; still report what was found before.
@@ -114,8 +133,60 @@ async def _examine(
     return Result(found, examination.examined, saw_all and is_up)
 
 
+class _Sample:
+    """Chooses accounts at random, each with the same chance (reservoir sampling).
+
+    Args:
+        size: largest number of accounts.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.accounts: list[Account] = []
+        self._size = size
+        self._seen = 0
+
+    def see(self, account: Account) -> None:
+        self._seen += 1
+        place = len(self.accounts) if len(self.accounts) < self._size else random.randrange(self._seen)  # noqa: S311
+        if place < self._size:
+            self.accounts[place : place + 1] = [account]
+
+
+async def _unreadable(vault: TokenVault, accounts: Sequence[Account]) -> set[Account]:
+    """Return the accounts with a value that does not decrypt."""
+    unreadable: set[Account] = set()
+    for account in accounts:
+        try:
+            keys = await vault.find_unreadable_tokens([account.key(kind) for kind in TokenKind])
+        except KeyUnavailableError as error:
+            if error.reason not in OF_ONE_TENANT:  # a finding of its own
+                raise
+        else:
+            unreadable |= {key.account for key in keys}
+    return unreadable
+
+
+async def _told_as_unreadable(vault: TokenVault) -> set[Account]:
+    """Return the accounts with a value that a read could not decrypt, and that was not replaced or deleted since."""
+    page = await vault.latest_audit_events(action=AuditAction.DECRYPTION_FAILED, limit=_PAGE)
+    failures = {event.account: event for event in page.items if event.account is not None}
+    unreadable = set()
+    for account, failed in list(failures.items())[-_MOST_TOLD:]:
+        since = await vault.latest_audit_events(account=account, since=failed.occurred_at, limit=_PAGE)
+        if not any(_replaces(event, failed) for event in since.items):
+            unreadable.add(account)
+    return unreadable
+
+
+def _replaces(event: AuditEvent, failed: AuditEvent) -> bool:
+    """Return whether an event tells that the value which could not be decrypted is no longer stored."""
+    if event.action is AuditAction.TOKEN_REFRESHED:
+        return failed.kind is TokenKind.ACCESS_TOKEN or event.credential_generation is not None
+    return event.kind is failed.kind and event.action in _REPLACING
+
+
 async def _see_accounts(
-    vault: TokenVault, examination: Examination, limit: int, advance: Callable[[int], None]
+    vault: TokenVault, examination: Examination, limit: int, advance: Callable[[int], None], sample: _Sample
 ) -> bool:
     """Examine accounts page by page; return whether all were examined."""
     after: str | None = None
@@ -123,6 +194,7 @@ async def _see_accounts(
         page = await vault.list_accounts(limit=min(_PAGE, limit - examination.examined), after=after)
         for info in page.items:
             examination.see(info)
+            sample.see(info.account)
         advance(examination.examined)
         after = page.next
         if after is None:
@@ -130,7 +202,7 @@ async def _see_accounts(
     return False
 
 
-async def _set_up(vault: TokenVault, config: VaultConfig, readiness: Readiness, *, knows_refreshers: bool) -> SetUp:
+async def _set_up(vault: TokenVault, config: VaultConfig, readiness: Readiness) -> SetUp:
     asked_at = datetime.now(UTC)
     health = await vault.health()
     secrets = (config.encryption_secret, config.previous_encryption_secret)
@@ -144,7 +216,6 @@ async def _set_up(vault: TokenVault, config: VaultConfig, readiness: Readiness, 
         events=0 if config.audit_retention is not None else await _count_events(vault),
         incidents=health.incidents,
         unread=health.unread,
-        knows_refreshers=knows_refreshers,
     )
 
 

@@ -123,6 +123,7 @@ class SyncVault(View[TokenVault]):
 
     import_tokens = blocking_over_rows(TokenVault.import_tokens)
     export_tokens = blocking(TokenVault.export_tokens)
+    find_unreadable_tokens = blocking(TokenVault.find_unreadable_tokens)
     revive_accounts = blocking(TokenVault.revive_accounts)
     restored = blocking(TokenVault.restored)
 

@@ -33,6 +33,7 @@ class FindingCode(Choice):
     PROVIDER_PAUSED = "provider_paused"
     ANSWERS_UNREAD = "answers_unread"
     TENANT_KEY_UNUSABLE = "tenant_key_unusable"
+    VALUES_UNREADABLE = "values_unreadable"
     RECONNECT_REQUIRED = "reconnect_required"
     REFRESHER_MISSING = "refresher_missing"
     SECRET_WEAK = "secret_weak"

@@ -621,6 +621,21 @@ class TokenVault:
             tenant, provider=name, limit=most, after=after, actor=self._actor, reason=self._reason
         )
 
+    @scrubbed_async
+    async def find_unreadable_tokens(self, keys: Iterable[TokenKey]) -> list[TokenKey]:
+        """Decrypt what is stored under these keys, and return the keys of the values that do not decrypt.
+
+        No value leaves the vault, and no use is recorded. Each value that does not decrypt leaves the event
+        ``decryption_failed``, as when it is read.
+
+        Args:
+            keys: see `get_tokens`.
+
+        Raises:
+            KeyUnavailableError: a master key cannot be used now.
+        """
+        return await self._services.exporting.unreadable(read.as_keys(keys))
+
     def iter_exported_tokens(self, tenant_id: str, *, provider: str | None = None) -> AsyncIterator[Token | TokenInfo]:
         """Iterate over all pages of `export_tokens`."""
         return walk_pages(lambda after: self.export_tokens(tenant_id, provider=provider, after=after))

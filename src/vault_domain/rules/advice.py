@@ -61,6 +61,11 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
         "A tenant's own master key cannot be used, so nothing of the tenant opens; the stored values are intact.",
         "Ask the customer whether the key was disabled. The values open again when the key does.",
     ),
+    FindingCode.VALUES_UNREADABLE: (
+        _CRITICAL,
+        "Stored values do not decrypt: somebody changed them or their keys, or they came from another vault.",
+        "Find out who wrote to the database. Then restore these rows from a backup, or let the users connect again.",
+    ),
     FindingCode.RECONNECT_REQUIRED: (
         _CRITICAL,
         "The user must connect the account again.",
@@ -127,8 +132,8 @@ ADVICE: dict[FindingCode, tuple[Severity, str, str]] = {
         "Pass `hosts=` to VaultAuth, or use a profile with api_hosts.",
     ),
     FindingCode.REFRESHERS_UNKNOWN: (
-        _NOTE,
-        "The host's refreshers are not known, so not everything was examined.",
+        _WARNING,
+        "Access tokens of this provider expire, and the host's refreshers are not known, so they were not examined.",
         "Pass --refreshers package.module:attribute.",
     ),
     FindingCode.ACCOUNTS_LEFT: (

@@ -65,7 +65,6 @@ class SetUp:
         has_retention: whether sweeps delete old audit events.
         events: number of audit events, counted up to about `LARGE_LOG`; not counted if `has_retention` is True.
         incidents: the clients that are paused.
-        knows_refreshers: whether the host's refreshers are known.
         unread: number of kept answers that could not be read, by provider.
     """
 
@@ -77,7 +76,6 @@ class SetUp:
     has_retention: bool = True
     events: int = 0
     incidents: tuple[Incident, ...] = ()
-    knows_refreshers: bool = True
     unread: Mapping[str, int] = field(factory=dict)
 
 
@@ -111,8 +109,6 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
         yield finding(FindingCode.CLOCK_SKEW, detail=f"{skew.total_seconds():.0f} seconds")
     if not setup.has_retention and setup.events >= LARGE_LOG:
         yield finding(FindingCode.AUDIT_RETENTION_MISSING, detail=f"{LARGE_LOG} events or more")
-    if not setup.knows_refreshers:
-        yield finding(FindingCode.REFRESHERS_UNKNOWN)
 
 
 def clock_skew(asked_at: datetime, store_time: datetime | None, answered_at: datetime) -> timedelta:
@@ -148,8 +144,9 @@ def account_codes(
             yield FindingCode.CLOCK_SKEW if info.reason == CLOCK_SKEW_CAUSE else FindingCode.REFRESH_FAILING
     if is_ending(info.refresh_token_expires_at, info.refresh_token_lifetime, now, notice):
         yield FindingCode.REFRESH_TOKEN_ENDING
-    if info.expires_at is not None and provider.has_refresher is False:
-        yield FindingCode.REFRESHER_MISSING
+    if info.expires_at is not None and not provider.has_refresher:
+        is_known = provider.has_refresher is not None
+        yield FindingCode.REFRESHER_MISSING if is_known else FindingCode.REFRESHERS_UNKNOWN
     if info.scopes and not (provider.scopes - _OPENID_SCOPES).issubset(info.scopes):
         yield FindingCode.SCOPES_MISSING
 

@@ -23,18 +23,21 @@ def doctor(
     *,
     refreshers: Refreshers = None,
     limit: Annotated[int, Parameter(help="Largest number of accounts to examine.")] = 100_000,
+    values: Annotated[
+        bool, Parameter(help="Decrypt the values of 100 accounts, chosen at random.", negative=(), show_default=False)
+    ] = False,
     json: Json = False,
 ) -> ExitCode:
     """Tell which accounts are at risk, what is wrong with the set-up, and what to do.
 
-    It decrypts no token, and changes no token and no account. The exit code is 15 if a finding is critical or a
-    warning, otherwise 0; notes do not count.
+    Without --values it decrypts no token. It changes no token and no account, and shows no value. The exit code is 15
+    if a finding is critical or a warning, otherwise 0; notes do not count.
     """
     if limit < 1:
         raise InvalidInputError("limit must be at least 1")
     known = load_if_named(refreshers)
     with waiting("examining accounts", None) as progress:
-        result = examine(known, limit, progress.advance)
+        result = examine(known, limit, progress.advance, opens=values)
     if json:
         print_json(_as_json(result))
     else:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from attrs import evolve
 
-from vault_domain.entities.account import AccountInfo
+from vault_domain.entities.account import Account, AccountInfo
 from vault_domain.entities.findings import Example, Finding, FindingCode, Severity
 from vault_domain.rules.advice import failure, finding
 from vault_domain.rules.examination import ProviderFacts, account_codes, provider_codes
@@ -75,6 +75,11 @@ class Examination:
             self._share(example)
         if info.expires_at is not None and facts.rotates is not False:
             self._rotating.add(example)
+
+    def add_unreadable(self, accounts: Iterable[Account]) -> None:
+        """Note accounts with a value that does not decrypt."""
+        for account in accounts:
+            self._found[FindingCode.VALUES_UNREADABLE, account.provider].add(Example(account))
 
     def _share(self, example: Example) -> None:
         """Record accounts of different tenants that have the same provider and identifier: they belong to one user."""

@@ -57,6 +57,10 @@ class ExportService:
         opened = await self._opened([info.key for info in listed.items])
         return Page([opened[info.key] or info for info in listed.items if info.key in opened], listed.next)
 
+    async def unreadable(self, keys: Sequence[TokenKey]) -> list[TokenKey]:
+        """Decrypt what is stored under these keys; return the keys of the values that do not decrypt."""
+        return [key for key, token in (await self._opened(keys)).items() if token is None]
+
     async def _opened(self, keys: Sequence[TokenKey]) -> dict[TokenKey, Token | None]:
         """Return the tokens that are still stored; None for one whose value cannot be decrypted."""
         opened: dict[TokenKey, Token | None] = {}
