@@ -5,6 +5,7 @@ The frames of the tests are cut off, because they know the secrets.
 
 import io
 import json
+import sysconfig
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from sentry_sdk.envelope import Envelope
 from sentry_sdk.transport import Transport
 
 _TESTS = str(Path(__file__).parents[1])
+_LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).parent) for name in ("purelib", "platlib", "stdlib"))
 
 
 class _Keeping(Transport):
@@ -133,9 +135,10 @@ def reports(error: BaseException, *, skip: tuple[str, ...] = ()) -> dict[str, st
 
     Args:
         error: the error; its tracebacks lose the frames of the tests.
-        skip: further parts of file paths; the frames of a file whose path has such a part are cut off too.
+        skip: parts of the paths of installed libraries; the frames of such a file are cut off too. The folder in which
+            this repository or the environment lies does not count.
     """
-    _cut(error, (_TESTS, *skip), set())
+    _cut(error, skip, set())
     return {name: report(error) for name, report in REPORTERS.items()}
 
 
@@ -149,10 +152,17 @@ def _cut(error: BaseException | None, skip: tuple[str, ...], seen: set[int]) -> 
         _cut(other, skip, seen)
 
 
+def _is_skipped(path: str, skip: tuple[str, ...]) -> bool:
+    libraries = [library for library in _LIBRARIES if path.startswith(f"{library}/")]
+    return path.startswith(f"{_TESTS}/") or any(
+        part in path.removeprefix(library) for library in libraries for part in skip
+    )
+
+
 def _without(traceback: TracebackType | None, skip: tuple[str, ...]) -> TracebackType | None:
     kept: list[Any] = []
     while traceback is not None:
-        if not any(part in traceback.tb_frame.f_code.co_filename for part in skip):
+        if not _is_skipped(traceback.tb_frame.f_code.co_filename, skip):
             kept.append(traceback)
         traceback = traceback.tb_next
     rest: TracebackType | None = None

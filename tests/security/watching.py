@@ -49,7 +49,7 @@ def rendered(error: BaseException) -> str:
         seen.add(id(found))
         texts += [str(found), repr(found), repr(found.args), repr(getattr(found, "__dict__", None))]
         for frame, _ in traceback.walk_tb(found.__traceback__):
-            if not frame.f_code.co_filename.startswith(_TESTS):
+            if not frame.f_code.co_filename.startswith(f"{_TESTS}/"):
                 local = {name: _shown(value) for name, value in frame.f_locals.items()}
                 texts.append(f"{frame.f_code.co_filename}:{frame.f_code.co_name} {local}")
         waiting += [found.__cause__, found.__context__, *getattr(found, "exceptions", ())]

@@ -63,6 +63,12 @@ class PostgresServer:
         """Stop the server: `fast` ends sessions and writes a checkpoint, `immediate` is like a crash."""
         self._private().stop(mode)
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Stop the server's processes where they are until the end of the block; its sockets take what is sent."""
+        with self._private().suspended():
+            yield
+
     def start(self) -> None:
         """Start the stopped server again, on the same data and the same URL."""
         self._private().start()

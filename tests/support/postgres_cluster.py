@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ StopMode = Literal["fast", "immediate"]
 
 _PATIENCE_SECONDS = 240.0
 _PORT = 5432
+_PROCESSES = Path("/proc")
 _STOP_SIGNALS: Final[Mapping[StopMode, signal.Signals]] = {
     "fast": signal.SIGINT,
     "immediate": signal.SIGQUIT,
@@ -98,6 +100,22 @@ class PrivateCluster:
             process.kill()
             process.wait()
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Stop the processes where they are until the end of the block."""
+        if self._process is None:
+            raise RuntimeError("the server does not run")
+        first = self._process.pid
+        os.kill(first, signal.SIGSTOP)  # first, so that it starts no other process
+        pids = [*_children(first), first]
+        try:
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End the server with all its processes at once, as a power failure does."""
         if self._process is None:
@@ -166,9 +184,16 @@ class PrivateCluster:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the processes whose parent is ``pid``."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line) for line in found.stdout.split()]
+    """Return the processes whose parent is ``pid``; slim images have no `ps`, and not every kernel lists children."""
+    if not _PROCESSES.is_dir():
+        found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+        return [int(line) for line in found.stdout.split()]
+    children = []
+    for file in _PROCESSES.glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            if int(file.read_text().rpartition(")")[2].split()[1]) == pid:
+                children.append(int(file.parent.name))
+    return children
 
 
 def _environment() -> dict[str, str]:

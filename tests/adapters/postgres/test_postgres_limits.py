@@ -2,11 +2,9 @@
 
 import asyncio
 import os
-import signal
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -41,22 +39,6 @@ def server():
 @pytest.fixture
 def own_url(server, request):
     return server.create_database(f"limits_{abs(hash(request.node.name))}")
-
-
-@contextmanager
-def frozen(server):
-    """Stop the server's processes where they are; its sockets stay open and take what is sent."""
-    postmaster = int((server.data_dir / "postmaster.pid").read_text().split()[0])
-    stopped = [postmaster]
-    os.kill(postmaster, signal.SIGSTOP)  # first, so that it starts no other process
-    stopped += map(int, Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split())
-    try:
-        for pid in stopped:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -109,7 +91,7 @@ async def test_a_frozen_server_holds_nobody_and_is_used_again_at_once(server, ow
             store.upkeep.ping,
         ]
         started = (await store.accounts.read(ACCOUNT)).store_since
-        with frozen(server):
+        with server.suspended():
             await refused(*works)
             await refused(*works)  # no connection is left, and no new one can be made
         async with asyncio.timeout(GENEROUS_SECONDS):

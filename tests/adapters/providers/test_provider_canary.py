@@ -10,6 +10,7 @@ import httpx
 import httpx2
 import pytest
 from attrs import evolve
+from tests.adapters.providers import asking
 from tests.adapters.providers.asking import failure, refreshed, request_for, revocation_of
 from tests.support.scripted_provider import FOREVER, Answer, error_answer, redirect_answer, token_answer
 
@@ -31,6 +32,7 @@ CANARIES = {
 ECHO = " ".join(CANARIES.values())
 ECHOING_HEADERS = {"X-Debug": ECHO, "Set-Cookie": f"t={CANARIES['next']}", "WWW-Authenticate": f'Bearer error="{ECHO}"'}
 MARK = "canary-"
+OWN_FILES = {__file__, asking.__file__}
 
 
 def echoing(answer):
@@ -115,13 +117,13 @@ def refreshers(provider):
 
 
 def rendered(error):
-    """Show an error and its chain with the locals of all frames, without the tests' own frames."""
+    """Show an error and its chain with the locals of all frames, without the frames of the code that asked."""
     shown = []
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         frames = error.__traceback__
-        while frames is not None and "/tests/" in frames.tb_frame.f_code.co_filename:
+        while frames is not None and frames.tb_frame.f_code.co_filename in OWN_FILES:
             frames = frames.tb_next
         trace = traceback.TracebackException(type(error), error, frames, capture_locals=True)
         shown += ["".join(trace.format()), repr(error), str(error), repr(error.args), repr(vars(error))]

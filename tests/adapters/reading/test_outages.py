@@ -1,12 +1,9 @@
 """While the database hangs or is away, a process returns the tokens that it has seen, and no others."""
 
 import asyncio
-import os
-import signal
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from tests.support.fault_proxy import fault_proxy
@@ -103,25 +100,9 @@ def server():
         yield started
 
 
-@contextmanager
-def stopped(server):
-    """Stop the server's processes where they are; its sockets stay open and take what is sent."""
-    postmaster = int((server.data_dir / "postmaster.pid").read_text().split()[0])
-    pids = [postmaster]
-    os.kill(postmaster, signal.SIGSTOP)  # first, so that it starts no other process
-    pids += map(int, Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split())
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
-
-
 async def test_while_the_servers_processes_are_stopped(server, make_config):
     async with seen_vault(make_config(server.create_database("stopped"))) as vault:
-        with stopped(server):
+        with server.suspended():
             await check_outage(vault)
         await check_after(vault)
 

@@ -515,7 +515,8 @@ async def test_a_file_name_cannot_forge_a_line_of_the_log(config, clock, journal
 
 
 def make_open(directory):
-    directory.mkdir(mode=0o755)
+    directory.mkdir()
+    directory.chmod(0o755)
 
 
 def make_group_writable(directory):
