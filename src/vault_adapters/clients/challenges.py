@@ -8,14 +8,13 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from vault_adapters.providers.challenge import parameters_of
 from vault_domain import Account, ConsentRequiredError, ReauthorizationRequiredError
 
 _ERRORS = frozenset({"insufficient_scope", "insufficient_claims", "insufficient_user_authentication"})
 _AS_THEY_ARE = ("acr_values", "max_age")
-_PARAMETER = re.compile(r'([A-Za-z_]+)="([^"\\]*)"|([A-Za-z_]+)=([^\s,"]+)')
 _SCOPES = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,255}( [\x21\x23-\x5b\x5d-\x7e]{1,255}){0,99}\Z")
 _TEXT = re.compile(r"[\x20-\x7e]{1,2048}\Z")
-_LONGEST = 8192
 
 
 def asked_for(challenges: Iterable[str], account: Account) -> ConsentRequiredError | None:
@@ -25,10 +24,7 @@ def asked_for(challenges: Iterable[str], account: Account) -> ConsentRequiredErr
         challenges: the values of the response's headers ``WWW-Authenticate``.
         account: the account whose token was sent.
     """
-    text = ", ".join(challenges)
-    if len(text) > _LONGEST:
-        return None
-    found = {(quoted or plain).lower(): value or word for quoted, value, plain, word in _PARAMETER.findall(text)}
+    found = parameters_of(", ".join(challenges))
     if found.get("error") not in _ERRORS:
         return None
     scopes = found.get("scope", "")

@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_GLOBAL = IPv6Network("2000::/3")
+# IETF protocols with Teredo and ORCHID, documentation, 6to4.
+_SPECIAL_IPV6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
+# The registry of special-purpose addresses (RFC 6890), multicast, and the platform's address in Azure's networks.
+_SPECIAL_IPV4 = tuple(
+    map(
+        IPv4Network,
+        [
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+            *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15"),
+            *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "168.63.129.16/32"),
+        ],
+    )
+)
 
 
 class PrivateAddressError(Exception):
@@ -41,20 +55,24 @@ async def refuse_private_peer(stream: Any) -> None:
 
 
 def is_public(text: str) -> bool:
-    """Return whether an IP address is one of the public Internet; an embedded IPv4 address counts."""
+    """Return whether an IP address is one of the public Internet.
+
+    The ranges are kept here, because those of `ipaddress` differ between versions of Python. An IPv4 address that
+    stands in an IPv6 address counts where a network or a socket goes there (mapped, NAT64); other ways to embed one are
+    refused.
+    """
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return False
-    embedded = _embedded(address) if isinstance(address, IPv6Address) else None
-    if embedded is not None:
-        return is_public(str(embedded))
-    return address.is_global and not address.is_multicast
+    if isinstance(address, IPv6Address):
+        embedded = _embedded(address)
+        if embedded is None:
+            return address in _GLOBAL and not any(address in each for each in _SPECIAL_IPV6)
+        address = embedded
+    return not any(address in each for each in _SPECIAL_IPV4)
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.sixtofour or (address.teredo[1] if address.teredo is not None else None)
+    is_translated = address.ipv4_mapped is not None or address in _NAT64
+    return IPv4Address(int(address) & 0xFFFFFFFF) if is_translated else None

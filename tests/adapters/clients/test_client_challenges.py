@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 
 import aiohttp
 import httpx
@@ -17,6 +18,7 @@ from vault_adapters.clients.challenges import asked_for
 from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
 from vault_adapters.clients.httpx2 import VaultAuth as Httpx2VaultAuth
 from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
+from vault_adapters.connect.mcp.discovery import Challenge
 
 CLAIMS = json.dumps({"access_token": {"nbf": {"essential": True, "value": "1604106651"}}})
 ENCODED = base64.b64encode(CLAIMS.encode()).decode()
@@ -132,6 +134,20 @@ async def test_a_host_that_did_not_get_the_token_asks_for_nothing(ask):
 )
 async def test_a_challenge_that_asks_for_nothing_is_no_error(challenge):
     assert asked_for([challenge], ACCOUNT) is None
+
+
+@pytest.mark.parametrize(
+    "unit", ["a", "a-", "a=", 'a="', "a ", "a= ", " ", '\\"', 'a="\\', 'a="b\\"', "=", '"', "a=b,", 'a="\\"a="\\"b ']
+)
+@pytest.mark.parametrize("read", [lambda text: asked_for([text], ACCOUNT), Challenge.of])
+def test_a_hostile_challenge_is_read_in_no_time(unit, read):
+    text = (unit * 8192)[:8192]
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        read(text)
+        seconds.append(time.perf_counter() - begun)
+    assert min(seconds) < 0.05
 
 
 def test_several_challenges_in_any_order():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,12 +11,12 @@ from attrs import frozen
 
 from vault_adapters.connect.asking import unavailable
 from vault_adapters.connect.mcp.asking import Reach
+from vault_adapters.providers.challenge import parameters_of
 from vault_adapters.providers.http import Outgoing
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import IdentityRefusedError, InvalidInputError
 from vault_domain.entities.text import as_scopes
 
-_PARAMETER = re.compile(r'([\w-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _RESOURCE, _SERVER = "/.well-known/oauth-protected-resource", "/.well-known/oauth-authorization-server"
 _OPENID = "/.well-known/openid-configuration"
 _HELLO = {
@@ -47,7 +46,7 @@ class Challenge:
     @classmethod
     def of(cls, header: str) -> Challenge:
         """Read a header; what cannot be read is left out."""
-        found = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(header[:8192])}
+        found = parameters_of(header)
         return cls(found.get("resource_metadata"), _scopes(found.get("scope")))
 
 
