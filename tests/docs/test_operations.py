@@ -14,7 +14,6 @@ import anyio
 import psycopg
 import pytest
 from tests.adapters.cli.command import CommandLine
-from tests.adapters.reading.test_outages import stopped
 from tests.docs.test_recipes import receiver
 from tests.support.postgres import start_postgres
 
@@ -205,7 +204,7 @@ async def test_the_sender_of_webhooks_goes_on_after_an_outage_of_the_database(co
         with subprocess.Popen(program, env=environment, stderr=subprocess.PIPE) as sender:  # noqa: ASYNC220 - as users do
             try:
                 await until(lambda: len(requests) == 1, sender)
-                with stopped(server):
+                with server.suspended():
                     # The feed asks the database each second, so it meets the outage. The test does not check this.
                     await anyio.sleep(4)
                 await failing_event(config, 2)

@@ -11,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from attrs import evolve
 from tests.adapters.cli.command import PROGRAM, heed_interrupts
-from tests.adapters.reading.test_outages import stopped
 from tests.support.postgres import start_postgres
 
 from vault_adapters import AuditAction, AuditEvent, Page, StorageError
@@ -125,7 +124,7 @@ def test_it_goes_on_after_an_outage(unprepared):
         store(command, "t1")
         with following_audit(command, "--json", "--tail", "1") as process:
             assert json.loads(process.stdout.readline())["tenant_id"] == "t1"
-            with stopped(server):
+            with server.suspended():
                 told = process.stderr.readline()
                 assert "new events are shown when the database is back" in told
             store(command, "t2")

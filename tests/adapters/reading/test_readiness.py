@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import psycopg
 import pytest
-from tests.adapters.reading.test_outages import stopped
 from tests.support.fault_proxy import fault_proxy
 from tests.support.postgres import start_postgres
 
@@ -69,7 +68,7 @@ async def test_the_server_is_stopped_and_started(server, make_config):
 
 async def test_the_servers_processes_are_stopped(server, make_config):
     async with open_vault(make_config(server.create_database("ready_frozen"))) as vault:
-        with stopped(server):
+        with server.suspended():
             await check_away(vault, "timeout")
         await check_back(vault)
 

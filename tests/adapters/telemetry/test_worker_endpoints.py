@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import pytest
 from attrs import evolve
 from tests.adapters.cli.command import PROGRAM, CommandLine
-from tests.adapters.reading.test_outages import stopped
 from tests.security.canaries import leaks_in, make_canaries
 from tests.support.postgres import start_postgres
 
@@ -120,7 +119,7 @@ def test_it_is_not_ready_while_its_database_is_stopped(command):
         with running(command, "--listen", "127.0.0.1:0", "--interval", "1h", "--json-logs") as process:
             port = json.loads(process.stdout.readline())["port"]
             assert fetch(port, "/readyz") == (200, "ready\n")
-            with stopped(server):
+            with server.suspended():
                 status, text = fetch(port, "/readyz")
                 assert status == 503
                 assert re.fullmatch("store: [a-z_]+\n", text)
