@@ -5,6 +5,7 @@ from typing import Any
 
 from slack_bolt import App
 from slack_bolt.oauth.oauth_settings import OAuthSettings
+from slack_sdk import WebClient
 from slack_sdk.oauth import OAuthStateStore
 
 from vault_adapters import SyncVault, VaultConfig, open_sync_vault
@@ -23,6 +24,7 @@ def app_of(
     credentials: tuple[str, str],
     state_store: OAuthStateStore,
     tenant_of: Callable[[str | None, str | None], str | None],
+    client: WebClient,
     **options: Any,
 ) -> App:
     store = VaultInstallationStore(vault, tenant_of=tenant_of)
@@ -33,4 +35,7 @@ def app_of(
         installation_store=store,
         state_store=state_store,
     )
-    return App(installation_store=store, oauth_settings=oauth, **options)
+    client.retry_handlers.append(store.rejection_handler)
+    app = App(client=client, installation_store=store, oauth_settings=oauth, **options)
+    app.enable_token_revocation_listeners()  # without it, Bolt deletes no installation
+    return app

@@ -86,7 +86,7 @@ class VaultAuth:
         self._vault = vault
         self._account = account
         self._hosts = Hosts(hosts)
-        self._rejected = rejected or _is_unauthorized
+        self._rejected = rejected
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -104,7 +104,7 @@ class VaultAuth:
         response = await self._send(request, handler, token)
         try:
             refuse_forbidden(response.status, _challenges(response), self._account)
-            if self._refuses(response):
+            if await self._refuses(response, token):
                 with asking(_challenges(response), self._account):
                     fresh = await awaitable(self._vault.report_rejected(token))
                 if _is_replayable(request):
@@ -124,9 +124,16 @@ class VaultAuth:
     def _forsake(self, request: aiohttp.ClientRequest, targets: frozenset[URL]) -> None:
         _forsaken.set((id(self), _chain(request), targets))
 
-    def _refuses(self, response: aiohttp.ClientResponse) -> bool:
+    async def _refuses(self, response: aiohttp.ClientResponse, token: Token) -> bool:
         """Return whether a response rejects the token, and not only its proof."""
-        return refused_proof(response.status, _challenges(response)) is None and self._rejected(response)
+        if refused_proof(response.status, _challenges(response)) is not None:
+            return False
+        if self._rejected is not None:
+            return self._rejected(response)
+        kind, length = response.headers.get("Content-Type"), response.headers.get("Content-Length")
+        header = await awaitable(self._vault.api_header(token))
+        is_read = header.may_reject(response.status, kind, length)
+        return response.status == 401 or (is_read and header.rejects(await response.read()))
 
     async def _send(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType, token: Token
@@ -207,7 +214,3 @@ def _challenges(response: aiohttp.ClientResponse) -> list[str]:
 def _place(request: aiohttp.ClientRequest) -> Place:
     url = request.url
     return Place(url.scheme, (url.raw_host or "").strip("[]"), url.port)
-
-
-def _is_unauthorized(response: aiohttp.ClientResponse) -> bool:
-    return response.status == 401

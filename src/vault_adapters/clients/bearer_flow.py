@@ -32,7 +32,8 @@ class BearerFlow(Generic[Request, Response]):
         account: the account whose token is sent.
         hosts: the hosts that may get the token.
         rejected: function that returns whether a response rejects the token. The function sees status and headers
-            only, because the body has not been read yet. None: a response with status 401 rejects the token.
+            only, because the body has not been read yet. None: a response with status 401 rejects the token, or with an
+            error that the provider's profile names; for this, short JSON is read.
         replayable: function that returns whether a request can be sent again.
         place_of: function that returns the scheme, host and port that a request goes to.
     """
@@ -50,7 +51,7 @@ class BearerFlow(Generic[Request, Response]):
         self._account = account
         self._hosts = hosts
         self._place_of = place_of
-        self._rejected = rejected or _is_unauthorized
+        self._rejected = rejected
         self._replayable = replayable
 
     async def async_auth_flow(self, request: Request) -> AsyncGenerator[Request, Response]:
@@ -64,6 +65,8 @@ class BearerFlow(Generic[Request, Response]):
             response = yield await self._signed(again, token, header)
         if _sent(response, token, header):
             refuse_forbidden(response.status_code, _challenges(response), self._account)
+        if self._has_to_read(response, token, header):
+            await response.aread()
         if self._refused(response, token, header):
             with asking(_challenges(response), self._account):
                 fresh = await awaitable(self._vault.report_rejected(token))
@@ -87,6 +90,8 @@ class BearerFlow(Generic[Request, Response]):
             response = yield self._signed_now(again, token, header)
         if _sent(response, token, header):
             refuse_forbidden(response.status_code, _challenges(response), self._account)
+        if self._has_to_read(response, token, header):
+            response.read()
         if self._refused(response, token, header):
             with asking(_challenges(response), self._account):
                 fresh = _immediate(self._vault.report_rejected(token))
@@ -146,7 +151,18 @@ class BearerFlow(Generic[Request, Response]):
             self._has_learned(response)
             if refused_proof(response.status_code, _challenges(response)) is not None:
                 return False
-        return _sent(response, token, header) and self._rejected(response)
+        if not _sent(response, token, header):
+            return False
+        if self._rejected is not None:
+            return self._rejected(response)
+        is_read = self._has_to_read(response, token, header)
+        return bool(response.status_code == 401) or (is_read and header.rejects(response.content))
+
+    def _has_to_read(self, response: Response, token: Token, header: ApiHeader) -> bool:
+        """Return whether the body must be read, because the provider's profile names errors in it."""
+        kind, length = response.headers.get("Content-Type"), response.headers.get("Content-Length")
+        is_open = self._rejected is None and _sent(response, token, header)
+        return is_open and header.may_reject(response.status_code, kind, length)
 
     def _has_learned(self, response: Response) -> bool:
         nonce, date = response.headers.get(NONCE), response.headers.get("Date")
@@ -167,10 +183,6 @@ def _carries(response: Any, token: Token, header: ApiHeader) -> bool:
 
 def _challenges(response: Any) -> list[str]:
     return list(response.headers.get_list("WWW-Authenticate"))
-
-
-def _is_unauthorized(response: Any) -> bool:
-    return bool(response.status_code == 401)
 
 
 def _with_token(request: Request, token: Token, header: ApiHeader, proof: str | None) -> Request:

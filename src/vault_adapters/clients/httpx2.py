@@ -42,7 +42,8 @@ class VaultAuth(BearerFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
             stands for all hosts below ``example.org``, and ``api.example.com:8443`` has a port other than 443. None:
             the ``api_hosts`` of the provider's profile.
         rejected: function that returns whether a response rejects the token. The function sees status and headers
-            only, because the body has not been read yet. None: a response with status 401 rejects the token.
+            only, because the body has not been read yet. None: a response with status 401 rejects the token, or with an
+            error that the provider's profile names; for this, short JSON is read.
 
     A request raises the errors of the vault's `ensure_access_token` and `report_rejected`, and
 

@@ -76,7 +76,7 @@ class VaultAuth(AuthBase):
         self._vault = vault
         self._account = account
         self._hosts = Hosts(hosts)
-        self._rejected = rejected or _is_unauthorized
+        self._rejected = rejected
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Put the token into a request, and register a hook for its response."""
@@ -110,7 +110,7 @@ class VaultAuth(AuthBase):
         try:
             if sent:
                 refuse_forbidden(response.status_code, _challenges(response), self._account)
-            if not sent or not self._rejected(response):
+            if not sent or not self._refused(response, header):
                 return response
             with asking(_challenges(response), self._account):
                 fresh = self._vault.report_rejected(token)
@@ -130,6 +130,13 @@ class VaultAuth(AuthBase):
             again.close()
             raise
         return again
+
+    def _refused(self, response: requests.Response, header: ApiHeader) -> bool:
+        if self._rejected is not None:
+            return self._rejected(response)
+        kind, length = response.headers.get("Content-Type"), response.headers.get("Content-Length")
+        is_read = header.may_reject(response.status_code, kind, length)
+        return response.status_code == 401 or (is_read and header.rejects(response.content))
 
     def _proved(
         self,
@@ -193,7 +200,3 @@ def _forget(header: ApiHeader, request: requests.PreparedRequest) -> bool:
 
 def _is_replayable(request: requests.PreparedRequest) -> bool:
     return isinstance(request.body, str | bytes | None)
-
-
-def _is_unauthorized(response: requests.Response) -> bool:
-    return response.status_code == 401

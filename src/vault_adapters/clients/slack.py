@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vault_adapters.clients.extras import missing
-from vault_domain import Account, InvalidInputError, ReauthorizationRequiredError, TokenNotFoundError, TokenSet
+from vault_domain import (
+    Account,
+    InvalidInputError,
+    ReauthorizationRequiredError,
+    TokenNotFoundError,
+    TokenSet,
+    VaultError,
+)
 
 try:
+    from slack_sdk.http_retry.async_handler import AsyncRetryHandler
+    from slack_sdk.http_retry.handler import RetryHandler
     from slack_sdk.oauth.installation_store import Bot, Installation, InstallationStore
     from slack_sdk.oauth.installation_store.async_installation_store import AsyncInstallationStore
 except ModuleNotFoundError as error:
@@ -24,6 +35,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TenantOf = Callable[[str | None, str | None], Any]
+
+_log = logging.getLogger(__name__)
+_MOST_KNOWN = 10_000
+"""Largest number of tokens whose accounts a store remembers, as digests."""
 
 _BOT, _USER = "slack", "slack-user"  # the names of the profiles
 _RECORD = "installation"
@@ -65,6 +80,11 @@ class AsyncVaultInstallationStore(AsyncInstallationStore):
     def logger(self) -> logging.Logger:
         """The store's logger."""
         return logging.getLogger(__name__)
+
+    @property
+    def rejection_handler(self) -> AsyncRejectionHandler:
+        """A retry handler for the app's client: it reports the tokens of this store that Slack rejects."""
+        return AsyncRejectionHandler(self._rooms.calls)
 
     async def async_save(self, installation: Installation) -> None:
         """Store the tokens of an installation, of its bot and of its user."""
@@ -124,6 +144,11 @@ class VaultInstallationStore(InstallationStore):
     def logger(self) -> logging.Logger:
         """The store's logger."""
         return logging.getLogger(__name__)
+
+    @property
+    def rejection_handler(self) -> RejectionHandler:
+        """A retry handler for the app's client: it reports the tokens of this store that Slack rejects."""
+        return RejectionHandler(self._rooms.calls)
 
     def save(self, installation: Installation) -> None:
         """Store the tokens of an installation, of its bot and of its user."""
@@ -188,6 +213,15 @@ class _Installations:
             raise InvalidInputError("tenant_of must be a function or None")
         self._vault = _Immediate(vault) if sync else vault
         self._tenant_of = tenant_of
+        self._known: OrderedDict[bytes, Account] = OrderedDict()
+
+    def account_of(self, value: str) -> Account | None:
+        """Return the account of a token that this store has handed out lately, or None."""
+        return self._known.get(_digest(value))
+
+    @property
+    def calls(self) -> _Calls:
+        return _Calls(self._vault, self.account_of)
 
     async def save(self, installation: Installation) -> None:
         place = await self._place_of(installation)
@@ -255,7 +289,12 @@ class _Installations:
             token: Token = await self._vault.ensure_access_token(account)
         except (TokenNotFoundError, ReauthorizationRequiredError):
             return None
-        return token if _record(token).get("enterprise_id", place.enterprise_id) == place.enterprise_id else None
+        if _record(token).get("enterprise_id", place.enterprise_id) != place.enterprise_id:
+            return None
+        self._known[_digest(token.value.reveal())] = account
+        if len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        return token
 
     async def _users(self, place: _Place) -> AsyncIterator[Account]:
         after = None
@@ -317,6 +356,94 @@ def _installation(
     if user is not None:
         installation.user_token = user.value.reveal()
     return installation
+
+
+class AsyncRejectionHandler(AsyncRetryHandler):
+    """A retry handler of slack_sdk's ``AsyncWebClient`` that never retries: it tells the vault of rejected tokens.
+
+    Slack answers a dead token with the status 200 and a code, which slack_sdk raises as ``SlackApiError``. This handler
+    reads the answer before that, and calls the vault's `report_rejected`; the caller gets Slack's answer in any case.
+
+    Args:
+        calls: made by `of`, or by a store's ``rejection_handler``.
+    """
+
+    def __init__(self, calls: _Calls) -> None:
+        super().__init__()
+        self._calls = calls
+
+    @classmethod
+    def of(cls, vault: TokenVault, account: Account) -> AsyncRejectionHandler:
+        """Return the handler for a client that sends the token of one account."""
+        return cls(_Calls(vault, lambda _: account))
+
+    async def can_retry_async(self, *, state: Any, request: Any, response: Any = None, error: Any = None) -> bool:
+        """Report a rejected token; return False, so that nothing is sent again."""
+        await self._calls.saw(request, response)
+        return False
+
+
+class RejectionHandler(RetryHandler):
+    """A retry handler of slack_sdk's ``WebClient``; see `AsyncRejectionHandler`."""
+
+    def __init__(self, calls: _Calls) -> None:
+        super().__init__()
+        self._calls = calls
+
+    @classmethod
+    def of(cls, vault: SyncVault, account: Account) -> RejectionHandler:
+        """Return the handler for a client that sends the token of one account."""
+        return cls(_Calls(_Immediate(vault), lambda _: account))
+
+    def can_retry(self, *, state: Any, request: Any, response: Any = None, error: Any = None) -> bool:
+        """Report a rejected token; return False, so that nothing is sent again."""
+        _now(self._calls.saw(request, response))
+        return False
+
+
+class _Calls:
+    """Reads Slack's answers to the calls with an account's token.
+
+    Args:
+        vault: a vault whose methods can be awaited.
+        account_of: returns the account whose token was sent, or None.
+    """
+
+    def __init__(self, vault: Any, account_of: Callable[[str], Account | None]) -> None:
+        self._vault = vault
+        self._account_of = account_of
+
+    async def saw(self, request: Any, response: Any) -> None:
+        """Report the token of a request if the answer rejects it; an error of the vault does not reach the caller."""
+        try:
+            token = await self._sent(request)
+            if token is None or response is None:
+                return
+            header = await self._vault.api_header(token)
+            if header.rejects(_body(response)):
+                await self._vault.report_rejected(token)
+        except ReauthorizationRequiredError:
+            pass  # the caller gets Slack's answer, which says the same
+        except VaultError as error:
+            _log.warning("a token that Slack rejected could not be reported (%s)", error.code)
+
+    async def _sent(self, request: Any) -> Token | None:
+        """Return the stored token if it is what the request carried."""
+        given = [each for name, each in request.headers.items() if name.lower() == "authorization"]
+        value = "".join(given[0]).partition(" ")[2] if given else ""
+        account = self._account_of(value) if value else None
+        found = None if account is None else await self._vault.get_access_token(account)
+        return found.token if found is not None and found.token.value.reveal() == value else None
+
+
+def _body(response: Any) -> bytes:
+    if isinstance(response.body, dict):
+        return json.dumps({"error": response.body.get("error")}).encode()
+    return response.data if isinstance(response.data, bytes) else b""
+
+
+def _digest(value: str) -> bytes:
+    return hashlib.sha256(value.encode()).digest()
 
 
 class _Immediate:

@@ -3,6 +3,7 @@
 import base64
 from datetime import timedelta
 
+import aiohttp
 import httpx2
 import pytest
 import requests
@@ -20,6 +21,7 @@ from vault_adapters import (
     TokenSet,
     VaultError,
 )
+from vault_adapters.clients.aiohttp import VaultAuth as AiohttpVaultAuth
 from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.clients.requests import VaultAuth as RequestsVaultAuth
 from vault_adapters.providers import load_profile, refresher, static_key
@@ -224,3 +226,74 @@ def test_the_sync_vault_takes_a_label_too():
     with memory_sync_vault() as vault:
         vault.store_token(key_of("acme"), "key-1", label="third")
         assert vault.get_account(Account("t1", "acme")).label == "third"
+
+
+DEAD = {"ok": False, "error": {"code": 190}}
+TELLS = PROFILE.replace('scheme = ""', 'scheme = ""\nerror = "error.code"\nrejected = ["190", "gone"]')
+ANSWERS = [
+    (Answer(json=DEAD), True),
+    (Answer(status=400, json=DEAD), True),
+    (Answer(json={"error": {"code": "gone"}}), True),
+    (Answer(json={"error": {"code": 4}}), False),
+    (Answer(json={"error": "190"}), False),
+    (Answer(json=[190]), False),
+    (Answer(json={"error": {"code": 190}, "more": "x" * 70_000}), False),
+    (Answer(body=b'{"error": {"code": 190}}', headers={"Content-Type": "text/plain"}), False),
+]
+
+
+@pytest.fixture
+def telling(tmp_path):
+    (tmp_path / "acme.toml").write_text(TELLS)
+    return {"acme": refresher(load_profile(tmp_path / "acme.toml"))}
+
+
+async def reports_of(vault):
+    return [event.action for event in (await vault.audit_events(tenant_id="t1")).items].count("token_suspected")
+
+
+async def fetch_by_httpx2(vault, url, **options):
+    async with httpx2.AsyncClient(trust_env=False) as http:
+        return (await http.get(url, auth=VaultAuth(vault, Account("t1", "acme"), **options))).content
+
+
+async def fetch_by_aiohttp(vault, url, **options):
+    auth = AiohttpVaultAuth(vault, Account("t1", "acme"), **options)
+    async with aiohttp.ClientSession(middlewares=[auth]) as http, http.get(url) as response:
+        return await response.read()
+
+
+@pytest.mark.parametrize(("answer", "is_dead"), ANSWERS)
+@pytest.mark.parametrize("fetch", [fetch_by_httpx2, fetch_by_aiohttp])
+async def test_a_dead_token_in_an_answer_is_reported(telling, answer, is_dead, fetch):
+    """Some APIs say by a code in the body, and not by the status 401, that a token is dead; the profile knows it."""
+    clock = ManualClock()
+    with scripted_provider(lambda request: answer) as api:
+        async with memory_vault(refreshers=telling, clock=clock) as vault:
+            await vault.store_token(key_of("acme"), "key-1")
+            clock.advance(minute)
+            body = await fetch(vault, api.resource_url)
+            assert (await reports_of(vault)) == is_dead
+            assert body.startswith((b"{", b"["))
+            await fetch(vault, api.resource_url, rejected=lambda response: False)
+            assert (await reports_of(vault)) == is_dead
+
+
+@pytest.mark.parametrize(("answer", "is_dead"), ANSWERS)
+def test_a_dead_token_in_an_answer_is_reported_without_an_event_loop(telling, answer, is_dead):
+    clock = ManualClock()
+    with (
+        scripted_provider(lambda request: answer) as api,
+        memory_sync_vault(refreshers=telling, clock=clock) as vault,
+        requests.Session() as session,
+        httpx2.Client(trust_env=False) as http,
+    ):
+        session.trust_env = False
+        vault.store_token(key_of("acme"), "key-1")
+        clock.advance(minute)
+        session.get(api.resource_url, auth=RequestsVaultAuth(vault, Account("t1", "acme")))
+        assert [event.action for event in vault.audit_events().items].count("token_suspected") == is_dead
+        vault.store_token(key_of("acme"), "key-2")
+        clock.advance(minute)
+        http.get(api.resource_url, auth=VaultAuth(vault, Account("t1", "acme")))
+        assert [event.action for event in vault.audit_events().items].count("token_suspected") == 2 * is_dead

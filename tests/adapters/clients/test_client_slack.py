@@ -4,6 +4,8 @@ import json
 import re
 import ssl
 import time
+from contextlib import contextmanager
+from datetime import timedelta
 
 import anyio
 import httpx2
@@ -14,6 +16,7 @@ from slack_bolt.oauth.async_oauth_settings import AsyncOAuthSettings
 from slack_bolt.oauth.oauth_settings import OAuthSettings
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
 from slack_sdk.oauth.installation_store import FileInstallationStore, Installation
 from slack_sdk.oauth.state_store import FileOAuthStateStore
 from slack_sdk.web.async_client import AsyncWebClient
@@ -22,11 +25,17 @@ from tests.adapters.clients.strict_api import meet, meeting_in, with_recipes
 from tests.support.certificates import tls_of, write_identity
 from tests.support.databases import SECRET, PostgresSchema, SqliteFile
 from tests.support.processes import Call, run_processes
+from tests.support.scripted_provider import Answer, ScriptedProvider
 from tests.support.strict_provider import ANSWERED, digest
 
 from vault_adapters import Account, VaultConfig, open_sync_vault
-from vault_adapters.clients.slack import AsyncVaultInstallationStore, VaultInstallationStore
-from vault_adapters.testing import memory_vault
+from vault_adapters.clients.slack import (
+    AsyncRejectionHandler,
+    AsyncVaultInstallationStore,
+    RejectionHandler,
+    VaultInstallationStore,
+)
+from vault_adapters.testing import ManualClock, memory_sync_vault, memory_vault
 
 FOUR = 4
 BOT = Account("tenant-1", "slack", TEAM)
@@ -202,3 +211,80 @@ def test_an_app_is_installed_by_bolts_flow_and_works(slack, identity, tmp_path, 
         assert (info.state, info.label, info.scopes) == ("connected", "Acme", ("chat:write", "commands"))
         assert vault.get_account(Account("tenant-1", "slack-user", f"{TEAM}:{USER}")).state == "connected"
     assert slack.outcomes == []
+
+
+REVOKED = {"ok": False, "error": "token_revoked"}
+
+
+@contextmanager
+def revoking(identity):
+    server = ScriptedProvider(lambda request: Answer(json=REVOKED), tls=tls_of(identity))
+    try:
+        yield server
+    finally:
+        server.close()
+    server.check()
+
+
+def asked(api, identity, *handlers):
+    context = ssl.create_default_context(cafile=str(identity))
+    return WebClient(base_url=f"{api.base_url}/api/", ssl=context, retry_handlers=list(handlers))
+
+
+def test_a_token_that_slack_calls_revoked_is_reported(identity, monkeypatch):
+    """Slack answers 200; the caller gets Slack's answer, nothing is sent again, and the account needs its user."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    clock = ManualClock()
+    with (
+        revoking(identity) as api,
+        memory_sync_vault(refreshers=slack_refreshers(api.base_url, None), clock=clock) as vault,
+    ):
+        store = store_of(vault)
+        store.save(Installation(team_id=TEAM, enterprise_id=ENTERPRISE, user_id=USER, bot_token="xoxb-1"))
+        clients = [
+            asked(api, identity, store.rejection_handler),
+            asked(api, identity, RejectionHandler.of(vault, BOT)),
+        ]
+        for client in clients:
+            clock.advance(timedelta(minutes=1))
+            bot = store.find_bot(enterprise_id=ENTERPRISE, team_id=TEAM)
+            assert bot.bot_token == "xoxb-1"
+            with pytest.raises(SlackApiError, match="token_revoked"):
+                client.chat_postMessage(channel="C1", text="hello", token="xoxb-of-another")
+            with pytest.raises(SlackApiError, match="token_revoked"):
+                client.chat_postMessage(channel="C1", text="hello", token=bot.bot_token)
+        assert store.find_bot(enterprise_id=ENTERPRISE, team_id=TEAM) is None
+        assert vault.get_account(BOT).state == "reauthorization_required"
+        assert len(api.requests) == 4
+
+
+async def test_an_async_client_reports_a_revoked_token_too(identity):
+    clock = ManualClock()
+    with revoking(identity) as api:
+        async with memory_vault(refreshers=slack_refreshers(api.base_url, None), clock=clock) as vault:
+            store = AsyncVaultInstallationStore(vault, tenant_of=tenant_of)
+            await store.async_save(Installation(team_id=TEAM, user_id=USER, bot_token="xoxb-1"))
+            context = ssl.create_default_context(cafile=str(identity))
+            for handler in (store.rejection_handler, AsyncRejectionHandler.of(vault, BOT)):
+                clock.advance(timedelta(minutes=1))
+                bot = await store.async_find_bot(enterprise_id=None, team_id=TEAM)
+                client = AsyncWebClient(
+                    bot.bot_token, base_url=f"{api.base_url}/api/", ssl=context, retry_handlers=[handler]
+                )
+                with pytest.raises(SlackApiError, match="token_revoked"):
+                    await client.chat_postMessage(channel="C1", text="hello")
+            assert await store.async_find_bot(enterprise_id=None, team_id=TEAM) is None
+            assert len(api.requests) == 2
+
+
+def test_the_guides_app_listens_for_revocations(slack, identity, tmp_path, database):
+    """Bolt deletes installations only if it is told to listen for the events."""
+    place = place_of(database, slack, identity)
+    with vault_at(*place) as vault:
+        store_of(vault).save(installation_of(slack, ends_in=36_000))
+        app = app_of(vault, slack.url, identity, tmp_path / "states")
+        assert app.client.retry_handlers
+        event = {**EVENT, "event": {"type": "app_uninstalled"}}
+        request = BoltRequest(body=json.dumps(event), headers={"content-type": ["application/json"]})
+        assert app.dispatch(request).status == 200
+        assert vault.get_account(BOT) is None

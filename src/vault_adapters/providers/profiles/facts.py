@@ -103,11 +103,15 @@ class ApiFacts:
         scheme: the text before the token; empty for none.
         fields: the names of two fields of an API key that the header carries as user and password (RFC 7617), with the
             scheme ``Basic``; empty: the header carries the value itself.
+        error: the member of an API's answer that holds the code of an error, such as ``error.code``.
+        rejected: the codes that mean a dead token although the answer's status is not 401; a number as its digits.
     """
 
     header: str = field(default="Authorization", metadata=by(checks.header_name))
     scheme: str = field(default="Bearer", metadata=by(_scheme))
     fields: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.member)))
+    error: str = field(default="error", metadata=by(checks.member))
+    rejected: tuple[str, ...] = field(default=(), metadata=by(checks.items(_code)))
 
     def __attrs_post_init__(self) -> None:
         if len(self.fields) not in (0, 2):
@@ -116,7 +120,8 @@ class ApiFacts:
     @property
     def value(self) -> ApiHeader:
         """The header for API requests."""
-        return ApiHeader(self.header, self.scheme, (self.fields[0], self.fields[1]) if self.fields else None)
+        fields = (self.fields[0], self.fields[1]) if self.fields else None
+        return ApiHeader(self.header, self.scheme, fields, self.error, self.rejected)
 
 
 @frozen(field_transformer=checking)
