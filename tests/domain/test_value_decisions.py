@@ -1,6 +1,7 @@
 """What a decision about a stored value says: state, result, durability and events."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from attrs import evolve
@@ -102,6 +103,12 @@ def test_a_damaged_value_is_deleted_and_told_without_its_generation():
     decision = deleted(damaged, LATER, [A, R], "ann")
     assert decision.result == 2
     assert {each.kind: each.generation for each in decision.events} == {A: None, R: 7}
+
+
+def test_only_the_value_that_is_named_is_deleted():
+    token = STORED.tokens[A]
+    unchanged(deleted(STORED, LATER, [A], None, evolve(TokenRef.of(token.info), value_id=UUID(int=9))), STORED, 0)
+    assert deleted(STORED, LATER, [A], None, TokenRef.of(token.info)).result == 1
 
 
 def condemned(state=None):

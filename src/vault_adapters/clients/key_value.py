@@ -108,9 +108,9 @@ class VaultKeyValue:
         keys = [info.key async for info in self._vault.iter_tokens(self._tenant_id, provider=_PROVIDER)]
         for start in range(0, len(keys), _BATCH):
             found = await self._vault.get_tokens(keys[start : start + _BATCH])
-            for key, token in found.items():
+            for token in found.values():
                 if _read(token) == (None, None):
-                    await self._vault.delete_token(key)
+                    await self._vault.delete_token(token)  # and nothing that was stored in its place meanwhile
 
     def _key(self, key: str, collection: str | None) -> TokenKey:
         if not isinstance(key, str) or not isinstance(collection or "", str):

@@ -16,6 +16,7 @@ from vault_domain import (
     Account,
     InvalidInputError,
     ReauthorizationRequiredError,
+    TokenKind,
     TokenNotFoundError,
     TokenSet,
     VaultError,
@@ -257,14 +258,19 @@ class _Installations:
         return None if bot is None or not installer or asked != installer else _installation(place, bot, bot=bot)
 
     async def delete_bot(self, enterprise_id: str | None, team_id: str | None) -> None:
-        await self._vault.delete_account((await self._place(enterprise_id, team_id, False)).bot)
+        place = await self._place(enterprise_id, team_id, False)
+        await self._delete(place, place.bot)
 
     async def delete_users(self, enterprise_id: str | None, team_id: str | None, user_id: str | None) -> None:
         place = await self._place(enterprise_id, team_id, False)
-        if user_id is not None:
-            await self._vault.delete_account(place.user(user_id))
-            return
-        for account in [account async for account in self._users(place)]:
+        users = [place.user(user_id)] if user_id else [account async for account in self._users(place)]
+        for account in users:
+            await self._delete(place, account)
+
+    async def _delete(self, place: _Place, account: Account) -> None:
+        """Delete an account, unless its installation is of another organization."""
+        token = await self._vault.get_token(account.key(TokenKind.ACCESS_TOKEN))
+        if _is_of(place, token):
             await self._vault.delete_account(account)
 
     async def _place_of(self, installed: Installation | Bot) -> _Place:
@@ -289,7 +295,7 @@ class _Installations:
             token: Token = await self._vault.ensure_access_token(account)
         except (TokenNotFoundError, ReauthorizationRequiredError):
             return None
-        if _record(token).get("enterprise_id", place.enterprise_id) != place.enterprise_id:
+        if not _is_of(place, token):
             return None
         self._known[_digest(token.value.reveal())] = account
         if len(self._known) > _MOST_KNOWN:
@@ -338,6 +344,11 @@ def _record(token: Any) -> dict[str, Any]:
     """Return what was stored of an installation with a token; empty if it was connected in another way."""
     found = getattr(token, "token", token)  # get_access_token tells more than the token
     return {} if found is None else dict(json.loads(found.extra.get(_RECORD, "{}")))
+
+
+def _is_of(place: _Place, token: Any) -> bool:
+    """Return whether an installation is of this organization, as far as its record says."""
+    return bool(_record(token).get("enterprise_id", place.enterprise_id) == place.enterprise_id)
 
 
 def _installation(

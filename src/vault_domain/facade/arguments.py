@@ -94,6 +94,11 @@ def as_token_info(token: object) -> TokenInfo:
     return info
 
 
+def as_key_or_info(token: object) -> TokenKey | TokenInfo:
+    """Return a key, or the metadata of a token that the vault returned."""
+    return as_token_info(token) if isinstance(token, (Token, TokenInfo)) else as_key(token)
+
+
 def as_presented_info(token: object) -> TokenInfo:
     """Return the metadata of a token that the vault returned; it must be of a kind that a resource accepts."""
     info = as_token_info(token)

@@ -240,9 +240,14 @@ class TokenVault:
         return await self._services.writing.mark_invalid(info, code, actor=self._actor)
 
     @scrubbed_async
-    async def delete_token(self, key: TokenKey) -> bool:
-        """Delete one token; return whether it existed."""
-        return await self._services.writing.delete(read.as_key(key), actor=self._actor)
+    async def delete_token(self, key: TokenKey | Token | TokenInfo) -> bool:
+        """Delete one token; return whether it existed.
+
+        Args:
+            key: the token's key. Given a token as the vault returned it, exactly this value is deleted, and nothing if
+                it was replaced meanwhile.
+        """
+        return await self._services.writing.delete(read.as_key_or_info(key), actor=self._actor)
 
     @scrubbed_async
     async def delete_provider_tokens(self, tenant_id: str, provider: str) -> int:

@@ -83,8 +83,15 @@ def reported(
     return Decision(state.with_token(token, suspect_since=now), MarkOutcome.SUSPECTED, (event,), durable=True)
 
 
-def deleted(state: AccountState, now: datetime, kinds: Iterable[TokenKind], actor: str | None) -> Decision[int]:
-    """Delete tokens; with the last one, everything else that is stored of the account is deleted too."""
+def deleted(
+    state: AccountState, now: datetime, kinds: Iterable[TokenKind], actor: str | None, only: TokenRef | None = None
+) -> Decision[int]:
+    """Delete tokens; with the last one, everything else that is stored of the account is deleted too.
+
+    Nothing is deleted if ``only`` is given and its value is no longer stored.
+    """
+    if only is not None and state.holds(only) is None:
+        return Decision(state, 0)
     given = set(kinds)
     gone = [kind for kind in TokenKind if kind in given and (kind in state.tokens or kind in state.damaged)]
     if not gone:

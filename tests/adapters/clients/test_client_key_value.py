@@ -62,6 +62,23 @@ async def test_a_value_ends_with_its_time_to_live(vault, store):
     assert await store.delete_many(["a", "c"]) == 1
 
 
+async def test_culling_leaves_a_value_that_is_stored_anew_meanwhile(vault, store, monkeypatch):
+    await store.put("a", {"n": 1}, ttl=0.1)
+    await asyncio.sleep(0.2)
+    read = type(vault).get_tokens
+
+    async def read_and_store(self, keys):
+        found = await read(self, keys)
+        await store.delete("a")
+        await store.put("a", {"n": 2})
+        return found
+
+    monkeypatch.setattr(type(vault), "get_tokens", read_and_store)
+    await store.cull()
+    monkeypatch.undo()
+    assert await store.get("a") == {"n": 2}
+
+
 async def test_a_value_that_has_expired_is_no_account_to_connect_again(vault, store):
     await store.put("a", {"n": 1}, ttl=0.1)
     await asyncio.sleep(0.2)

@@ -188,6 +188,17 @@ def test_deleting(stores):
     assert stores.accounts() == ()
 
 
+@pytest.mark.parametrize("wrong", ["E2", None])
+def test_a_deletion_for_another_organization_deletes_nothing(stores, wrong):
+    stores.call("save", Installation(**EVERYTHING))
+    ids = IDS | {"enterprise_id": wrong}
+    stores.call("delete_installation", **ids, user_id="U1")
+    stores.call("delete_installation", **ids)
+    stores.call("delete_bot", **ids)
+    stores.call("delete_all", **ids)
+    assert len(stores.accounts()) == 2
+
+
 def test_a_workspace_of_no_tenant_is_refused(stores):
     other = {"enterprise_id": None, "team_id": "T9"}
     calls = [

@@ -333,6 +333,21 @@ async def test_a_state_of_an_erased_tenant_is_refused(database):
         assert await vault.get_account(account()) is None
 
 
+@pytest.mark.parametrize("commits", [True, False])
+async def test_an_erasure_waits_for_the_first_value_of_a_tenant(database, commits):
+    async with open_vault(config(database)) as vault, driver(database) as (connection, _):
+        await vault.on(connection).store_token_set(account(), NEW)
+        erasing = asyncio.create_task(vault.erase_tenant("t1"))
+        done, _ = await asyncio.wait([erasing], timeout=0.3)
+        assert not done
+        await (connection.commit() if commits else connection.rollback())
+        assert (await erasing).tokens == 2 * commits
+        assert database.execute("SELECT count(*) FROM {token}") == [(0,)]
+        assert database.execute("SELECT count(*) FROM {data_key} WHERE state = 'active'") == [(0,)]
+        await vault.store_token_set(account(), OLD)
+        assert await value(vault) == "old"
+
+
 # Two writers
 
 

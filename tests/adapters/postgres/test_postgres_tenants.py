@@ -1,5 +1,6 @@
 """Deleting a tenant in the host's own table erases it in the vault."""
 
+import asyncio
 import hashlib
 import logging
 from importlib.resources import files
@@ -100,6 +101,20 @@ async def test_a_value_sealed_before_the_erasure_does_not_land_after_it(store, e
     assert rows_of(execute, "1")["token"] == 1
 
 
+async def test_a_deletion_waits_for_a_transaction_that_makes_the_first_data_key(store, execute, url):
+    make_table(execute, "integer", [1])
+    execute(tenants_trigger_sql(SCHEMA, "public.tenants", "id"))
+    with psycopg.connect(url) as other:
+        made = f"INSERT INTO {SCHEMA}.data_key (tenant_id, data_key_id, state, created_at)"
+        other.execute(f"{made} VALUES ('1', %s, 'active', now())", [b"e" * 16])
+        deleting = asyncio.create_task(asyncio.to_thread(execute, "DELETE FROM tenants"))
+        done, _ = await asyncio.wait([deleting], timeout=0.3)
+        assert not done
+        other.commit()
+        await deleting
+    assert execute(f"SELECT state FROM {SCHEMA}.data_key") == [("destroyed",)]
+
+
 @pytest.mark.parametrize("statement", ["DELETE FROM tenants", "TRUNCATE tenants", "TRUNCATE countries CASCADE"])
 async def test_many_at_once(store, execute, statement):
     tenant_ids = list(range(60))
@@ -190,7 +205,7 @@ def test_what_is_no_name_is_refused(table, column):
 # The version of the trigger
 
 
-VERSIONS = {6: "da19238b0c14dbec"}
+VERSIONS = {7: "199810d6c758937e"}
 """The digest of each version's script. A changed script needs a new version."""
 
 

@@ -11,7 +11,7 @@ from vault_domain.entities.errors import InvalidInputError
 
 _log = logging.getLogger(__name__)
 
-TRIGGER_VERSION = 6
+TRIGGER_VERSION = 7
 """Version of the script `tenants.sql`; increase it with each change to what the script deletes or writes."""
 
 _COMMENT = re.compile(r"token-vault tenants trigger, version (\d{1,9})")

@@ -12,6 +12,12 @@ DECLARE
 BEGIN
     -- All transactions lock data keys first, then tokens in the order of tenant, provider, identifier and kind, then
     -- accounts.
+    -- A transaction that is storing a tenant's first value has made a data key that nobody else sees yet. A row in its
+    -- place waits for it, by the unique index.
+    INSERT INTO {{schema}}.data_key (tenant_id, data_key_id, state, created_at)
+        SELECT id, decode(repeat('00', 16), 'hex'), 'active', statement_timestamp() FROM unnest(ids) id ORDER BY id
+        ON CONFLICT DO NOTHING;
+    DELETE FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND data_key_id = decode(repeat('00', 16), 'hex');
     -- To lock a data key, this statement waits for running writes of values under this data key. Later writes fail,
     -- because the data key is destroyed. The loop repeats, because a statement that waited for a key rotation does not
     -- see the new data key that the rotation committed.

@@ -128,9 +128,12 @@ class AccountChanges:
             ref.key.account, lambda state, now: values.revived(state, now, ref, due_in, actor, anew=anew)
         )
 
-    async def delete_token(self, key: TokenKey, *, actor: str | None) -> Change[bool]:
-        """Delete one token; deleting an account's last token also deletes the account's label and refresh state."""
-        change = await self.delete_account(key.account, kinds=[key.kind], actor=actor)
+    async def delete_token(self, key: TokenKey, *, only: TokenRef | None = None, actor: str | None) -> Change[bool]:
+        """Delete one token; deleting an account's last token also deletes the account's label and refresh state.
+
+        Nothing is deleted if ``only`` is given and its value is no longer stored.
+        """
+        change = await self._change(key.account, lambda state, now: values.deleted(state, now, [key.kind], actor, only))
         return Change(bool(change.result), change.events)
 
     async def delete_account(

@@ -125,9 +125,11 @@ class TokenWriter:
                 return
             after = Ending.place(ending[-1])
 
-    async def delete(self, key: TokenKey, *, actor: str | None) -> bool:
-        """Delete one token; return whether it existed."""
-        change = await self._changes.delete_token(key, actor=actor)
+    async def delete(self, token: TokenKey | TokenInfo, *, actor: str | None) -> bool:
+        """Delete the token of a key, or exactly the value that an info describes; return whether it existed."""
+        only = None if isinstance(token, TokenKey) else TokenRef.of(token)
+        key = token if isinstance(token, TokenKey) else token.key
+        change = await self._changes.delete_token(key, only=only, actor=actor)
         self._sink.publish(change.events)
         return change.result
 

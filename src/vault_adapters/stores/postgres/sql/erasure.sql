@@ -1,3 +1,14 @@
+-- name: hold_active_data_key
+-- Take the place of a tenant's active data key if it has none. The unique index makes this wait for a transaction that is
+-- storing the tenant's first value, and later ones wait for the erasure.
+INSERT INTO {{schema}}.data_key (tenant_id, data_key_id, state, created_at)
+VALUES (%(tenant_id)b, %(place_holder)b, 'active', {{now}})
+ON CONFLICT DO NOTHING
+
+-- name: release_active_data_key
+-- Delete what hold_active_data_key has stored.
+DELETE FROM {{schema}}.data_key WHERE tenant_id = %(tenant_id)b AND data_key_id = %(place_holder)b
+
 -- name: destroy_tenant_data_keys
 -- Mark a tenant's data keys as destroyed, and return their ids and the time. The statement waits for running writes under these data
 -- keys, because such a write locks its data key's row FOR SHARE. Later writes under these data keys fail.
