@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from vault_adapters.connect.client import Client
 from vault_domain.entities.account import Account
+from vault_domain.entities.causes import VARIABLE_REFUSED
 from vault_domain.entities.errors import ConsentRequiredError, InvalidInputError
 from vault_domain.entities.text import as_scopes, plain_text
 
@@ -78,6 +79,8 @@ def divided(client: Client, extra: object) -> tuple[dict[str, str], dict[str, st
     if not taken.isdisjoint(items):
         raise InvalidInputError(f"extra must not set any of {', '.join(sorted(taken))}")
     variables = {name: value for name, value in items.items() if name in client.profile.variables}
+    if (problem := client.profile.refusal(variables)) is not None:
+        raise InvalidInputError(problem, code=VARIABLE_REFUSED)
     return {name: value for name, value in items.items() if name not in variables}, variables
 
 

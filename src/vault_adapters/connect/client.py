@@ -10,6 +10,7 @@ from attrs import field, frozen
 from vault_adapters.providers.client_auth import AuthMethod
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.signing_key import SigningKey
+from vault_domain.entities.causes import VARIABLE_REFUSED
 from vault_domain.entities.errors import ConfigurationError, IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.text import as_provider
@@ -91,7 +92,13 @@ class Client:
         return None if template is None else self.profile.filled(template, self.values(values))
 
     def values(self, own: Mapping[str, str]) -> dict[str, str]:
-        """Return the values of all variables; an account's own value overrides a shared one (`MadeOfProfile.fixed`)."""
+        """Return the values of all variables; an account's own value overrides a shared one (`MadeOfProfile.fixed`).
+
+        Raises:
+            InvalidInputError: the profile or the host service refuses an account's own value.
+        """
+        if (problem := self.profile.refusal(own)) is not None:
+            raise InvalidInputError(problem, code=VARIABLE_REFUSED)
         return {**self.made_of.fixed, **own}
 
     def instance(self, own: Mapping[str, str]) -> tuple[str, ...]:
@@ -122,7 +129,7 @@ class Client:
             value = callback.get(variable.callback or "", "").removeprefix("https://").rstrip("/")
             if not value:
                 continue
-            if not variable.accepts(value):
+            if not variable.admits(value):
                 raise IdentityRefusedError(reason="callback")
             found[name] = value
         return found

@@ -18,7 +18,15 @@ from attrs import evolve
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.profiles.templates import filled_host, names_in
 from vault_domain.entities.account import Account
-from vault_domain.entities.errors import ConfigurationError, InvalidInputError, RefreshFailedError, VaultError
+from vault_domain.entities.causes import VARIABLE_REFUSED
+from vault_domain.entities.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    ProviderConfigurationError,
+    RefreshFailedError,
+    VaultError,
+)
+from vault_domain.entities.text import plain_text
 from vault_domain.ports.token_refresher import RefreshRequest
 
 _log = logging.getLogger(__name__)
@@ -30,8 +38,11 @@ AccountVariables: TypeAlias = Callable[[Account], Mapping[str, str] | Awaitable[
 """Returns the values of variables for an account; it may be a coroutine function."""
 
 
-def check_variables(profile: Profile, given: Mapping[str, object]) -> None:
-    """Check the values that all accounts share.
+def limited(profile: Profile, given: Mapping[str, object]) -> tuple[Profile, dict[str, str]]:
+    """Check the values that all accounts share; return the profile, limited to them, and one value of each variable.
+
+    Of a list, which only a variable that decides a domain takes, the first value is the one that accounts without a
+    value share.
 
     Raises:
         ConfigurationError: a name is not a variable of the profile; the message lists the variables.
@@ -40,8 +51,19 @@ def check_variables(profile: Profile, given: Mapping[str, object]) -> None:
     if not set(given) <= set(profile.variables):
         known = ", ".join(sorted(profile.variables)) or "none"
         raise ConfigurationError(f"{profile.name}: an argument is not a variable of this profile; known are: {known}")
-    for name in given:
-        profile.filled(f"{{{name}}}", given)
+    listed = {
+        name: tuple(value)
+        if profile.variables[name].free_host and isinstance(value, (list, tuple)) and value
+        else (value,)
+        for name, value in given.items()
+    }
+    for name, values in listed.items():
+        for value in values:
+            if plain_text(value) is None:
+                raise InvalidInputError(f"the variable {name} must be a text")
+            profile.filled(f"{{{name}}}", {name: value})
+    texts = {name: tuple(str(value) for value in values) for name, values in listed.items()}
+    return profile.limited(texts), {name: values[0] for name, values in texts.items()}
 
 
 async def values_for(
@@ -55,7 +77,7 @@ async def values_for(
     """Return the values of the variables for an account, or the error to raise.
 
     If several sources give a value for a variable, the host's callable overrides the account's extra members, and the
-    extra members override the fixed values.
+    extra members override the fixed values. A member that the profile refuses is an error, never passed over.
 
     Args:
         profile: the provider's profile.
@@ -68,6 +90,10 @@ async def values_for(
     if not profile.variables:
         return {}
     kept = {name: extra[name] for name in profile.variables if name in extra}
+    if (problem := profile.refusal(kept)) is not None:
+        return ProviderConfigurationError(
+            f"{problem}; nothing was sent", account=account, reason=VARIABLE_REFUSED, refused=False
+        )
     if finder is None:
         return {**fixed, **kept}
     try:
@@ -97,10 +123,17 @@ async def hosts_for(
         ConfigurationError: a name in a host has no value for this account, or a wrong one (code ``hosts_unknown``).
     """
     values = await values_for(profile, account, extra, fixed, finder)
+    problem = None
     if isinstance(values, VaultError):
-        return ()
+        if values.reason != VARIABLE_REFUSED:
+            return ()
+        problem, values = str(values).removesuffix("; nothing was sent"), {}
     try:
-        return tuple(filled_host(template, profile.variables, values, extra) for template in profile.api_hosts)
+        if problem is None:
+            return tuple(
+                filled_host(template, profile.variables, values, extra, profile.api_domains)
+                for template in profile.api_hosts
+            )
     except InvalidInputError as error:
         problem = str(error)
     raise ConfigurationError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ from attrs import evolve, field, frozen
 
 from vault_adapters.providers.account_variables import (
     AccountVariables,
-    check_variables,
     hosts_for,
+    limited,
     prepared,
     token_url_for,
 )
@@ -275,7 +275,7 @@ def refresher(
     account_variables: AccountVariables | None = None,
     dpop: bool | None = None,
     client: HttpClient | None = None,
-    **variables: str,
+    **variables: str | Sequence[str],
 ) -> ProfileRefresher | ProfileKeyRefresher | StaticKeys:
     """Return a refresher for a provider that has a profile; `profiles` lists the package's profiles.
 
@@ -302,15 +302,16 @@ def refresher(
             connected without a key go on without one. None: as the profile says.
         client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
             vault, a new HTTP client for each call.
-        variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``.
+        variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``. Of a
+            variable that decides a domain, such as GitLab's ``instance``, an account may give no other value. It takes
+            a list too: the first value is shared, and an account may give any of them.
 
     Raises:
         ConfigurationError: there is no such profile, the profile's file has a mistake, the profile has no such
             variable, or the provider's clients need a ``signing_key``.
         InvalidInputError: an argument is not valid; the message does not repeat it.
     """
-    profile = as_profile(name_or_profile)
-    check_variables(profile, variables)
+    profile, fixed = limited(as_profile(name_or_profile), variables)
     own_keys = profile.request.grant in ("client_credentials", "api_key", "none")
     if own_keys and (client_id is not None or client_secret is not None):
         raise InvalidInputError("each account stores an API key of its own; pass neither client_id nor client_secret")
@@ -319,7 +320,7 @@ def refresher(
     if dpop is not None and (not isinstance(dpop, bool) or own_keys):
         raise InvalidInputError("dpop must be True or False, and only a client whose users connect accounts can use it")
     if profile.token_url is None:
-        return StaticKeys(profile, variables, account_variables)
+        return StaticKeys(profile, fixed, account_variables)
     is_public = client_secret is None and not own_keys
     by_key: AuthMethod | None = None if signing_key is None else "private_key_jwt"
     method = auth_method or by_key or _method(profile, is_public=is_public)
@@ -327,7 +328,7 @@ def refresher(
         if profile.request.grant == "client_credentials":
             as_secret_method(method)
         return ProfileKeyRefresher(
-            profile=profile, auth_method=method, scopes=scopes, fixed=variables, finder=account_variables, client=client
+            profile=profile, auth_method=method, scopes=scopes, fixed=fixed, finder=account_variables, client=client
         )
     return with_client(
         profile,
@@ -337,7 +338,7 @@ def refresher(
         signing_key=signing_key,
         audience=audience,
         scopes=scopes,
-        fixed=variables,
+        fixed=fixed,
         finder=account_variables,
         client=client,
         **({} if dpop is None else {"dpop": dpop}),

@@ -55,7 +55,10 @@ LOGIN_RESTRICTED = "login_restricted"
 SUSPENDED = "suspended"
 ACCESS_TOKEN_TOO_LONG = "access_token_too_long"
 
-ACCOUNT_CAUSES = frozenset({LOGIN_RESTRICTED, SUSPENDED, ACCESS_TOKEN_TOO_LONG})
+VARIABLE_REFUSED = "variable_refused"
+"""A value that is stored with the account would decide where secrets go, and the profile or the host refuses it."""
+
+ACCOUNT_CAUSES = frozenset({LOGIN_RESTRICTED, SUSPENDED, ACCESS_TOKEN_TOO_LONG, VARIABLE_REFUSED})
 """The causes of a failed refresh that concern one account rather than its provider."""
 
 _OF_A_PROVIDER = frozenset({HTTP_404, REDIRECT, UNREADABLE_ANSWER, PRIVATE_ADDRESS, CLOCK_SKEW, DPOP_REQUIRED}) | {

@@ -234,7 +234,8 @@ async def test_a_profile_names_the_hosts_of_an_account():
     refreshers = {
         "google": refresher("google", "id", "secret"),
         "presets": presets.google("id", "secret"),
-        "gitlab": refresher("gitlab", "id", "secret", instance="gitlab.example.com"),
+        "gitlab": refresher("gitlab", "id", "secret", instance=["gitlab.example.com", "own.example.org"]),
+        "salesforce": refresher("salesforce", "id", "secret"),
         "okta": refresher("okta", "id", "secret", account_variables=lambda account: {"org": "acme.okta.com"}),
         "zendesk": refresher("zendesk", "id", "secret"),
     }
@@ -251,6 +252,19 @@ async def test_a_profile_names_the_hosts_of_an_account():
         with pytest.raises(ConfigurationError) as caught:
             await hosts_of("gitlab", instance="own.example.org/@evil.org")
         assert (caught.value.code, "evil" in str(caught.value)) == ("hosts_unknown", False)
+        with pytest.raises(ConfigurationError) as caught:
+            await hosts_of("gitlab", instance="evil.example")
+        assert (caught.value.code, "evil" in str(caught.value)) == ("hosts_unknown", False)
+        own = await hosts_of("salesforce", instance_url="https://acme.my.salesforce.com")
+        assert own == ("acme.my.salesforce.com", "login.salesforce.com")
+        for evil in (
+            "https://evil.example",
+            "https://evilsalesforce.com",
+            "https://acme.my.salesforce.com.evil.example",
+        ):
+            with pytest.raises(ConfigurationError) as caught:
+                await hosts_of("salesforce", instance_url=evil)
+            assert (caught.value.code, "evil" in str(caught.value)) == ("hosts_unknown", False)
         assert await hosts_of("okta") == ("acme.okta.com",)
         with pytest.raises(ConfigurationError, match=r"zendesk: .* the variable subdomain is missing") as caught:
             await hosts_of("zendesk")

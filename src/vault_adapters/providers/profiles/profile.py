@@ -25,7 +25,8 @@ from vault_adapters.providers.profiles.facts import (
     kept,
 )
 from vault_adapters.providers.profiles.shapes import AnswerShape, LongLived, RequestShape
-from vault_adapters.providers.profiles.templates import Variable, filled, host, names_in, url
+from vault_adapters.providers.profiles.templates import Variable, deciding, filled, host, names_in, url
+from vault_domain.entities.text import plain_text
 
 CLIENT_AUTH = get_args(AuthMethod)
 _page = checks.matching(
@@ -89,6 +90,7 @@ class Profile:
         api_hosts: the hosts to which access tokens may be sent; ``*.example.com`` stands for all hosts below
             ``example.com``. They may hold variables in braces, and names of `answer.extra` and `kept`, such as
             ``{instance_url}``, which stands for the host of this URL.
+        api_domains: the domains to which API hosts that an extra member names must belong.
         variables: the variables in URLs, API hosts and parameters.
         request, answer, errors, rotation, revocation, limits, authorization: see their classes.
         identifier: where the provider states the account's identifier, or None.
@@ -120,6 +122,7 @@ class Profile:
         metadata=by(checks.items(checks.one_of(*CLIENT_AUTH), least=1)),
     )
     api_hosts: tuple[str, ...] = field(default=(), metadata=by(checks.items(host)))
+    api_domains: tuple[str, ...] = field(default=(), metadata=by(checks.items(host)))
     variables: dict[str, Variable] = field(factory=dict, metadata=by(checks.table(_variable)))
     request: RequestShape = field(factory=RequestShape, metadata=by(checks.section(RequestShape)))
     answer: AnswerShape = field(factory=AnswerShape, metadata=by(checks.section(AnswerShape)))
@@ -149,6 +152,7 @@ class Profile:
             if variable not in used:
                 raise refused(f"variables.{variable}", "is not used in any URL, host or parameter")
         self._check_sources()
+        self._check_domains()
         known = fact_names()
         for key, named in (("unverified", self.unverified), ("sources", tuple(self.sources))):
             for fact in named:
@@ -187,6 +191,37 @@ class Profile:
             raise refused("identifier.source", "a callback proves nothing unless authorization.hmac is given")
         if itself is not None and itself.source == "variable" and itself.member not in names_in(self.token_url or ""):
             raise refused("identifier.member", "must be a variable of token_url, because its answer proves the value")
+
+    def _check_domains(self) -> None:
+        """Refuse a text that decides a registrable domain and is neither bounded nor declared."""
+        urls = [template for _, template in self._templates() if "://" in template]
+        for template in (*urls, *self.api_hosts):
+            for name in deciding(template):
+                if name not in self.variables:
+                    if not self.api_domains:
+                        raise refused("api_domains", f"is missing, but the extra member {name} decides an API host")
+                elif not self.variables[name].free_host and not self.variables[name].is_bounded:
+                    raise refused(
+                        f"variables.{name}.free_host",
+                        "must be true, because the pattern leaves every domain; or let the pattern end in the domain",
+                    )
+
+    def refusal(self, extra: Mapping[str, object]) -> str | None:
+        """Return why a profile's variable among an account's members is refused, without the value; None if it is not.
+
+        A value that decides a domain must be one that the host service has listed.
+        """
+        for name, variable in self.variables.items():
+            text = plain_text(extra.get(name))
+            if name in extra and (text is None or not variable.admits(text)):
+                why = "is not one that the host service allows" if variable.free_host else "does not match its pattern"
+                return f"the account's value of the variable {name} {why}"
+        return None
+
+    def limited(self, given: Mapping[str, tuple[str, ...]]) -> Profile:
+        """Return the profile with the host service's values of variables that decide a domain."""
+        own = {name: self.variables[name].limited_to(*given[name]) for name in given if self.variables[name].free_host}
+        return attrs.evolve(self, variables={**self.variables, **own}) if own else self
 
     def url(self, key: str, values: Mapping[str, object]) -> str | None:
         """Return a URL of the profile with its variables replaced; None if the profile has no such URL.

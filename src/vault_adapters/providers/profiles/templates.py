@@ -8,9 +8,9 @@ value must not change another part of the URL, such as the domain after it. So a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from vault_adapters.providers.endpoint import as_endpoint
 from vault_adapters.providers.profiles import checks
@@ -22,6 +22,8 @@ from vault_domain.entities.text import plain_text
 _VARIABLE = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z")
 # A text that may stand in a host's name or in one segment of a path; it holds no separator of a URL.
+_PLAIN = re.compile(r"(?:[A-Za-z0-9-]|\\\.|\(|\)|\|)+")
+_INNERMOST = re.compile(r"\(([^()]*)\)")
 _HARMLESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._~-]{0,252}[A-Za-z0-9])?\Z")
 
 
@@ -36,12 +38,17 @@ class Variable:
         callback: the parameter of the callback that states the value for the user who comes back, with or without
             ``https://``; None: no parameter does. A callback with a value that the variable does
             not accept is refused.
+        free_host: whether a value decides the registrable domain of a URL or an API host, such as the whole host of an
+            own installation. An account may then give only a value that the host service has listed.
+        allowed: the values of a ``free_host`` that an account may give, beside the default; `refresher` sets them.
     """
 
     pattern: re.Pattern[str] = field(metadata=by(checks.pattern))
     about: str = field(metadata=by(checks.text))
     default: str | None = field(default=None, metadata=by(checks.optional(checks.text)))
     callback: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
+    free_host: bool = field(default=False, metadata=by(checks.flag))
+    allowed: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.text)))
 
     def __attrs_post_init__(self) -> None:
         if self.default is not None and not self.accepts(self.default):
@@ -54,10 +61,76 @@ class Variable:
         """Return whether a value matches the pattern and may stand in a URL."""
         return bool(_HARMLESS.match(value)) and ".." not in value and bool(self.pattern.fullmatch(value))
 
+    def admits(self, value: str) -> bool:
+        """Return whether an account may give a value: the variable accepts it, and it decides no domain by itself."""
+        return self.accepts(value) and (not self.free_host or value in (self.default, *self.allowed))
+
+    def limited_to(self, *values: str) -> Variable:
+        """Return the variable with the values that the host service listed; the first is the default."""
+        return evolve(self, default=values[0], allowed=values)
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether the pattern itself leaves only certain domains.
+
+        Each alternative must be plain text, or end in plain text of at least two labels after a dot.
+        """
+        return all(_ends_in_domain(part) for part in _alternatives(self.pattern.pattern))
+
 
 def names_in(template: str) -> list[str]:
     """Return the names of the variables in a template."""
     return _VARIABLE.findall(template)
+
+
+def deciding(template: str) -> set[str]:
+    """Return the names in a URL or a host that take part in the last two labels of the host's name."""
+    _, separator, rest = template.partition("://")
+    host = (rest if separator else template).partition("/")[0].partition("?")[0]
+    return {name for label in host.partition(":")[0].split(".")[-2:] for name in names_in(label)}
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """Split a regular expression at each ``|`` that is outside groups."""
+    parts, depth = [""], 0
+    for token in re.findall(r"\\.|\[[^\]]*\]|.", pattern, re.DOTALL):
+        depth += {"(": 1, ")": -1}.get(token, 0)
+        if token == "|" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += token
+    return parts
+
+
+def _ends_in_domain(part: str) -> bool:
+    if _is_plain(part):
+        return True
+    return any(
+        _is_plain(part[at:]) and all(text.count(".") >= 2 for text in _texts(part[at:]))
+        for at in (match.start() for match in re.finditer(r"\\\.", part))
+    )
+
+
+def _is_plain(part: str) -> bool:
+    """Return whether a part holds only letters, digits, hyphens, dots, and groups of such."""
+    if not _PLAIN.fullmatch(part) or "|)" in part or "(|" in part:
+        return False
+    depth = 0
+    for sign in part:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _texts(part: str) -> list[str]:
+    """Return all texts that a plain part matches."""
+    inner = _INNERMOST.search(part)
+    if inner is not None:
+        return [
+            text for each in inner[1].split("|") for text in _texts(part[: inner.start()] + each + part[inner.end() :])
+        ]
+    return [part.replace("\\.", ".")]
 
 
 def url(key: str, value: object) -> str:
@@ -101,11 +174,16 @@ def filled(template: str, variables: Mapping[str, Variable], values: Mapping[str
 
 @scrubbed
 def filled_host(
-    template: str, variables: Mapping[str, Variable], values: Mapping[str, object], extra: Mapping[str, str]
+    template: str,
+    variables: Mapping[str, Variable],
+    values: Mapping[str, object],
+    extra: Mapping[str, str],
+    domains: Collection[str] = (),
 ) -> str:
     """Return an API host with its names replaced: variables by their values, other names by extra members.
 
-    Of an extra member that is a URL, the host is taken.
+    Of an extra member that is a URL, the host is taken. If extra members decide the domain, it must be one of
+    ``domains`` or below one.
 
     Raises:
         InvalidInputError: a name has no value, or one that breaks its rule; the message does not contain the value.
@@ -115,7 +193,11 @@ def filled_host(
         name = match[1]
         return _value(name, variables[name], values) if name in variables else _host_in(name, extra.get(name, ""))
 
-    return _VARIABLE.sub(found, template).lower()
+    name = _VARIABLE.sub(found, template).lower()
+    members = deciding(template) - set(variables)
+    if members and not any(f".{name.partition(':')[0]}".endswith(f".{domain}") for domain in domains):
+        raise InvalidInputError(f"the extra member {min(members)} names a host outside the profile's api_domains")
+    return name
 
 
 def _host_in(name: str, text: str) -> str:

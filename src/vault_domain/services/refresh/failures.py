@@ -44,7 +44,7 @@ from vault_domain.rules.refusals import (
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.refresh.client_ledger import Verdict
 from vault_domain.services.refresh.clients import ClientGuard
-from vault_domain.services.refresh.refusing import ended
+from vault_domain.services.refresh.refusing import ended, unconfigured
 from vault_domain.services.tokens.fault_log import FaultLog
 
 _log = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ class FailureRecorder:
             await self._refuse_client(attempt, reason, state, actor)
         wait = backoff(state.failures + 1, self._tasks.jitter(), None)
         await self._fail(attempt, Failure(reason, wait, unknown=False), actor)
-        raise ProviderConfigurationError(account=account, reason=reason)
+        raise unconfigured(account, reason)
 
     async def _refuse_client(self, attempt: Attempt, reason: str, state: RefreshState, actor: str | None) -> NoReturn:
         """Record a refusal for which the client is to blame, let the guard count it, and raise the error."""

@@ -12,6 +12,7 @@ from vault_domain.entities.causes import (
     REDIRECT,
     SUSPENDED,
     UNREADABLE_ANSWER,
+    VARIABLE_REFUSED,
 )
 from vault_domain.entities.clients import CLIENT_REASONS, ClientRecord
 from vault_domain.entities.errors import (
@@ -27,12 +28,19 @@ from vault_domain.rules.refresh import BackOff, NoRefresher, NothingStored, Reau
 from vault_domain.rules.refusals import LONGEST_BACKOFF
 
 OTHER_IDENTIFIER = "other_identifier"
-_UNTIL_ALLOWED = frozenset({CLOCK_SKEW, DPOP_REQUIRED, LOGIN_RESTRICTED, SUSPENDED})
+_UNTIL_ALLOWED = frozenset({CLOCK_SKEW, DPOP_REQUIRED, LOGIN_RESTRICTED, SUSPENDED, VARIABLE_REFUSED})
 _UNTIL_CONFIGURED = (CLIENT_REASONS - {UNREADABLE_ANSWER}) | {HTTP_404, REDIRECT, "invalid_scope"} | _UNTIL_ALLOWED
 """Reasons of failures that are no definite refusals, and yet last until somebody changes a configuration."""
 
-
+_VARIABLE = "nothing was sent, because a value that is stored with the account is refused by its profile or by the host"
 _KEY_ENDED = "the API key was rejected or has expired; its operator must store another one, no user can help"
+
+
+def unconfigured(account: Account, reason: str | None) -> ProviderConfigurationError:
+    """Return the error for a failure that lasts until a configuration changes; it says if nothing was sent."""
+    if reason == VARIABLE_REFUSED:
+        return ProviderConfigurationError(_VARIABLE, account=account, reason=reason, refused=False)
+    return ProviderConfigurationError(account=account, reason=reason)
 
 
 def ended(account: Account, spent: TokenKind | None, reason: str | None) -> ReauthorizationRequiredError:
@@ -64,7 +72,7 @@ def refusal_of(
     """Return the error to raise for a decision that gives the caller no token; ``spent`` is the credential's kind."""
     if isinstance(decision, BackOff) and (decision.refused or decision.reason in _UNTIL_CONFIGURED):
         # This error has no `retry_after`, because nobody knows when a retry helps.
-        return ProviderConfigurationError(account=account, reason=decision.reason)
+        return unconfigured(account, decision.reason)
     if isinstance(decision, BackOff):
         return RefreshFailedError(
             account=account, reason=decision.reason, retry_after=min(decision.retry_after, LONGEST_BACKOFF)

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import httpx2
@@ -269,6 +269,78 @@ async def test_where_a_value_comes_from(fixed, extra, finder, host):
     assert urls == [f"https://{host}.zendesk.com/oauth/tokens"]
     assert isinstance(made, HostNamer)
     assert await made.hosts_of(ACCOUNT, extra) == (f"{host}.zendesk.com",)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "given", "host"),
+    [
+        ({}, "evil.example", None),
+        ({"instance": "gitlab.corp.example"}, "evil.example", None),
+        ({"instance": "gitlab.corp.example"}, "169.254.169.254", None),
+        ({"instance": "gitlab.corp.example"}, "gitlab.corp.example", "gitlab.corp.example"),
+        ({"instance": ["gitlab.corp.example", "two.example"]}, "two.example", "two.example"),
+        ({"instance": ["gitlab.corp.example", "two.example"]}, None, "gitlab.corp.example"),
+        ({"instance": ["gitlab.corp.example", "two.example"]}, "gitlab.com", None),
+    ],
+)
+async def test_an_account_chooses_no_domain_that_the_host_has_not_listed(fixed, given, host):
+    client, urls = asked()
+    made = refresher("gitlab", "client", "secret", client=client, **fixed)
+    request = evolve(request_for(made), extra={} if given is None else {"instance": given})
+    if host is not None:
+        await made.refresh(request)
+        assert urls == [f"https://{host}/oauth/token"]
+        return
+    with pytest.raises(ProviderConfigurationError) as caught:
+        await made.refresh(request)
+    assert (urls, caught.value.reason, caught.value.refused) == ([], "variable_refused", False)
+    assert given not in str(caught.value)
+    assert await made.revoke(request) is False
+    assert urls == []
+
+
+@pytest.mark.parametrize(
+    ("host", "pattern", "is_free"),
+    [
+        ("{at}", "[a-z.]+", True),
+        ("{at}", "[a-z]+\\.acme\\.(com|eu)", False),
+        ("{at}", "[a-z]+\\.(acme\\.com|[a-z]+\\.net)", True),
+        ("{at}", "a\\.acme\\.com|[a-z.]+", True),
+        ("{at}", "[a-z]+\\.acme\\.?com", True),
+        ("{at}", "api\\.acme\\.(com|co\\.uk)", False),
+        ("{at}", "[a-z]+\\.(acme|com)", True),
+        ("x.{at}", "[a-z]+\\.com", True),
+        ("{at}.com", "[a-z]+", True),
+        ("x{at}.com", "[a-z]+", True),
+        ("acme.{at}", "com|eu", False),
+        ("{at}.acme.com", "[a-z.]+", False),
+    ],
+)
+def test_a_profile_says_which_variable_leaves_a_domain_free(host, pattern, is_free):
+    def made(**more):
+        return Profile(
+            name="acme",
+            title="Acme",
+            docs=["https://acme.example"],
+            checked=date(2026, 1, 1),
+            token_url=f"https://{host}/token",
+            variables={"at": {"pattern": pattern, "about": "where", **more}},
+        )
+
+    if is_free:
+        with pytest.raises(InvalidInputError, match="free_host"):
+            made()
+    else:
+        made()
+    assert made(free_host=True).variables["at"].free_host
+
+
+def test_a_profile_says_to_which_domains_a_members_host_belongs():
+    facts = {"name": "acme", "title": "Acme", "docs": ["https://acme.example"], "checked": date(2026, 1, 1)}
+    facts |= {"token_url": "https://acme.example/token", "answer": {"extra": {"url": "url"}}, "api_hosts": ["{url}"]}
+    with pytest.raises(InvalidInputError, match="api_domains"):
+        Profile(**facts)
+    Profile(**facts, api_domains=["acme.example"])
 
 
 def broken(account):
