@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from attrs import evolve, frozen
@@ -18,6 +19,7 @@ from vault_adapters.importing.reading import read_rows
 from vault_adapters.importing.records import Record
 from vault_adapters.importing.systems import allauth, mcp, nango, slack, social_django
 from vault_adapters.importing.systems.tables import Tables, is_url, open_tables
+from vault_adapters.providers.profiles import Profile, as_profile, profiles
 from vault_domain import ImportedToken, ImportFailure, InvalidInputError
 
 System = Literal["allauth", "mcp", "nango", "slack", "social-django"]
@@ -40,6 +42,7 @@ class Choice:
         key_file: the file with the key that decrypts, or None.
         server: the URL of the MCP server, for ``mcp``.
         private: whether this server may have a private address.
+        all_members: whether extra members that decide a domain, or begin with ``mcp_``, are kept too.
     """
 
     system: str
@@ -49,6 +52,7 @@ class Choice:
     key_file: str | None = None
     server: str | None = None
     private: bool = False
+    all_members: bool = False
 
 
 class Taken:
@@ -57,9 +61,13 @@ class Taken:
     Attributes:
         size: number of rows, or a little more.
         position: number of rows read so far.
+        known: the refreshers at hand, by provider; their profiles say which extra members may be kept.
+        left_out: number of extra members that were left out.
     """
 
     source = None
+    known: Mapping[str, object] = MappingProxyType({})
+    left_out = 0
 
     def __init__(self, records: _Records, size: int, choice: Choice) -> None:
         self._records = records
@@ -85,7 +93,22 @@ class Taken:
         provider = values.get("provider")
         if isinstance(provider, str):
             values["provider"] = self._choice.renames.get(provider, provider)
+        if self._choice.system == "nango" and not self._choice.all_members and "extra" in values:
+            values["extra"] = self._kept(values.get("provider"), values["extra"])
         return evolve(record, values={name: value for name, value in values.items() if value is not None})
+
+    def _kept(self, provider: object, extra: Mapping[str, str]) -> dict[str, str]:
+        """Return the members that may be kept; end users fill in Nango's ``connection_config``."""
+        profile = getattr(self.known.get(str(provider)), "profile", None)
+        if profile is None and provider in profiles():
+            profile = as_profile(str(provider))
+        kept = {
+            name: text
+            for name, text in extra.items()
+            if not name.startswith("mcp_") and (not isinstance(profile, Profile) or profile.admits(name, text))
+        }
+        self.left_out += len(extra) - len(kept)
+        return kept
 
 
 def as_renames(pairs: Sequence[str]) -> dict[str, str]:

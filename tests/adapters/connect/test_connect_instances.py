@@ -7,7 +7,7 @@ import httpx2
 import pytest
 from tests.adapters.providers.profiles.files import TABLES, values
 
-from vault_adapters import Account, OtherAccountError, TokenKind, TokenSet
+from vault_adapters import Account, InvalidInputError, OtherAccountError, TokenKind, TokenSet
 from vault_adapters.connect import Connector
 from vault_adapters.connect.client import as_clients
 from vault_adapters.providers import refresher
@@ -53,11 +53,13 @@ def instances(request):
 @pytest.fixture
 async def connecting(vault, instances):
     """Return a function that connects the user of an instance."""
-    name, variable, _ = instances
+    name, variable, listed = instances
     played = Instances({})
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(played)) as http:
 
         async def connect(value=None, account=None, **shared):
+            if name == "gitlab":  # its instance decides a domain, so the host lists those that accounts may name
+                shared = {variable: list(dict.fromkeys([shared.get(variable, "gitlab.com"), *listed]))}
             made = refresher(name, "client", "secret", client=http, **shared)
             connector = Connector(vault, {name: made}, redirect_uri=CALLBACK)
             own = {} if value is None else {variable: value}
@@ -139,3 +141,18 @@ def test_each_profile_with_variables_tells_its_instances_apart():
             assert len(made) == len(fitting) >= 2, (name, variable)
         seen.add(name)
     assert seen >= {"gitlab", "auth0", "okta", "zendesk", "salesforce", "microsoft", "zoho"}
+
+
+@pytest.mark.parametrize("fixed", [{}, {"instance": "gitlab.corp.example"}])
+@pytest.mark.parametrize("evil", ["evil.example", "169.254.169.254", "127.0.0.1"])
+async def test_a_user_names_no_instance_that_the_host_has_not_listed(vault, fixed, evil):
+    made = refresher("gitlab", "client", "secret", **fixed)
+    connector = Connector(vault, {"gitlab": made}, redirect_uri=CALLBACK)
+    with pytest.raises(InvalidInputError) as caught:
+        await connector.begin("t1", "gitlab", session="s", extra={"instance": evil})
+    assert (caught.value.code, evil in str(caught.value)) == ("variable_refused", False)
+    # An account that an earlier release connected there is not asked again at that place either.
+    account = Account("t1", "gitlab", "7")
+    await vault.store_token_set(account, TokenSet("a", "r", expires_in=3600, extra={"instance": evil}))
+    with pytest.raises(InvalidInputError, match="not one that the host service allows"):
+        await connector.begin("t1", "gitlab", session="s", account=account)

@@ -234,7 +234,7 @@ def nango_url(postgres):
             *nango_sealed(oauth2("sealed")),
             2,
             1,
-            {"instance_url": "https://eu1.example.com", "n": 1},
+            {"instance_url": "https://eu1.example.com", "domain": "acme.my", "mcp_token_url": "https://evil", "n": 1},
         ),
         ("salesforce", "c-2", oauth2("plain"), None, None, 2, None, None),
         ("keys", "c-3", *nango_sealed({"type": "API_KEY", "apiKey": f"{CANARY}-key"}), 2, None, None),
@@ -263,7 +263,10 @@ def test_nango_tables(token_vault, database, nango_url, tmp_path):
     assert "choose one, such as --only prod" in token_vault(*command).stderr
     done = token_vault(*command, "--only", "prod")
     assert (done.code, counts(done)) == (13, (5, 0, 0, 2))
-    assert done.stderr == "token-vault: row 4: unsupported_credentials\ntoken-vault: row 5: unreadable_value\n"
+    assert done.stderr == (
+        "token-vault: row 4: unsupported_credentials\ntoken-vault: row 5: unreadable_value\n"
+        "token-vault: 2 extra members left out, because they decide where secrets go; --all-members keeps them\n"
+    )
     tokens = tokens_in(database)
     assert values(tokens) == {
         ("user-7", "salesforce", "c-1", "access_token"): f"{CANARY}-sealed",
@@ -273,7 +276,10 @@ def test_nango_tables(token_vault, database, nango_url, tmp_path):
         ("c-3", "keys", "c-3", "api_key"): f"{CANARY}-key",
     }
     sealed = tokens["user-7", "salesforce", "c-1", "access_token"]
-    assert dict(sealed.extra) == {"instance_url": "https://eu1.example.com"}
+    assert dict(sealed.extra) == {"domain": "acme.my"}
+    assert token_vault(*command, "--only", "prod", "--all-members", "--overwrite").code == 13
+    asked = tokens_in(database)["user-7", "salesforce", "c-1", "access_token"]
+    assert set(asked.extra) == {"instance_url", "domain", "mcp_token_url"}
     assert (sealed.info.expires_at, sealed.info.scopes) == (ENDS, ("read", "write"))
     without = token_vault("import", "--from", "nango", nango_url, "--only", "prod", "--dry-run", "--json")
     assert [each["code"] for each in json.loads(without.stdout)["failures"]].count("key_missing") == 3

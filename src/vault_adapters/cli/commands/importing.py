@@ -65,6 +65,9 @@ def import_dump(
     private_addresses: Annotated[
         bool, Parameter(help="With --from mcp: the server may have a private address.", show_default=False)
     ] = False,
+    all_members: Annotated[
+        bool, Parameter(help="With --from nango: keep members that decide where secrets go.", show_default=False)
+    ] = False,
     overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
     refreshers: Refreshers = None,
@@ -81,14 +84,14 @@ def import_dump(
     if (format_ is None) is (from_ is None):
         raise InvalidInputError("name --format or --from")
     if from_ is not None:
-        choice = Choice(from_, tenant, as_renames(rename or []), only, key_file, server, private_addresses)
+        choice = Choice(from_, tenant, as_renames(rename or []), only, key_file, server, private_addresses, all_members)
         if secret_file is not None:
             raise InvalidInputError("--secret-file goes with --format original only")
         report = _import(
             lambda: open_system(dump, choice), "row", refreshers, overwrite=overwrite, dry_run=dry_run, json=json
         )
         return _code_of(report)
-    if any((tenant, rename, only, server, private_addresses)):
+    if any((tenant, rename, only, server, private_addresses, all_members)):
         raise InvalidInputError("--tenant, --rename, --only and --server go with --from only")
     form, opener = format_of(str(format_), secret_file, key_file)
     report = _import(
@@ -113,6 +116,8 @@ def _import(
     known = load_if_named(refreshers)
     unread: Counter[str] = Counter()
     with opening() as opened, waiting("importing", opened.size) as shown:
+        if isinstance(opened, Taken):
+            opened.known = known or {}
 
         async def work(vault: TokenVault) -> ImportReport:
             return await vault.import_tokens(
@@ -120,7 +125,10 @@ def _import(
             )
 
         report = with_vault(work, config, refreshers=known)
+        left_out = opened.left_out if isinstance(opened, Taken) else 0
     _name_not_stored(report, unread.total(), noun)
+    if left_out:
+        complain(f"{left_out} extra members left out, because they decide where secrets go; --all-members keeps them")
     _show(report, json=json, dry_run=dry_run)
     return report
 

@@ -25,7 +25,8 @@ from vault_adapters.providers.profiles.facts import (
     kept,
 )
 from vault_adapters.providers.profiles.shapes import AnswerShape, LongLived, RequestShape
-from vault_adapters.providers.profiles.templates import Variable, deciding, filled, host, names_in, url
+from vault_adapters.providers.profiles.templates import Variable, deciding, filled, filled_host, host, names_in, url
+from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.text import plain_text
 
 CLIENT_AUTH = get_args(AuthMethod)
@@ -217,6 +218,16 @@ class Profile:
                 why = "is not one that the host service allows" if variable.free_host else "does not match its pattern"
                 return f"the account's value of the variable {name} {why}"
         return None
+
+    def admits(self, name: str, text: str) -> bool:
+        """Return whether an extra member from elsewhere may be kept: it decides no domain that the profile refuses."""
+        if self.refusal({name: text}) is not None:
+            return False
+        own = (each for each in self.api_hosts if name in deciding(each) and name not in self.variables)
+        try:
+            return all(filled_host(f"{{{name}}}", {}, {}, {name: text}, self.api_domains) for _ in own)
+        except InvalidInputError:
+            return False
 
     def limited(self, given: Mapping[str, tuple[str, ...]]) -> Profile:
         """Return the profile with the host service's values of variables that decide a domain."""
