@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError, VaultError
+from vault_domain.entities.text import INTERNAL_PROVIDERS
 
 
 def misuse(
@@ -22,6 +23,10 @@ def misuse(
         return InvalidInputError(
             "refreshers must map providers' names to refreshers, with the attributes rotation and spends and the method"
             " refresh"
+        )
+    if isinstance(refreshers, Mapping) and not INTERNAL_PROVIDERS.isdisjoint(refreshers):
+        return InvalidInputError(
+            f"no provider may be named {', '.join(sorted(INTERNAL_PROVIDERS))}: the vault uses them"
         )
     if pool is not None and not hasattr(pool, "getconn"):
         return ConfigurationError("pool must be a psycopg_pool.AsyncConnectionPool", code="host_pool")

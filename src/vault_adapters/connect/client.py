@@ -13,7 +13,7 @@ from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.causes import VARIABLE_REFUSED
 from vault_domain.entities.errors import ConfigurationError, IdentityRefusedError, InvalidInputError
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.text import as_provider
+from vault_domain.entities.text import INTERNAL_PROVIDERS, as_provider
 
 if TYPE_CHECKING:
     from vault_adapters.providers.http import HttpClient
@@ -158,6 +158,10 @@ def as_clients(providers: object, begins_at: str = "authorization_url") -> dict[
     """
     if not isinstance(providers, Mapping) or not providers:
         raise ConfigurationError("providers must map names to refreshers made by vault_adapters.providers.refresher")
+    if not INTERNAL_PROVIDERS.isdisjoint(providers):
+        raise InvalidInputError(
+            f"no provider may be named {', '.join(sorted(INTERNAL_PROVIDERS))}: the vault uses them"
+        )
     return {as_provider(name): _as_client(as_provider(name), given, begins_at) for name, given in providers.items()}
 
 

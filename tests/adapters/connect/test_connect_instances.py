@@ -12,6 +12,7 @@ from vault_adapters.connect import Connector
 from vault_adapters.connect.client import as_clients
 from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles import packaged_profile, profiles
+from vault_adapters.testing import memory_vault
 from vault_adapters.testing.openid import LoopbackOpenIdProvider
 
 CALLBACK = "https://app.example.com/connect/callback"
@@ -156,3 +157,13 @@ async def test_a_user_names_no_instance_that_the_host_has_not_listed(vault, fixe
     await vault.store_token_set(account, TokenSet("a", "r", expires_in=3600, extra={"instance": evil}))
     with pytest.raises(InvalidInputError, match="not one that the host service allows"):
         await connector.begin("t1", "gitlab", session="s", account=account)
+
+
+@pytest.mark.parametrize("name", ["mcp_client", "msal-part", "key_value"])
+async def test_a_name_that_the_package_uses_itself_is_taken_by_no_host(name):
+    made = refresher("gitlab", "client", "secret")
+    with pytest.raises(InvalidInputError, match="the vault uses them"):
+        as_clients({name: made})
+    with pytest.raises(InvalidInputError, match="the vault uses them"):
+        async with memory_vault(refreshers={name: made}):
+            pass
