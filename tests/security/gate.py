@@ -116,6 +116,7 @@ def right_value(name: str) -> Any:
         "error_code": "x",
         "expected_generation": 7,
         "items": [(KEY, CANARY)],
+        "hosts": ["api.invalid"],
         "key": KEY,
         "key_id": "k1",
         "keys": [KEY],

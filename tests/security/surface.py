@@ -3,6 +3,7 @@
 import enum
 import importlib
 import inspect
+import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,10 +12,12 @@ import attrs
 import vault_adapters
 import vault_adapters.providers
 import vault_adapters.testing
-from vault_adapters import VaultError
+from vault_adapters import VaultError, clients
 from vault_adapters.cli.application import build
 
-CLIENTS = ("httpx", "httpx2", "requests", "google", "aiohttp")
+CLIENTS = tuple(module.name for module in pkgutil.iter_modules(clients.__path__))
+_OF_HOSTS = ("Vault", "AsyncVault", "RejectionHandler", "AsyncRejectionHandler")
+"""How the names of the classes begin that a host makes of a client's module."""
 
 
 def public_names() -> dict[str, Any]:
@@ -26,7 +29,7 @@ def public_names() -> dict[str, Any]:
     for client in CLIENTS:
         module = importlib.import_module(f"vault_adapters.clients.{client}")
         for name, value in vars(module).items():
-            if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__:
+            if getattr(value, "__module__", None) == module.__name__ and name.startswith(_OF_HOSTS):
                 found |= _callables(f"{client}.{name}", value)
     return found
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import pytest
 from attrs import evolve
+from slack_sdk.oauth.installation_store import Installation
 from tests.adapters.hosting.hosts import driver, sync_driver
 from tests.security.canaries import leaks_in
 from tests.security.gate import ACCOUNT, CANARY, KEY, OTHER, Gate, right_call, right_value, wrong_calls
@@ -85,7 +86,7 @@ CANNOT_RAISE = {
 # These functions may raise, but they take no text from a host, only times, clients, and values that the vault itself
 # passes. Other tests below and in tests/adapters/providers make refreshers and clients fail.
 TAKES_NO_TEXT = {
-    *("SigningKey.jwt", "ApiHeader.credentials_of"),
+    *("SigningKey.jwt", "ApiHeader.credentials_of", "ApiHeader.may_reject", "ApiHeader.rejects"),
     *("TokenInfo.health", "TokenInfo.is_expired", "ImportedToken.seal", "RefreshWorker.run", "EventFeed"),
     *("ScriptedRefresher", "ScriptedRefresher.then", "ScriptedRefresher.refresh", "aiohttp.VaultAuth.__call__"),
     *(
@@ -171,7 +172,7 @@ def right(name):
     return request() if name == "request" else {"vault": _NoVault()}.get(name) or right_value(name)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("httpx", "requests", "google."))])
+@pytest.mark.parametrize("name", [name for name in NAMES if not name[0].islower() or "." not in name])
 async def test_a_wrong_argument(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     function, gate = public_names()[name], Gate()
@@ -481,14 +482,86 @@ def test_a_client(client, tmp_path):
         assert gate.expect_now(name, lambda: send("http://127.0.0.1:1/"))
 
 
+STORAGES = {"key_value": True, "msal": False, "slack": False, "slack async": True}
+"""The clients that keep what another library gives them in arguments, and whether they take a `TokenVault`."""
+
+
+def _kept(client, vault):
+    """Return a storage client, and calls that give it a secret or ask for one."""
+    module = importlib.import_module(f"vault_adapters.clients.{client.split()[0]}")
+    if client == "key_value":
+        one = {name: partial(CANARY) for name in ("get", "ttl", "delete")}
+        many = {name: partial([CANARY]) for name in ("get_many", "ttl_many", "delete_many")}
+        value = {"access_token": CANARY}
+        put = {"put": partial("k", value), "put_many": partial(["k"], [value]), "cull": partial()}
+        return module.VaultKeyValue(vault, "t1"), put | one | many
+    if client == "msal":
+        entry = {
+            "home_account_id": "u.t",
+            "environment": "e",
+            "client_id": "c",
+            "secret": CANARY,
+            "target": "s",
+            "expires_on": "9999999999",
+        }
+        answer = {"access_token": CANARY, "refresh_token": OTHER, "expires_in": 3600, "token_type": "Bearer"}
+        event = {"response": answer, "scope": ["s"], "client_id": "c", "environment": "e"}
+        state = f'{{"AccessToken": {{"k": {{"secret": "{CANARY}", "expires_on": "9999999999"}}}}}}'
+        calls = {"add": partial(event), "modify": partial("AccessToken", entry, {"secret": OTHER})}
+        return module.VaultTokenCache(vault, "t1"), calls | {
+            "search": partial("AccessToken", target=[]),
+            "deserialize": partial(state),
+        }
+    installed = Installation(team_id="T1", user_id="U1", bot_token=CANARY, bot_id="B", user_token=OTHER)
+    calls = {"save": partial(installed), "save_bot": partial(installed.to_bot())}
+    for name in ("find_bot", "find_installation", "delete_bot", "delete_installation"):
+        calls[name] = partial(enterprise_id=None, team_id="T1")
+    if client == "slack":
+        return module.VaultInstallationStore(vault), calls
+    return module.AsyncVaultInstallationStore(vault), {f"async_{name}": given for name, given in calls.items()}
+
+
+def partial(*arguments, **options):
+    return lambda method: method(*arguments, **options)
+
+
+@pytest.mark.parametrize("client", STORAGES)
+def test_a_client_that_keeps_what_it_is_given(client, tmp_path):
+    """Every call raises the vault's error from a frame that holds nothing of what was given."""
+    database = SqliteFile(tmp_path / "vault.db")
+    config = database.config(encryption_secret=CANARY * 2)
+    if STORAGES[client]:
+        asyncio.run(_calls_fail(client, config, database))
+        return
+    gate = Gate()
+    with open_sync_vault(config) as vault:
+        store, calls = _kept(client, vault)
+        first, *_ = calls
+        calls[first](getattr(store, first))
+        for fault in (_tamper, _break):
+            fault(database)
+            for name, call in calls.items():
+                gate.expect_now(name, lambda name=name, call=call: call(getattr(store, name)))
+    assert set(gate.raised) == set(calls)
+
+
+async def _calls_fail(client, config, database):
+    gate = Gate()
+    async with open_vault(config) as vault:
+        store, calls = _kept(client, vault)
+        first, *_ = calls
+        await calls[first](getattr(store, first))
+        for fault in (_tamper, _break):
+            fault(database)
+            for name, call in calls.items():
+                await gate.expect(name, lambda name=name, call=call: call(getattr(store, name)))
+    assert set(gate.raised) == set(calls)
+
+
 def test_every_client_is_tested():
-    assert {name.partition(".")[0] for name in public_names() if "." in name and name[0].islower()} == {
-        "httpx",
-        "httpx2",
-        "requests",
-        "google",
-        "aiohttp",
-    }
+    tested = {"httpx", "httpx2", "requests", "google", "aiohttp", "boto3", "pygithub"}
+    tested |= {client.split()[0] for client in STORAGES}
+    assert {name.partition(".")[0] for name in public_names() if "." in name and name[0].islower()} == tested
 
 
 ARGUMENTS = {

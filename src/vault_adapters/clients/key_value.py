@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from vault_domain import InvalidInputError, Secret, TokenKey, TokenKind
+from vault_domain.entities.scrub import scrubbed_methods
 
 if TYPE_CHECKING:
     from vault_domain import Token, TokenVault
@@ -20,6 +21,7 @@ _MOST_BYTES = 64 * 1024
 _BATCH = 500
 
 
+@scrubbed_methods(are_async=True)
 class VaultKeyValue:
     """Keeps values of one tenant, each sealed like a token.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault_adapters.clients.extras import missing
 from vault_domain import GenerationConflictError, InvalidInputError, Secret, StorageError, TokenKey, TokenKind
+from vault_domain.entities.scrub import scrubbed_methods
 
 try:
     from msal import SerializableTokenCache  # type: ignore[import-untyped]
@@ -28,6 +29,7 @@ _MOST_PARTS = 64
 _MOST_TRIES = 100
 
 
+@scrubbed_methods(are_async=False)
 class VaultTokenCache(SerializableTokenCache):  # type: ignore[misc]  # msal has no annotations
     """A token cache of msal that lies in the vault, sealed, one record for each user.
 

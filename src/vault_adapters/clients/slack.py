@@ -21,6 +21,7 @@ from vault_domain import (
     TokenSet,
     VaultError,
 )
+from vault_domain.entities.scrub import scrubbed_methods
 
 try:
     from slack_sdk.http_retry.async_handler import AsyncRetryHandler
@@ -48,6 +49,7 @@ _SECRET = frozenset(
 )
 
 
+@scrubbed_methods(are_async=True)
 class AsyncVaultInstallationStore(AsyncInstallationStore):
     """Slack Bolt's ``AsyncInstallationStore``, whose tokens the vault keeps and refreshes.
 
@@ -130,6 +132,7 @@ class AsyncVaultInstallationStore(AsyncInstallationStore):
         await self._rooms.delete_users(enterprise_id, team_id, user_id)
 
 
+@scrubbed_methods(are_async=False)
 class VaultInstallationStore(InstallationStore):
     """Slack Bolt's ``InstallationStore``; see `AsyncVaultInstallationStore`.
 
@@ -369,6 +372,7 @@ def _installation(
     return installation
 
 
+@scrubbed_methods(are_async=True)
 class AsyncRejectionHandler(AsyncRetryHandler):
     """A retry handler of slack_sdk's ``AsyncWebClient`` that never retries: it tells the vault of rejected tokens.
 
@@ -394,6 +398,7 @@ class AsyncRejectionHandler(AsyncRetryHandler):
         return False
 
 
+@scrubbed_methods(are_async=False)
 class RejectionHandler(RetryHandler):
     """A retry handler of slack_sdk's ``WebClient``; see `AsyncRejectionHandler`."""
 

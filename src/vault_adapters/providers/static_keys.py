@@ -16,6 +16,7 @@ from vault_domain.entities.account import Account, TokenKind
 from vault_domain.entities.api_header import ApiHeader
 from vault_domain.entities.errors import InvalidInputError, ProviderConfigurationError
 from vault_domain.entities.rotation_policy import Rotation
+from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.token_set import TokenSet
 from vault_domain.ports.token_refresher import RefreshRequest, TokenRefresher
 
@@ -65,6 +66,7 @@ class StaticKeys:
         )
 
 
+@scrubbed
 def static_key(*, hosts: Collection[str], header: str = "Authorization", scheme: str = "Bearer") -> StaticKeys:
     """Return what `open_vault` takes as refresher of a provider that has no profile, and whose API keys do not expire.
 

@@ -10,7 +10,7 @@ query, or calls a method of a time zone. Such an error stays as it is, but loses
 
 import functools
 from collections.abc import Callable, Coroutine
-from types import TracebackType
+from types import FunctionType, TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from vault_domain.entities.errors import InvalidInputError, VaultError
@@ -92,6 +92,43 @@ def scrubbed_async(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, C
             del refusal  # as in `scrubbed_class`
 
     return cast("Callable[P, Coroutine[Any, Any, T]]", wrapper)
+
+
+def scrubbed_methods(*, are_async: bool) -> Callable[[C], C]:
+    """Make the constructor and all public methods of a class drop their frames from every error, as `scrubbed` does.
+
+    It is for classes whose methods hold plaintext, because another library gives it to them or gets it from them.
+
+    Args:
+        are_async: whether the methods are coroutine functions.
+    """
+
+    def decorate(cls: C) -> C:
+        for name, method in list(vars(cls).items()):
+            if not name.startswith("_") and isinstance(method, FunctionType):
+                setattr(cls, name, _opaque(method) if are_async else scrubbed(method))
+        return scrubbed_class(cls)
+
+    return decorate
+
+
+def _opaque(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    @functools.wraps(method)
+    async def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(*args, **kwargs)
+        except VaultError as error:
+            refusal = error
+        except BaseException as error:
+            raise error.with_traceback(foreign(error.__traceback__))  # noqa: B904 - it is the same error
+        finally:
+            del args, kwargs
+        try:
+            raise refusal.with_traceback(None)
+        finally:
+            del refusal  # as in `scrubbed_class`
+
+    return wrapper
 
 
 def foreign(traceback: TracebackType | None) -> TracebackType | None:
