@@ -7,7 +7,14 @@ import httpx2
 import pytest
 from tests.adapters.providers.profiles.files import TABLES, values
 
-from vault_adapters import Account, InvalidInputError, OtherAccountError, TokenKind, TokenSet
+from vault_adapters import (
+    Account,
+    InvalidInputError,
+    OtherAccountError,
+    ProviderConfigurationError,
+    TokenKind,
+    TokenSet,
+)
 from vault_adapters.connect import Connector
 from vault_adapters.connect.client import as_clients
 from vault_adapters.providers import refresher
@@ -167,3 +174,14 @@ async def test_a_name_that_the_package_uses_itself_is_taken_by_no_host(name):
     with pytest.raises(InvalidInputError, match="the vault uses them"):
         async with memory_vault(refreshers={name: made}):
             pass
+
+
+async def test_a_refused_value_is_named_as_the_cause_and_not_the_client():
+    made = refresher("gitlab", "client", "secret", instance="gitlab.corp.example")
+    account = Account("t1", "gitlab", "7")
+    async with memory_vault(refreshers={"gitlab": made}) as vault:
+        await vault.store_token_set(account, TokenSet("a", "r", expires_in=0, extra={"instance": "evil.example"}))
+        for _ in range(2):  # the second call is held back by the first one's failure
+            with pytest.raises(ProviderConfigurationError, match="nothing was sent, because a value") as caught:
+                await vault.ensure_access_token(account)
+            assert (caught.value.reason, caught.value.refused) == ("variable_refused", False)
