@@ -32,9 +32,60 @@ print("token-vault", importlib.metadata.version("token-vault"), "from", sys.pref
 
 @nox.session
 def tests(session):
-    """Run the whole suite, Postgres and SQLite included."""
+    """Run what the test command runs: all tests without a session of their own, over Postgres and SQLite."""
     session.install("-e", ".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+def _run_marked(session):
+    """Run the tests with the session's name as their marker; other files are not collected, which would take longer."""
+    session.install("-e", ".[test]")
+    files = sorted(map(str, Path("tests").rglob("test_*.py")))
+    marked = [file for file in files if f"pytest.mark.{session.name}" in Path(file).read_text(encoding="utf-8")]
+    chosen = f"{session.name} and not soak and not simulation"
+    session.run("pytest", "-n", "auto", "-m", chosen, *marked, *session.posargs)
+
+
+@nox.session
+def browser(session):
+    """Drive the dashboard in a real Chromium, and look for faults of accessibility."""
+    _run_marked(session)
+
+
+@nox.session
+def exhaustive(session):
+    """Try each order of the steps of several tasks, and each change of each row."""
+    _run_marked(session)
+
+
+@nox.session
+def pages(session):
+    """Run the programs of the documentation."""
+    _run_marked(session)
+
+
+@nox.session
+def peers(session):
+    """Run the vault with other people's programs: type checkers, MCP clients, another OAuth library."""
+    _run_marked(session)
+
+
+@nox.session
+def processes(session):
+    """Run several real processes and servers, and pause and kill them."""
+    _run_marked(session)
+
+
+@nox.session
+def releases(session):
+    """Run earlier and later releases on one database, and build and install archives."""
+    _run_marked(session)
+
+
+@nox.session
+def tools(session):
+    """Run the tests of what only serves tests: the simulator, the benchmarks, and the servers in tests/support."""
+    _run_marked(session)
 
 
 @nox.session
@@ -115,7 +166,7 @@ def release(session):
             session.run(*TESTS_OF_THE_DOMAIN, env={"PYTHONPATH": "."})
             session.run("token-vault", "demo")
             session.install("-e", ".[test]")
-            session.run("pytest", "-n", "auto", "-q")
+            session.run("pytest", "-n", "auto", "-q", "-m", "not soak and not simulation")
     session.run("python", "-m", "tests.release.sbom")
     session.run("python", "-m", "tests.release.provenance")
 

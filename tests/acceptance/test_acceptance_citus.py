@@ -9,6 +9,8 @@ import pytest
 from tests.adapters.cli.command import CommandLine
 from tests.contract.distributed import CLIENT_VARIABLE, VARIABLE, skip_without_citus
 
+pytestmark = pytest.mark.processes
+
 skip_without_citus()
 
 OLD, NEW = "a-secret-that-only-this-test-uses-0123456789", "another-secret-that-only-this-test-uses-0123"

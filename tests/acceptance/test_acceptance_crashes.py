@@ -20,6 +20,8 @@ from tests.support.processes import Call, start_processes
 
 from vault_adapters import ConnectionState, ReauthorizationRequiredError, RefreshFailedError, TokenKind
 
+pytestmark = pytest.mark.processes
+
 LATENCY = 0.1
 SHORT = {"commit_budget": 1, "slack": 1}
 LEASE = 2.5

@@ -8,6 +8,8 @@ from tests.acceptance.crowd import account, describe, ensure_in_rounds, expire, 
 from tests.support.oauth_server import start_oauth_server
 from tests.support.processes import Call, start_processes
 
+pytestmark = pytest.mark.processes
+
 
 async def crowd(store, tmp_path, *, processes, calls, rounds, accounts, **options):
     """Let processes ask for tokens that have all just expired; return (tokens by round, states, server's stats)."""

@@ -3,6 +3,8 @@
 import pytest
 from tests.acceptance.failover import Setup, fail_over
 
+pytestmark = pytest.mark.processes
+
 REDUCED, FULL = 8, 20
 ROUNDS = 10
 

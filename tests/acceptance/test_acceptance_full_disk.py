@@ -10,6 +10,8 @@ from tests.support.small_disk import NoMountError, mount_small_disk
 
 from vault_adapters import Account, StorageError, TokenSet, VaultConfig, open_vault
 
+pytestmark = pytest.mark.processes
+
 ACCOUNT = Account("t1", "google", "ann")
 KEYS = [ACCOUNT.key("access_token"), ACCOUNT.key("refresh_token")]
 SMALL, LARGE = "small", "x" * 60_000

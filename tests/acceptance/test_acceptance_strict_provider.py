@@ -22,6 +22,8 @@ from vault_adapters.clients.httpx2 import VaultAuth
 from vault_adapters.connect import Connector
 from vault_adapters.providers import SigningKey, openid
 
+pytestmark = pytest.mark.processes
+
 KEY = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": "client-key"}, private=True)
 ANN = Account("t1", "peer", "ann")
 PROCESSES, ROUNDS = 4, 3

@@ -11,6 +11,8 @@ from tests.benchmarks.findings import Bar, Goal
 from tests.benchmarks.page import render
 from tests.benchmarks.timing import Contestant, Series, interleave
 
+pytestmark = pytest.mark.tools
+
 
 @pytest.mark.parametrize("case", [case for case in CASES if not case.needs_peers], ids=lambda case: case.name)
 def test_each_case_runs_and_shows_on_the_page(case, postgres):

@@ -287,6 +287,7 @@ def changes(draw):
 
 
 @both_stores
+@pytest.mark.exhaustive
 async def test_any_change_of_any_row_is_found(sealed):
     database, clock, heads = sealed
     tables = taken(database)
@@ -341,6 +342,7 @@ def put_tokens(database, rows):
 
 
 @both_stores
+@pytest.mark.exhaustive
 async def test_any_change_of_what_a_token_is_judged_by_is_found(database, monkeypatch):
     monkeypatch.setattr(comparing, "PAUSES", (0.0,))
     clock = ManualClock()

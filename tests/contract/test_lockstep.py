@@ -32,6 +32,8 @@ from vault_adapters import (
 )
 from vault_adapters.testing import ManualClock
 
+pytestmark = pytest.mark.exhaustive
+
 MINUTE = timedelta(minutes=1)
 
 # Few names, so that calls meet the same rows again and again.

@@ -13,7 +13,7 @@ from tests.support.processes import Call, run_processes
 
 from vault_adapters import Account, StateRefusedError, TokenKey, TokenKind, TokenSet, VaultConfig, open_vault
 
-pytestmark = both_stores
+pytestmark = [pytest.mark.processes, both_stores]
 
 SECRET = "an encryption secret for tests, long enough"
 

@@ -14,6 +14,8 @@ from tests.support.store_ports import port_classes
 from vault_adapters.testing import contract
 from vault_adapters.testing.contract import PARTS, SharedStoreContract
 
+pytestmark = pytest.mark.tools
+
 ROOT = Path(__file__).parents[2]
 
 

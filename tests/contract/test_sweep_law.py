@@ -36,6 +36,8 @@ from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh import exchange
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 
+pytestmark = pytest.mark.exhaustive
+
 SECOND = timedelta(seconds=1)
 ROTATIONS = {
     "strict": Rotation.strict(),

@@ -13,6 +13,8 @@ from vault_adapters import Account, VaultConfig, generate_encryption_secret, ope
 from vault_adapters import providers as packaged
 from vault_adapters.testing.openid import openid_provider
 
+pytestmark = pytest.mark.pages
+
 RECIPES = Path(__file__).parents[2] / "docs" / "how-to" / "recipes"
 
 

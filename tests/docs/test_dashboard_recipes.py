@@ -3,7 +3,7 @@
 import pytest
 from tests.docs.test_recipes import RECIPES, environment, run
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.pages, pytest.mark.real_scrypt]
 
 __all__ = ["environment"]
 

@@ -10,6 +10,8 @@ from tests.docs.test_recipes import RECIPES, environment, run
 
 from vault_adapters import StorageError, WrongEncryptionSecretError
 
+pytestmark = pytest.mark.pages
+
 __all__ = ["environment"]
 
 SETTINGS = """

@@ -21,6 +21,8 @@ from tests.support.strict_provider import ANSWERED, digest
 from vault_adapters import Account, InvalidInputError, TokenSet, open_vault
 from vault_adapters.testing import memory_vault
 
+pytestmark = pytest.mark.pages
+
 FOUR = 4
 ANN = Account("tenant-1", "google", "ann")
 

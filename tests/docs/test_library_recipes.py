@@ -11,6 +11,8 @@ from tests.support.certificates import tls_of, write_identity
 from tests.support.processes import Call, run_processes
 from tests.support.strict_provider import ANSWERED
 
+pytestmark = pytest.mark.pages
+
 FOUR = 4
 USER = Answer(json={"login": "ann", "url": "/user"})
 DETAILS = Answer(json={"userId": "ann", "primaryEmail": {}})

@@ -28,7 +28,7 @@ from vault_adapters import (
 from vault_adapters.cli.application import build
 from vault_adapters.testing import ScriptedRefresher
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.pages, pytest.mark.real_scrypt]
 
 GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
 RECIPES = GUIDES / "recipes"

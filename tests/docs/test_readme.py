@@ -8,9 +8,12 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 from tests.adapters.cli.command import quick_program
 from tests.support.answers import Answer
 from tests.support.scripted_provider import scripted_provider
+
+pytestmark = pytest.mark.pages
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()

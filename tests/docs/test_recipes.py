@@ -28,7 +28,7 @@ from vault_adapters import (
 )
 from vault_adapters.testing import ScriptedRefresher
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.pages, pytest.mark.real_scrypt]
 
 RECIPES = Path(__file__).parents[2] / "docs" / "how-to" / "recipes"
 SOURCE = Path(__file__).parents[2] / "src"

@@ -13,7 +13,7 @@ from tests.support.scripted_provider import Answer, scripted_provider
 
 from vault_adapters import Account, TokenKind, TokenSet, VaultConfig, generate_encryption_secret, open_vault
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.pages, pytest.mark.real_scrypt]
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "docs" / "how-to" / "recipes"

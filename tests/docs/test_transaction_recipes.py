@@ -13,7 +13,7 @@ from tests.docs.test_recipes import RECIPES, environment, run
 
 from vault_adapters import Account, VaultConfig, generate_encryption_secret, open_sync_vault, open_vault
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.pages, pytest.mark.real_scrypt]
 
 __all__ = ["environment", "project"]
 

@@ -11,7 +11,7 @@ import pytest
 from attrs import field, frozen
 from tests.adapters.cli.command import quick_program
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.pages, pytest.mark.real_scrypt]
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(path for path in (ROOT / "docs" / "tutorial").glob("*.md") if path.name != "index.md")

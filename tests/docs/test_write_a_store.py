@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from vault_adapters.composition import Store
 from vault_adapters.testing.contract import PARTS
+
+pytestmark = pytest.mark.pages
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "write-a-store.md").read_text()

@@ -20,7 +20,7 @@ from tests.mutants.entries import Mutant
 _NOT_COPIED = shutil.ignore_patterns(
     *(".git", ".venv", ".nox", ".hypothesis", ".*_cache", "__pycache__", "*.egg-info", "_build", "build", "dist")
 )
-_PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+_PYTEST = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not soak and not simulation"]
 _SHOW_DURATIONS = ("--durations=0", "-vv")
 _DURATION = re.compile(r"^([0-9.]+)s (?:setup|call|teardown) +(\S.*)$", re.MULTILINE)
 _FIRST_FAILURE = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)

@@ -7,6 +7,8 @@ from attrs import evolve
 from tests.mutants.entries import EntryError, Mutant, StaleError, chosen, load, stale
 from tests.mutants.runs import Verdict, copy_of, mutated, run_tests, run_together
 
+pytestmark = pytest.mark.tools
+
 SOURCE = "def double(number):\n    return 2 * number\n"
 TESTS = f"""
 import subprocess

@@ -15,6 +15,8 @@ from tests.release.provenance import PROVENANCE, STATEMENT, ProvenanceError, dif
 from tests.release.sbom import read_project
 from tests.release.wheel import problems, source_files
 
+pytestmark = pytest.mark.releases
+
 PROJECT, VERSION = read_project()
 PINS = read_lock(LOCK.read_text())
 TESTS_OF_THE_ARCHIVE = (

@@ -16,6 +16,8 @@ from tests.support.databases import PostgresSchema, SqliteFile
 
 from vault_adapters.stores.migrations import load_migrations
 
+pytestmark = pytest.mark.releases
+
 __all__ = ["contract_database", "postgres_schema"]
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,6 +7,8 @@ import pytest
 from packaging.requirements import Requirement
 from tests.release.lock import ROOT, normalised
 
+pytestmark = pytest.mark.releases
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

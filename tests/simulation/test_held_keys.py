@@ -15,6 +15,8 @@ from vault_adapters.crypto.keyring import DEFAULT_TTL
 from vault_adapters.testing.contract.master_keys import introduce_first
 from vault_domain.entities.errors import StorageError
 
+pytestmark = pytest.mark.tools
+
 KEY = Account("tenant", "provider").key(TokenKind.ACCESS_TOKEN)
 TTL = DEFAULT_TTL.total_seconds()
 

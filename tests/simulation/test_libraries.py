@@ -15,6 +15,8 @@ from tests.simulation.libraries import Redis, _Linked
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.planted import ROOT
 
+pytestmark = pytest.mark.tools
+
 PROGRAM = """
 import sys
 from tests.simulation.world import run

@@ -15,6 +15,8 @@ from tests.simulation.oracle import Oracle
 from tests.simulation.planted import ROOT
 from tests.simulation.provider import STORE_SECONDS, Exchange
 
+pytestmark = pytest.mark.tools
+
 SPENT, CAME = 1000.0, 1000.2
 REUSED = SPENT + POLICY_SECONDS
 

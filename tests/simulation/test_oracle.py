@@ -12,6 +12,8 @@ from tests.simulation.provider import Exchange, Provider
 
 from vault_adapters import ConnectionState, ProviderConfigurationError
 
+pytestmark = pytest.mark.tools
+
 ACCOUNT = "account"
 
 

@@ -11,6 +11,8 @@ from vault_adapters.providers import refresher
 from vault_adapters.providers.profiles import packaged_profile, profiles
 from vault_domain.entities.account import TokenKind
 
+pytestmark = pytest.mark.tools
+
 REFRESHED = [
     name
     for name in profiles()

@@ -23,6 +23,8 @@ from vault_domain.ports.journal import JournalEntry
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.services.refresh.journal_seal import seal_entry
 
+pytestmark = pytest.mark.tools
+
 
 def test_copies_are_those_of_attrs():
     account = Account("t1", "acme", "a")

@@ -14,6 +14,8 @@ from tests.simulation.planted import ROOT, bugs, stale
 
 from vault_adapters.testing.contract import SharedStoreContract
 
+pytestmark = pytest.mark.tools
+
 FEW = ["strict", "grace", "minutes", "non_rotating"]
 """Kinds that the ordinary test command plays; `nox -s simulate` plays all of them."""
 

@@ -13,6 +13,8 @@ from tests.simulation.world import World
 from vault_adapters import Account
 from vault_domain.entities.account_state import AccountRow, AccountState
 
+pytestmark = pytest.mark.tools
+
 ACCOUNT = Account("tenant", "provider")
 
 

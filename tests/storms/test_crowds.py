@@ -7,6 +7,8 @@ from tests.storms.crowds import call_together, fill, vault_of, work_for
 from tests.support.processes import Call, run_processes
 from tests.support.strict_provider import strict_provider
 
+pytestmark = pytest.mark.processes
+
 MEBIBYTE = 1024 * 1024
 
 MOST_BLOCKS = 1500

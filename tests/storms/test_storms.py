@@ -7,6 +7,8 @@ from tests.storms.__main__ import main
 from tests.storms.plan import FULL, SHORT, Fault, plan_of
 from tests.storms.storm import replay_command, run_storm
 
+pytestmark = pytest.mark.processes
+
 STORES = ("postgres", "sqlite")
 SEEDS = 20
 SHORT_SEEDS = {"postgres": 119, "sqlite": 2}

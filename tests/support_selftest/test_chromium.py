@@ -3,6 +3,8 @@
 import pytest
 from tests.support import chromium
 
+pytestmark = pytest.mark.browser
+
 
 @pytest.mark.parametrize(("value", "outcome"), [("true", pytest.fail.Exception), (None, pytest.skip.Exception)])
 def test_what_is_missing_fails_in_ci_only(monkeypatch, tmp_path, value, outcome):

@@ -6,6 +6,8 @@ import psycopg
 import pytest
 from tests.support.postgres_standby import start_failover_pair
 
+pytestmark = pytest.mark.tools
+
 TIMELINE = "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 
 

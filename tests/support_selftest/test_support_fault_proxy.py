@@ -8,6 +8,8 @@ import psycopg
 import pytest
 from tests.support.fault_proxy import fault_proxy
 
+pytestmark = pytest.mark.tools
+
 SHORT = 0.3
 LONG = 20.0
 

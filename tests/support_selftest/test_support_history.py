@@ -12,6 +12,8 @@ from tests.support.history.recording import Recorder, read_process
 from tests.support.processes import import_environment
 from tests.support.strict_provider import ANSWERED, REUSED, Issued, Presented
 
+pytestmark = pytest.mark.tools
+
 NAME = "t0/user-0"
 LIMITS = Limits(deadline=3, lease=10, quiescence=10, recovery=6, journaling=1, settling=30)
 WRITES = ("access_token", "refresh_token")

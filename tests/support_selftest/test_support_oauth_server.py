@@ -15,6 +15,8 @@ import pytest
 from tests.support.oauth_server import OAuthServer, start_oauth_server
 from tests.support.processes import import_environment
 
+pytestmark = pytest.mark.tools
+
 AWKWARD_SECRET = "se:cr%et+/ é"
 
 

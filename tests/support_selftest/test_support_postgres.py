@@ -13,6 +13,8 @@ from tests.support.pgbouncer import start_pgbouncer
 from tests.support.postgres import PostgresServer, PostgresStartError, start_postgres
 from tests.support.processes import Script, start_processes
 
+pytestmark = pytest.mark.tools
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:

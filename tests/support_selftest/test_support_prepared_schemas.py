@@ -7,6 +7,8 @@ from tests.support.prepared_schemas import PreparedSchemas
 
 from vault_adapters.stores.postgres.store import open_postgres_store
 
+pytestmark = pytest.mark.tools
+
 
 @pytest.fixture
 def schemas(postgres):

@@ -15,6 +15,8 @@ from tests.support.processes import (
     start_processes,
 )
 
+pytestmark = pytest.mark.tools
+
 
 def report(label: str) -> list[object]:
     return [label, os.getpid(), time.time()]

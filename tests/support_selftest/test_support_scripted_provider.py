@@ -23,6 +23,8 @@ from tests.support.scripted_provider import (
     token_answer,
 )
 
+pytestmark = pytest.mark.tools
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 

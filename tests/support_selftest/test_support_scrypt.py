@@ -5,6 +5,8 @@ import hashlib
 import pytest
 from tests.support.processes import Call, run_processes
 
+pytestmark = pytest.mark.tools
+
 # RFC 7914 section 12; the test vectors' third line.
 PUBLISHED = "fdbabe1c9d347200"
 

@@ -17,6 +17,8 @@ from tests.support.strict_provider import (
     strict_provider,
 )
 
+pytestmark = pytest.mark.tools
+
 
 def post(url, **form):
     parts = urlsplit(url)

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.peers
+
 HOST = Path(__file__).with_name("host.py")
 LINES = HOST.read_text().splitlines()
 WRONG = {number for number, line in enumerate(LINES, 1) if line.endswith("# refused")}

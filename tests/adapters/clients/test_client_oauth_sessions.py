@@ -27,6 +27,8 @@ from tests.support.strict_provider import ANSWERED
 from vault_adapters import TokenSet
 from vault_adapters.testing import memory_vault
 
+pytestmark = pytest.mark.peers
+
 FOUR = 4
 LIBRARIES = ["authlib", "requests_oauthlib"]
 

@@ -25,6 +25,8 @@ from vault_adapters.providers.profiles import Profile
 from vault_adapters.providers.profiles.facts import AuthorizationFacts, Place
 from vault_adapters.testing import memory_vault
 
+pytestmark = pytest.mark.peers
+
 KEY = ECKey.generate_key("P-256", {"use": "sig", "alg": "ES256", "kid": "client-key"}, private=True)
 
 

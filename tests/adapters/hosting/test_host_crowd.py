@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import aiosqlite
 import psycopg
+import pytest
 from tests.adapters.hosting.hosts import names, table_of
 from tests.adapters.hosting.test_host_killed import describe
 from tests.support.databases import PostgresSchema, SqliteFile
@@ -24,6 +25,8 @@ from vault_adapters import (
     open_vault,
 )
 from vault_adapters.testing import ScriptedRefresher
+
+pytestmark = pytest.mark.processes
 
 ACCOUNTS = 4
 EXPECTED = (psycopg.Error, sqlite3.Error, StorageError, HostTransactionError)

@@ -13,6 +13,8 @@ from tests.support.processes import Call, start_processes
 
 from vault_adapters import Account, TokenSet, open_vault
 
+pytestmark = pytest.mark.processes
+
 ACCOUNT = Account("t1", "github", "ada")
 MOST = 60
 

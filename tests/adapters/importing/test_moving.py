@@ -4,7 +4,7 @@ import pytest
 from tests.scale.moving import move
 from tests.support.databases import both_stores
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.processes, pytest.mark.real_scrypt]
 
 
 @both_stores

@@ -18,6 +18,8 @@ from vault_domain.entities.token import MarkOutcome, TokenRef
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.account_changes import AccountChanges
 
+pytestmark = pytest.mark.processes
+
 
 async def attempt_of(store):
     tokens = (await store.accounts.read(ACCOUNT)).record.tokens

@@ -25,6 +25,8 @@ from vault_domain.entities.token import TokenRef
 from vault_domain.services.refresh.attempt_ledger import AttemptLedger
 from vault_domain.services.tokens.account_changes import AccountChanges
 
+pytestmark = pytest.mark.processes
+
 SHORT = timedelta(seconds=1)
 GENEROUS_SECONDS = 25
 

@@ -26,6 +26,8 @@ from vault_domain.services.refresh.client_ledger import ClientLedger, Verdict
 from vault_domain.services.tokens.account_changes import AccountChanges
 from vault_domain.services.tokens.revival import RevivalService
 
+pytestmark = pytest.mark.processes
+
 
 def opened(url):
     return open_postgres_store(url, migrate=True, schema=SCHEMA, pool_size=4)

@@ -19,6 +19,8 @@ from vault_adapters.stores.postgres.notifying import channel_of, mark_of, mark_o
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.entities.suspicion import ConfirmationWindow
 
+pytestmark = pytest.mark.processes
+
 LONG = timedelta(hours=1)
 ACCOUNT = Account("t1", "acme", "ann@example.com")
 ACCESS = ACCOUNT.key(TokenKind.ACCESS_TOKEN)

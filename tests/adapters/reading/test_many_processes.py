@@ -15,6 +15,8 @@ from tests.support.processes import Call, start_processes
 from vault_adapters import Account, TokenKind, TokenSet, VaultConfig, VaultError, open_vault
 from vault_adapters.testing import ScriptedRefresher
 
+pytestmark = pytest.mark.processes
+
 SECRET = "a secret of the tests of many processes, long enough"
 ACCOUNTS = 4
 WRITING_SECONDS = 1.2

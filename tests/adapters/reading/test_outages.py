@@ -13,6 +13,8 @@ from tests.support.processes import Script, start_processes
 from vault_adapters import Account, StorageError, TokenKind, TokenSet, open_vault
 from vault_adapters.testing import ScriptedRefresher
 
+pytestmark = pytest.mark.processes
+
 SEEN, UNSEEN, DUE = Account("t1", "acme", "seen"), Account("t1", "acme", "unseen"), Account("t1", "acme", "due")
 GENEROUS_SECONDS = 4.0  # a reader waits for a second; without the memory, it would wait for five
 LIMIT = timedelta(seconds=5)

@@ -14,6 +14,8 @@ from vault_adapters.stores.sqlite.store import open_sqlite_store
 from vault_adapters.testing import ScriptedRefresher
 from vault_domain.rules.timing import RefreshTiming
 
+pytestmark = pytest.mark.exhaustive
+
 ACCESS, REFRESH = ACCOUNT.key(TokenKind.ACCESS_TOKEN), ACCOUNT.key(TokenKind.REFRESH_TOKEN)
 
 

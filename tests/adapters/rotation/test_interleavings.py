@@ -12,6 +12,8 @@ from vault_adapters.composition import open_vault_over
 from vault_adapters.stores.postgres.store import open_postgres_store
 from vault_adapters.stores.sqlite.store import open_sqlite_store
 
+pytestmark = pytest.mark.exhaustive
+
 
 class Provider:
     """Answers every refresh with an access token; the refresh token stays valid."""

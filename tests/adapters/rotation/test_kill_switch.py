@@ -26,6 +26,8 @@ from vault_adapters import (
 )
 from vault_adapters.testing import ScriptedRefresher
 
+pytestmark = pytest.mark.processes
+
 TTL = 2.0
 OWN = TokenKey("own", "acme", TokenKind.API_KEY)
 OTHER = TokenKey("other", "acme", TokenKind.API_KEY)

@@ -12,7 +12,7 @@ from tests.support.processes import Call, start_processes
 
 from vault_adapters import TokenKey, TokenKind
 
-pytestmark = both_stores
+pytestmark = [pytest.mark.processes, both_stores]
 
 PROCESSES = 8
 FULL = pytest.mark.soak

