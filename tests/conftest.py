@@ -53,6 +53,11 @@ def pytest_configure():
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 
+def pytest_collection(session):
+    """Let anyio's plugin run each async test; the setting `anyio_mode` is newer than the oldest anyio that is allowed."""
+    session.add_marker("anyio")
+
+
 def pytest_collection_finish():
     """Let the garbage collector pass over what the collection of the tests has left; see `_pass_over_what_stays`."""
     _pass_over_what_stays()

@@ -23,6 +23,7 @@ TESTS_OF_THE_ARCHIVE = (
     *("tests/domain/test_names.py", "tests/docs/test_architecture_page.py", "tests/docs/test_readme.py"),
     *("tests/architecture/test_version.py", "tests/release/test_lock.py", "tests/release/test_wheel_contents.py"),
 )
+CHOSEN = ("-m", "not soak and not simulation", *TESTS_OF_THE_ARCHIVE)
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 FILES = {"token_vault-1.tar.gz": b"archive", "token_vault-1-py3-none-any.whl": b"wheel"}
 
@@ -100,7 +101,7 @@ def test_the_archive_builds_the_wheel_of_this_source(unpacked, hatchling, tmp_pa
 
 def test_the_archive_passes_its_own_tests(unpacked):
     """Those of each kind that take seconds; `nox -s release` runs all."""
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *TESTS_OF_THE_ARCHIVE]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *CHOSEN]
     environ = os.environ | {"PYTHONPATH": str(unpacked / "src")}
     done = subprocess.run(command, cwd=unpacked, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
