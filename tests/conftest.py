@@ -54,7 +54,7 @@ def pytest_configure():
 
 
 def pytest_collection(session):
-    """Let anyio's plugin run each async test; the setting `anyio_mode` is newer than the oldest anyio that is allowed."""
+    """Let anyio's plugin run each async test; its oldest release that is allowed has no setting for this."""
     session.add_marker("anyio")
 
 
