@@ -16,7 +16,7 @@ from typing import TypeAlias
 from attrs import evolve
 
 from vault_adapters.providers.profiles.profile import Profile
-from vault_adapters.providers.profiles.templates import filled_host, names_in
+from vault_adapters.providers.profiles.templates import Allows, filled_host, names_in
 from vault_domain.entities.account import Account
 from vault_domain.entities.causes import VARIABLE_REFUSED
 from vault_domain.entities.errors import (
@@ -41,8 +41,8 @@ AccountVariables: TypeAlias = Callable[[Account], Mapping[str, str] | Awaitable[
 def limited(profile: Profile, given: Mapping[str, object]) -> tuple[Profile, dict[str, str]]:
     """Check the values that all accounts share; return the profile, limited to them, and one value of each variable.
 
-    Of a list, which only a variable that decides a domain takes, the first value is the one that accounts without a
-    value share.
+    Only a variable that decides a domain takes a list or a function (`Variable.allowed`). The list's first text is the
+    value that accounts without a value share; if it has none, they share the profile's default.
 
     Raises:
         ConfigurationError: a name is not a variable of the profile; the message lists the variables.
@@ -51,19 +51,22 @@ def limited(profile: Profile, given: Mapping[str, object]) -> tuple[Profile, dic
     if not set(given) <= set(profile.variables):
         known = ", ".join(sorted(profile.variables)) or "none"
         raise ConfigurationError(f"{profile.name}: an argument is not a variable of this profile; known are: {known}")
-    listed = {
-        name: tuple(value)
-        if profile.variables[name].free_host and isinstance(value, (list, tuple)) and value
-        else (value,)
-        for name, value in given.items()
-    }
-    for name, values in listed.items():
-        for value in values:
-            if plain_text(value) is None:
-                raise InvalidInputError(f"the variable {name} must be a text")
-            profile.filled(f"{{{name}}}", {name: value})
-    texts = {name: tuple(str(value) for value in values) for name, values in listed.items()}
-    return profile.limited(texts), {name: values[0] for name, values in texts.items()}
+    listed: dict[str, tuple[str | Allows, ...]] = {}
+    for name, value in given.items():
+        is_free = profile.variables[name].free_host
+        values = tuple(value) if is_free and isinstance(value, (list, tuple)) and value else (value,)
+        listed[name] = tuple(_as_allowed(profile, name, each, is_free=is_free) for each in values)
+    texts = {name: [each for each in values if isinstance(each, str)] for name, values in listed.items()}
+    return profile.limited(listed), {name: values[0] for name, values in texts.items() if values}
+
+
+def _as_allowed(profile: Profile, name: str, value: object, *, is_free: bool) -> str | Allows:
+    if is_free and callable(value) and not inspect.iscoroutinefunction(value):
+        return value
+    text = plain_text(value)
+    if text is None:
+        raise InvalidInputError(f"the variable {name} must be a text" + (", or a plain function" if is_free else ""))
+    return profile.filled(f"{{{name}}}", {name: text})
 
 
 async def values_for(
@@ -77,7 +80,8 @@ async def values_for(
     """Return the values of the variables for an account, or the error to raise.
 
     If several sources give a value for a variable, the host's callable overrides the account's extra members, and the
-    extra members override the fixed values. A member that the profile refuses is an error, never passed over.
+    extra members override the fixed values. A member that the profile refuses is an error, never passed over. If a
+    variable decides a domain and the callable names it, the member must be the same.
 
     Args:
         profile: the provider's profile.
@@ -90,17 +94,25 @@ async def values_for(
     if not profile.variables:
         return {}
     kept = {name: extra[name] for name in profile.variables if name in extra}
-    if (problem := profile.refusal(kept)) is not None:
+    found = {} if finder is None else await _found(profile, account, finder, seconds)
+    if isinstance(found, VaultError):
+        return found
+    if (problem := profile.refusal(kept, found)) is not None:
         return ProviderConfigurationError(
             f"{problem}; nothing was sent", account=account, reason=VARIABLE_REFUSED, refused=False
         )
-    if finder is None:
-        return {**fixed, **kept}
+    return {**fixed, **kept, **found}
+
+
+async def _found(
+    profile: Profile, account: Account, finder: AccountVariables, seconds: float | None
+) -> dict[str, str] | VaultError:
+    """Return the values that the host's callable names for an account, or the error to raise."""
     try:
         async with asyncio.timeout(seconds):
             found = finder(account)
             own = await found if inspect.isawaitable(found) else found
-        return {**fixed, **kept, **{name: own[name] for name in profile.variables if name in own}}
+        return {name: own[name] for name in profile.variables if name in own}
     except VaultError as error:
         return error.with_traceback(None)
     except Exception as error:  # nothing was sent, so another try does no harm

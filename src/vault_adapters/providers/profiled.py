@@ -25,6 +25,7 @@ from vault_adapters.providers.key_refresher import KeyRefresher
 from vault_adapters.providers.oauth2 import OAuth2Refresher, later
 from vault_adapters.providers.oauth_errors import CONDEMNS_KEY
 from vault_adapters.providers.profiles import Profile, as_profile
+from vault_adapters.providers.profiles.templates import Allows
 from vault_adapters.providers.shaped_answers import read_shaped
 from vault_adapters.providers.shaped_requests import asked, keyed, members_of, signed
 from vault_adapters.providers.signing_key import SigningKey
@@ -275,7 +276,7 @@ def refresher(
     account_variables: AccountVariables | None = None,
     dpop: bool | None = None,
     client: HttpClient | None = None,
-    **variables: str | Sequence[str],
+    **variables: str | Allows | Sequence[str | Allows],
 ) -> ProfileRefresher | ProfileKeyRefresher | StaticKeys:
     """Return a refresher for a provider that has a profile; `profiles` lists the package's profiles.
 
@@ -304,7 +305,8 @@ def refresher(
             vault, a new HTTP client for each call.
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``. Of a
             variable that decides a domain, such as GitLab's ``instance``, an account may give no other value. It takes
-            a list too: the first value is shared, and an account may give any of them.
+            a list too: the first value is shared, and an account may give any of them. Alone or in a list, it takes a
+            plain function of a value that returns True if an account may give it.
 
     Raises:
         ConfigurationError: there is no such profile, the profile's file has a mistake, the profile has no such

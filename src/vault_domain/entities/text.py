@@ -15,9 +15,10 @@ from vault_domain.entities.errors import InvalidInputError
 
 MAX_NAME_LENGTH = 255
 AUDIT_TENANT = "token-vault:audit"
+"""A tenant that no host can name; its data key seals the secret of the audit log's chain."""
+
 INTERNAL_PROVIDERS = frozenset({"key_value", "mcp_client", "msal-part"})
 """Names under which the package keeps values of its own; no host's provider may be called so."""
-"""A tenant that no host can name; its data key seals the secret of the audit log's chain."""
 
 MAX_SCOPES = 1000
 _PROVIDER = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import date
+from types import MappingProxyType
 from typing import get_args
 
 import attrs
@@ -25,7 +26,16 @@ from vault_adapters.providers.profiles.facts import (
     kept,
 )
 from vault_adapters.providers.profiles.shapes import AnswerShape, LongLived, RequestShape
-from vault_adapters.providers.profiles.templates import Variable, deciding, filled, filled_host, host, names_in, url
+from vault_adapters.providers.profiles.templates import (
+    Allows,
+    Variable,
+    deciding,
+    filled,
+    filled_host,
+    host,
+    names_in,
+    url,
+)
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.text import plain_text
 
@@ -207,14 +217,16 @@ class Profile:
                         "must be true, because the pattern leaves every domain; or let the pattern end in the domain",
                     )
 
-    def refusal(self, extra: Mapping[str, object]) -> str | None:
+    def refusal(self, extra: Mapping[str, object], found: Mapping[str, object] = MappingProxyType({})) -> str | None:
         """Return why a profile's variable among an account's members is refused, without the value; None if it is not.
 
-        A value that decides a domain must be one that the host service has listed.
+        A value that decides a domain must be one that the host service has listed, or the one that it has ``found`` for
+        this account.
         """
         for name, variable in self.variables.items():
             text = plain_text(extra.get(name))
-            if name in extra and (text is None or not variable.admits(text)):
+            is_named = name in found and variable.free_host
+            if name in extra and (text is None or not (text == found[name] if is_named else variable.admits(text))):
                 why = "is not one that the host service allows" if variable.free_host else "does not match its pattern"
                 return f"the account's value of the variable {name} {why}"
         return None
@@ -229,7 +241,7 @@ class Profile:
         except InvalidInputError:
             return False
 
-    def limited(self, given: Mapping[str, tuple[str, ...]]) -> Profile:
+    def limited(self, given: Mapping[str, tuple[str | Allows, ...]]) -> Profile:
         """Return the profile with the host service's values of variables that decide a domain."""
         own = {name: self.variables[name].limited_to(*given[name]) for name in given if self.variables[name].free_host}
         return attrs.evolve(self, variables={**self.variables, **own}) if own else self

@@ -7,8 +7,10 @@ value must not change another part of the URL, such as the domain after it. So a
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
@@ -19,12 +21,22 @@ from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.scrub import scrubbed
 from vault_domain.entities.text import plain_text
 
+_log = logging.getLogger(__name__)
+
 _VARIABLE = re.compile(r"\{([a-z][a-z0-9_]{0,63})\}")
 _HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?\Z")
 # A text that may stand in a host's name or in one segment of a path; it holds no separator of a URL.
 _PLAIN = re.compile(r"(?:[A-Za-z0-9-]|\\\.|\(|\)|\|)+")
 _INNERMOST = re.compile(r"\(([^()]*)\)")
 _HARMLESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._~-]{0,252}[A-Za-z0-9])?\Z")
+
+
+Allows: TypeAlias = Callable[[str], bool]
+"""The host service's function that says whether an account may give a value; only ``True`` allows it."""
+
+
+def _text_or_function(key: str, value: object) -> str | Allows:
+    return value if callable(value) else checks.text(key, value)
 
 
 @frozen(field_transformer=checking)
@@ -40,7 +52,8 @@ class Variable:
             not accept is refused.
         free_host: whether a value decides the registrable domain of a URL or an API host, such as the whole host of an
             own installation. An account may then give only a value that the host service has listed.
-        allowed: the values of a ``free_host`` that an account may give, beside the default; `refresher` sets them.
+        allowed: the values of a ``free_host`` that an account may give, beside the default, or functions that say
+            whether it may; `refresher` sets them.
     """
 
     pattern: re.Pattern[str] = field(metadata=by(checks.pattern))
@@ -48,7 +61,7 @@ class Variable:
     default: str | None = field(default=None, metadata=by(checks.optional(checks.text)))
     callback: str | None = field(default=None, metadata=by(checks.optional(checks.member)))
     free_host: bool = field(default=False, metadata=by(checks.flag))
-    allowed: tuple[str, ...] = field(default=(), metadata=by(checks.items(checks.text)))
+    allowed: tuple[str | Allows, ...] = field(default=(), metadata=by(checks.items(_text_or_function)))
 
     def __attrs_post_init__(self) -> None:
         if self.default is not None and not self.accepts(self.default):
@@ -63,11 +76,23 @@ class Variable:
 
     def admits(self, value: str) -> bool:
         """Return whether an account may give a value: the variable accepts it, and it decides no domain by itself."""
-        return self.accepts(value) and (not self.free_host or value in (self.default, *self.allowed))
+        return self.accepts(value) and (not self.free_host or self.lists(value) or self._allows(value))
 
-    def limited_to(self, *values: str) -> Variable:
-        """Return the variable with the values that the host service listed; the first is the default."""
-        return evolve(self, default=values[0], allowed=values)
+    def lists(self, value: object) -> bool:
+        """Return whether a value is one that the profile or the host service has written down itself."""
+        return value == self.default or value in self.allowed
+
+    def limited_to(self, *values: str | Allows) -> Variable:
+        """Return the variable with the values and functions of the host service; the first text is the default."""
+        shared = next((value for value in values if isinstance(value, str)), self.default)
+        return evolve(self, default=shared, allowed=values)
+
+    def _allows(self, value: str) -> bool:
+        try:
+            return any(allows(value) is True for allows in self.allowed if not isinstance(allows, str))
+        except Exception as error:  # a function that fails allows nothing, and its text may hold the value
+            _log.warning("the function that allows values of a variable failed: %s", type(error).__name__)
+            return False
 
     @property
     def is_bounded(self) -> bool:

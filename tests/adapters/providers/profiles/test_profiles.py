@@ -271,6 +271,22 @@ async def test_where_a_value_comes_from(fixed, extra, finder, host):
     assert await made.hosts_of(ACCOUNT, extra) == (f"{host}.zendesk.com",)
 
 
+def is_ours(value):
+    if value.startswith("fails"):
+        raise LookupError(value)
+    return value.endswith(".corp.example")
+
+
+async def is_ours_later(value):
+    return True
+
+
+@pytest.mark.parametrize(("name", "given"), [("gitlab", {"instance": is_ours_later}), ("okta", {"org": is_ours})])
+def test_only_a_plain_function_of_a_variable_that_decides_a_domain_is_taken(name, given):
+    with pytest.raises(InvalidInputError, match="must be a text"):
+        refresher(name, "client", "secret", **given)
+
+
 @pytest.mark.parametrize(
     ("fixed", "given", "host"),
     [
@@ -281,6 +297,21 @@ async def test_where_a_value_comes_from(fixed, extra, finder, host):
         ({"instance": ["gitlab.corp.example", "two.example"]}, "two.example", "two.example"),
         ({"instance": ["gitlab.corp.example", "two.example"]}, None, "gitlab.corp.example"),
         ({"instance": ["gitlab.corp.example", "two.example"]}, "gitlab.com", None),
+        ({"instance": is_ours}, "two.corp.example", "two.corp.example"),
+        ({"instance": is_ours}, None, "gitlab.com"),
+        ({"instance": is_ours}, "evil.example", None),
+        ({"instance": is_ours}, "fails.example", None),
+        ({"instance": ["gitlab.corp.example", is_ours]}, None, "gitlab.corp.example"),
+        ({"instance": ["gitlab.corp.example", is_ours]}, "two.corp.example", "two.corp.example"),
+        ({"instance": lambda value: "yes"}, "evil.example", None),  # only True allows
+        ({"account_variables": lambda account: {"instance": "own.example"}}, "own.example", "own.example"),
+        ({"account_variables": lambda account: {"instance": "own.example"}}, None, "own.example"),
+        ({"account_variables": lambda account: {"instance": "own.example"}}, "evil.example", None),
+        (
+            {"instance": ["a.example", "b.example"], "account_variables": lambda account: {"instance": "b.example"}},
+            "a.example",
+            None,
+        ),
     ],
 )
 async def test_an_account_chooses_no_domain_that_the_host_has_not_listed(fixed, given, host):
