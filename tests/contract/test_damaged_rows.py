@@ -5,7 +5,7 @@ import logging
 import re
 import sqlite3
 import tracemalloc
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -24,6 +24,7 @@ from vault_adapters import (
     Token,
     TokenKind,
     TokenSet,
+    VaultError,
     open_vault,
 )
 from vault_adapters.crypto import bootstrap, envelope, local_key
@@ -293,6 +294,52 @@ async def test_a_value_beyond_the_format_stays_in_the_database(filled):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert peak < size / 2
+
+
+HUGE = 50_000_000
+SHORT = {
+    "audit_seal": ("body", "body_digest", "digest"),
+    "audit_chain": ("digest", "secret"),
+    "audit_event": ("actor", "code", "identifier"),
+    "account": ("label", "error_code"),
+    "token": ("error_code",),
+    "client_refusal": ("marks",),
+    "home": ("places", "deployment"),
+}
+"""Columns whose content is short, besides the sealed values."""
+
+
+@both_stores
+@pytest.mark.parametrize(("table", "column"), [(table, column) for table in SHORT for column in SHORT[table]])
+async def test_a_huge_text_in_place_of_a_short_one_stays_in_the_database(filled, table, column):
+    async with open_vault(filled.config(), refreshers=refresher()) as vault:
+        await vault.audit_head()
+    if table == "client_refusal":
+        columns_of_it = "provider, client, reason, marks, since, refused_at"
+        filled.execute(
+            f"INSERT INTO {{client_refusal}} ({columns_of_it})"
+            " SELECT 'google', ?, 'invalid_client', ?, created_at, created_at FROM {token} LIMIT 1",
+            [b"", b""],
+        )
+    if (column, filled.kind) == ("label", "postgres"):
+        filled.execute("DROP INDEX {account_label}")  # it takes no such row
+    is_bytes = "digest" in column or column in ("body", "secret", "marks")
+    filled.execute(f"UPDATE {{{table}}} SET {column} = ?", [bytes(HUGE) if is_bytes else "x" * HUGE])
+    async with open_vault(filled.config(), refreshers=refresher()) as vault:
+        tracemalloc.start()
+        for call in (
+            vault.refresh_due,
+            vault.verify_audit,
+            vault.audit_head,
+            vault.audit_events,
+            vault.list_accounts,
+            vault.health,
+        ):
+            with suppress(VaultError):
+                await call()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < HUGE / 2
 
 
 def test_the_stores_limit_is_that_of_the_format():

@@ -103,6 +103,38 @@ MOST_WRAP = 8192
 """Size of the largest wrap of a data key in bytes; a key service makes wraps of at most 6,144 bytes."""
 
 
+MOST_BODY = 1_048_576
+"""Size of the largest body of a seal of the audit log in bytes; a seal of a thousand events has a third of it."""
+
+MOST_TEXT = 1020
+"""Size of the longest short text, such as a label, in bytes: 255 characters of UTF-8."""
+
+_AT_MOST = re.compile(r"\{\{(text|bytes) (?:(\d+) )?([\w.]+)\}\}")
+
+
+def with_limits(sql: str, size: str) -> str:
+    """Replace each ``{{text column}}`` and ``{{bytes 32 column}}`` by the column, which is empty if it is too large.
+
+    Args:
+        sql: a query; a number is the largest size in bytes, and `MOST_TEXT` without one.
+        size: see `placeholders`.
+    """
+
+    def limited(found: re.Match[str]) -> str:
+        empty = "x''" if found[1] == "bytes" and size == "length" else "''"
+        return f"CASE WHEN {size}({found[3]}) > {found[2] or MOST_TEXT} THEN {empty} ELSE {found[3]} END"
+
+    return _AT_MOST.sub(limited, sql)
+
+
+_SHORT = {"t.error_code", "a.error_code", "a.label"}
+
+
+def limited(name: str) -> str:
+    """Return a column for `with_limits`, with its limit if it is a short text."""
+    return f"{{{{text {name}}}}}" if name in _SHORT else name
+
+
 def placeholders(size: str) -> dict[str, str]:
     """Return a dict from the name of each placeholder to the SQL that replaces it.
 
@@ -119,11 +151,12 @@ def placeholders(size: str) -> dict[str, str]:
     shown = {"t.blob": blob, "t.extra": extra}
     wrapped = f"CASE WHEN {size}(wrapped) <= {MOST_WRAP} THEN wrapped END"
     scopes = f"CASE WHEN {size}(t.scopes) > {MOST_SCOPES} THEN '' ELSE t.scopes END"
+    shown |= {name: with_limits(limited(name), size) for name in _SHORT} | {"t.scopes": scopes}
     return {
-        "token_columns": ", ".join(scopes if name == "t.scopes" else name for name in TOKEN),
+        "token_columns": ", ".join(shown.get(name, name) for name in TOKEN),
         "key_columns": ", ".join(KEY),
         "value_columns": ", ".join(shown.get(name, name) for name in VALUE),
-        "account_columns": ", ".join(ACCOUNT),
+        "account_columns": ", ".join(shown.get(name, name) for name in ACCOUNT),
         "answer_columns": f"n.attempt_id, n.data_key_id, {blob.replace('t.blob', 'n.blob')}, n.kept_at",
         "owner": OWNER,
         "wrapped": wrapped,
@@ -198,7 +231,9 @@ _GENERATION = TOKEN.index("t.generation")
 TOKEN_ALONE: Columns = tuple(name for name in TOKEN if name.startswith("t."))
 """The columns `TOKEN` without ``u.last_used_at``, which `with_last_use` adds to a row."""
 
-_SCOPES, _BLOB, _EXTRA = ((*TOKEN, *VALUE).index(name) for name in ("t.scopes", "t.blob", "t.extra"))
+_SCOPES, _CODE, _BLOB, _EXTRA = (
+    (*TOKEN, *VALUE).index(name) for name in ("t.scopes", "t.error_code", "t.blob", "t.extra")
+)
 
 
 def with_last_use(row: Sequence[Any], last_used_at: object) -> tuple[Any, ...]:
@@ -210,6 +245,8 @@ def bounded(row: Sequence[Any]) -> tuple[Any, ...]:
     """Apply the limits of `placeholders` to a row that was read without them and begins with `TOKEN` and `VALUE`."""
     scopes, blob, extra = row[_SCOPES], row[_BLOB], row[_EXTRA]
     sound = list(row)
+    if len(row[_CODE] or "") > MOST_TEXT:
+        sound[_CODE] = ""
     if len((scopes or "").encode()) > MOST_SCOPES:
         sound[_SCOPES] = ""
     if len(blob or b"") > MOST_BLOB:

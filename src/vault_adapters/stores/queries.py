@@ -13,7 +13,7 @@ from typing import Any
 from attrs import field, frozen
 
 from vault_adapters.stores.columns import placeholders as column_placeholders
-from vault_adapters.stores.columns import with_plain
+from vault_adapters.stores.columns import with_limits, with_plain
 
 _NAME = re.compile(r"^-- name: (?P<name>[a-z0-9_]+)(?: of (?P<whole>[a-z0-9_]+))?$", re.MULTILINE)
 _PART = "{{part}}"
@@ -60,9 +60,9 @@ def load_queries(package: str, *, size: str, overlay: str | None = None, **place
             unknown.
     """
     filled = {**column_placeholders(size), **placeholders}
-    by_name = _read(package, "sql", filled)
+    by_name = _read(package, "sql", filled, size)
     if overlay is not None:
-        by_name |= _read(package, overlay, filled)
+        by_name |= _read(package, overlay, filled, size)
     return Queries(by_name)
 
 
@@ -75,12 +75,13 @@ def folder_of(package: str) -> Path:
     return Path(str(import_module(package).__file__)).parent
 
 
-def _read(package: str, folder: str, placeholders: Mapping[str, str]) -> dict[str, str]:
+def _read(package: str, folder: str, placeholders: Mapping[str, str], size: str) -> dict[str, str]:
     by_name: dict[str, str] = {}
     for path in sorted(folder_of(package).joinpath(folder).iterdir(), key=lambda path: path.name):
         if path.name.endswith(".sql"):
             wholes: dict[str, str] = {}
-            for name, whole, sql in _split(path.read_text(encoding="utf-8")):
+            for name, whole, plain in _split(path.read_text(encoding="utf-8")):
+                sql = with_limits(plain, size)
                 if name in by_name or name in wholes:
                     raise ValueError(f"two queries of {package} have the name {name}")
                 if _PART in sql:

@@ -1,5 +1,6 @@
 """Erases tenants on Postgres."""
 
+import secrets
 from datetime import datetime
 
 from attrs import astuple
@@ -20,7 +21,7 @@ async def erase_tenant(transaction: Transaction, queries: Queries, tenant_id: st
     """Delete a tenant's rows and wraps and destroy its data keys, in the given transaction."""
     await transaction.fetch(queries["make_commit_durable"])
     parameters = {"tenant_id": tenant_id, "now": transaction.now}
-    held = {"tenant_id": tenant_id, "place_holder": bytes(16)}
+    held = {"tenant_id": tenant_id, "place_holder": secrets.token_bytes(16)}
     await transaction.execute(queries["hold_active_data_key"], held | {"now": transaction.now})
     await transaction.execute(queries["release_active_data_key"], held)
     destroyed: list[AuditEvent] = []

@@ -3,7 +3,7 @@
 from datetime import datetime
 from functools import lru_cache
 
-from vault_adapters.stores.columns import OWNER
+from vault_adapters.stores.columns import OWNER, with_limits
 from vault_adapters.stores.postgres.account_columns import BINARY_HASH, state_fragments
 from vault_adapters.stores.postgres.appending import appending_fragments
 from vault_adapters.stores.postgres.citus_statements import distributed_fragments, distributed_queries
@@ -89,8 +89,11 @@ An account becomes due at the time that follows from these values. If none follo
 due at the time of storing, and an account without a row gets none. An earlier due time stays.
 """
 
-_EVENT = """e.xid::text, e.seq, e.action, e.occurred_at, nullif(e.tenant_id, ''), e.provider, e.identifier, e.kind,
-    e.generation, e.actor, e.code, e.credential_generation"""
+_EVENT = with_limits(
+    """e.xid::text, e.seq, {{text e.action}}, e.occurred_at, nullif({{text e.tenant_id}}, ''), {{text e.provider}},
+    {{text e.identifier}}, {{text e.kind}}, e.generation, {{text e.actor}}, {{text e.code}}, e.credential_generation""",
+    "octet_length",
+)
 """The columns of a listed audit event ``e``."""
 
 _HORIZON = """coalesce(

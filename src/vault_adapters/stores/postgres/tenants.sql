@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION {{schema}}.erase_tenants(ids text[]) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $body$
 DECLARE
     known text[] := '{}';
+    holder bytea := uuid_send(gen_random_uuid());
     found text[];
 BEGIN
     -- All transactions lock data keys first, then tokens in the order of tenant, provider, identifier and kind, then
@@ -15,9 +16,9 @@ BEGIN
     -- A transaction that is storing a tenant's first value has made a data key that nobody else sees yet. A row in its
     -- place waits for it, by the unique index.
     INSERT INTO {{schema}}.data_key (tenant_id, data_key_id, state, created_at)
-        SELECT id, decode(repeat('00', 16), 'hex'), 'active', statement_timestamp() FROM unnest(ids) id ORDER BY id
+        SELECT id, holder, 'active', statement_timestamp() FROM unnest(ids) id ORDER BY id
         ON CONFLICT DO NOTHING;
-    DELETE FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND data_key_id = decode(repeat('00', 16), 'hex');
+    DELETE FROM {{schema}}.data_key WHERE tenant_id = ANY (ids) AND data_key_id = holder;
     -- To lock a data key, this statement waits for running writes of values under this data key. Later writes fail,
     -- because the data key is destroyed. The loop repeats, because a statement that waited for a key rotation does not
     -- see the new data key that the rotation committed.

@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB, MOST_EXTRA, OWNER
+from vault_adapters.stores.columns import ACCOUNT, MOST_BLOB, MOST_EXTRA, OWNER, limited, with_limits
 from vault_adapters.stores.queries import Queries, load_queries
 
 # A damaged row may hold a text in place of a sealed value. The cast reads it as bytes.
@@ -73,7 +73,9 @@ def load_statements(*, versioned: bool = True) -> Queries:
         size="length",
         version=_VERSION if versioned else "NULL",
         value_columns=_VALUE_COLUMNS,
-        account_columns=", ".join(f"{name} + {_STEP}" if name in _LEASE_TIMES else name for name in ACCOUNT),
+        account_columns=with_limits(
+            ", ".join(f"{name} + {_STEP}" if name in _LEASE_TIMES else limited(name) for name in ACCOUNT), "length"
+        ),
         step=_STEP,
         after_account=_AFTER_ACCOUNT,
         first_owners=f"ORDER BY {OWNER} LIMIT :limit",

@@ -70,7 +70,7 @@ WHERE e.tenant_id = d.tenant_id AND e.xid = d.xid AND e.seq = d.seq AND e.occurr
 
 -- name: list_seals
 -- List the seals of the chain after a number; NULL: the last one.
-SELECT number, until, body, body_digest, digest FROM {{schema}}.audit_seal
+SELECT number, until, {{bytes 1048576 body}}, {{bytes 64 body_digest}}, {{bytes 64 digest}} FROM {{schema}}.audit_seal
 WHERE number > coalesce(%(after)b::bigint, (SELECT max(number) - 1 FROM {{schema}}.audit_seal))
 ORDER BY number
 LIMIT %(limit)b::bigint
@@ -87,7 +87,7 @@ UPDATE {{schema}}.audit_seal SET body = NULL WHERE until < %(before)b::bigint AN
 
 -- name: get_chain_ends
 -- Get where the chains of some tenants end.
-SELECT tenant_id, secret, events, digest FROM {{schema}}.audit_chain WHERE tenant_id = ANY (%(tenant_ids)b::text[])
+SELECT tenant_id, {{bytes 64 secret}}, events, {{bytes 64 digest}} FROM {{schema}}.audit_chain WHERE tenant_id = ANY (%(tenant_ids)b::text[])
 
 -- name: put_chain_ends
 -- Store where the chains of some tenants end; the tenants are sorted.

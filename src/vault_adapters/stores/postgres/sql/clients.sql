@@ -6,7 +6,7 @@ SELECT NULL AS provider, NULL AS client, NULL AS reason, NULL AS marks, NULL::ti
     NULL::timestamptz AS refused_at, NULL::timestamptz AS opened_at,
     (SELECT max(restored_at) FROM {{schema}}.restoration) AS probe_at, {{now}} AS now
 UNION ALL
-SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at, NULL FROM {{schema}}.client_refusal
+SELECT provider, client, reason, {{bytes 64 marks}}, since, refused_at, opened_at, probe_at, NULL FROM {{schema}}.client_refusal
 WHERE marks <> '' AND (%(provider)b::text IS NULL OR provider = %(provider)b)
 
 -- name: lock_client
@@ -15,7 +15,7 @@ WHERE marks <> '' AND (%(provider)b::text IS NULL OR provider = %(provider)b)
 INSERT INTO {{schema}}.client_refusal AS r (provider, client, reason, marks, since, refused_at)
 VALUES (%(provider)b, %(client)b, %(reason)b, '', {{now}}, {{now}})
 ON CONFLICT (provider, client, reason) DO UPDATE SET marks = r.marks
-RETURNING r.provider, r.client, r.reason, r.marks, r.since, r.refused_at, r.opened_at, r.probe_at, {{now}}
+RETURNING r.provider, r.client, r.reason, pg_catalog.substr(r.marks, 1, 65), r.since, r.refused_at, r.opened_at, r.probe_at, {{now}}
 
 -- name: put_client
 -- Store the record of one scope, whose row is locked.

@@ -1,6 +1,6 @@
 -- name: get_home
 -- Get the recorded home, if there is one, and the name of this database.
-SELECT h.places, h.deployment, pg_catalog.current_database()::text
+SELECT {{text 4096 h.places}}, {{text h.deployment}}, pg_catalog.current_database()::text
 FROM (SELECT true AS only_row) o LEFT JOIN {{schema}}.home h ON h.only_row = o.only_row
 
 -- name: record_home

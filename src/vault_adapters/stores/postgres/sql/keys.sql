@@ -1,12 +1,12 @@
 -- name: list_master_keys
 -- List all master key records, each with the last event about it, and with the last activation of any master key.
-SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{last_event}}, {{last_activated}}
+SELECT m.master_key_id, {{text m.provider}}, {{uri}}, {{kdf}}, {{bytes 64 m.check_value}}, {{text m.state}}, m.created_at, {{last_event}}, {{last_activated}}
 FROM {{schema}}.master_key m
 ORDER BY m.created_at, m.master_key_id
 
 -- name: share_active_master_key
 -- Get the active master key, and keep it active until the transaction ends.
-SELECT m.master_key_id, m.provider, {{uri}}, {{kdf}}, m.check_value, m.state, m.created_at, {{last_event}}, {{last_activated}}
+SELECT m.master_key_id, {{text m.provider}}, {{uri}}, {{kdf}}, {{bytes 64 m.check_value}}, {{text m.state}}, m.created_at, {{last_event}}, {{last_activated}}
 FROM {{schema}}.master_key m
 WHERE m.state = 'active'
 FOR SHARE OF m

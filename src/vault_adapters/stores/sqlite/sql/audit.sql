@@ -8,7 +8,8 @@ VALUES (:action, :occurred_at, :tenant_id, :provider, :identifier, :kind, :gener
 
 -- name: list_audit_events
 -- List events after a position. SQLite has one writer, so seq follows the order of commits.
-SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, credential_generation
+SELECT seq, {{text action}}, occurred_at, {{text tenant_id}}, {{text provider}}, {{text identifier}}, {{text kind}},
+    generation, {{text actor}}, {{text code}}, credential_generation
 FROM token_vault_audit_event
 WHERE seq > :after
     AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
@@ -17,7 +18,8 @@ LIMIT :limit
 
 -- name: latest_audit_events
 -- List the latest events that match the given conditions, latest first.
-SELECT seq, action, occurred_at, tenant_id, provider, identifier, kind, generation, actor, code, credential_generation
+SELECT seq, {{text action}}, occurred_at, {{text tenant_id}}, {{text provider}}, {{text identifier}}, {{text kind}},
+    generation, {{text actor}}, {{text code}}, credential_generation
 FROM token_vault_audit_event
 WHERE true
     AND (:tenant_id IS NULL OR tenant_id = :tenant_id)
@@ -52,7 +54,7 @@ WHERE seq IN (
 
 -- name: list_seals
 -- List the seals of the chain after a number; NULL: the last one.
-SELECT number, until, body, body_digest, digest FROM token_vault_audit_seal
+SELECT number, until, {{bytes 1048576 body}}, {{bytes 64 body_digest}}, {{bytes 64 digest}} FROM token_vault_audit_seal
 WHERE number > coalesce(:after, (SELECT max(number) - 1 FROM token_vault_audit_seal))
 ORDER BY number
 LIMIT :limit
@@ -69,7 +71,7 @@ UPDATE token_vault_audit_seal SET body = NULL WHERE until < :before AND body IS 
 
 -- name: get_chain_end
 -- Get where a tenant's chain ends.
-SELECT tenant_id, secret, events, digest FROM token_vault_audit_chain WHERE tenant_id = :tenant_id
+SELECT tenant_id, {{bytes 64 secret}}, events, {{bytes 64 digest}} FROM token_vault_audit_chain WHERE tenant_id = :tenant_id
 
 -- name: put_chain_end
 -- Store where a tenant's chain ends.

@@ -3,7 +3,7 @@
 -- which a backup went into use; NULL: never.
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, (SELECT max(restored_at) FROM token_vault_restoration)
 UNION ALL
-SELECT provider, client, reason, marks, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
+SELECT provider, client, reason, {{bytes 64 marks}}, since, refused_at, opened_at, probe_at FROM token_vault_client_refusal
 WHERE :provider IS NULL OR provider = :provider
 
 -- name: put_client

@@ -1,6 +1,6 @@
 -- name: get_home
 -- Get the recorded home, if there is one.
-SELECT places, deployment FROM token_vault_home
+SELECT {{text 4096 places}}, {{text deployment}} FROM token_vault_home
 
 -- name: record_home
 -- Record the home, unless it is another one than the given one; without a given one, unless there is a record. With
