@@ -13,6 +13,7 @@ from vault_adapters.runtime.closing import Begun
 from vault_domain.services.tokens.token_service import TokenService
 
 if TYPE_CHECKING:
+    from vault_domain.entities.account import Account
     from vault_domain.ports.prover import Prover
     from vault_domain.services.keys.data_keys import RotationService
     from vault_domain.services.keys.master_keys import RewrappingService
@@ -94,8 +95,11 @@ class WiredServices(SharedParts):
         )
         return AccountService(
             *(store.accounts, self.changes, store.audit, self.cipher, self.sink, revoker, self.policy, self.spends),
-            self.presented,
+            *(self.presented, self._exchanged),
         )
+
+    async def _exchanged(self, account: Account) -> None:
+        await self.runner.exchanged(account)
 
     @cached_property
     def listing(self) -> ListingService:

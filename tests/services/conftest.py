@@ -142,7 +142,7 @@ class Cases:
             noticed.accounts if is_own else ledger, opener, tasks, self.refreshers, self.timing.deadline, noticed.pages
         )
         self.accounts = AccountService(
-            *(noticed.accounts, changes, noticed.audit, cipher, sink, revoker, POLICY, {}, clients)
+            *(noticed.accounts, changes, noticed.audit, cipher, sink, revoker, POLICY, {}, clients, runner.exchanged)
         )
         self.refreshing = RefreshService(
             self.tokens, ledger, runner, self.keeper, tasks, POLICY, rules, store.pages, observed

@@ -15,12 +15,14 @@ from vault_adapters import (
     ProviderConfigurationError,
     ReauthorizationRequiredError,
     Rotation,
+    Secret,
     StorageError,
     TokenKind,
     TokenSet,
     VaultError,
 )
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientScope
+from vault_domain.services.tokens.states import OpenedState
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
 FLEET = [Account(f"t{number % 50}", "google", f"{number:04}") for number in range(80)]
@@ -158,6 +160,46 @@ async def pause(cases):
         await cases.counting.refuse(SCOPE, Account("t1", "google", f"refused {number}"))
 
 
+async def test_values_that_a_host_stores_hide_no_mass_rejection(cases):
+    server = Server()
+    vault = cases.over(refreshers={"google": server})
+    for account in FLEET[:21]:
+        await vault.connect(account)
+    server.dead = FLEET[:9]
+    cases.clock.advance(HOUR)
+    for account in FLEET[9:21]:
+        await vault.connect(account)  # replaces both tokens; the provider was not asked
+    await vault.sweeping.sweep(None, None, actor=None)
+    states = {(await vault.accounts.get(account)).state for account in FLEET[:9]}
+    assert ConnectionState.REAUTHORIZATION_REQUIRED not in states
+    assert [event.code for event in cases.sink.events if event.action is AuditAction.CLIENT_PAUSED] == [MASS_REJECTION]
+
+
+@pytest.mark.parametrize("exchanged", [False, True])
+async def test_only_a_code_that_was_exchanged_ends_invalid_client(cases, exchanged):
+    server = Server()
+    vault = cases.over(refreshers={"google": server})
+    for account in FLEET[:6]:
+        await vault.connect(account)
+    cases.clock.advance(HOUR)
+    server.secret = "wrong"
+    other = cases.over(refreshers={"google": server})  # another process, which has not read any record
+    for account in FLEET[:2]:
+        assert await reason_of(vault, account) == INVALID_CLIENT
+        cases.clock.advance(SECOND)
+        state = OpenedState(FLEET[5].tenant_id, await data_key_of(cases, FLEET[5]), Secret("")) if exchanged else None
+        await other.accounts.store_set(FLEET[5], answer(2), label=None, actor=None, state=state)
+        cases.clock.advance(SECOND)
+    assert await reason_of(vault, FLEET[2]) == INVALID_CLIENT
+    paused = [event.code for event in cases.sink.events if event.action is AuditAction.CLIENT_PAUSED]
+    assert paused == ([] if exchanged else [INVALID_CLIENT])
+    assert [record.scope.reason for record in (await cases.store.clients.records()).records] == [INVALID_CLIENT]
+    if not exchanged:
+        state = OpenedState(FLEET[5].tenant_id, await data_key_of(cases, FLEET[5]), Secret(""))
+        await other.accounts.store_set(FLEET[5], answer(3), label=None, actor=None, state=state)
+        assert (await cases.store.clients.records()).records == []
+
+
 async def test_of_many_processes_one_probes(connected, refresher):
     await pause(connected)
     refresher.then(ProviderConfigurationError(reason="invalid_client"))
@@ -273,3 +315,7 @@ async def is_refreshed(vault, account):
     except (ProviderConfigurationError, ReauthorizationRequiredError):
         return False
     return True
+
+
+async def data_key_of(cases, account):
+    return (await cases.store.keys.data_key(account.tenant_id, None)).key_id

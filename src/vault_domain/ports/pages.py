@@ -106,7 +106,11 @@ class Condemned:
 
 @frozen
 class Refreshed:
-    """Selects the access tokens that a client has got; sorted by (last_refreshed_at, tenant_id, identifier, kind).
+    """Selects the access tokens of refreshes that were granted to a client.
+
+    Sorted by (last_refreshed_at, tenant_id, identifier, kind). A value that a host stores, or an import replaces, has a
+    `last_refreshed_at` too. So an account counts only if its latest attempt was granted, and began at ``since`` or
+    later.
 
     Attributes:
         provider: the provider's name.

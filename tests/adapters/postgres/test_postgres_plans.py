@@ -22,10 +22,11 @@ SELECT 't' || n / 10, CASE WHEN n % 2000 = 3 THEN 'rare' ELSE 'google' END, k, '
     CASE WHEN k = 'access_token' THEN now() + interval '1 hour' END, 1, now(), now(), now() - n * interval '1 second',
     CASE WHEN n % 1000 = 0 AND k = 'refresh_token' THEN now() - n * interval '1 second' END
 FROM generate_series(1, {ACCOUNTS}) n, unnest(ARRAY['access_token', 'refresh_token']) k;
-INSERT INTO vault.account (tenant_id, provider, identifier, label, due_at, failures)
+INSERT INTO vault.account (tenant_id, provider, identifier, label, due_at, failures, attempt_id, committed_attempt_id,
+    sent_at)
 SELECT 't' || n / 10, 'google', 'u' || n, 'User' || n || '@Example.com', now() + interval '50 minutes',
-    CASE WHEN n % 1000 = 1 THEN 1 ELSE 0 END
-FROM generate_series(1, {ACCOUNTS}) n;
+    CASE WHEN n % 1000 = 1 THEN 1 ELSE 0 END, attempt, attempt, now()
+FROM generate_series(1, {ACCOUNTS}) n, gen_random_uuid() attempt;
 ANALYZE vault.token; ANALYZE vault.account;
 """
 PLACE = {"after_tenant_id": "t2", "after_provider": "", "after_identifier": "", "provider": None, "now": None}

@@ -206,6 +206,21 @@ async def test_a_mended_secret_ends_the_pause_with_one_probe(opened, clock, serv
     ]
 
 
+async def test_a_code_that_was_exchanged_ends_the_pause_of_an_unknown_client(opened, clock, server):
+    wrong, right = await opened(server.refresher(secret="wrong")), await opened(server.refresher())
+    await connect(right, FLEET[:6])
+    clock.advance(HOUR)
+    for account in FLEET[:3]:
+        assert (await failure(wrong.ensure_access_token(account))).reason == "invalid_client"
+    state = await right.states.seal(FLEET[5], "content", bound_to="session")
+    await right.store_token_set(FLEET[5], TokenSet("access", "refresh"))  # a host's own tokens say nothing
+    assert [reason for _, reason in await events_of(right)] == ["invalid_client"]
+    begun = await right.states.open(state, bound_to="session")
+    await right.store_token_set(FLEET[5], TokenSet("access", "refresh"), state=begun)
+    assert [action for action, _ in await events_of(right)] == [AuditAction.CLIENT_PAUSED, AuditAction.CLIENT_RESUMED]
+    assert (await right.ensure_access_token(FLEET[4])).value.reveal() == "access of user-004"
+
+
 async def test_a_sweep_probes_a_paused_client_once_a_minute(opened, clock, server):
     wrong = [await opened(server.refresher(secret="wrong")) for _ in range(2)]
     await connect(wrong[0], FLEET[:8])

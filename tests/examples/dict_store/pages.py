@@ -92,8 +92,17 @@ def _is_wanted(query, state, token, now):
                 (key.provider, key.kind) == (query.provider, TokenKind.ACCESS_TOKEN)
                 and info.last_refreshed_at is not None
                 and info.last_refreshed_at >= query.since
+                and _was_granted(state, query.since)
                 and _is_of_client(state, token, query.client, {query.client})
             )
+
+
+def _was_granted(state, since):
+    """Return whether an account's latest attempt began at this time or later, and was granted."""
+    row = state.row
+    if row is None or row.refresh.attempt_id is None or row.refresh.sent_at is None:
+        return False
+    return row.committed_attempt_id == row.refresh.attempt_id and row.refresh.sent_at >= since
 
 
 def _is_sibling(state, account):

@@ -23,7 +23,9 @@ from vault_domain.entities.clients import (
     ClientScope,
 )
 from vault_domain.entities.errors import InvalidInputError
+from vault_domain.entities.imported import ImportedToken
 from vault_domain.entities.request_limit import RequestLimit
+from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import TokenInfo
 from vault_domain.facade.vault import TokenVault
 from vault_domain.ports.pages import Condemned, Refreshed
@@ -147,6 +149,28 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
         assert [info.key.account for info in first + others] == [ANN, BOB, CEM, EVE]
         assert await counts(store, ANN, clock.now()) == (0, 0, 0)
 
+    async def test_only_a_granted_refresh_is_a_success(
+        self, vault: TokenVault, store: Store, clock: ManualClock
+    ) -> None:
+        accounts = [ANN, BOB, CEM, DOT, EVE]
+        for account in accounts:
+            await connect(vault, store, account, refreshed=account in (CEM, DOT))
+        clock.advance(MINUTE)
+        began = clock.now() - SECOND
+        await connect(vault, store, ANN)  # replaces values, which sets `last_refreshed_at`
+        for account in (BOB, CEM):
+            await attempts_of(store).release(await claim(store, account))
+            await connect(vault, store, account)
+        await vault.store_token(DOT.key(TokenKind.ACCESS_TOKEN), "access")  # its grant is older than this value
+        imported = ImportedToken(Account("t1", "google", "fay").key(TokenKind.ACCESS_TOKEN), Secret("access"))
+        for _ in range(2):  # the second import replaces the value of the first
+            await vault.import_tokens([imported], overwrite=True)
+        assert await counts(store, ANN, began, client=None) == (0, 0, 0)
+        attempt = await claim(store, EVE)
+        assert await counts(store, ANN, began, client=None) == (0, 0, 0)
+        await grant(store, attempt)
+        assert await counts(store, ANN, began) == (0, 0, 1)
+
     async def test_each_token_endpoint_is_counted_apart(
         self, vault: TokenVault, store: Store, clock: ManualClock
     ) -> None:
@@ -155,8 +179,7 @@ class ClientCases(ContractFixtures, given=("stored_account",)):
             await connect(vault, store, account)
             await reject(store, account, endpoint)
             await connect(vault, store, evolve(account, tenant_id="t2"))
-            await claim(store, evolve(account, tenant_id="t2"), endpoint)
-            await connect(vault, store, evolve(account, tenant_id="t2"), refreshed=True)
+            await grant(store, await claim(store, evolve(account, tenant_id="t2"), endpoint))
         for client in (HERE, THERE, CLIENT, None):
             assert await counts(store, DOT, began, client=client) == (1, 0, 1)
 
@@ -260,12 +283,14 @@ async def counts(
 async def connect(
     vault: TokenVault, store: Store, account: Account, *, client: bytes | None = CLIENT, refreshed: bool = False
 ) -> None:
-    """Store an account's tokens under a client, as a vault does."""
+    """Store an account's tokens under a client, as a vault does; ``refreshed``: then refresh them as well."""
     if await store.keys.data_key(account.tenant_id, None) is None:
         await vault.store_token_set(Account(account.tenant_id, "acme"), token_set())  # makes the tenant's data key
     keys = [account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
-    writes = [evolve(each, client=client, refreshed=refreshed) for each in await answer(store, keys=keys)]
+    writes = [evolve(each, client=client, refreshed=False) for each in await answer(store, keys=keys)]
     await changes_of(store).store_set(account, writes, label=None, actor=None)
+    if refreshed:
+        await grant(store, await claim(store, account), client=client)
 
 
 async def claim(store: Store, account: Account, endpoint: bytes | None = None) -> Attempt:
@@ -273,6 +298,13 @@ async def claim(store: Store, account: Account, endpoint: bytes | None = None) -
     attempt = evolve(await unclaimed(store, account, MINUTE), endpoint=endpoint)
     assert await attempts_of(store).claim(attempt, (await state_of(store, account)).attempt_id) is not None
     return attempt
+
+
+async def grant(store: Store, attempt: Attempt, *, client: bytes | None = CLIENT) -> None:
+    """Let the provider grant an attempt that was claimed."""
+    keys = [attempt.account.key(kind) for kind in (TokenKind.ACCESS_TOKEN, TokenKind.REFRESH_TOKEN)]
+    writes = [evolve(each, client=client) for each in await answer(store, 2, keys)]
+    await attempts_of(store).commit(attempt, writes, actor=None)
 
 
 async def reject(store: Store, account: Account, endpoint: bytes | None = None) -> None:

@@ -122,6 +122,15 @@ class AttemptRunner:
                 "the vault is closing and starts no refresh", account=account, retry_after=_AFTER_CLOSING
             )
 
+    async def exchanged(self, account: Account) -> None:
+        """Take note that a token endpoint exchanged a code for an account, whose tokens are stored."""
+        try:
+            endpoint = await self.endpoints.of(account, await self._ledger.read(account))
+        except VaultError as error:  # the tokens are stored, so the caller must not see a failure
+            _log.warning("a pause could not be ended after a code was exchanged (%s)", error.code)
+        else:
+            await self.guard.exchanged(account, endpoint)
+
     def is_attempting(self, account: Account) -> bool:
         """Return whether this process is refreshing the account, even if the lease seems to be over."""
         return account in self._attempted or self._exchanges.is_late(account)

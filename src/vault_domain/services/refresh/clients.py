@@ -14,6 +14,7 @@ from vault_domain.entities.attempt import Attempt
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.clients import (
     CLIENT_MISMATCH,
+    INVALID_CLIENT,
     MASS_REJECTION,
     ClientRecord,
     ClientScope,
@@ -154,6 +155,16 @@ class ClientGuard:
             closing.append(mismatch)  # other processes may have counted mismatches since the last read
         for scope in closing:
             await self._close(scope)
+
+    async def exchanged(self, account: Account, endpoint: bytes | None) -> None:
+        """Take note that a token endpoint exchanged a code: it knows the client, which says nothing of refresh tokens.
+
+        Args:
+            account: the account that was connected.
+            endpoint: the client at the account's token endpoint; None if all accounts share the endpoint.
+        """
+        # Other processes may have counted refusals since the last read.
+        await self._close(ClientScope(account.provider, endpoint or self.clients.of(account), INVALID_CLIENT))
 
     def is_of_another_client(self, attempt: Attempt) -> bool:
         """Return whether an attempt presented a credential that is known to belong to another client."""

@@ -35,18 +35,21 @@ class Endpoints:
 
     async def placed(self, account: Account, decision: Claim, snapshot: Snapshot) -> Claim:
         """Return the decision with the account's endpoint, if the provider has several; nothing is sent."""
+        endpoint = await self.of(account, snapshot)
+        return decision if endpoint is None else evolve(decision, endpoint=endpoint)
+
+    async def of(self, account: Account, snapshot: Snapshot) -> bytes | None:
+        """Return the client at the account's endpoint; None if the provider has one endpoint, or if it is not known."""
         namer = self._namers.get(account.provider)
         if namer is None:
-            return decision
+            return None
         try:
             url: object = await namer.token_url_of(account, await self._opener.previous_extra(account, snapshot))
         except VaultError as error:  # the attempt itself will say what is wrong
             _log.info("the token endpoint of an account at %s is not known (%s)", account.provider, error.code)
-            return decision
+            return None
         except Exception as error:  # a host's own refresher may raise any exception; its text may hold a secret
             kind = type(error).__qualname__
             _log.error("a refresher for %s could not name its token endpoint (%s)", account.provider, kind)
-            return decision
-        if not isinstance(url, str):
-            return decision
-        return evolve(decision, endpoint=at_endpoint(self._clients.of(account), url))
+            return None
+        return at_endpoint(self._clients.of(account), url) if isinstance(url, str) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import cast
 
@@ -50,6 +50,7 @@ class AccountService:
         policy: RefreshPolicy,
         spends: Mapping[str, TokenKind],
         clients: Clients,
+        exchanged: Callable[[Account], Awaitable[None]] | None,
     ) -> None:
         self._accounts = accounts
         self._changes = changes
@@ -60,6 +61,7 @@ class AccountService:
         self._policy = policy
         self._spends = spends
         self._clients = clients
+        self._exchanged = exchanged
 
     def over(self, ports: HostPorts) -> AccountService:
         """Return this service for one call inside a transaction of the host, which may store a set or delete."""
@@ -74,6 +76,7 @@ class AccountService:
             self._policy,
             self._spends,
             self._clients,
+            None,  # it would write beside the host's transaction, and on SQLite wait for it
         )
 
     async def store_set(
@@ -86,6 +89,8 @@ class AccountService:
         state: OpenedState | None = None,
     ) -> AccountInfo:
         """Store a token set in one transaction; return the resulting account.
+
+        A ``state`` shows that the provider's token endpoint has exchanged a code of the vault's client.
 
         Raises:
             StateRefusedError: the tenant was erased since ``state`` was sealed.
@@ -105,6 +110,8 @@ class AccountService:
             )
         except UnreadableError:
             raise StateRefusedError(account=account, reason=UNREADABLE_STATE) from None
+        if state is not None and self._exchanged is not None:
+            await self._exchanged(account)
         info = describe_account(record, now, self._spends.get(account.provider))
         return evolve(info, reason=info.reason or problem)
 

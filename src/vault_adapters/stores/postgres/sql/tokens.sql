@@ -182,12 +182,14 @@ WHERE t.provider = %(provider)b AND t.rejected_at >= %(since)b::timestamptz
 ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
 
 -- name: find_refreshed_tokens of page_of_tokens
--- Find access tokens that a client has got, earliest first, after a position; see find_condemned_tokens. The query reads
--- the index token_refreshed.
+-- Find access tokens of accounts whose latest attempt began after a time and was granted, earliest first, after a
+-- position; see find_condemned_tokens. The query reads the index token_refreshed. A value that replaces another sets
+-- last_refreshed_at too, so this time alone tells of no grant. coalesce keeps the planner from reading the accounts first.
 LEFT JOIN {{schema}}.account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.provider = %(provider)b AND t.kind = 'access_token' AND t.last_refreshed_at IS NOT NULL
     AND t.last_refreshed_at >= %(since)b::timestamptz
+    AND coalesce(a.committed_attempt_id = a.attempt_id AND a.sent_at >= %(since)b::timestamptz, false)
     AND (a.endpoint = %(client)b::bytea OR a.endpoint IS NULL
         AND (octet_length(%(client)b::bytea) = 0 OR t.client = %(client)b::bytea))
     AND (t.last_refreshed_at, t.tenant_id, t.identifier, t.kind)

@@ -84,12 +84,14 @@ WHERE t.provider = :provider AND t.rejected_at BETWEEN :since AND :until AND t.s
 ORDER BY t.rejected_at, t.tenant_id, t.identifier, t.kind
 
 -- name: find_refreshed_tokens of page_of_tokens
--- Find access tokens that a client has got, earliest first, after a position; see find_condemned_tokens. The query reads
--- the index token_vault_token_refreshed.
-LEFT JOIN token_vault_account a
+-- Find access tokens of accounts whose latest attempt began after a time and was granted, earliest first, after a
+-- position; see find_condemned_tokens. The query reads the index token_vault_token_refreshed. A value that replaces
+-- another sets last_refreshed_at too, so this time alone tells of no grant.
+JOIN token_vault_account a
     ON a.tenant_id = t.tenant_id AND a.provider = t.provider AND a.identifier = t.identifier
 WHERE t.provider = :provider AND t.kind = 'access_token' AND t.last_refreshed_at IS NOT NULL
     AND t.last_refreshed_at >= :since
+    AND a.committed_attempt_id = a.attempt_id AND a.sent_at >= :since
     AND (a.endpoint = :client OR a.endpoint IS NULL AND (length(:client) = 0 OR t.client = :client))
     AND (t.last_refreshed_at, t.tenant_id, t.identifier, t.kind)
         > (:since, :after_tenant_id, :after_identifier, :after_kind)
