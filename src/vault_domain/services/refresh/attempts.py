@@ -125,7 +125,8 @@ class AttemptRunner:
     async def exchanged(self, account: Account) -> None:
         """Take note that a token endpoint exchanged a code for an account, whose tokens are stored."""
         try:
-            endpoint = await self.endpoints.of(account, await self._ledger.read(account))
+            snapshot = checked_snapshot(account, await self._ledger.read(account))
+            endpoint = await self.endpoints.of(account, snapshot)
         except VaultError as error:  # the tokens are stored, so the caller must not see a failure
             _log.warning("a pause could not be ended after a code was exchanged (%s)", error.code)
         else:
