@@ -42,7 +42,8 @@ T = TypeVar("T")
 _DRIVERS = "psycopg's (version 3), or Django's or SQLAlchemy's over it; asynchronous unless for a SyncVault"
 
 _PLACE = """pg_catalog.concat_ws('/',
-    (extract(epoch FROM pg_catalog.pg_postmaster_start_time()) * 1000000)::pg_catalog.int8,
+    (extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.numeric
+        * 1000000::pg_catalog.numeric)::pg_catalog.int8,
     (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()),
     (SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = {schema} AND c.relname = 'token'))"""

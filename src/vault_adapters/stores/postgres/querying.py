@@ -18,7 +18,10 @@ from vault_adapters.stores.postgres.own_connection import OwnConnection
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_MICROSECONDS = "SELECT (extract(epoch FROM pg_catalog.statement_timestamp()) * 1000000)::pg_catalog.int8"
+_MICROSECONDS = (
+    "SELECT (extract(epoch FROM pg_catalog.statement_timestamp())::pg_catalog.numeric * 1000000::pg_catalog.numeric)"
+    "::pg_catalog.int8"
+)
 
 
 async def query(

@@ -240,23 +240,23 @@ SELECT provider,
         ELSE 'fresh'
     END AS health,
     round(sum(weight))::bigint,
-    bool_or(weight > 1)
+    bool_or(weight > 1::float8)
 FROM (
     SELECT provider, kind, status, expires_at, lifetime, suspect_since, 1::float8 AS weight
     FROM {{schema}}.token
-    WHERE %(percent)b::float8 >= 100 AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
+    WHERE %(percent)b::float8 >= 100::float8 AND (%(tenant_id)b::text IS NULL OR tenant_id = %(tenant_id)b)
     UNION ALL
-    SELECT provider, kind, status, expires_at, lifetime, suspect_since, 100 / %(percent)b::float8
+    SELECT provider, kind, status, expires_at, lifetime, suspect_since, 100::float8 / %(percent)b::float8
     FROM {{schema}}.token TABLESAMPLE SYSTEM (%(percent)b::float8::real)
-    WHERE %(percent)b::float8 < 100 AND status = 'valid'
+    WHERE %(percent)b::float8 < 100::float8 AND status = 'valid'
     UNION ALL
     SELECT provider, kind, status, expires_at, lifetime, suspect_since, 1
     FROM {{schema}}.token
-    WHERE %(percent)b::float8 < 100 AND status <> 'valid' AND status = 'unknown'
+    WHERE %(percent)b::float8 < 100::float8 AND status <> 'valid' AND status = 'unknown'
     UNION ALL
     SELECT provider, NULL, status, NULL, NULL, NULL, 1
     FROM {{schema}}.token
-    WHERE %(percent)b::float8 < 100 AND status <> 'valid' AND status = 'invalid') t
+    WHERE %(percent)b::float8 < 100::float8 AND status <> 'valid' AND status = 'invalid') t
 GROUP BY 1, 2
 
 -- name: measure_tokens

@@ -1,0 +1,2 @@
+-- needs: 0002
+-- SQLite has no types of its own, and no other role's operators. The number is that of the migration of Postgres.
