@@ -32,10 +32,11 @@ ACCESS, REFRESH, API_KEY = map(ACCOUNT.key, (TokenKind.ACCESS_TOKEN, TokenKind.R
 NOW = datetime.now(UTC)
 
 TYPES = (
-    *("bool", "bytea", '"char"', "name", "int8", "int2", "int4", "text", "oid", "xid", "xid8", "json", "jsonb", "float4"),
-    *("float8", "numeric", "varchar", "bpchar", "date", "time", "timestamp", "timestamptz", "interval", "uuid", "inet"),
-    *("jsonpath", "regclass", "regnamespace", "pg_lsn", "pg_snapshot", "text[]", "bytea[]", "uuid[]", "int8[]", "name[]"),
-    *("timestamptz[]", "bool[]", "oid[]", "vault.vault_tenant_id", "vault.vault_key_id", "vault.vault_finite_time"),
+    *("bool", "bytea", '"char"', "name", "int8", "int2", "int4", "text", "oid", "xid", "xid8", "json", "jsonb", "date"),
+    *("float4", "float8", "numeric", "varchar", "bpchar", "time", "timestamp", "timestamptz", "interval", "uuid"),
+    *("inet", "jsonpath", "regclass", "regnamespace", "pg_lsn", "pg_snapshot", "text[]", "bytea[]", "uuid[]"),
+    *("int8[]", "name[]", "timestamptz[]", "bool[]", "oid[]"),
+    *("vault.vault_tenant_id", "vault.vault_key_id", "vault.vault_finite_time"),
 )
 OPERATORS = ("=", "<>", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "||", "->", "->>", "~", "~~", "@>", "&&")
 PAIRS = ("text", "bytea", "int8", "int4", "name", "bool", "uuid", "timestamptz", "numeric", "float8", "text[]", "jsonb")
