@@ -14,7 +14,7 @@ def walk(client, headers):
     answer = client.get(path, headers=headers, follow_redirects=False)
     assert answer.status_code == 200, answer.status_code
     assert "tenant-1" in client.get(path + "accounts", headers=headers).text
-    ask = path + "ask/delete?tenant=tenant-1&provider=github"
+    ask = path + "ask/delete?tenant=tenant-1&provider=github&identifier=42"
     form = dict(re.findall(r'type="hidden" name="(\\w+)" value="([^"]*)"', client.get(ask, headers=headers).text))
     done = client.post(path + "act/delete", data=form, headers=headers)
     assert "1 token of" in done.text, done.text

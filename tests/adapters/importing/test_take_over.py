@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.adapters.cli.command import clean_environment
 
 from vault_adapters import open_sync_vault, open_vault
 from vault_adapters.clients.slack import VaultInstallationStore
+from vault_adapters.importing.systems import mcp
 
 CANARY = "canary-7f3a9c"
 ENDS = datetime(2099, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -390,3 +393,33 @@ def test_files_of_slack_that_are_no_json_fail_alone(token_vault, tmp_path):
     done = token_vault("import", "--from", "slack", "slack", "--json")
     assert (done.code, counts(done)[3]) == (13, 2)
     assert CANARY not in done.stderr + done.out
+
+
+def test_bytes_in_a_column_of_slack_fail_alone(token_vault, database, tmp_path):
+    place = tmp_path / "slack.db"
+    store = SQLite3InstallationStore(database=str(place), client_id="1.2")
+    store.init()
+    for installation in installations():
+        store.save(installation)
+    with closing(sqlite3.connect(place)) as connection, connection:
+        names = [row[1] for row in connection.execute("PRAGMA table_info(slack_installations)")]
+    for name in [each for each in names if each not in ("id", "client_id")]:
+        copy = tmp_path / f"{name}.db"
+        shutil.copy(place, copy)
+        with closing(sqlite3.connect(copy)) as connection, connection:
+            for table in ("slack_installations", "slack_bots"):
+                with suppress(sqlite3.OperationalError):  # a bot has fewer columns
+                    connection.execute(f"UPDATE {table} SET {name} = x'ff'")
+        done = token_vault("import", "--from", "slack", str(copy), "--json", "--dry-run")
+        assert done.code in (0, 13), (name, done.stderr)
+        assert "Error" not in done.stderr, name
+
+
+def test_a_pipe_in_a_folder_does_not_hold_up_the_import(token_vault, database, tmp_path):
+    folder, url = tmp_path / "taken" / "none-T1", "https://mcp.example"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "bot-latest")
+    assert token_vault("import", "--from", "slack", str(tmp_path / "taken")).code == 13
+    digest = hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()
+    os.mkfifo(folder.parent / f"{digest}_tokens.json")
+    assert mcp.find(folder.parent, url) is None

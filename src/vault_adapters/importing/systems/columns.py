@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 _MOST_TEXT = 2 * 1024 * 1024
@@ -24,6 +27,19 @@ def as_object(value: Any) -> Mapping[str, Any] | None:
         except (ValueError, RecursionError):
             return None
     return value if isinstance(value, Mapping) else None
+
+
+def object_in(path: Path, most: int) -> Mapping[str, Any] | None:
+    """Return the JSON object in a regular file; None if it is another one, larger than ``most`` bytes, or no object."""
+    try:
+        # Without O_NONBLOCK, a pipe that nobody writes to would block.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                return None
+            raw = stream.read(most + 1)
+        return as_object(raw.decode()) if len(raw) <= most else None
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def as_moment(value: Any) -> Any:

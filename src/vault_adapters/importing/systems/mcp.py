@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 from attrs import field, frozen
 
 from vault_adapters.importing.records import Record
-from vault_adapters.importing.systems.columns import as_moment, as_object
+from vault_adapters.importing.systems.columns import as_moment, as_object, object_in
 from vault_domain.entities.imported import ImportFailure
 
 _MOST_BYTES = 256 * 1024
@@ -68,7 +67,7 @@ def read(stored: Stored, place: Mapping[str, Any], extra: Mapping[str, str]) -> 
 
 
 def _in_file(path: Path) -> Stored | None:
-    found = _object_in(path) or {}
+    found = object_in(path, _MOST_BYTES) or {}
     client = found.get("client_info") or found.get("client")
     return _stored(found.get("tokens"), client, None, path)
 
@@ -76,7 +75,7 @@ def _in_file(path: Path) -> Stored | None:
 def _of_mcp_remote(folder: Path, server_url: str) -> Stored | None:
     digest = hashlib.md5(server_url.encode(), usedforsecurity=False).hexdigest()
     tokens, client = (folder / f"{digest}_{name}.json" for name in ("tokens", "client_info"))
-    return _stored(_object_in(tokens), _object_in(client), None, tokens)
+    return _stored(object_in(tokens, _MOST_BYTES), object_in(client, _MOST_BYTES), None, tokens)
 
 
 def _of_fastmcp(folder: Path, server_url: str) -> Stored | None:
@@ -90,7 +89,7 @@ def _entry(folder: Path, key: str) -> tuple[Path | None, Mapping[str, Any] | Non
     """Return the file of a key, and the value in it."""
     fragment = hashlib.sha256(key.encode()).hexdigest()[:_FRAGMENT]
     path = next(iter(sorted(folder.glob(f"*/*-{fragment}.json"))), None)
-    return path, None if path is None else as_object((_object_in(path) or {}).get("value"))
+    return path, None if path is None else as_object((object_in(path, _MOST_BYTES) or {}).get("value"))
 
 
 def _stored(tokens: Any, client: Any, expiry: Any, path: Path) -> Stored | None:
@@ -100,13 +99,3 @@ def _stored(tokens: Any, client: Any, expiry: Any, path: Path) -> Stored | None:
     if ends is None and isinstance(lasts, int | float) and not isinstance(lasts, bool):
         ends = path.stat().st_mtime + lasts  # the file was written when the answer came
     return Stored(tokens, client if isinstance(client, Mapping) else {}, as_moment(ends))
-
-
-def _object_in(path: Path) -> Mapping[str, Any] | None:
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MOST_BYTES + 1)
-        value = json.loads(raw) if len(raw) <= _MOST_BYTES else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, Mapping) else None

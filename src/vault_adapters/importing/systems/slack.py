@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_adapters.importing.records import Record
-from vault_adapters.importing.systems.columns import as_moment, as_object
+from vault_adapters.importing.systems.columns import as_moment, object_in
 from vault_adapters.importing.systems.tables import Row, Tables
 from vault_domain.entities.errors import InvalidInputError
 from vault_domain.entities.imported import ImportFailure
@@ -67,20 +67,11 @@ def files_of(folder: Path) -> list[Path]:
 def read_files(files: list[Path]) -> Iterator[_Found]:
     """Yield a row for each token; the number of a row is the file's place in the list."""
     for number, path in enumerate(files, 1):
-        values = _object_in(path)
+        values = object_in(path, _MOST_BYTES)
         if values is None:
             yield ImportFailure(number, "not_json")
         else:
             yield from (_bot if path.name == "bot-latest" else _user)(values, number)
-
-
-def _object_in(path: Path) -> Mapping[str, Any] | None:
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MOST_BYTES + 1)
-        return as_object(raw.decode()) if len(raw) <= _MOST_BYTES else None
-    except (OSError, UnicodeDecodeError):
-        return None
 
 
 def _bot(row: Row | Mapping[str, Any], number: int) -> Iterator[_Found]:
@@ -105,13 +96,18 @@ def _pair(whose: str, row: Row | Mapping[str, Any], number: int, place: dict[str
     """Yield the access token and the refresh token of a bot or a user, as far as there are any."""
     installed = as_moment(row.get("installed_at"))
     place |= {"created_at": installed, "updated_at": installed}
+    try:
+        told = json.dumps(_told(row, installed))
+    except (TypeError, ValueError, RecursionError):  # SQLite keeps bytes in a column for texts
+        yield ImportFailure(number, "not_json")
+        return
     if token := row.get(f"{whose}_token"):
         values = {
             "kind": "access_token",
             "value": token,
             "expires_at": as_moment(row.get(f"{whose}_token_expires_at")),
             "scopes": _scopes(row.get(f"{whose}_scopes")),
-            "extra": {"installation": json.dumps(_told(row, installed))},
+            "extra": {"installation": told},
         }
         yield Record(number, place | values)
     if token := row.get(f"{whose}_refresh_token"):
