@@ -117,7 +117,7 @@ def lowest(session):
         session.install("-r", found, *tools, env=FROM_THE_INDEX)
         session.install("--no-deps", "-e", ".", env=FROM_THE_INDEX)
     session.run("python", "-m", "tests.release.lock", "--differing")
-    stores = [f"tests/contract/test_{name}.py" for name in ("postgres", "sqlite", "sync")]
+    stores = [f"tests/contract/test_{name}.py" for name in ("postgres", "sqlite")]
     session.run("pytest", "-n", "auto", *(session.posargs or ["tests/services", "tests/adapters/sqlite", *stores]))
 
 

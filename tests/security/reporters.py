@@ -42,7 +42,6 @@ def _sentry() -> tuple[sentry_sdk.Client, _Keeping]:
     client = sentry_sdk.Client(
         dsn="https://key@sentry.invalid/1",
         transport=transport,
-        include_local_variables=True,
         default_integrations=False,
     )
     return client, transport
