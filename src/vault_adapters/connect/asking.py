@@ -73,15 +73,22 @@ class Carried:
 
 
 async def get_json(
-    client: HttpClient | None, url: str, *, most: int | None = None, carried: Carried | None = None
+    client: HttpClient | None,
+    url: str,
+    *,
+    most: int | None = None,
+    carried: Carried | None = None,
+    public: bool = False,
 ) -> Members:
     """Return the JSON object at a URL, of at most ``most`` bytes; the request carries an access token if one is given.
+
+    With ``public``, nothing is sent to a private address.
 
     Raises:
         ConnectError: the URL gave no JSON object (code ``provider_unavailable``).
         ConfigurationError: httpx2 is not installed.
     """
-    outgoing = Outgoing(url, b"", NO_HEADERS, method="GET")
+    outgoing = Outgoing(url, b"", NO_HEADERS, method="GET", public=public)
     answer = await (send(client, outgoing) if carried is None else carried.send(client, outgoing))
     is_small = most is None or len(answer.body or b"") <= most
     members = json_object(answer.body) if answer.status == 200 and is_small else None
@@ -90,7 +97,9 @@ async def get_json(
     return members
 
 
-async def ask_further(client: HttpClient | None, url: str, body: str | None, carried: Carried) -> Any:
+async def ask_further(
+    client: HttpClient | None, url: str, body: str | None, carried: Carried, *, public: bool = False
+) -> Any:
     """Return the JSON that answers a further request, a GET or (with a body) a POST.
 
     Raises:
@@ -98,7 +107,7 @@ async def ask_further(client: HttpClient | None, url: str, body: str | None, car
     """
     headers = NO_HEADERS if body is None else {"Content-Type": "application/json"}
     method = "GET" if body is None else "POST"
-    answer = await carried.send(client, Outgoing(url, (body or "").encode(), headers, method=method))
+    answer = await carried.send(client, Outgoing(url, (body or "").encode(), headers, method=method, public=public))
     value = json_value(answer.body) if answer.status == 200 else None
     if not isinstance(value, (dict, list)):
         raise unavailable(UNREADABLE_ANSWER)

@@ -44,10 +44,17 @@ async def authorization_url(
     key = key_of(client, handshake)
     if key is not None:
         parameters["dpop_jkt"] = thumbprint(key)  # the code works only with proofs by this key (RFC 9449 section 10)
-    push_url = client.url("pushed_authorization_url", handshake.variables)
-    if push_url is not None:
+    if client.profile.pushed_authorization_url is not None:
         async with opened(client.made_of.client) as http:
-            answer = await post(client, push_url, parameters, handshake.variables, http, shaped=False, proof_key=key)
+            answer = await post(
+                client,
+                "pushed_authorization_url",
+                parameters,
+                handshake.variables,
+                http,
+                shaped=False,
+                proof_key=key,
+            )
         parameters = {"client_id": client.made_of.client_id, "request_uri": _reference(answer)}
     base = client.url("authorization_url", handshake.variables) or ""
     return str(add_params_to_uri(base, list(parameters.items())))

@@ -9,6 +9,7 @@ from attrs import field, frozen
 
 from vault_adapters.providers.client_auth import AuthMethod
 from vault_adapters.providers.profiles.profile import Profile
+from vault_adapters.providers.profiles.templates import in_host
 from vault_adapters.providers.signing_key import SigningKey
 from vault_domain.entities.causes import VARIABLE_REFUSED
 from vault_domain.entities.errors import ConfigurationError, IdentityRefusedError, InvalidInputError
@@ -60,6 +61,10 @@ class MadeOfProfile(Protocol):
         """Whether each account gets a key that its tokens are bound to (DPoP, RFC 9449)."""
 
     @property
+    def private_addresses(self) -> bool:
+        """Whether a host that an account chose may have a private address."""
+
+    @property
     def client(self) -> HttpClient | None:
         """The given HTTP client, or None."""
 
@@ -100,6 +105,11 @@ class Client:
         if (problem := self.profile.refusal(own)) is not None:
             raise InvalidInputError(problem, code=VARIABLE_REFUSED)
         return {**self.made_of.fixed, **own}
+
+    def public(self, template: str, own: Mapping[str, str]) -> bool:
+        """Return whether a URL must lead to a public address, because an account's own value is in its host's name."""
+        chosen = self.profile.chosen(own, self.made_of.fixed)
+        return not self.made_of.private_addresses and not chosen.isdisjoint(in_host(template))
 
     def instance(self, own: Mapping[str, str]) -> tuple[str, ...]:
         """Return the values of all variables, which tell the instance of an account from others; () if it is shared.

@@ -35,7 +35,7 @@ async def issuer_of(issuers: Issuers, client: Client, handshake: Handshake, http
     name = client.url("issuer", handshake.variables)
     if name is None or not client.uses_openid:
         return None
-    return await issuers.find(name, http)
+    return await issuers.find(name, http, public=client.public(client.profile.issuer or "", handshake.variables))
 
 
 async def identified(

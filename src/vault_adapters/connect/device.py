@@ -119,9 +119,8 @@ class DeviceConnector:
         members = {facts.scopes_parameter: facts.scope_separator.join(asked)} if asked else {}
         members["client_id"] = client.made_of.client_id
         with about(owner):
-            url = client.url("device_authorization_url", {}) or ""
             async with opened(client.made_of.client) as http:
-                answer = await post(client, url, members, {}, http, shaped=False)
+                answer = await post(client, "device_authorization_url", members, {}, http, shaped=False)
             return _start(answer, owner, asked)
 
     @settling
@@ -165,13 +164,12 @@ class DeviceConnector:
         self, client: Client, start: DeviceStart, key: Secret | None, http: HttpClient
     ) -> tuple[TokenSet, Members]:
         """Ask until the provider gives tokens or refuses."""
-        url = client.url("token_url", {}) or ""
         members = {"grant_type": _GRANT, "device_code": start.device_code.reveal()}
         interval = start.interval
         while time.monotonic() + interval < start.ends_at:
             await self._sleep(interval)
             try:
-                answer = await post(client, url, members, {}, http, shaped=True, proof_key=key)
+                answer = await post(client, "token_url", members, {}, http, shaped=True, proof_key=key)
             except ConnectError as error:
                 result: TokenSet | VaultError = error
             else:

@@ -40,13 +40,12 @@ async def exchanged(
             could not be signed. In these cases, the error's code is ``provider_unavailable``.
     """
     profile, values = client.profile, client.values(handshake.variables)
-    token_url = client.url("token_url", handshake.variables) or ""
     members = profile.parameters(profile.authorization.exchange, values)
     members |= {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect_uri}
     if profile.authorization.pkce != "unsupported":
         members["code_verifier"] = handshake.verifier
     key = key_of(client, handshake)
-    answer = await post(client, token_url, members, handshake.variables, http, shaped=True, proof_key=key)
+    answer = await post(client, "token_url", members, handshake.variables, http, shaped=True, proof_key=key)
     found = answer_members(answer.body) if 200 <= answer.status < 300 else None
     token_set = None if found is None else tokens_in(profile, found)
     if found is not None and token_set is not None:

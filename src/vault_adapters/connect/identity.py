@@ -93,15 +93,18 @@ async def _sources(client: Client, said: Answers, http: HttpClient) -> dict[str,
     if "userinfo" in used:
         # OpenID Connect Core 1.0 section 5.3.1: a bearer token, whatever the provider's other APIs take.
         bearer = Carried(said.access_token, proof_key=said.proof_key)
-        userinfo = await get_json(http, client.url("userinfo_url", said.variables) or "", carried=bearer)
+        public = client.public(profile.userinfo_url or "", said.variables)
+        url = client.url("userinfo_url", said.variables) or ""
+        userinfo = await get_json(http, url, carried=bearer, public=public)
         # OpenID Connect Core 1.0 section 5.3.2: the sub of userinfo must be the sub of the id_token.
         if said.claims is not None and userinfo.get("sub") != said.claims["sub"]:
             raise IdentityRefusedError(reason="sub")
         sources["userinfo"] = userinfo
     if "further" in used and profile.further is not None:
         url = profile.filled(profile.further.url, client.values(said.variables))
+        public = client.public(profile.further.url, said.variables)
         carried = Carried(said.access_token, profile.api.value, said.proof_key)
-        sources["further"] = await ask_further(http, url, profile.further.body, carried)
+        sources["further"] = await ask_further(http, url, profile.further.body, carried, public=public)
     return sources
 
 

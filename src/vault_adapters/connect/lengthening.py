@@ -37,7 +37,9 @@ async def lengthened(
         return given
     token_set, answer = given
     url = client.profile.filled(shape.url, client.values(handshake.variables))
-    result = read_shaped(await send(http, _outgoing(shape, url, token_set.access_token, secret)), client.profile)
+    outgoing = _outgoing(shape, url, token_set.access_token, secret)
+    outgoing = evolve(outgoing, public=client.public(shape.url, handshake.variables))
+    result = read_shaped(await send(http, outgoing), client.profile)
     if not isinstance(result, TokenSet):
         raise refused(result)
     token, lifetime, expiry = result.access_token, result.expires_in, result.expires_at

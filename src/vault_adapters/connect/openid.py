@@ -63,6 +63,7 @@ class Issuer:
         keys_url: the URL of its public keys.
         keys: its public keys.
         read_at: when document and public keys were read, by the monotonic clock.
+        public: whether its documents are read from public addresses only.
     """
 
     asked_as: str
@@ -71,6 +72,7 @@ class Issuer:
     keys_url: str
     keys: Mapping[str, Any] = field(repr=False)
     read_at: float
+    public: bool = False
 
 
 class Issuers:
@@ -79,7 +81,9 @@ class Issuers:
     def __init__(self) -> None:
         self._known: dict[str, Issuer] = {}
 
-    async def find(self, name: str, client: HttpClient | None, *, newer_than: float | None = None) -> Issuer:
+    async def find(
+        self, name: str, client: HttpClient | None, *, newer_than: float | None = None, public: bool = False
+    ) -> Issuer:
         """Return an issuer; read its document and its public keys if needed.
 
         Args:
@@ -88,6 +92,7 @@ class Issuers:
             newer_than: the ``read_at`` of an issuer whose public keys did not verify a token, or None. This call reads
                 a known issuer again if its last read is at least an hour old. If the last read is not later than
                 ``newer_than``, the call reads again after 30 seconds.
+            public: see `Issuer`.
 
         Raises:
             ConnectError: its documents cannot be read.
@@ -98,7 +103,7 @@ class Issuers:
             have_failed = newer_than is not None and known.read_at <= newer_than
             if now - known.read_at < (_RETRY_SECONDS if have_failed else _FRESH_SECONDS):
                 return known
-        found = await _read(name, client, now)
+        found = await _read(name, client, now, public=public)
         self._known.pop(name, None)
         self._known[name] = found
         while len(self._known) > _MOST_ISSUERS:
@@ -106,8 +111,10 @@ class Issuers:
         return found
 
 
-async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
-    document = await get_json(client, name.rstrip("/") + "/.well-known/openid-configuration", most=_MOST_BYTES)
+async def _read(name: str, client: HttpClient | None, now: float, *, public: bool) -> Issuer:
+    document = await get_json(
+        client, name.rstrip("/") + "/.well-known/openid-configuration", most=_MOST_BYTES, public=public
+    )
     declared, keys_url = document.get("issuer"), document.get("jwks_uri")
     if declared != name and not (isinstance(declared, str) and _DIRECTORY in declared and _alike(declared, name)):
         raise IdentityRefusedError(reason="issuer")
@@ -120,8 +127,8 @@ async def _read(name: str, client: HttpClient | None, now: float) -> Issuer:
     if keys_url.startswith("http:") and not name.startswith("http:"):
         raise unavailable()
     sends_iss = document.get("authorization_response_iss_parameter_supported") is True
-    keys = _kept(await get_json(client, keys_url, most=_MOST_BYTES))
-    return Issuer(name, declared, sends_iss, keys_url, keys, now)
+    keys = _kept(await get_json(client, keys_url, most=_MOST_BYTES, public=public))
+    return Issuer(name, declared, sends_iss, keys_url, keys, now, public)
 
 
 def _kept(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +178,7 @@ async def check_id_token(
     token = _verified(id_token, issuer.keys)
     if token is None:
         # The provider may have new public keys.
-        issuer = await issuers.find(issuer.asked_as, client, newer_than=issuer.read_at)
+        issuer = await issuers.find(issuer.asked_as, client, newer_than=issuer.read_at, public=issuer.public)
         token = _verified(id_token, issuer.keys)
     if token is None:
         raise IdentityRefusedError(reason="signature")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from vault_adapters.connect.asking import DEADLINE, send, unavailable
 from vault_adapters.connect.client import Client
 from vault_adapters.providers.assertions import Proof, proof_of
@@ -26,7 +28,7 @@ _LEAST = timedelta(seconds=1)
 
 async def post(
     client: Client,
-    url: str,
+    endpoint: str,
     members: Mapping[str, str],
     variables: Mapping[str, str],
     http: HttpClient | None,
@@ -40,7 +42,7 @@ async def post(
 
     Args:
         client: the provider, and the host's client there.
-        url: the endpoint.
+        endpoint: names the URL of the profile, such as ``token_url``.
         members: the members of the request, without those that authenticate the client.
         variables: the values of the account's own variables.
         http: the HTTP client.
@@ -52,6 +54,7 @@ async def post(
         ConfigurationError: httpx2 is not installed.
     """
     made_of = client.made_of
+    template, url = getattr(client.profile, endpoint), client.url(endpoint, variables) or ""
     audience = made_of.audience or client.url("token_url", variables) or ""
     key = jwt_key(made_of.auth_method, made_of.client_secret, made_of.signing_key)
 
@@ -68,6 +71,7 @@ async def post(
             client_secret=made_of.client_secret,
             auth_method=made_of.auth_method,
         )
+        outgoing = evolve(outgoing, public=client.public(template, variables))
         return await send(http, prove(outgoing), proof.deadline)
 
     return await proved(proof_key, once)

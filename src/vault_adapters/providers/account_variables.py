@@ -13,10 +13,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TypeAlias
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from vault_adapters.providers.profiles.profile import Profile
-from vault_adapters.providers.profiles.templates import Allows, filled_host, names_in
+from vault_adapters.providers.profiles.templates import Allows, filled_host, in_host, names_in
 from vault_domain.entities.account import Account
 from vault_domain.entities.causes import VARIABLE_REFUSED
 from vault_domain.entities.errors import (
@@ -36,6 +36,23 @@ _LONGEST_SEARCH = 10.0
 
 AccountVariables: TypeAlias = Callable[[Account], Mapping[str, str] | Awaitable[Mapping[str, str]]]
 """Returns the values of variables for an account; it may be a coroutine function."""
+
+
+@frozen
+class Values:
+    """The values of a profile's variables for one account.
+
+    Attributes:
+        texts: the values by variable.
+        chosen: the variables whose value only the account names; a URL whose host holds one is somebody else's choice.
+    """
+
+    texts: Mapping[str, object]
+    chosen: frozenset[str] = frozenset()
+
+    def choose_host(self, template: str) -> bool:
+        """Return whether the account chose a part of the host's name of a URL."""
+        return not self.chosen.isdisjoint(in_host(template))
 
 
 def limited(profile: Profile, given: Mapping[str, object]) -> tuple[Profile, dict[str, str]]:
@@ -76,7 +93,7 @@ async def values_for(
     fixed: Mapping[str, str],
     finder: AccountVariables | None,
     seconds: float | None = None,
-) -> Mapping[str, object] | VaultError:
+) -> Values | VaultError:
     """Return the values of the variables for an account, or the error to raise.
 
     If several sources give a value for a variable, the host's callable overrides the account's extra members, and the
@@ -92,7 +109,7 @@ async def values_for(
         seconds: longest time for the callable; None sets no limit.
     """
     if not profile.variables:
-        return {}
+        return Values({})
     kept = {name: extra[name] for name in profile.variables if name in extra}
     found = {} if finder is None else await _found(profile, account, finder, seconds)
     if isinstance(found, VaultError):
@@ -101,7 +118,7 @@ async def values_for(
         return ProviderConfigurationError(
             f"{problem}; nothing was sent", account=account, reason=VARIABLE_REFUSED, refused=False
         )
-    return {**fixed, **kept, **found}
+    return Values({**fixed, **kept, **found}, profile.chosen(kept, fixed) - found.keys())
 
 
 async def _found(
@@ -139,11 +156,11 @@ async def hosts_for(
     if isinstance(values, VaultError):
         if values.reason != VARIABLE_REFUSED:
             return ()
-        problem, values = str(values).removesuffix("; nothing was sent"), {}
+        problem, values = str(values).removesuffix("; nothing was sent"), Values({})
     try:
         if problem is None:
             return tuple(
-                filled_host(template, profile.variables, values, extra, profile.api_domains)
+                filled_host(template, profile.variables, values.texts, extra, profile.api_domains)
                 for template in profile.api_hosts
             )
     except InvalidInputError as error:
@@ -170,13 +187,13 @@ async def token_url_for(
     if isinstance(values, VaultError):
         return None
     with suppress(InvalidInputError):
-        return profile.filled(template, values)
+        return profile.filled(template, values.texts)
     return None
 
 
 async def prepared(
     profile: Profile, request: RefreshRequest, fixed: Mapping[str, str], finder: AccountVariables | None
-) -> tuple[RefreshRequest, Mapping[str, object]] | VaultError:
+) -> tuple[RefreshRequest, Values] | VaultError:
     """Find the values for the request's account. Return the request with shortened deadlines, and the values.
 
     The time that the search for the values took is subtracted from the deadlines.

@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 
 from vault_adapters.providers.account_variables import (
     AccountVariables,
+    Values,
     hosts_for,
     limited,
     prepared,
@@ -55,6 +56,11 @@ _UNTIL_BOUND = timedelta(minutes=15)
 """Time until a refresh is tried again at a provider that has stopped binding tokens; each try costs a refresh token."""
 
 
+def _check_private(_: object, __: object, value: object) -> None:
+    if not isinstance(value, bool):
+        raise InvalidInputError("private_addresses must be True or False")
+
+
 @scrubbed_class
 @frozen(eq=False, kw_only=True)
 class ProfileRefresher(OAuth2Refresher):
@@ -67,12 +73,14 @@ class ProfileRefresher(OAuth2Refresher):
         fixed: values of the profile's variables; all accounts share these values.
         finder: the host's callable that returns an account's values of the profile's variables; None: there is none.
         dpop: whether a `Connector` makes a key for each account, to which the provider must bind its tokens.
+        private_addresses: whether a host that an account chose may have a private address.
     """
 
     profile: Profile = field(repr=lambda profile: repr(profile.name))
     fixed: Mapping[str, str] = field(factory=dict, repr=False)
     finder: AccountVariables | None = field(default=None, repr=False)
     dpop: bool = False
+    private_addresses: bool = field(default=False, validator=_check_private)
 
     @property
     def spends(self) -> TokenKind:
@@ -148,7 +156,7 @@ class ProfileRefresher(OAuth2Refresher):
         template: str,
         members: dict[str, str] | None,
         request: RefreshRequest,
-        values: Mapping[str, Any],
+        values: Values,
         prove: Prove | None = None,
         *,
         shaped: bool,
@@ -161,12 +169,13 @@ class ProfileRefresher(OAuth2Refresher):
             members.clear()  # a cancellation's traceback keeps this frame, so it must not hold the credential
         if isinstance(outgoing, VaultError):
             return outgoing
+        outgoing = evolve(outgoing, public=not self.private_addresses and values.choose_host(template))
         outgoing = outgoing if prove is None else prove(outgoing)
         return await exchange(self.client, outgoing, proof.deadline, proof.send_deadline)
 
-    async def _proof_at(self, values: Mapping[str, Any], request: RefreshRequest) -> Proof | VaultError:
+    async def _proof_at(self, values: Values, request: RefreshRequest) -> Proof | VaultError:
         try:
-            return await self._proof(request, self.profile.filled(self.token_url, values))
+            return await self._proof(request, self.profile.filled(self.token_url, values.texts))
         except InvalidInputError as error:
             return ProviderConfigurationError(str(error), refused=False)
 
@@ -175,14 +184,16 @@ class ProfileRefresher(OAuth2Refresher):
         template: str,
         members: Mapping[str, str] | None,
         request: RefreshRequest,
-        values: Mapping[str, Any],
+        values: Values,
         proof: Mapping[str, str],
         *,
         shaped: bool,
     ) -> Outgoing | VaultError:
         try:
-            url = self.profile.filled(template, values)
-            sent = members_of(self.profile, request, self.scopes, self.extra, values) if members is None else members
+            url = self.profile.filled(template, values.texts)
+            sent = (
+                members_of(self.profile, request, self.scopes, self.extra, values.texts) if members is None else members
+            )
         except InvalidInputError as error:
             return ProviderConfigurationError(str(error), refused=False)
         if shaped and self.profile.request.method == "get":
@@ -209,6 +220,7 @@ class ProfileKeyRefresher(KeyRefresher):
         scopes: the scopes to request.
         fixed: values of the profile's variables; all accounts share these values.
         finder: the host's callable that returns an account's values of the profile's variables; None: there is none.
+        private_addresses: whether a host that an account chose may have a private address.
         client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
             vault, a new HTTP client for each call.
     """
@@ -218,6 +230,7 @@ class ProfileKeyRefresher(KeyRefresher):
     scopes: tuple[str, ...] = field(default=None, converter=as_scopes)
     fixed: Mapping[str, str] = field(factory=dict, repr=False)
     finder: AccountVariables | None = field(default=None, repr=False)
+    private_addresses: bool = field(default=False, validator=_check_private)
     client: HttpClient | None = field(default=None, repr=False)
 
     @property
@@ -251,13 +264,15 @@ class ProfileKeyRefresher(KeyRefresher):
         outgoing = self._outgoing(request, values)
         if isinstance(outgoing, VaultError):
             return outgoing
+        is_chosen = values.choose_host(self.profile.token_url or "")
+        outgoing = evolve(outgoing, public=is_chosen and not self.private_addresses)
         answer = await exchange(self.client, outgoing, request.deadline, request.send_deadline)
         return read_shaped(answer, self.profile, CONDEMNS_KEY) if isinstance(answer, Incoming) else answer
 
-    def _outgoing(self, request: RefreshRequest, values: Mapping[str, Any]) -> Outgoing | VaultError:
+    def _outgoing(self, request: RefreshRequest, values: Values) -> Outgoing | VaultError:
         try:
-            url = self.profile.filled(self.profile.token_url or "", values)
-            members = members_of(self.profile, request, self.scopes, {}, values)
+            url = self.profile.filled(self.profile.token_url or "", values.texts)
+            members = members_of(self.profile, request, self.scopes, {}, values.texts)
         except InvalidInputError as error:
             return ProviderConfigurationError(str(error), refused=False)
         return keyed(self.profile, url, members, request.credential, self.auth_method)
@@ -276,6 +291,7 @@ def refresher(
     account_variables: AccountVariables | None = None,
     dpop: bool | None = None,
     client: HttpClient | None = None,
+    private_addresses: bool = False,
     **variables: str | Allows | Sequence[str | Allows],
 ) -> ProfileRefresher | ProfileKeyRefresher | StaticKeys:
     """Return a refresher for a provider that has a profile; `profiles` lists the package's profiles.
@@ -303,6 +319,8 @@ def refresher(
             connected without a key go on without one. None: as the profile says.
         client: an HTTP client, which the refresher never closes. None: the HTTP client of the vault; if there is no
             vault, a new HTTP client for each call.
+        private_addresses: whether a host's name that an account chose, such as Zendesk's subdomain, may lead to a
+            private address. True is needed if ``client`` goes through a proxy that has a private address.
         variables: the values of the profile's variables that all accounts share, such as ``subdomain="acme"``. Of a
             variable that decides a domain, such as GitLab's ``instance``, an account may give no other value. It takes
             a list too: the first value is shared, and an account may give any of them. Alone or in a list, it takes a
@@ -330,7 +348,13 @@ def refresher(
         if profile.request.grant == "client_credentials":
             as_secret_method(method)
         return ProfileKeyRefresher(
-            profile=profile, auth_method=method, scopes=scopes, fixed=fixed, finder=account_variables, client=client
+            profile=profile,
+            auth_method=method,
+            scopes=scopes,
+            fixed=fixed,
+            finder=account_variables,
+            private_addresses=private_addresses,
+            client=client,
         )
     return with_client(
         profile,
@@ -342,6 +366,7 @@ def refresher(
         scopes=scopes,
         fixed=fixed,
         finder=account_variables,
+        private_addresses=private_addresses,
         client=client,
         **({} if dpop is None else {"dpop": dpop}),
     )

@@ -64,7 +64,7 @@ async def reached(stub):
 async def connected(vault, profile, stub, callback=None, *, name=None, account=None, extra=None, **options):
     """Connect an account; ``callback`` makes the callback's query of the parameters, which hold code and state."""
     async with reached(stub) as http:
-        made = refresher(profile, "client", "secret", client=http, **options)
+        made = refresher(profile, "client", "secret", client=http, private_addresses=True, **options)
         name = name or made.profile.name
         connector = Connector(vault, {name: made}, redirect_uri=CALLBACK)
         start = await connector.begin("t1", name, session="s", account=account, extra=extra)

@@ -208,7 +208,8 @@ async def test_each_profile_of_the_package_can_be_connected(vault):
         if profile.authorization_url is None or name in NOT_YET:
             continue
         variables = values(TABLES[name])
-        connector = Connector(vault, {name: refresher(name, "client", "secret")}, redirect_uri=REDIRECT_URI)
+        listed = {each: variables[each] for each, facts in profile.variables.items() if facts.free_host}
+        connector = Connector(vault, {name: refresher(name, "client", "secret", **listed)}, redirect_uri=REDIRECT_URI)
         start = await connector.begin("t1", name, session="session", scopes=["read"], extra=variables)
         sent = dict(parse_qsl(urlsplit(start.url).query))
         assert start.url.startswith(profile.url("authorization_url", variables)), name

@@ -9,6 +9,7 @@ from tests.adapters.providers.profiles.files import TABLES, values
 
 from vault_adapters import (
     Account,
+    ConnectError,
     InvalidInputError,
     OtherAccountError,
     ProviderConfigurationError,
@@ -68,7 +69,7 @@ async def connecting(vault, instances):
         async def connect(value=None, account=None, **shared):
             if name == "gitlab":  # its instance decides a domain, so the host lists those that accounts may name
                 shared = {variable: list(dict.fromkeys([shared.get(variable, "gitlab.com"), *listed]))}
-            made = refresher(name, "client", "secret", client=http, **shared)
+            made = refresher(name, "client", "secret", client=http, private_addresses=True, **shared)
             connector = Connector(vault, {name: made}, redirect_uri=CALLBACK)
             own = {} if value is None else {variable: value}
             start = await connector.begin("t1", name, session="s", extra=own, account=account)
@@ -164,6 +165,24 @@ async def test_a_user_names_no_instance_that_the_host_has_not_listed(vault, fixe
     await vault.store_token_set(account, TokenSet("a", "r", expires_in=3600, extra={"instance": evil}))
     with pytest.raises(InvalidInputError, match="not one that the host service allows"):
         await connector.begin("t1", "gitlab", session="s", account=account)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_no_code_goes_to_a_private_address_that_a_user_chose(vault, allowed):
+    played = Instances({})
+    async with httpx2.AsyncClient(transport=httpx2.MockTransport(played)) as http:
+        made = refresher(
+            "gitlab", "client", "secret", instance=lambda value: True, private_addresses=allowed, client=http
+        )
+        connector = Connector(vault, {"gitlab": made}, redirect_uri=CALLBACK)
+        start = await connector.begin("t1", "gitlab", session="s", extra={"instance": "127.0.0.1"})
+        callback = urlencode({"state": start.state, "code": "c"})
+        if allowed:
+            await connector.finish(callback, session="s")
+        else:
+            with pytest.raises(ConnectError) as caught:
+                await connector.finish(callback, session="s")
+            assert (caught.value.reason, played.asked) == ("private_address", [])
 
 
 @pytest.mark.parametrize("name", ["mcp_client", "msal-part", "key_value"])

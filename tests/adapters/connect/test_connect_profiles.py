@@ -40,7 +40,11 @@ class Provider:
 async def connected(vault, name, provider, begun=lambda parameters: None, account=None, **callback):
     """Connect an account at a provider of a profile; ``begun`` gets the parameters of the authorization request."""
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(provider)) as http:
-        connector = Connector(vault, {name: refresher(name, "client", "secret", client=http)}, redirect_uri=CALLBACK)
+        connector = Connector(
+            vault,
+            {name: refresher(name, "client", "secret", client=http, private_addresses=True)},
+            redirect_uri=CALLBACK,
+        )
         start = await connector.begin("t1", name, session="s", account=account)
         begun(dict(parse_qsl(urlsplit(start.url).query)))
         query = urlencode({"state": start.state, "code": "c", **callback}, doseq=True)

@@ -125,7 +125,10 @@ async def test_the_api_of_a_shop_gets_the_token_in_its_own_header():
     def orders(request):
         return Answer(status=200 if request.headers.get("x-shopify-access-token") == "access-1" else 401)
 
-    stub, known = Stub({**SHOPIFY, f"{SHOP}/admin/api/orders.json": orders}), refresher("shopify", "client", "s")
+    stub, known = (
+        Stub({**SHOPIFY, f"{SHOP}/admin/api/orders.json": orders}),
+        refresher("shopify", "client", "s", private_addresses=True),
+    )
     async with reached(stub) as http, memory_vault(refreshers={"shopify": known}) as vault:
         info = await connected(vault, "shopify", stub, signed, extra={"shop": "acme"})
         answer = await http.get(f"https://{SHOP}/admin/api/orders.json", auth=VaultAuth(vault, info.account))

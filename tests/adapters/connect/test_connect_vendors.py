@@ -62,7 +62,10 @@ async def opened(vendor):
     """Yield a vault whose refreshers reach the vendor, its connector, and an HTTP client that reaches the vendor."""
     async with reached(vendor) as http:
         client = (vendor.client_id, vendor.client_secret)
-        known = {name: refresher(name, *client, client=http, **vendor.options) for name in vendor.profiles}
+        known = {
+            name: refresher(name, *client, client=http, private_addresses=True, **vendor.options)
+            for name in vendor.profiles
+        }
         async with memory_vault(clock=vendor.clock, refreshers=known) as vault:
             yield vault, Connector(vault, known, redirect_uri=f"{CALLBACK}/{{provider}}"), http
 

@@ -57,6 +57,7 @@ _ARGUMENTS = {
     "account_variables",
     "dpop",
     "client",
+    "private_addresses",
 }
 _URLS = (
     *("token_url", "revocation_url", "authorization_url", "pushed_authorization_url", "device_authorization_url"),
@@ -230,6 +231,14 @@ class Profile:
                 why = "is not one that the host service allows" if variable.free_host else "does not match its pattern"
                 return f"the account's value of the variable {name} {why}"
         return None
+
+    def chosen(self, own: Mapping[str, str], fixed: Mapping[str, object]) -> frozenset[str]:
+        """Return the variables whose value is an account's own: neither the profile nor the host service names it."""
+        return frozenset(
+            name
+            for name, variable in self.variables.items()
+            if name in own and own[name] != fixed.get(name) and not variable.lists(own[name])
+        )
 
     def admits(self, name: str, text: str) -> bool:
         """Return whether an extra member from elsewhere may be kept: it decides no domain that the profile refuses."""

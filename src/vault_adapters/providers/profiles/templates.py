@@ -110,9 +110,17 @@ def names_in(template: str) -> list[str]:
 
 def deciding(template: str) -> set[str]:
     """Return the names in a URL or a host that take part in the last two labels of the host's name."""
+    return {name for label in _host_of(template).split(".")[-2:] for name in names_in(label)}
+
+
+def in_host(template: str) -> set[str]:
+    """Return the names in the host's name of a URL."""
+    return set(names_in(_host_of(template)))
+
+
+def _host_of(template: str) -> str:
     _, separator, rest = template.partition("://")
-    host = (rest if separator else template).partition("/")[0].partition("?")[0]
-    return {name for label in host.partition(":")[0].split(".")[-2:] for name in names_in(label)}
+    return (rest if separator else template).partition("/")[0].partition("?")[0].partition(":")[0]
 
 
 def _alternatives(pattern: str) -> list[str]:

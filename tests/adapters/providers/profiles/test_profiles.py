@@ -264,7 +264,9 @@ async def subdomain_of(account):
 )
 async def test_where_a_value_comes_from(fixed, extra, finder, host):
     client, urls = asked()
-    made = refresher("zendesk", "client", "secret", account_variables=finder, client=client, **fixed)
+    made = refresher(
+        "zendesk", "client", "secret", account_variables=finder, client=client, private_addresses=True, **fixed
+    )
     await made.refresh(evolve(request_for(made), extra=extra))
     assert urls == [f"https://{host}.zendesk.com/oauth/tokens"]
     assert isinstance(made, HostNamer)
@@ -316,7 +318,7 @@ def test_only_a_plain_function_of_a_variable_that_decides_a_domain_is_taken(name
 )
 async def test_an_account_chooses_no_domain_that_the_host_has_not_listed(fixed, given, host):
     client, urls = asked()
-    made = refresher("gitlab", "client", "secret", client=client, **fixed)
+    made = refresher("gitlab", "client", "secret", client=client, private_addresses=True, **fixed)
     request = evolve(request_for(made), extra={} if given is None else {"instance": given})
     if host is not None:
         await made.refresh(request)
@@ -328,6 +330,62 @@ async def test_an_account_chooses_no_domain_that_the_host_has_not_listed(fixed, 
     assert given not in str(caught.value)
     assert await made.revoke(request) is False
     assert urls == []
+
+
+LOOPBACK = {"instance": "127.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("options", "is_sent"),
+    [
+        ({"instance": lambda value: True}, False),
+        ({"instance": lambda value: True, "private_addresses": True}, True),
+        ({"instance": ["gitlab.com", "127.0.0.1"]}, True),  # the host wrote it down
+        (LOOPBACK, True),
+        ({"account_variables": lambda account: LOOPBACK}, True),
+        ({"bounded": True}, False),
+        ({"bounded": True, "private_addresses": True}, True),
+        ({"bounded": True, "account_variables": lambda account: LOOPBACK}, True),
+        ({"bounded": True, "own_keys": True}, False),
+        ({"bounded": True, "own_keys": True, "private_addresses": True}, True),
+    ],
+)
+async def test_nothing_is_sent_to_a_private_address_that_an_account_chose(options, is_sent):
+    client, urls = asked()
+    options = dict(options)
+    own_keys = options.pop("own_keys", False)
+    name = bounded(own_keys=own_keys) if options.pop("bounded", False) else "gitlab"
+    made = refresher(name, *(() if own_keys else ("client", "secret")), client=client, **options)
+    request = evolve(request_for(made, '{"client_id": "id", "client_secret": "s"}'), extra=LOOPBACK)
+    if is_sent:
+        await made.refresh(request)
+        assert len(urls) == 1
+    else:
+        with pytest.raises(RefreshFailedError) as caught:
+            await made.refresh(request)
+        assert (caught.value.reason, caught.value.outcome_unknown) == ("private_address", False)
+        assert own_keys or await made.revoke(request) is False
+        assert urls == []
+
+
+def bounded(*, own_keys):
+    """Return a profile whose pattern leaves two hosts, one of which has a private address."""
+    return Profile(
+        name="acme",
+        title="Acme",
+        docs=["https://acme.example/docs"],
+        checked=date(2026, 11, 26),
+        token_url="https://{instance}/token",
+        revocation_url="https://{instance}/revoke",
+        variables={"instance": {"pattern": r"127\.0\.0\.1|auth\.acme\.example", "about": "the server"}},
+        rotation={"kind": "strict"},
+        request={"grant": "client_credentials" if own_keys else "refresh_token"},
+    )
+
+
+def test_private_addresses_is_a_flag():
+    with pytest.raises(InvalidInputError, match="True or False"):
+        refresher("gitlab", "client", "secret", private_addresses="no")
 
 
 @pytest.mark.parametrize(
