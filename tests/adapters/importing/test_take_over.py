@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -423,3 +424,9 @@ def test_a_pipe_in_a_folder_does_not_hold_up_the_import(token_vault, database, t
     digest = hashlib.md5(url.encode(), usedforsecurity=False).hexdigest()
     os.mkfifo(folder.parent / f"{digest}_tokens.json")
     assert mcp.find(folder.parent, url) is None
+    named = tmp_path / "named"
+    os.mkfifo(named)
+    writer = threading.Thread(target=named.write_text, args=['{"tokens": {"access_token": "x"}}'])
+    writer.start()
+    assert mcp.find(named, url).tokens == {"access_token": "x"}
+    writer.join()

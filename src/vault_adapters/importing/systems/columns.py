@@ -29,12 +29,18 @@ def as_object(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) else None
 
 
-def object_in(path: Path, most: int) -> Mapping[str, Any] | None:
-    """Return the JSON object in a regular file; None if it is another one, larger than ``most`` bytes, or no object."""
+def object_in(path: Path, most: int, *, named: bool = False) -> Mapping[str, Any] | None:
+    """Return the JSON object in a file; None if it is larger than ``most`` bytes, or no object.
+
+    Args:
+        path: the file.
+        most: largest size in bytes.
+        named: whether an operator has named the file, which may then be a pipe. In a folder only regular files count.
+    """
     try:
         # Without O_NONBLOCK, a pipe that nobody writes to would block.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        with open(os.open(path, os.O_RDONLY | (0 if named else os.O_NONBLOCK)), "rb") as stream:
+            if not named and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 return None
             raw = stream.read(most + 1)
         return as_object(raw.decode()) if len(raw) <= most else None

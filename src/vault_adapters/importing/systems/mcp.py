@@ -67,7 +67,7 @@ def read(stored: Stored, place: Mapping[str, Any], extra: Mapping[str, str]) -> 
 
 
 def _in_file(path: Path) -> Stored | None:
-    found = object_in(path, _MOST_BYTES) or {}
+    found = object_in(path, _MOST_BYTES, named=True) or {}
     client = found.get("client_info") or found.get("client")
     return _stored(found.get("tokens"), client, None, path)
 
