@@ -88,7 +88,8 @@ async def _connect_all(folder: str, stub: McpStub, accounts: int) -> None:
         for number in range(accounts):
             start = await connector.begin(f"t{number}", stub.url, session="s")
             answer = await browser.get(start.url)
-            await connector.finish(urlsplit(answer.headers["location"]).query, session="s")
+            came = urlsplit(answer.headers["location"])
+            await connector.finish(came.query, session="s", redirect_uri=came.path)
 
 
 async def _log_in_all(folder: str, stub: McpStub, accounts: int) -> None:

@@ -22,13 +22,18 @@ class McpStub:
         self.scopes, self.lifetime, self.accepts = scopes, lifetime, accepts
         self.base, self.changes = "", {}
         self.clients, self.codes, self.families, self.access, self.issued = {}, {}, {}, {}, {}
-        self.registered, self.unregistered = {}, set()
+        self.registered, self.unregistered, self.public = {}, set(), set()
         self.lost, self.refreshes, self.codes_given = 0, 0, []
         self._numbers, self._lock = itertools.count(1), threading.Lock()
 
     @property
     def url(self):
         return self.base + PATH
+
+    def be_silent(self):
+        """Send no ``iss``, and announce none."""
+        self.changes["server"] = {"authorization_response_iss_parameter_supported": False}
+        self.changes["iss"] = None
 
     def answer(self, request):
         with self._lock:
@@ -90,17 +95,19 @@ class McpStub:
         self.codes[code] = asked
         self.codes_given.append(code)
         iss = self.changes.get("iss", self.base)
-        answer = {"code": code, "state": asked["state"], "iss": iss}
+        answer = {"code": code, "state": asked["state"]} | ({} if iss is None else {"iss": iss})
         return redirect_answer(f"{asked['redirect_uri']}?{urlencode(answer)}")
 
     def _token(self, request):
         form, client = request.form, request.basic_auth
-        if client is None or self.clients.get(client[0]) != client[1]:
+        if client is None and form.get("client_id") in self.public:
+            client = (form["client_id"], None)
+        elif client is None or self.clients.get(client[0]) != client[1]:
             return error_answer("invalid_client", status=401)
         assert form["resource"] == self.url
         if form["grant_type"] == "authorization_code":
             asked = self.codes.pop(form["code"])
-            if asked["client_id"] != client[0]:
+            if (asked["client_id"], asked["redirect_uri"]) != (client[0], form["redirect_uri"]):
                 return error_answer("invalid_grant")
             digest = hashlib.sha256(form["code_verifier"].encode()).digest()
             assert urlsafe_b64encode(digest).decode().rstrip("=") == asked["code_challenge"]

@@ -27,9 +27,9 @@ async def begin(vault: TokenVault, tenant_id: str, server_url: str, session: str
     return (await connector_of(vault).begin(tenant_id, server_url, session=session)).url
 
 
-async def callback(vault: TokenVault, query: str, session: str) -> Account:
-    """Store the tokens when the user comes back."""
-    return (await connector_of(vault).finish(query, session=session)).account
+async def callback(vault: TokenVault, query: str, session: str, path: str) -> Account:
+    """Store the tokens when the user comes back, to ``/mcp/callback`` or to ``/mcp/callback/...``."""
+    return (await connector_of(vault).finish(query, session=session, redirect_uri=path)).account
 
 
 async def call(vault: TokenVault, account: Account, tool: str, arguments: dict[str, object]) -> object:

@@ -42,6 +42,10 @@ class Registration:
         auth_method: how it authenticates at the token endpoint.
         issuer, authorization_url, token_url, revocation_url: see `AuthorizationServer`.
         sends_iss: see `AuthorizationServer`.
+        expires_at: when the secret ends, or None.
+        redirect_uri: the address that the authorization server sends users back to.
+        is_own: whether this address is of this issuer alone, so that it shows who sent an answer.
+        by_hand: whether the host has registered the client, and so trusts the issuer.
     """
 
     client_id: str
@@ -53,6 +57,9 @@ class Registration:
     revocation_url: str | None = None
     sends_iss: bool = False
     expires_at: datetime | None = field(default=None, eq=False)
+    redirect_uri: str = ""
+    is_own: bool = False
+    by_hand: bool = False
 
     @property
     def members(self) -> dict[str, str]:

@@ -6,7 +6,8 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from attrs import evolve
 from authlib.common.urls import add_params_to_uri  # type: ignore[import-untyped]
@@ -14,7 +15,6 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # type: ignore[
 from authlib.oauth2.rfc7636 import create_s256_code_challenge  # type: ignore[import-untyped]
 
 from vault_adapters.connect.arguments import session_text
-from vault_adapters.connect.asking import unavailable
 from vault_adapters.connect.exchanging import refused
 from vault_adapters.connect.handshake import Handshake, bound_to, decoded, new_seed
 from vault_adapters.connect.mcp import registration as registrations
@@ -35,6 +35,7 @@ from vault_adapters.providers.mcp_service import SERVICE
 from vault_adapters.sync.vault import SyncVault
 from vault_domain.entities.account import Account, AccountInfo, TokenKind
 from vault_domain.entities.errors import (
+    ConfigurationError,
     ConsentRequiredError,
     IdentityRefusedError,
     InvalidInputError,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_FLAGS = ("sends_iss", "is_own", "by_hand")
+
 LIFETIME = timedelta(minutes=10)
 """The time that a user has between `McpConnector.begin` and `McpConnector.finish`."""
 
@@ -68,12 +71,14 @@ class McpConnector:
     Args:
         vault: a `TokenVault` or `SyncVault`.
         client_name: the name that the user reads when the authorization server asks for consent.
-        redirect_uri: the address that authorization servers send users back to; https, or http on loopback.
+        redirect_uri: the address that authorization servers send users back to; https, or http on loopback. A server
+            that does not announce ``iss`` (RFC 9207) gets an address of its own, with one further segment; route both.
         client_metadata_url: the https URL of the client's metadata document, for authorization servers that take it as
-            a client id; None: there is none.
+            a client id; None: there is none. With ``{issuer}``, each issuer gets a document and a redirect URI of its
+            own (`client_metadata`); without, such a server must send ``iss``.
         private_addresses: whether servers may have private addresses, and be on loopback by http.
-        clients: clients that were registered by hand, each a pair of id and secret (or None), by the URL of the MCP
-            server or of its authorization server (the issuer).
+        clients: clients that were registered by hand, each a pair of id and secret (or None), by the URL of its
+            authorization server (the issuer), or of the MCP server if both have the same origin.
         client: an HTTP client, which is never closed; None: a new one for each call.
 
     Raises:
@@ -99,6 +104,19 @@ class McpConnector:
         self._clients = registrations.by_hand(clients)
         self._private = private_addresses
         self._client = client
+
+    def client_metadata(self, issuer: str) -> dict[str, Any]:
+        """Return the client's metadata document for one issuer, to serve as JSON at ``client_metadata_url``.
+
+        Args:
+            issuer: what stands in the place of ``{issuer}`` in the URL that was asked for.
+
+        Raises:
+            InvalidInputError: ``issuer`` is no such text, or the URL has no ``{issuer}``.
+        """
+        if registrations.ISSUER not in (self._metadata_url or ""):
+            raise InvalidInputError("client_metadata_url has no {issuer}")
+        return registrations.document(self._metadata_url or "", self._redirect_uri, self._name, issuer)
 
     @settling
     async def begin(
@@ -148,35 +166,37 @@ class McpConnector:
                 wanted = _union(() if had is None else had.scopes, found.scopes if given is None else given)
                 forgotten = await registrations.forgotten(self._keeper, stored)
                 client = await self._registration(owner, found, reach, wanted, forgotten)
-        variables = {"server": owner.identifier or "", "issuer": client.issuer, "resource": found.resource or ""}
+        variables = {"server": owner.identifier or "", "resource": found.resource or "", **_sealed(client)}
         variables |= {"label": found.name} if found.name else {}
         handshake = Handshake(PROVIDER, new_seed(), None, wanted or (), variables)
         sealed = await self._keeper.seal(owner, handshake.encoded(), bound_to=bound, lifetime=LIFETIME)
         return Start(self._authorization_url(client, handshake, sealed), sealed)
 
     @settling
-    async def finish(self, query: Query, *, session: str) -> AccountInfo:
+    async def finish(self, query: Query, *, session: str, redirect_uri: str | None = None) -> AccountInfo:
         """Exchange the code of a callback for tokens, and store them; return the account.
 
         Args:
             query: the callback's query, best as the received string.
             session: the text that was given to `begin`.
+            redirect_uri: the URL, or its path, that the user came back to. Its last segment shows which authorization
+                server sent the answer, where this server sends no ``iss``. None: ``iss`` alone can show it.
 
         Raises:
             InvalidInputError, StateRefusedError, AuthorizationRefusedError, IdentityRefusedError, ConnectError,
             ProviderConfigurationError, KeyUnavailableError, StorageError: see `Connector.finish`.
         """
         callback = read_callback(query)
+        if redirect_uri is not None and not isinstance(redirect_uri, str):
+            raise InvalidInputError("redirect_uri must be a text")
         if not callback.state:
             raise StateRefusedError(reason="unreadable")
         state = await self._keeper.open(callback.state, bound_to=bound_to(session_text(session), self._redirect_uri))
         handshake = decoded(state.content)
         account = self._account(state.tenant_id, handshake.variables["server"])
         with about(account):
-            client = (await registrations.kept(self._keeper, state.tenant_id, handshake.variables["issuer"])).client
-            if client is None:
-                raise unavailable("invalid_client")
-            _check_issuer(client, callback)
+            client = _opened(handshake)
+            _check_issuer(client, callback, redirect_uri)
             if callback.error or not callback.code:
                 raise refusal_in(callback)
             token_set = await self._exchanged(client, handshake, callback.code, state.tenant_id)
@@ -275,23 +295,45 @@ class McpConnector:
         scopes: tuple[str, ...] | None,
         forgotten: str | None = None,
     ) -> Registration:
-        """Return the client to use: one that was registered by hand, the metadata document, or a registered one."""
+        """Return the client to use: one that was registered by hand, a metadata document, or a registered one."""
         server = found.server
-        places = (owner.identifier or "", canonical(server.issuer))
-        if (given := next((self._clients[place] for place in places if place in self._clients), None)) is not None:
+        if (given := self._by_hand(owner.identifier or "", server.issuer)) is not None:
             client_id, secret = given
             methods = ("client_secret_basic", "client_secret_post") if secret is not None else ("none",)
             method = next((each for each in methods if each in server.auth_methods), methods[0])
             client = registrations.at(server, client_id, secret, method)  # type: ignore[arg-type]
-        elif self._metadata_url is not None and server.takes_metadata_url:
-            client = registrations.at(server, self._metadata_url, None, "none")
-        else:
-            names = {"client_name": self._name, "redirect_uri": self._redirect_uri}
-            return await registrations.kept_or_registered(
-                self._keeper, owner.tenant_id, server, reach, **names, scopes=scopes, forgotten=forgotten
-            )
-        await registrations.keep(self._keeper, owner.tenant_id, client)
-        return client
+            return evolve(client, redirect_uri=self._redirect_uri, by_hand=True)
+        if self._metadata_url is not None and server.takes_metadata_url:
+            if registrations.ISSUER in self._metadata_url:
+                url = registrations.own_document(self._metadata_url, server.issuer)
+                address = registrations.own_address(self._redirect_uri, server.issuer)
+                client = registrations.at(server, url, None, "none")
+                return evolve(client, redirect_uri=address, is_own=True)
+            if server.sends_iss or server.registration_url is None:
+                client = registrations.at(server, self._metadata_url, None, "none")
+                return evolve(client, redirect_uri=self._redirect_uri)
+        names = {"client_name": self._name, "redirect_uri": self._redirect_uri}
+        return await registrations.kept_or_registered(
+            self._keeper, owner.tenant_id, server, reach, **names, scopes=scopes, forgotten=forgotten
+        )
+
+    def _by_hand(self, server_url: str, issuer: str) -> tuple[str, Secret | None] | None:
+        """Return the client that the host has registered with this issuer, or None.
+
+        The host may name the server instead. Its issuer must then have the server's origin, because a server does not
+        decide alone who gets the client's secret.
+
+        Raises:
+            ConfigurationError: the host has named the server, whose issuer is elsewhere.
+        """
+        place = canonical(issuer)
+        if place not in self._clients and server_url in self._clients:
+            if urlsplit(place)[:2] != urlsplit(server_url)[:2]:
+                raise ConfigurationError(
+                    "clients must name the issuer, because it is not at the server's own host", code="client_unknown"
+                )
+            place = server_url
+        return self._clients.get(place)
 
     def _authorization_url(self, client: Registration, handshake: Handshake, state: str) -> str:
         parameters = {
@@ -305,7 +347,7 @@ class McpConnector:
         if "offline_access" in handshake.scopes:
             parameters["prompt"] = "consent"  # OpenID Connect Core section 11
         url = prepare_grant_uri(
-            client.authorization_url, client.client_id, "code", redirect_uri=self._redirect_uri, state=state
+            client.authorization_url, client.client_id, "code", redirect_uri=client.redirect_uri, state=state
         )
         return str(add_params_to_uri(url, list(parameters.items())))
 
@@ -313,7 +355,7 @@ class McpConnector:
         form = {
             "grant_type": "authorization_code",
             "code": code,
-            "redirect_uri": self._redirect_uri,
+            "redirect_uri": client.redirect_uri,
             "code_verifier": handshake.verifier,
         }
         if handshake.variables["resource"]:
@@ -323,16 +365,58 @@ class McpConnector:
         if isinstance(result, TokenSet):
             return result
         if isinstance(result, ProviderConfigurationError) and result.reason in registrations.FORGOTTEN:
-            await registrations.forget(self._keeper, tenant_id, client.issuer)
+            await registrations.forget(self._keeper, tenant_id, client)
         raise refused(result)
 
 
-def _check_issuer(client: Registration, callback: Callback) -> None:
-    """Refuse a callback that another authorization server sent (RFC 9207)."""
-    if callback.iss is None and not client.sends_iss:
-        return
-    if callback.iss != client.issuer:
+def _sealed(client: Registration) -> dict[str, str]:
+    """Return a client as texts for the state, because the tenant may have another one when the user comes back."""
+    flags = {name: "1" for name in _FLAGS if getattr(client, name)}
+    return {**client.members, "redirect_uri": client.redirect_uri, **flags}
+
+
+def _opened(handshake: Handshake) -> Registration:
+    """Return the client that `begin` used.
+
+    Raises:
+        StateRefusedError: the state is of an earlier release.
+    """
+    variables = handshake.variables
+    if "client_id" not in variables:
+        raise StateRefusedError(reason="unreadable")
+    flags: dict[str, Any] = {name: name in variables for name in _FLAGS}
+    return evolve(Registration.of(variables), redirect_uri=variables["redirect_uri"], **flags)
+
+
+def _check_issuer(client: Registration, callback: Callback, called: str | None) -> None:
+    """Refuse a callback that another authorization server sent, or may have sent (RFC 9207, RFC 9700 section 4.4).
+
+    Where the server sends no ``iss``, the address that the user came back to must be the issuer's own. A client that
+    the host has registered by hand has one address for all issuers; the host trusts them.
+
+    Raises:
+        IdentityRefusedError: ``iss`` or the address is another issuer's, or both are missing.
+    """
+    if callback.iss is not None or client.sends_iss:
+        if callback.iss != client.issuer:
+            raise IdentityRefusedError(reason="iss")
+    elif not client.is_own and not client.by_hand:
+        raise IdentityRefusedError(
+            "the authorization server sends no iss, and all issuers share the client's metadata document, so nothing"
+            " shows who sent the answer: put {issuer} into client_metadata_url",
+            reason="iss",
+        )
+    elif client.is_own and called is None:
+        raise IdentityRefusedError(
+            "the authorization server sends no iss: pass redirect_uri, the address that was called", reason="iss"
+        )
+    if called is not None and _last_segment(called) != _last_segment(client.redirect_uri):
         raise IdentityRefusedError(reason="iss")
+
+
+def _last_segment(url: str) -> str:
+    """Return the last segment of a URL's path; a proxy may have removed what stands before it."""
+    return url.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 def _union(had: tuple[str, ...], wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -112,12 +112,12 @@ async def discover(server_url: str, reach: Reach, challenge: Challenge | None = 
         IdentityRefusedError: the metadata are of another resource (``resource``) or of another issuer (``iss``).
     """
     said = await _challenge(server_url, reach) if challenge is None else challenge
-    metadata = await _resource_metadata(server_url, reach, said)
+    place, metadata = await _resource_metadata(server_url, reach, said)
     if metadata is None:
         server = await _server_metadata(_origin(server_url), reach, [_origin(server_url) + _SERVER], is_legacy=True)
         return Discovered(server or _legacy(_origin(server_url)), None, _wanted(said, None, server))
     resource = metadata.get("resource")
-    if not isinstance(resource, str) or not _covers(resource, server_url):
+    if not isinstance(resource, str) or not _is_of(resource, server_url, place):
         raise IdentityRefusedError(reason="resource")
     servers = metadata.get("authorization_servers")
     issuer = servers[0] if isinstance(servers, list) and servers else _origin(server_url)
@@ -136,15 +136,17 @@ async def _challenge(server_url: str, reach: Reach) -> Challenge:
     return Challenge.of(await reach.status_and_challenge(Outgoing(server_url, json.dumps(_HELLO).encode(), headers)))
 
 
-async def _resource_metadata(server_url: str, reach: Reach, challenge: Challenge) -> Mapping[str, Any] | None:
+async def _resource_metadata(
+    server_url: str, reach: Reach, challenge: Challenge
+) -> tuple[str, Mapping[str, Any] | None]:
     parts, origin = urlsplit(server_url), _origin(server_url)
     places = [challenge.metadata_url] if challenge.metadata_url and reach.places(challenge.metadata_url) else []
     places += [f"{origin}{_RESOURCE}{parts.path.rstrip('/')}", f"{origin}{_RESOURCE}"]
     for place in dict.fromkeys(places):
         found = await reach.get(place)
         if found is not None:
-            return found
-    return None
+            return place, found
+    return "", None
 
 
 async def _server_metadata(
@@ -214,15 +216,26 @@ def _wanted(
     return tuple(dict.fromkeys([*wanted, "offline_access"]))
 
 
-def _covers(resource: str, server_url: str) -> bool:
-    """Return whether a resource is the server, or a folder above it."""
+def _is_of(resource: str, server_url: str, place: str) -> bool:
+    """Return whether metadata are of the server, or of the folder above it that their URL says (RFC 9728 section 3.3).
+
+    Args:
+        resource: the resource that the metadata state; it must be canonical, but for the slash of an empty path.
+        server_url: the canonical URI of the server.
+        place: the URL of the metadata.
+    """
     try:
-        above, below = urlsplit(canonical(resource)), urlsplit(server_url)
+        above, below = urlsplit(resource), urlsplit(server_url)
+        is_canonical = canonical(resource) in (resource, resource.removesuffix("/"))
     except ValueError:
         return False
-    if (above.scheme, above.netloc) != (below.scheme, below.netloc) or above.query not in ("", below.query):
+    if not is_canonical or "#" in resource or "@" in above.netloc:
         return False
-    return f"{below.path.rstrip('/')}/".startswith(f"{above.path.rstrip('/')}/")
+    if canonical(resource) == server_url:
+        return True
+    is_above = f"{below.path.rstrip('/')}/".startswith(f"{above.path.rstrip('/')}/")
+    is_here = place == f"{_origin(server_url)}{_RESOURCE}{'' if above.path == '/' else above.path}"
+    return is_above and is_here and (above[:2], above.query) == (below[:2], "")
 
 
 def _is_same_issuer(stated: object, issuer: str) -> bool:

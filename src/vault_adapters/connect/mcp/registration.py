@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +33,10 @@ FORGOTTEN = frozenset({"invalid_client", "unauthorized_client"})
 """The codes by which an authorization server says that it does not know the client."""
 
 _USABLE: tuple[AuthMethod, ...] = ("client_secret_basic", "client_secret_post", "none")
+ISSUER = "{issuer}"
+"""What stands for the issuer in the URL of a metadata document of which each issuer has its own."""
+
+_TAG = re.compile(r"[0-9a-f]{32}\Z")
 _LAST = 253_402_300_000  # the year 9999, as a Unix time
 
 
@@ -47,9 +53,38 @@ def as_metadata_url(value: object) -> str | None:
     if value is None:
         return None
     url = as_endpoint(value, "client_metadata_url")
+    if ISSUER in urlsplit(url).netloc:
+        raise InvalidInputError("client_metadata_url must name the issuer in its path or query")
     if not urlsplit(url).path.strip("/"):
         raise InvalidInputError("client_metadata_url must have a path")
     return url
+
+
+def own_address(redirect_uri: str, issuer: str) -> str:
+    """Return the redirect URI of one issuer's own: a further segment names it (RFC 9700 section 4.4.2.2)."""
+    parts = urlsplit(redirect_uri)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{_tag(issuer)}").geturl()
+
+
+def own_document(metadata_url: str, issuer: str) -> str:
+    """Return the URL of the client's metadata document for one issuer; see `ISSUER`."""
+    return metadata_url.replace(ISSUER, _tag(issuer))
+
+
+def document(metadata_url: str, redirect_uri: str, client_name: str, tag: str) -> dict[str, Any]:
+    """Return the client's metadata document for the issuer of a tag.
+
+    Raises:
+        InvalidInputError: the text is no tag.
+    """
+    if not isinstance(tag, str) or not _TAG.match(tag):
+        raise InvalidInputError("issuer must be the part of the address that stands for the issuer")
+    parts = urlsplit(redirect_uri)
+    return {
+        "client_id": metadata_url.replace(ISSUER, tag),
+        "redirect_uris": [parts._replace(path=f"{parts.path.rstrip('/')}/{tag}").geturl()],
+        **_stated(client_name, redirect_uri, "none"),
+    }
 
 
 def by_hand(clients: object) -> dict[str, tuple[str, Secret | None]]:
@@ -141,6 +176,7 @@ async def kept_or_registered(
 ) -> Registration:
     """Return the tenant's client at a server; register one if none fits.
 
+    Where the server does not announce ``iss``, the redirect URI is of its own, so that it shows who sent an answer.
     A client fits only the redirect URI and the scopes that it was registered for: many servers refuse any other. Of
     several processes that register at the same time, one stores its client, and all use this one; a code of another
     client could not be exchanged.
@@ -155,12 +191,15 @@ async def kept_or_registered(
     Raises:
         ConfigurationError, ConnectError: see `register`.
     """
+    is_own = not server.sends_iss
+    redirect_uri = own_address(redirect_uri, server.issuer) if is_own else redirect_uri
+    at_address = partial(evolve, redirect_uri=redirect_uri, is_own=is_own, sends_iss=server.sends_iss)
     known = await kept(keeper, tenant_id, server.issuer)
     client, wanted = known.client, scopes or ()
     asked = wanted
     if client is not None and client.client_id != forgotten and client.token_url == server.token_url:
         if known.redirect_uri == redirect_uri and set(wanted) <= set(known.scopes):
-            return client
+            return at_address(client)
         asked = tuple(dict.fromkeys([*wanted, *known.scopes]))
     register_for = partial(register, server, reach, client_name=client_name, redirect_uri=redirect_uri)
     try:
@@ -173,8 +212,10 @@ async def kept_or_registered(
     try:
         await keep(keeper, tenant_id, fresh, over=known.generation, **more)
     except GenerationConflictError:
-        return (await kept(keeper, tenant_id, server.issuer)).client or fresh
-    return fresh
+        other = await kept(keeper, tenant_id, server.issuer)
+        if other.client is not None and other.redirect_uri == redirect_uri:
+            return at_address(other.client)
+    return at_address(fresh)
 
 
 async def forgotten(keeper: Keeper, account: AccountInfo | None) -> str | None:
@@ -186,9 +227,11 @@ async def forgotten(keeper: Keeper, account: AccountInfo | None) -> str | None:
     return None if client is None else client.client_id
 
 
-async def forget(keeper: Keeper, tenant_id: str, issuer: str) -> None:
-    """Delete a tenant's registration, because the authorization server does not know it any more."""
-    await keeper.forget(_key(tenant_id, issuer))
+async def forget(keeper: Keeper, tenant_id: str, client: Registration) -> None:
+    """Delete a tenant's registration, unless it is another one, because the server does not know it any more."""
+    known = await kept(keeper, tenant_id, client.issuer)
+    if known.client is not None and known.client.client_id == client.client_id:
+        await keeper.forget(_key(tenant_id, client.issuer))
 
 
 async def register(
@@ -208,14 +251,7 @@ async def register(
     method = next((each for each in _USABLE if each in server.auth_methods), None)
     if method is None:
         raise ConfigurationError("the authorization server wants another way to authenticate", code="client_unknown")
-    wanted: dict[str, Any] = {
-        "client_name": client_name,
-        "redirect_uris": [redirect_uri],
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": method,
-        "application_type": "web" if redirect_uri.startswith("https:") else "native",
-    }
+    wanted = {"redirect_uris": [redirect_uri], **_stated(client_name, redirect_uri, method)}
     if scopes:
         wanted["scope"] = " ".join(scopes)
     answer = small_object(await reach.post(server.registration_url, wanted))
@@ -237,6 +273,20 @@ def _read(answer: Mapping[str, Any], server: AuthorizationServer, asked: AuthMet
     is_time = isinstance(ends, int) and 0 < ends < _LAST
     expires_at = datetime.fromtimestamp(int(str(ends)), UTC) if is_time else None
     return evolve(at(server, client_id, secret, method), expires_at=expires_at)
+
+
+def _stated(client_name: str, redirect_uri: str, method: AuthMethod) -> dict[str, Any]:
+    return {
+        "client_name": client_name,
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": method,
+        "application_type": "web" if redirect_uri.startswith("https:") else "native",
+    }
+
+
+def _tag(issuer: str) -> str:
+    return hashlib.sha256(issuer.encode(errors="replace")).hexdigest()[:32]
 
 
 def _key(tenant_id: str, issuer: str) -> TokenKey:

@@ -41,9 +41,7 @@ async def main(server_url: str) -> None:
             redirect_uri="http://localhost:3000/callback",
             client_metadata_url=_METADATA_URL,
             private_addresses=True,
-            clients={server_url: (context["client_id"], context["client_secret"])}
-            if "client_secret" in context
-            else None,
+            clients=await _by_hand(server_url, context) if "client_secret" in context else None,
         )
         if "client-credentials" in os.environ["MCP_CONFORMANCE_SCENARIO"]:
             credentials = {"client_secret": context.get("client_secret"), "private_key": context.get("private_key_pem")}
@@ -68,12 +66,21 @@ async def main(server_url: str) -> None:
         raise SystemExit("the server wants further scopes again and again")
 
 
+async def _by_hand(server_url, context):
+    """Return the client by its issuer, which a host reads once, when it registers the client."""
+    url = httpx2.URL(server_url)
+    async with httpx2.AsyncClient() as http:
+        known = await http.get(url.copy_with(path=f"/.well-known/oauth-protected-resource{url.path}"))
+    issuer = known.json()["authorization_servers"][0] if known.status_code == 200 else server_url
+    return {issuer: (context["client_id"], context["client_secret"])}
+
+
 async def _connect(connector, server_url, account, challenge):
     start = await connector.begin(_TENANT, server_url, session=_SESSION, account=account, challenge=challenge)
     async with httpx2.AsyncClient() as browser:
         answer = await browser.get(start.url)
-    query = httpx2.URL(answer.headers["location"]).query.decode()
-    return (await connector.finish(query, session=_SESSION)).account
+    came = httpx2.URL(answer.headers["location"])
+    return (await connector.finish(came.query.decode(), session=_SESSION, redirect_uri=came.path)).account
 
 
 async def _use(vault, account, server_url):

@@ -109,8 +109,8 @@ async def test_its_client_calls_with_tokens_that_the_vault_refreshes(fastmcp, se
         start = await connector.begin("t1", server, session="s")
         async with httpx2.AsyncClient(trust_env=False) as browser:
             answer = await browser.get(start.url)
-        query = httpx2.URL(answer.headers["location"]).query.decode()
-        info = await connector.finish(query, session="s")
+        came = httpx2.URL(answer.headers["location"])
+        info = await connector.finish(came.query.decode(), session="s", redirect_uri=came.path)
         await vault.refresh_account(info.account)
         async with fastmcp.Client(server, auth=VaultAuth(vault, info.account)) as client:
             assert (await client.call_tool("add", {"a": 1, "b": 2})).data == 3

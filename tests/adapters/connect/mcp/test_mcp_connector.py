@@ -64,15 +64,20 @@ def connector_of(vault, **options):
     return McpConnector(vault, client_name="Example", redirect_uri=REDIRECT_URI, **options)
 
 
-async def callback(start):
+async def location(start):
     async with httpx2.AsyncClient(trust_env=False) as browser:
         answer = await browser.get(start.url)
-    return urlsplit(answer.headers["location"]).query
+    return urlsplit(answer.headers["location"])
+
+
+async def callback(start):
+    return (await location(start)).query
 
 
 async def connected(connector, stub, tenant="t1", **options):
     start = await connector.begin(tenant, stub.url, session="s", **options)
-    return await connector.finish(await callback(start), session="s")
+    came = await location(start)
+    return await connector.finish(came.query, session="s", redirect_uri=came.path)
 
 
 async def test_an_account_is_connected_called_and_refreshed(vault, connector, stub, clock):
@@ -282,6 +287,140 @@ async def test_a_callback_of_another_issuer_is_refused(vault, connector, stub):
     assert not [each for each in stub.server.requests if each.path == "/token"]
 
 
+@pytest.fixture
+def hostile(stub):
+    """A server whose authorization server sends its users on to the honest one, with the honest one's client."""
+    with mcp_stub() as other:
+        other.changes["server"] = {"authorization_endpoint": f"{stub.base}/authorize"}
+        other.changes["resource"] = {}
+        yield other
+
+
+@pytest.mark.parametrize("announces", [True, False])
+@pytest.mark.parametrize("own", [True, False])
+async def test_a_code_of_the_honest_issuer_does_not_reach_a_hostile_one(connector, stub, hostile, announces, own):
+    """The hostile issuer forwards the user with the honest issuer's client; ``own``: to its own address, else H's."""
+    stub.be_silent()
+    honest = dict(parse_qsl(urlsplit((await connector.begin("t1", stub.url, session="s")).url).query))
+    hostile.changes["server"] = {"authorization_response_iss_parameter_supported": announces}
+    start = await connector.begin("t1", hostile.url, session="s")
+    sent = dict(parse_qsl(urlsplit(start.url).query))
+    sent |= {"client_id": honest["client_id"], "resource": stub.url}
+    sent |= {} if own else {"redirect_uri": honest["redirect_uri"]}
+    async with httpx2.AsyncClient(trust_env=False) as browser:
+        answer = await browser.get(f"{stub.base}/authorize", params=sent)
+    if own:
+        assert answer.status_code == 400  # the address is not registered there
+        return
+    came = urlsplit(answer.headers["location"])
+    for called in (came.path, came.geturl(), None):
+        with pytest.raises((IdentityRefusedError, StateRefusedError)):
+            await connector.finish(came.query, session="s", redirect_uri=called)
+    assert not [each for each in hostile.server.requests if each.path == "/token"]
+    assert not [each for each in stub.server.requests if each.path == "/token"]
+
+
+async def test_an_issuer_that_sends_no_iss_has_an_address_of_its_own(connector, stub):
+    stub.be_silent()
+    start = await connector.begin("t1", stub.url, session="s")
+    came = await location(start)
+    assert came.path.rpartition("/")[0] == "/callback"
+    with pytest.raises(IdentityRefusedError, match="pass redirect_uri"):
+        await connector.finish(came.query, session="s")
+    assert not [each for each in stub.server.requests if each.path == "/token"]
+    for path in ("/callback", "/callback/" + "0" * 32):
+        came = await location(await connector.begin("t1", stub.url, session="s"))
+        with pytest.raises(IdentityRefusedError):
+            await connector.finish(came.query, session="s", redirect_uri=path)
+    with pytest.raises(InvalidInputError):
+        await connector.finish(came.query, session="s", redirect_uri=5)
+    assert (await connected(connector, stub)).state is ConnectionState.CONNECTED
+    assert len(stub.clients) == 1
+
+
+async def test_an_issuer_that_announces_iss_must_send_it(connector, stub):
+    stub.changes["iss"] = None
+    with pytest.raises(IdentityRefusedError):
+        await connected(connector, stub)
+    assert not [each for each in stub.server.requests if each.path == "/token"]
+
+
+async def test_a_shared_metadata_document_needs_iss_and_the_error_says_why(vault, stub):
+    stub.be_silent()
+    stub.changes["server"] |= {"client_id_metadata_document_supported": True, "registration_endpoint": None}
+    shared = connector_of(vault, client_metadata_url="https://app.example/client.json")
+    with pytest.raises(IdentityRefusedError, match=r"put \{issuer\} into client_metadata_url"):
+        await connected(shared, stub)
+    assert not [each for each in stub.server.requests if each.path == "/token"]
+    stub.changes["server"].pop("registration_endpoint")
+    assert (await connected(shared, stub)).state is ConnectionState.CONNECTED  # by a client that was registered
+
+
+async def test_each_issuer_gets_a_metadata_document_of_its_own(vault, stub):
+    stub.be_silent()
+    stub.changes["server"] |= {"client_id_metadata_document_supported": True, "registration_endpoint": None}
+    connector = connector_of(vault, client_metadata_url="https://app.example/client/{issuer}.json")
+    start = await connector.begin("t1", stub.url, session="s")
+    sent = dict(parse_qsl(urlsplit(start.url).query))
+    tag = sent["redirect_uri"].rpartition("/")[2]
+    document = connector.client_metadata(tag)
+    assert (document["client_id"], document["redirect_uris"]) == (sent["client_id"], [sent["redirect_uri"]])
+    assert document["client_id"] == f"https://app.example/client/{tag}.json"
+    stub.public.add(document["client_id"])
+    assert (await connected(connector, stub)).state is ConnectionState.CONNECTED
+    for wrong in ("../x", "", None):
+        with pytest.raises(InvalidInputError):
+            connector.client_metadata(wrong)
+    with pytest.raises(InvalidInputError):
+        connector_of(vault, client_metadata_url="https://app.example/c").client_metadata(tag)
+    with pytest.raises(InvalidInputError):
+        connector_of(vault, client_metadata_url="https://{issuer}.example/c")
+
+
+async def test_the_client_that_began_is_the_one_that_finishes(connector, stub):
+    first = await connector.begin("t1", stub.url, session="s", scopes=["a"])
+    query = await callback(first)
+    await connector.begin("t1", stub.url, session="s", scopes=["b"])  # registers another client
+    assert len(stub.clients) == 2
+    assert (await connector.finish(query, session="s")).state is ConnectionState.CONNECTED
+
+
+async def test_a_client_by_hand_goes_to_the_issuer_that_the_host_named_only(vault, stub):
+    with mcp_stub() as elsewhere:
+        elsewhere.clients["by-hand"] = "its-secret"
+        stub.changes["resource"] = {"authorization_servers": [elsewhere.base]}
+        with pytest.raises(ConfigurationError, match="must name the issuer") as caught:
+            await connector_of(vault, clients={stub.url: ("by-hand", "its-secret")}).begin("t1", stub.url, session="s")
+        assert caught.value.code == "client_unknown"
+        by_issuer = connector_of(vault, clients={elsewhere.base: ("by-hand", "its-secret")})
+        start = await by_issuer.begin("t1", stub.url, session="s")
+        assert dict(parse_qsl(urlsplit(start.url).query))["client_id"] == "by-hand"
+        assert elsewhere.clients == {"by-hand": "its-secret"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "is_right"),
+    [
+        ("{base}/mcp", True),
+        ("{base}", False),  # the metadata are those of /mcp
+        ("{base}/mcp#a", False),
+        ("{base}/mcp#", False),
+        ("{upper}/mcp", False),
+        ("{base}/mcp/", False),
+        ("{base}/other", False),
+    ],
+)
+async def test_metadata_are_of_the_resource_that_their_url_says(connector, stub, stated, is_right):
+    upper = stub.base.replace("http", "HTTP")
+    stub.changes["resource"] = {"resource": stated.format(base=stub.base, upper=upper)}
+    if is_right:
+        await connector.begin("t1", stub.url, session="s")
+        return
+    with pytest.raises(IdentityRefusedError) as caught:
+        await connector.begin("t1", stub.url, session="s")
+    assert caught.value.reason == "resource"
+
+
 async def test_a_callback_belongs_to_its_session_and_opens_once(vault, connector, stub):
     start = await connector.begin("t1", stub.url, session="s")
     query = await callback(start)
@@ -387,4 +526,6 @@ async def test_the_recipe_of_the_guide_connects(vault, stub, monkeypatch):
     recipe.__spec__.loader.exec_module(recipe)
     monkeypatch.setattr(recipe, "connector_of", connector_of)
     url = await recipe.begin(vault, "t1", stub.url, "s")
-    assert await recipe.callback(vault, await callback(Start(url, "")), "s") == Account("t1", "mcp", stub.url)
+    assert await recipe.callback(vault, await callback(Start(url, "")), "s", "/callback") == Account(
+        "t1", "mcp", stub.url
+    )
