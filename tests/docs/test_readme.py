@@ -139,7 +139,7 @@ def test_the_two_commands_are_there_for_machines_to_find():
 
 def test_links_into_the_repository_lead_somewhere():
     # In a release's archive, the links lead to the repository.
-    targets = re.findall(r"\]\((?:https://[^)]*/(?:blob|raw)/v[0-9.]+/)?(?!https?://)([^)#]+)\)", README)
+    targets = re.findall(r"\]\((?:https://[^)]*/(?:blob|raw)/v[^/]+/)?(?!https?://)([^)#]+)\)", README)
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
