@@ -200,7 +200,9 @@ class WiredServices(SharedParts):
     def importing(self) -> ImportService:
         from vault_domain.services.tokens.importing import ImportService
 
-        return ImportService(self.store.accounts, self.cipher, self.sink, self.tasks, self.policy)
+        return ImportService(
+            self.store.accounts, self.cipher, self.sink, self.tasks, self.policy, self.hosts.refusal_of
+        )
 
     @cached_property
     def exporting(self) -> ExportService:

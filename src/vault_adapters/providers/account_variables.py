@@ -137,6 +137,25 @@ async def _found(
         return RefreshFailedError("the variables of the account could not be found")
 
 
+async def refusal_for(
+    profile: Profile,
+    account: Account,
+    extra: Mapping[str, str],
+    finder: AccountVariables | None,
+) -> str | None:
+    """Return why an account must not have extra members; None if it may.
+
+    The host's callable is asked only if the profile refuses a variable; if it fails, the check at use decides.
+    """
+    refused = next((name for name, text in extra.items() if not profile.admits(name, text)), None)
+    if refused is None:
+        return None
+    if refused not in profile.variables:
+        return f"the account's extra member {refused} names a host outside the profile's api_domains"
+    found = {} if finder is None else await _found(profile, account, finder, _LONGEST_SEARCH)
+    return None if isinstance(found, VaultError) else profile.refusal(extra, found)
+
+
 async def hosts_for(
     profile: Profile,
     account: Account,

@@ -16,6 +16,7 @@ from vault_adapters.providers.account_variables import (
     hosts_for,
     limited,
     prepared,
+    refusal_for,
     token_url_for,
 )
 from vault_adapters.providers.assertions import Proof
@@ -101,6 +102,10 @@ class ProfileRefresher(OAuth2Refresher):
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
+    async def refusal_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return why an account must not have extra members; see `ExtraJudge`."""
+        return await refusal_for(self.profile, account, extra, self.finder)
 
     async def token_url_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
         """Return an account's token endpoint if it depends on the account; see `EndpointNamer`."""
@@ -251,6 +256,10 @@ class ProfileKeyRefresher(KeyRefresher):
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's access tokens may be sent; see `HostNamer`."""
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
+    async def refusal_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return why an account must not have extra members; see `ExtraJudge`."""
+        return await refusal_for(self.profile, account, extra, self.finder)
 
     async def token_url_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
         """Return an account's token endpoint if it depends on the account; see `EndpointNamer`."""

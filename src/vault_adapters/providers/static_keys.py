@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from attrs import field, frozen
 
-from vault_adapters.providers.account_variables import AccountVariables, hosts_for
+from vault_adapters.providers.account_variables import AccountVariables, hosts_for, refusal_for
 from vault_adapters.providers.profiles.loading import as_profile, static_profiles
 from vault_adapters.providers.profiles.profile import Profile
 from vault_domain.entities.account import Account, TokenKind
@@ -54,6 +54,10 @@ class StaticKeys:
     async def hosts_of(self, account: Account, extra: Mapping[str, str]) -> tuple[str, ...]:
         """Return the hosts to which an account's API key may be sent; see `HostNamer`."""
         return await hosts_for(self.profile, account, extra, self.fixed, self.finder)
+
+    async def refusal_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return why an account must not have extra members; see `ExtraJudge`."""
+        return await refusal_for(self.profile, account, extra, self.finder)
 
     async def refresh(self, request: RefreshRequest) -> TokenSet:
         """Raise an error, because nothing can be refreshed.

@@ -278,10 +278,13 @@ class TokenVault:
                 only if the tenant was not erased since that request began.
 
         Raises:
+            InvalidInputError: the provider's profile refuses an extra member, because it would decide where secrets go
+                (code ``variable_refused``).
             StateRefusedError: the data key of ``state`` was destroyed; nothing was stored.
         """
         owner, begun = read.as_account(account), read.as_state_of(account, state)
         tokens, text = read.as_token_set(token_set), as_label(label)
+        await self._services.hosts.check(owner, tokens.extra)
         return await self._services.accounts.store_set(owner, tokens, label=text, actor=self._actor, state=begun)
 
     @scrubbed_async

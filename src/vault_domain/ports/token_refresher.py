@@ -141,6 +141,17 @@ class EndpointNamer(Protocol):
 
 
 @runtime_checkable
+class ExtraJudge(Protocol):
+    """Optional protocol of a refresher that refuses extra members which would decide where secrets go."""
+
+    async def refusal_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return why an account must not have these extra members, without their texts; None if it may.
+
+        It is asked before they are stored. If it fails, they are stored, because they are checked again at each use.
+        """
+
+
+@runtime_checkable
 class HostNamer(Protocol):
     """Optional protocol of a refresher that knows to which hosts its access tokens may be sent."""
 

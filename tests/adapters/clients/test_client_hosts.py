@@ -239,12 +239,13 @@ async def test_a_profile_names_the_hosts_of_an_account():
         "okta": refresher("okta", "id", "secret", account_variables=lambda account: {"org": "acme.okta.com"}),
         "zendesk": refresher("zendesk", "id", "secret"),
     }
-    async with memory_vault(refreshers=refreshers) as vault:
+    # A vault without refreshers refuses no member when it stores it.
+    async with memory_vault(refreshers=refreshers) as vault, memory_vault() as other:
 
         async def hosts_of(provider, **extra):
             account = Account("t", provider)
-            await vault.store_token_set(account, TokenSet("a", extra=extra))
-            return await vault.api_hosts((await vault.get_access_token(account)).token)
+            await other.store_token_set(account, TokenSet("a", extra=extra))
+            return await vault.api_hosts((await other.get_access_token(account)).token)
 
         assert await hosts_of("google") == await hosts_of("presets") == ("googleapis.com", "*.googleapis.com")
         assert await hosts_of("gitlab") == ("gitlab.example.com",)

@@ -10,6 +10,8 @@ from tests.adapters.providers.profiles.files import TABLES, values
 from vault_adapters import (
     Account,
     ConnectError,
+    ImportedToken,
+    ImportFailure,
     InvalidInputError,
     OtherAccountError,
     ProviderConfigurationError,
@@ -167,6 +169,44 @@ async def test_a_user_names_no_instance_that_the_host_has_not_listed(vault, fixe
         await connector.begin("t1", "gitlab", session="s", account=account)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "extra", "is_stored"),
+    [
+        ("gitlab", {}, {"instance": "evil.example"}, False),
+        ("gitlab", {"instance": "own.example"}, {"instance": "own.example"}, True),
+        (
+            "gitlab",
+            {"account_variables": lambda account: {"instance": "own.example"}},
+            {"instance": "own.example"},
+            True,
+        ),
+        (
+            "gitlab",
+            {"account_variables": lambda account: {"instance": "own.example"}},
+            {"instance": "evil.example"},
+            False,
+        ),
+        ("zendesk", {}, {"subdomain": "evil.example"}, False),
+        ("zendesk", {}, {"subdomain": "acme", "other": "evil.example"}, True),
+        ("salesforce", {}, {"instance_url": "https://evil.example"}, False),
+        ("salesforce", {}, {"instance_url": "https://acme.my.salesforce.com"}, True),
+    ],
+)
+async def test_members_that_the_profile_refuses_are_not_stored(name, options, extra, is_stored):
+    account = Account("t1", name, "7")
+    async with memory_vault(refreshers={name: refresher(name, "client", "secret", **options)}) as vault:
+        row = ImportedToken(Account("t1", name, "8").key(TokenKind.ACCESS_TOKEN), "a", extra=extra, line=3)
+        if is_stored:
+            await vault.store_token_set(account, TokenSet("a", "r", extra=extra))
+            assert (await vault.import_tokens([row])).imported == 1
+            return
+        with pytest.raises(InvalidInputError) as caught:
+            await vault.store_token_set(account, TokenSet("a", "r", extra=extra))
+        assert (caught.value.code, "evil" in str(caught.value)) == ("variable_refused", False)
+        assert (await vault.import_tokens([row])).failures == (ImportFailure(3, "variable_refused"),)
+        assert not (await vault.list_accounts("t1")).items
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 async def test_no_code_goes_to_a_private_address_that_a_user_chose(vault, allowed):
     played = Instances({})
@@ -196,10 +236,12 @@ async def test_a_name_that_the_package_uses_itself_is_taken_by_no_host(name):
 
 
 async def test_a_refused_value_is_named_as_the_cause_and_not_the_client():
-    made = refresher("gitlab", "client", "secret", instance="gitlab.corp.example")
+    listed = ["evil.example", "gitlab.corp.example"]
     account = Account("t1", "gitlab", "7")
-    async with memory_vault(refreshers={"gitlab": made}) as vault:
+    known = {"gitlab": refresher("gitlab", "client", "secret", instance=lambda host: host in listed)}
+    async with memory_vault(refreshers=known) as vault:
         await vault.store_token_set(account, TokenSet("a", "r", expires_in=0, extra={"instance": "evil.example"}))
+        del listed[0]  # the host has changed its mind
         for _ in range(2):  # the second call is held back by the first one's failure
             with pytest.raises(ProviderConfigurationError, match="nothing was sent, because a value") as caught:
                 await vault.ensure_access_token(account)

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
+from vault_domain.entities.account import Account
 from vault_domain.entities.api_header import ApiHeader
-from vault_domain.entities.errors import ConfigurationError
+from vault_domain.entities.causes import VARIABLE_REFUSED
+from vault_domain.entities.errors import ConfigurationError, InvalidInputError
 from vault_domain.entities.secret import Secret
 from vault_domain.entities.token import Token
 from vault_domain.ports.prover import Prover
 from vault_domain.ports.tasks import Tasks
-from vault_domain.ports.token_refresher import HostNamer, TokenRefresher
+from vault_domain.ports.token_refresher import ExtraJudge, HostNamer, TokenRefresher
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +83,26 @@ class ApiHosts:
         except Exception as error:  # log the type only, because the error's text may hold a secret
             _log.error("a refresher for %s could not name its hosts (%s)", account.provider, type(error).__qualname__)
             return ()
+
+    async def refusal_of(self, account: Account, extra: Mapping[str, str]) -> str | None:
+        """Return why the account's refresher refuses extra members, without their texts; None if it does not."""
+        judge = (self._refreshers.get(account.provider) or self._packaged(account.provider)) if extra else None
+        if not isinstance(judge, ExtraJudge):
+            return None
+        try:
+            return await self._tasks.within_briefly(self._seconds, lambda: judge.refusal_of(account, extra))
+        except Exception as error:  # the members are checked again where they are used
+            _log.error("a refresher for %s could not judge members (%s)", account.provider, type(error).__qualname__)
+            return None
+
+    async def check(self, account: Account, extra: Mapping[str, str]) -> None:
+        """Raise an error if the account's refresher refuses extra members.
+
+        Raises:
+            InvalidInputError: it does (code ``variable_refused``).
+        """
+        if (problem := await self.refusal_of(account, extra)) is not None:
+            raise InvalidInputError(problem, code=VARIABLE_REFUSED)
 
     def _about(self, provider: str) -> tuple[ApiHeader, HostNamer | None]:
         if provider not in self._known:

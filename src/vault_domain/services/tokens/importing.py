@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from attrs import frozen
 
+from vault_domain.entities.account import Account
+from vault_domain.entities.causes import VARIABLE_REFUSED
 from vault_domain.entities.errors import DecryptionError, InvalidInputError, VaultError
 from vault_domain.entities.imported import ImportedToken, ImportFailure, ImportOutcome, ImportReport
 from vault_domain.ports.accounts import Accounts, PrepareBatch, StoreBatch
@@ -22,6 +24,8 @@ from vault_domain.services.tokens.sealing import in_rounds, late_writes
 ImportRow = ImportedToken | ImportFailure
 ImportRows = Iterable[ImportRow] | AsyncIterable[ImportRow]
 Progress = Callable[[ImportReport], object]
+Judge = Callable[[Account, Mapping[str, str]], Awaitable[str | None]]
+"""Returns why an account must not have extra members; None if it may."""
 
 _Batch = list[ImportRow]
 _BATCH = 1000
@@ -53,7 +57,9 @@ class ImportService:
         sink: EventSink,
         tasks: Tasks,
         policy: RefreshPolicy,
+        refusal_of: Judge | None = None,
     ) -> None:
+        self._refusal_of = refusal_of
         self._accounts = accounts
         self._cipher = cipher
         self._sink = sink
@@ -77,7 +83,7 @@ class ImportService:
         """
         tally = _Tally()
         taker = self._taker(options, actor)
-        batches = _prepared(rows, taker, self._tasks)
+        batches = _prepared(rows, taker, self._tasks, self._refusal_of)
         batch = await anext(batches, None)
         while batch is not None:
             batch = await self._step(batch, taker, batches, tally)
@@ -245,12 +251,22 @@ def _is_later(token: ImportedToken, held: ImportedToken) -> bool:
     return token.updated_at > held.updated_at
 
 
-async def _prepared(rows: ImportRows, taker: _Taker, tasks: Tasks) -> AsyncIterator[_Prepared]:
-    async for batch in _batches(rows, tasks):
+async def _prepared(
+    rows: ImportRows, taker: _Taker, tasks: Tasks, refusal_of: Judge | None
+) -> AsyncIterator[_Prepared]:
+    async for given in _batches(rows, tasks):
+        batch = given if refusal_of is None else [await _judged(row, refusal_of) for row in given]
         tokens = [row for row in batch if isinstance(row, ImportedToken)]
         failures = [row for row in batch if isinstance(row, ImportFailure)]
         latest = _latest(tokens)
         yield _Prepared(latest, await taker.prepare(latest), failures, len(tokens) - len(latest))
+
+
+async def _judged(row: ImportRow, refusal_of: Judge) -> ImportRow:
+    """Return a row, or its failure if its provider's refresher refuses its extra members."""
+    if isinstance(row, ImportFailure) or not row.extra or await refusal_of(row.key.account, row.extra) is None:
+        return row
+    return ImportFailure(row.line, VARIABLE_REFUSED)
 
 
 async def _batches(rows: ImportRows, tasks: Tasks) -> AsyncIterator[_Batch]:
