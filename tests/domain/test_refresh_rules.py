@@ -30,7 +30,7 @@ from vault_domain.rules.refresh import (
     decide_ahead,
     next_due,
 )
-from vault_domain.rules.refusals import backoff
+from vault_domain.rules.refusals import LONGEST_ASKED, backoff
 from vault_domain.rules.schedule import lead, longest_wait
 from vault_domain.rules.timing import RefreshTiming
 from vault_domain.rules.unread import UNREAD_HOLD
@@ -416,10 +416,10 @@ def test_the_limit_of_one_accounts_requests_is_the_reason_once_the_backoff_is_ov
 
 
 @given(st.integers(1, 1000), st.floats(0, 1), st.none() | st.integers(-5, 10**6).map(lambda seconds: seconds * SECOND))
-def test_backoff_is_between_half_a_second_and_an_hour_and_as_long_as_asked(failures, jitter, asked):
+def test_backoff_is_between_half_a_second_and_an_hour_and_as_long_as_asked_up_to_five_minutes(failures, jitter, asked):
     wait = backoff(failures, jitter, asked)
     assert timedelta(seconds=0.5) <= wait <= LONGEST_BACKOFF
-    assert wait >= min(asked or wait, LONGEST_BACKOFF)
+    assert wait >= min(asked or wait, LONGEST_ASKED)
     assert wait <= backoff(failures + 1, 1.0, asked)
     assert backoff(1, jitter, None) <= SECOND
 

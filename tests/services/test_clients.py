@@ -14,6 +14,7 @@ from vault_adapters import (
     ConnectionState,
     ProviderConfigurationError,
     ReauthorizationRequiredError,
+    RefreshFailedError,
     Rotation,
     Secret,
     StorageError,
@@ -158,6 +159,37 @@ async def pause(cases):
     """Pause the client: store the refusals of three accounts, as another process would."""
     for number in range(3):
         await cases.counting.refuse(SCOPE, Account("t1", "google", f"refused {number}"))
+
+
+async def test_a_long_retry_after_keeps_nobody_away_once_the_provider_is_well(cases):
+    class Away(Server):
+        away, asked = True, ()
+
+        async def refresh(self, request):
+            if self.away:
+                self.requests += 1
+                self.asked = (*self.asked, request.account)
+                raise RefreshFailedError(reason="temporarily_unavailable", retry_after=24 * HOUR)
+            return await super().refresh(request)
+
+    server = Away()
+    vault = cases.over(refreshers={"google": server})
+    for account in FLEET:
+        await vault.connect(account)
+    cases.clock.advance(HOUR)
+    await minutes([vault], cases.clock, 4)
+    assert server.requests == len(FLEET)
+    before, server.requests = set(server.asked), 0
+    assert before == set(FLEET)
+    await minutes([vault], cases.clock, 40)
+    assert 6 <= server.requests <= 9  # one account every five minutes or so
+    with pytest.raises(RefreshFailedError) as caught:  # a caller is told when to ask again
+        await vault.refreshing.ensure(FLEET[7], None, actor=None)
+    assert caught.value.retry_after <= 5 * MINUTE
+    server.away, server.requests = False, 0
+    await minutes([vault], cases.clock, 20)
+    assert server.requests == len(FLEET)
+    assert {(await vault.accounts.get(account)).state for account in FLEET} == {ConnectionState.CONNECTED}
 
 
 async def test_values_that_a_host_stores_hide_no_mass_rejection(cases):

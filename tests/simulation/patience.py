@@ -3,7 +3,7 @@
 from attrs import define
 from tests.simulation.loop import Life
 
-_LONGEST, _MOST_DOUBLINGS = 3600.0, 12
+_LONGEST, _LONGEST_ASKED, _MOST_DOUBLINGS = 3600.0, 300.0, 12
 
 _RECORDED = 3.0
 """Seconds after a failure by which it is recorded, unless its process, its connections or the clock had trouble."""
@@ -50,7 +50,7 @@ class Patience:
             run = self._runs.setdefault(credential, _Run())
             run.failures += 1
             wait = 0.5 * 2 ** min(run.failures - 1, _MOST_DOUBLINGS)
-            run.until = failed_at + min(max(wait, retry_after), _LONGEST)
+            run.until = failed_at + min(max(wait, min(retry_after, _LONGEST_ASKED)), _LONGEST)
 
         if self._has_calm_link(process, failed_at):
             self._world.later(_RECORDED, count)

@@ -83,6 +83,7 @@ class Claim:
         now: the store's time of the decision.
         error_code: error code of the latest failure with this credential, or None.
         stored_at: see `Attempt`.
+        forced: whether the caller demands the attempt now, whatever waits are over.
         endpoint: see `Attempt`; added after the decision.
     """
 
@@ -93,6 +94,7 @@ class Claim:
     now: datetime | None = field(default=None, eq=False)
     error_code: str | None = field(default=None, eq=False)
     stored_at: datetime | None = field(default=None, eq=False)
+    forced: bool = field(default=False, eq=False)
     endpoint: bytes | None = field(default=None, eq=False)
 
 
@@ -203,7 +205,7 @@ def _may_attempt(
     state = record.refresh
     refs = TokenRef.of(credential), None if access is None else TokenRef.of(access)
     stored_at = last_stored(access, credential)
-    claim = Claim(*refs, state.attempt_id, credential.client, now, state.code_of(credential), stored_at)
+    claim = Claim(*refs, state.attempt_id, credential.client, now, state.code_of(credential), stored_at, demand.forced)
     held_until = _held_until(state, credential, now)
     if held_until is not None:
         return Use(good) if good is not None else Wait(held_until)

@@ -26,6 +26,9 @@ DEFAULT_EXHAUSTION = timedelta(days=4)
 FIRST_WAIT = timedelta(seconds=15)
 """Shortest wait after a refusal."""
 
+LONGEST_ASKED = timedelta(minutes=5)
+"""Time after which one account of a client asks again, however long the provider has asked to wait."""
+
 LONGEST_WAIT = timedelta(days=1)
 """Longest wait after a refusal."""
 
@@ -92,10 +95,13 @@ def wait_after(run: timedelta, jitter: float) -> timedelta:
 def backoff(failures: int, jitter: float, retry_after: timedelta | None) -> timedelta:
     """Return the time to wait after a failure that is no definite refusal; an hour at most.
 
+    The time that the provider asked for counts up to `LONGEST_ASKED`. Whoever is asked to wait longer is held back
+    until the provider has granted another account of the client a refresh; see `services.refresh.pacing`.
+
     Args:
         failures: number of consecutive failures, including this one.
         jitter: random number from 0 to 1, so that accounts that failed together do not retry together.
         retry_after: the time that the provider asked for, or None.
     """
     wanted = timedelta(seconds=2 ** min(failures - 1, 12)) * (0.5 + jitter / 2)
-    return min(max(wanted, retry_after or timedelta(0)), LONGEST_BACKOFF)
+    return min(max(wanted, min(retry_after or timedelta(0), LONGEST_ASKED)), LONGEST_BACKOFF)

@@ -276,10 +276,10 @@ def in_a_while(seconds):
     [
         (Answer(status=429), 0.5, 1),
         (Answer(status=429, headers={"Retry-After": "120"}), 120, 120),
-        (Answer(status=503, headers={"Retry-After": "7200"}), 3600, 3600),
+        (Answer(status=503, headers={"Retry-After": "7200"}), 300, 300),
         (Answer(status=429, headers={"Retry-After": "-4"}), 0.5, 1),
         (Answer(status=429, headers={"Retry-After": "soon"}), 0.5, 1),
-        (lambda _: Answer(status=503, headers={"Retry-After": in_a_while(600)}), 590, 601),
+        (lambda _: Answer(status=503, headers={"Retry-After": in_a_while(200)}), 190, 201),
         (error_answer("temporarily_unavailable"), 0.5, 1),
         (error_answer("slow_down", status=200), 0.5, 1),
     ],

@@ -155,7 +155,7 @@ class AttemptRunner:
         claimed, began = None, self._tasks.monotonic()
         try:
             await self.guard.admit(account, decision)
-            await self.pacer.take_turn(account, decision.endpoint)
+            await self.pacer.take_turn(account, decision)
             self.refuse_if_stopped(account)
             with self._observed.step(Operation.CLAIM, account.provider) as step:
                 claimed = await self._claim(account, decision, lease)
@@ -256,6 +256,7 @@ class AttemptRunner:
                 attempt = await self._replaced(attempt)
         recorded = None
         if isinstance(answer, RefreshFailedError):
+            self.pacer.asked_to_wait(attempt, answer.retry_after)
             recorded = await self._unread.keep(attempt, answer, state, sealer, started=started, actor=actor)
         return await self._failures.record(attempt, answer, state, actor=actor, recorded=recorded)
 
@@ -271,6 +272,7 @@ class AttemptRunner:
     ) -> Refreshed:
         """Keep the tokens of an answer; see `AnswerKeeper.keep`."""
         self._failures.succeeded(attempt.account.provider)
+        self.pacer.succeeded(attempt)
         problem = self._problem_with(attempt, answer)
         drafts = drafts_in_time(attempt, answer, self._policy)
         kept = await self._keep(attempt, drafts, sealer, started, actor, problem)
