@@ -24,7 +24,7 @@ from vault_adapters.runtime.periodic import CallbackSink
 from vault_adapters.runtime.tasks import AsyncioTasks
 from vault_adapters.runtime.waking import StoreWaker
 from vault_adapters.stores.noticed import remembering
-from vault_adapters.stores.port import HomedStore, PooledStore, WatchedStore
+from vault_adapters.stores.port import DocumentedStore, HomedStore, PooledStore, WatchedStore
 from vault_adapters.stores.port import Store as Store  # noqa: PLC0414 - also exported from here
 from vault_adapters.wiring import WiredServices
 from vault_domain.entities.errors import ConfigurationError, InvalidInputError
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from vault_adapters.configuration.config import VaultConfig
     from vault_domain.entities.audit import AuditEvent
     from vault_domain.entities.secret import Secret
+    from vault_domain.ports.cipher import Cipher
     from vault_domain.ports.clock import Clock
     from vault_domain.ports.event_sink import EventSink
     from vault_domain.ports.journal import RefreshJournal
@@ -165,6 +166,7 @@ async def _run(
         )
         opener, uses = TokenOpener(cipher, sink, own.accounts, auditing.unreadable), UseTracker(own.accounts)
         bound = await _bound(refreshers or {}, http_client, stack)
+        _keep_documents(bound, store, cipher, stack)
         closed = asyncio.Event()
         services = WiredServices(
             store=own,
@@ -233,6 +235,16 @@ async def _bound(
     from vault_adapters.providers.http import bound_refreshers
 
     return await bound_refreshers(refreshers, http_client, stack)
+
+
+def _keep_documents(bound: Mapping[str, TokenRefresher], store: Store, cipher: Cipher, stack: AsyncExitStack) -> None:
+    """Let the refreshers keep documents of their providers in the database until the vault is closed."""
+    if bound and isinstance(store, DocumentedStore):  # loaded only by a host that refreshes
+        from vault_domain.ports.documents import DocumentUser
+        from vault_domain.services.refresh.documents import SealedDocuments
+
+        for user in (each for each in bound.values() if isinstance(each, DocumentUser)):
+            stack.enter_context(user.kept_by(SealedDocuments(store.documents, cipher)))
 
 
 def _packaged_key(provider: str) -> TokenRefresher | None:

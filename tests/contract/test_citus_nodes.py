@@ -186,7 +186,7 @@ async def test_a_distributed_schema_of_an_older_release_is_migrated(monkeypatch)
     every = load_migrations(schema_module._PACKAGE)
     monkeypatch.setattr(schema_module, "load_migrations", lambda _: every[:2])
     for tables in ("REFERENCE", "DISTRIBUTED"):
-        later = ("home", "restoration", "unread_answer", "audit_seal", "audit_chain")
+        later = ("home", "restoration", "unread_answer", "audit_seal", "audit_chain", "document")
         older = tuple(table for table in getattr(citus, tables) if table not in later)
         monkeypatch.setattr(citus, tables, older)
     script = citus.citus_sql(name)

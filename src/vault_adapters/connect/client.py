@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
+from vault_adapters.connect.asking import unavailable
 from vault_adapters.providers.client_auth import AuthMethod
+from vault_adapters.providers.profiled import Discovering
 from vault_adapters.providers.profiles.profile import Profile
 from vault_adapters.providers.profiles.templates import in_host
 from vault_adapters.providers.signing_key import SigningKey
@@ -76,10 +78,38 @@ class Client:
     Attributes:
         name: the provider's name in the vault.
         made_of: the refresher that the host gave.
+        begins_at: names the URL of the profile at which a connection begins.
     """
 
     name: str
     made_of: MadeOfProfile = field(repr=False)
+    begins_at: str = "authorization_url"
+
+    @property
+    def is_discovered(self) -> bool:
+        """Whether the facts of the provider are known."""
+        return not isinstance(self.made_of, Discovering)
+
+    async def discovered(self) -> Client:
+        """Return the client with the facts of its provider, which is asked if they are not known.
+
+        Raises:
+            ConnectError: the provider does not answer (code ``provider_unavailable``).
+            ConfigurationError: what it publishes cannot be used, or lacks facts that connecting needs.
+        """
+        made_of = self.made_of
+        if not isinstance(made_of, Discovering):
+            return self
+        outage = None
+        try:
+            found = await made_of.discovered()
+        except ConfigurationError as error:
+            if not error.retryable:
+                raise
+            outage = error.reason
+        else:
+            return _as_client(self.name, found, self.begins_at)
+        raise unavailable(outage)
 
     @property
     def profile(self) -> Profile:
@@ -188,7 +218,7 @@ def _as_client(name: str, given: object, begins_at: str) -> Client:
         raise ConfigurationError(f"{name}: its tokens are exchanged with the client secret, so pass client_secret")
     if lacking:
         raise ConfigurationError(f"{name}: its profile lacks {', '.join(lacking)}, so accounts cannot be connected")
-    return Client(name, given)
+    return Client(name, given, begins_at)
 
 
 def provider_unknown(names: Iterable[str]) -> InvalidInputError:

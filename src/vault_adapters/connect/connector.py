@@ -124,7 +124,8 @@ class Connector:
             DecryptionError: the tenant's data key cannot be used.
         """
         owner = Account(as_tenant_id(tenant_id), as_provider(provider))
-        client = self._client(owner.provider)
+        with about(owner):
+            client = await self._client(owner.provider).discovered()
         wanted = as_scopes(scopes) if scopes is not None else client.made_of.scopes
         parameters, variables = divided(client, extra)
         if challenge is not None:
@@ -190,6 +191,7 @@ class Connector:
         handshake = decoded(opened_state.content)
         client = self._client(handshake.provider)
         with about(Account(opened_state.tenant_id, client.name)):
+            client = await client.discovered()
             self._check_address(client, called, callback)
             _check_signature(client, callback)
             handshake = evolve(handshake, variables={**handshake.variables, **client.told(callback.others)})

@@ -112,7 +112,8 @@ class DeviceConnector:
             ConnectError: the provider gave no usable answer (``provider_unavailable``).
         """
         owner = Account(as_tenant_id(tenant_id), as_provider(provider))
-        client = self._client(owner.provider)
+        with about(owner):
+            client = await self._client(owner.provider).discovered()
         facts = client.profile.authorization
         wanted = as_scopes(scopes) if scopes is not None else client.made_of.scopes
         asked = tuple(dict.fromkeys([*wanted, *facts.scopes]))
@@ -140,7 +141,8 @@ class DeviceConnector:
         """
         if not isinstance(start, DeviceStart):
             raise InvalidInputError("start must be the DeviceStart that begin returned")
-        client = self._client(start.owner.provider)
+        with about(start.owner):
+            client = await self._client(start.owner.provider).discovered()
         handshake = Handshake(client.name, new_seed(), None, start.scopes)
         with about(start.owner):
             async with opened(client.made_of.client) as http:

@@ -58,6 +58,8 @@ async def others_in(
     """
     found = []
     for other in clients:
+        if not other.is_discovered:  # no profile names one as `also`
+            continue
         is_same = other.made_of.client_id == client.made_of.client_id
         if other.profile.name not in client.profile.answer.also or not is_same:
             continue

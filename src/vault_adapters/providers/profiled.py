@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import evolve, field, frozen
 
@@ -212,6 +212,14 @@ class ProfileRefresher(OAuth2Refresher):
             client_secret=self.client_secret,
             auth_method=self.auth_method,
         )
+
+
+@runtime_checkable
+class Discovering(Protocol):
+    """A refresher whose provider is asked for its facts when they are needed."""
+
+    async def discovered(self) -> ProfileRefresher:
+        """Return the refresher with the facts; see `vault_adapters.providers.discovery.OpenIdRefresher`."""
 
 
 @scrubbed_class

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vault_domain.ports.audit_log import AuditLog
     from vault_domain.ports.change_watch import ChangeHearer, ChangeWatch
     from vault_domain.ports.client_states import ClientStates
+    from vault_domain.ports.documents import Documents
     from vault_domain.ports.home_ledger import HomeLedger
     from vault_domain.ports.keys import Keys
     from vault_domain.ports.pages import Pages
@@ -97,3 +98,12 @@ class HomedStore(Protocol):
     @property
     def homes(self) -> HomeLedger:
         """The record of the database's home."""
+
+
+@runtime_checkable
+class DocumentedStore(Protocol):
+    """What a store offers in addition if it can keep what providers publish about themselves."""
+
+    @property
+    def documents(self) -> Documents:
+        """The sealed documents of providers."""

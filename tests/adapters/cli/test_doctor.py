@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 from tests.adapters.cli.conftest import SECRET
 from tests.support.postgres import start_postgres
+from tests.support.scripted_provider import refused_url
 
 from vault_adapters import Account, ProviderConfigurationError, TokenSet, VaultConfig, open_vault
 from vault_adapters.cli import examining
@@ -234,3 +235,28 @@ def test_nothing_is_changed(token_vault):
     before = rows()
     token_vault("doctor")
     assert rows() == before
+
+
+def test_a_provider_that_is_down_ends_neither_doctor_nor_worker(token_vault):
+    with refused_url() as url:
+        issuer = url.removesuffix("/token")
+        (token_vault.folder / "down_host.py").write_text(f"""
+from vault_adapters.providers import openid, refresher
+
+REFRESHERS = {{
+    "google": refresher("google", "client", "client-secret"),
+    "corp": openid({issuer!r}, "client", "secret"),
+}}
+""")
+        for kind in ("access_token", "refresh_token"):
+            life = ("--expires-in", "1s") if kind == "access_token" else ()
+            assert token_vault("store", "t1", "corp", kind, *life, stdin="value").code == 0
+        named = ("--refreshers", "down_host:REFRESHERS")
+        done = token_vault("doctor", *named, "--json")
+        assert (json.loads(done.out)["complete"], json.loads(done.out)["accounts"]) == (True, 1)
+        assert all(each["code"] != "configuration" for each in json.loads(done.out)["findings"])
+        done = token_vault("worker", "--once", *named)
+        assert "connection_refused" in done.stderr, done
+        shown = token_vault("providers", *named)
+        assert (shown.code, "google" in shown.out, ".invalid" in shown.out) == (0, True, False)
+        assert "corp: the OpenID provider cannot be discovered" in shown.stderr

@@ -134,13 +134,14 @@ def test_the_key_of_a_request_is_derived_and_shows_nothing_of_the_verifier():
     assert len(thumbprint(handshake.proof_key)) == 43
 
 
-def test_pushing_may_be_left_out_unless_the_provider_demands_it(peer):
+async def test_pushing_may_be_left_out_unless_the_provider_demands_it(peer):
     document = httpx2.get(f"{peer.issuer}/.well-known/openid-configuration").json()
 
     def pushes(**changes):
         made = openid(peer.issuer, "client", "secret", document={**document, **changes}, pushed=False)
         return made.profile.pushed_authorization_url is not None
 
-    assert openid(peer.issuer, "client", "secret").profile.pushed_authorization_url == f"{peer.issuer}/request"
+    made = await openid(peer.issuer, "client", "secret").discovered()
+    assert made.profile.pushed_authorization_url == f"{peer.issuer}/request"
     assert pushes() is False
     assert pushes(require_pushed_authorization_requests=True) is True

@@ -24,6 +24,7 @@ REFERENCE = frozenset(
         "restoration",
         "audit_seal",
         "audit_chain",
+        "document",
     }
 )
 """Tables that Citus copies to each node, because they have no tenant."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from vault_adapters.cli.failures import complain
 from vault_adapters.cli.parameters import Json
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import Cell, Content, open_screen, print_json
+from vault_adapters.providers.profiled import Discovering
 from vault_adapters.providers.profiles import Profile, load_profile, packaged_profile, profiles
 from vault_adapters.providers.profiles.shown import (
     duration,
@@ -22,7 +24,7 @@ from vault_adapters.providers.profiles.shown import (
     rotation,
     unverified,
 )
-from vault_domain import InvalidInputError
+from vault_domain import ConfigurationError, InvalidInputError
 
 _COLUMNS = (
     "name",
@@ -64,9 +66,21 @@ def providers(name: Name = None, /, *, check: Check = None, refreshers: Refreshe
 
 
 def _own(place: str | None) -> dict[str, Profile]:
-    """Return the profiles of the host's refreshers, by the names of the refreshers."""
-    found = {name: getattr(refresher, "profile", None) for name, refresher in (load_if_named(place) or {}).items()}
+    """Return the profiles of the host's refreshers, by the names of the refreshers; complain of those not to be had."""
+    found = {}
+    for name, refresher in (load_if_named(place) or {}).items():
+        try:
+            profile = asyncio.run(_profile_of(refresher))
+        except ConfigurationError as error:
+            complain(f"{name}: {error}")
+        else:
+            found[name] = profile
     return {name: profile for name, profile in found.items() if isinstance(profile, Profile)}
+
+
+async def _profile_of(refresher: object) -> object:
+    known = await refresher.discovered() if isinstance(refresher, Discovering) else refresher
+    return getattr(known, "profile", None)
 
 
 def _print_one(profile: Profile, *, json: bool) -> None:

@@ -28,6 +28,7 @@ REFERENCE = (
     "home",
     "audit_seal",
     "audit_chain",
+    "document",
 )
 """The tables without tenants, which Citus copies to each node."""
 

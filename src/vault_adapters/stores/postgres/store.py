@@ -20,6 +20,7 @@ from vault_adapters.stores.postgres.citus_statements import held_statements
 from vault_adapters.stores.postgres.citus_states import CitusAccountStates
 from vault_adapters.stores.postgres.clients import PostgresClientStates
 from vault_adapters.stores.postgres.database import PostgresDatabase
+from vault_adapters.stores.postgres.documents import PostgresDocuments
 from vault_adapters.stores.postgres.homes import PostgresHomeLedger
 from vault_adapters.stores.postgres.hosting import PostgresHosting, PostgresHostStore
 from vault_adapters.stores.postgres.keys import PostgresKeys
@@ -49,6 +50,7 @@ class PostgresStore:
     clients: PostgresClientStates
     upkeep: PostgresUpkeep
     homes: PostgresHomeLedger
+    documents: PostgresDocuments
     make_watch: Callable[[ChangeHearer], NotificationWatch]
     pool_counts: Callable[[], PoolCounts]
     hosting: PostgresHosting
@@ -138,6 +140,7 @@ async def open_postgres_store(
             PostgresClientStates(database, queries),
             PostgresUpkeep(database, queries),
             PostgresHomeLedger(database, queries, schema),
+            PostgresDocuments(database, queries),
             lambda hearer: watch(connections, database, schema, hearer, timeout.total_seconds()),
             connections.counts,
             hosting,

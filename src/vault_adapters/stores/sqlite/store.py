@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from vault_adapters.stores.sqlite.audit import SqliteAuditLog
     from vault_adapters.stores.sqlite.boot_clock import BootClock
     from vault_adapters.stores.sqlite.clients import SqliteClientStates
+    from vault_adapters.stores.sqlite.documents import SqliteDocuments
     from vault_adapters.stores.sqlite.hosting import SqliteHosting, SqliteHostStore
     from vault_adapters.stores.sqlite.pages import SqlitePages
     from vault_adapters.stores.sqlite.upkeep import SqliteUpkeep
@@ -63,6 +64,13 @@ class SqliteStore:
         from vault_adapters.stores.sqlite.upkeep import SqliteUpkeep
 
         return SqliteUpkeep(self._database, self._queries)
+
+    @cached_property
+    def documents(self) -> SqliteDocuments:
+        """See `DocumentedStore`."""
+        from vault_adapters.stores.sqlite.documents import SqliteDocuments
+
+        return SqliteDocuments(self._database, self._queries)
 
     @cached_property
     def _hosting(self) -> SqliteHosting:

@@ -1,0 +1,27 @@
+"""Keeps sealed documents on SQLite."""
+
+from vault_adapters.stores.queries import Queries
+from vault_adapters.stores.sqlite.database import SqliteDatabase, Transaction
+from vault_domain.entities.token import SealedToken
+
+
+class SqliteDocuments:
+    """Implements `Documents`."""
+
+    def __init__(self, database: SqliteDatabase, queries: Queries) -> None:
+        self._database = database
+        self._queries = queries
+
+    async def get(self, name: bytes) -> SealedToken | None:
+        """Return a document; None if there is none."""
+        rows = await self._database.fetch(self._queries["get_document"], {"name": name})
+        return next((SealedToken(key, blob) for key, blob in rows), None)
+
+    async def put(self, name: bytes, sealed: SealedToken) -> None:
+        """Keep a document in place of another."""
+        parameters = {"name": name, "data_key_id": sealed.data_key_id, "blob": sealed.blob}
+
+        async def work(transaction: Transaction) -> None:
+            await transaction.execute(self._queries["put_document"], parameters)
+
+        await self._database.transact(work)
