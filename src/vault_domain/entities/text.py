@@ -17,7 +17,11 @@ MAX_NAME_LENGTH = 255
 AUDIT_TENANT = "token-vault:audit"
 """A tenant that no host can name; its data key seals the secret of the audit log's chain."""
 
-INTERNAL_PROVIDERS = frozenset({"key_value", "mcp_client", "msal-part"})
+MCP_CLIENTS = "mcp_client"
+"""The provider under which the connector of MCP servers keeps its registrations (RFC 7591); no list of accounts has
+them."""
+
+INTERNAL_PROVIDERS = frozenset({"key_value", MCP_CLIENTS, "msal-part"})
 """Names under which the package keeps values of its own; no host's provider may be called so."""
 
 MAX_SCOPES = 1000

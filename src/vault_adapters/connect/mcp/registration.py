@@ -23,11 +23,8 @@ from vault_domain.entities.account import Account, AccountInfo, TokenKey, TokenK
 from vault_domain.entities.causes import UNREADABLE_ANSWER
 from vault_domain.entities.errors import ConfigurationError, ConnectError, GenerationConflictError, InvalidInputError
 from vault_domain.entities.secret import Secret
-from vault_domain.entities.text import as_label
+from vault_domain.entities.text import MCP_CLIENTS, as_label
 from vault_domain.entities.token import Token
-
-CLIENTS = "mcp_client"
-"""Name of the provider under which registrations are stored; their identifier is the issuer."""
 
 FORGOTTEN = frozenset({"invalid_client", "unauthorized_client"})
 """The codes by which an authorization server says that it does not know the client."""
@@ -290,4 +287,4 @@ def _tag(issuer: str) -> str:
 
 
 def _key(tenant_id: str, issuer: str) -> TokenKey:
-    return Account(tenant_id, CLIENTS, issuer).key(TokenKind.API_KEY)
+    return Account(tenant_id, MCP_CLIENTS, issuer).key(TokenKind.API_KEY)

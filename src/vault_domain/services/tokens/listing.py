@@ -9,6 +9,7 @@ from vault_domain.entities.account import AccountInfo, ConnectionState, TokenKin
 from vault_domain.entities.audit import AuditEvent
 from vault_domain.entities.page import Cursor, Page, decode_cursor, make_page
 from vault_domain.entities.refresh_state import AccountRecord
+from vault_domain.entities.text import MCP_CLIENTS
 from vault_domain.entities.token import TokenInfo
 from vault_domain.ports.audit_log import AuditLog, Sought
 from vault_domain.ports.cipher import Cipher
@@ -71,8 +72,16 @@ class ListingService:
         For a state other than ``connected``, the store leaves out most connected accounts, also those that are retrying
         only because their tenant's own master key cannot be used.
         """
-        query, position = AccountQuery(provider=provider, state=state), decode_cursor(after, str, str, str)
-        found: list[AccountInfo] = []
+        return await self._all(AccountQuery(provider=provider, state=state), state, limit, after)
+
+    async def find(self, text: str, *, limit: int, after: str | None) -> Page[AccountInfo]:
+        """Return the accounts of all tenants that a text names; see `AccountQuery`."""
+        return await self._all(AccountQuery(text=text), None, limit, after)
+
+    async def _all(
+        self, query: AccountQuery, state: ConnectionState | None, limit: int, after: str | None
+    ) -> Page[AccountInfo]:
+        position, found = decode_cursor(after, str, str, str), list[AccountInfo]()
         while len(found) <= limit:
             records, now = await self._pages.accounts(query, limit=limit + 1, after=position)
             found += await self._all_described(records, now, state)
@@ -80,12 +89,6 @@ class ListingService:
                 break
             position = AccountQuery.place(records[-1])
         return make_page(found, limit, AccountQuery.place)
-
-    async def find(self, text: str, *, limit: int, after: str | None) -> Page[AccountInfo]:
-        """Return the accounts of all tenants that a text names; see `AccountQuery`."""
-        position = decode_cursor(after, str, str, str)
-        records, now = await self._pages.accounts(AccountQuery(text=text), limit=limit + 1, after=position)
-        return make_page(await self._all_described(records, now, None), limit, AccountQuery.place)
 
     async def accounts(
         self,
@@ -133,6 +136,7 @@ class ListingService:
             describe_account(record, now, self._spends.get(account.provider), problems.get(account.tenant_id))
             for record in records
             for account in (record.account,)
+            if account.provider != MCP_CLIENTS  # registrations of OAuth clients, and nobody's accounts
         )
         return [info for info in infos if state is None or info.state is state]
 

@@ -104,6 +104,22 @@ async def test_a_tenant_registers_once_and_each_tenant_for_itself(vault, connect
     assert kept.value.reveal_fields()["client_id"] == "client-8"
 
 
+async def test_registrations_are_in_no_list_of_accounts(vault, connector, stub):
+    for tenant in ("t1", "t2"):
+        await connected(connector, stub, tenant)
+    pages = [await vault.list_accounts("t1"), await vault.list_accounts(), await vault.find(stub.base)]
+    assert [{info.account.provider for info in page.items} for page in pages] == [{"mcp"}] * 3
+    assert (await vault.list_accounts(provider="mcp_client")).items == ()
+    after, found = None, []
+    while after is not None or not found:
+        page = await vault.find(stub.base, limit=1, after=after)
+        found, after = [*found, *page.items], page.next
+        if after is None:
+            break
+    assert [info.account.tenant_id for info in found] == ["t1", "t2"]
+    assert "mcp_client" in {info.key.provider async for info in vault.iter_tokens("t1")}  # it leaves with an export
+
+
 async def test_a_server_that_has_forgotten_the_client_gets_a_new_one(vault, connector, stub):
     info = await connected(connector, stub)
     stub.clients.clear()
@@ -190,8 +206,8 @@ async def test_a_client_whose_secret_has_ended_is_registered_anew_and_is_no_acco
     for seconds in (-60, 3600):
         stub.changes["register"] = {"client_secret_expires_at": int(datetime.now(UTC).timestamp()) + seconds}
         await connector.begin("t1", stub.url, session="s")
-        states = [info.state async for info in vault.iter_accounts("t1")]
-        assert states == [ConnectionState.CONNECTED]
+        assert [info async for info in vault.iter_accounts("t1")] == []
+        assert (await vault.get_account(Account("t1", "mcp_client", stub.base))).state is ConnectionState.CONNECTED
     await connected(connector, stub)
     assert len(stub.clients) == 2
 
