@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, get_args
 
 from attrs import evolve, frozen
@@ -21,6 +20,7 @@ from vault_adapters.importing.systems import allauth, mcp, nango, slack, social_
 from vault_adapters.importing.systems.tables import Tables, is_url, open_tables
 from vault_adapters.providers.profiles import Profile, as_profile, profiles
 from vault_domain import ImportedToken, ImportFailure, InvalidInputError
+from vault_domain.entities.extra import as_extra
 
 System = Literal["allauth", "mcp", "nango", "slack", "social-django"]
 SYSTEMS = get_args(System)
@@ -42,7 +42,6 @@ class Choice:
         key_file: the file with the key that decrypts, or None.
         server: the URL of the MCP server, for ``mcp``.
         private: whether this server may have a private address.
-        all_members: whether extra members that decide a domain, or begin with ``mcp_``, are kept too.
     """
 
     system: str
@@ -52,7 +51,6 @@ class Choice:
     key_file: str | None = None
     server: str | None = None
     private: bool = False
-    all_members: bool = False
 
 
 class Taken:
@@ -61,13 +59,9 @@ class Taken:
     Attributes:
         size: number of rows, or a little more.
         position: number of rows read so far.
-        known: the refreshers at hand, by provider; their profiles say which extra members may be kept.
-        left_out: number of extra members that were left out.
     """
 
     source = None
-    known: Mapping[str, object] = MappingProxyType({})
-    left_out = 0
 
     def __init__(self, records: _Records, size: int, choice: Choice) -> None:
         self._records = records
@@ -93,22 +87,40 @@ class Taken:
         provider = values.get("provider")
         if isinstance(provider, str):
             values["provider"] = self._choice.renames.get(provider, provider)
-        if self._choice.system == "nango" and not self._choice.all_members and "extra" in values:
-            values["extra"] = self._kept(values.get("provider"), values["extra"])
         return evolve(record, values={name: value for name, value in values.items() if value is not None})
 
-    def _kept(self, provider: object, extra: Mapping[str, str]) -> dict[str, str]:
-        """Return the members that may be kept; end users fill in Nango's ``connection_config``."""
-        profile = getattr(self.known.get(str(provider)), "profile", None)
+
+class Sieve:
+    """Leaves out the extra members that decide a domain or begin with ``mcp_``; the importing system chose them.
+
+    Args:
+        known: the refreshers at hand, by provider; their profiles, or else the package's, say which may be kept.
+
+    Attributes:
+        left_out: number of extra members that were left out.
+    """
+
+    def __init__(self, known: Mapping[str, object]) -> None:
+        self._known = known
+        self.left_out = 0
+
+    def passed(self, token: ImportedToken) -> ImportedToken:
+        """Return a token with the members that may be kept."""
+        if not token.extra:
+            return token
+        provider = token.key.provider
+        profile = getattr(self._known.get(provider), "profile", None)
         if profile is None and provider in profiles():
-            profile = as_profile(str(provider))
+            profile = as_profile(provider)
         kept = {
             name: text
-            for name, text in extra.items()
+            for name, text in token.extra.items()
             if not name.startswith("mcp_") and (not isinstance(profile, Profile) or profile.admits(name, text))
         }
-        self.left_out += len(extra) - len(kept)
-        return kept
+        if len(kept) == len(token.extra):
+            return token
+        self.left_out += len(token.extra) - len(kept)
+        return evolve(token, extra=as_extra(kept).of_type(token.extra.token_type).proved_by(token.extra.proof_key))
 
 
 def as_renames(pairs: Sequence[str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ def filled(token_vault, database):
         refresh_token=f"{CANARY}-r",
         scopes=("read", "write"),
         token_type="DPoP",
-        extra={"instance_url": "https://eu1.example.com"},
+        extra={"instance_url": "https://eu1.my.salesforce.com"},
     )
 
     async def store():
@@ -79,7 +79,7 @@ async def test_what_leaves_comes_back(filled, database):
     assert filled("import", "--format", "tokens", "left").code == 0
     async with open_vault(database.config()) as vault:
         token = await vault.get_token(TokenKey("t1", "salesforce", "access_token", "ann"))
-        assert (dict(token.extra), token.token_type) == ({"instance_url": "https://eu1.example.com"}, "DPoP")
+        assert (dict(token.extra), token.token_type) == ({"instance_url": "https://eu1.my.salesforce.com"}, "DPoP")
         assert token.info.scopes == ("read", "write")
     assert filled("export", "--all", "--values", "--yes", "--to", "again").code == 0
     # The read above is a use of the token; nothing else may differ.

@@ -114,6 +114,18 @@ def test_the_original_table_as_csv_from_standard_input(token_vault):
     assert (done.code, counts(done), done.stderr) == (0, (2, 0, 0, 0), "")
 
 
+async def test_members_that_decide_where_secrets_go_are_left_out_unless_asked(token_vault, database):
+    members = {"instance": "evil.example", "mcp_token_url": "https://evil.example", "other": "kept"}
+    rows = json_lines(plain_row("ann", "a", provider="gitlab", kind="access_token", extra=members))
+    for options, left_out, kept in (((), 2, {"other"}), (("--all-members", "--overwrite"), 0, set(members))):
+        done = token_vault("import", "--format", "tokens", "-", "--json", *options, stdin=rows)
+        assert (done.code, json.loads(done.stdout)["members_left_out"]) == (0, left_out)
+        assert (f"{left_out} extra members left out" in done.stderr) == bool(left_out)
+        async with open_vault(database.config()) as vault:
+            token = await vault.get_token(TokenKey("t1", "gitlab", "access_token", "ann"))
+        assert set(token.extra) == kept
+
+
 async def test_a_fernet_column(token_vault, database):
     keys = [Fernet.generate_key() for _ in range(2)]
     (token_vault.folder / "keys").write_bytes(b"\n".join(keys) + b"\n")

@@ -17,7 +17,7 @@ from vault_adapters.cli.progress import Waiting, waiting
 from vault_adapters.cli.refreshers import Refreshers, load_if_named
 from vault_adapters.cli.screen import open_screen, print_json
 from vault_adapters.cli.session import with_vault
-from vault_adapters.cli.takeover import Choice, System, Taken, as_renames, open_system
+from vault_adapters.cli.takeover import Choice, Sieve, System, Taken, as_renames, open_system
 from vault_adapters.configuration.config import VaultConfig
 from vault_domain import ImportedToken, ImportFailure, ImportReport, InvalidInputError, TokenVault
 from vault_domain.services.tokens.importing import DATA_KEY_UNREADABLE
@@ -66,7 +66,7 @@ def import_dump(
         bool, Parameter(help="With --from mcp: the server may have a private address.", show_default=False)
     ] = False,
     all_members: Annotated[
-        bool, Parameter(help="With --from nango: keep members that decide where secrets go.", show_default=False)
+        bool, Parameter(help="Keep extra members that decide where secrets go.", show_default=False)
     ] = False,
     overwrite: Annotated[bool, Parameter(help="Replace stored tokens.", show_default=False)] = False,
     dry_run: Annotated[bool, Parameter(help="Read and count; write nothing.", show_default=False)] = False,
@@ -84,18 +84,30 @@ def import_dump(
     if (format_ is None) is (from_ is None):
         raise InvalidInputError("name --format or --from")
     if from_ is not None:
-        choice = Choice(from_, tenant, as_renames(rename or []), only, key_file, server, private_addresses, all_members)
+        choice = Choice(from_, tenant, as_renames(rename or []), only, key_file, server, private_addresses)
         if secret_file is not None:
             raise InvalidInputError("--secret-file goes with --format original only")
         report = _import(
-            lambda: open_system(dump, choice), "row", refreshers, overwrite=overwrite, dry_run=dry_run, json=json
+            lambda: open_system(dump, choice),
+            "row",
+            refreshers,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            json=json,
+            sifts=from_ != "mcp" and not all_members,
         )
         return _code_of(report)
-    if any((tenant, rename, only, server, private_addresses, all_members)):
+    if any((tenant, rename, only, server, private_addresses)):
         raise InvalidInputError("--tenant, --rename, --only and --server go with --from only")
     form, opener = format_of(str(format_), secret_file, key_file)
     report = _import(
-        lambda: open_dump(dump, form, opener), "line", refreshers, overwrite=overwrite, dry_run=dry_run, json=json
+        lambda: open_dump(dump, form, opener),
+        "line",
+        refreshers,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        json=json,
+        sifts=not all_members,
     )
     if any(failure.code.startswith("unknown_column") for failure in report.failures):
         complain(f"the columns of --format {format_} are {', '.join(form.columns)}")
@@ -110,26 +122,26 @@ def _import(
     overwrite: bool,
     dry_run: bool,
     json: bool,
+    sifts: bool,
 ) -> ImportReport:
     """Import what ``opening`` opens; ``noun`` is what the numbers of its rows count."""
     config = VaultConfig.from_env()
     known = load_if_named(refreshers)
     unread: Counter[str] = Counter()
     with opening() as opened, waiting("importing", opened.size) as shown:
-        if isinstance(opened, Taken):
-            opened.known = known or {}
+        sieve = Sieve(known or {}) if sifts else None
 
         async def work(vault: TokenVault) -> ImportReport:
             return await vault.import_tokens(
-                _watched(opened, noun, shown, unread), overwrite=overwrite, dry_run=dry_run, source=opened.source
+                _watched(opened, noun, shown, unread, sieve), overwrite=overwrite, dry_run=dry_run, source=opened.source
             )
 
         report = with_vault(work, config, refreshers=known)
-        left_out = opened.left_out if isinstance(opened, Taken) else 0
+    left_out = 0 if sieve is None else sieve.left_out
     _name_not_stored(report, unread.total(), noun)
     if left_out:
         complain(f"{left_out} extra members left out, because they decide where secrets go; --all-members keeps them")
-    _show(report, json=json, dry_run=dry_run)
+    _show(report, left_out, json=json, dry_run=dry_run)
     return report
 
 
@@ -138,7 +150,7 @@ def _code_of(report: ImportReport) -> ExitCode:
 
 
 async def _watched(
-    dump: Dump | Taken, noun: str, shown: Waiting, unread: Counter[str]
+    dump: Dump | Taken, noun: str, shown: Waiting, unread: Counter[str], sieve: Sieve | None
 ) -> AsyncIterator[ImportedToken | ImportFailure]:
     """Pass the rows on and print each failure at once, because the report holds only the first thousand failures.
 
@@ -151,7 +163,7 @@ async def _watched(
             shown.note(f"{noun} {row.line}: {row.code}")
         if (read := read + 1) % _SHOWN_EACH == 0:
             shown.advance(dump.position)
-        yield row
+        yield sieve.passed(row) if sieve is not None and isinstance(row, ImportedToken) else row
 
 
 def _name_not_stored(report: ImportReport, unread: int, noun: str) -> None:
@@ -163,12 +175,12 @@ def _name_not_stored(report: ImportReport, unread: int, noun: str) -> None:
         complain(f"{more} more {'row' if more == 1 else 'rows'}: {DATA_KEY_UNREADABLE}")
 
 
-def _show(report: ImportReport, *, json: bool, dry_run: bool) -> None:
+def _show(report: ImportReport, left_out: int, *, json: bool, dry_run: bool) -> None:
     counts = {"imported": report.imported, "replaced": report.replaced, "skipped": report.skipped}
     counts["failed"] = report.failed
     if json:
         failures = [{"line": failure.line, "code": failure.code} for failure in report.failures]
-        print_json({"dry_run": dry_run, **counts, "failures": failures})
+        print_json({"dry_run": dry_run, **counts, "members_left_out": left_out, "failures": failures})
         return
     screen = open_screen()
     if dry_run:
