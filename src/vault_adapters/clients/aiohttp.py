@@ -103,14 +103,14 @@ class VaultAuth:
         token = await awaitable(self._vault.ensure_access_token(self._account))
         response = await self._send(request, handler, token)
         try:
-            refuse_forbidden(response.status, _challenges(response), self._account)
+            refuse_forbidden(response.status, _challenges(response), token)
             if await self._refuses(response, token):
-                with asking(_challenges(response), self._account):
+                with asking(_challenges(response), token):
                     fresh = await awaitable(self._vault.report_rejected(token))
                 if _is_replayable(request):
                     response.release()
                     response = await self._send(request, handler, fresh)
-                    refuse_asking(response.status, _challenges(response), self._account)
+                    refuse_asking(response.status, _challenges(response), fresh)
         except BaseException:
             response.close()  # no caller gets the response, so nobody else releases its connection
             raise

@@ -64,11 +64,11 @@ class BearerFlow(Generic[Request, Response]):
         if (again := self._to_prove(response, token, header)) is not None:
             response = yield await self._signed(again, token, header)
         if _sent(response, token, header):
-            refuse_forbidden(response.status_code, _challenges(response), self._account)
+            refuse_forbidden(response.status_code, _challenges(response), token)
         if self._has_to_read(response, token, header):
             await response.aread()
         if self._refused(response, token, header):
-            with asking(_challenges(response), self._account):
+            with asking(_challenges(response), token):
                 fresh = await awaitable(self._vault.report_rejected(token))
             if self._replayable(request):
                 await self._check_told(request, fresh)
@@ -77,7 +77,7 @@ class BearerFlow(Generic[Request, Response]):
                 if (again := self._to_prove(response, fresh, header)) is not None:
                     response = yield await self._signed(again, fresh, header)
                 if _sent(response, fresh, header):
-                    refuse_asking(response.status_code, _challenges(response), self._account)
+                    refuse_asking(response.status_code, _challenges(response), fresh)
 
     def sync_auth_flow(self, request: Request) -> Generator[Request, Response, None]:
         """Authenticate a request of a sync client."""
@@ -89,11 +89,11 @@ class BearerFlow(Generic[Request, Response]):
         if (again := self._to_prove(response, token, header)) is not None:
             response = yield self._signed_now(again, token, header)
         if _sent(response, token, header):
-            refuse_forbidden(response.status_code, _challenges(response), self._account)
+            refuse_forbidden(response.status_code, _challenges(response), token)
         if self._has_to_read(response, token, header):
             response.read()
         if self._refused(response, token, header):
-            with asking(_challenges(response), self._account):
+            with asking(_challenges(response), token):
                 fresh = _immediate(self._vault.report_rejected(token))
             if self._replayable(request):
                 self._check_told_now(request, fresh)
@@ -102,7 +102,7 @@ class BearerFlow(Generic[Request, Response]):
                 if (again := self._to_prove(response, fresh, header)) is not None:
                     response = yield self._signed_now(again, fresh, header)
                 if _sent(response, fresh, header):
-                    refuse_asking(response.status_code, _challenges(response), self._account)
+                    refuse_asking(response.status_code, _challenges(response), fresh)
 
     def _check_named(self, request: Request) -> None:
         """Check the request's host before the vault is asked for a token; do nothing if the caller named no hosts."""

@@ -109,10 +109,10 @@ class VaultAuth(AuthBase):
             sent = refused_proof(response.status_code, _challenges(response)) is None
         try:
             if sent:
-                refuse_forbidden(response.status_code, _challenges(response), self._account)
+                refuse_forbidden(response.status_code, _challenges(response), token)
             if not sent or not self._refused(response, header):
                 return response
-            with asking(_challenges(response), self._account):
+            with asking(_challenges(response), token):
                 fresh = self._vault.report_rejected(token)
             self._check_told(place_of(response.request.url or ""), fresh)
             header = self._vault.api_header(fresh)
@@ -125,7 +125,7 @@ class VaultAuth(AuthBase):
         if is_proved(header):
             again = self._proved(again, fresh, header, settings, has_proof=True)
         try:
-            refuse_asking(again.status_code, _challenges(again), self._account)
+            refuse_asking(again.status_code, _challenges(again), fresh)
         except BaseException:
             again.close()
             raise

@@ -9,10 +9,11 @@ import httpx
 import httpx2
 import pytest
 import requests
+from attrs import evolve
 from tests.adapters.clients.small_vault import ACCOUNT, LOOPBACK, AsyncListedVault
 from tests.support.scripted_provider import Answer, redirect_answer, scripted_provider
 
-from vault_adapters import ConsentRequiredError, ReauthorizationRequiredError
+from vault_adapters import ConsentRequiredError, ReauthorizationRequiredError, TokenKind
 from vault_adapters.clients.aiohttp import VaultAuth as AiohttpVaultAuth
 from vault_adapters.clients.challenges import asked_for
 from vault_adapters.clients.httpx import VaultAuth as HttpxVaultAuth
@@ -121,19 +122,41 @@ async def test_a_host_that_did_not_get_the_token_asks_for_nothing(ask):
         "",
         "Bearer",
         'Bearer error="invalid_token"',
-        'Bearer error="insufficient_scope"',
-        'Bearer error="insufficient_scope", scope="a\\"b"',
-        'Bearer error="insufficient_scope", scope="é"',
         'Bearer error="insufficient_claims", claims="%%%"',
         f'Bearer error="insufficient_claims", claims="{base64.b64encode(b"[1]").decode()}"',
         f'Bearer error="insufficient_claims", claims="{base64.b64encode(b"[" * 5000).decode()}"',
         f'Bearer error="insufficient_scope", scope="{"a " * 5000}b"',
-        'Bearer error="insufficient_scope", scope="' + "a" * 300 + '"',
         'Basic realm="x"',
     ],
 )
 async def test_a_challenge_that_asks_for_nothing_is_no_error(challenge):
     assert asked_for([challenge], ACCOUNT) is None
+
+
+@pytest.mark.parametrize("scope", ["", ', scope="a\\"b"', ', scope="é"', f', scope="{"a" * 300}"'])
+def test_missing_scopes_that_are_not_named_are_an_error_too(scope):
+    error = asked_for([f'Bearer error="insufficient_scope"{scope}'], ACCOUNT)
+    assert isinstance(error, ConsentRequiredError)
+    assert (error.scopes, error.reason) == ((), "insufficient_scope")
+    assert "user must grant more" in str(error)
+    assert "operator" in str(error)
+
+
+@pytest.mark.parametrize("challenge", [SCOPE, 'Bearer error="insufficient_scope"'])
+async def test_an_api_key_that_lacks_rights_is_its_operators_business(ask, challenge):
+    vault = AsyncListedVault("key")
+    give = vault.blocking.ensure_access_token
+    vault.blocking.ensure_access_token = lambda account: as_key(give(account))
+    with scripted_provider(refusing(403, challenge)) as api, pytest.raises(ReauthorizationRequiredError) as caught:
+        await ask(vault, api.resource_url)
+    assert not isinstance(caught.value, ConsentRequiredError)
+    assert (caught.value.code, caught.value.reason) == ("key_rejected", "insufficient_scope")
+    assert "operator must give it more" in str(caught.value)
+    assert vault.reported == []
+
+
+def as_key(token):
+    return evolve(token, info=evolve(token.info, key=ACCOUNT.key(TokenKind.API_KEY)))
 
 
 @pytest.mark.parametrize(
