@@ -23,6 +23,11 @@ from vault_adapters import (
     VaultError,
 )
 from vault_domain.entities.clients import CLIENT_MISMATCH, INVALID_CLIENT, MASS_REJECTION, ClientScope
+from vault_domain.entities.reports import Incident
+from vault_domain.rules.advice import incident_finding
+from vault_domain.services.tokens.health import HealthService
+from vault_domain.services.tokens.opening import TokenOpener
+from vault_domain.services.tokens.readiness import ReadinessService
 from vault_domain.services.tokens.states import OpenedState
 
 MINUTE, SECOND = timedelta(minutes=1), timedelta(seconds=1)
@@ -159,6 +164,37 @@ async def pause(cases):
     """Pause the client: store the refusals of three accounts, as another process would."""
     for number in range(3):
         await cases.counting.refuse(SCOPE, Account("t1", "google", f"refused {number}"))
+
+
+async def test_refusals_of_one_of_several_tenants_are_an_incident_without_a_pause(cases):
+    server = Server()
+    vault = cases.over(refreshers={"google": server})
+    own = [Account("t1", "google", f"{number}") for number in range(7)]
+    for account in (*own, Account("t2", "google", "other")):
+        await vault.connect(account)
+    cases.clock.advance(HOUR)
+    server.secret = "wrong"
+    began = cases.clock.now()
+    for number, account in enumerate(own):
+        assert await reason_of(vault, account) == INVALID_CLIENT
+        report = await health_of(vault)
+        expected = (Incident("google", INVALID_CLIENT, began, began, pauses=False),) if number >= 2 else ()
+        assert (report.incidents, report.status) == (expected, "refused" if expected else "ok")
+    assert server.requests == 7
+    [found] = [incident_finding(incident) for incident in report.incidents]
+    assert (found.detail, "one tenant" in found.sentence, found.action) == (
+        INVALID_CLIENT,
+        True,
+        "Check client id and secret.",
+    )
+    cases.clock.advance(11 * MINUTE)  # nobody is refused any more
+    assert (await health_of(vault)).status == "ok"
+
+
+async def health_of(vault):
+    readiness = ReadinessService(vault.store.upkeep, vault.cipher, vault.tasks, vault.journal)
+    opener = TokenOpener(vault.cipher, vault.sink, vault.store.accounts)
+    return await HealthService(vault.store.pages, readiness, opener, MINUTE, vault.store.clients).report(None)
 
 
 async def test_a_long_retry_after_keeps_nobody_away_once_the_provider_is_well(cases):

@@ -133,6 +133,7 @@ def health_json(report: HealthReport) -> dict[str, Any]:
                 "reason": incident.reason,
                 "since": iso(incident.since),
                 "refused_at": iso(incident.refused_at),
+                "pauses": incident.pauses,
             }
             for incident in report.incidents
         ],

@@ -155,7 +155,7 @@ COUNTED: dict[Metric, Callable[[VaultCounts], Points]] = {
 
 
 def _paused(census: Census) -> Points:
-    counts = Counter((each.provider, each.reason) for each in census.incidents)
+    counts = Counter((each.provider, each.reason) for each in census.incidents if each.pauses)
     return [(count, {PROVIDER: provider, REASON: reason}) for (provider, reason), count in counts.items()]
 
 

@@ -29,8 +29,8 @@ from vault_domain import (
     TokenInfo,
 )
 from vault_domain.entities.clients import CLIENT_REASONS
-from vault_domain.entities.findings import Finding, FindingCode
-from vault_domain.rules.advice import advice_for, finding
+from vault_domain.entities.findings import Finding
+from vault_domain.rules.advice import advice_for, incident_finding
 from vault_domain.rules.examination import readiness_findings
 
 ROWS = 50
@@ -220,7 +220,7 @@ class Pages:
 def _explained(report: HealthReport | None) -> list[tuple[Incident, Finding]]:
     """Return the incidents of a report, each with what happened and what to do."""
     incidents = () if report is None else report.incidents
-    return [(incident, finding(FindingCode.PROVIDER_PAUSED, detail=incident.reason)) for incident in incidents]
+    return [(incident, incident_finding(incident)) for incident in incidents]
 
 
 def read_account(request: Request) -> Account:

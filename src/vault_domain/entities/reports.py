@@ -28,23 +28,26 @@ class HealthCount:
 
 @frozen
 class Incident:
-    """A pause of an OAuth client at a provider: for the accounts that it holds back, the vault sends only probes.
+    """A fault of an OAuth client at a provider, mostly a pause: for accounts that it holds back, only probes are sent.
 
     A pause for ``invalid_client`` or ``unreadable_answer`` holds back all accounts of the client. A pause for
     ``client_mismatch`` holds back only credentials that were stored under another client. A pause for
-    ``mass_rejection`` holds back only accounts that were rejected during it.
+    ``mass_rejection`` holds back only accounts that were rejected during it. Refusals of one of several tenants pause
+    nothing, because a tenant can bring them about at will.
 
     Attributes:
         provider: the provider.
         reason: ``invalid_client``, ``client_mismatch``, ``mass_rejection`` or ``unreadable_answer``.
-        since: time since which the client is paused, UTC.
+        since: time since which the client is paused, UTC; without a pause, time of the first refusal.
         refused_at: time at which the provider last refused the client, or rejected one of its credentials, UTC.
+        pauses: whether the client is paused; if not, the provider refuses many accounts of one tenant only.
     """
 
     provider: str
     reason: str
     since: datetime
     refused_at: datetime
+    pauses: bool = True
 
 
 @frozen
@@ -91,7 +94,7 @@ class HealthReport:
             takes no writes (`store_reason` ``read_only``, as on a standby, or ``disk_full``), its tokens are still
             counted.
         master_key_error: error code of the master key check; None if the master key can be used.
-        incidents: all pauses of OAuth clients, even in a report on one tenant; sorted by provider.
+        incidents: all pauses and refusals of OAuth clients, even in a report on one tenant; sorted by provider.
         store_reason: why the database check failed: the error's ``reason``, or its code if it has no reason; None if
             the database can be used.
         store_time: the time of the database's clock, UTC; None if it could not be read.
@@ -114,8 +117,15 @@ class HealthReport:
 
     @property
     def status(self) -> str:
-        """``failing`` if not `ok`, else ``paused`` if an OAuth client is paused, else ``ok``."""
-        return "failing" if not self.ok else "paused" if self.incidents else "ok"
+        """``failing`` if not `ok`, else ``paused`` if an OAuth client is paused, else ``ok``.
+
+        ``refused`` comes before ``ok``: no client is paused, and one is refused for accounts of one tenant.
+        """
+        if not self.ok:
+            return "failing"
+        if self.incidents:
+            return "paused" if any(incident.pauses for incident in self.incidents) else "refused"
+        return "ok"
 
     @property
     def is_estimate(self) -> bool:

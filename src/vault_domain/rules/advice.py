@@ -188,6 +188,8 @@ _PAUSES = {
 }
 """What happened while a client is paused, by the reason of the pause."""
 
+_ONE_TENANT = "It is so for several accounts of one tenant only, so nothing is paused."
+
 _PAUSE_ENDS = "The pause ends by itself after a success."
 
 _FAILURES = {
@@ -229,6 +231,15 @@ def finding(
     return Finding(severity, code, sentence, action, provider, detail, accounts, examples)
 
 
+def incident_finding(incident: Incident) -> Finding:
+    """Return the finding about an incident; without a pause, the refresh failures of one tenant's accounts tell it."""
+    provider, reason = incident.provider, incident.reason
+    if incident.pauses:
+        return finding(FindingCode.PROVIDER_PAUSED, provider=provider, detail=reason)
+    found = failure(provider, reason)
+    return evolve(found, sentence=f"{found.sentence} {_ONE_TENANT}")
+
+
 def failure(provider: str, reason: str | None) -> Finding:
     """Return the finding about accounts that are retried for a reason, while no pause of their client is known.
 
@@ -259,7 +270,7 @@ def advice_for(info: AccountInfo, incidents: Sequence[Incident] = ()) -> Finding
         return evolve(found, sentence=_ENDINGS.get(reason or "", found.sentence))
     if reason in OF_ONE_TENANT:
         return finding(FindingCode.TENANT_KEY_UNUSABLE, provider=provider, detail=reason)
-    if any((incident.provider, incident.reason) == (provider, reason) for incident in incidents):
+    if any(each.pauses and (each.provider, each.reason) == (provider, reason) for each in incidents):
         return finding(FindingCode.PROVIDER_PAUSED, provider=provider, detail=reason)
     if reason == causes.CLOCK_SKEW:
         return finding(FindingCode.CLOCK_SKEW, provider=provider)

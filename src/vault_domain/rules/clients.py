@@ -230,6 +230,14 @@ def after_restore(rules: ClientRules, stored_at: datetime | None, restored_at: d
     return believing(rules)
 
 
+def is_one_tenants(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
+    """Return whether a client is refused for so many accounts of one tenant that it would be paused for several."""
+    if record.opened_at is not None or record.scope.reason == MASS_REJECTION:
+        return False
+    is_late = now - record.refused_at > max(rules.window, 10 * rules.probe_interval)
+    return len(record.marks) >= rules.accounts and not is_late
+
+
 def is_abandoned(record: ClientRecord, now: datetime, rules: ClientRules) -> bool:
     """Return whether the last refusal of a client is so long ago that the client is no longer in use.
 

@@ -13,7 +13,7 @@ from vault_domain.entities.causes import READ_ONLY
 from vault_domain.entities.findings import Finding, FindingCode
 from vault_domain.entities.lifetime import is_ending
 from vault_domain.entities.reports import Incident, Readiness
-from vault_domain.rules.advice import finding
+from vault_domain.rules.advice import finding, incident_finding
 from vault_domain.rules.key_states import OF_ONE_TENANT
 
 MOST_SKEW = timedelta(seconds=5)
@@ -99,7 +99,7 @@ def setup_findings(setup: SetUp) -> Iterator[Finding]:
     """Return what is wrong with the vault itself."""
     yield from readiness_findings(setup.readiness)
     for incident in setup.incidents:
-        yield finding(FindingCode.PROVIDER_PAUSED, provider=incident.provider, detail=incident.reason)
+        yield incident_finding(incident)
     for provider, number in setup.unread.items():
         yield finding(FindingCode.ANSWERS_UNREAD, provider=provider, accounts=number)
     if any(bits < LEAST_SECRET_BITS for bits in setup.secret_bits):

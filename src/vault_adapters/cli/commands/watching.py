@@ -16,8 +16,7 @@ from vault_adapters.cli.views import report_table
 from vault_adapters.configuration.config import VaultConfig
 from vault_adapters.runtime.json_forms import health_json
 from vault_domain import HealthReport
-from vault_domain.entities.findings import FindingCode
-from vault_domain.rules.advice import finding
+from vault_domain.rules.advice import incident_finding
 
 
 def health(*, tenant: OnlyTenant = None, json: Json = False) -> ExitCode:
@@ -66,12 +65,16 @@ def show_report(report: HealthReport, screen: Screen) -> None:
     )
     if report.incidents:
         incidents: list[list[Content]] = [
-            [incident.provider, Cell(incident.reason, "bad"), screen.moment(incident.since)]
+            [
+                incident.provider if incident.pauses else f"{incident.provider} (not paused)",
+                Cell(incident.reason, "bad"),
+                screen.moment(incident.since),
+            ]
             for incident in report.incidents
         ]
         screen.table(["paused provider", "reason", "since"], incidents)
         for incident in report.incidents:
-            found = finding(FindingCode.PROVIDER_PAUSED, detail=incident.reason)
+            found = incident_finding(incident)
             screen.text(f"{incident.provider}: {found.sentence} {found.action}")
     if report.unread:
         kept: list[list[Content]] = [[provider, number] for provider, number in sorted(report.unread.items())]

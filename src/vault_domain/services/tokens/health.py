@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from vault_domain.entities.causes import WRITE_CAUSES
+from vault_domain.entities.clients import ClientRecord
 from vault_domain.entities.errors import VaultError
 from vault_domain.entities.reports import HealthCount, HealthReport, Incident
 from vault_domain.entities.suspicion import MOST_CONFIRMATION
 from vault_domain.entities.token import RECONNECT_NOTICE
 from vault_domain.ports.client_states import ClientStates
 from vault_domain.ports.pages import Pages
-from vault_domain.rules.clients import ClientRules, is_paused
+from vault_domain.rules.clients import ClientRules, is_one_tenants, is_paused
 from vault_domain.services.tokens.kept import count_kept
 from vault_domain.services.tokens.opening import TokenOpener
 from vault_domain.services.tokens.readiness import MASTER_KEY, STORE, ReadinessService, cause_of
@@ -78,12 +79,16 @@ class HealthService:
             unread = await count_kept(self._pages)
         except VaultError:
             return (), None, {}  # the store failed after the count; report the counts without incidents
-        found = [
-            Incident(record.scope.provider, record.scope.reason, record.opened_at, record.refused_at)
-            for record in clients.records
-            if record.opened_at is not None and is_paused(record, clients.now, self._rules)
-        ]
+        found = [each for record in clients.records if (each := self._incident(record, clients.now)) is not None]
         return tuple(sorted(found, key=lambda incident: (incident.provider, incident.since))), clients.now, unread
+
+    def _incident(self, record: ClientRecord, now: datetime) -> Incident | None:
+        provider, reason = record.scope.provider, record.scope.reason
+        if record.opened_at is not None and is_paused(record, now, self._rules):
+            return Incident(provider, reason, record.opened_at, record.refused_at)
+        if is_one_tenants(record, now, self._rules):
+            return Incident(provider, reason, record.since, record.refused_at, pauses=False)
+        return None
 
     async def _count(self, tenant_id: str | None) -> tuple[tuple[HealthCount, ...], VaultError | None]:
         try:
