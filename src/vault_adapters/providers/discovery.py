@@ -173,7 +173,8 @@ class OpenIdRefresher(ProfileRefresher):
         return again if isinstance(again, VaultError) else (self._with_client_of_vault(found), again)
 
     def _with_client_of_vault(self, found: ProfileRefresher) -> ProfileRefresher:
-        return found if found.client is self.client else evolve(found, client=self.client)
+        client = self.client
+        return found if found.client is client else evolve(found, client=client)
 
 
 class Discovery:

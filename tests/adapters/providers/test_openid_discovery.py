@@ -306,7 +306,7 @@ async def test_a_kept_document_that_was_changed_serves_nobody(database, issuing)
     await tampered(database, issuing, change)
 
 
-async def test_the_document_of_another_issuer_serves_nobody(database, issuing):
+async def test_the_document_of_another_issuer_serves_nobody(database, issuing, caplog):
     with openid_provider() as other:
         hers = openid(other.issuer, other.client_id, other.client_secret)
         async with open_vault(database.config(), refreshers={"local": hers}):
@@ -320,6 +320,7 @@ async def test_the_document_of_another_issuer_serves_nobody(database, issuing):
         database.execute("UPDATE {document} SET blob = ? WHERE name = ?", (*another, digest(issuing.issuer)))
 
     await tampered(database, issuing, swap)
+    assert "document cannot be read from the database (commitment)" in caplog.text
 
 
 def digest(issuer):
