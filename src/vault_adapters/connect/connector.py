@@ -124,8 +124,9 @@ class Connector:
             DecryptionError: the tenant's data key cannot be used.
         """
         owner = Account(as_tenant_id(tenant_id), as_provider(provider))
+        client = self._client(owner.provider)
         with about(owner):
-            client = await self._client(owner.provider).discovered()
+            client = await client.discovered()
         wanted = as_scopes(scopes) if scopes is not None else client.made_of.scopes
         parameters, variables = divided(client, extra)
         if challenge is not None:

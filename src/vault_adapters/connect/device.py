@@ -112,8 +112,9 @@ class DeviceConnector:
             ConnectError: the provider gave no usable answer (``provider_unavailable``).
         """
         owner = Account(as_tenant_id(tenant_id), as_provider(provider))
+        client = self._client(owner.provider)
         with about(owner):
-            client = await self._client(owner.provider).discovered()
+            client = await client.discovered()
         facts = client.profile.authorization
         wanted = as_scopes(scopes) if scopes is not None else client.made_of.scopes
         asked = tuple(dict.fromkeys([*wanted, *facts.scopes]))

@@ -241,7 +241,7 @@ async def test_a_token_that_is_not_bound_is_refused_and_its_refresh_token_kept(p
         provider.answer(token_answer("a2", "r2"))
         with pytest.raises(RefreshFailedError) as caught:
             await vault.refresh_account(ACCOUNT)
-        assert (caught.value.reason, caught.value.retry_after) == ("token_not_bound", timedelta(minutes=15))
+        assert (caught.value.reason, caught.value.retry_after) == ("token_not_bound", timedelta(minutes=5))
         kept = await vault.get_token(ACCOUNT.key(TokenKind.REFRESH_TOKEN))
         assert (kept.value.reveal(), kept.proof_key) == ("r2", KEY)
         assert (await vault.get_token(ACCOUNT.key(TokenKind.ACCESS_TOKEN))).value.reveal() == "a1"
