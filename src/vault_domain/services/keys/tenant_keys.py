@@ -3,7 +3,7 @@
 import hashlib
 
 from vault_domain.entities.errors import ConfigurationError, KeyUnavailableError, StorageError
-from vault_domain.entities.key_records import DataKeyRecord, DataKeyState
+from vault_domain.entities.key_records import DataKeyRecord, DataKeyState, DataKeyWrap
 from vault_domain.entities.key_reports import TenantMasterKey, UnreadableKey
 from vault_domain.ports.cipher import UnreadableError
 from vault_domain.ports.data_key_wrapper import DataKeyWrapper
@@ -19,8 +19,9 @@ CHANGED_DATA_KEY = "data_key_changed"
 """Why a tenant's master key is not known: somebody has changed the wraps of its active data key."""
 
 _PAGE = 500
-# Largest number of rounds over the tenant's data keys. Another round is needed if somebody changed them meanwhile.
-_ROUNDS = 20
+# Largest number of rounds over the tenant's data keys. Another round is needed if somebody changed them meanwhile. Two
+# calls for one tenant may overtake each other many times until one of them wins.
+_ROUNDS = 200
 
 
 class TenantKeyService:
@@ -46,7 +47,9 @@ class TenantKeyService:
         """
         if uri is not None:
             await self._wrapper.check_tenant_key(uri)
-        count, unreadable, opened = 0, set[bytes](), set[DataKeyRecord]()
+        # What this call has opened or moved itself. To open each data key anew in each round would take so long that
+        # two calls for one tenant could overtake each other again and again.
+        count, unreadable, sure = 0, set[bytes](), set[tuple[bytes, tuple[DataKeyWrap, ...]]]()
         for _ in range(_ROUNDS):
             records = await self._records(tenant_id)
             if uri is not None and not any(record.state is DataKeyState.ACTIVE for record in records):
@@ -56,15 +59,19 @@ class TenantKeyService:
             waiting = 0
             for record in records:
                 try:
-                    if record in opened or await self._wrapper.open_uri(record) == uri:
-                        opened.add(record)
+                    if (record.key_id, record.wraps) in sure:
                         continue
-                    is_moved = await self._move(record, uri, actor)
+                    if await self._wrapper.open_uri(record) == uri:
+                        sure.add((record.key_id, record.wraps))
+                        continue
+                    wraps = await self._move(record, uri, actor)
                 except UnreadableError:
                     unreadable.add(record.key_id)
                     continue
-                count += is_moved
                 waiting += 1
+                if wraps is not None:
+                    count += 1
+                    sure.add((record.key_id, wraps))
             if not waiting:
                 named = (UnreadableKey(tenant_id, key_id.hex(), 1) for key_id in sorted(unreadable))
                 return TenantMasterKey(tenant_id, uri, count, tuple(named))
@@ -84,8 +91,8 @@ class TenantKeyService:
             return None, error.reason or error.code
         return uri, None if uri is None else await self._wrapper.tenant_key_problem(uri)
 
-    async def _move(self, record: DataKeyRecord, uri: str | None, actor: str | None) -> bool:
-        """Move a data key; return False if somebody changed it, or the vault's master key was rotated, meanwhile."""
+    async def _move(self, record: DataKeyRecord, uri: str | None, actor: str | None) -> tuple[DataKeyWrap, ...] | None:
+        """Move a data key and return its wraps; None: somebody changed it, or the vault's master key, meanwhile."""
         code = _CONFIGURED if uri is None else hashlib.sha256(uri.encode()).hexdigest()[:32]
         try:
             wrap = await self._wrapper.move(record, uri)
@@ -96,10 +103,10 @@ class TenantKeyService:
             )
         except KeyUnavailableError as error:
             if error.reason == RETIRED_MASTER_KEY:
-                return False
+                return None
             raise
         self._sink.publish(change.events)
-        return change.result is not None and change.result.wraps == (wrap,)
+        return (wrap,) if change.result is not None and change.result.wraps == (wrap,) else None
 
     async def _records(self, tenant_id: str) -> list[DataKeyRecord]:
         """Return the tenant's data keys that are not destroyed, the active one first."""
