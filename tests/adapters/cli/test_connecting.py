@@ -228,8 +228,7 @@ def test_a_code_on_another_device_connects_an_account(token_vault, options, agre
 
 def test_a_provider_without_codes_for_devices_is_said(token_vault, provider):
     done = token_vault("connect", *REGISTERED, "--device")
-    print(done.stderr)
-    assert (done.code, done.out) == (14, "")
+    assert (done.code, done.out) == (3, "")
     assert "device_authorization_url" in done.stderr
 
 
