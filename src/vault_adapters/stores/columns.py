@@ -103,9 +103,6 @@ MOST_WRAP = 8192
 """Size of the largest wrap of a data key in bytes; a key service makes wraps of at most 6,144 bytes."""
 
 
-MOST_BODY = 1_048_576
-"""Size of the largest body of a seal of the audit log in bytes; a seal of a thousand events has a third of it."""
-
 MOST_TEXT = 1020
 """Size of the longest short text, such as a label, in bytes: 255 characters of UTF-8."""
 

@@ -53,7 +53,8 @@ WHERE seq IN (
     LIMIT :limit)
 
 -- name: list_seals
--- List the seals of the chain after a number; NULL: the last one.
+-- List the seals of the chain after a number; NULL: the last one. A seal of a thousand events has a third of the largest
+-- body.
 SELECT number, until, {{bytes 1048576 body}}, {{bytes 64 body_digest}}, {{bytes 64 digest}} FROM token_vault_audit_seal
 WHERE number > coalesce(:after, (SELECT max(number) - 1 FROM token_vault_audit_seal))
 ORDER BY number
