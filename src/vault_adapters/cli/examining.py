@@ -169,9 +169,9 @@ async def _unreadable(vault: TokenVault, accounts: Sequence[Account]) -> set[Acc
 async def _told_as_unreadable(vault: TokenVault) -> set[Account]:
     """Return the accounts with a value that a read could not decrypt, and that was not replaced or deleted since."""
     page = await vault.latest_audit_events(action=AuditAction.DECRYPTION_FAILED, limit=_PAGE)
-    failures = {event.account: event for event in page.items if event.account is not None}
+    failures = {(event.account, event.kind): event for event in page.items if event.account is not None}
     unreadable = set()
-    for account, failed in list(failures.items())[-_MOST_TOLD:]:
+    for (account, _), failed in list(failures.items())[-_MOST_TOLD:]:
         since = await vault.latest_audit_events(account=account, since=failed.occurred_at, limit=_PAGE)
         if not any(_replaces(event, failed) for event in since.items):
             unreadable.add(account)

@@ -225,6 +225,19 @@ def test_a_damaged_value_is_told_until_it_is_replaced(token_vault, way):
     assert token_vault("doctor", "--values").code == 0
 
 
+def test_a_damaged_value_is_told_although_another_of_its_account_was_replaced(token_vault):
+    keys = [("t1", "acme", kind, "--identifier", "ann") for kind in ("api_key", "webhook_secret")]
+    for key in keys:
+        assert token_vault("store", *key, stdin="value").code == 0
+    with closing(sqlite3.connect(token_vault.folder / "vault.db")) as database, database:
+        database.execute("UPDATE token_vault_token SET blob = zeroblob(128)")
+    for key in keys:
+        assert token_vault("get", *key).code != 0
+    assert token_vault("store", *keys[1], stdin="new").code == 0
+    [found] = json.loads(token_vault("doctor", "--json").out)["findings"]
+    assert (found["code"], found["accounts"]) == ("values_unreadable", 1)
+
+
 def test_nothing_is_changed(token_vault):
     fill(token_vault)
 
